@@ -1,0 +1,404 @@
+/* stories.c - tiny stories whose perfect loss is known.
+ *
+ * A language model is judged by its loss: the nats per byte it pays for being
+ * surprised by text it has never seen. How low could that loss go? For most text
+ * nobody knows. Here we do, because this program IS the source of the text. A story
+ * is a chain of random choices, so -log p(story) is the sum of -log p(choice), and
+ * its mean over the stories of a file is what a perfect model would pay on that
+ * file: the floor. What a model pays above the floor, it has yet to learn.
+ *
+ *   cc -O2 -std=gnu11 -o data/stories data/stories.c -lm
+ *   data/stories            write data/stories.txt (to train on),
+ *                           data/stories_val.txt and data/stories_val.txt.floor
+ *   data/stories --check    read every story back and prove the floor
+ *   more flags: --train N   --val N   --seed S   --out PREFIX
+ *
+ * How to read it. The grammar, story(), has three verbs:
+ *   say     text that always stands there: free for a model that has read a few;
+ *   pick    one word of a list: news, log(words in the list) nats for everybody;
+ *   recall  a word from earlier in the story: free, if you remember it.
+ * A model that sees only the last few bytes must guess at every recall. One with
+ * attention can look up who had what, where, in which colour and how many.
+ *
+ * One grammar, two drivers. story() does not know who is listening. A writer draws
+ * its choices at random and keeps the text. A reader is given a finished line and
+ * tries all choices, depth first, leaving a path where its text and the line differ.
+ * So it finds every way in which the grammar can tell the line. If there were two,
+ * the line would be likelier than its writer thought and the floor too high: --check
+ * proves that there is one. (Try it: write a word into a list twice, run --check.)
+ *
+ * A line has 256 bytes: the story, spaces up to byte 255, newline. It fills one
+ * window of 256 tokens, of which the first is given and 255 are predicted. All
+ * stories begin with the same letter and the padding follows from the story, so
+ * neither carries news and a story's floor is -log p / 255 nats per byte, exactly. */
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LINE = 256, PREDICTED = LINE - 1, MAX_CHOICES = 64, MAX_STORIES = 1000000, MAX_PATH = 4096 };
+
+static void die(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fputs("error: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    exit(1);
+}
+
+/* ---- The words. The words of a list are equally likely; NULL ends a list. */
+
+static const char *const ON_A[] = {"On a", "One", NULL};
+static const char *const WEATHER[] = {"rainy", "sunny", "windy", "foggy", "cold", "warm",
+    "dark", "grey", "misty", "hot", "mild", "snowy", NULL};
+static const char *const DAY[] = {"Monday", "Tuesday", "Friday", "Sunday", "winter",
+    "spring", "night", NULL};
+static const char *const CHILD[] = {"Ann", "Bea", "Cleo", "Dora", "Ella", "Fay", "Gwen",
+    "Hana", "Iris", "Jill", "Kate", "Lucy", "Mia", "Nina", "Olga", "Rosa", "Adam", "Ben",
+    "Carl", "Dan", "Emil", "Finn", "Gus", "Hugo", "Ivan", "Jack", "Karl", "Leo", "Max",
+    "Noah", "Otto", "Ron", NULL};
+static const char *const FOUND[] = {"found", "saw", "made", "left", "got", "hid", NULL};
+static const char *const SIZE[] = {"tiny", "big", "small", "huge", "long", "new", "dusty",
+    "shiny", "thin", "round", "soft", "rusty", "wet", "old", "muddy", "fancy", NULL};
+static const char *const COLOUR[] = {"red", "blue", "green", "pink", "white", "black",
+    "gold", "brown", "amber", "coral", "lilac", "tan", NULL};
+static const char *const THING[] = {"kite", "ball", "drum", "hat", "boat", "lamp", "sock",
+    "key", "ring", "doll", "book", "cup", "coin", "fan", "flag", "jar", "map", "net", "pen",
+    "rope", "shoe", "vase", "wand", "toy", NULL};
+static const char *const PLACE[] = {"in the barn", "on the hill", "by the pond",
+    "in the loft", "at the zoo", "in the park", "on the roof", "by the lake", "in the cave",
+    "at the farm", "on the path", "by the gate", "in the yard", "on the moor",
+    "by the well", "at the mill", NULL};
+static const char *const PET[] = {"Pip", "Rex", "Sooty", "Tuff", "Ziggy", "Waldo", "Yum",
+    "Bingo", "Fluff", "Momo", "Nibs", "Dot", "Gogo", "Hops", "Kiki", "Lulu", "Coco", "Jojo",
+    "Quill", "Vivi", NULL};
+static const char *const MOOD[] = {"shy", "kind", "wise", "proud", "merry", "silly",
+    "hasty", "lazy", "funny", "brave", "quick", "young", "fussy", "fat", "timid", "greedy",
+    NULL};
+static const char *const ANIMAL[] = {"goat", "hen", "fox", "cat", "dog", "pig", "duck",
+    "frog", "mouse", "owl", "bear", "lamb", "crow", "toad", "rat", "swan", "crab", "newt",
+    NULL};
+static const char *const NUMBER[] = {"two", "three", "four", "five", "six", "seven",
+    "eight", "nine", "ten", NULL};
+static const char *const TASTE[] = {"ripe", "sweet", "sour", "fresh", "hot", "juicy", "nice",
+    "cold", "plump", "big", NULL};
+static const char *const FOOD[] = {"plums", "nuts", "figs", "buns", "pies", "beans", "cakes",
+    "eggs", "dates", "limes", "peas", "tarts", "rolls", "yams", "kiwis", "oats", "mints",
+    "jams", NULL};
+static const char *const PRAISE[] = {"lovely", "nice", "fine", "great", "funny", "strange",
+    "jolly", "super", "dear", "rare", NULL};
+static const char *const SAID[] = {"said", "cried", "sang", NULL};
+static const char *const PLAYED[] = {"danced", "sang", "swam", "jumped", "ran", "played",
+    "fished", "hummed", "napped", "talked", "skated", "read", NULL};
+static const char *const TIME[] = {"noon", "dusk", "tea", "four", "lunch", "dawn", NULL};
+static const char *const THEN[] = {"Then", "Next", "Soon", NULL};
+static const char *const ATE[] = {"ate", "kept", "shared", "sold", "hid", NULL};
+
+/* ---- A teller walks the grammar, for a writer or for a reader. */
+
+typedef struct {
+    char *line;               /* written, or compared, as the story goes on */
+    int length;               /* bytes told so far */
+    double p;                 /* the product of the probabilities of the choices */
+    uint64_t *random;         /* writer: the state of its random numbers; reader: NULL */
+    int lost;                 /* reader: the text has left the line */
+    int choice[MAX_CHOICES];  /* reader: the path to try: which option at each step, */
+    int options[MAX_CHOICES]; /* of how many, */
+    int known, step;          /* steps laid out, and steps taken */
+} Teller;
+
+/* splitmix64: a counter, well stirred. The same numbers on every machine. */
+static uint64_t next_random(uint64_t *state) {
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+/* Every decision of every story is made here: one of n equally likely options. */
+static int choose(Teller *t, int n) {
+    if (t->lost) return 0;
+    t->p /= n;
+    if (t->random) return next_random(t->random) % n; /* n is tiny: the bias is below 1e-17 */
+    if (t->step == MAX_CHOICES) die("data/stories.c: expected at most %d choices in a story, found more; raise MAX_CHOICES", MAX_CHOICES);
+    if (t->step == t->known) { /* a new step: begin with its first option */
+        t->choice[t->known] = 0;
+        t->options[t->known] = n;
+        t->known++;
+    }
+    return t->choice[t->step++];
+}
+
+static void say(Teller *t, const char *text) {
+    for (; *text && !t->lost; text++) {
+        int full = t->length == PREDICTED;
+        if (t->random && full) die("data/stories.c: expected stories of at most %d bytes, found a longer one; shorten the grammar", PREDICTED);
+        if (t->random) t->line[t->length] = *text;
+        else if (full || t->line[t->length] != *text) t->lost = 1;
+        t->length++;
+    }
+}
+
+static const char *pick(Teller *t, const char *before, const char *const *list) {
+    int n = 0;
+    while (list[n]) n++;
+    say(t, before);
+    const char *word = list[choose(t, n)];
+    say(t, word);
+    return word;
+}
+
+static void recall(Teller *t, const char *before, const char *word) {
+    say(t, before);
+    say(t, word);
+}
+
+/* ---- The grammar. */
+
+static void story(Teller *t) {
+    pick(t, "", ON_A);
+    pick(t, " ", WEATHER);
+    pick(t, " ", DAY);
+    const char *child = pick(t, " ", CHILD);
+    pick(t, " ", FOUND);
+    pick(t, " a ", SIZE);
+    const char *colour = pick(t, " ", COLOUR);
+    const char *thing = pick(t, " ", THING);
+    const char *place = pick(t, " ", PLACE);
+
+    const char *pet = pick(t, ". ", PET);
+    pick(t, " the ", MOOD);
+    pick(t, " ", ANIMAL);
+    const char *number = pick(t, " had ", NUMBER);
+    pick(t, " ", TASTE);
+    const char *food = pick(t, " ", FOOD);
+
+    const char *keeper = child, *eater = pet; /* who will have the thing, and the food */
+    switch (choose(t, 4)) {
+    case 0:
+        pick(t, ". \"What a ", PRAISE);
+        recall(t, " ", thing);
+        pick(t, "!\" ", SAID);
+        recall(t, " ", pet);
+        break;
+    case 1:
+        recall(t, ". \"I like your ", colour);
+        recall(t, " ", thing);
+        pick(t, ",\" ", SAID);
+        recall(t, " ", pet);
+        break;
+    case 2:
+        recall(t, ". \"Whose ", thing);
+        pick(t, "?\" ", SAID);
+        recall(t, " ", pet);
+        recall(t, ". It was ", child);
+        say(t, "'s");
+        break;
+    default:
+        recall(t, ". They swapped the ", thing);
+        recall(t, " for the ", number);
+        recall(t, " ", food);
+        keeper = pet;
+        eater = child;
+    }
+
+    pick(t, ". They ", PLAYED);
+    pick(t, " until ", TIME);
+    pick(t, ". ", THEN);
+    recall(t, " ", keeper);
+    recall(t, " put the ", colour);
+    recall(t, " ", thing);
+    recall(t, " back ", place);
+    recall(t, " and ", eater);
+    pick(t, " ", ATE);
+    recall(t, " the ", number);
+    recall(t, " ", food);
+    say(t, ".");
+}
+
+/* A whole line but its newline: a story and its padding. Returns the story's length. */
+static int tell(Teller *t) {
+    t->length = t->step = t->lost = 0;
+    t->p = 1;
+    story(t);
+    int length = t->length;
+    while (t->length < PREDICTED && !t->lost) say(t, " ");
+    return length;
+}
+
+/* ---- The reader: every path through the grammar that tells this line. */
+
+/* Returns how many there are; *p is their total probability. */
+static int read_line(char *line, double *p) {
+    Teller t = {.line = line};
+    int ways = 0;
+    *p = 0;
+    for (;;) {
+        tell(&t);
+        if (!t.lost) {
+            ways++;
+            *p += t.p;
+        }
+        /* Next path: go back to the last step with an option left, and take that. */
+        while (t.known > 0 && t.choice[t.known - 1] + 1 == t.options[t.known - 1]) t.known--;
+        if (t.known == 0) return ways;
+        t.choice[t.known - 1]++;
+    }
+}
+
+/* ---- The writer: a corpus is n lines, and what a perfect model pays for them. */
+
+typedef struct {
+    char *lines;
+    long n;
+    int shortest, longest;       /* stories, without their padding */
+    double length, floor, error; /* means: bytes; nats per predicted byte, its standard error */
+} Corpus;
+
+static Corpus write_corpus(long n, uint64_t seed) {
+    Corpus c = {.lines = malloc(n * LINE), .n = n, .shortest = LINE};
+    double squares = 0;
+    if (!c.lines) die("expected memory for %ld stories, found none; ask for fewer", n);
+    for (long i = 0; i < n; i++) {
+        Teller t = {.line = c.lines + i * LINE, .random = &seed};
+        int length = tell(&t);
+        double nats = -log(t.p) / PREDICTED;
+        t.line[PREDICTED] = '\n';
+        c.length += (double)length / n;
+        c.floor += nats / n;
+        squares += nats * nats / n;
+        if (length < c.shortest) c.shortest = length;
+        if (length > c.longest) c.longest = length;
+    }
+    c.error = sqrt((squares - c.floor * c.floor) / n);
+    return c;
+}
+
+static int compare_lines(const void *a, const void *b) { return memcmp(a, b, LINE); }
+
+/* How many stories of val are also in train? Sorts train. */
+static long count_repeats(Corpus train, Corpus val) {
+    long repeats = 0;
+    qsort(train.lines, train.n, LINE, compare_lines);
+    for (long i = 0; i < val.n; i++)
+        repeats += bsearch(val.lines + i * LINE, train.lines, train.n, LINE, compare_lines) != NULL;
+    return repeats;
+}
+
+/* A file appears whole or not at all: it is written beside its place, then renamed. */
+static void write_file(const char *path, const char *bytes, size_t size) {
+    char temporary[MAX_PATH];
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    FILE *f = fopen(temporary, "wb");
+    if (!f) die("%s: expected to create it, found: %s; change --out or start in the project's root", temporary, strerror(errno));
+    size_t written = fwrite(bytes, 1, size, f);
+    if (fclose(f) != 0 || written != size || rename(temporary, path) != 0)
+        die("%s: expected to write %zu bytes, found: %s; make room, or change --out", path, size, strerror(errno));
+}
+
+static void write_floor(const char *path, const char *stories_path, Corpus c) {
+    char text[MAX_PATH + 1000];
+    int size = snprintf(text, sizeof text,
+        "%.9f\n"
+        "nats per predicted byte: the loss of a perfect model on the %ld stories of\n"
+        "%s. It knows the grammar that wrote them, data/stories.c, and\n"
+        "pays only for choices that nobody can foresee. The number is the mean, over these\n"
+        "very stories, of -log p(story) / 255: one story fills a window of 256 bytes, of\n"
+        "which the first is given and 255 are predicted.\n", c.floor, c.n, stories_path);
+    write_file(path, text, size);
+}
+
+/* ---- The check: write every story again, and read the one in the file. */
+
+static FILE *open_to_check(const char *path) {
+    FILE *f = fopen(path, "rb");
+    if (!f) die("%s: expected a file to check, found: %s; run data/stories first", path, strerror(errno));
+    return f;
+}
+
+/* Returns the floor, from the probabilities the reader found. */
+static double check_stories(const char *path, long n, uint64_t seed) {
+    char line[LINE], written[LINE] = {[PREDICTED] = '\n'};
+    double p, floor = 0;
+    FILE *f = open_to_check(path);
+    for (long i = 0; i < n; i++) {
+        Teller t = {.line = written, .random = &seed};
+        tell(&t);
+        if (fread(line, 1, LINE, f) != LINE || memcmp(line, written, LINE) != 0)
+            die("%s: line %ld: expected the story this program writes there, found another; run data/stories again with the same flags", path, i + 1);
+        int ways = read_line(line, &p);
+        if (ways != 1) die("%s: line %ld: expected one way to tell this story, found %d; mend the grammar: %.*s", path, i + 1, ways, PREDICTED, line);
+        if (fabs(log(p) - log(t.p)) > 1e-9)
+            die("%s: line %ld: expected log p %.12f as written, found %.12f as read; mend the grammar: %.*s", path, i + 1, log(t.p), log(p), PREDICTED, line);
+        floor -= log(p) / PREDICTED / n;
+    }
+    if (fgetc(f) != EOF) die("%s: expected %ld stories, found more; check with the flags it was written with", path, n);
+    fclose(f);
+    printf("%s: %ld stories, each can be told in exactly one way, as likely as when written\n", path, n);
+    return floor;
+}
+
+static void check_floor(const char *path, double floor) {
+    double found = 0;
+    FILE *f = open_to_check(path);
+    if (fscanf(f, "%lf", &found) != 1 || fabs(found - floor) > 1e-9)
+        die("%s: expected %.9f in the first line, found %.9f; run data/stories again", path, floor, found);
+    fclose(f);
+    printf("%s: %.9f nats per predicted byte, confirmed\n", path, floor);
+}
+
+/* ---- The command line. */
+
+static long parse_number(const char *flag, const char *text, long least) {
+    char *end = NULL;
+    long value = text ? strtol(text, &end, 10) : 0;
+    if (!text || end == text || *end || value < least || value > MAX_STORIES)
+        die("%s: expected a whole number from %ld to %d, found '%s'", flag, least, MAX_STORIES, text ? text : "nothing");
+    return value;
+}
+
+int main(int argc, char **argv) {
+    long train_n = 24000, val_n = 1000, seed = 1;
+    const char *out = "data/stories";
+    int check = 0;
+    for (int i = 1; i < argc; i++) {
+        const char *flag = argv[i];
+        if (strcmp(flag, "--check") == 0) check = 1;
+        else if (strcmp(flag, "--train") == 0) train_n = parse_number(flag, argv[++i], 1);
+        else if (strcmp(flag, "--val") == 0) val_n = parse_number(flag, argv[++i], 1);
+        else if (strcmp(flag, "--seed") == 0) seed = parse_number(flag, argv[++i], 0);
+        else if (strcmp(flag, "--out") == 0 && argv[i + 1]) out = argv[++i];
+        else die("expected [--check] [--train N] [--val N] [--seed S] [--out PREFIX], found '%s'", flag);
+    }
+    char train_path[MAX_PATH], val_path[MAX_PATH], floor_path[MAX_PATH];
+    if (strlen(out) > MAX_PATH - 30) die("--out: expected at most %d bytes, found %zu; use a shorter path", MAX_PATH - 30, strlen(out));
+    snprintf(train_path, sizeof train_path, "%s.txt", out);
+    snprintf(val_path, sizeof val_path, "%s_val.txt", out);
+    snprintf(floor_path, sizeof floor_path, "%s_val.txt.floor", out);
+
+    /* The generator's counter goes round in 2^64 steps; val starts half a round after train. */
+    uint64_t train_seed = seed, val_seed = train_seed + (1ull << 63);
+    if (check) {
+        check_stories(train_path, train_n, train_seed);
+        check_floor(floor_path, check_stories(val_path, val_n, val_seed));
+        return 0;
+    }
+    Corpus train = write_corpus(train_n, train_seed), val = write_corpus(val_n, val_seed);
+    write_file(train_path, train.lines, train.n * LINE);
+    write_file(val_path, val.lines, val.n * LINE);
+    write_floor(floor_path, val_path, val);
+    printf("%s: %ld stories of %d to %d bytes, %.0f on average, padded to %d\n", train_path, train.n,
+        train.shortest, train.longest, train.length, LINE);
+    printf("%s: %ld stories of %d to %d bytes, of which %ld are also in %s\n", val_path, val.n,
+        val.shortest, val.longest, count_repeats(train, val), train_path);
+    printf("%s: %.9f nats per predicted byte, exact for this file\n", floor_path, val.floor);
+    printf("expected for any file of this grammar: %.6f +- %.6f, from %s\n", train.floor, train.error, train_path);
+    free(train.lines);
+    free(val.lines);
+    return 0;
+}

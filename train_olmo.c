@@ -1,0 +1,2459 @@
+/*
+OLMo in C: the open language model, trained, saved, resumed, evaluated and sampled by one readable file.
+
+    make train_olmo && ./train_olmo                 about a minute: a small OLMo learns to tell stories, byte by byte
+    ./train_olmo --generate 255 --load out/latest   let it tell another one
+    ./train_olmo --data book.txt                    the same on any text
+    ./train_olmo --help                             everything else
+
+The model is OLMo-1 (arXiv 2402.00838): a decoder-only transformer without biases, with LayerNorms that have no
+parameters, rotary positions, SwiGLU, and nothing else. For tokens t_1..t_T and every layer
+
+    x  <- embed(t)
+    x  <- x + attention(norm(x))           q, k, v from one fused matrix; optional clipping of q, k, v; RoPE on q, k
+    x  <- x + swiglu(norm(x))              up and gate from one fused matrix
+    -log p(t_{i+1}) = cross entropy of softmax(head . norm(x_i))
+
+How to read it. The file is told in the order in which its parts depend on each other:
+
+    1. config      sizes and presets                        6. files       safetensors, config.json, checkpoints
+    2. layers      each x_forward beside its x_backward     7. data        token files, text, OLMo's order, batches
+    3. model       layout, init, forward, backward          8. generation  sampling with the KV cache
+    4. optimizer   AdamW, clipping, schedules               9. program     one command line, one training loop
+    5. device      the CPU as one table of functions
+
+Sections 1-4 are the lesson: whoever stops there has seen the whole of OLMo. 5-9 make it usable.
+
+Conventions, kept everywhere:
+- Arguments come in the order: outputs, saved for the backward pass, inputs, weights, sizes. Gradients are d + name.
+- "=" functions overwrite their output, "+=" functions add to it; the comment above each says which.
+- Shapes: B sequences of T tokens, N = B*T rows; C = d_model; H query heads and G key/value heads of size D = C/H;
+  Q = (H + 2G)*D, the width of a fused q|k|v row; F = inner width of the MLP (mlp_hidden counts 2F); V = vocabulary
+  rows; L layers. All matrices are row-major; a weight [O, C] maps C inputs to O outputs: out = inp . weight^T.
+- Threads own disjoint pieces of the output, and every sum has one fixed order. So no result depends on the number of
+  threads, nor on how a batch is cut into micro-batches: two runs give equal bits.
+- Every failure is one sentence on stderr, and exit code 1.
+*/
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#else                                           // without OpenMP the program is the same, on one thread
+static inline int omp_get_max_threads(void) { return 1; }
+static inline int omp_get_thread_num(void) { return 0; }
+static inline void omp_set_num_threads(int n) { (void)n; }
+#endif
+
+// All arithmetic is in `real`: float, or double in the tests that compare gradients with finite differences.
+#ifndef REAL
+#define REAL float
+#endif
+typedef REAL real;
+
+// die("...") prints the sentence and ends the program; CHECK(it is fine, "sentence if not", ...).
+static const char *half_written = NULL;         // a directory being written: removed if we fail before it is complete
+static void remove_directory(const char *path);
+
+static void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+static void die(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fflush(stdout);
+    fprintf(stderr, "error: ");
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "\n");
+    va_end(args);
+    if (half_written) remove_directory(half_written);
+    exit(EXIT_FAILURE);
+}
+#define CHECK(fine, ...) do { if (!(fine)) die(__VA_ARGS__); } while (0)
+
+// Zeroed memory that starts on a cache line, or a sentence. calloc's large blocks take no space until they are touched.
+static void *allocate(size_t count, size_t size, const char *what) {
+    size_t bytes = count*size + 128;
+    char *raw = size && count > (SIZE_MAX - 128)/size ? NULL : (char *)calloc(bytes, 1);
+    CHECK(raw, "not enough memory for %s: %.2f GB needed; try a smaller model, --micro-batch or --seq-len",
+          what, (double)count*(double)size*1e-9);
+    char *start = raw + 128 - (uintptr_t)raw % 64;
+    memcpy(start - sizeof raw, &raw, sizeof raw);                       // release() finds the block's own address here
+    return start;
+}
+static void release(void *start) {
+    char *raw = NULL;
+    if (start) memcpy(&raw, (char *)start - sizeof raw, sizeof raw);
+    free(raw);
+}
+
+static inline int imin(int a, int b) { return a < b ? a : b; }
+static inline int imax(int a, int b) { return a > b ? a : b; }
+
+// ======================================================================================================================
+// 1. Config: sizes and presets
+// ======================================================================================================================
+
+typedef struct {
+    int d_model, n_layers, n_heads, n_kv_heads;
+    int mlp_hidden;                             // rows of ff_proj: the up half and the gate half together
+    int vocab;                                  // rows of the embedding, padding rows included
+    int seq_len;                                // T a model is trained with
+    int tied;                                   // 1: the head is the embedding matrix
+    int eos;                                    // id that ends a document, -1: none
+    double rope_theta;
+    double clip_qkv;                            // clamp q, k, v to [-c, c]; 0: off
+    double z_loss;                              // weight of the squared log-sum-exp of the logits; 0: off
+} Config;
+
+// How a model is trained: everything the optimizer, the schedules and the batches need.
+typedef struct {
+    const char *schedule;
+    double lr, final_lr;                        // peak, and the fraction of it at the end
+    int warmup, steps, batch, micro_batch;      // in steps; in steps; sequences an update; sequences a forward pass
+    double weight_decay, beta1, beta2, eps;
+    int decay_embeddings;
+    double clip;                                // largest global gradient norm
+    int clip_warmup_steps;                      // for so many steps the largest norm is clip*clip_warmup_factor
+    double clip_warmup_factor;
+} Recipe;
+
+typedef struct { const char *name, *about; Config config; Recipe recipe; } Preset;
+
+enum { MAX_LAYERS = 128 };
+
+// The released models (OLMO_SPEC 1.13, from OLMo's configs/official-0724), and two sizes for smaller machines: `150m` has
+// the sizes of OLMo's configs/tiny/OLMo-150M.yaml with OLMo-1's norm, init and context.
+static const Preset presets[] = {
+    //          d     L   H   G   mlp    vocab  T    tied eos   theta  clip z    schedule  lr    final warmup steps batch micro
+    { "tiny", "the default: bytes, trained in about a minute",
+      {   64,  4,  2,  2,   512,   256,  256, 1,    -1, 10000, 0, 0 }, { "cosine", 6e-3, 0.05,  100,   4000,    4, 4, 0.1, 0.9, 0.95, 1e-5, 0, 1.0,    0,  1 } },
+    { "150m", "the sizes of OLMo's 150M ladder model",
+      {  768, 12, 12, 12,  6144, 50304, 2048, 0, 50279, 10000, 0, 0 }, { "cosine", 6e-4, 0.10, 5000, 100000, 1024, 1, 0.1, 0.9, 0.95, 1e-5, 0, 1.0,    0,  1 } },
+    { "1b", "OLMo-1B",
+      { 2048, 16, 16, 16, 16384, 50304, 2048, 1, 50279, 10000, 0, 0 }, { "cosine", 4e-4, 0.10, 2000, 739328, 2048, 1, 0.1, 0.9, 0.95, 1e-5, 0, 1.0,    0,  1 } },
+    { "7b", "OLMo-7B and 7B-Twin-2T",
+      { 4096, 32, 32, 32, 22016, 50304, 2048, 0, 50279, 10000, 0, 0 }, { "linear", 3e-4, 0.10, 5000, 476838, 2048, 1, 0.1, 0.9, 0.95, 1e-5, 0, 1.0, 1000, 10 } },
+    { "7b-0424", "OLMo-7B of April (and July) 2024",
+      { 4096, 32, 32, 32, 22016, 50304, 4096, 0, 50279, 10000, 8, 0 }, { "cosine", 3e-4, 0.10, 2500, 715256, 1024, 1, 0.1, 0.9, 0.95, 1e-5, 1, 1.0,  500,  5 } },
+};
+
+static Preset preset_named(const char *name) {
+    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) if (!strcmp(presets[i].name, name)) return presets[i];
+    die("--model %s: there is no such preset; choose tiny, 150m, 1b, 7b or 7b-0424", name);
+}
+
+// Sizes that fit together, or a sentence that names the source of the sizes.
+static void config_check(const Config *c, const char *source) {
+    CHECK(c->d_model > 0 && c->n_heads > 0 && c->d_model % c->n_heads == 0 && c->d_model <= 1 << 16,
+          "%s: d_model %d cannot be cut into %d heads; it must be a positive multiple of the number of heads", source, c->d_model, c->n_heads);
+    CHECK(c->d_model/c->n_heads % 2 == 0, "%s: the head size %d is odd; RoPE needs pairs", source, c->d_model/c->n_heads);
+    CHECK(c->n_kv_heads > 0 && c->n_heads % c->n_kv_heads == 0,
+          "%s: %d query heads cannot share %d key/value heads evenly", source, c->n_heads, c->n_kv_heads);
+    CHECK(c->n_layers > 0 && c->n_layers <= MAX_LAYERS, "%s: %d layers; expected 1 to %d", source, c->n_layers, MAX_LAYERS);
+    CHECK(c->mlp_hidden > 0 && c->mlp_hidden % 2 == 0 && c->mlp_hidden <= 1 << 20,
+          "%s: mlp_hidden %d must be positive and even: it counts the up half and the gate half", source, c->mlp_hidden);
+    CHECK(c->vocab > 1 && c->vocab <= 1 << 24, "%s: a vocabulary of %d; expected 2 to %d", source, c->vocab, 1 << 24);
+    CHECK(c->seq_len > 0 && c->seq_len <= 1 << 20, "%s: a sequence length of %d; expected 1 to %d", source, c->seq_len, 1 << 20);
+    CHECK(c->eos >= -1 && c->eos < c->vocab, "%s: eos id %d is outside the vocabulary of %d", source, c->eos, c->vocab);
+    CHECK(c->rope_theta > 0 && isfinite(c->rope_theta), "%s: rope_theta %g must be positive", source, c->rope_theta);
+    CHECK(c->clip_qkv >= 0 && isfinite(c->clip_qkv), "%s: clip_qkv %g must be positive, or 0 for none", source, c->clip_qkv);
+    CHECK(c->z_loss >= 0 && isfinite(c->z_loss), "%s: z_loss %g must not be negative", source, c->z_loss);
+}
+
+// ======================================================================================================================
+// 2. Layers: each x_forward beside its x_backward
+// ======================================================================================================================
+
+// ---- matrix products -------------------------------------------------------------------------------------------------
+// One product serves the whole model, because a matrix is seen through two strides: element (i,j) of a Matrix is
+// at[i*row + j*col]. Swapping the strides transposes it, and nothing is moved. A linear layer out = inp.W^T needs
+//     forward   out  =  inp  . W^T        backward   dinp = dout . W,    dW += dout^T . inp
+
+typedef struct { const real *at; size_t row, col; } Matrix;
+
+static inline Matrix strided(const real *at, size_t row, size_t col) { Matrix m; m.at = at; m.row = row; m.col = col; return m; }
+static inline Matrix matrix(const real *at, size_t ld) { return strided(at, ld, 1); }       // rows ld apart, as stored
+static inline Matrix transposed(const real *at, size_t ld) { return strided(at, 1, ld); }
+
+// c[i*ldc + j] = (add ? c : 0) + sum_k a(i,k) b(k,j)      c: [M, N], a: [M, K], b: [K, N].     What gemm() must equal.
+void gemm_naive(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add) {
+    for (int i = 0; i < M; i++) for (int j = 0; j < N; j++) {
+        real sum = 0;
+        for (int k = 0; k < K; k++) sum += a.at[i*a.row + k*a.col]*b.at[k*b.row + j*b.col];
+        c[i*ldc + j] = sum + (add ? c[i*ldc + j] : 0);
+    }
+}
+
+// The fast one says the same in three ideas: (1) an MR x NR block of c stays in vector registers while k runs;
+// (2) what it reads is first packed into the order in which it is read, so memory is touched in cache-sized pieces and
+// strides cost nothing; (3) c is cut into tiles, one thread a tile, so no two threads ever add to the same number.
+#if defined(__AVX512F__)
+enum { VEC_BYTES = 64 };
+#elif defined(__AVX__)
+enum { VEC_BYTES = 32 };
+#else
+enum { VEC_BYTES = 16 };
+#endif
+typedef real vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
+enum { VL = VEC_BYTES/sizeof(real), MR = 6, NR = 2*VL };    // 12 sums + 2 of b + 1 of a: fits the 16 registers of AVX2
+enum { MC = 480, NC = 512, KC = 256 };                      // a packed block of a lives in the L2 cache, a panel of b in L1
+
+// Rows of x, `width` at a time, to panels p[k*width + r]; rows missing in the last panel are zero.
+static void pack(real *p, Matrix x, int rows, int K, int width) {
+    for (int r0 = 0; r0 < rows; r0 += width, p += (size_t)width*K, x.at += width*x.row) {
+        int n = imin(width, rows - r0);
+        if (n < width) memset(p, 0, sizeof(real)*width*K);
+        if (x.row == 1)
+            for (int k = 0; k < K; k++) for (int r = 0; r < n; r++) p[(size_t)k*width + r] = x.at[k*x.col + r];
+        else for (int k0 = 0; k0 < K; k0 += 16) for (int r = 0; r < n; r++) {       // transpose a cache line at a time:
+            const real *line = x.at + r*x.row + k0*x.col;                           // rows a power of two apart share
+            __builtin_prefetch(line + 16*x.col);                                    // a set of the cache
+            for (int k = 0; k < imin(16, K - k0); k++) p[(size_t)(k0 + k)*width + r] = line[k*x.col];
+        }
+    }
+}
+
+// c[0:m, 0:n] (+)= one panel of a times one panel of b; m <= MR, n <= NR.
+static void gemm_registers(real *c, size_t ldc, const real *a, const real *b, int m, int n, int K, int add) {
+    for (int i = 0; i < m; i++) { __builtin_prefetch(c + i*ldc, 1); __builtin_prefetch(c + i*ldc + VL, 1); }
+    vec sum[MR][2];
+    memset(sum, 0, sizeof sum);
+    for (int k = 0; k < K; k++, a += MR, b += NR) {
+        vec b0 = *(const vec *)b, b1 = *(const vec *)(b + VL);
+        for (int i = 0; i < MR; i++) { sum[i][0] += a[i]*b0; sum[i][1] += a[i]*b1; }
+    }
+    if (m == MR && n == NR) {
+        for (int i = 0; i < MR; i++) for (int v = 0; v < 2; v++) {
+            vec *out = (vec *)(c + i*ldc + v*VL);
+            if (add) sum[i][v] += *out;
+            *out = sum[i][v];
+        }
+    } else {                                                                        // at the edge of the matrix
+        real s[MR][NR];
+        memcpy(s, sum, sizeof s);
+        for (int i = 0; i < m; i++) for (int j = 0; j < n; j++) c[i*ldc + j] = s[i][j] + (add ? c[i*ldc + j] : 0);
+    }
+}
+
+// gemm on one thread. K is summed in blocks of KC, in order: the bits of c do not depend on how c is cut into tiles.
+static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add) {
+    static __thread real packed_a[(MC + MR)*KC] __attribute__((aligned(64))), packed_b[(NC + NR)*KC] __attribute__((aligned(64)));
+    for (int i0 = 0; i0 < M; i0 += MC) for (int j0 = 0; j0 < N; j0 += NC) for (int k0 = 0; k0 < K; k0 += KC) {
+        int m = imin(MC, M - i0), n = imin(NC, N - j0), k = imin(KC, K - k0);
+        pack(packed_a, strided(a.at + i0*a.row + k0*a.col, a.row, a.col), m, k, MR);
+        pack(packed_b, strided(b.at + k0*b.row + j0*b.col, b.col, b.row), n, k, NR);
+        for (int j = 0; j < n; j += NR) for (int i = 0; i < m; i += MR)
+            gemm_registers(c + (i0 + i)*ldc + j0 + j, ldc, packed_a + (size_t)i*k, packed_b + (size_t)j*k,
+                           imin(MR, m - i), imin(NR, n - j), k, add || k0);
+    }
+}
+
+// Equal parts of n, each at most `most`, rounded up to whole panels.
+static int part(int n, int most, int panel) {
+    int parts = (n + most - 1)/most;
+    return ((n + parts - 1)/parts + panel - 1)/panel*panel;
+}
+
+// c[M,N] = a[M,K] . b[K,N], or += if add.
+void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add) {
+    int mc = part(M, MC, MR), nc = part(N, NC, NR), threads = omp_get_max_threads();
+    for (;;) {                                                                      // smaller tiles, until all threads
+        int tiles = ((M + mc - 1)/mc)*((N + nc - 1)/nc);                            // end at about the same time
+        if (tiles % threads == 0 || tiles >= 8*threads || mc + nc <= 4*(MR + NR)) break;
+        if (nc > mc) nc = part(nc, (nc + 1)/2, NR); else mc = part(mc, (mc + 1)/2, MR);
+    }
+    #pragma omp parallel for collapse(2) schedule(dynamic)
+    for (int i = 0; i < M; i += mc) for (int j = 0; j < N; j += nc)
+        gemm_tile(c + i*ldc + j, ldc, strided(a.at + i*a.row, a.row, a.col), strided(b.at + j*b.col, b.row, b.col),
+                  imin(mc, M - i), imin(nc, N - j), K, add);
+}
+
+// out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: the residual stream grows in the product's own last step.
+void matmul_forward(real *out, const real *inp, const real *weight, int N, int C, int O, int add) {
+    gemm(out, O, matrix(inp, C), transposed(weight, C), N, O, C, add);
+}
+
+// dweight[O,C] += dout^T . inp, one sequence after the other: so the sum has the same order however the batch is cut.
+void matmul_backward_weight(real *dweight, const real *dout, const real *inp, int B, int T, int C, int O) {
+    for (int b = 0; b < B; b++)
+        gemm(dweight, C, transposed(dout + (size_t)b*T*O, O), matrix(inp + (size_t)b*T*C, C), O, C, T, 1);
+}
+
+// dinp[N,C] = dout[N,O] . weight
+void matmul_backward_input(real *dinp, const real *dout, const real *weight, int N, int C, int O) {
+    gemm(dinp, C, matrix(dout, O), matrix(weight, C), N, C, O, 0);
+}
+
+// ---- rows ------------------------------------------------------------------------------------------------------------
+// Sums over a row in VL interleaved partial sums: that is vector code, and the same order wherever the row lies in memory.
+static real sum_of_lanes(const real *lane) {
+    real total = 0;
+    for (int v = 0; v < VL; v++) total += lane[v];
+    return total;
+}
+
+static real row_sum(const real *x, int n) {
+    real lane[VL] = {0};
+    int j = 0;
+    for (; j + VL <= n; j += VL) {
+        #pragma omp simd
+        for (int v = 0; v < VL; v++) lane[v] += x[j + v];
+    }
+    for (int v = 0; j < n; j++, v++) lane[v] += x[j];
+    return sum_of_lanes(lane);
+}
+
+static real row_dot(const real *x, const real *y, int n) {
+    real lane[VL] = {0};
+    int j = 0;
+    for (; j + VL <= n; j += VL) {
+        #pragma omp simd
+        for (int v = 0; v < VL; v++) lane[v] += x[j + v]*y[j + v];
+    }
+    for (int v = 0; j < n; j++, v++) lane[v] += x[j]*y[j];
+    return sum_of_lanes(lane);
+}
+
+static real row_max(const real *x, int n) {
+    real lane[VL];
+    for (int v = 0; v < VL; v++) lane[v] = x[0];
+    int j = 0;
+    for (; j + VL <= n; j += VL) {
+        #pragma omp simd
+        for (int v = 0; v < VL; v++) lane[v] = x[j + v] > lane[v] ? x[j + v] : lane[v];
+    }
+    for (; j < n; j++) lane[0] = x[j] > lane[0] ? x[j] : lane[0];
+    for (int v = 1; v < VL; v++) lane[0] = lane[v] > lane[0] ? lane[v] : lane[0];
+    return lane[0];
+}
+
+// e^x = 2^n e^r with n = round(x/ln 2), so |r| <= ln(2)/2, where eight terms of the Taylor series reach float precision.
+// Plain arithmetic, so that a loop over it becomes vector code; libm's exp would cost as much as the matrix products.
+// x is clamped to [-87, 88]; a NaN stays a NaN.
+static inline real fast_exp(real x) {
+    if (sizeof(real) == sizeof(double)) return (real)exp((double)x);
+    const float to_integer = 12582912.0f;                   // 1.5 * 2^23: adding it rounds, and leaves n in the low bits
+    float y = (float)x;
+    y = y < -87.0f ? -87.0f : y;
+    y = y > 88.0f ? 88.0f : y;
+    float shifted = y*1.44269504f + to_integer, n = shifted - to_integer;
+    float r = y - n*0.693145752f - n*1.42860677e-6f;        // ln 2 in two parts: n times the first is exact
+    float series = 1 + r*(1 + r*(1.0f/2 + r*(1.0f/6 + r*(1.0f/24 + r*(1.0f/120 + r*(1.0f/720 + r*(1.0f/5040)))))));
+    int32_t bits;
+    float power;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (int32_t)((uint32_t)bits << 23) + (127 << 23);
+    memcpy(&power, &bits, sizeof power);
+    return (real)(series*power);
+}
+
+// y[j] = exp(scale*x[j] - shift); returns the sum
+static real row_exp(real *y, const real *x, real scale, real shift, int n) {
+    real lane[VL] = {0};
+    int j = 0;
+    for (; j + VL <= n; j += VL) {
+        #pragma omp simd
+        for (int v = 0; v < VL; v++) { y[j + v] = fast_exp(scale*x[j + v] - shift); lane[v] += y[j + v]; }
+    }
+    for (int v = 0; j < n; j++, v++) { y[j] = fast_exp(scale*x[j] - shift); lane[v] += y[j]; }
+    return sum_of_lanes(lane);
+}
+
+// ---- embedding -------------------------------------------------------------------------------------------------------
+// x[n,:] = wte[tokens[n],:]         x: [N, C], wte: [V, C]
+void embed_forward(real *x, const int *tokens, const real *wte, int N, int C) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) memcpy(x + (size_t)n*C, wte + (size_t)tokens[n]*C, sizeof(real)*C);
+}
+
+// dwte[tokens[n],:] += dx[n,:], in the order of n: a token that occurs twice adds twice. Threads own channels, not rows.
+void embed_backward(real *dwte, const real *dx, const int *tokens, int N, int C) {
+    #pragma omp parallel for
+    for (int c0 = 0; c0 < C; c0 += 64) for (int n = 0; n < N; n++)
+        for (int c = c0; c < imin(c0 + 64, C); c++) dwte[(size_t)tokens[n]*C + c] += dx[(size_t)n*C + c];
+}
+
+// ---- layer norm without parameters -----------------------------------------------------------------------------------
+// y = (x - mean(x)) * rstd,   rstd = 1/sqrt(var(x) + 1e-5)         x, y: [N, C], rstd: [N]       (paper 2.1; OLMO_SPEC 1.4)
+// y and rstd are all the backward pass needs: the residual stream x itself is never stored.
+void norm_forward(real *y, real *rstd, const real *x, int N, int C) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        const real *in = x + (size_t)n*C;
+        real *out = y + (size_t)n*C, mean = row_sum(in, C)/C;
+        for (int c = 0; c < C; c++) out[c] = in[c] - mean;
+        rstd[n] = 1/(real)sqrt(row_dot(out, out, C)/C + (real)1e-5);
+        for (int c = 0; c < C; c++) out[c] *= rstd[n];
+    }
+}
+
+// dx += rstd * (dy - avg(dy) - y*avg(dy*y)): moving x along 1 or along y does not change y. "+=", for the residual
+// stream passes around the norm as well as through it.
+void norm_backward(real *dx, const real *dy, const real *y, const real *rstd, int N, int C) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        const real *g = dy + (size_t)n*C, *out = y + (size_t)n*C;
+        real *d = dx + (size_t)n*C, avg = row_sum(g, C)/C, avg_y = row_dot(g, out, C)/C;
+        for (int c = 0; c < C; c++) d[c] += rstd[n]*(g[c] - avg - out[c]*avg_y);
+    }
+}
+
+// ---- clipping q, k, v ------------------------------------------------------------------------------------------------
+// x = min(max(x, -clip), clip), in place; pass[i] = 1 where |x| <= clip already.         x, pass: [count]
+void clip_forward(real *x, unsigned char *pass, double clip, size_t count) {
+    const real c = (real)clip;
+    #pragma omp parallel for
+    for (size_t i = 0; i < count; i++) {
+        pass[i] = x[i] >= -c && x[i] <= c;
+        x[i] = x[i] < -c ? -c : x[i] > c ? c : x[i];
+    }
+}
+
+// dx = 0 where x was clipped, in place
+void clip_backward(real *dx, const unsigned char *pass, size_t count) {
+    #pragma omp parallel for
+    for (size_t i = 0; i < count; i++) dx[i] = pass[i] ? dx[i] : 0;
+}
+
+// ---- rotary positions ------------------------------------------------------------------------------------------------
+// table[t, 0:D/2] = cos, [D/2:D] = sin of t/theta^(2i/D): computed from float angles as the reference does (OLMO_SPEC 1.6).
+void rope_table(real *table, double theta, int T, int D) {
+    for (int t = 0; t < T; t++) for (int i = 0; i < D/2; i++) {
+        float angle = (float)t*(1.0f/powf((float)theta, (float)(2*i)/(float)D));
+        table[(size_t)t*D + i] = sizeof(real) == sizeof(float) ? (real)cosf(angle) : (real)cos((double)angle);
+        table[(size_t)t*D + D/2 + i] = sizeof(real) == sizeof(float) ? (real)sinf(angle) : (real)sin((double)angle);
+    }
+}
+
+// Each head's halves (a, b) are turned by the angle of the row's position, in place:
+//     a' = a cos - b sin,    b' = b cos + a sin                 x: [N, Q], of which the first `heads` heads are turned
+// Row n stands at position past + n % T. `turn` is +1, or -1 to turn back.
+static void rotate(real *x, const real *table, real turn, int N, int T, int past, int heads, int D, int Q) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        const real *cosine = table + (size_t)(past + n % T)*D, *sine = cosine + D/2;
+        for (int h = 0; h < heads; h++) {
+            real *a = x + (size_t)n*Q + h*D, *b = a + D/2;
+            #pragma omp simd
+            for (int i = 0; i < D/2; i++) {
+                real first = a[i]*cosine[i] - turn*b[i]*sine[i], second = b[i]*cosine[i] + turn*a[i]*sine[i];
+                a[i] = first, b[i] = second;
+            }
+        }
+    }
+}
+void rope_forward(real *qkv, const real *table, int N, int T, int past, int heads, int D, int Q) {
+    rotate(qkv, table, 1, N, T, past, heads, D, Q);
+}
+// A rotation's transpose is the rotation back.
+void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D, int Q) {
+    rotate(dqkv, table, -1, N, T, 0, heads, D, Q);
+}
+
+// ---- causal attention ------------------------------------------------------------------------------------------------
+// For every head:  S = q k^T / sqrt(D),  P = softmax over keys <= query,  att = P v.         (paper 2.1; OLMO_SPEC 1.7)
+// qkv: [B, past + T, Q] holds q (H heads), k (G heads), v (G heads) in each row; query head h reads k/v head h/(H/G).
+// Queries are the last T positions of each sequence: past = 0 in training, > 0 when a KV cache holds earlier rows.
+//
+// No T x T matrix is ever stored: a thread takes ROWS queries, computes their rows of S in its own `work`, and keeps one
+// number a row, lse = log sum_j exp(S_j), from which the backward pass rebuilds P = exp(S - lse).
+enum { ROWS = 96 };
+
+static inline int attention_stride(int keys) { return (keys + VL - 1)/VL*VL; }
+static size_t attention_work(int keys) { return (size_t)omp_get_max_threads()*2*ROWS*attention_stride(keys); }
+
+// att: [B, T, H*D], lse: [B, H, T], work: attention_work(past + T) numbers
+void attention_forward(real *att, real *lse, real *work, const real *qkv, int B, int T, int past, int H, int G, int D) {
+    int Q = (H + 2*G)*D, keys = past + T, stride = attention_stride(keys), tiles = (T + ROWS - 1)/ROWS;
+    real scale = 1/(real)sqrt((real)D);
+    #pragma omp parallel for collapse(3) schedule(dynamic)
+    for (int tile = 0; tile < tiles; tile++) for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) {
+        int t0 = (tiles - 1 - tile)*ROWS, rows = imin(ROWS, T - t0), n = past + t0 + rows;      // the longest rows first
+        const real *q = qkv + ((size_t)b*keys + past + t0)*Q + h*D;
+        const real *k = qkv + (size_t)b*keys*Q + (H + h/(H/G))*D, *v = k + G*D;
+        real *S = work + (size_t)omp_get_thread_num()*2*ROWS*stride, *o = att + ((size_t)b*T + t0)*H*D + h*D;
+        gemm_tile(S, stride, matrix(q, Q), transposed(k, Q), rows, n, D, 0);
+        for (int i = 0; i < rows; i++) {
+            real *s = S + (size_t)i*stride;
+            int seen = past + t0 + i + 1;
+            real most = scale*row_max(s, seen), sum = row_exp(s, s, scale, most, seen), norm = 1/sum;
+            for (int j = 0; j < seen; j++) s[j] *= norm;
+            for (int j = seen; j < n; j++) s[j] = 0;
+            lse[((size_t)b*H + h)*T + t0 + i] = most + (real)log(sum);
+        }
+        gemm_tile(o, (size_t)H*D, matrix(S, stride), matrix(v, Q), rows, D, n, 0);
+    }
+}
+
+// With P rebuilt from lse, and dP = datt . v^T:
+//     dS_ij = P_ij (dP_ij - sum_k P_ik dP_ik),   and the sum over k is simply datt_i . att_i
+//     dq = dS k / sqrt(D),   dk += dS^T q / sqrt(D),   dv += P^T datt
+// dqkv: [B, T, Q], all of it overwritten. One thread owns a k/v head of a sequence, and takes its queries in order.
+void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse, const real *qkv, int B, int T, int H, int G, int D) {
+    int Q = (H + 2*G)*D, stride = attention_stride(T);
+    real scale = 1/(real)sqrt((real)D);
+    #pragma omp parallel for collapse(2) schedule(dynamic)
+    for (int b = 0; b < B; b++) for (int g = 0; g < G; g++) {
+        const real *rows_b = qkv + (size_t)b*T*Q, *k = rows_b + (H + g)*D, *v = k + G*D;
+        real *drows_b = dqkv + (size_t)b*T*Q, *dk = drows_b + (H + g)*D, *dv = dk + G*D;
+        real *P = work + (size_t)omp_get_thread_num()*2*ROWS*stride, *dS = P + (size_t)ROWS*stride;
+        for (int t = 0; t < T; t++) { memset(dk + (size_t)t*Q, 0, sizeof(real)*D); memset(dv + (size_t)t*Q, 0, sizeof(real)*D); }
+        for (int h = g*(H/G); h < (g + 1)*(H/G); h++) for (int t0 = 0; t0 < T; t0 += ROWS) {
+            int rows = imin(ROWS, T - t0), n = t0 + rows;
+            const real *q = rows_b + (size_t)t0*Q + h*D;
+            const real *o = att + ((size_t)b*T + t0)*H*D + h*D, *dout = datt + ((size_t)b*T + t0)*H*D + h*D;
+            gemm_tile(P, stride, matrix(q, Q), transposed(k, Q), rows, n, D, 0);
+            gemm_tile(dS, stride, matrix(dout, (size_t)H*D), transposed(v, Q), rows, n, D, 0);
+            for (int i = 0; i < rows; i++) {
+                real *p = P + (size_t)i*stride, *ds = dS + (size_t)i*stride;
+                int seen = t0 + i + 1;
+                real dot = row_dot(o + (size_t)i*H*D, dout + (size_t)i*H*D, D);
+                row_exp(p, p, scale, lse[((size_t)b*H + h)*T + t0 + i], seen);
+                for (int j = 0; j < seen; j++) ds[j] = scale*p[j]*(ds[j] - dot);
+                for (int j = seen; j < n; j++) p[j] = ds[j] = 0;
+            }
+            gemm_tile(drows_b + (size_t)t0*Q + h*D, Q, matrix(dS, stride), matrix(k, Q), rows, D, n, 0);
+            gemm_tile(dk, Q, transposed(dS, stride), matrix(q, Q), n, D, rows, 1);
+            gemm_tile(dv, Q, transposed(P, stride), matrix(dout, (size_t)H*D), n, D, rows, 1);
+        }
+    }
+}
+
+// ---- SwiGLU ----------------------------------------------------------------------------------------------------------
+// h = up * silu(gate),   silu(z) = z*sigma(z)         ug: [N, 2F] = up | gate (OLMo's order: the gate is second), h: [N, F]
+void swiglu_forward(real *h, const real *ug, int N, int F) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        const real *up = ug + (size_t)n*2*F, *gate = up + F;
+        real *out = h + (size_t)n*F;
+        #pragma omp simd
+        for (int f = 0; f < F; f++) out[f] = up[f]*gate[f]/(1 + fast_exp(-gate[f]));
+    }
+}
+
+// dup = dh*silu(gate),   dgate = dh*up*sigma*(1 + gate*(1 - sigma)); and h again, which the forward pass did not keep.
+// dug may be ug itself: each element is read before it is overwritten.
+void swiglu_backward(real *dug, real *h, const real *dh, const real *ug, int N, int F) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        const real *up = ug + (size_t)n*2*F, *gate = up + F, *d = dh + (size_t)n*F;
+        real *dup = dug + (size_t)n*2*F, *dgate = dup + F, *out = h + (size_t)n*F;
+        #pragma omp simd
+        for (int f = 0; f < F; f++) {
+            real u = up[f], z = gate[f], sigma = 1/(1 + fast_exp(-z));
+            out[f] = u*z*sigma;
+            dup[f] = d[f]*z*sigma;
+            dgate[f] = d[f]*u*sigma*(1 + z*(1 - sigma));
+        }
+    }
+}
+
+// ---- softmax cross entropy, with optional z-loss ---------------------------------------------------------------------
+// losses[n] = lse - logits[n, target],  zlosses[n] = z*lse^2,  lse = log sum_j exp(logits[n,j]);  both 0 if target < 0.
+// logits: [N, V]; losses, zlosses, lse: [N]. All V columns count, padding rows of the vocabulary too (OLMO_SPEC 1.10).
+void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *logits, const int *targets, double z, int N, int V) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        const real *row = logits + (size_t)n*V;
+        real p[512], most = row_max(row, V), sum = 0;
+        for (int v = 0; v < V; v += 512) sum += row_exp(p, row + v, 1, most, imin(512, V - v));
+        lse[n] = most + (real)log(sum);
+        losses[n] = targets[n] < 0 ? 0 : lse[n] - row[targets[n]];
+        zlosses[n] = targets[n] < 0 ? 0 : (real)z*lse[n]*lse[n];
+    }
+}
+
+// d(loss + zloss)/dlogits_j = (1 + 2 z lse) p_j - [j is the target], times dlosses[n].
+// dlogits may be logits itself; a row whose weight is 0 is only cleared.
+void crossentropy_backward(real *dlogits, const real *dlosses, const real *lse, const real *logits, const int *targets, double z, int N, int V) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        real *d = dlogits + (size_t)n*V, weight = targets[n] < 0 ? 0 : dlosses[n];
+        if (weight == 0) { memset(d, 0, sizeof(real)*V); continue; }
+        row_exp(d, logits + (size_t)n*V, 1, lse[n], V);
+        real factor = weight*(1 + 2*(real)z*lse[n]);
+        for (int v = 0; v < V; v++) d[v] *= factor;
+        d[targets[n]] -= weight;
+    }
+}
+
+// ======================================================================================================================
+// 3. Model: layout, init, forward, backward
+// ======================================================================================================================
+
+// ---- one list of tensors ---------------------------------------------------------------------------------------------
+// olmo_layout names every parameter tensor once, in order. Allocation, init, weight decay, files, tests and printing walk
+// the list it makes. Parameters, gradients and both AdamW moments are flat arrays that share these offsets.
+
+typedef enum { EMBEDDING, INPUT, OUTPUT, HEAD } Role;       // INPUT reads the residual stream, OUTPUT writes to it
+
+typedef struct { char name[80]; int rows; } Part;           // a block of rows that Hugging Face keeps as a tensor of its own
+
+typedef struct {
+    char name[80];                                          // OLMo's name (OLMO_SPEC 1.1)
+    Role role;
+    int layer, rows, cols;
+    size_t offset;                                          // first element in the flat arrays
+    int n_parts;
+    Part part[3];
+} Tensor;
+
+typedef struct { real *att_proj, *attn_out, *ff_proj, *ff_out; } LayerWeights;
+typedef struct { real *wte, *head; LayerWeights layer[MAX_LAYERS]; } Weights;
+
+typedef struct {
+    Tensor tensor[2 + 4*MAX_LAYERS];
+    int n;
+    size_t size;                                            // elements of all tensors together
+} Layout;
+
+static real *add_tensor(Layout *list, real *base, Role role, int layer, int rows, int cols, const char *name) {
+    Tensor *t = &list->tensor[list->n++];
+    memset(t, 0, sizeof *t);
+    if (layer < 0) snprintf(t->name, sizeof t->name, "transformer.%s.weight", name);
+    else snprintf(t->name, sizeof t->name, "transformer.blocks.%d.%s.weight", layer, name);
+    t->role = role, t->layer = layer, t->rows = rows, t->cols = cols, t->offset = list->size;
+    list->size += (size_t)rows*cols;
+    return base ? base + t->offset : NULL;
+}
+
+static void add_part(Layout *list, int rows, const char *name) {
+    Tensor *t = &list->tensor[list->n - 1];
+    Part *p = &t->part[t->n_parts++];
+    p->rows = rows;
+    if (t->layer < 0) snprintf(p->name, sizeof p->name, "%s.weight", name);
+    else snprintf(p->name, sizeof p->name, "model.layers.%d.%s.weight", t->layer, name);
+}
+
+// Fills the list, and points w into base (NULL: only the list is wanted).
+void olmo_layout(Layout *list, Weights *w, real *base, const Config *c) {
+    int C = c->d_model, D = C/c->n_heads, kv = c->n_kv_heads*D, F = c->mlp_hidden/2;
+    list->n = 0, list->size = 0;
+    w->wte = add_tensor(list, base, EMBEDDING, -1, c->vocab, C, "wte");
+    add_part(list, c->vocab, "model.embed_tokens");
+    for (int l = 0; l < c->n_layers; l++) {
+        LayerWeights *layer = &w->layer[l];
+        layer->att_proj = add_tensor(list, base, INPUT, l, C + 2*kv, C, "att_proj");
+        add_part(list, C, "self_attn.q_proj");
+        add_part(list, kv, "self_attn.k_proj");
+        add_part(list, kv, "self_attn.v_proj");
+        layer->attn_out = add_tensor(list, base, OUTPUT, l, C, C, "attn_out");
+        add_part(list, C, "self_attn.o_proj");
+        layer->ff_proj = add_tensor(list, base, INPUT, l, 2*F, C, "ff_proj");
+        add_part(list, F, "mlp.up_proj");
+        add_part(list, F, "mlp.gate_proj");
+        layer->ff_out = add_tensor(list, base, OUTPUT, l, C, F, "ff_out");
+        add_part(list, C, "mlp.down_proj");
+    }
+    w->head = w->wte;
+    if (c->tied) return;
+    w->head = add_tensor(list, base, HEAD, -1, c->vocab, C, "ff_out");
+    add_part(list, c->vocab, "lm_head");
+}
+
+// As released: matrices decay, the embedding does not (not even where it is the head too), unless the recipe says so.
+static int decays(const Tensor *t, int decay_embeddings) { return t->role != EMBEDDING || decay_embeddings; }
+
+// ---- init ------------------------------------------------------------------------------------------------------------
+// Standard deviations of OLMO_SPEC 3; all but `normal` are cut at three of them.
+//     mitchell       1/sqrt(d);  OUTPUT 1/sqrt(2 fan_in (layer + 1)): deeper layers start with a smaller voice
+//     normal         0.02
+//     full_megatron  0.02;       OUTPUT 0.02/sqrt(2L);  HEAD 1/sqrt(d)
+static double init_std(const Tensor *t, const Config *c, const char *init) {
+    if (!strcmp(init, "mitchell")) return t->role == OUTPUT ? 1/sqrt(2.0*t->cols*(t->layer + 1)) : 1/sqrt((double)c->d_model);
+    if (!strcmp(init, "normal")) return 0.02;
+    CHECK(!strcmp(init, "full_megatron"), "--init %s: there is no such init; choose mitchell, normal or full_megatron", init);
+    return t->role == OUTPUT ? 0.02/sqrt(2.0*c->n_layers) : t->role == HEAD ? 1/sqrt((double)c->d_model) : 0.02;
+}
+
+// A hash is all the randomness we need: number i of stream s is hash(s + i), whoever asks for it first.
+static uint64_t hash64(uint64_t x) {                        // splitmix64 (Steele, Lea, Flood 2014)
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30))*0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27))*0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+static double uniform(uint64_t bits) { return ((double)(bits >> 11) + 0.5)*0x1p-53; }       // in (0, 1)
+
+// Element i of a tensor: a normal number (Box and Muller), drawn again while it is more than `cut` deviations out.
+static real init_value(uint64_t seed, const Tensor *t, size_t i, double std, double cut) {
+    for (uint64_t draw = hash64(hash64(seed) + t->offset + i);; draw = hash64(draw)) {
+        double z = sqrt(-2*log(uniform(draw)))*cos(2*M_PI*uniform(hash64(~draw)));
+        if (cut == 0 || fabs(z) <= cut) return (real)(std*z);
+    }
+}
+
+// ---- activations -----------------------------------------------------------------------------------------------------
+// What a layer keeps for its backward pass. The residual stream is not among it, nor h: see norm and swiglu.
+typedef struct {
+    real *xn1, *rstd1;                                      // [N, C], [N]     first norm
+    real *qkv;                                              // [N, Q]          clipped and rotated
+    real *att, *lse;                                        // [N, C], [B, H, T]
+    real *xn2, *rstd2;                                      // [N, C], [N]     second norm
+    real *ug;                                               // [N, 2F]         up | gate
+    unsigned char *pass;                                    // [N, Q]          only with clip_qkv
+} LayerActs;
+
+typedef struct {
+    int B, T;
+    int *tokens, *targets;                                  // [N]             copies, for the backward pass
+    real *x, *h;                                            // [N, C], [N, F]  the residual stream; the MLP's inner values
+    LayerActs layer[MAX_LAYERS];
+    real *xnf, *rstdf;                                      // [N, C], [N]     last norm
+    real *logits, *lse;                                     // [N, V], [N]
+    real *dx, *dxn, *dqkv, *datt, *dh;                      // [N, C], [N, C], [N, Q], [N, C], [N, F]
+    real *rope, *work;                                      // [T, D];         scratch of attention
+} Acts;
+
+typedef struct { char *base; size_t used; } Arena;          // base NULL: only count
+
+static void *take(Arena *arena, size_t count, size_t size) {
+    void *p = arena->base ? arena->base + arena->used : NULL;
+    arena->used += (count*size + 63)/64*64;
+    return p;
+}
+static real *take_reals(Arena *arena, size_t count) { return (real *)take(arena, count, sizeof(real)); }
+
+// Called twice: to learn the bytes a pass over B x T tokens takes, then to hand out the pointers.
+static size_t acts_layout(Acts *a, char *base, const Config *c, int B, int T) {
+    size_t N = (size_t)B*T, C = c->d_model, D = C/c->n_heads, Q = (c->n_heads + 2*c->n_kv_heads)*D, F = c->mlp_hidden/2;
+    Arena arena = { base, 0 };
+    a->B = B, a->T = T;
+    a->tokens = (int *)take(&arena, N, sizeof(int)), a->targets = (int *)take(&arena, N, sizeof(int));
+    a->x = take_reals(&arena, N*C), a->h = take_reals(&arena, N*F);
+    for (int l = 0; l < c->n_layers; l++) {
+        LayerActs *s = &a->layer[l];
+        s->xn1 = take_reals(&arena, N*C), s->rstd1 = take_reals(&arena, N);
+        s->qkv = take_reals(&arena, N*Q);
+        s->att = take_reals(&arena, N*C), s->lse = take_reals(&arena, N*c->n_heads);
+        s->xn2 = take_reals(&arena, N*C), s->rstd2 = take_reals(&arena, N);
+        s->ug = take_reals(&arena, N*2*F);
+        s->pass = c->clip_qkv > 0 ? (unsigned char *)take(&arena, N*Q, 1) : NULL;
+    }
+    a->xnf = take_reals(&arena, N*C), a->rstdf = take_reals(&arena, N);
+    a->logits = take_reals(&arena, N*c->vocab), a->lse = take_reals(&arena, N);
+    a->dx = take_reals(&arena, N*C), a->dxn = take_reals(&arena, N*C);
+    a->dqkv = take_reals(&arena, N*Q), a->datt = take_reals(&arena, N*C), a->dh = take_reals(&arena, N*F);
+    a->rope = take_reals(&arena, (size_t)T*D), a->work = take_reals(&arena, attention_work(T));
+    return arena.used;
+}
+
+// ---- the model -------------------------------------------------------------------------------------------------------
+
+typedef struct {
+    Config config;
+    Layout layout;
+    real *params, *grads, *moment1, *moment2;               // flat, [layout.size] each
+    Weights weight, grad;                                   // pointers into params and grads
+    Acts acts;
+    void *arena;                                            // what acts points into
+    size_t arena_size;
+    real *cache;                                            // [L, seq_len, Q] rows of qkv, for olmo_decode
+} Olmo;
+
+Olmo *olmo_build(const Config *c) {
+    Olmo *m = (Olmo *)allocate(1, sizeof(Olmo), "the model's tables");
+    Weights unused;
+    m->config = *c;
+    olmo_layout(&m->layout, &unused, NULL, c);
+    m->params = (real *)allocate(m->layout.size, sizeof(real), "the parameters");
+    m->grads = (real *)allocate(m->layout.size, sizeof(real), "the gradients");
+    m->moment1 = (real *)allocate(m->layout.size, sizeof(real), "AdamW's first moments");
+    m->moment2 = (real *)allocate(m->layout.size, sizeof(real), "AdamW's second moments");
+    olmo_layout(&m->layout, &m->weight, m->params, c);
+    olmo_layout(&m->layout, &m->grad, m->grads, c);
+    return m;
+}
+
+void olmo_free(Olmo *m) {
+    release(m->params), release(m->grads), release(m->moment1), release(m->moment2), release(m->arena), release(m->cache);
+    release(m);
+}
+
+// Activations for B x T tokens: kept from call to call, made anew when they must grow.
+static Acts *olmo_reserve(Olmo *m, int B, int T) {
+    Acts *a = &m->acts;
+    if (a->B == B && a->T == T) return a;
+    size_t needed = acts_layout(a, NULL, &m->config, B, T);
+    if (needed > m->arena_size) {
+        release(m->arena);
+        m->arena = allocate(needed, 1, "the activations");
+        m->arena_size = needed;
+    }
+    acts_layout(a, (char *)m->arena, &m->config, B, T);
+    rope_table(a->rope, m->config.rope_theta, T, m->config.d_model/m->config.n_heads);
+    return a;
+}
+
+// tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is negative (ignored);
+// zlosses[b,t] likewise. What follows from them is the caller's choice, made by the weights that olmo_backward is given.
+void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *targets, int B, int T) {
+    const Config *c = &m->config;
+    const int N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
+    Acts *a = olmo_reserve(m, B, T);
+    memcpy(a->tokens, tokens, sizeof(int)*N);
+    memcpy(a->targets, targets, sizeof(int)*N);
+
+    embed_forward(a->x, tokens, m->weight.wte, N, C);
+    for (int l = 0; l < c->n_layers; l++) {
+        const LayerWeights *w = &m->weight.layer[l];
+        LayerActs *s = &a->layer[l];
+        norm_forward(s->xn1, s->rstd1, a->x, N, C);
+        matmul_forward(s->qkv, s->xn1, w->att_proj, N, C, Q, 0);
+        if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q);
+        rope_forward(s->qkv, a->rope, N, T, 0, H + G, D, Q);
+        attention_forward(s->att, s->lse, a->work, s->qkv, B, T, 0, H, G, D);
+        matmul_forward(a->x, s->att, w->attn_out, N, C, C, 1);                      // x += att . attn_out^T
+        norm_forward(s->xn2, s->rstd2, a->x, N, C);
+        matmul_forward(s->ug, s->xn2, w->ff_proj, N, C, 2*F, 0);
+        swiglu_forward(a->h, s->ug, N, F);
+        matmul_forward(a->x, a->h, w->ff_out, N, F, C, 1);                          // x += h . ff_out^T
+    }
+    norm_forward(a->xnf, a->rstdf, a->x, N, C);
+    matmul_forward(a->logits, a->xnf, m->weight.head, N, C, V, 0);
+    crossentropy_forward(losses, zlosses, a->lse, a->logits, targets, c->z_loss, N, V);
+}
+
+// grads += the gradient of sum_{b,t} dlosses[b,t]*(losses[b,t] + zlosses[b,t]) of the last olmo_forward, which it uses
+// up: one backward pass a forward pass. The same paragraph, from bottom to top.
+void olmo_backward(Olmo *m, const real *dlosses) {
+    const Config *c = &m->config;
+    Acts *a = &m->acts;
+    const int B = a->B, T = a->T, N = B*T;
+    const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
+
+    real *dlogits = a->logits;
+    crossentropy_backward(dlogits, dlosses, a->lse, a->logits, a->targets, c->z_loss, N, V);
+    matmul_backward_input(a->dxn, dlogits, m->weight.head, N, C, V);
+    memset(a->dx, 0, sizeof(real)*N*C);
+    norm_backward(a->dx, a->dxn, a->xnf, a->rstdf, N, C);
+    for (int l = c->n_layers - 1; l >= 0; l--) {
+        const LayerWeights *w = &m->weight.layer[l], *dw = &m->grad.layer[l];
+        LayerActs *s = &a->layer[l];
+        matmul_backward_input(a->dh, a->dx, w->ff_out, N, F, C);
+        real *dug = s->ug;
+        swiglu_backward(dug, a->h, a->dh, s->ug, N, F);                             // makes h again
+        matmul_backward_weight(dw->ff_out, a->dx, a->h, B, T, F, C);
+        matmul_backward_weight(dw->ff_proj, dug, s->xn2, B, T, C, 2*F);
+        matmul_backward_input(a->dxn, dug, w->ff_proj, N, C, 2*F);
+        norm_backward(a->dx, a->dxn, s->xn2, s->rstd2, N, C);
+        matmul_backward_weight(dw->attn_out, a->dx, s->att, B, T, C, C);
+        matmul_backward_input(a->datt, a->dx, w->attn_out, N, C, C);
+        attention_backward(a->dqkv, a->work, a->datt, s->att, s->lse, s->qkv, B, T, H, G, D);
+        rope_backward(a->dqkv, a->rope, N, T, H + G, D, Q);
+        if (c->clip_qkv > 0) clip_backward(a->dqkv, s->pass, (size_t)N*Q);
+        matmul_backward_weight(dw->att_proj, a->dqkv, s->xn1, B, T, C, Q);
+        matmul_backward_input(a->dxn, a->dqkv, w->att_proj, N, C, Q);
+        norm_backward(a->dx, a->dxn, s->xn1, s->rstd1, N, C);
+    }
+    // With tied weights both of these add to one matrix. Sequence by sequence, they do so in an order that does not
+    // depend on B: this is why the head's weight gradient waits until now.
+    for (int b = 0; b < B; b++) {
+        matmul_backward_weight(m->grad.head, dlogits + (size_t)b*T*V, a->xnf + (size_t)b*T*C, 1, T, C, V);
+        embed_backward(m->grad.wte, a->dx + (size_t)b*T*C, a->tokens + (size_t)b*T, T, C);
+    }
+}
+
+// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ... ; logits: [V] after the last.
+// The cache is each layer's qkv, whose earlier rows are still there. Equal bits to olmo_forward's, which adds in the same order.
+void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
+    const Config *c = &m->config;
+    const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab, T = c->seq_len;
+    if (!m->cache) m->cache = (real *)allocate((size_t)c->n_layers*T*Q, sizeof(real), "the KV cache");
+    Acts *a = olmo_reserve(m, 1, T);
+
+    embed_forward(a->x, tokens, m->weight.wte, n, C);
+    for (int l = 0; l < c->n_layers; l++) {
+        const LayerWeights *w = &m->weight.layer[l];
+        LayerActs *s = &a->layer[l];
+        real *qkv = m->cache + (size_t)l*T*Q, *rows = qkv + (size_t)past*Q;
+        norm_forward(s->xn1, s->rstd1, a->x, n, C);
+        matmul_forward(rows, s->xn1, w->att_proj, n, C, Q, 0);
+        if (c->clip_qkv > 0) clip_forward(rows, s->pass, c->clip_qkv, (size_t)n*Q);
+        rope_forward(rows, a->rope, n, n, past, H + G, D, Q);
+        attention_forward(s->att, s->lse, a->work, qkv, 1, n, past, H, G, D);
+        matmul_forward(a->x, s->att, w->attn_out, n, C, C, 1);
+        norm_forward(s->xn2, s->rstd2, a->x, n, C);
+        matmul_forward(s->ug, s->xn2, w->ff_proj, n, C, 2*F, 0);
+        swiglu_forward(a->h, s->ug, n, F);
+        matmul_forward(a->x, a->h, w->ff_out, n, F, C, 1);
+    }
+    norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C);
+    matmul_forward(logits, a->xnf, m->weight.head, 1, C, V, 0);
+}
+
+// ======================================================================================================================
+// 4. Optimizer: AdamW, clipping, schedules
+// ======================================================================================================================
+
+typedef struct {
+    double lr, beta1, beta2, eps, weight_decay;
+    int decay_embeddings;
+    double clip;                                            // largest global gradient norm; 0: no clipping
+    int step;                                               // 1 for the first update
+} AdamW;
+
+// sqrt(sum of squares) of all gradients. A fixed number of partial sums: the bits do not depend on the threads.
+static double global_norm(const real *g, size_t size) {
+    enum { PIECES = 512 };
+    double piece[PIECES], sum = 0;
+    #pragma omp parallel for
+    for (int i = 0; i < PIECES; i++) {
+        size_t start = size/PIECES*i, end = i + 1 < PIECES ? start + size/PIECES : size;
+        double squares = 0;
+        #pragma omp simd reduction(+ : squares)
+        for (size_t j = start; j < end; j++) squares += (double)g[j]*(double)g[j];
+        piece[i] = squares;
+    }
+    for (int i = 0; i < PIECES; i++) sum += piece[i];
+    return sqrt(sum);
+}
+
+// One update in torch's order (OLMO_SPEC 4.2, 4.3), then clears the gradients. Returns their norm, before clipping; if
+// that is not finite nothing is changed.
+//     g *= min(1, clip/(norm + 1e-6))
+//     p *= 1 - lr*weight_decay                             (where the tensor decays)
+//     m += (1 - beta1)(g - m),   v = beta2 v + (1 - beta2) g^2
+//     p -= lr/(1 - beta1^t) * m/(sqrt(v)/sqrt(1 - beta2^t) + eps)
+double olmo_update(Olmo *model, const AdamW *how) {
+    double norm = global_norm(model->grads, model->layout.size);
+    if (!isfinite(norm)) return norm;
+    const real factor = (real)(how->clip > 0 ? fmin(1, how->clip/(norm + 1e-6)) : 1);
+    const real step_size = (real)(how->lr/(1 - pow(how->beta1, how->step)));
+    const real correction = (real)sqrt(1 - pow(how->beta2, how->step)), eps = (real)how->eps;
+    const real beta2 = (real)how->beta2, grow1 = (real)(1 - how->beta1), grow2 = (real)(1 - how->beta2);
+    for (int k = 0; k < model->layout.n; k++) {
+        const Tensor *t = &model->layout.tensor[k];
+        const real keep = (real)(1 - (decays(t, how->decay_embeddings) ? how->lr*how->weight_decay : 0));
+        const size_t count = (size_t)t->rows*t->cols;
+        real *p = model->params + t->offset, *g = model->grads + t->offset, *m = model->moment1 + t->offset, *v = model->moment2 + t->offset;
+        #pragma omp parallel for simd
+        for (size_t i = 0; i < count; i++) {
+            real grad = g[i]*factor;
+            m[i] += grow1*(grad - m[i]);
+            v[i] = beta2*v[i] + grow2*grad*grad;
+            p[i] = p[i]*keep - step_size*m[i]/((real)sqrt(v[i])/correction + eps);
+            g[i] = 0;
+        }
+    }
+    return norm;
+}
+
+// The learning rate of step s = 1, 2, ...: linear warm-up from a tenth of the peak, then the schedule (OLMO_SPEC 4.5).
+static double learning_rate(const Recipe *r, int s) {
+    double w = r->warmup, S = r->steps, peak = r->lr, low = r->lr*r->final_lr, x = S > w ? fmin(1, (s - w)/(S - w)) : 1;
+    if (s < w) return 0.1*peak + 0.9*peak*s/w;
+    double cosine = low + (peak - low)*(1 + cos(M_PI*x))/2, root = peak*sqrt(fmax(w, 1)/fmax(fmax(w, 1), s));
+    if (!strcmp(r->schedule, "cosine")) return cosine;
+    if (!strcmp(r->schedule, "linear")) return peak - (peak - low)*x;
+    if (!strcmp(r->schedule, "inverse-sqrt")) return root;
+    if (!strcmp(r->schedule, "max")) return fmax(cosine, root);
+    if (!strcmp(r->schedule, "envelope")) return low + (1 - x)*(peak - low)*(1 + cos(M_PI*x))/2;
+    CHECK(!strcmp(r->schedule, "constant"),
+          "--schedule %s: there is no such schedule; choose cosine, linear, inverse-sqrt, max, envelope or constant", r->schedule);
+    return peak;
+}
+
+// The largest gradient norm of step s. OLMo's trainer clips with the limit that the step before has set, so warm-up
+// starts and ends one step late, and the first step has the plain limit (OLMO_SPEC 4.1).
+static double clip_limit(const Recipe *r, int s) {
+    return s > 1 && s - 1 <= r->clip_warmup_steps ? r->clip*r->clip_warmup_factor : r->clip;
+}
+
+// ======================================================================================================================
+// 5. Device: the CPU as one table of functions
+// ======================================================================================================================
+// Everything below this section computes through such a table, and never touches a model directly. train_olmo.cu fills
+// another one.
+
+typedef enum { PARAMS, GRADS, MOMENT1, MOMENT2 } Space;     // the four flat arrays; all have olmo_layout's offsets
+
+typedef struct {
+    const char *name;
+    size_t (*activation_bytes)(const Config *c, int B, int T);
+    void  *(*build)(const Config *c);                       // parameters, moments, gradients: all zero
+    void   (*destroy)(void *model);
+    void   (*forward)(void *model, real *losses, real *zlosses, const int *tokens, const int *targets, int B, int T);
+    void   (*backward)(void *model, const real *dlosses);   // gradients add up until update clears them
+    double (*update)(void *model, const AdamW *how);
+    void   (*decode)(void *model, real *logits, const int *tokens, int n, int past);
+    void   (*get)(void *model, Space space, size_t offset, size_t count, real *host);
+    void   (*set)(void *model, Space space, size_t offset, size_t count, const real *host);
+} Device;
+
+static real *space_of(void *model, Space space) {
+    Olmo *m = (Olmo *)model;
+    return space == PARAMS ? m->params : space == GRADS ? m->grads : space == MOMENT1 ? m->moment1 : m->moment2;
+}
+static size_t cpu_activation_bytes(const Config *c, int B, int T) { Acts unused; return acts_layout(&unused, NULL, c, B, T); }
+static void *cpu_build(const Config *c) { return olmo_build(c); }
+static void cpu_destroy(void *m) { olmo_free((Olmo *)m); }
+static void cpu_forward(void *m, real *losses, real *zlosses, const int *tokens, const int *targets, int B, int T) {
+    olmo_forward((Olmo *)m, losses, zlosses, tokens, targets, B, T);
+}
+static void cpu_backward(void *m, const real *dlosses) { olmo_backward((Olmo *)m, dlosses); }
+static double cpu_update(void *m, const AdamW *how) { return olmo_update((Olmo *)m, how); }
+static void cpu_decode(void *m, real *logits, const int *tokens, int n, int past) { olmo_decode((Olmo *)m, logits, tokens, n, past); }
+static void cpu_get(void *m, Space space, size_t offset, size_t count, real *host) {
+    memcpy(host, space_of(m, space) + offset, count*sizeof(real));
+}
+static void cpu_set(void *m, Space space, size_t offset, size_t count, const real *host) {
+    memcpy(space_of(m, space) + offset, host, count*sizeof(real));
+}
+
+static const Device cpu_device = {
+    "cpu", cpu_activation_bytes, cpu_build, cpu_destroy, cpu_forward, cpu_backward, cpu_update, cpu_decode, cpu_get, cpu_set,
+};
+
+// ======================================================================================================================
+// 6. Files: JSON, safetensors, Hugging Face directories, checkpoints
+// ======================================================================================================================
+// Every file is hostile until checked.
+
+enum { PATH = 4096, CHUNK = 1 << 16 };                      // CHUNK: numbers moved at a time between a file and a device
+
+static void path_join(char *out, const char *directory, const char *name) {
+    CHECK(snprintf(out, PATH, "%s/%s", directory, name) < PATH, "%s/%s: this path is longer than %d bytes", directory, name, PATH);
+}
+static int file_exists(const char *path) { struct stat s; return stat(path, &s) == 0; }
+
+static void make_directory(const char *path) {
+    CHECK(mkdir(path, 0777) == 0 || errno == EEXIST, "%s: cannot make this directory: %s", path, strerror(errno));
+}
+
+// Removes a directory and the plain files in it: what a checkpoint is.
+static void remove_directory(const char *path) {
+    DIR *directory = opendir(path);
+    if (!directory) return;
+    for (struct dirent *entry; (entry = readdir(directory)); ) {
+        char file[PATH];
+        if (snprintf(file, sizeof file, "%s/%s", path, entry->d_name) < PATH) unlink(file);
+    }
+    closedir(directory);
+    rmdir(path);
+}
+
+// Written bytes are only safe once they have reached the disk, and a full disk may say so as late as here.
+static void close_written(FILE *file, const char *path) {
+    int failed = fflush(file) || ferror(file) || fsync(fileno(file));
+    CHECK(fclose(file) == 0 && !failed, "%s: writing failed: %s; is the disk full?", path, strerror(errno));
+}
+static FILE *open_to_write(const char *path) {
+    FILE *file = fopen(path, "wb");
+    CHECK(file, "%s: cannot be written: %s", path, strerror(errno));
+    return file;
+}
+
+// A whole small file as a string; bytes[0] is its length. Larger than 100 MB, or with a NUL byte, it is not text of ours.
+static char *read_text(const char *path) {
+    FILE *file = fopen(path, "rb");
+    CHECK(file, "%s: cannot be read: %s", path, strerror(errno));
+    struct stat s;
+    CHECK(fstat(fileno(file), &s) == 0 && S_ISREG(s.st_mode), "%s: expected a file, found something else", path);
+    CHECK(s.st_size < 100 << 20, "%s: expected a small JSON text, found %lld bytes", path, (long long)s.st_size);
+    char *text = (char *)allocate((size_t)s.st_size + 1, 1, path);
+    size_t got = fread(text, 1, (size_t)s.st_size, file);
+    fclose(file);
+    CHECK(got == (size_t)s.st_size, "%s: %zu of %lld bytes could be read", path, got, (long long)s.st_size);
+    CHECK(strlen(text) == got, "%s: expected text, found a NUL byte at byte %zu", path, strlen(text));
+    return text;
+}
+
+// ---- JSON ------------------------------------------------------------------------------------------------------------
+// A text is checked once, by json_skip; then a value is just a pointer to where it starts, and is found by walking.
+
+static const char *json_space(const char *s) { return s + strspn(s, " \t\r\n"); }
+
+// The end of the JSON value that starts at s, or NULL if there is none.
+static const char *json_skip(const char *s, int depth) {
+    s = json_space(s);
+    if (*s == '"') {
+        for (s++; *s != '"'; s++) if ((unsigned char)*s < 0x20 || (*s == '\\' && !strchr("\"\\/bfnrtu", *++s)) || !*s) return NULL;
+        return s + 1;
+    }
+    if (*s == '{' || *s == '[') {
+        char close = *s == '{' ? '}' : ']';
+        if (depth == 64) return NULL;                       // deeper than any file of ours: hostile
+        s = json_space(s + 1);
+        if (*s == close) return s + 1;
+        for (;; s++) {
+            if (close == '}') {
+                s = json_space(s);
+                if (*s != '"' || !(s = json_skip(s, depth + 1)) || *(s = json_space(s)) != ':') return NULL;
+                s++;
+            }
+            if (!(s = json_skip(s, depth + 1))) return NULL;
+            s = json_space(s);
+            if (*s == close) return s + 1;
+            if (*s != ',') return NULL;
+        }
+    }
+    static const char *const words[] = { "true", "false", "null" };
+    for (int i = 0; i < 3; i++) if (!strncmp(s, words[i], strlen(words[i]))) return s + strlen(words[i]);
+    size_t digits = strspn(s, "0123456789+-.eE");
+    char *end;
+    if (!digits || (*s != '-' && (*s < '0' || *s > '9'))) return NULL;
+    (void)strtod(s, &end);
+    return end == s + digits ? end : NULL;
+}
+
+// The key and the value of an object's next member, or NULL after the last. `at` is the object first, then each value.
+static const char *json_next(const char *at, const char **key) {
+    at = json_space(at);
+    at = json_space(*at == '{' ? at + 1 : json_skip(at, 0));
+    if (*at == ',') at = json_space(at + 1);
+    if (*at != '"') return NULL;
+    *key = at;
+    return json_space(json_space(json_skip(at, 0)) + 1);
+}
+
+// Is the string at s this one? (Names that need escapes are none of ours.)
+static int json_is(const char *s, const char *text) {
+    size_t n = strlen(text);
+    return *s == '"' && !strncmp(s + 1, text, n) && s[n + 1] == '"';
+}
+
+static const char *json_get(const char *object, const char *name) {
+    const char *key, *value = object;
+    while ((value = json_next(value, &key))) if (json_is(key, name)) return value;
+    return NULL;
+}
+
+// A checked object, or a sentence.
+static const char *json_object(const char *text, const char *path) {
+    const char *start = json_space(text), *end = json_skip(start, 0);
+    CHECK(*start == '{' && end && !*json_space(end), "%s: expected one JSON object; this is not JSON, or it is cut off", path);
+    return start;
+}
+
+// The number under `name`, which must lie within [low, high]; if it is absent or null, `otherwise` (NAN: it must be there).
+static double json_number(const char *object, const char *path, const char *name, double low, double high, double otherwise) {
+    const char *value = json_get(object, name);
+    if (!value || *value == 'n') {
+        CHECK(!isnan(otherwise), "%s: expected a number \"%s\", found none", path, name);
+        return otherwise;
+    }
+    char *end;
+    double number = strtod(value, &end);
+    CHECK(end != value && number >= low && number <= high, "%s: expected \"%s\" to be a number from %.10g to %.10g, found %.30s", path, name, low, high, value);
+    return number;
+}
+static int json_int(const char *object, const char *path, const char *name, int low, int high, double otherwise) {
+    double number = json_number(object, path, name, low, high, otherwise);
+    CHECK(number == floor(number), "%s: expected \"%s\" to be a whole number, found %g", path, name, number);
+    return (int)number;
+}
+static int json_true(const char *object, const char *name) {
+    const char *value = json_get(object, name);
+    return value && *value == 't';
+}
+
+// The whole numbers of an array, at most `most` of them; returns how many, or -1 if it holds anything else.
+static int json_whole_numbers(const char *array, uint64_t *out, int most) {
+    int n = 0;
+    if (*array != '[') return -1;
+    for (const char *s = json_space(array + 1); *s != ']'; s = json_space(s + (*s == ','))) {
+        size_t digits = strspn(s, "0123456789");
+        if (n == most || digits == 0 || digits > 18 || json_skip(s, 0) != s + digits) return -1;
+        out[n++] = strtoull(s, NULL, 10);
+        s = json_space(s + digits);
+    }
+    return n;
+}
+
+// ---- number formats --------------------------------------------------------------------------------------------------
+typedef enum { F32, BF16, F16 } Dtype;
+static const struct { const char *safetensors, *torch; int size; } dtypes[] = { { "F32", "float32", 4 }, { "BF16", "bfloat16", 2 }, { "F16", "float16", 2 } };
+
+// bfloat16 is the upper half of a float. To it: round to nearest, ties to even; a NaN stays one.
+static float float_from_bf16(uint16_t h) { uint32_t u = (uint32_t)h << 16; float f; memcpy(&f, &u, 4); return f; }
+static uint16_t bf16_from_float(float f) {
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    if (isnan(f)) return (uint16_t)(u >> 16 | 0x40);
+    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+// float16 has 1 + 5 + 10 bits; the value is +-(1024 + fraction)*2^(exponent - 25), or fraction*2^-24 where exponent is 0.
+static float float_from_f16(uint16_t h) {
+    int exponent = h >> 10 & 31, fraction = h & 1023;
+    float f = exponent == 31 ? (fraction ? NAN : INFINITY) : exponent ? ldexpf((float)(1024 + fraction), exponent - 25) : ldexpf((float)fraction, -24);
+    return h & 0x8000 ? -f : f;
+}
+static uint16_t f16_from_float(float f) {
+    uint16_t sign = signbit(f) ? 0x8000 : 0;
+    if (isnan(f)) return sign | 0x7e00;
+    int exponent;
+    frexpf(f, &exponent);                                   // |f| in [2^(exponent-1), 2^exponent)
+    int shift = imax(exponent - 11, -24);                   // the last bit is worth 2^shift
+    float units = isinf(f) ? INFINITY : rintf(ldexpf(fabsf(f), -shift));           // ties to even, as the processor rounds
+    if (ldexpf(units, shift) >= 65520) return sign | 0x7c00;
+    return (uint16_t)(sign | ((shift + 24)*1024 + (int)units));                     // 1024 + fraction carries into the exponent
+}
+
+static void floats_from(float *out, const unsigned char *in, size_t count, Dtype type) {
+    for (size_t i = 0; i < count; i++) {
+        uint16_t h;
+        if (type == F32) { memcpy(out + i, in + 4*i, 4); continue; }
+        memcpy(&h, in + 2*i, 2);
+        out[i] = type == BF16 ? float_from_bf16(h) : float_from_f16(h);
+    }
+}
+static void floats_to(unsigned char *out, const real *in, size_t count, Dtype type) {
+    for (size_t i = 0; i < count; i++) {
+        float f = (float)in[i];
+        uint16_t h = type == BF16 ? bf16_from_float(f) : f16_from_float(f);
+        if (type == F32) memcpy(out + 4*i, &f, 4); else memcpy(out + 2*i, &h, 2);
+    }
+}
+
+// ---- safetensors -----------------------------------------------------------------------------------------------------
+// 8 bytes: the length n of a header (little-endian);  n bytes: JSON {"name": {"dtype", "shape", "data_offsets"}, ...};
+// then the numbers. Offsets count from the end of the header; the tensors must tile the rest of the file exactly.
+
+typedef struct { char name[128]; Dtype type; size_t rows, cols; int dims; uint64_t begin, end; } Entry;
+typedef struct { char path[PATH]; FILE *file; uint64_t data; int n; Entry *entry; } Safetensors;
+
+static int by_begin(const void *a, const void *b) {
+    uint64_t x = ((const Entry *)a)->begin, y = ((const Entry *)b)->begin;
+    return (x > y) - (x < y);
+}
+
+static void read_entry(Entry *e, const char *path, const char *key, const char *value) {
+    const char *dtype = json_get(value, "dtype"), *shape = json_get(value, "shape"), *offsets = json_get(value, "data_offsets");
+    int length = (int)(json_skip(key, 0) - key) - 2;
+    CHECK(length > 0 && length < (int)sizeof e->name, "%s: a tensor's name is %d bytes long; expected 1 to %zu", path, length, sizeof e->name - 1);
+    memcpy(e->name, key + 1, (size_t)length);
+    CHECK(dtype && shape && offsets, "%s: tensor %s lacks a dtype, a shape or data_offsets", path, e->name);
+    int type = 0, n;
+    while (type < 3 && !json_is(dtype, dtypes[type].safetensors)) type++;
+    CHECK(type < 3, "%s: tensor %s has dtype %.12s; expected F32, BF16 or F16", path, e->name, dtype);
+    e->type = (Dtype)type;
+    uint64_t dim[4] = {1, 1, 1, 1}, bound[2] = {0, 0}, count = 1;
+    e->dims = json_whole_numbers(shape, dim, 4);
+    CHECK(e->dims >= 0, "%s: tensor %s has shape %.40s; expected at most four whole numbers", path, e->name, shape);
+    for (int i = 0; i < e->dims; i++) {
+        CHECK(dim[i] == 0 || count <= ((uint64_t)1 << 50)/dim[i], "%s: tensor %s has shape %.40s, which is larger than any file", path, e->name, shape);
+        count *= dim[i];
+    }
+    n = json_whole_numbers(offsets, bound, 2);
+    CHECK(n == 2 && bound[0] <= bound[1] && bound[1] - bound[0] == count*(uint64_t)dtypes[type].size,
+          "%s: tensor %s needs %llu bytes for its shape, but data_offsets are %.60s", path, e->name, (unsigned long long)count*dtypes[type].size, offsets);
+    e->begin = bound[0], e->end = bound[1], e->rows = dim[0], e->cols = count/(dim[0] ? dim[0] : 1);
+}
+
+static Safetensors *safetensors_open(const char *path) {
+    Safetensors *st = (Safetensors *)allocate(1, sizeof *st, path);
+    CHECK(snprintf(st->path, sizeof st->path, "%s", path) < PATH, "%s: this path is too long", path);
+    st->file = fopen(path, "rb");
+    struct stat s;
+    CHECK(st->file, "%s: cannot be read: %s", path, strerror(errno));
+    CHECK(fstat(fileno(st->file), &s) == 0 && S_ISREG(s.st_mode), "%s: expected a file, found something else", path);
+    uint64_t size = (uint64_t)s.st_size, length = 0;
+    unsigned char bytes[8];
+    CHECK(size >= 8 && fread(bytes, 1, 8, st->file) == 8, "%s: expected a safetensors file, found %llu bytes", path, (unsigned long long)size);
+    for (int i = 7; i >= 0; i--) length = length << 8 | bytes[i];
+    CHECK(length >= 2 && length <= size - 8 && length < 100 << 20,
+          "%s: expected a safetensors header, found one of %llu bytes in a file of %llu; is it cut off, or not safetensors?",
+          path, (unsigned long long)length, (unsigned long long)size);
+    char *header = (char *)allocate(length + 1, 1, path);
+    CHECK(fread(header, 1, length, st->file) == length, "%s: the header could not be read", path);
+    CHECK(strlen(header) == length, "%s: the header holds a NUL byte; it is damaged", path);
+    const char *object = json_object(header, path), *key, *value;
+    for (value = object; (value = json_next(value, &key)); ) st->n += !json_is(key, "__metadata__");
+    st->entry = (Entry *)allocate((size_t)st->n, sizeof(Entry), path);
+    int n = 0;
+    for (value = object; (value = json_next(value, &key)); ) {
+        if (json_is(key, "__metadata__")) continue;
+        CHECK(*value == '{', "%s: expected an object for each tensor, found %.20s", path, value);
+        read_entry(&st->entry[n++], path, key, value);
+    }
+    release(header);
+    st->data = 8 + length;
+    qsort(st->entry, (size_t)st->n, sizeof(Entry), by_begin);
+    uint64_t end = 0;
+    for (int i = 0; i < st->n; i++) {
+        CHECK(st->entry[i].begin == end, "%s: tensor %s starts at byte %llu of the data, but the one before it ends at %llu; they must not overlap or leave holes",
+              path, st->entry[i].name, (unsigned long long)st->entry[i].begin, (unsigned long long)end);
+        end = st->entry[i].end;
+    }
+    CHECK(end == size - st->data, "%s: the header describes %llu bytes of numbers, the file has %llu; is it cut off?",
+          path, (unsigned long long)end, (unsigned long long)(size - st->data));
+    return st;
+}
+
+static void safetensors_close(Safetensors *st) { fclose(st->file); release(st->entry); release(st); }
+
+static const Entry *safetensors_find(const Safetensors *st, const char *name) {
+    for (int i = 0; i < st->n; i++) if (!strcmp(st->entry[i].name, name)) return &st->entry[i];
+    return NULL;
+}
+
+// Moves a tensor into one of the device's flat arrays, a chunk at a time; every number must be finite.
+static void safetensors_read(const Safetensors *st, const Entry *e, const Device *device, void *model, Space space, size_t offset) {
+    static unsigned char bytes[4*CHUNK];
+    static float floats[CHUNK];
+    static real numbers[CHUNK];
+    size_t size = (size_t)dtypes[e->type].size, count = e->rows*e->cols;
+    CHECK(fseeko(st->file, (off_t)(st->data + e->begin), SEEK_SET) == 0, "%s: cannot seek to tensor %s", st->path, e->name);
+    for (size_t done = 0; done < count; ) {
+        size_t n = count - done < CHUNK ? count - done : CHUNK;
+        CHECK(fread(bytes, size, n, st->file) == n, "%s: the numbers of tensor %s could not be read", st->path, e->name);
+        floats_from(floats, bytes, n, e->type);
+        for (size_t i = 0; i < n; i++) {
+            CHECK(isfinite(floats[i]), "%s: tensor %s has the value %f at element %zu; expected finite numbers", st->path, e->name, (double)floats[i], done + i);
+            numbers[i] = (real)floats[i];
+        }
+        device->set(model, space, offset + done, n, numbers);
+        done += n;
+    }
+}
+
+// What a file of ours holds: rows x cols numbers of one of the device's flat arrays, under a name.
+typedef struct { char name[96]; Space space; size_t offset; int rows, cols; } Slice;
+
+static uint64_t slice_bytes(const Slice *s, Dtype type) { return (uint64_t)s->rows*(uint64_t)s->cols*(uint64_t)dtypes[type].size; }
+
+static void safetensors_write(const char *path, const Slice *slice, int n, Dtype type, const Device *device, void *model) {
+    size_t capacity = 256 + (size_t)n*256, length = 0;
+    char *header = (char *)allocate(capacity, 1, path);
+    uint64_t end = 0;
+    length += (size_t)sprintf(header, "{\"__metadata__\":{\"format\":\"pt\"}");                 // transformers insists on it
+    for (int i = 0; i < n; i++) {
+        uint64_t begin = end;
+        end += slice_bytes(&slice[i], type);
+        length += (size_t)snprintf(header + length, capacity - length, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%d,%d],\"data_offsets\":[%llu,%llu]}",
+                                   slice[i].name, dtypes[type].safetensors, slice[i].rows, slice[i].cols, (unsigned long long)begin, (unsigned long long)end);
+    }
+    header[length++] = '}';
+    while (length % 8) header[length++] = ' ';                                                    // numbers start aligned
+
+    FILE *file = open_to_write(path);
+    for (int i = 0; i < 8; i++) fputc((int)(length >> 8*i & 255), file);
+    fwrite(header, 1, length, file);
+    release(header);
+    static real numbers[CHUNK];
+    static unsigned char bytes[4*CHUNK];
+    for (int i = 0; i < n; i++) {
+        size_t count = (size_t)slice[i].rows*slice[i].cols;
+        for (size_t done = 0; done < count; ) {
+            size_t k = count - done < CHUNK ? count - done : CHUNK;
+            device->get(model, slice[i].space, slice[i].offset + done, k, numbers);
+            floats_to(bytes, numbers, k, type);
+            for (size_t j = 0; type == F16 && j < k; j++)
+                CHECK(fabs((double)numbers[j]) < 65520, "%s: %s has the value %g, too large for float16; choose bf16", path, slice[i].name, (double)numbers[j]);
+            if (fwrite(bytes, (size_t)dtypes[type].size, k, file) != k) break;                    // close_written says why
+            done += k;
+        }
+        if (ferror(file)) break;
+    }
+    close_written(file, path);
+}
+
+// ---- Hugging Face directories ----------------------------------------------------------------------------------------
+// config.json and model.safetensors (or several with an index), as transformers' OlmoForCausalLM reads and writes them.
+
+static Config config_read(const char *directory) {
+    char path[PATH];
+    path_join(path, directory, "config.json");
+    char *text = read_text(path);
+    const char *o = json_object(text, path), *type = json_get(o, "model_type"), *act = json_get(o, "hidden_act");
+    CHECK(type && json_is(type, "olmo"), "%s: expected \"model_type\": \"olmo\" (transformers' OlmoForCausalLM), found %.24s; "
+          "the older hf_olmo format, and OLMo-2, are other models", path, type ? type : "none");
+    CHECK(!act || json_is(act, "silu"), "%s: expected \"hidden_act\": \"silu\", found %.24s", path, act);
+    CHECK(!json_true(o, "attention_bias"), "%s: \"attention_bias\" is true; OLMo has no biases", path);
+    const char *rope = json_get(o, "rope_parameters"), *scaling = json_get(o, "rope_scaling");
+    const char *kind = rope && *rope == '{' ? json_get(rope, "rope_type") : NULL;
+    CHECK((!scaling || *scaling == 'n') && (!kind || json_is(kind, "default")), "%s: this RoPE is scaled; OLMo-1's is not", path);
+    if (!rope || *rope != '{' || !json_get(rope, "rope_theta")) rope = o;                         // older files keep it outside
+    Config c;
+    c.d_model = json_int(o, path, "hidden_size", 1, 1 << 16, NAN);
+    c.n_layers = json_int(o, path, "num_hidden_layers", 1, MAX_LAYERS, NAN);
+    c.n_heads = json_int(o, path, "num_attention_heads", 1, 1 << 16, NAN);
+    c.n_kv_heads = json_int(o, path, "num_key_value_heads", 1, 1 << 16, c.n_heads);
+    c.mlp_hidden = 2*json_int(o, path, "intermediate_size", 1, 1 << 19, NAN);
+    c.vocab = json_int(o, path, "vocab_size", 2, 1 << 24, NAN);
+    c.seq_len = json_int(o, path, "max_position_embeddings", 1, 1 << 20, 2048);
+    c.eos = json_int(o, path, "eos_token_id", 0, 1 << 24, -1);
+    c.rope_theta = json_number(rope, path, "rope_theta", 1e-3, 1e12, 10000);
+    c.clip_qkv = json_number(o, path, "clip_qkv", 0, 1e30, 0);
+    c.tied = json_true(o, "tie_word_embeddings");
+    c.z_loss = 0;
+    release(text);
+    config_check(&c, path);
+    return c;
+}
+
+static void config_write(const char *directory, const Config *c, Dtype type) {
+    char path[PATH], eos[16] = "null", clip[32] = "null";
+    path_join(path, directory, "config.json");
+    FILE *file = open_to_write(path);
+    if (c->eos >= 0) snprintf(eos, sizeof eos, "%d", c->eos);
+    if (c->clip_qkv > 0) snprintf(clip, sizeof clip, "%.17g", c->clip_qkv);
+    fprintf(file, "{\n  \"architectures\": [\"OlmoForCausalLM\"],\n  \"model_type\": \"olmo\",\n  \"hidden_act\": \"silu\",\n"
+            "  \"attention_bias\": false,\n  \"attention_dropout\": 0.0,\n  \"use_cache\": true,\n  \"initializer_range\": 0.02,\n");
+    fprintf(file, "  \"hidden_size\": %d,\n  \"num_hidden_layers\": %d,\n  \"num_attention_heads\": %d,\n  \"num_key_value_heads\": %d,\n"
+            "  \"intermediate_size\": %d,\n  \"vocab_size\": %d,\n  \"max_position_embeddings\": %d,\n",
+            c->d_model, c->n_layers, c->n_heads, c->n_kv_heads, c->mlp_hidden/2, c->vocab, c->seq_len);
+    fprintf(file, "  \"rope_theta\": %.17g,\n  \"rope_parameters\": {\"rope_theta\": %.17g, \"rope_type\": \"default\"},\n  \"rope_scaling\": null,\n",
+            c->rope_theta, c->rope_theta);
+    fprintf(file, "  \"clip_qkv\": %s,\n  \"tie_word_embeddings\": %s,\n  \"bos_token_id\": null,\n  \"eos_token_id\": %s,\n  \"pad_token_id\": %s,\n"
+            "  \"torch_dtype\": \"%s\"\n}\n", clip, c->tied ? "true" : "false", eos, c->vocab > 50000 ? "1" : "null", dtypes[type].torch);
+    close_written(file, path);
+}
+
+static void weights_read(const char *directory, const Layout *layout, const Device *device, void *model, int tied) {
+    enum { MAX_SHARDS = 1024 };
+    char path[PATH];
+    Safetensors **shard = (Safetensors **)allocate(MAX_SHARDS, sizeof *shard, "the list of shards");
+    int shards = 0, used = 0, present = 0;
+    path_join(path, directory, "model.safetensors");
+    if (file_exists(path)) shard[shards++] = safetensors_open(path);
+    else {
+        path_join(path, directory, "model.safetensors.index.json");
+        CHECK(file_exists(path), "%s: expected model.safetensors, or model.safetensors.index.json and its shards; found neither", directory);
+        char *text = read_text(path);
+        const char *map = json_get(json_object(text, path), "weight_map"), *key, *value;
+        CHECK(map && *map == '{', "%s: expected an object \"weight_map\", found none", path);
+        for (value = map; (value = json_next(value, &key)); ) {
+            char name[256], file[PATH];
+            int length = (int)(json_skip(value, 0) - value) - 2, known = 0;
+            CHECK(*value == '"' && length > 0 && length < (int)sizeof name, "%s: expected a file name, found %.40s", path, value);
+            snprintf(name, sizeof name, "%.*s", length, value + 1);
+            CHECK(!strchr(name, '/') && !strchr(name, '\\'), "%s: %s: a shard must lie in the same directory", path, name);
+            path_join(file, directory, name);
+            for (int i = 0; i < shards; i++) known |= !strcmp(shard[i]->path, file);
+            CHECK(known || shards < MAX_SHARDS, "%s: more than %d shards", path, MAX_SHARDS);
+            if (!known) shard[shards++] = safetensors_open(file);
+        }
+        release(text);
+    }
+    for (int k = 0; k < layout->n; k++) {
+        const Tensor *t = &layout->tensor[k];
+        size_t offset = t->offset;
+        for (int p = 0; p < t->n_parts; p++) {
+            const Part *part = &t->part[p];
+            const Entry *e = NULL;
+            int s = -1;
+            while (!e && ++s < shards) e = safetensors_find(shard[s], part->name);
+            CHECK(e, "%s: tensor %s is missing; the config asks for it", directory, part->name);
+            CHECK(e->dims == 2 && e->rows == (size_t)part->rows && e->cols == (size_t)t->cols,
+                  "%s: tensor %s is %zu x %zu, but the config asks for %d x %d", shard[s]->path, part->name, e->rows, e->cols, part->rows, t->cols);
+            safetensors_read(shard[s], e, device, model, PARAMS, offset);
+            offset += (size_t)part->rows*t->cols;
+            used++;
+        }
+    }
+    for (int s = 0; s < shards; s++) {
+        for (int i = 0; i < shard[s]->n; i++) {             // old files keep RoPE's frequencies, and a tied head twice
+            const char *name = shard[s]->entry[i].name;
+            present += !strstr(name, "rotary_emb.inv_freq") && !(tied && !strcmp(name, "lm_head.weight"));
+        }
+        safetensors_close(shard[s]);
+    }
+    release(shard);
+    CHECK(used == present, "%s: holds %d tensors where an OLMo of this config has %d; this is another model", directory, present, used);
+}
+
+// The parameters under their Hugging Face names. The caller releases the list.
+static Slice *hugging_face_slices(const Layout *layout, int *n) {
+    Slice *list = (Slice *)allocate((size_t)layout->n*3, sizeof(Slice), "the list of tensors");
+    *n = 0;
+    for (int k = 0; k < layout->n; k++) {
+        const Tensor *t = &layout->tensor[k];
+        size_t offset = t->offset;
+        for (int p = 0; p < t->n_parts; p++, (*n)++) {
+            Slice *s = &list[*n];
+            snprintf(s->name, sizeof s->name, "%s", t->part[p].name);
+            s->space = PARAMS, s->offset = offset, s->rows = t->part[p].rows, s->cols = t->cols;
+            offset += (size_t)s->rows*s->cols;
+        }
+    }
+    return list;
+}
+
+// Writes config.json and the weights into a directory, in one file or in shards of at most shard_bytes (0: one file).
+static void hugging_face_write(const char *directory, const Config *c, const Layout *layout, const Device *device, void *model, Dtype type, uint64_t shard_bytes) {
+    int n, shards = 1, *of = NULL;
+    Slice *slice = hugging_face_slices(layout, &n);
+    uint64_t total = 0, inside = 0;
+    char path[PATH], name[64];
+    of = (int *)allocate((size_t)n, sizeof *of, "the list of shards");
+    for (int i = 0; i < n; i++) {                           // fill a shard until the next tensor would not fit
+        uint64_t bytes = slice_bytes(&slice[i], type);
+        if (shard_bytes && inside && inside + bytes > shard_bytes) shards++, inside = 0;
+        of[i] = shards - 1, inside += bytes, total += bytes;
+    }
+    config_write(directory, c, type);
+    for (int s = 0, first = 0; s < shards; s++) {
+        int last = first;
+        while (last < n && of[last] == s) last++;
+        if (shards == 1) snprintf(name, sizeof name, "model.safetensors");
+        else snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", s + 1, shards);
+        path_join(path, directory, name);
+        safetensors_write(path, slice + first, last - first, type, device, model);
+        first = last;
+    }
+    if (shards > 1) {
+        path_join(path, directory, "model.safetensors.index.json");
+        FILE *file = open_to_write(path);
+        fprintf(file, "{\n  \"metadata\": {\"total_size\": %llu},\n  \"weight_map\": {", (unsigned long long)total);
+        for (int i = 0; i < n; i++)
+            fprintf(file, "%s\n    \"%s\": \"model-%05d-of-%05d.safetensors\"", i ? "," : "", slice[i].name, of[i] + 1, shards);
+        fprintf(file, "\n  }\n}\n");
+        close_written(file, path);
+    }
+    release(of), release(slice);
+}
+
+// ---- checkpoints -----------------------------------------------------------------------------------------------------
+// OUT/stepN: a Hugging Face directory, plus optimizer.safetensors (AdamW's moments) and train.json (where we are). It is
+// written as OUT/stepN.tmp and renamed when complete: whatever has the final name is whole, whenever the power fails.
+
+typedef struct {
+    int step, epoch;
+    uint64_t tokens;                                        // seen so far
+    uint64_t instance;                                      // of this epoch's order: the next one to train on
+    uint64_t instances, seed;                               // what the order was made from
+} Progress;
+
+static Slice *moment_slices(const Layout *layout) {
+    Slice *list = (Slice *)allocate((size_t)layout->n*2, sizeof(Slice), "the list of moments");
+    for (int i = 0; i < 2*layout->n; i++) {
+        const Tensor *t = &layout->tensor[i/2];
+        snprintf(list[i].name, sizeof list[i].name, "%s.%s", i % 2 ? "exp_avg_sq" : "exp_avg", t->name);     // torch's words
+        list[i].space = i % 2 ? MOMENT2 : MOMENT1, list[i].offset = t->offset, list[i].rows = t->rows, list[i].cols = t->cols;
+    }
+    return list;
+}
+
+static void sync_directory(const char *path) {              // makes a rename in it survive a power failure
+    int fd = open(path, O_RDONLY);
+    if (fd >= 0) { fsync(fd); close(fd); }
+}
+
+// A complete directory at `path`, or none: `path` itself never holds half a checkpoint.
+static void checkpoint_write(const char *path, const Config *c, const Layout *layout, const Device *device, void *model, const Progress *at) {
+    char temporary[PATH], file_name[PATH];
+    CHECK(snprintf(temporary, sizeof temporary, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    remove_directory(temporary);
+    make_directory(temporary);
+    half_written = temporary;
+    hugging_face_write(temporary, c, layout, device, model, F32, (uint64_t)5 << 30);
+    Slice *moments = moment_slices(layout);
+    path_join(file_name, temporary, "optimizer.safetensors");
+    safetensors_write(file_name, moments, 2*layout->n, F32, device, model);
+    release(moments);
+    path_join(file_name, temporary, "train.json");
+    FILE *file = open_to_write(file_name);
+    fprintf(file, "{\"step\": %d, \"epoch\": %d, \"tokens\": %llu, \"instance\": %llu, \"instances\": %llu, \"seed\": %llu}\n", at->step, at->epoch,
+            (unsigned long long)at->tokens, (unsigned long long)at->instance, (unsigned long long)at->instances, (unsigned long long)at->seed);
+    close_written(file, file_name);
+    sync_directory(temporary);
+    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+    half_written = NULL;
+    const char *slash = strrchr(path, '/');                 // OUT/latest always points to the newest
+    snprintf(temporary, sizeof temporary, "%.*s/latest.tmp", (int)(slash - path), path);
+    snprintf(file_name, sizeof file_name, "%.*s/latest", (int)(slash - path), path);
+    unlink(temporary);
+    CHECK(symlink(slash + 1, temporary) == 0 && rename(temporary, file_name) == 0, "%s: cannot be pointed to %s: %s", file_name, slash + 1, strerror(errno));
+    snprintf(temporary, sizeof temporary, "%.*s", (int)(slash - path), path);
+    sync_directory(temporary);
+}
+
+static Progress checkpoint_read(const char *path, const Layout *layout, const Device *device, void *model, int tied) {
+    char name[PATH];
+    weights_read(path, layout, device, model, tied);
+    path_join(name, path, "optimizer.safetensors");
+    Safetensors *st = safetensors_open(name);
+    Slice *moments = moment_slices(layout);
+    for (int i = 0; i < 2*layout->n; i++) {
+        const Entry *e = safetensors_find(st, moments[i].name);
+        CHECK(e && e->rows == (size_t)moments[i].rows && e->cols == (size_t)moments[i].cols,
+              "%s: expected a tensor %s of %d x %d, found %s", name, moments[i].name, moments[i].rows, moments[i].cols, e ? "another shape" : "none");
+        safetensors_read(st, e, device, model, moments[i].space, moments[i].offset);
+    }
+    release(moments);
+    safetensors_close(st);
+    path_join(name, path, "train.json");
+    char *text = read_text(name);
+    const char *o = json_object(text, name);
+    const double exact = 9007199254740992.0;                // whole numbers up to 2^53 survive a double
+    Progress at;
+    at.step = json_int(o, name, "step", 0, 1 << 30, NAN), at.epoch = json_int(o, name, "epoch", 0, 1 << 30, NAN);
+    at.tokens = (uint64_t)json_number(o, name, "tokens", 0, exact, NAN);
+    at.instance = (uint64_t)json_number(o, name, "instance", 0, exact, NAN);
+    at.instances = (uint64_t)json_number(o, name, "instances", 0, exact, NAN);
+    at.seed = (uint64_t)json_number(o, name, "seed", 0, exact, NAN);
+    release(text);
+    return at;
+}
+
+// The N of the newest OUT/stepN, or -1.
+static int newest_checkpoint(const char *out) {
+    DIR *directory = opendir(out);
+    int newest = -1;
+    if (!directory) return -1;
+    for (struct dirent *entry; (entry = readdir(directory)); ) {
+        const char *digits = entry->d_name + 4;
+        size_t n = strlen(entry->d_name);
+        if (strncmp(entry->d_name, "step", 4) || n < 5 || n > 13 || strspn(digits, "0123456789") != n - 4) continue;
+        newest = imax(newest, atoi(digits));
+    }
+    closedir(directory);
+    return newest;
+}
+
+// ======================================================================================================================
+// 7. Data: token files, text, OLMo's order, batches
+// ======================================================================================================================
+// A file of n tokens is cut into floor(n/T) windows of T; the rest is dropped. A window has T-1 predictions: the label of
+// its last token lies in another window (OLMO_SPEC 5.1).
+
+typedef struct {
+    char path[PATH];
+    const unsigned char *data;                              // the mapped file, after its header
+    const unsigned char *mask;                              // one byte a token: may it be a label?  NULL: all may
+    int width;                                              // bytes a token
+    uint64_t tokens, first, windows;                        // the windows [first, first + windows) are ours
+} TokenFile;
+
+typedef struct { TokenFile *file; int n, T; uint64_t windows; } Corpus;
+
+static const unsigned char *map_file(const char *path, uint64_t *size) {
+    int fd = open(path, O_RDONLY);
+    CHECK(fd >= 0, "%s: cannot be read: %s", path, strerror(errno));
+    struct stat s;
+    CHECK(fstat(fd, &s) == 0 && S_ISREG(s.st_mode), "%s: expected a file, found something else", path);
+    CHECK(s.st_size > 0, "%s: the file is empty", path);
+    void *p = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    CHECK(p != MAP_FAILED, "%s: cannot be mapped: %s", path, strerror(errno));
+    close(fd);
+    *size = (uint64_t)s.st_size;
+    return (const unsigned char *)p;
+}
+
+static int ends_with(const char *s, const char *end) {
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && !strcmp(s + n - m, end);
+}
+
+// A real NumPy file begins "\x93NUMPY", version, header length, and a Python dict. OLMo's own ".npy" files have no header
+// at all. Returns the header's length (0: none), and the bytes an item takes.
+static uint64_t numpy_header(const unsigned char *data, uint64_t size, const char *path, int *width) {
+    if (size < 12 || memcmp(data, "\x93NUMPY", 6)) return 0;
+    int wide = data[6] >= 2;
+    uint64_t length = wide ? (uint64_t)data[8] | (uint64_t)data[9] << 8 | (uint64_t)data[10] << 16 | (uint64_t)data[11] << 24
+                           : (uint64_t)data[8] | (uint64_t)data[9] << 8;
+    uint64_t start = wide ? 12 : 10;
+    char header[1024], *at;
+    CHECK(data[6] >= 1 && data[6] <= 3 && length < sizeof header && start + length <= size, "%s: this NumPy header is damaged or cut off", path);
+    memcpy(header, data + start, length);
+    header[length] = 0;
+    at = strstr(header, "'descr':");
+    *width = !at ? 0 : strstr(at, "'<u2'") ? 2 : strstr(at, "'<u4'") ? 4 : strstr(at, "'|u1'") || strstr(at, "'|b1'") ? 1 : 0;
+    CHECK(*width, "%s: expected a NumPy array of uint16, uint32 (little-endian), uint8 or bool, found %.60s", path, header);
+    CHECK(strstr(header, "'fortran_order': False") && (at = strstr(header, "'shape': (")), "%s: expected a plain NumPy array, found %.60s", path, header);
+    char *end;
+    uint64_t items = strtoull(at + strlen("'shape': ("), &end, 10);
+    CHECK((*end == ',' && end[1 + (end[1] == ' ')] == ')') || *end == ')', "%s: expected a NumPy array of one dimension, found %.60s", path, at);
+    CHECK(items == (size - start - length)/(uint64_t)*width && (size - start - length) % (uint64_t)*width == 0,
+          "%s: the NumPy header announces %llu items, the file holds %llu bytes of them", path, (unsigned long long)items, (unsigned long long)(size - start - length));
+    return start + length;
+}
+
+// .txt: every byte is a token. .npy and .bin: tokens of `width` bytes, unless a NumPy header says otherwise.
+static TokenFile token_file(const char *path, const char *mask, int width, int T) {
+    TokenFile f;
+    uint64_t size, header;
+    memset(&f, 0, sizeof f);
+    CHECK(snprintf(f.path, sizeof f.path, "%s", path) < PATH, "%s: this path is too long", path);
+    CHECK(ends_with(path, ".txt") || ends_with(path, ".npy") || ends_with(path, ".bin"),
+          "%s: what is in it? Expected a name that ends in .txt (bytes of text), .npy or .bin (tokens)", path);
+    f.data = map_file(path, &size);
+    f.width = ends_with(path, ".txt") ? 1 : width;
+    header = f.width == 1 ? 0 : numpy_header(f.data, size, path, &f.width);
+    f.data += header, size -= header;
+    CHECK(size % (uint64_t)f.width == 0, "%s: %llu bytes are no whole number of %d-byte tokens; is it cut off, or is --dtype wrong?", path, (unsigned long long)size, f.width);
+    f.tokens = size/(uint64_t)f.width;
+    f.windows = f.tokens/(uint64_t)T;
+    CHECK(f.windows, "%s: %llu tokens are fewer than one window of %d; use more text or a smaller --seq-len", path, (unsigned long long)f.tokens, T);
+    if (mask) {
+        int item = 1;
+        f.mask = map_file(mask, &size);
+        header = numpy_header(f.mask, size, mask, &item);
+        f.mask += header;
+        CHECK(item == 1 && size - header == f.tokens, "%s: expected one byte for each of the %llu tokens of %s, found %llu bytes",
+              mask, (unsigned long long)f.tokens, path, (unsigned long long)(size - header));
+    }
+    return f;
+}
+
+// The i-th of a comma-separated list, or NULL.
+static char *list_item(const char *list, int i, char *out) {
+    for (; list && i > 0; i--) list = (list = strchr(list, ',')) ? list + 1 : NULL;
+    if (!list) return NULL;
+    int n = (int)strcspn(list, ",");
+    CHECK(n > 0 && n < PATH, "%s: expected paths separated by single commas", list);
+    snprintf(out, PATH, "%.*s", n, list);
+    return out;
+}
+
+static Corpus corpus_open(const char *paths, const char *masks, int width, int T) {
+    Corpus c;
+    char path[PATH], mask[PATH];
+    c.n = 0, c.T = T, c.windows = 0;
+    while (list_item(paths, c.n, path)) c.n++;
+    c.file = (TokenFile *)allocate((size_t)c.n, sizeof(TokenFile), "the list of data files");
+    for (int i = 0; i < c.n; i++) {
+        CHECK(!masks || list_item(masks, i, mask), "--label-mask %s: expected one mask for each of the %d data files", masks, c.n);
+        c.file[i] = token_file(list_item(paths, i, path), masks ? mask : NULL, width, T);
+        c.windows += c.file[i].windows;
+    }
+    CHECK(!masks || !list_item(masks, c.n, mask), "--label-mask %s: expected one mask for each of the %d data files", masks, c.n);
+    CHECK(c.windows <= UINT32_MAX, "%s: more than 2^32 windows", paths);
+    return c;
+}
+
+// Takes the last twentieth of each file's windows (at least one, at most 256) out of `train`, for validation.
+static Corpus corpus_hold_out(Corpus *train) {
+    Corpus val = *train;
+    val.file = (TokenFile *)allocate((size_t)val.n, sizeof(TokenFile), "the list of data files");
+    val.windows = 0;
+    for (int i = 0; i < val.n; i++) {
+        TokenFile *from = &train->file[i], *to = &val.file[i];
+        uint64_t held = from->windows/20;
+        held = held > 256 ? 256 : held < 1 ? from->windows > 1 : held;
+        *to = *from;
+        to->first = from->windows - held, to->windows = held;
+        from->windows -= held, train->windows -= held;
+        val.windows += held;
+    }
+    return val;
+}
+
+enum { IGNORE = -100 };                                     // a target without a loss
+
+// Window `index` of the corpus: tokens[T], and targets[T], where targets[t] = tokens[t+1] or IGNORE.
+static void corpus_window(const Corpus *c, uint64_t index, int vocab, int *tokens, int *targets) {
+    const TokenFile *f = c->file;
+    CHECK(index < c->windows, "window %llu was asked for, of %llu", (unsigned long long)index, (unsigned long long)c->windows);
+    while (index >= f->windows) index -= f->windows, f++;
+    uint64_t start = (f->first + index)*(uint64_t)c->T;
+    for (int t = 0; t < c->T; t++) {
+        const unsigned char *p = f->data + (start + (uint64_t)t)*(uint64_t)f->width;
+        uint32_t id = f->width == 1 ? p[0] : f->width == 2 ? (uint32_t)(p[0] | p[1] << 8) : (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        CHECK(id < (uint32_t)vocab, "%s: token %llu is %u, but the model's vocabulary ends at %d; wrong --dtype, or another tokenizer?",
+              f->path, (unsigned long long)(start + (uint64_t)t), id, vocab - 1);
+        tokens[t] = (int)id;
+        if (t) targets[t - 1] = f->mask && !f->mask[start + (uint64_t)t] ? IGNORE : (int)id;
+    }
+    targets[c->T - 1] = IGNORE;
+}
+
+// ---- OLMo's order ----------------------------------------------------------------------------------------------------
+// Epoch e trains on the windows in the order of numpy's Generator(PCG64(seed + e)).shuffle (OLMO_SPEC 5.2, 5.3). So a run
+// sees what an OLMo run with this seed sees, and a resumed run needs to know no more than how far it was.
+
+__extension__ typedef unsigned __int128 uint128;
+
+typedef struct { uint128 state, inc; uint32_t spare; int has_spare; } Pcg64;
+
+static uint64_t pcg64_next(Pcg64 *r) {                      // XSL-RR 128/64 (O'Neill 2014)
+    const uint128 multiplier = (uint128)2549297995355413924u << 64 | 4865540595714422341u;
+    r->state = r->state*multiplier + r->inc;
+    uint64_t x = (uint64_t)(r->state >> 64) ^ (uint64_t)r->state;
+    int turn = (int)(r->state >> 122);
+    return x >> turn | x << (-turn & 63);
+}
+static uint32_t pcg64_next32(Pcg64 *r) {                    // the low half first; the high half is kept for the next call
+    if (r->has_spare) { r->has_spare = 0; return r->spare; }
+    uint64_t x = pcg64_next(r);
+    r->spare = (uint32_t)(x >> 32), r->has_spare = 1;
+    return (uint32_t)x;
+}
+
+// numpy's SeedSequence: the seed's 32-bit words are hashed into a pool of four, and the pool into the generator's state.
+static uint32_t seed_hash(uint32_t v, uint32_t *constant, uint32_t multiplier) {
+    v ^= *constant;
+    *constant *= multiplier;
+    v *= *constant;
+    return v ^ v >> 16;
+}
+static Pcg64 pcg64_seed(uint64_t seed) {
+    uint32_t pool[4], a = 0x43b0d7e5, b = 0x8b51f9dd;
+    uint64_t word[4];
+    for (int i = 0; i < 4; i++) pool[i] = seed_hash(i < 2 ? (uint32_t)(seed >> 32*i) : 0, &a, 0x931e8875);
+    for (int from = 0; from < 4; from++) for (int to = 0; to < 4; to++) if (from != to) {
+        uint32_t mixed = pool[to]*0xca01f9dd - seed_hash(pool[from], &a, 0x931e8875)*0x4973f715;
+        pool[to] = mixed ^ mixed >> 16;
+    }
+    for (int i = 0; i < 4; i++) {
+        uint64_t low = seed_hash(pool[2*i % 4], &b, 0x58f38ded), high = seed_hash(pool[(2*i + 1) % 4], &b, 0x58f38ded);
+        word[i] = low | high << 32;
+    }
+    Pcg64 r;
+    memset(&r, 0, sizeof r);
+    r.inc = ((uint128)word[2] << 64 | word[3]) << 1 | 1;
+    pcg64_next(&r);
+    r.state += (uint128)word[0] << 64 | word[1];
+    pcg64_next(&r);
+    return r;
+}
+
+// order[0..n) = a permutation of 0..n-1 (Fisher and Yates; masked rejection, as numpy draws)
+static void epoch_order(uint32_t *order, uint32_t n, uint64_t seed) {
+    Pcg64 r = pcg64_seed(seed);
+    for (uint32_t i = 0; i < n; i++) order[i] = i;
+    for (uint32_t i = n; i-- > 1; ) {
+        uint32_t mask = i, j;
+        for (int shift = 1; shift < 32; shift *= 2) mask |= mask >> shift;
+        do j = pcg64_next32(&r) & mask; while (j > i);
+        uint32_t swap = order[i];
+        order[i] = order[j], order[j] = swap;
+    }
+}
+
+// ======================================================================================================================
+// 8. Generation: sampling with the KV cache
+// ======================================================================================================================
+
+typedef struct { double temperature, top_p; int top_k; } Sampling;       // temperature 0: greedy; top_k 0, top_p 1: off
+
+typedef struct { real logit; int id; } Candidate;
+
+static int by_logit(const void *a, const void *b) {         // highest first; among equals the lower id
+    const Candidate *x = (const Candidate *)a, *y = (const Candidate *)b;
+    return x->logit != y->logit ? (x->logit < y->logit) - (x->logit > y->logit) : x->id - y->id;
+}
+
+// Draws from softmax(logits/temperature), cut to the top_k most likely, then to the fewest that hold top_p of the rest.
+// u is uniform in (0,1). candidate: [V], scratch.
+static int sample(const real *logits, int V, Sampling how, double u, Candidate *candidate) {
+    int n = V;
+    for (int v = 0; v < V; v++) candidate[v].logit = logits[v], candidate[v].id = v;
+    qsort(candidate, (size_t)V, sizeof *candidate, by_logit);
+    if (how.temperature == 0) return candidate[0].id;
+    if (how.top_k > 0) n = imin(n, how.top_k);
+    double total = 0, kept = 0, sum = 0, best = candidate[0].logit;
+    for (int i = 0; i < n; i++) total += exp((candidate[i].logit - best)/how.temperature);
+    for (int i = 0; i < n; i++) {
+        kept += exp((candidate[i].logit - best)/how.temperature);
+        if (kept >= how.top_p*total) n = i + 1;
+    }
+    for (int i = 0; i < n; i++) {
+        sum += exp((candidate[i].logit - best)/how.temperature);
+        if (sum >= u*kept) return candidate[i].id;
+    }
+    return candidate[n - 1].id;
+}
+
+// Continues tokens[0..n) up to `limit` tokens, or to the end-of-document id, which is kept. Returns the new length.
+static int generate(const Device *device, void *model, const Config *c, int *tokens, int n, int limit, Sampling how, uint64_t seed) {
+    real *logits = (real *)allocate((size_t)c->vocab, sizeof(real), "the logits");
+    Candidate *candidate = (Candidate *)allocate((size_t)c->vocab, sizeof(Candidate), "the candidates");
+    for (int past = 0; n < limit; past = n++) {
+        device->decode(model, logits, tokens + past, n - past, past);
+        tokens[n] = sample(logits, c->vocab, how, uniform(hash64(hash64(seed) + (uint64_t)n)), candidate);
+        if (tokens[n] == c->eos) { n++; break; }
+    }
+    release(logits), release(candidate);
+    return n;
+}
+
+// ======================================================================================================================
+// 9. Program: one command line, one training loop
+// ======================================================================================================================
+
+typedef struct {
+    Config config;
+    Recipe recipe;
+    const char *model, *load, *init, *data, *val, *label_mask, *dtype, *denominator, *out, *prompt, *prompt_ids, *export_dir, *export_dtype;
+    int seed, threads, save_every, eval_every, sample_every, shard_mb;
+    int tied, untied, resume, eval, generate, help, version;
+    Sampling sampling;
+} Options;
+
+typedef enum { GROUP, FLAG, WHOLE, NUMBER, TEXT } Kind;
+typedef struct { const char *name; Kind kind; void *value; const char *about; } Option;
+
+// The one table that parses, and that --help prints.
+static int option_table(Options *o, Option *table) {
+    Config *c = &o->config;
+    Recipe *r = &o->recipe;
+    const Option all[] = {
+        { "model", GROUP, NULL, "" },
+        { "--model", TEXT, &o->model, "tiny (the default), 150m, 1b, 7b or 7b-0424: sizes, and how they are trained" },
+        { "--load", TEXT, &o->load, "a Hugging Face directory: sizes and weights come from it" },
+        { "--d-model", WHOLE, &c->d_model, "width of the residual stream" },
+        { "--n-layers", WHOLE, &c->n_layers, "layers" },
+        { "--n-heads", WHOLE, &c->n_heads, "query heads" },
+        { "--n-kv-heads", WHOLE, &c->n_kv_heads, "key/value heads; fewer than query heads is GQA (0: as many)" },
+        { "--mlp-hidden", WHOLE, &c->mlp_hidden, "rows of ff_proj, up and gate together (OLMo's mlp_hidden_size)" },
+        { "--vocab", WHOLE, &c->vocab, "rows of the embedding" },
+        { "--seq-len", WHOLE, &c->seq_len, "tokens in a sequence" },
+        { "--rope-theta", NUMBER, &c->rope_theta, "base of the rotary angles" },
+        { "--clip-qkv", NUMBER, &c->clip_qkv, "clamp queries, keys and values to [-X, X] (0: off)" },
+        { "--tied", FLAG, &o->tied, "the head is the embedding matrix" },
+        { "--untied", FLAG, &o->untied, "the head is a matrix of its own" },
+        { "--init", TEXT, &o->init, "mitchell, normal or full_megatron" },
+        { "data", GROUP, NULL, "" },
+        { "--data", TEXT, &o->data, "PATH[,PATH]: .txt is bytes; .npy and .bin are tokens (default: stories that come with their loss floor)" },
+        { "--val", TEXT, &o->val, "PATH[,PATH] for validation, or `none` (default: the last 1/20 of each file, at most 256 windows)" },
+        { "--label-mask", TEXT, &o->label_mask, "PATH[,PATH] beside --data: a byte for each token, 0 where it must not be a label" },
+        { "--dtype", TEXT, &o->dtype, "uint16 or uint32: tokens in files without a NumPy header" },
+        { "training", GROUP, NULL, "" },
+        { "--steps", WHOLE, &r->steps, "updates in all" },
+        { "--batch", WHOLE, &r->batch, "sequences an update" },
+        { "--micro-batch", WHOLE, &r->micro_batch, "sequences a forward pass: less memory, the same result" },
+        { "--seed", WHOLE, &o->seed, "of init, data order and sampling" },
+        { "--lr", NUMBER, &r->lr, "peak learning rate" },
+        { "--schedule", TEXT, &r->schedule, "cosine, linear, inverse-sqrt, max, envelope or constant" },
+        { "--warmup", WHOLE, &r->warmup, "steps from a tenth of the peak to the peak" },
+        { "--final-lr", NUMBER, &r->final_lr, "the last learning rate, as a fraction of --lr" },
+        { "--weight-decay", NUMBER, &r->weight_decay, "decoupled, of all matrices but the embedding" },
+        { "--beta1", NUMBER, &r->beta1, "AdamW" },
+        { "--beta2", NUMBER, &r->beta2, "AdamW" },
+        { "--eps", NUMBER, &r->eps, "AdamW" },
+        { "--decay-embeddings", FLAG, &r->decay_embeddings, "the embedding decays too" },
+        { "--clip", NUMBER, &r->clip, "largest global gradient norm (0: no clipping)" },
+        { "--clip-warmup-steps", WHOLE, &r->clip_warmup_steps, "for so many steps ..." },
+        { "--clip-warmup-factor", NUMBER, &r->clip_warmup_factor, "... --clip is multiplied by this" },
+        { "--z-loss", NUMBER, &c->z_loss, "weight of the squared log-sum-exp of the logits (0: off)" },
+        { "--denominator", TEXT, &o->denominator, "predicted: mean over predicted tokens; all: sum over batch*seq-len, as OLMo's newer code" },
+        { "run", GROUP, NULL, "" },
+        { "--threads", WHOLE, &o->threads, "threads (0: all); the result does not depend on it" },
+        { "--out", TEXT, &o->out, "directory of checkpoints and metrics.jsonl" },
+        { "--save-every", WHOLE, &o->save_every, "steps between checkpoints (0: only at the end)" },
+        { "--eval-every", WHOLE, &o->eval_every, "steps between validations (0: only at the end)" },
+        { "--sample-every", WHOLE, &o->sample_every, "steps between samples (0: none)" },
+        { "--resume", FLAG, &o->resume, "go on from the newest checkpoint of --out" },
+        { "instead of training", GROUP, NULL, "" },
+        { "--eval", FLAG, &o->eval, "print the validation loss" },
+        { "--generate", WHOLE, &o->generate, "print so many new tokens" },
+        { "--prompt", TEXT, &o->prompt, "text to continue" },
+        { "--prompt-ids", TEXT, &o->prompt_ids, "token ids to continue: 1,2,3" },
+        { "--temperature", NUMBER, &o->sampling.temperature, "divides the logits (0: greedy)" },
+        { "--top-k", WHOLE, &o->sampling.top_k, "sample from the K likeliest tokens (0: all)" },
+        { "--top-p", NUMBER, &o->sampling.top_p, "sample from the fewest tokens that hold probability P" },
+        { "--export", TEXT, &o->export_dir, "write the model as a Hugging Face directory" },
+        { "--export-dtype", TEXT, &o->export_dtype, "fp32, bf16 or fp16" },
+        { "--shard-mb", WHOLE, &o->shard_mb, "megabytes a weight file holds at most (0: one file)" },
+        { "help", GROUP, NULL, "" },
+        { "--help", FLAG, &o->help, "this text" },
+        { "--version", FLAG, &o->version, "what this is" },
+    };
+    memcpy(table, all, sizeof all);
+    return (int)(sizeof all/sizeof *all);
+}
+enum { MAX_OPTIONS = 80 };
+
+static void print_help(Options *o) {
+    Option table[MAX_OPTIONS];
+    int n = option_table(o, table);
+    printf("usage: train_olmo [options]      without any: train a small OLMo on stories\n");
+    for (int i = 0; i < n; i++) {
+        const Option *option = &table[i];
+        char standard[64] = "";
+        if (option->kind == GROUP) { printf("\n%s\n", option->name); continue; }
+        if (option->kind == WHOLE) snprintf(standard, sizeof standard, " [%d]", *(int *)option->value);
+        if (option->kind == NUMBER) snprintf(standard, sizeof standard, " [%g]", *(double *)option->value);
+        if (option->kind == TEXT && *(const char **)option->value) snprintf(standard, sizeof standard, " [%s]", *(const char **)option->value);
+        printf("  %-21s %s%s\n", option->name, option->about, standard);
+    }
+    printf("\nIn brackets: the values of --model %s. Presets:", o->model ? o->model : "tiny");
+    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) printf(" %s (%s)%s", presets[i].name, presets[i].about, i + 1 < sizeof presets/sizeof *presets ? "," : ".\n");
+}
+
+static void parse_options(Options *o, int argc, char **argv) {
+    Option table[MAX_OPTIONS];
+    int n = option_table(o, table);
+    for (int i = 1; i < argc; i++) {
+        const Option *option = NULL;
+        for (int k = 0; k < n && !option; k++) if (table[k].kind != GROUP && !strcmp(argv[i], table[k].name)) option = &table[k];
+        CHECK(option, "%s: there is no such option; --help lists them all", argv[i]);
+        if (option->kind == FLAG) { *(int *)option->value = 1; continue; }
+        CHECK(i + 1 < argc, "%s: expected a value after it", option->name);
+        const char *value = argv[++i];
+        char *end = NULL;
+        errno = 0;
+        if (option->kind == TEXT) *(const char **)option->value = value;
+        else if (option->kind == NUMBER) {
+            double x = strtod(value, &end);
+            CHECK(end != value && !*end && isfinite(x) && x >= 0, "%s %s: expected a number that is not negative", option->name, value);
+            *(double *)option->value = x;
+        } else {
+            long x = strtol(value, &end, 10);
+            CHECK(end != value && !*end && !errno && x >= 0 && x <= INT32_MAX, "%s %s: expected a whole number from 0 to %d", option->name, value, INT32_MAX);
+            *(int *)option->value = (int)x;
+        }
+    }
+}
+
+// The options a preset implies; flags are parsed over them.
+static Options options_of_preset(const char *name) {
+    Options o;
+    Preset preset = preset_named(name);
+    memset(&o, 0, sizeof o);
+    o.config = preset.config, o.recipe = preset.recipe;
+    o.init = "mitchell", o.dtype = "uint16", o.denominator = "predicted", o.out = "out", o.export_dtype = "fp32";
+    o.seed = 6198, o.save_every = 1000, o.eval_every = 500, o.sample_every = 1000;
+    o.sampling.temperature = 1, o.sampling.top_p = 1;
+    return o;
+}
+
+// ---- a run -----------------------------------------------------------------------------------------------------------
+typedef struct {
+    Options o;
+    const Device *device;
+    void *model;
+    Layout layout;
+    Corpus train, val;
+    double floor;                                           // loss of a perfect model on `val`, where known; else NAN
+    Progress at;
+    int order_epoch;                                        // the epoch that train()'s order was shuffled for
+} Run;
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9*(double)t.tv_nsec;
+}
+
+// A number as OLMo's console prints it: 12,345  123.4  12.34  1.234  0.1234  1e-05
+static const char *figure(double x, char *out) {
+    char digits[32];
+    if (x != 0 && fabs(x) < 1e-4) { sprintf(out, "%.3g", x); return out; }
+    if (fabs(x) <= 1000) { sprintf(out, "%.*f", fabs(x) > 100 ? 1 : fabs(x) > 10 ? 2 : fabs(x) > 1 ? 3 : 4, x); return out; }
+    int n = snprintf(digits, sizeof digits, "%.0f", x), k = 0;
+    for (int i = 0; i < n && k < 31; i++) {
+        if (i && (n - i) % 3 == 0 && digits[i - 1] != '-') out[k++] = ',';
+        out[k++] = digits[i];
+    }
+    out[k] = 0;
+    return out;
+}
+
+static const char *bytes_text(double bytes, char *out) {
+    if (bytes < 1e9) sprintf(out, "%.1f MB", bytes*1e-6); else sprintf(out, "%.2f GB", bytes*1e-9);
+    return out;
+}
+
+// A 64-bit fingerprint of all parameters (FNV-1a over their float bits): equal runs print equal hashes.
+static uint64_t params_hash(const Run *run) {
+    static real numbers[CHUNK];
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t done = 0; done < run->layout.size; ) {
+        size_t n = run->layout.size - done < CHUNK ? run->layout.size - done : CHUNK;
+        run->device->get(run->model, PARAMS, done, n, numbers);
+        for (size_t i = 0; i < n; i++) {
+            float f = (float)numbers[i];
+            uint32_t bits;
+            memcpy(&bits, &f, 4);
+            hash = (hash ^ bits)*0x100000001b3u;
+        }
+        done += n;
+    }
+    return hash;
+}
+
+static void model_init(const Run *run) {
+    static real numbers[CHUNK];
+    for (int k = 0; k < run->layout.n; k++) {
+        const Tensor *t = &run->layout.tensor[k];
+        double std = init_std(t, &run->o.config, run->o.init), cut = strcmp(run->o.init, "normal") ? 3 : 0;
+        size_t count = (size_t)t->rows*t->cols;
+        for (size_t done = 0; done < count; done += CHUNK) {
+            int n = (int)(count - done < CHUNK ? count - done : CHUNK);
+            #pragma omp parallel for
+            for (int i = 0; i < n; i++) numbers[i] = init_value((uint64_t)run->o.seed, t, done + (size_t)i, std, cut);
+            run->device->set(run->model, PARAMS, t->offset + done, (size_t)n, numbers);
+        }
+    }
+}
+
+// Mean -log p over the predicted tokens of the whole validation corpus. The windows go through in fixed order.
+static double evaluate(const Run *run, uint64_t *predicted) {
+    int T = run->o.config.seq_len, B = run->o.recipe.micro_batch;
+    size_t N = (size_t)B*T;
+    int *tokens = (int *)allocate(2*N, sizeof(int), "a batch"), *targets = tokens + N;
+    real *losses = (real *)allocate(2*N, sizeof(real), "the losses");
+    double sum = 0;
+    *predicted = 0;
+    for (uint64_t i = 0; i < run->val.windows; ) {
+        int b = 0;
+        for (; b < B && i < run->val.windows; b++, i++) corpus_window(&run->val, i, run->o.config.vocab, tokens + (size_t)b*T, targets + (size_t)b*T);
+        run->device->forward(run->model, losses, losses + N, tokens, targets, b, T);
+        for (int n = 0; n < b*T; n++) if (targets[n] >= 0) sum += (double)losses[n], ++*predicted;
+    }
+    release(tokens), release(losses);
+    CHECK(*predicted, "the validation data has no token to predict; are all labels masked?");
+    return sum/(double)*predicted;
+}
+
+// What to continue, as ids: --prompt-ids, or --prompt as bytes, or a usual beginning.
+static int prompt_tokens(const Run *run, int *tokens) {
+    const Options *o = &run->o;
+    int n = 0, T = o->config.seq_len;
+    if (o->prompt_ids) for (const char *s = o->prompt_ids; n == 0 || s[-1] == ','; n++) {
+        char *end;
+        long id = strtol(s, &end, 10);
+        CHECK(end != s && (*end == ',' || !*end) && id >= 0 && id < o->config.vocab, "--prompt-ids %s: expected ids from 0 to %d, separated by commas", o->prompt_ids, o->config.vocab - 1);
+        CHECK(n < T, "--prompt-ids: more than the %d tokens the model looks at (--seq-len)", T);
+        tokens[n] = (int)id;
+        s = end + 1;
+        if (!*end) return n + 1;
+    }
+    if (!o->prompt && o->config.eos >= 0) { tokens[0] = o->config.eos; return 1; }          // a document begins after one ended
+    const char *text = o->prompt ? o->prompt : "One";
+    CHECK(o->config.vocab == 256, "--prompt: this model's vocabulary of %d is not bytes; give --prompt-ids 1,2,3", o->config.vocab);
+    CHECK(*text, "--prompt: expected at least one character");
+    for (; *text; text++) {
+        CHECK(n < T, "--prompt: longer than the %d tokens the model looks at (--seq-len)", T);
+        tokens[n++] = (unsigned char)*text;
+    }
+    return n;
+}
+
+// Prints up to `wanted` new tokens: as text after their prompt, or as bare ids.
+static void print_sample(const Run *run, int wanted) {
+    int *tokens = (int *)allocate((size_t)run->o.config.seq_len, sizeof(int), "a sample");
+    int T = run->o.config.seq_len, start = prompt_tokens(run, tokens), end = wanted < T - start ? start + wanted : T;
+    if (run->o.generate && end - start < wanted) fprintf(stderr, "note: only %d new tokens; then the model's --seq-len of %d is full\n", end - start, T);
+    int n = generate(run->device, run->model, &run->o.config, tokens, start, end, run->o.sampling, (uint64_t)run->o.seed + (uint64_t)run->at.step);
+    if (run->o.config.vocab == 256 && !run->o.prompt_ids) {
+        while (n > start && (tokens[n - 1] == ' ' || tokens[n - 1] == '\n')) n--;            // a story's line ends in blanks
+        for (int i = 0; i < n; i++) putchar(tokens[i]);
+    } else for (int i = start; i < n; i++) printf("%s%d", i > start ? "," : "", tokens[i]);
+    printf("\n");
+    fflush(stdout);
+    release(tokens);
+}
+
+static volatile sig_atomic_t asked_to_stop = 0;
+static void on_signal(int signal) { (void)signal; asked_to_stop = 1; }
+
+// Keeps the lines of metrics.jsonl up to `step`: what a resumed run goes on from. A line cut off by a crash goes too.
+static FILE *metrics_open(const char *out, int step) {
+    char path[PATH], temporary[PATH], *line = NULL;
+    size_t capacity = 0;
+    path_join(path, out, "metrics.jsonl"), path_join(temporary, out, "metrics.jsonl.tmp");
+    FILE *old = step ? fopen(path, "rb") : NULL, *file = open_to_write(temporary);
+    while (old && getline(&line, &capacity, old) > 0) {
+        const char *value = ends_with(line, "}\n") && json_skip(line, 0) ? json_get(line, "step") : NULL;
+        if (value && atoi(value) <= step) fputs(line, file);
+    }
+    free(line);
+    if (old) fclose(old);
+    CHECK(fflush(file) == 0 && rename(temporary, path) == 0, "%s: cannot be written: %s", path, strerror(errno));
+    return file;
+}
+
+static void save(const Run *run) {
+    char path[PATH], name[32];
+    snprintf(name, sizeof name, "step%d", run->at.step);
+    path_join(path, run->o.out, name);
+    checkpoint_write(path, &run->o.config, &run->layout, run->device, run->model, &run->at);
+    printf("saved %s\n", path);
+}
+
+// One update: the next batch of this epoch's order, micro-batch by micro-batch, then AdamW.
+typedef struct { double loss, zloss, norm, lr; } Step;
+
+static Step train_step(Run *run, uint32_t *order, int *tokens, int *targets, real *losses) {
+    const Options *o = &run->o;
+    const Recipe *r = &o->recipe;
+    Progress *at = &run->at;
+    const int T = o->config.seq_len, G = r->batch, micro = imin(r->micro_batch, G);
+    const size_t N = (size_t)G*T;
+    real *zlosses = losses + (size_t)micro*T, *dlosses = zlosses + (size_t)micro*T;
+    Step s = { 0, 0, 0, 0 };
+
+    if (at->instance + (uint64_t)G > run->train.windows) at->epoch++, at->instance = 0;     // a rest smaller than a batch is left out
+    if (run->order_epoch != at->epoch) epoch_order(order, (uint32_t)run->train.windows, (uint64_t)o->seed + (uint64_t)at->epoch);
+    run->order_epoch = at->epoch;
+    for (int g = 0; g < G; g++)
+        corpus_window(&run->train, order[at->instance + (uint64_t)g], o->config.vocab, tokens + (size_t)g*T, targets + (size_t)g*T);
+
+    // Every token weighs 1/denominator of the whole batch, so the gradients of micro-batches simply add up.
+    double denominator = 0;
+    for (size_t n = 0; n < N; n++) denominator += targets[n] >= 0 || !strcmp(o->denominator, "all");
+    denominator = fmax(denominator, 1);
+    for (size_t n = 0; n < (size_t)micro*T; n++) dlosses[n] = (real)(1/denominator);
+    for (int g = 0; g < G; g += micro) {
+        int B = imin(micro, G - g);
+        run->device->forward(run->model, losses, zlosses, tokens + (size_t)g*T, targets + (size_t)g*T, B, T);
+        run->device->backward(run->model, dlosses);
+        for (int n = 0; n < B*T; n++) s.loss += (double)losses[n], s.zloss += (double)zlosses[n];
+    }
+    s.loss /= denominator, s.zloss /= denominator;
+
+    at->step++, at->instance += (uint64_t)G, at->tokens += N;
+    s.lr = learning_rate(r, at->step);
+    AdamW how = { s.lr, r->beta1, r->beta2, r->eps, r->weight_decay, r->decay_embeddings, clip_limit(r, at->step), at->step };
+    s.norm = run->device->update(run->model, &how);
+    CHECK(isfinite(s.loss) && isfinite(s.norm), "step %d: the loss is %g and the gradient norm %g; this step was not saved. "
+          "Go on from the last checkpoint with a lower --lr or --clip", at->step, s.loss, s.norm);
+    return s;
+}
+
+static void train(Run *run) {
+    const Options *o = &run->o;
+    const Recipe *r = &o->recipe;
+    Progress *at = &run->at;
+    const int T = o->config.seq_len, micro = imin(r->micro_batch, r->batch), first = at->step;
+    CHECK(run->train.windows >= (uint64_t)r->batch, "--batch %d: the training data has only %llu windows of %d tokens",
+          r->batch, (unsigned long long)run->train.windows, T);
+    if (at->step == 0) at->instances = run->train.windows, at->seed = (uint64_t)o->seed;
+    CHECK(at->instances == run->train.windows && at->seed == (uint64_t)o->seed,
+          "--resume: the checkpoint was made with --seed %llu and %llu windows of data, now there are --seed %d and %llu; give the same options again",
+          (unsigned long long)at->seed, (unsigned long long)at->instances, o->seed, (unsigned long long)run->train.windows);
+    uint32_t *order = (uint32_t *)allocate(run->train.windows, sizeof *order, "the order of the data");
+    int *tokens = (int *)allocate(2*(size_t)r->batch*T, sizeof(int), "a batch"), *targets = tokens + (size_t)r->batch*T;
+    real *losses = (real *)allocate(3*(size_t)micro*T, sizeof(real), "the losses");
+    FILE *metrics = metrics_open(o->out, at->step);
+    double begun = seconds(), shown = 0, floor = run->floor;
+    char a[48], b[48], c[48], d[48], e[48];
+    int saved = at->step;
+
+    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
+    while (at->step < r->steps && !asked_to_stop) {
+        double start = seconds();
+        Step s = train_step(run, order, tokens, targets, losses);
+        double now = seconds(), speed = (double)r->batch*T/(now - start), left = (now - begun)/(at->step - first)*(r->steps - at->step);
+        int last = at->step == r->steps || asked_to_stop;
+        int eval = run->val.windows && (last || (o->eval_every && at->step % o->eval_every == 0));
+        fprintf(metrics, "{\"step\": %d, \"train/CrossEntropyLoss\": %.9g, \"train/Perplexity\": %.9g, \"train/ZLoss\": %.9g, \"optim/total_grad_norm\": %.9g, "
+                "\"optim/learning_rate_group0\": %.9g, \"throughput/total_tokens\": %llu, \"throughput/device/tokens_per_second\": %.6g",
+                at->step, s.loss, exp(s.loss), s.zloss, s.norm, s.lr, (unsigned long long)at->tokens, speed);
+        if (last || eval || now - shown > 2) {              // a line every two seconds is enough to watch
+            printf("[step=%d/%d,epoch=%d] loss=%s ppl=%s grad_norm=%s lr=%s tokens/s=%s eta=%d:%02d\n", at->step, r->steps, at->epoch,
+                   figure(s.loss, a), figure(exp(s.loss), b), figure(s.norm, c), figure(s.lr, d), figure(speed, e), (int)left/60, (int)left % 60);
+            shown = now;
+        }
+        if (eval) {
+            uint64_t predicted;
+            double loss = evaluate(run, &predicted);
+            fprintf(metrics, ", \"eval/validation/CrossEntropyLoss\": %.9g, \"eval/validation/Perplexity\": %.9g", loss, exp(loss));
+            printf("    eval/validation/CrossEntropyLoss=%s Perplexity=%s", figure(loss, a), figure(exp(loss), b));
+            if (!isnan(floor)) {
+                fprintf(metrics, ", \"eval/validation/floor\": %.9g", floor);
+                printf("   a perfect model: %s (we are %.1f%% above)", figure(floor, a), 100*(loss/floor - 1));
+            }
+            printf("\n");
+        }
+        fprintf(metrics, "}\n");
+        CHECK(fflush(metrics) == 0, "%s/metrics.jsonl: writing failed: %s", o->out, strerror(errno));
+        if (o->sample_every && (last || at->step % o->sample_every == 0)) { printf("    "); print_sample(run, T); }
+        if (last || (o->save_every && at->step % o->save_every == 0)) save(run), saved = at->step;
+        fflush(stdout);
+    }
+    if (saved != at->step) save(run);
+    fclose(metrics);
+    release(order), release(tokens), release(losses);
+    if (asked_to_stop) printf("stopped as asked; go on with --resume\n");
+    printf("params hash 0x%016llx\n", (unsigned long long)params_hash(run));
+}
+
+// ---- main ------------------------------------------------------------------------------------------------------------
+
+// "PATH.floor", beside a validation file, holds the loss of a perfect model on it; only data/stories.c can know one.
+static double known_floor(const char *val) {
+    char path[PATH];
+    double floor = NAN;
+    CHECK(snprintf(path, sizeof path, "%s.floor", val) < PATH, "%s: this path is too long", val);
+    FILE *file = fopen(path, "r");
+    if (!file) return NAN;
+    CHECK(fscanf(file, "%lf", &floor) == 1 && floor > 0, "%s: expected a positive number", path);
+    fclose(file);
+    return floor;
+}
+
+// A file of the repository: in the current directory, or beside the program.
+static const char *beside_program(const char *program, const char *name, char *out) {
+    const char *slash = strrchr(program, '/');
+    snprintf(out, PATH, "%s", name);
+    if (!file_exists(out) && slash) snprintf(out, PATH, "%.*s/%s", (int)(slash - program), program, name);
+    CHECK(file_exists(out), "%s: the default corpus is missing; `make %s` writes it, or give --data", name, name);
+    return out;
+}
+
+// Never writes into an earlier run: its directory is moved aside, to the first free of out.1, out.2, ...
+static void fresh_directory(const char *out) {
+    char aside[PATH], metrics[PATH];
+    path_join(metrics, out, "metrics.jsonl");
+    if (newest_checkpoint(out) >= 0 || file_exists(metrics)) {
+        int n = 1;
+        do CHECK(snprintf(aside, sizeof aside, "%s.%d", out, n++) < PATH, "%s: this path is too long", out); while (file_exists(aside));
+        CHECK(rename(out, aside) == 0, "%s: holds an earlier run and cannot be moved to %s: %s", out, aside, strerror(errno));
+        printf("%s held an earlier run: moved to %s (--resume would have gone on with it)\n", out, aside);
+    }
+    make_directory(out);
+}
+
+// The architecture of the command line must be that of the files it names.
+static void check_same_model(const Config *asked, const Config *found, const char *directory) {
+    const struct { const char *flag; double asked, found; } all[] = {
+        { "--d-model", asked->d_model, found->d_model }, { "--n-layers", asked->n_layers, found->n_layers }, { "--n-heads", asked->n_heads, found->n_heads },
+        { "--n-kv-heads", asked->n_kv_heads, found->n_kv_heads }, { "--mlp-hidden", asked->mlp_hidden, found->mlp_hidden }, { "--vocab", asked->vocab, found->vocab },
+        { "--rope-theta", asked->rope_theta, found->rope_theta }, { "--clip-qkv", asked->clip_qkv, found->clip_qkv }, { "--tied", asked->tied, found->tied },
+    };
+    for (size_t i = 0; i < sizeof all/sizeof *all; i++)
+        CHECK(all[i].asked == all[i].found, "%s %g does not fit the model in %s, which has %g", all[i].flag, all[i].asked, directory, all[i].found);
+}
+
+static void check_recipe(const Options *o) {
+    const Recipe *r = &o->recipe;
+    CHECK(r->batch > 0 && r->micro_batch > 0, "--batch %d --micro-batch %d: expected at least one sequence", r->batch, r->micro_batch);
+    CHECK((uint64_t)r->micro_batch*(uint64_t)o->config.seq_len < 1 << 30, "--micro-batch %d: too many tokens in one pass", r->micro_batch);
+    CHECK(r->beta1 < 1 && r->beta2 < 1, "--beta1 %g --beta2 %g: expected numbers below 1", r->beta1, r->beta2);
+    CHECK(o->sampling.top_p > 0 && o->sampling.top_p <= 1, "--top-p %g: expected a probability above 0", o->sampling.top_p);
+    CHECK(!strcmp(o->denominator, "predicted") || !strcmp(o->denominator, "all"), "--denominator %s: expected predicted or all", o->denominator);
+    CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"), "--dtype %s: expected uint16 or uint32", o->dtype);
+    CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
+    (void)learning_rate(r, r->warmup + 1);                  // says so if there is no such schedule
+}
+
+static Dtype dtype_named(const char *name) {
+    if (!strcmp(name, "fp32")) return F32;
+    if (!strcmp(name, "bf16")) return BF16;
+    CHECK(!strcmp(name, "fp16"), "--export-dtype %s: expected fp32, bf16 or fp16", name);
+    return F16;
+}
+
+static void open_data(Run *run, const char *program) {
+    Options *o = &run->o;
+    static char default_data[PATH], default_val[PATH];
+    char first[PATH];
+    int T = o->config.seq_len, width = !strcmp(o->dtype, "uint16") ? 2 : 4;
+    if (!o->data && !(o->eval && o->val)) {
+        CHECK(o->config.vocab == 256, "--data: expected token files for a vocabulary of %d; the default stories are bytes", o->config.vocab);
+        o->data = beside_program(program, "data/stories.txt", default_data);
+        if (!o->val) o->val = beside_program(program, "data/stories_val.txt", default_val);
+    }
+    if (o->data) run->train = corpus_open(o->data, o->label_mask, width, T);
+    if (!o->val) run->val = corpus_hold_out(&run->train);
+    else if (strcmp(o->val, "none")) run->val = corpus_open(o->val, NULL, width, T);
+    run->floor = o->val ? known_floor(list_item(o->val, 0, first)) : NAN;
+}
+
+// Reads the command line twice: first for what names a preset or a directory, whose sizes and recipe become the defaults,
+// then all of it over them. Returns whether weights are to be read from `directory`.
+static int choose_model(Options *o, int argc, char **argv, char *directory) {
+    *o = options_of_preset("tiny");
+    parse_options(o, argc, argv);
+    const char *model = o->model;
+    int instead = o->generate || o->eval || o->export_dir, newest = newest_checkpoint(o->out);
+    *directory = 0;
+    CHECK(!o->resume || !o->load, "--resume goes on from the newest checkpoint in %s, --load starts from another model; choose one", o->out);
+    CHECK(!o->resume || newest >= 0, "--resume: %s holds no checkpoint stepN", o->out);
+    if (o->load) CHECK(snprintf(directory, PATH, "%s", o->load) < PATH, "%s: this path is too long", o->load);
+    else if (o->resume || (instead && !model && newest >= 0))                       // what was trained last
+        CHECK(snprintf(directory, PATH, "%s/step%d", o->out, newest) < PATH, "%s: this path is too long", o->out);
+
+    Config found;
+    if (*directory) found = config_read(directory);
+    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) {                   // its recipe, if it has a preset's sizes
+        const Config *c = &presets[i].config;
+        if (!model && *directory && c->d_model == found.d_model && c->n_layers == found.n_layers && c->seq_len == found.seq_len) model = presets[i].name;
+    }
+    *o = options_of_preset(model ? model : "tiny");
+    o->config.n_kv_heads = 0;
+    if (*directory) o->config = found;
+    parse_options(o, argc, argv);
+    if (o->tied || o->untied) o->config.tied = o->tied;
+    if (!o->config.n_kv_heads) o->config.n_kv_heads = o->config.n_heads;
+    config_check(&o->config, "command line");
+    check_recipe(o);
+    if (*directory) check_same_model(&o->config, &found, directory);
+    return *directory != 0;
+}
+
+// Says what will happen before anything is allocated.
+static void print_banner(const Run *run) {
+    const Options *o = &run->o;
+    const Config *c = &o->config;
+    const double weights = (double)run->layout.size*sizeof(real);
+    char a[48], b[48], d[48], e[48];
+    printf("OLMo in C: %d layers, d_model %d, %d heads (%d key/value), mlp_hidden %d, vocabulary %d, %s head, T %d%s\n", c->n_layers, c->d_model, c->n_heads,
+           c->n_kv_heads, c->mlp_hidden, c->vocab, c->tied ? "tied" : "untied", c->seq_len, c->clip_qkv > 0 ? ", clipped q, k, v" : "");
+    printf("%s parameters; device %s, %d thread%s%s\n", figure((double)run->layout.size, a), run->device->name, omp_get_max_threads(), omp_get_max_threads() > 1 ? "s" : "",
+#ifdef _OPENMP
+           ""
+#else
+           " (built without OpenMP: one thread is all it can use)"
+#endif
+    );
+    printf("memory: weights %s, gradients %s, AdamW %s, activations %s (%d x %d tokens a pass)\n", bytes_text(weights, a), bytes_text(weights, b), bytes_text(2*weights, d),
+           bytes_text((double)run->device->activation_bytes(c, o->recipe.micro_batch, c->seq_len), e), o->recipe.micro_batch, c->seq_len);
+    fflush(stdout);
+}
+
+static void print_data(const Run *run) {
+    char a[48], b[48];
+    if (run->train.n) printf("data: %s windows of %d tokens in %d file%s, %s for validation\n", figure((double)run->train.windows, a), run->train.T, run->train.n,
+                             run->train.n > 1 ? "s" : "", run->val.windows ? figure((double)run->val.windows, b) : "none");
+    if (!isnan(run->floor)) printf("a perfect model of this validation data has a loss of %s: that is the floor\n", figure(run->floor, a));
+    fflush(stdout);
+}
+
+// The program, on any device: the main of the CPU below and that of the GPU differ in nothing else.
+int olmo_main(int argc, char **argv, const Device *device) {
+    static Run run;
+    Options *o = &run.o;
+    char directory[PATH];
+    int loaded = choose_model(o, argc, argv, directory);
+    if (o->help) { print_help(o); return EXIT_SUCCESS; }
+    if (o->version) { printf("OLMo in C (arXiv 2402.00838), device %s\n", device->name); return EXIT_SUCCESS; }
+    if (o->threads) omp_set_num_threads(o->threads);
+    run.device = device, run.order_epoch = -1, run.floor = NAN;
+    Weights unused;
+    olmo_layout(&run.layout, &unused, NULL, &o->config);
+    int training = !o->generate && !o->eval && !o->export_dir;
+    if (training) print_banner(&run);
+    if (training || o->eval) open_data(&run, argv[0]);
+    if (training) print_data(&run);
+
+    run.model = device->build(&o->config);
+    if (o->resume) run.at = checkpoint_read(directory, &run.layout, device, run.model, o->config.tied);
+    else if (loaded) weights_read(directory, &run.layout, device, run.model, o->config.tied);
+    else model_init(&run);
+    if (training && loaded) printf("%s %s\n", o->resume ? "going on from" : "starting from", directory);
+    if (!training) fprintf(stderr, loaded ? "model: %s\n" : "note: an untrained model; --load names another\n", directory);
+
+    if (o->eval) {
+        uint64_t predicted;
+        CHECK(run.val.windows, "--eval: there is no validation data; give --val");
+        double loss = evaluate(&run, &predicted);
+        printf("val loss %.9g perplexity %.9g tokens %llu\n", loss, exp(loss), (unsigned long long)predicted);
+    }
+    if (o->generate) print_sample(&run, o->generate);
+    if (o->export_dir) {
+        make_directory(o->export_dir);
+        hugging_face_write(o->export_dir, &o->config, &run.layout, device, run.model, dtype_named(o->export_dtype), (uint64_t)o->shard_mb*1000000);
+        printf("wrote %s\n", o->export_dir);
+    }
+    if (training) {
+        if (!o->resume) fresh_directory(o->out);
+        train(&run);
+    }
+    device->destroy(run.model);
+    return EXIT_SUCCESS;
+}
+
+#ifndef OLMO_LIBRARY                                        // tests, tools and train_olmo.cu include this file without main
+int main(int argc, char **argv) { return olmo_main(argc, argv, &cpu_device); }
+#endif
