@@ -56,15 +56,15 @@ static void die(const char *format, ...) {
 static const char *const ON_A[] = {"On a", "One", NULL};
 static const char *const WEATHER[] = {"rainy", "sunny", "windy", "foggy", "cold", "warm",
     "dark", "grey", "misty", "hot", "mild", "snowy", NULL};
-static const char *const DAY[] = {"Monday", "Tuesday", "Friday", "Sunday", "winter",
-    "spring", "night", NULL};
+static const char *const DAY[] = {"Monday", "Tuesday", "Friday", "Sunday", "morning",
+    "evening", "night", NULL};
 static const char *const CHILD[] = {"Ann", "Bea", "Cleo", "Dora", "Ella", "Fay", "Gwen",
     "Hana", "Iris", "Jill", "Kate", "Lucy", "Mia", "Nina", "Olga", "Rosa", "Adam", "Ben",
     "Carl", "Dan", "Emil", "Finn", "Gus", "Hugo", "Ivan", "Jack", "Karl", "Leo", "Max",
     "Noah", "Otto", "Ron", NULL};
 static const char *const FOUND[] = {"found", "saw", "made", "left", "got", "hid", NULL};
 static const char *const SIZE[] = {"tiny", "big", "small", "huge", "long", "new", "dusty",
-    "shiny", "thin", "round", "soft", "rusty", "wet", "old", "muddy", "fancy", NULL};
+    "shiny", "thin", "round", "soft", "rusty", "wet", "flat", "muddy", "fancy", NULL};
 static const char *const COLOUR[] = {"red", "blue", "green", "pink", "white", "black",
     "gold", "brown", "amber", "coral", "lilac", "tan", NULL};
 static const char *const THING[] = {"kite", "ball", "drum", "hat", "boat", "lamp", "sock",
@@ -85,10 +85,10 @@ static const char *const ANIMAL[] = {"goat", "hen", "fox", "cat", "dog", "pig", 
     NULL};
 static const char *const NUMBER[] = {"two", "three", "four", "five", "six", "seven",
     "eight", "nine", "ten", NULL};
-static const char *const TASTE[] = {"ripe", "sweet", "sour", "fresh", "hot", "juicy", "nice",
-    "cold", "plump", "big", NULL};
+static const char *const TASTE[] = {"tasty", "sweet", "fresh", "nice", "warm", "cold", "yummy",
+    "plump", "crisp", "fine", NULL};
 static const char *const FOOD[] = {"plums", "nuts", "figs", "buns", "pies", "beans", "cakes",
-    "eggs", "dates", "limes", "peas", "tarts", "rolls", "yams", "kiwis", "oats", "mints",
+    "eggs", "dates", "limes", "peas", "tarts", "rolls", "yams", "kiwis", "beets", "mints",
     "jams", NULL};
 static const char *const PRAISE[] = {"lovely", "nice", "fine", "great", "funny", "strange",
     "jolly", "super", "dear", "rare", NULL};
@@ -272,6 +272,7 @@ static Corpus write_corpus(long n, uint64_t seed) {
         c.length += (double)length / n;
         c.floor += nats / n;
         squares += nats * nats / n;
+        if (t.line[0] != c.lines[0]) die("data/stories.c: expected all stories to begin with '%c', found '%c'; the floor counts on it", c.lines[0], t.line[0]);
         if (length < c.shortest) c.shortest = length;
         if (length > c.longest) c.longest = length;
     }

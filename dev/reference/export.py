@@ -6,7 +6,8 @@
 
 Witness 1 ("official") is the ai2-olmo package: its OLMo class, its
 cross_entropy_loss, its optimizer and scheduler, and - in float32 - its own
-Trainer.train_step, untouched.  Witness 2 ("hf") is OlmoForCausalLM of the
+Trainer.train_step, told the case's z coefficient and denominator through its
+loss_fn.  Witness 2 ("hf") is OlmoForCausalLM of the
 transformers package with torch.optim.AdamW, torch's clip_grad_norm_ and a loss
 and a schedule written out in witnesses.py.  The two share the weights, tokens
 and labels, and the Recorder, which derives rstd, lse and act.losses from what a
