@@ -429,12 +429,13 @@ void clip_backward(real *dx, const unsigned char *pass, size_t count) {
 }
 
 // ---- rotary positions ------------------------------------------------------------------------------------------------
-// table[t, 0:D/2] = cos, [D/2:D] = sin of t/theta^(2i/D): computed from float angles as the reference does (OLMO_SPEC 1.6).
+// table[t, 0:D/2] = cos, [D/2:D] = sin of t/theta^(2i/D), in float whatever `real` is: that is the reference's definition
+// (OLMO_SPEC 1.6), and at position 2000 a more precise angle would be another one.
 void rope_table(real *table, double theta, int T, int D) {
     for (int t = 0; t < T; t++) for (int i = 0; i < D/2; i++) {
         float angle = (float)t*(1.0f/powf((float)theta, (float)(2*i)/(float)D));
-        table[(size_t)t*D + i] = sizeof(real) == sizeof(float) ? (real)cosf(angle) : (real)cos((double)angle);
-        table[(size_t)t*D + D/2 + i] = sizeof(real) == sizeof(float) ? (real)sinf(angle) : (real)sin((double)angle);
+        table[(size_t)t*D + i] = cosf(angle);
+        table[(size_t)t*D + D/2 + i] = sinf(angle);
     }
 }
 
@@ -1110,14 +1111,17 @@ static const char *json_skip(const char *s, int depth) {
     return end == s + digits ? end : NULL;
 }
 
-// The key and the value of an object's next member, or NULL after the last. `at` is the object first, then each value.
-static const char *json_next(const char *at, const char **key) {
+// An object's members: the value of the first, then of the one after a value; NULL after the last.
+static const char *json_member(const char *at, const char **key) {
     at = json_space(at);
-    at = json_space(*at == '{' ? at + 1 : json_skip(at, 0));
-    if (*at == ',') at = json_space(at + 1);
     if (*at != '"') return NULL;
     *key = at;
     return json_space(json_space(json_skip(at, 0)) + 1);
+}
+static const char *json_first(const char *object, const char **key) { return json_member(json_space(object) + 1, key); }
+static const char *json_next(const char *value, const char **key) {
+    const char *at = json_space(json_skip(value, 0));
+    return *at == ',' ? json_member(at + 1, key) : NULL;
 }
 
 // Is the string at s this one? (Names that need escapes are none of ours.)
@@ -1127,9 +1131,9 @@ static int json_is(const char *s, const char *text) {
 }
 
 static const char *json_get(const char *object, const char *name) {
-    const char *key, *value = object;
-    while ((value = json_next(value, &key))) if (json_is(key, name)) return value;
-    return NULL;
+    const char *key, *value = json_first(object, &key);
+    while (value && !json_is(key, name)) value = json_next(value, &key);
+    return value;
 }
 
 // A checked object, or a sentence.
@@ -1196,8 +1200,8 @@ static float float_from_f16(uint16_t h) {
 static uint16_t f16_from_float(float f) {
     uint16_t sign = signbit(f) ? 0x8000 : 0;
     if (isnan(f)) return sign | 0x7e00;
-    int exponent;
-    frexpf(f, &exponent);                                   // |f| in [2^(exponent-1), 2^exponent)
+    int exponent = -24;
+    if (f != 0) frexpf(f, &exponent);                       // |f| in [2^(exponent-1), 2^exponent)
     int shift = imax(exponent - 11, -24);                   // the last bit is worth 2^shift
     float units = isinf(f) ? INFINITY : rintf(ldexpf(fabsf(f), -shift));           // ties to even, as the processor rounds
     if (ldexpf(units, shift) >= 65520) return sign | 0x7c00;
@@ -1273,10 +1277,10 @@ static Safetensors *safetensors_open(const char *path) {
     CHECK(fread(header, 1, length, st->file) == length, "%s: the header could not be read", path);
     CHECK(strlen(header) == length, "%s: the header holds a NUL byte; it is damaged", path);
     const char *object = json_object(header, path), *key, *value;
-    for (value = object; (value = json_next(value, &key)); ) st->n += !json_is(key, "__metadata__");
+    for (value = json_first(object, &key); value; value = json_next(value, &key)) st->n += !json_is(key, "__metadata__");
     st->entry = (Entry *)allocate((size_t)st->n, sizeof(Entry), path);
     int n = 0;
-    for (value = object; (value = json_next(value, &key)); ) {
+    for (value = json_first(object, &key); value; value = json_next(value, &key)) {
         if (json_is(key, "__metadata__")) continue;
         CHECK(*value == '{', "%s: expected an object for each tensor, found %.20s", path, value);
         read_entry(&st->entry[n++], path, key, value);
@@ -1428,7 +1432,7 @@ static void weights_read(const char *directory, const Layout *layout, const Devi
         char *text = read_text(path);
         const char *map = json_get(json_object(text, path), "weight_map"), *key, *value;
         CHECK(map && *map == '{', "%s: expected an object \"weight_map\", found none", path);
-        for (value = map; (value = json_next(value, &key)); ) {
+        for (value = json_first(map, &key); value; value = json_next(value, &key)) {
             char name[256], file[PATH];
             int length = (int)(json_skip(value, 0) - value) - 2, known = 0;
             CHECK(*value == '"' && length > 0 && length < (int)sizeof name, "%s: expected a file name, found %.40s", path, value);

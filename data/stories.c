@@ -125,7 +125,9 @@ static int choose(Teller *t, int n) {
     if (t->lost) return 0;
     t->p /= n;
     if (t->random) return next_random(t->random) % n; /* n is tiny: the bias is below 1e-17 */
-    if (t->step == MAX_CHOICES) die("data/stories.c: expected at most %d choices in a story, found more; raise MAX_CHOICES", MAX_CHOICES);
+    if (t->step == MAX_CHOICES)
+        die("data/stories.c: expected at most %d choices in a story, found more; "
+            "raise MAX_CHOICES", MAX_CHOICES);
     if (t->step == t->known) { /* a new step: begin with its first option */
         t->choice[t->known] = 0;
         t->options[t->known] = n;
@@ -137,7 +139,9 @@ static int choose(Teller *t, int n) {
 static void say(Teller *t, const char *text) {
     for (; *text && !t->lost; text++) {
         int full = t->length == PREDICTED;
-        if (t->random && full) die("data/stories.c: expected stories of at most %d bytes, found a longer one; shorten the grammar", PREDICTED);
+        if (t->random && full)
+            die("data/stories.c: expected stories of at most %d bytes, found a longer one; "
+                "shorten the grammar", PREDICTED);
         if (t->random) t->line[t->length] = *text;
         else if (full || t->line[t->length] != *text) t->lost = 1;
         t->length++;
@@ -272,7 +276,9 @@ static Corpus write_corpus(long n, uint64_t seed) {
         c.length += (double)length / n;
         c.floor += nats / n;
         squares += nats * nats / n;
-        if (t.line[0] != c.lines[0]) die("data/stories.c: expected all stories to begin with '%c', found '%c'; the floor counts on it", c.lines[0], t.line[0]);
+        if (t.line[0] != c.lines[0])
+            die("data/stories.c: expected all stories to begin with '%c', found '%c'; "
+                "the floor counts on it", c.lines[0], t.line[0]);
         if (length < c.shortest) c.shortest = length;
         if (length > c.longest) c.longest = length;
     }
@@ -296,10 +302,13 @@ static void write_file(const char *path, const char *bytes, size_t size) {
     char temporary[MAX_PATH];
     snprintf(temporary, sizeof temporary, "%s.tmp", path);
     FILE *f = fopen(temporary, "wb");
-    if (!f) die("%s: expected to create it, found: %s; change --out or start in the project's root", temporary, strerror(errno));
+    if (!f)
+        die("%s: expected to create it, found: %s; change --out or start in the project's root",
+            temporary, strerror(errno));
     size_t written = fwrite(bytes, 1, size, f);
     if (fclose(f) != 0 || written != size || rename(temporary, path) != 0)
-        die("%s: expected to write %zu bytes, found: %s; make room, or change --out", path, size, strerror(errno));
+        die("%s: expected to write %zu bytes, found: %s; make room, or change --out", path, size,
+            strerror(errno));
 }
 
 static void write_floor(const char *path, const char *stories_path, Corpus c) {
@@ -318,7 +327,9 @@ static void write_floor(const char *path, const char *stories_path, Corpus c) {
 
 static FILE *open_to_check(const char *path) {
     FILE *f = fopen(path, "rb");
-    if (!f) die("%s: expected a file to check, found: %s; run data/stories first", path, strerror(errno));
+    if (!f)
+        die("%s: expected a file to check, found: %s; run data/stories first", path,
+            strerror(errno));
     return f;
 }
 
@@ -331,16 +342,23 @@ static double check_stories(const char *path, long n, uint64_t seed) {
         Teller t = {.line = written, .random = &seed};
         tell(&t);
         if (fread(line, 1, LINE, f) != LINE || memcmp(line, written, LINE) != 0)
-            die("%s: line %ld: expected the story this program writes there, found another; run data/stories again with the same flags", path, i + 1);
+            die("%s: line %ld: expected the story this program writes there, found another; "
+                "run data/stories again with the same flags", path, i + 1);
         int ways = read_line(line, &p);
-        if (ways != 1) die("%s: line %ld: expected one way to tell this story, found %d; mend the grammar: %.*s", path, i + 1, ways, PREDICTED, line);
+        if (ways != 1)
+            die("%s: line %ld: expected one way to tell this story, found %d; "
+                "mend the grammar: %.*s", path, i + 1, ways, PREDICTED, line);
         if (fabs(log(p) - log(t.p)) > 1e-9)
-            die("%s: line %ld: expected log p %.12f as written, found %.12f as read; mend the grammar: %.*s", path, i + 1, log(t.p), log(p), PREDICTED, line);
+            die("%s: line %ld: expected log p %.12f as written, found %.12f as read; "
+                "mend the grammar: %.*s", path, i + 1, log(t.p), log(p), PREDICTED, line);
         floor -= log(p) / PREDICTED / n;
     }
-    if (fgetc(f) != EOF) die("%s: expected %ld stories, found more; check with the flags it was written with", path, n);
+    if (fgetc(f) != EOF)
+        die("%s: expected %ld stories, found more; check with the flags it was written with", path,
+            n);
     fclose(f);
-    printf("%s: %ld stories, each can be told in exactly one way, as likely as when written\n", path, n);
+    printf("%s: %ld stories, each can be told in exactly one way, as likely as when written\n",
+        path, n);
     return floor;
 }
 
@@ -348,7 +366,8 @@ static void check_floor(const char *path, double floor) {
     double found = 0;
     FILE *f = open_to_check(path);
     if (fscanf(f, "%lf", &found) != 1 || fabs(found - floor) > 1e-9)
-        die("%s: expected %.9f in the first line, found %.9f; run data/stories again", path, floor, found);
+        die("%s: expected %.9f in the first line, found %.9f; run data/stories again", path, floor,
+            found);
     fclose(f);
     printf("%s: %.9f nats per predicted byte, confirmed\n", path, floor);
 }
@@ -359,7 +378,8 @@ static long parse_number(const char *flag, const char *text, long least) {
     char *end = NULL;
     long value = text ? strtol(text, &end, 10) : 0;
     if (!text || end == text || *end || value < least || value > MAX_STORIES)
-        die("%s: expected a whole number from %ld to %d, found '%s'", flag, least, MAX_STORIES, text ? text : "nothing");
+        die("%s: expected a whole number from %ld to %d, found '%s'", flag, least, MAX_STORIES,
+            text ? text : "nothing");
     return value;
 }
 
@@ -374,10 +394,14 @@ int main(int argc, char **argv) {
         else if (strcmp(flag, "--val") == 0) val_n = parse_number(flag, argv[++i], 1);
         else if (strcmp(flag, "--seed") == 0) seed = parse_number(flag, argv[++i], 0);
         else if (strcmp(flag, "--out") == 0 && argv[i + 1]) out = argv[++i];
-        else die("expected [--check] [--train N] [--val N] [--seed S] [--out PREFIX], found '%s'", flag);
+        else
+            die("expected [--check] [--train N] [--val N] [--seed S] [--out PREFIX], found '%s'",
+                flag);
     }
     char train_path[MAX_PATH], val_path[MAX_PATH], floor_path[MAX_PATH];
-    if (strlen(out) > MAX_PATH - 30) die("--out: expected at most %d bytes, found %zu; use a shorter path", MAX_PATH - 30, strlen(out));
+    if (strlen(out) > MAX_PATH - 30)
+        die("--out: expected at most %d bytes, found %zu; use a shorter path", MAX_PATH - 30,
+            strlen(out));
     snprintf(train_path, sizeof train_path, "%s.txt", out);
     snprintf(val_path, sizeof val_path, "%s_val.txt", out);
     snprintf(floor_path, sizeof floor_path, "%s_val.txt.floor", out);
@@ -393,12 +417,14 @@ int main(int argc, char **argv) {
     write_file(train_path, train.lines, train.n * LINE);
     write_file(val_path, val.lines, val.n * LINE);
     write_floor(floor_path, val_path, val);
-    printf("%s: %ld stories of %d to %d bytes, %.0f on average, padded to %d\n", train_path, train.n,
+    printf("%s: %ld stories of %d to %d bytes, %.0f on average, padded to %d\n", train_path,
+        train.n,
         train.shortest, train.longest, train.length, LINE);
     printf("%s: %ld stories of %d to %d bytes, of which %ld are also in %s\n", val_path, val.n,
         val.shortest, val.longest, count_repeats(train, val), train_path);
     printf("%s: %.9f nats per predicted byte, exact for this file\n", floor_path, val.floor);
-    printf("expected for any file of this grammar: %.6f +- %.6f, from %s\n", train.floor, train.error, train_path);
+    printf("expected for any file of this grammar: %.6f +- %.6f, from %s\n", train.floor,
+        train.error, train_path);
     free(train.lines);
     free(val.lines);
     return 0;

@@ -44,7 +44,8 @@ static void die(const char *format, ...) {
 
 static unsigned char *read_file(const char *path, long *size) {
     FILE *f = fopen(path, "rb");
-    if (!f) die("%s: expected a text file, cannot open it; data/stories writes the default one", path);
+    if (!f)
+        die("%s: expected a text file, cannot open it; data/stories writes the default one", path);
     unsigned char *bytes = NULL;
     long room = 0;
     *size = 0;
@@ -52,13 +53,17 @@ static unsigned char *read_file(const char *path, long *size) {
         if (*size == room) {
             room = room ? 2 * room : 1 << 20;
             bytes = realloc(bytes, room);
-            if (!bytes) die("%s: expected room for %ld bytes in memory, found none; use a smaller file", path, room);
+            if (!bytes)
+                die("%s: expected room for %ld bytes in memory, found none; use a smaller file",
+                    path, room);
         }
         size_t got = fread(bytes + *size, 1, room - *size, f);
         if (got == 0) break;
         *size += got;
     }
-    if (ferror(f)) die("%s: expected to read it to its end, stopped after %ld bytes; check the disk", path, *size);
+    if (ferror(f))
+        die("%s: expected to read it to its end, stopped after %ld bytes; check the disk", path,
+            *size);
     fclose(f);
     return bytes;
 }
@@ -84,7 +89,8 @@ static uint32_t add(Slot *table, uint64_t key) {
     static long used;
     Slot *slot = find(table, key);
     if (!slot->key && ++used > SLOTS / 4 * 3)
-        die("the count table has %d slots and the training text needs more; raise SLOTS in dev/ngram.c", SLOTS);
+        die("the count table has %d slots and the training text needs more; "
+            "raise SLOTS in dev/ngram.c", SLOTS);
     slot->key = key;
     return ++slot->n;
 }
@@ -121,14 +127,19 @@ int main(int argc, char **argv) {
         else if (argv[i][0] != '-' && paths < 2) path[paths++] = argv[i];
         else die("expected dev/ngram TRAIN VAL [--window 256], found '%s'", argv[i]);
     }
-    if (paths < 2) die("expected two files, found %d; run dev/ngram TRAIN VAL [--window 256]", paths);
-    if (window < 2 || window > 1 << 20) die("--window: expected 2 to %d bytes, found %ld", 1 << 20, window);
+    if (paths < 2)
+        die("expected two files, found %d; run dev/ngram TRAIN VAL [--window 256]", paths);
+    if (window < 2 || window > 1 << 20)
+        die("--window: expected 2 to %d bytes, found %ld", 1 << 20, window);
 
     unsigned char *train = read_file(path[0], &size[0]), *val = read_file(path[1], &size[1]);
     for (int i = 0; i < 2; i++)
-        if (size[i] < window) die("%s: expected at least one window of %ld bytes, found %ld", path[i], window, size[i]);
+        if (size[i] < window)
+            die("%s: expected at least one window of %ld bytes, found %ld", path[i], window,
+                size[i]);
     Slot *table = calloc(SLOTS, sizeof(Slot));
-    if (!table) die("expected room for %d counts in memory, found none; lower SLOTS in dev/ngram.c", SLOTS);
+    if (!table)
+        die("expected room for %d counts in memory, found none; lower SLOTS in dev/ngram.c", SLOTS);
 
     double nats[ORDERS + 1] = {0};
     long windows = size[1] / window, judged = windows * (window - 1);

@@ -30,9 +30,9 @@ be expected to reach.
 Weights and tokens come from a hash (weights() and make_batch() in witnesses.py), so a test
 can make them itself and the files need not hold them.
 
-Tensors of a file, all float32 except the two marked int32.  C = d_model,
+Tensors of a file, all float32 (the ids too: our reader knows no integers).  C = d_model,
 K = n_kv_heads, h = C / n_heads, M = mlp_hidden (both halves), m = M / 2:
-  tokens, targets               [B,T] int32; a target of -100 is ignored
+  tokens, targets               [B,T]; a target of -100 is ignored
   act.embed                     [B,T,C]
   act.l.{l}.xn1, .rstd1         [B,T,C], [B,T]   first norm, 1/sqrt(var + 1e-5)
   act.l.{l}.qkv                 [B,T,C+2Kh]      q | k | v, clipped; q, k rotated
@@ -213,7 +213,7 @@ def verify_safetensors(path, values, meta):
 def export(case, dry_run):
     values, meta = study(case)
     batch = make_batch(case)
-    values = {"tokens": batch["input_ids"], "targets": make_targets(batch), **values}
+    values = {"tokens": batch["input_ids"].float(), "targets": make_targets(batch).float(), **values}
     if dry_run:
         return
     path = HERE / f"{case.name}.safetensors"
