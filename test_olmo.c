@@ -807,7 +807,7 @@ static void test_attention_naive(void) {                     // against softmax 
         }
         worst = fmax(worst, fabs(most + log(sum) - (double)lse[((size_t)b*H + h)*T + t]));
     }
-    check(worst <= 50*unit_roundoff*sqrt(T), "attention and its log-sum-exp against a T x T softmax in double: worst error %.1e", worst);
+    check(worst <= 50*unit_roundoff*sqrt((double)T), "attention and its log-sum-exp against a T x T softmax in double: worst error %.1e", worst);
     release(qkv), release(att), release(lse), release(work), release(p);
 }
 

@@ -101,6 +101,7 @@ static void release(void *start) {
 
 static inline int imin(int a, int b) { return a < b ? a : b; }
 static inline int imax(int a, int b) { return a > b ? a : b; }
+static inline size_t zmin(size_t a, size_t b) { return a < b ? a : b; }
 
 // ======================================================================================================================
 // 1. Config: sizes and presets
@@ -226,14 +227,16 @@ static void pack(real *p, Matrix x, int rows, int K, int width) {
     }
 }
 
-// c[0:m, 0:n] (+)= one panel of a times one panel of b; m <= MR, n <= NR.
-static void gemm_registers(real *c, size_t ldc, const real *a, const real *b, int m, int n, int K, int add) {
+// c[0:m, 0:n] (+)= MR rows of a times one packed panel of b; m <= MR, n <= NR.
+// Inlined, so that the strides of a packed a are constants of the loop.
+static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t ldc, Matrix a, const real *b, int m, int n, int K, int add) {
     for (int i = 0; i < m; i++) { __builtin_prefetch(c + i*ldc, 1); __builtin_prefetch(c + i*ldc + VL, 1); }
+    const real *at = a.at;
     vec sum[MR][2];
     memset(sum, 0, sizeof sum);
-    for (int k = 0; k < K; k++, a += MR, b += NR) {
+    for (int k = 0; k < K; k++, at += a.col, b += NR) {
         vec b0 = *(const vec *)b, b1 = *(const vec *)(b + VL);
-        for (int i = 0; i < MR; i++) { sum[i][0] += a[i]*b0; sum[i][1] += a[i]*b1; }
+        for (int i = 0; i < MR; i++) { sum[i][0] += at[i*a.row]*b0; sum[i][1] += at[i*a.row]*b1; }
     }
     if (m == MR && n == NR) {
         for (int i = 0; i < MR; i++) for (int v = 0; v < 2; v++) {
@@ -249,15 +252,18 @@ static void gemm_registers(real *c, size_t ldc, const real *a, const real *b, in
 }
 
 // gemm on one thread. K is summed in blocks of KC, in order: the bits of c do not depend on how c is cut into tiles.
+// Where b is so narrow that a packed copy of a would hardly be read again, a is read where it lies, but for its last rows.
 static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add) {
     static __thread real packed_a[(MC + MR)*KC] __attribute__((aligned(64))), packed_b[(NC + NR)*KC] __attribute__((aligned(64)));
     for (int i0 = 0; i0 < M; i0 += MC) for (int j0 = 0; j0 < N; j0 += NC) for (int k0 = 0; k0 < K; k0 += KC) {
-        int m = imin(MC, M - i0), n = imin(NC, N - j0), k = imin(KC, K - k0);
-        pack(packed_a, strided(a.at + i0*a.row + k0*a.col, a.row, a.col), m, k, MR);
+        int m = imin(MC, M - i0), n = imin(NC, N - j0), k = imin(KC, K - k0), in_place = n <= 4*NR ? m/MR*MR : 0;
+        pack(packed_a, strided(a.at + (i0 + in_place)*a.row + k0*a.col, a.row, a.col), m - in_place, k, MR);
         pack(packed_b, strided(b.at + k0*b.row + j0*b.col, b.col, b.row), n, k, NR);
-        for (int j = 0; j < n; j += NR) for (int i = 0; i < m; i += MR)
-            gemm_registers(c + (i0 + i)*ldc + j0 + j, ldc, packed_a + (size_t)i*k, packed_b + (size_t)j*k,
-                           imin(MR, m - i), imin(NR, n - j), k, add || k0);
+        for (int j = 0; j < n; j += NR) for (int i = 0; i < m; i += MR) {
+            real *out = c + (i0 + i)*ldc + j0 + j, *panel = packed_b + (size_t)j*k;
+            if (i < in_place) gemm_registers(out, ldc, strided(a.at + (i0 + i)*a.row + k0*a.col, a.row, a.col), panel, MR, imin(NR, n - j), k, add || k0);
+            else gemm_registers(out, ldc, strided(packed_a + (size_t)(i - in_place)*k, 1, MR), panel, imin(MR, m - i), imin(NR, n - j), k, add || k0);
+        }
     }
 }
 
@@ -1039,7 +1045,7 @@ static void make_directory(const char *path) {
 static void remove_directory(const char *path) {
     DIR *directory = opendir(path);
     if (!directory) return;
-    for (struct dirent *entry; (entry = readdir(directory)); ) {
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) {
         char file[PATH];
         if (snprintf(file, sizeof file, "%s/%s", path, entry->d_name) < PATH) unlink(file);
     }
@@ -1314,7 +1320,7 @@ static void safetensors_read(const Safetensors *st, const Entry *e, const Device
     size_t size = (size_t)dtypes[e->type].size, count = e->rows*e->cols;
     CHECK(fseeko(st->file, (off_t)(st->data + e->begin), SEEK_SET) == 0, "%s: cannot seek to tensor %s", st->path, e->name);
     for (size_t done = 0; done < count; ) {
-        size_t n = count - done < CHUNK ? count - done : CHUNK;
+        size_t n = zmin(CHUNK, count - done);
         CHECK(fread(bytes, size, n, st->file) == n, "%s: the numbers of tensor %s could not be read", st->path, e->name);
         floats_from(floats, bytes, n, e->type);
         for (size_t i = 0; i < n; i++) {
@@ -1354,7 +1360,7 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
     for (int i = 0; i < n; i++) {
         size_t count = (size_t)slice[i].rows*slice[i].cols;
         for (size_t done = 0; done < count; ) {
-            size_t k = count - done < CHUNK ? count - done : CHUNK;
+            size_t k = zmin(CHUNK, count - done);
             device->get(model, slice[i].space, slice[i].offset + done, k, numbers);
             floats_to(bytes, numbers, k, type);
             for (size_t j = 0; type == F16 && j < k; j++)
@@ -1611,7 +1617,7 @@ static int newest_checkpoint(const char *out) {
     DIR *directory = opendir(out);
     int newest = -1;
     if (!directory) return -1;
-    for (struct dirent *entry; (entry = readdir(directory)); ) {
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) {
         const char *digits = entry->d_name + 4;
         size_t n = strlen(entry->d_name);
         if (strncmp(entry->d_name, "step", 4) || n < 5 || n > 13 || strspn(digits, "0123456789") != n - 4) continue;
@@ -2061,7 +2067,7 @@ static uint64_t params_hash(const Run *run) {
     static real numbers[CHUNK];
     uint64_t hash = 0xcbf29ce484222325u;
     for (size_t done = 0; done < run->layout.size; ) {
-        size_t n = run->layout.size - done < CHUNK ? run->layout.size - done : CHUNK;
+        size_t n = zmin(CHUNK, run->layout.size - done);
         run->device->get(run->model, PARAMS, done, n, numbers);
         for (size_t i = 0; i < n; i++) {
             float f = (float)numbers[i];
@@ -2081,7 +2087,7 @@ static void model_init(const Run *run) {
         double std = init_std(t, &run->o.config, run->o.init), cut = strcmp(run->o.init, "normal") ? 3 : 0;
         size_t count = (size_t)t->rows*t->cols;
         for (size_t done = 0; done < count; done += CHUNK) {
-            int n = (int)(count - done < CHUNK ? count - done : CHUNK);
+            int n = (int)zmin(CHUNK, count - done);
             #pragma omp parallel for
             for (int i = 0; i < n; i++) numbers[i] = init_value((uint64_t)run->o.seed, t, done + (size_t)i, std, cut);
             run->device->set(run->model, PARAMS, t->offset + done, (size_t)n, numbers);
@@ -2309,14 +2315,19 @@ static void fresh_directory(const char *out) {
 }
 
 // The architecture of the command line must be that of the files it names.
+static void must_match(const char *flag, double asked, double found, const char *directory) {
+    CHECK(asked == found, "%s %g does not fit the model in %s, which has %g", flag, asked, directory, found);
+}
 static void check_same_model(const Config *asked, const Config *found, const char *directory) {
-    const struct { const char *flag; double asked, found; } all[] = {
-        { "--d-model", asked->d_model, found->d_model }, { "--n-layers", asked->n_layers, found->n_layers }, { "--n-heads", asked->n_heads, found->n_heads },
-        { "--n-kv-heads", asked->n_kv_heads, found->n_kv_heads }, { "--mlp-hidden", asked->mlp_hidden, found->mlp_hidden }, { "--vocab", asked->vocab, found->vocab },
-        { "--rope-theta", asked->rope_theta, found->rope_theta }, { "--clip-qkv", asked->clip_qkv, found->clip_qkv }, { "--tied", asked->tied, found->tied },
-    };
-    for (size_t i = 0; i < sizeof all/sizeof *all; i++)
-        CHECK(all[i].asked == all[i].found, "%s %g does not fit the model in %s, which has %g", all[i].flag, all[i].asked, directory, all[i].found);
+    must_match("--d-model", asked->d_model, found->d_model, directory);
+    must_match("--n-layers", asked->n_layers, found->n_layers, directory);
+    must_match("--n-heads", asked->n_heads, found->n_heads, directory);
+    must_match("--n-kv-heads", asked->n_kv_heads, found->n_kv_heads, directory);
+    must_match("--mlp-hidden", asked->mlp_hidden, found->mlp_hidden, directory);
+    must_match("--vocab", asked->vocab, found->vocab, directory);
+    must_match("--rope-theta", asked->rope_theta, found->rope_theta, directory);
+    must_match("--clip-qkv", asked->clip_qkv, found->clip_qkv, directory);
+    must_match("--tied", asked->tied, found->tied, directory);
 }
 
 static void check_recipe(const Options *o) {

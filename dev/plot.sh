@@ -1,0 +1,110 @@
+#!/bin/sh
+# Loss curves of one or several runs, as a PNG and here in the terminal, drawn by gnuplot:
+#
+#   dev/plot.sh out/metrics.jsonl                                      writes loss.png
+#   dev/plot.sh -o depth.png layers2/metrics.jsonl layers4/metrics.jsonl
+#
+# Lines are train losses (a running mean over a hundredth of the run; one run alone also shows every step, pale), points
+# are validation losses, and the dashed line is the loss of a perfect model, where metrics.jsonl knows it. Runs are named
+# after their directories.
+set -eu
+
+usage='usage: dev/plot.sh [-o loss.png] out/metrics.jsonl [more...]'
+fail() { echo "error: $*" >&2; exit 1; }
+
+png=loss.png
+case ${1-} in
+    -o) [ $# -ge 2 ] || fail "-o: expected the name of a PNG after it; $usage"; png=$2; shift 2 ;;
+    -*) fail "$1: there is no such option; $usage" ;;
+esac
+[ $# -gt 0 ] || fail "expected at least one metrics.jsonl; $usage"
+command -v gnuplot >/dev/null || fail "gnuplot is not installed; on Debian or Ubuntu: apt install gnuplot-nox"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# metrics.jsonl to three tables of "tokens loss": every step, the running mean, validation; and the floor, if there is one.
+tables='
+function value(key,    at) {                        # the number after "key":, or nothing
+    at = index($0, "\"" key "\":")
+    return at ? substr($0, at + length(key) + 3) + 0 : ""
+}
+/^{.*}$/ {
+    tokens = value("throughput/total_tokens"); loss = value("train/CrossEntropyLoss")
+    valid = value("eval/validation/CrossEntropyLoss"); floor = value("eval/validation/floor")
+    if (tokens == "" || loss == "") next
+    n++; x[n] = tokens; sum[n] = sum[n - 1] + loss
+    print tokens, loss > (to "steps" run)
+    if (valid != "") print tokens, valid > (to "validation" run)
+    if (floor != "") print floor > (to "floor")
+}
+END {
+    if (!n) exit 1
+    for (i = 1; i <= n; i++) {
+        half = int(n/200)                           # steps on either side; fewer at the start, which is steep,
+        if (i - 1 < half) half = i - 1
+        end = i + half; if (end > n) end = n        # and one-sided at the end, which is flat
+        print x[i], (sum[end] - sum[i - half - 1])/(end - i + half + 1) > (to "mean" run)
+    }
+}'
+
+run=0 lines='' points=''
+for file in "$@"; do
+    run=$((run + 1))
+    [ -f "$file" ] && [ -r "$file" ] || fail "$file: cannot be read; expected a metrics.jsonl"
+    awk -v to="$work/" -v run=$run "$tables" "$file" ||
+        fail "$file: expected lines with \"throughput/total_tokens\" and \"train/CrossEntropyLoss\", found none"
+    name=$(basename "$(cd "$(dirname "$file")" && pwd)" | tr "'" ' ')
+    lines="$lines '$work/mean$run' using (\$1/unit):2 with lines linewidth width linetype $run title '$name',"
+    [ ! -f "$work/validation$run" ] ||
+        points="$points '$work/validation$run' using (\$1/unit):2 with points pointtype 7 pointsize size linetype $run title '$name, validation',"
+done
+floor=''
+[ ! -f "$work/floor" ] || floor="$(tail -n 1 "$work/floor") with lines linewidth width dashtype 2 linecolor rgb '#555555' title 'a perfect model'"
+pale=''                                             # only where the picture has room for it
+[ $run -gt 1 ] || pale="'$work/steps1' using (\$1/unit):2 with lines linewidth 1 linecolor rgb '#bcd3ea' notitle,"
+
+# The axes: tokens in a unit that suits them; losses from the first hundredth of the run on, for the start is steep.
+last=$(cat "$work"/mean* | awk '$1 > x { x = $1 } END { print x }')
+top=$(cat "$work"/mean* | awk -v last="$last" '$1 > last/100 && $2 > y { y = $2 } END { print y }')
+case $(awk -v n="$last" 'BEGIN { print (n >= 2e9) + (n >= 2e6) + (n >= 2e4) }') in
+    3) unit=1e9 tokens='billion tokens' ;; 2) unit=1e6 tokens='million tokens' ;; 1) unit=1e3 tokens='thousand tokens' ;; *) unit=1 tokens=tokens ;;
+esac
+
+cat > "$work/axes" <<END
+unit = $unit
+set xrange [0:$last/unit]
+set yrange [*:$top*1.05]
+set logscale y 2
+set ytics format '%.3g'
+set xlabel '$tokens'
+set key top right
+END
+
+cat > "$work/png" <<END
+set terminal pngcairo size 1200,720 font 'sans,14' background rgb 'white'
+set output '$work/loss.png'
+load '$work/axes'
+set ylabel 'loss, nats per token'
+set border 3 linecolor rgb '#555555'
+set tics nomirror out
+set grid linecolor rgb '#dddddd' linewidth 1 linetype 1
+set key spacing 1.2 samplen 2
+do for [i = 1:6] { set linetype i linecolor rgb word('#1f5fa8 #c8501e #2c8a4b #8a4fa3 #b8860b #3aa0a0', i) }
+set linetype cycle 6
+width = 2.2; size = 0.9
+plot $pale $lines $points ${floor:-NaN notitle}
+END
+gnuplot "$work/png" 2>"$work/log" || fail "gnuplot: $(grep -v '^ *^*$' "$work/log" | tail -n 1)"
+cp "$work/loss.png" "$png" 2>/dev/null || fail "$png: cannot be written"
+
+columns=$( (tput cols) 2>/dev/null) || columns=80
+cat > "$work/dumb" <<END
+set terminal dumb noenhanced size $columns, 24
+load '$work/axes'
+set title 'loss, nats per token'
+width = 1; size = 1
+plot $lines $points ${floor:-NaN notitle}
+END
+gnuplot "$work/dumb" 2>"$work/log" || fail "gnuplot: $(tail -n 1 "$work/log")"
+echo "wrote $png"
