@@ -140,7 +140,7 @@ enum { MAX_LAYERS = 128 };
 static const Preset presets[] = {
     //          d     L   H   G   mlp    vocab  T    tied eos   theta  clip z    schedule  lr    final warmup steps batch micro
     { "tiny", "the default: bytes, trained in about a minute",
-      {   64,  4,  2,  2,   512,   256,  256, 1,    -1, 10000, 0, 0 }, { "cosine", 6e-3, 0.05,  100,   4000,    4, 4, 0.1, 0.9, 0.95, 1e-5, 0, 1.0,    0,  1 } },
+      {   64,  4,  4,  4,   512,   256,  256, 1,    -1, 10000, 0, 0 }, { "linear", 6e-3, 0.05,  100,   4000,    4, 4, 0.1, 0.9, 0.95, 1e-5, 0, 1.0,    0,  1 } },
     { "150m", "the sizes of OLMo's 150M ladder model",
       {  768, 12, 12, 12,  6144, 50304, 2048, 0, 50279, 10000, 0, 0 }, { "cosine", 6e-4, 0.10, 5000, 100000, 1024, 1, 0.1, 0.9, 0.95, 1e-5, 0, 1.0,    0,  1 } },
     { "1b", "OLMo-1B",
@@ -2470,5 +2470,11 @@ int olmo_main(int argc, char **argv, const Device *device) {
 }
 
 #ifndef OLMO_LIBRARY                                        // tests, tools and train_olmo.cu include this file without main
-int main(int argc, char **argv) { return olmo_main(argc, argv, &cpu_device); }
+// Between two parallel loops GNU's idle threads spin, by default for so long that on a machine with anything else to do the
+// spinning thread takes the processor from the working one, and training becomes ten times slower. They read the setting
+// before main, so we start again with a shorter one.
+int main(int argc, char **argv) {
+    if (!getenv("GOMP_SPINCOUNT") && !getenv("OMP_WAIT_POLICY") && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);
+    return olmo_main(argc, argv, &cpu_device);
+}
 #endif
