@@ -19,6 +19,7 @@ The witnesses (each section below is one of them):
 #else
 #include "train_olmo.c"
 #endif
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 static int passed, failed;
@@ -765,7 +766,7 @@ static void test_gemm(void) {
         real *a = noise_reals((size_t)M*K, i, 1), *b = noise_reals((size_t)K*N, i + 500, 1), *c = noise_reals((size_t)M*N, 9, 1), *d = noise_reals((size_t)M*N, 9, 1);
         real *e = noise_reals((size_t)M*N, 9, 1);
         Matrix A = i & 2 ? matrix(a, (size_t)K) : transposed(a, (size_t)M), B = i & 4 ? matrix(b, (size_t)N) : transposed(b, (size_t)K);
-        gemm(c, (size_t)N, A, B, M, N, K, add);
+        gemm(c, (size_t)N, A, B, M, N, K, K, add);
         gemm_naive(d, (size_t)N, A, B, M, N, K, add);
         for (int m = 0; m < M; m++) for (int n = 0; n < N; n++) {
             double size = add ? fabs(noise(9, (size_t)m*N + n)) : 0;
@@ -775,7 +776,7 @@ static void test_gemm(void) {
         for (int t = 1; t <= 3; t++) {
             fill_noise(e, (size_t)M*N, 9, 1);
             omp_set_num_threads(t);
-            gemm(e, (size_t)N, A, B, M, N, K, add);
+            gemm(e, (size_t)N, A, B, M, N, K, K, add);
             equal &= same_bits(c, e, (size_t)M*N);
         }
         omp_set_num_threads(threads);
@@ -1075,8 +1076,1002 @@ static void test_init(void) {
 }
 
 // ======================================================================================================================
-// 7. The program
+// 7. The program: hostile files, the command line, resume, save and load, kill -9, full disks, signals
 // ======================================================================================================================
+// These tests run ./train_olmo (or what TRAIN_OLMO names: a build with sanitizers, say) as its users do, in the empty
+// directory build/test/yard, and look at its exit code, at what it prints and at what it leaves on the disk.
+
+static char program[PATH], home[PATH];                       // absolute: every test works inside the yard
+static char *said, *complained;                              // what the last run wrote to stdout and to stderr
+static unsigned patience = 20;                               // seconds until a run counts as hanging, and is killed
+static rlim_t largest_file = RLIM_INFINITY;                  // bytes a run may write to one file: our full disk
+
+// The smallest model that has every tensor, trained on token files: every test means this one unless it says otherwise.
+static const char *const tiny_model = "--d-model 16 --n-layers 1 --n-heads 2 --n-kv-heads 1 --mlp-hidden 32 --vocab 64 --seq-len 16 "
+                                      "--batch 4 --micro-batch 2 --warmup 2 --sample-every 0 --val none";
+
+// ---- helpers ---------------------------------------------------------------------------------------------------------
+// A whole file, with a NUL behind it; NULL if there is none.
+static char *slurp(const char *path, size_t *n) {
+    struct stat s;
+    FILE *file = stat(path, &s) == 0 && S_ISREG(s.st_mode) ? fopen(path, "rb") : NULL;
+    if (!file) return NULL;
+    char *bytes = (char *)allocate((size_t)s.st_size + 1, 1, path);
+    size_t got = fread(bytes, 1, (size_t)s.st_size, file);
+    fclose(file);
+    if (n) *n = got;
+    return bytes;
+}
+static void copy_file(const char *from, const char *to) {
+    size_t n;
+    char *bytes = slurp(from, &n);
+    CHECK(bytes, "%s: a test needs it", from);
+    write_bytes(to, bytes, n);
+    release(bytes);
+}
+static int same_files(const char *a, const char *b) {
+    size_t n = 0, m = 0;
+    char *x = slurp(a, &n), *y = slurp(b, &m);
+    int same = x && y && n == m && !memcmp(x, y, n);
+    release(x), release(y);
+    return same;
+}
+static int same_in(const char *a, const char *b, const char *name) {                // a/name and b/name
+    char x[PATH], y[PATH];
+    path_join(x, a, name), path_join(y, b, name);
+    return same_files(x, y);
+}
+static void system_or_die(const char *command) { CHECK(system(command) == 0, "%s: failed", command); }
+
+// n tokens of 16 bits, all below `vocab`.
+static void write_tokens(const char *path, int n, int vocab) {
+    unsigned char *bytes = (unsigned char *)allocate((size_t)n, 2, path);
+    for (int i = 0; i < n; i++) {
+        int id = (int)(hash64((uint64_t)i) % (uint64_t)vocab)/(1 + i % 3);           // something can be learned from it
+        bytes[2*i] = (unsigned char)(id & 255), bytes[2*i + 1] = (unsigned char)(id >> 8);
+    }
+    write_bytes(path, bytes, 2*(size_t)n);
+    release(bytes);
+}
+
+// Starts the program; the shell splits its arguments. kill() and wait_for() reach the program itself, for the shell becomes it.
+static pid_t start_with(const char *format, va_list args) {
+    char arguments[PATH], command[3*PATH];
+    vsnprintf(arguments, sizeof arguments, format, args);
+    snprintf(command, sizeof command, "exec >stdout 2>stderr; OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive exec '%s' %s", program, arguments);
+    fflush(stdout);
+    pid_t pid = fork();
+    CHECK(pid >= 0, "fork: %s", strerror(errno));
+    if (pid == 0) {
+        struct rlimit limit = { largest_file, largest_file };
+        if (largest_file != RLIM_INFINITY) signal(SIGXFSZ, SIG_IGN), setrlimit(RLIMIT_FSIZE, &limit);       // write() fails instead
+        alarm(patience);
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+static int wait_for(pid_t pid) {                             // the exit code, or 128 + the signal
+    int status;
+    while (waitpid(pid, &status, 0) < 0) CHECK(errno == EINTR, "waitpid: %s", strerror(errno));
+    release(said), release(complained);
+    said = slurp("stdout", NULL), complained = slurp("stderr", NULL);
+    CHECK(said && complained, "%s: could not be started", program);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+static pid_t start_olmo(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static pid_t start_olmo(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    pid_t pid = start_with(format, args);
+    va_end(args);
+    return pid;
+}
+static int train_olmo(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int train_olmo(const char *format, ...) {             // ... and waits for its end
+    va_list args;
+    va_start(args, format);
+    pid_t pid = start_with(format, args);
+    va_end(args);
+    return wait_for(pid);
+}
+
+// The lines of the last run's stderr that start with "error: "; -1 if others do not start with note: or model:. So the
+// report of a sanitizer, which has none of these words, spoils every test.
+static int error_lines(void) {
+    int errors = 0;
+    for (const char *line = complained; *line; line += strcspn(line, "\n") + (line[strcspn(line, "\n")] == '\n')) {
+        if (!strncmp(line, "error: ", 7)) errors++;
+        else if (strncmp(line, "note: ", 6) && strncmp(line, "model: ", 7)) return -1;
+    }
+    return errors;
+}
+static int went_well(int code) { return code == 0 && error_lines() == 0; }
+
+static const char *last_line(const char *text) {
+    size_t n = strlen(text);
+    while (n > 1 && text[n - 2] != '\n') n--;
+    return n > 1 ? text + n - 1 : text;
+}
+
+// Does the directory hold an entry with this in its name?
+static int holds(const char *path, const char *part) {
+    DIR *directory = opendir(path);
+    int found = 0;
+    if (!directory) return 0;
+    for (struct dirent *entry; (entry = readdir(directory)); ) found |= strstr(entry->d_name, part) != NULL;
+    closedir(directory);
+    return found;
+}
+
+// One test: the program must fail with code 1 and one sentence in which both words occur, and leave nothing half-written.
+static int refuses(const char *what, const char *names, const char *says, const char *format, ...) __attribute__((format(printf, 4, 5)));
+static int refuses(const char *what, const char *names, const char *says, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    int code = wait_for(start_with(format, args)), leftover = holds("out", ".tmp") || holds("run", ".tmp") || holds(".", ".tmp");
+    va_end(args);
+    int fine = code == 1 && error_lines() == 1 && strstr(complained, names) && strstr(complained, says) && !leftover;
+    if (fine) return check(1, "%s: %.*s", what, (int)strcspn(strstr(complained, "error: "), "\n"), strstr(complained, "error: "));
+    return check(0, "%s: expected code 1 and one line `error: ` with `%s` and `%s`; found code %d%s and\n%s", what, names, says, code,
+                 leftover ? ", half-written files" : "", *complained ? complained : "nothing on stderr");
+}
+
+// Into an empty directory, which has two token files: ids.bin, 200 windows of 16, and few.bin, 30 windows.
+static void enter_yard(void) {
+    const char *name = getenv("TRAIN_OLMO");
+    CHECK(getcwd(home, sizeof home) && realpath(name ? name : "./train_olmo", program), "%s: not found; `make` builds it", name ? name : "./train_olmo");
+    setenv("ASAN_OPTIONS", "detect_leaks=0", 0);             // a program that ends with a sentence need not free everything
+    make_directory("build"), make_directory("build/test");
+    system_or_die("rm -rf build/test/yard");
+    make_directory("build/test/yard");
+    CHECK(chdir("build/test/yard") == 0, "build/test/yard: %s", strerror(errno));
+    write_tokens("ids.bin", 200*16, 64), write_tokens("few.bin", 30*16, 64);
+}
+static void leave_yard(void) {
+    CHECK(chdir(home) == 0, "%s: %s", home, strerror(errno));
+    system_or_die("rm -rf build/test/yard");
+}
+
+// ---- hostile files ---------------------------------------------------------------------------------------------------
+// The text with its first `find` replaced. A row of a table that replaces nothing would test nothing: it fails here.
+static char *replaced(const char *text, const char *find, const char *replace) {
+    const char *at = strstr(text, find);
+    CHECK(at, "a test wants to replace %s, which is not in %.2000s", find, text);
+    char *out = (char *)allocate(strlen(text) + strlen(replace) + 1, 1, "a test");
+    sprintf(out, "%.*s%s%s", (int)(at - text), text, replace, at + strlen(find));
+    return out;
+}
+static void edit_file(const char *path, const char *find, const char *replace) {
+    char *text = slurp(path, NULL), *edited;
+    CHECK(text, "%s: a test needs it", path);
+    edited = replaced(text, find, replace);
+    write_bytes(path, edited, strlen(edited));
+    release(text), release(edited);
+}
+static void write_text(const char *path, const char *text) { write_bytes(path, text, strlen(text)); }
+
+typedef struct { char *bytes, *header, *data; size_t size, header_size, data_size; } Parsed;        // a sound safetensors file
+
+static Parsed parse_weights(const char *path) {
+    Parsed p;
+    p.bytes = slurp(path, &p.size);
+    CHECK(p.bytes, "%s: a test needs it", path);
+    p.header_size = (size_t)(unsigned char)p.bytes[0] | (size_t)(unsigned char)p.bytes[1] << 8;
+    p.header = (char *)allocate(p.header_size + 1, 1, "a header");
+    memcpy(p.header, p.bytes + 8, p.header_size);
+    p.data = p.bytes + 8 + p.header_size, p.data_size = p.size - 8 - p.header_size;
+    return p;
+}
+static void write_weights(const char *path, uint64_t announced, const char *header, size_t n, const char *data, size_t m) {
+    FILE *file = open_to_write(path);
+    for (int i = 0; i < 8; i++) fputc((int)(announced >> 8*i & 255), file);
+    fwrite(header, 1, n, file);
+    fwrite(data, 1, m, file);
+    close_written(file, path);
+}
+
+static const char *const load_bad = "--load bad --eval --val ids.bin";
+static const char *const bad_weights = "bad/model.safetensors";
+
+static void hostile_headers(const Parsed *good) {
+    static const struct { const char *what, *find, *replace, *says; } rows[] = {
+        { "a header that is not JSON", "{\"__meta", "not JSON {\"__meta", "not JSON" },
+        { "a header that is an array", "{\"__meta", "[]  {\"__meta", "one JSON object" },
+        { "a header without its last brace", "[9216,10240]}}", "[9216,10240]}", "cut off" },
+        { "a header with more behind its last brace", "[9216,10240]}}", "[9216,10240]}}x", "not JSON" },
+        { "a control character in a name", "model.embed", "model\n.embed", "not JSON" },
+        { "overlapping tensors", "[4096,5120]", "[4095,5119]", "must not overlap" },
+        { "the same bytes for two tensors", "[5632,6144]", "[5120,5632]", "must not overlap" },
+        { "a hole before the first tensor", "[64,16],\"data_offsets\":[0,4096]", "[63,16],\"data_offsets\":[64,4096]", "holes" },
+        { "a hole before the last tensor", "[16,16],\"data_offsets\":[9216,10240]", "[15,16],\"data_offsets\":[9280,10240]", "holes" },
+        { "a tensor past the end of the file", "[16,16],\"data_offsets\":[9216,10240]", "[16,17],\"data_offsets\":[9216,10304]", "10304" },
+        { "an end far past the file", "[16,16],\"data_offsets\":[9216,10240]", "[16,17592186044416],\"data_offsets\":[9216,1125899906851840]", "1125899906851840" },
+        { "a begin after its end", "[4096,5120]", "[5120,4096]", "data_offsets" },
+        { "negative offsets", "[0,4096]", "[-4096,0]", "data_offsets" },
+        { "offsets with fractions", "[0,4096]", "[0.0,4096.0]", "data_offsets" },
+        { "offsets of 2^64", "[0,4096]", "[18446744073709551616,18446744073709555712]", "data_offsets" },
+        { "one offset", "[0,4096]", "[4096]", "data_offsets" },
+        { "three offsets", "[0,4096]", "[0,4096,4096]", "data_offsets" },
+        { "offsets that are an object", "[0,4096]", "{\"begin\":0}", "data_offsets" },
+        { "fewer bytes than the shape needs", "[64,16]", "[64,17]", "needs 4352 bytes" },
+        { "more bytes than the shape needs", "[64,16]", "[64,15]", "needs 3840 bytes" },
+        { "half the bytes for its dtype", "\"F32\",\"shape\":[64,16]", "\"BF16\",\"shape\":[64,16]", "needs 2048 bytes" },
+        { "a negative shape", "[64,16]", "[-64,-16]", "shape" },
+        { "a shape with a fraction", "[64,16]", "[64.5,16]", "shape" },
+        { "a shape in scientific notation", "[64,16]", "[6.4e1,16]", "shape" },
+        { "a shape of strings", "[64,16]", "[\"64\",16]", "shape" },
+        { "a shape of arrays", "[64,16]", "[[64],16]", "shape" },
+        { "a shape that is a number", "[64,16]", "1024", "shape" },
+        { "a shape of 25 digits", "[64,16]", "[1000000000000000000000000,16]", "shape" },
+        { "a shape of 2^64 bytes, which wraps to 0", "[64,16],\"data_offsets\":[0,4096]", "[2147483648,2147483648],\"data_offsets\":[0,0]", "larger than any file" },
+        { "a shape of 2^64 + 2^12 bytes, which wraps to the right size", "[64,16]", "[2251799813685250,2048]", "larger than any file" },
+        { "five dimensions", "[64,16]", "[4,4,4,4,4]", "shape" },
+        { "64-bit integers", "\"F32\",\"shape\":[64,16]", "\"I64\",\"shape\":[64,8]", "I64" },
+        { "doubles", "\"F32\",\"shape\":[64,16]", "\"F64\",\"shape\":[64,8]", "F64" },
+        { "a dtype that only begins like one", "\"F32\",\"shape\":[64,16]", "\"F32X\",\"shape\":[64,16]", "F32X" },
+        { "a dtype that is a number", "\"F32\",\"shape\":[64,16]", "32,\"shape\":[64,16]", "dtype" },
+        { "no dtype", "\"dtype\"", "\"dtypo\"", "lacks" },
+        { "no shape", "\"shape\"", "\"shade\"", "lacks" },
+        { "no offsets", "\"data_offsets\"", "\"data_offset\"", "lacks" },
+        { "a tensor that is a number", "{\"__meta", "{\"x\":5,\"__meta", "expected an object" },
+        { "a name of no bytes", "\"model.embed_tokens.weight\"", "\"\"", "name" },
+        { "a tensor twice", "{\"__meta", "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[0,16],\"data_offsets\":[10240,10240]},\"__meta", "9 tensors" },
+        { "a name twice and another never", "self_attn.k_proj", "self_attn.v_proj", "k_proj.weight is missing" },
+        { "a tensor of another name", "mlp.gate_proj", "mlp.gate_bias", "gate_proj.weight is missing" },
+        { "one tensor too many", "{\"__meta", "{\"model.norm.weight\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[10240,10240]},\"__meta", "9 tensors" },
+        { "one dimension", "[64,16]", "[1024]", "1024 x 1" },
+        { "three dimensions", "[64,16]", "[64,4,4]", "64 x 16" },
+        { "no dimension", "[64,16]", "[]", "needs 4 bytes" },
+        { "a transposed matrix", "[64,16]", "[16,64]", "16 x 64" },
+    };
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        char *header = replaced(good->header, rows[i].find, rows[i].replace);
+        write_weights(bad_weights, strlen(header), header, strlen(header), good->data, good->data_size);
+        int names_directory = strstr(rows[i].says, "tensors") || strstr(rows[i].says, "missing");    // no one file is to blame
+        refuses(rows[i].what, names_directory ? "bad: " : bad_weights, rows[i].says, "%s", load_bad);
+        release(header);
+    }
+    char name[600];
+    memset(name, 'x', sizeof name);
+    name[0] = '"', memcpy(name + 501, "\"", 2);
+    char *header = replaced(good->header, "\"model.embed_tokens.weight\"", name);
+    write_weights(bad_weights, strlen(header), header, strlen(header), good->data, good->data_size);
+    refuses("a name of 500 bytes", bad_weights, "500 bytes long", "%s", load_bad);
+    release(header);
+}
+
+static void hostile_bytes(const Parsed *good) {
+    static const struct { const char *what; uint64_t announced; const char *says; } lengths[] = {
+        { "a header of 0 bytes", 0, "one of 0 bytes" },
+        { "a header of 1 byte", 1, "one of 1 bytes" },
+        { "a header of 4 GB", (uint64_t)1 << 32, "4294967296" },
+        { "a header of 2^63 bytes", (uint64_t)1 << 63, "9223372036854775808" },
+        { "a header of 2^64 - 1 bytes", UINT64_MAX, "18446744073709551615" },
+        { "a header that ends in its middle", 200, "cut off" },
+    };
+    for (size_t i = 0; i < sizeof lengths/sizeof *lengths; i++) {
+        write_weights(bad_weights, lengths[i].announced, good->header, good->header_size, good->data, good->data_size);
+        refuses(lengths[i].what, bad_weights, lengths[i].says, "%s", load_bad);
+    }
+    write_weights(bad_weights, good->size - 7, good->header, good->header_size, good->data, good->data_size);
+    refuses("a header one byte longer than the file", bad_weights, "cut off", "%s", load_bad);
+
+    const size_t kept[] = { 0, 1, 7, 8, 9, 8 + good->header_size/2, 8 + good->header_size - 1, 8 + good->header_size, 8 + good->header_size + 1, good->size/2, good->size - 1 };
+    for (size_t i = 0; i < sizeof kept/sizeof *kept; i++) {
+        char what[80];
+        snprintf(what, sizeof what, "a file of %zu bytes of %zu", kept[i], good->size);
+        write_bytes(bad_weights, good->bytes, kept[i]);
+        refuses(what, bad_weights, kept[i] < 8 ? "expected a safetensors file" : "is it cut off", "%s", load_bad);
+    }
+    for (size_t extra = 1; extra <= 4096; extra *= 64) {     // one byte, 64, 4096 behind the last tensor
+        char *bytes = (char *)allocate(good->size + extra, 1, "a test");
+        memcpy(bytes, good->bytes, good->size);
+        write_bytes(bad_weights, bytes, good->size + extra);
+        refuses("bytes behind the last tensor", bad_weights, "the header describes 10240 bytes", "%s", load_bad);
+        release(bytes);
+    }
+    char *nul = (char *)allocate(good->header_size + 1, 1, "a test"), *deep = (char *)allocate(200000, 1, "a test");
+    memcpy(nul, good->header, good->header_size);
+    nul[good->header_size/2] = 0;
+    write_weights(bad_weights, good->header_size, nul, good->header_size, good->data, good->data_size);
+    refuses("a NUL in the header", bad_weights, "NUL", "%s", load_bad);
+    memcpy(deep, "{\"a\":", 5), memset(deep + 5, '[', 100000);
+    write_weights(bad_weights, 100005, deep, 100005, good->data, good->data_size);
+    refuses("100000 opened brackets", bad_weights, "not JSON", "%s", load_bad);
+    memset(deep + 100005, ']', 80000);
+    write_weights(bad_weights, 180005, deep, 180005, good->data, good->data_size);
+    refuses("80000 of them closed again", bad_weights, "not JSON", "%s", load_bad);
+    release(nul), release(deep);
+    write_weights(bad_weights, 8, "{}      ", 8, "", 0);
+    refuses("no tensor at all", "bad: ", "model.embed_tokens.weight is missing", "%s", load_bad);
+
+    unlink(bad_weights);
+    refuses("no weights", "bad", "found neither", "%s", load_bad);
+    make_directory(bad_weights);
+    refuses("a directory in place of the weights", bad_weights, "expected a file", "%s", load_bad);
+    rmdir(bad_weights);
+    CHECK(mkfifo(bad_weights, 0666) == 0, "%s: %s", bad_weights, strerror(errno));
+    patience = 5;                                            // opening a pipe waits for a writer: for ever
+    refuses("a pipe in place of the weights", bad_weights, "expected a file", "%s", load_bad);
+    patience = 20;
+    unlink(bad_weights);
+}
+
+// Numbers that are none, in each format: the program writes a file, and one number of it is overwritten.
+static void hostile_numbers(void) {
+    static const struct { const char *what, *format; int at_end; unsigned char bytes[4]; const char *says; } rows[] = {
+        { "a NaN in the first weight", "fp32", 0, { 0, 0, 0xc0, 0x7f }, "element 0;" },
+        { "a NaN in the last weight", "fp32", 1, { 1, 0, 0x80, 0xff }, "element 255;" },
+        { "an infinite weight", "fp32", 1, { 0, 0, 0x80, 0x7f }, "inf" },
+        { "a negative infinite weight", "fp32", 0, { 0, 0, 0x80, 0xff }, "-inf" },
+        { "a float16 NaN", "fp16", 1, { 0, 0, 1, 0x7e }, "nan" },
+        { "a float16 infinity", "fp16", 1, { 0, 0, 0, 0x7c }, "inf" },
+        { "a bfloat16 NaN", "bf16", 1, { 0, 0, 0xc0, 0x7f }, "nan" },
+        { "a bfloat16 infinity", "bf16", 1, { 0, 0, 0x80, 0xff }, "-inf" },
+    };
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        char weights[PATH];
+        CHECK(went_well(train_olmo("--load good --export sound-%s --export-dtype %s", rows[i].format, rows[i].format)), "a test could not export: %s", complained);
+        snprintf(weights, sizeof weights, "sound-%s/model.safetensors", rows[i].format);
+        Parsed p = parse_weights(weights);
+        memcpy(p.data + (rows[i].at_end ? p.data_size - 4 : 0), rows[i].bytes, 4);
+        write_bytes(bad_weights, p.bytes, p.size);
+        refuses(rows[i].what, bad_weights, rows[i].says, "%s", load_bad);
+        release(p.bytes), release(p.header);
+    }
+}
+
+static void hostile_configs(void) {
+    static const struct { const char *what, *find, *replace, *says; } rows[] = {
+        { "a config that is cut off", "\n}", "", "not JSON" },
+        { "a config with more behind it", "\n}", "\n} {}", "not JSON" },
+        { "a config with a comma too many", "\n}", ",\n}", "not JSON" },
+        { "a Llama", "\"model_type\": \"olmo\"", "\"model_type\": \"llama\"", "model_type" },
+        { "the older format of OLMo", "\"model_type\": \"olmo\"", "\"model_type\": \"hf_olmo\"", "model_type" },
+        { "an OLMo-2", "\"model_type\": \"olmo\"", "\"model_type\": \"olmo2\"", "model_type" },
+        { "a model type that is a number", "\"model_type\": \"olmo\"", "\"model_type\": 1", "model_type" },
+        { "no model type", "\"model_type\"", "\"model_typo\"", "model_type" },
+        { "no hidden size", "\"hidden_size\"", "\"hidden_seize\"", "hidden_size" },
+        { "a hidden size of null", "\"hidden_size\": 16", "\"hidden_size\": null", "hidden_size" },
+        { "a hidden size of 0", "\"hidden_size\": 16", "\"hidden_size\": 0", "hidden_size" },
+        { "a negative hidden size", "\"hidden_size\": 16", "\"hidden_size\": -16", "hidden_size" },
+        { "a hidden size in a string", "\"hidden_size\": 16", "\"hidden_size\": \"16\"", "hidden_size" },
+        { "a hidden size in an array", "\"hidden_size\": 16", "\"hidden_size\": [16]", "hidden_size" },
+        { "a hidden size of true", "\"hidden_size\": 16", "\"hidden_size\": true", "hidden_size" },
+        { "a hidden size of 1e300", "\"hidden_size\": 16", "\"hidden_size\": 1e300", "hidden_size" },
+        { "a hidden size of 1e999", "\"hidden_size\": 16", "\"hidden_size\": 1e999", "hidden_size" },
+        { "a hidden size of NaN", "\"hidden_size\": 16", "\"hidden_size\": NaN", "not JSON" },
+        { "a hidden size of 16.5", "\"hidden_size\": 16", "\"hidden_size\": 16.5", "hidden_size" },
+        { "a hidden size of 2^32 + 16", "\"hidden_size\": 16", "\"hidden_size\": 4294967312", "hidden_size" },
+        { "17 channels for 2 heads", "\"hidden_size\": 16", "\"hidden_size\": 17", "heads" },
+        { "heads of one channel", "\"num_attention_heads\": 2", "\"num_attention_heads\": 16", "odd" },
+        { "no heads", "\"num_attention_heads\": 2", "\"num_attention_heads\": 0", "num_attention_heads" },
+        { "two heads that share three keys", "\"num_key_value_heads\": 1", "\"num_key_value_heads\": 3", "heads" },
+        { "more keys than heads", "\"num_key_value_heads\": 1", "\"num_key_value_heads\": 4", "heads" },
+        { "no layers", "\"num_hidden_layers\": 1", "\"num_hidden_layers\": 0", "num_hidden_layers" },
+        { "129 layers", "\"num_hidden_layers\": 1", "\"num_hidden_layers\": 129", "num_hidden_layers" },
+        { "2^31 layers", "\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2147483648", "num_hidden_layers" },
+        { "no inner width", "\"intermediate_size\": 16", "\"intermediate_size\": 0", "intermediate_size" },
+        { "no vocabulary", "\"vocab_size\": 64", "\"vocab_size\": 0", "vocab_size" },
+        { "a vocabulary of a billion", "\"vocab_size\": 64", "\"vocab_size\": 1000000000", "vocab_size" },
+        { "an end of text outside the vocabulary", "\"eos_token_id\": null", "\"eos_token_id\": 64", "eos" },
+        { "a negative end of text", "\"eos_token_id\": null", "\"eos_token_id\": -1", "eos_token_id" },
+        { "positions of 0", "\"max_position_embeddings\": 16", "\"max_position_embeddings\": 0", "max_position_embeddings" },
+        { "positions of 1e9", "\"max_position_embeddings\": 16", "\"max_position_embeddings\": 1e9", "max_position_embeddings" },
+        { "biases", "\"attention_bias\": false", "\"attention_bias\": true", "attention_bias" },
+        { "another activation", "\"silu\"", "\"gelu\"", "hidden_act" },
+        { "a scaled RoPE, as older files say it", "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}", "RoPE" },
+        { "a scaled RoPE, as newer files say it", "\"rope_type\": \"default\"", "\"rope_type\": \"yarn\"", "RoPE" },
+        { "a RoPE base of 0", "{\"rope_theta\": 10000", "{\"rope_theta\": 0", "rope_theta" },
+        { "a negative clip_qkv", "\"clip_qkv\": null", "\"clip_qkv\": -8", "clip_qkv" },
+        { "another width than the weights", "\"intermediate_size\": 16", "\"intermediate_size\": 17", "the config asks for 17 x 16" },
+        { "another vocabulary than the weights", "\"vocab_size\": 64", "\"vocab_size\": 65", "the config asks for 65 x 16" },
+        { "a layer the weights lack", "\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2", "layers.1.self_attn.q_proj.weight is missing" },
+        { "a head the weights lack", "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "lm_head.weight is missing" },
+    };
+    copy_file("good/model.safetensors", bad_weights);
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        copy_file("good/config.json", "bad/config.json");
+        edit_file("bad/config.json", rows[i].find, rows[i].replace);
+        refuses(rows[i].what, "bad", rows[i].says, "%s", load_bad);
+    }
+    static const struct { const char *what, *text, *says; } whole[] = {
+        { "an empty config", "", "not JSON" }, { "a config of blanks", " \n\n", "not JSON" }, { "a config that is an array", "[]", "JSON object" },
+        { "a config that is text", "hello", "not JSON" }, { "a config without anything", "{}", "model_type" },
+    };
+    for (size_t i = 0; i < sizeof whole/sizeof *whole; i++) {
+        write_text("bad/config.json", whole[i].text);
+        refuses(whole[i].what, "bad/config.json", whole[i].says, "%s", load_bad);
+    }
+    write_bytes("bad/config.json", "{}\0{}", 5);
+    refuses("a config with a NUL", "bad/config.json", "NUL", "%s", load_bad);
+    CHECK(truncate("bad/config.json", (off_t)200 << 20) == 0, "bad/config.json: %s", strerror(errno));
+    refuses("a config of 200 MB", "bad/config.json", "209715200 bytes", "%s", load_bad);
+    unlink("bad/config.json");
+    refuses("no config", "bad/config.json", "cannot be read", "%s", load_bad);
+    make_directory("bad/config.json");
+    refuses("a directory in place of the config", "bad/config.json", "expected a file", "%s", load_bad);
+    rmdir("bad/config.json");
+    copy_file("good/config.json", "bad/config.json");
+    refuses("no directory", "nowhere", "cannot be read", "--load nowhere --eval --val ids.bin");
+    refuses("a file in place of the directory", "ids.bin", "cannot be read", "--load ids.bin --eval --val ids.bin");
+}
+
+static void hostile_indices(void) {
+    static const char *const index = "{\"metadata\": {\"total_size\": 10240}, \"weight_map\": {\"model.embed_tokens.weight\": \"a.safetensors\"}}";
+    static const struct { const char *what, *find, *replace, *says; } rows[] = {
+        { "an index that is cut off", "}}", "}", "not JSON" },
+        { "an index without a map", "weight_map", "weight_cap", "weight_map" },
+        { "a map that is an array", "{\"model.embed_tokens.weight\": \"a.safetensors\"}", "[]", "weight_map" },
+        { "a map of nothing", "{\"model.embed_tokens.weight\": \"a.safetensors\"}", "{}", "missing" },
+        { "a shard that is missing", "a.safetensors", "b.safetensors", "bad/b.safetensors" },
+        { "a shard in another directory", "a.safetensors", "../good/model.safetensors", "same directory" },
+        { "a shard with an absolute path", "a.safetensors", "/etc/passwd", "same directory" },
+        { "a shard behind a backslash", "a.safetensors", "..\\\\model.safetensors", "same directory" },
+        { "a shard that is a directory", "a.safetensors", "..", "expected a file" },
+        { "a shard that is no safetensors file", "a.safetensors", "config.json", "safetensors" },
+        { "a shard that is a number", "\"a.safetensors\"", "1", "file name" },
+        { "a shard that is an object", "\"a.safetensors\"", "{\"model.embed_tokens.weight\": \"a.safetensors\"}", "file name" },
+        { "a shard without a name", "a.safetensors", "", "file name" },
+    };
+    const char *path = "bad/model.safetensors.index.json";
+    unlink(bad_weights);
+    copy_file("good/model.safetensors", "bad/a.safetensors");
+    write_text(path, index);
+    int code = train_olmo("%s", load_bad);
+    check(went_well(code), "an index without a fault loads: %.*s", (int)strcspn(said, "\n"), said);
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        char *text = replaced(index, rows[i].find, rows[i].replace);
+        write_text(path, text);
+        refuses(rows[i].what, "bad", rows[i].says, "%s", load_bad);
+        release(text);
+    }
+    write_text(path, index);
+    Parsed p = parse_weights("good/model.safetensors");
+    char *header = replaced(p.header, "model.embed_tokens", "model.other_tokens");
+    write_weights("bad/a.safetensors", strlen(header), header, strlen(header), p.data, p.data_size);
+    refuses("a tensor that the index promises and no shard holds", "bad", "model.embed_tokens.weight is missing", "%s", load_bad);
+    write_bytes("bad/a.safetensors", p.bytes, p.size - 1);
+    refuses("a shard that is cut off", "bad/a.safetensors", "cut off", "%s", load_bad);
+    release(p.bytes), release(p.header), release(header);
+    unlink(path);
+}
+
+// A NumPy file of 64 numbers of `width` bytes with this version and dict; the header is padded to `announced` bytes.
+static void write_numpy(const char *path, int version, const char *dict, int announced, int width) {
+    unsigned char bytes[4096];
+    memset(bytes, ' ', sizeof bytes);
+    memcpy(bytes, "\x93NUMPY", 6);
+    bytes[6] = (unsigned char)version, bytes[7] = 0, bytes[8] = (unsigned char)(announced & 255), bytes[9] = (unsigned char)(announced >> 8);
+    memcpy(bytes + 10, dict, strlen(dict));
+    memset(bytes + 10 + announced, 0, 64*(size_t)width);
+    write_bytes(path, bytes, 10 + (size_t)announced + 64*(size_t)width);
+}
+
+static void hostile_tokens(void) {
+    static const struct { const char *what, *dict, *says; } rows[] = {
+        { "NumPy floats", "{'descr': '<f4', 'fortran_order': False, 'shape': (32,), }", "<f4" },
+        { "big-endian NumPy numbers", "{'descr': '>u2', 'fortran_order': False, 'shape': (64,), }", ">u2" },
+        { "signed NumPy numbers", "{'descr': '<i2', 'fortran_order': False, 'shape': (64,), }", "<i2" },
+        { "a NumPy array in Fortran's order", "{'descr': '<u2', 'fortran_order': True, 'shape': (64,), }", "plain" },
+        { "a NumPy array of two dimensions", "{'descr': '<u2', 'fortran_order': False, 'shape': (8, 8), }", "one dimension" },
+        { "a NumPy array of no dimension", "{'descr': '<u2', 'fortran_order': False, 'shape': (), }", "items" },
+        { "a NumPy array of 65 numbers that holds 64", "{'descr': '<u2', 'fortran_order': False, 'shape': (65,), }", "65 items" },
+        { "a NumPy array of -1 numbers", "{'descr': '<u2', 'fortran_order': False, 'shape': (-1,), }", "items" },
+        { "a NumPy array of 2^63 + 64 numbers", "{'descr': '<u2', 'fortran_order': False, 'shape': (9223372036854775872,), }", "items" },
+        { "a NumPy header without a descr", "{'fortran_order': False, 'shape': (64,), }", "found {" },
+        { "a NumPy header without a shape", "{'descr': '<u2', 'fortran_order': False, }", "found {" },
+        { "a NumPy header of nothing", "", "expected a NumPy array" },
+    };
+    const char *dict = "{'descr': '<u2', 'fortran_order': False, 'shape': (64,), }";
+    const char *train = "--steps 1 --batch 1 --out out --data";
+    write_numpy("x.npy", 1, dict, 118, 2);
+    int code = train_olmo("%s %s x.npy", tiny_model, train);
+    check(went_well(code), "a NumPy file without a fault trains: %.30s", last_line(said));
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        write_numpy("x.npy", 1, rows[i].dict, 118, 2);
+        refuses(rows[i].what, "x.npy", rows[i].says, "%s %s x.npy", tiny_model, train);
+    }
+    write_numpy("x.npy", 9, dict, 118, 2);
+    refuses("a NumPy header of version 9", "x.npy", "damaged", "%s %s x.npy", tiny_model, train);
+    write_numpy("x.npy", 0, dict, 118, 2);
+    refuses("a NumPy header of version 0", "x.npy", "damaged", "%s %s x.npy", tiny_model, train);
+    write_numpy("x.npy", 1, dict, 118, 2);
+    CHECK(truncate("x.npy", 60) == 0, "x.npy: %s", strerror(errno));
+    refuses("a NumPy header that is cut off", "x.npy", "cut off", "%s %s x.npy", tiny_model, train);
+    write_numpy("x.npy", 1, dict, 2000, 2);
+    refuses("a NumPy header of 2000 bytes", "x.npy", "damaged", "%s %s x.npy", tiny_model, train);
+
+    static const struct { const char *what, *file; size_t size; const char *flags, *says; } files[] = {
+        { "an empty token file", "x.bin", 0, "", "empty" },
+        { "an odd number of bytes", "x.bin", 1001, "", "no whole number" },
+        { "1002 bytes of 4-byte tokens", "x.bin", 1002, "--dtype uint32", "no whole number" },
+        { "fewer tokens than a window", "x.bin", 30, "", "fewer than one window" },
+        { "fewer characters than a window", "x.txt", 15, "--vocab 256", "fewer than one window" },
+        { "a name that says nothing", "x.dat", 1000, "", "what is in it" },
+        { "a name without an end", "x", 1000, "", "what is in it" },
+    };
+    char *zeros = (char *)allocate(4096, 1, "a test");
+    for (size_t i = 0; i < sizeof files/sizeof *files; i++) {
+        write_bytes(files[i].file, zeros, files[i].size);
+        refuses(files[i].what, files[i].file, files[i].says, "%s %s %s %s", tiny_model, train, files[i].file, files[i].flags);
+    }
+    refuses("no token file", "gone.bin", "cannot be read", "%s %s gone.bin", tiny_model, train);
+    refuses("no second token file", "gone.bin", "cannot be read", "%s %s ids.bin,gone.bin", tiny_model, train);
+    refuses("nothing between two commas", "expected paths", "single commas", "%s %s ids.bin,,ids.bin", tiny_model, train);
+    make_directory("folder.bin");
+    refuses("a directory in place of a token file", "folder.bin", "expected a file", "%s %s folder.bin", tiny_model, train);
+    CHECK(mkfifo("pipe.bin", 0666) == 0, "pipe.bin: %s", strerror(errno));
+    patience = 5;
+    refuses("a pipe in place of a token file", "pipe.bin", "expected a file", "%s %s pipe.bin", tiny_model, train);
+    patience = 20;
+    write_tokens("large.bin", 16*16, 1000);
+    refuses("tokens outside the vocabulary", "large.bin", "vocabulary ends at 63", "%s %s large.bin", tiny_model, train);
+    refuses("tokens of another width", "ids.bin", "vocabulary ends at 63", "%s %s ids.bin --dtype uint32", tiny_model, train);
+    refuses("validation tokens outside the vocabulary", "large.bin", "vocabulary ends at 63", "%s %s ids.bin --val large.bin", tiny_model, train);
+    check(!strstr(said, "[step="), "and that is said before the first step, not hours later");
+
+    memset(zeros, 1, 4096);
+    write_bytes("mask.bin", zeros, 200*16), write_bytes("short.bin", zeros, 200*16 - 1), write_numpy("wide.npy", 1, dict, 118, 2);
+    code = train_olmo("%s %s ids.bin --label-mask mask.bin", tiny_model, train);
+    check(went_well(code), "a mask without a fault: %.30s", last_line(said));
+    refuses("a mask that is too short", "short.bin", "3199", "%s %s ids.bin --label-mask short.bin", tiny_model, train);
+    refuses("a mask of 2-byte numbers", "wide.npy", "one byte", "%s %s few.bin --label-mask wide.npy", tiny_model, train);
+    refuses("one mask for two files", "--label-mask", "one mask for each", "%s %s ids.bin,ids.bin --label-mask mask.bin", tiny_model, train);
+    refuses("two masks for one file", "--label-mask", "one mask for each", "%s %s ids.bin --label-mask mask.bin,mask.bin", tiny_model, train);
+    refuses("no mask", "gone.bin", "cannot be read", "%s %s ids.bin --label-mask gone.bin", tiny_model, train);
+    memset(zeros, 0, 4096);
+    write_bytes("mask.bin", zeros, 200*16);
+    char *held_out = replaced(tiny_model, "--val none", "");     // the last windows of ids.bin, behind the same mask
+    refuses("a mask of nothing but zeros", "masked", "predict", "%s %s ids.bin --label-mask mask.bin", held_out, train);
+    check(!strstr(said, "[step="), "and that is said before the first step");
+    release(held_out);
+    release(zeros);
+
+    static const char *const floors[] = { "", "low", "-1", "0", "nan", "inf" };
+    for (size_t i = 0; i < sizeof floors/sizeof *floors; i++) {
+        char what[80];
+        snprintf(what, sizeof what, "a floor of `%s`", floors[i]);
+        write_text("ids.bin.floor", floors[i]);
+        refuses(what, "ids.bin.floor", "positive number", "%s %s ids.bin --val ids.bin", tiny_model, train);
+    }
+    unlink("ids.bin.floor");
+}
+
+// run/step2 is a checkpoint without a fault, except in the file that the row names.
+static void hostile_checkpoints(void) {
+    static const struct { const char *what, *find, *replace, *says; } rows[] = {
+        { "a state that is cut off", "}", "", "not JSON" },
+        { "a state without a step", "\"step\"", "\"stop\"", "step" },
+        { "a state of a negative step", "\"step\": 2", "\"step\": -2", "step" },
+        { "a state of step 1.5", "\"step\": 2", "\"step\": 1.5", "step" },
+        { "a state of another step than its directory's", "\"step\": 2", "\"step\": 7", "step" },
+        { "a state of epoch 1e300", "\"epoch\": 0", "\"epoch\": 1e300", "epoch" },
+        { "a state without tokens", "\"tokens\": 128", "\"tokens\": null", "tokens" },
+        { "a state of 1e300 tokens", "\"tokens\": 128", "\"tokens\": 1e300", "tokens" },
+        { "a state behind the end of its epoch", "\"instance\": 8", "\"instance\": 999999", "instance" },
+        { "a state of 1.5 windows", "\"instance\": 8", "\"instance\": 1.5", "instance" },
+        { "a state of other data", "\"instances\": 200", "\"instances\": 201", "--resume" },
+        { "a state of another seed", "\"seed\": 6198", "\"seed\": 6199", "--seed 6199" },
+    };
+    const char *resume = "--steps 3 --data ids.bin --out run --resume", *moments = "run/step2/optimizer.safetensors", *state = "run/step2/train.json";
+    CHECK(went_well(train_olmo("%s --steps 2 --data ids.bin --out run", tiny_model)), "a test could not train: %s", complained);
+    system_or_die("cp -r run/step2 sound");
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        edit_file(state, rows[i].find, rows[i].replace);
+        refuses(rows[i].what, "", rows[i].says, "%s %s", tiny_model, resume);
+        copy_file("sound/train.json", state);
+        remove_directory("run/step3"), remove_directory("run/step8");                // where a test has failed
+    }
+    unlink(state);
+    refuses("no state", state, "cannot be read", "%s %s", tiny_model, resume);
+    copy_file("sound/train.json", state);
+
+    Parsed p = parse_weights(moments);
+    char *header = replaced(p.header, "exp_avg.transformer.wte", "exp_avg.transformer.wpe");
+    write_weights(moments, strlen(header), header, strlen(header), p.data, p.data_size);
+    refuses("a moment of another name", moments, "exp_avg.transformer.wte.weight", "%s %s", tiny_model, resume);
+    release(header), header = replaced(p.header, "[64,16]", "[16,64]");
+    write_weights(moments, strlen(header), header, strlen(header), p.data, p.data_size);
+    refuses("a moment of another shape", moments, "another shape", "%s %s", tiny_model, resume);
+    release(header);
+    write_bytes(moments, p.bytes, p.size - 4);
+    refuses("moments that are cut off", moments, "cut off", "%s %s", tiny_model, resume);
+    memcpy(p.data + p.data_size - 4, "\0\0\xc0\x7f", 4);
+    write_bytes(moments, p.bytes, p.size);
+    refuses("a moment that is NaN", moments, "nan", "%s %s", tiny_model, resume);
+    memcpy(p.data + p.data_size - 4, "\0\0\x80\xbf", 4);     // -1: its square root would be NaN, and so would the weight
+    write_bytes(moments, p.bytes, p.size);
+    refuses("a second moment that is negative", moments, "-1", "%s %s", tiny_model, resume);
+    remove_directory("run/step3");
+    unlink(moments);
+    refuses("no moments", moments, "cannot be read", "%s %s", tiny_model, resume);
+    release(p.bytes), release(p.header);
+    copy_file("sound/optimizer.safetensors", moments);
+
+    unlink("run/step2/model.safetensors");
+    refuses("no weights in a checkpoint", "run/step2", "found neither", "%s %s", tiny_model, resume);
+    copy_file("sound/model.safetensors", "run/step2/model.safetensors");
+    write_text("run/step5", "not a directory");
+    refuses("a file in place of a checkpoint", "run/step5", "cannot be read", "%s %s", tiny_model, resume);
+    unlink("run/step5");
+    refuses("other data than the checkpoint's", "--resume", "the same options", "%s %s --data few.bin", tiny_model, resume);
+    refuses("another seed than the checkpoint's", "--resume", "--seed 1", "%s %s --seed 1", tiny_model, resume);
+    refuses("other sizes than the checkpoint's", "--d-model 32", "run/step2", "%s %s --d-model 32", tiny_model, resume);
+    refuses("nothing to resume", "--resume", "holds no checkpoint", "%s --resume --data ids.bin --out nowhere", tiny_model);
+    int code = train_olmo("%s %s", tiny_model, resume);
+    check(went_well(code), "and the checkpoint without a fault goes on: %.30s", last_line(said));
+    system_or_die("rm -rf run && mkdir run && mv sound run/step2.tmp");
+    code = train_olmo("%s %s", tiny_model, resume);
+    check(code == 1 && error_lines() == 1 && strstr(complained, "holds no checkpoint"), "a half-written stepN.tmp is not a checkpoint");
+}
+
+static void test_hostile_files(void) {
+    enter_yard();
+    CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin --out made", tiny_model)), "a test could not train: %s", complained);
+    system_or_die("mv made/step1 good && rm -rf made && cp -r good bad");
+    int code = train_olmo("%s", load_bad);
+    check(went_well(code), "a directory without a fault loads: %.*s", (int)strcspn(said, "\n"), said);
+    Parsed good = parse_weights("good/model.safetensors");
+    CHECK(good.data_size == 10240, "the offsets in these tests are those of another model");
+    hostile_headers(&good);
+    hostile_bytes(&good);
+    hostile_numbers();
+    hostile_configs();
+    hostile_indices();
+    hostile_tokens();
+    hostile_checkpoints();
+    release(good.bytes), release(good.header);
+    leave_yard();
+}
+
+// ---- the command line ------------------------------------------------------------------------------------------------
+static void test_command_line(void) {
+    static const struct { const char *flags, *names; } rows[] = {
+        { "--frobnicate", "--frobnicate" }, { "stories.txt", "stories.txt" }, { "--step 3", "--step:" }, { "--steps=3", "--steps=3" }, { "-h", "-h" }, { "''", "there is no such option" },
+        { "--steps", "--steps" }, { "--steps ''", "--steps" }, { "--steps x", "--steps" }, { "--steps -1", "--steps" }, { "--steps 1.5", "--steps" }, { "--steps 3x", "--steps" },
+        { "--steps 2147483648", "--steps" }, { "--steps 99999999999999999999", "--steps" }, { "--steps --eval", "--steps --eval" },
+        { "--lr", "--lr" }, { "--lr ''", "--lr" }, { "--lr fast", "--lr" }, { "--lr -1", "--lr" }, { "--lr nan", "--lr" }, { "--lr inf", "--lr" }, { "--lr 1e999", "--lr" },
+        { "--tied --untied", "--tied and --untied" }, { "--resume --load good", "--resume" }, { "--resume --out nowhere", "--resume" },
+        { "--load good --d-model 32", "--d-model 32" }, { "--load good --n-layers 2", "--n-layers 2" }, { "--load good --n-heads 4", "--n-heads 4" },
+        { "--load good --n-kv-heads 2", "--n-kv-heads 2" }, { "--load good --mlp-hidden 64", "--mlp-hidden 64" }, { "--load good --vocab 65", "--vocab 65" },
+        { "--load good --rope-theta 500", "--rope-theta 500" }, { "--load good --clip-qkv 8", "--clip-qkv 8" }, { "--load good --untied", "--tied" },
+        { "--load nowhere", "nowhere" }, { "--load ''", "config.json" }, { "--model 13b", "--model 13b" }, { "--model ''", "--model" },
+        { "--schedule step", "--schedule step" }, { "--init zero", "--init zero" }, { "--denominator some", "--denominator some" }, { "--dtype int8", "--dtype int8" },
+        { "--batch 0", "--batch 0" }, { "--micro-batch 0", "--micro-batch 0" }, { "--micro-batch 2000000000", "--micro-batch 2000000000" }, { "--batch 201", "--batch 201" },
+        { "--beta1 1", "--beta1 1" }, { "--beta2 2", "--beta2 2" }, { "--generate 1 --top-p 0", "--top-p 0" }, { "--generate 1 --top-p 1.5", "--top-p 1.5" },
+        { "--generate 1 --temperature -1", "--temperature" }, { "--generate 1 --top-k -1", "--top-k" },
+        { "--d-model 0", "d_model 0" }, { "--d-model 15", "d_model 15" }, { "--d-model 131072", "d_model 131072" }, { "--n-heads 0", "0 heads" }, { "--n-heads 16 --n-kv-heads 16", "odd" },
+        { "--n-kv-heads 3", "3 key/value heads" }, { "--n-layers 0", "0 layers" }, { "--n-layers 129", "129 layers" }, { "--mlp-hidden 0", "mlp_hidden 0" }, { "--mlp-hidden 31", "mlp_hidden 31" },
+        { "--mlp-hidden 2147483646", "mlp_hidden 2147483646" }, { "--vocab 0", "vocabulary of 0" }, { "--vocab 2000000000", "vocabulary of 2000000000" }, { "--seq-len 0", "sequence length of 0" },
+        { "--seq-len 2000000000", "sequence length of 2000000000" }, { "--rope-theta 0", "rope_theta 0" },
+        { "--generate 4 --prompt-ids 64", "--prompt-ids 64" }, { "--generate 4 --prompt-ids -1", "--prompt-ids -1" }, { "--generate 4 --prompt-ids ''", "--prompt-ids" },
+        { "--generate 4 --prompt-ids 1,,2", "--prompt-ids" }, { "--generate 4 --prompt-ids 1,2,", "--prompt-ids" }, { "--generate 4 --prompt-ids '1 2'", "--prompt-ids" },
+        { "--generate 4 --prompt-ids one", "--prompt-ids one" }, { "--generate 4 --prompt-ids 99999999999999999999", "--prompt-ids" }, { "--generate 4 --prompt-ids 4294967297", "--prompt-ids" },
+        { "--generate 4 --prompt-ids 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "--prompt-ids" }, { "--generate 4 --prompt One", "--prompt" }, { "--generate 4 --prompt ''", "--prompt" },
+        { "--eval --val none", "--eval" }, { "--export copy --export-dtype fp8", "--export-dtype fp8" }, { "--export copy --shard-mb -1", "--shard-mb" }, { "--data ids.bin,", "--data" },
+        { "--data ''", "--data" },
+    };
+    static const char *const options[] = {                   // DESIGN section 10
+        "--model", "--load", "--d-model", "--n-layers", "--n-heads", "--n-kv-heads", "--mlp-hidden", "--vocab", "--seq-len", "--rope-theta", "--clip-qkv", "--tied", "--untied",
+        "--init", "--data", "--val", "--label-mask", "--dtype", "--steps", "--batch", "--micro-batch", "--seed", "--lr", "--schedule", "--warmup", "--final-lr", "--weight-decay",
+        "--beta1", "--beta2", "--eps", "--decay-embeddings", "--clip", "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads", "--out",
+        "--save-every", "--eval-every", "--sample-every", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids", "--temperature", "--top-k", "--top-p", "--help", "--version",
+    };
+    static const char *const keys[] = { "step", "train/CrossEntropyLoss", "train/ZLoss", "optim/total_grad_norm", "optim/learning_rate_group0", "throughput/total_tokens" };
+    char hash[64], missing[1024] = "";
+    enter_yard();
+
+    int code = train_olmo("%s --steps 6 --eval-every 3 --val few.bin --data ids.bin", tiny_model), lines = 0, sound = 1, evals = 0;
+    uint64_t bits;
+    check(went_well(code) && sscanf(last_line(said), "params hash 0x%16[0-9a-f]", hash) == 1 && strlen(hash) == 16 && strlen(last_line(said)) == 31,
+          "a training run's last line is its hash: %.30s", last_line(said));
+    sscanf(hash, "%llx", (unsigned long long *)&bits);
+    char *metrics = slurp("out/metrics.jsonl", NULL);
+    for (char *line = metrics, *next; line && *line; line = next, lines++) {
+        next = line + strcspn(line, "\n");
+        if (*next) *next++ = 0; else sound = 0;
+        const char *end = json_skip(line, 0);
+        sound &= *line == '{' && end && !*end;
+        for (size_t i = 0; sound && i < sizeof keys/sizeof *keys; i++) sound &= json_get(line, keys[i]) != NULL;
+        if (sound) sound &= (int)json_number(line, "metrics.jsonl", "step", 0, 100, NAN) == lines + 1;
+        if (sound) sound &= (int)json_number(line, "metrics.jsonl", "throughput/total_tokens", 0, 1e6, NAN) == 64*(lines + 1);
+        if (sound) evals += json_get(line, "eval/validation/CrossEntropyLoss") != NULL;
+    }
+    release(metrics);
+    check(sound && lines == 6 && evals == 2, "metrics.jsonl has one JSON object a step, with every key that is promised, and two validations");
+    system_or_die("mv out/step6 good && rm -rf out");
+
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        int loads = strstr(rows[i].flags, "--load") || strstr(rows[i].flags, "--resume"), data = strstr(rows[i].flags, "--data") != NULL;
+        refuses(rows[i].flags, rows[i].names, "", "%s --steps 1 %s %s", loads ? "" : tiny_model, data ? "" : "--data ids.bin", rows[i].flags);
+    }
+    check(!file_exists("copy") && !file_exists("out"), "and none of these has made a directory");
+
+    code = train_olmo("--help");
+    for (size_t i = 0; i < sizeof options/sizeof *options; i++) {
+        char entry[40];
+        snprintf(entry, sizeof entry, "\n  %s ", options[i]);
+        if (!strstr(said, entry)) strcat(strcat(missing, " "), options[i]);
+    }
+    check(went_well(code) && !*missing, "--help lists all %zu options%s%s", sizeof options/sizeof *options, *missing ? ", but not" : "", missing);
+    code = train_olmo("--version");
+    check(went_well(code) && strstr(said, "OLMo"), "--version: %.*s", (int)strcspn(said, "\n"), said);
+
+    double loss, perplexity;
+    unsigned long long tokens;
+    int length = 0;
+    code = train_olmo("--load good --eval --val few.bin");
+    sscanf(said, "val loss %lf perplexity %lf tokens %llu\n%n", &loss, &perplexity, &tokens, &length);
+    check(went_well(code) && length == (int)strlen(said) && length && tokens == 30*15 && fabs(exp(loss)/perplexity - 1) < 1e-6, "--eval prints: %.*s", length - 1, said);
+
+    code = train_olmo("--load good --generate 5 --prompt-ids 1,2,3 --seed 7");
+    int ids[5], n = sscanf(last_line(said), "%d,%d,%d,%d,%d\n%n", ids, ids + 1, ids + 2, ids + 3, ids + 4, &length);
+    char first[64];
+    snprintf(first, sizeof first, "%s", last_line(said));
+    for (int i = 0; i < n; i++) n = ids[i] >= 0 && ids[i] < 64 ? n : 0;
+    check(went_well(code) && n == 5 && length == (int)strlen(first), "--prompt-ids prints the new ids alone: %.30s", first);
+    code = train_olmo("--load good --generate 5 --prompt-ids 1,2,3 --seed 7");
+    check(went_well(code) && !strcmp(first, last_line(said)), "the same seed, the same ids");
+    code = train_olmo("--load good --generate 20 --prompt-ids 1,2,3");
+    check(went_well(code) && strstr(complained, "13 new tokens"), "what does not fit into --seq-len is noted");
+
+    // What can only fail late must not cost the hours before it.
+    code = train_olmo("%s --steps 3 --sample-every 1 --data ids.bin --out ids", tiny_model);
+    check(went_well(code) && newest_checkpoint("ids") == 3, "samples of a model without a text, and without a prompt, do not end the run: code %d, %.*s", code, (int)strcspn(complained, "\n"), complained);
+    code = train_olmo("%s --vocab 256 --seq-len 2 --steps 3 --sample-every 1 --data ids.bin --dtype uint16 --out two", tiny_model);
+    check(went_well(code) && newest_checkpoint("two") == 3, "nor does a model too short for the usual prompt: code %d, %.*s", code, (int)strcspn(complained, "\n"), complained);
+
+    // A run that diverges must leave neither a checkpoint that cannot be read, nor a line that is not JSON.
+    static const char *const rates[] = { "1e3", "1e8", "1e20", "1e38", "1e300" };
+    for (size_t i = 0; i < sizeof rates/sizeof *rates; i++) {
+        code = train_olmo("%s --steps 4 --warmup 0 --schedule constant --save-every 1 --eval-every 1 --val few.bin --data ids.bin --out diverged --lr %s", tiny_model, rates[i]);
+        int newest = newest_checkpoint("diverged"), ended = code == 0 || (code == 1 && error_lines() == 1);
+        char *text = slurp("diverged/metrics.jsonl", NULL);
+        int json = text != NULL;
+        for (char *line = text; line && *line; line += strcspn(line, "\n") + 1) { const char *end = json_skip(line, 0); json &= end && *end == '\n'; }
+        release(text);
+        int readable = newest < 0 || went_well(train_olmo("--load diverged/step%d --eval --val few.bin", newest));
+        check(ended && json && readable, "--lr %s: code %d at step %d of 4%s%s", rates[i], code, newest < 0 ? 1 : newest, json ? "" : "; a line of metrics.jsonl is not JSON", readable ? "" : "; its checkpoint cannot be read");
+        system_or_die("rm -rf diverged");
+    }
+    // An earlier run is moved aside, not overwritten; however its directory is written.
+    CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin --out again", tiny_model)), "a test could not train: %s", complained);
+    code = train_olmo("%s --steps 2 --data ids.bin --out again/", tiny_model);
+    check(went_well(code) && newest_checkpoint("again") == 2 && newest_checkpoint("again.1") == 1, "an earlier run is moved to again.1: code %d, %.*s", code, (int)strcspn(complained, "\n"), complained);
+    leave_yard();
+}
+
+// ---- resume ----------------------------------------------------------------------------------------------------------
+// The text of metrics.jsonl without the one number that is never the same.
+static char *metrics_without_speed(const char *directory) {
+    char path[PATH];
+    path_join(path, directory, "metrics.jsonl");
+    char *text = slurp(path, NULL), *out = text;
+    const char *speed = "\"throughput/device/tokens_per_second\": ";
+    if (!text) return NULL;
+    for (const char *in = text; *in; ) {
+        if (!strncmp(in, speed, strlen(speed))) in += strlen(speed), in += strcspn(in, ",}");
+        if (!(*out++ = *in)) break;
+        in++;
+    }
+    *out = 0;
+    return text;
+}
+static int same_metrics(const char *a, const char *b) {
+    char *x = metrics_without_speed(a), *y = metrics_without_speed(b);
+    int same = x && y && strlen(x) > 100 && !strcmp(x, y);
+    release(x), release(y);
+    return same;
+}
+static int same_checkpoints(const char *a, const char *b) {
+    return same_in(a, b, "model.safetensors") && same_in(a, b, "optimizer.safetensors") && same_in(a, b, "train.json") && same_in(a, b, "config.json");
+}
+
+// What kill -9 leaves behind after step 8 of 20, while line 11 of the metrics was being written: the run then goes on.
+static void test_resume(void) {
+    static const struct { const char *what, *data, *flags; } runs[] = {
+        { "in the first epoch", "ids.bin", "" },
+        { "in the second of three epochs", "few.bin", "" },
+        { "with clipping, z-loss and decayed embeddings", "few.bin", "--untied --clip 0.1 --z-loss 1e-3 --decay-embeddings --clip-warmup-steps 9 --clip-warmup-factor 3 --clip-qkv 0.5" },
+    };
+    static const char *const changes[] = { "", "--threads 2", "--threads 3 --micro-batch 4", "--micro-batch 1", "--micro-batch 3", "--save-every 5" };
+    enter_yard();
+    for (size_t i = 0; i < sizeof runs/sizeof *runs; i++) {
+        char hash[64];
+        const char *recipe = "--steps 20 --save-every 8 --eval-every 1 --val ids.bin --lr 0.01";
+        CHECK(went_well(train_olmo("%s %s %s --data %s --out straight", tiny_model, recipe, runs[i].flags, runs[i].data)), "a test could not train: %s", complained);
+        snprintf(hash, sizeof hash, "%s", last_line(said));
+        char *metrics = slurp("straight/metrics.jsonl", NULL), *cut = metrics;
+        for (int line = 0; line < 10; line++) cut = strchr(cut, '\n') + 1;
+        for (size_t k = 0; k < sizeof changes/sizeof *changes; k++) {
+            system_or_die("rm -rf killed && mkdir -p killed/step16.tmp && cp -r straight/step8 killed && cp straight/step16/config.json killed/step16.tmp");
+            write_bytes("killed/metrics.jsonl", metrics, (size_t)(cut - metrics) + 40);
+            int code = train_olmo("%s %s %s --data %s --out killed --resume %s", tiny_model, recipe, runs[i].flags, runs[i].data, changes[k]);
+            check(went_well(code) && !strcmp(last_line(said), hash) && same_checkpoints("straight/step20", "killed/step20") && same_metrics("straight", "killed")
+                  && !holds("killed", *changes[k] == 0 ? ".tmp" : "metrics.jsonl.tmp"),
+                  "resumed at step 8 of 20 %s%s%s: equal bits, and the same metrics: %.30s", runs[i].what, *changes[k] ? ", now with " : "", changes[k], code ? complained : last_line(said));
+        }
+        release(metrics);
+        system_or_die("rm -rf straight killed");
+    }
+    // Lines in metrics.jsonl that we never wrote are dropped; they must not end a run that can go on.
+    static const char *const garbage[] = { "", "}\n", "\"\"}\n", "[\"a\"]}\n", "[\"step\"]}\n", "{}\n", "{\"step\": {}}\n", "{\"step\": 1} {}\n", "\x93NUMPY}\n", "{\"step\": 99999999999999999999}\n", "\n\n\n" };
+    CHECK(went_well(train_olmo("%s --steps 2 --data ids.bin --out run", tiny_model)), "a test could not train: %s", complained);
+    for (size_t i = 0; i < sizeof garbage/sizeof *garbage; i++) {
+        write_text("run/metrics.jsonl", garbage[i]);
+        int code = train_olmo("%s --steps 3 --data ids.bin --out run --resume", tiny_model), lines = 0, sound = 1;
+        char *text = slurp("run/metrics.jsonl", NULL);
+        for (char *line = text; line && *line; line += strcspn(line, "\n") + 1, lines++) { const char *end = json_skip(line, 0); sound &= *line == '{' && end && *end == '\n'; }
+        release(text);
+        check(went_well(code) && sound && lines == 1, "metrics.jsonl held `%.*s` before: code %d, and %d lines, each%s an object", (int)strcspn(garbage[i], "\n"), garbage[i], code, lines, sound ? "" : " not");
+        remove_directory("run/step3");
+    }
+    leave_yard();
+}
+
+// ---- save, load, save ------------------------------------------------------------------------------------------------
+static void test_save_load_save(void) {
+    static const struct { const char *what, *flags; } models[] = {
+        { "tied", "--tied --n-kv-heads 2" }, { "untied", "--untied --n-kv-heads 2" }, { "grouped keys", "--untied --n-heads 4 --n-kv-heads 2 --n-layers 2" },
+        { "clipped q, k, v and another RoPE base", "--clip-qkv 0.3 --rope-theta 12345.678901234567" },
+    };
+    static const char *const formats[] = { "fp32", "bf16", "fp16" };
+    enter_yard();
+    for (size_t i = 0; i < sizeof models/sizeof *models; i++) {
+        CHECK(went_well(train_olmo("%s %s --steps 3 --lr 0.01 --data ids.bin --out made", tiny_model, models[i].flags)), "a test could not train: %s", complained);
+        for (int f = 0; f < 3; f++) {
+            int code = train_olmo("--load made/step3 --export first --export-dtype %s", formats[f]);
+            int fine = went_well(code) && (f || (same_in("made/step3", "first", "model.safetensors") && same_in("made/step3", "first", "config.json")));
+            code = train_olmo("--load first --export second --export-dtype %s", formats[f]);
+            fine &= went_well(code) && same_in("first", "second", "model.safetensors") && same_in("first", "second", "config.json");
+            code = train_olmo("--load second --export third --export-dtype fp32");            // every 16-bit number is a float,
+            fine &= went_well(code) && went_well(train_olmo("--load third --export fourth --export-dtype %s", formats[f]));
+            fine &= same_in("first", "fourth", "model.safetensors") && same_in("first", "third", "model.safetensors") == (f == 0);   // and comes back
+            check(fine, "%s, %s: what is loaded is what was saved, byte by byte", models[i].what, formats[f]);
+            system_or_die("rm -rf first second third fourth");
+        }
+        system_or_die("rm -rf made");
+    }
+    // 3 MB in shards of at most 1 MB: nothing changes but the files.
+    const char *sharded = "--untied --d-model 64 --n-layers 3 --n-heads 2 --mlp-hidden 1024 --vocab 3000 --seq-len 16";
+    char loss[128];
+    int code = train_olmo("%s --batch 4 --steps 1 --sample-every 0 --data ids.bin --out made", sharded);
+    CHECK(went_well(code), "a test could not train: %s", complained);
+    code = train_olmo("--load made/step1 --eval --val few.bin");
+    CHECK(went_well(code), "a test could not evaluate: %s", complained);
+    snprintf(loss, sizeof loss, "%s", said);
+    code = train_olmo("--load made/step1 --export shards --shard-mb 1");
+    check(went_well(code) && !file_exists("shards/model.safetensors") && file_exists("shards/model.safetensors.index.json") && holds("shards", "model-00003-of-"), "a model in shards");
+    code = train_olmo("--load shards --eval --val few.bin");
+    check(went_well(code) && !strcmp(said, loss), "has the same loss: %.*s", (int)strcspn(said, "\n"), said);
+    code = train_olmo("--load shards --export whole");
+    check(went_well(code) && same_in("made/step1", "whole", "model.safetensors"), "and in one file again is what it was");
+    // An export over an older one, of another shape, must not leave files behind that are then loaded in its place.
+    int first = train_olmo("%s --seed 1 --export shards", sharded), second = train_olmo("--load shards --eval --val few.bin");
+    check(!first && went_well(second) && strcmp(said, loss), "an export in one file over one in shards is the new one: %.*s", (int)strcspn(said, "\n"), said);
+    first = train_olmo("--load made/step1 --export shards --shard-mb 1"), second = train_olmo("--load shards --eval --val few.bin");
+    check(!first && went_well(second) && !strcmp(said, loss), "an export in shards over one in a file is the new one: %.*s", (int)strcspn(said, "\n"), said);
+    // Weights that float16 cannot hold: no half of an export.
+    CHECK(went_well(train_olmo("%s --steps 1 --warmup 0 --schedule constant --lr 1e6 --data ids.bin --out large", tiny_model)), "a test could not train: %s", complained);
+    refuses("weights too large for float16", "half", "too large for float16", "--load large/step1 --export half --export-dtype fp16");
+    check(!file_exists("half"), "and no half of an export is left");
+    code = train_olmo("--load large/step1 --export half --export-dtype bf16");
+    check(went_well(code), "bf16 holds them: code %d", code);
+    leave_yard();
+}
+
+// ---- kill -9, full disks, signals ------------------------------------------------------------------------------------
+static void sleep_ms(int ms) { struct timespec t = { ms/1000, ms % 1000*1000000L }; nanosleep(&t, NULL); }
+
+// Waits until the run has written so many bytes of metrics.
+static void wait_for_metrics(const char *path, off_t bytes) {
+    struct stat s;
+    for (int ms = 0; (stat(path, &s) || s.st_size < bytes) && ms < 20000; ms++) sleep_ms(1);
+}
+
+// 50 runs that save after every step are killed, at random moments; each goes on from what the one before left. In the
+// end the parameters must be those of a run that was never disturbed.
+static void test_kill_while_saving(void) {
+    const char *model = "--d-model 64 --n-layers 1 --n-heads 2 --mlp-hidden 256 --vocab 4096 --seq-len 16 --batch 1 --micro-batch 1 --sample-every 0 --val none "
+                        "--data ids.bin --schedule constant --warmup 0 --lr 0.001";                 // so that --steps shapes nothing
+    int torn = 0, readable = 0, resumed = 0, steps = 1;
+    char hash[64];
+    uint64_t moment = 2402;                                  // seeds the moments
+    enter_yard();
+    CHECK(went_well(train_olmo("%s --steps 1 --out run", model)), "a test could not train: %s", complained);
+    for (int i = 0; i < 50; i++) {
+        pid_t pid = start_olmo("%s --steps 1000000 --save-every 1 --out run --resume", model);
+        moment = hash64(moment);
+        sleep_ms(20 + (int)(moment % 100));
+        kill(pid, SIGKILL);
+        wait_for(pid);
+        torn += holds("run", "0.tmp") || holds("run", "1.tmp") || holds("run", "2.tmp") || holds("run", "3.tmp") || holds("run", "4.tmp")
+             || holds("run", "5.tmp") || holds("run", "6.tmp") || holds("run", "7.tmp") || holds("run", "8.tmp") || holds("run", "9.tmp");
+        steps = newest_checkpoint("run");
+        readable += went_well(train_olmo("--out run --eval --val few.bin"));          // the newest checkpoint, whole
+        resumed += went_well(train_olmo("%s --steps %d --save-every 1 --out run --resume", model, steps + 1)) && newest_checkpoint("run") == steps + 1;
+        snprintf(hash, sizeof hash, "%s", last_line(said));
+        for (int old = 0; old <= steps; old++) {             // the disk is not ours alone
+            char path[PATH];
+            snprintf(path, sizeof path, "run/step%d", old);
+            if (file_exists(path)) remove_directory(path);
+        }
+    }
+    check(readable == 50 && resumed == 50, "killed at 50 random moments, %d of them inside a save: the newest checkpoint was whole %d times, and went on %d times", torn, readable, resumed);
+    check(torn >= 5, "enough of these moments lay inside a save for this to mean something: %d", torn);
+    int code = train_olmo("%s --steps %d --save-every 0 --out straight", model, steps + 1);
+    check(went_well(code) && !strcmp(hash, last_line(said)), "after %d steps the parameters are those of a run that was never killed: %.30s", steps + 1, last_line(said));
+    leave_yard();
+}
+
+static void test_full_disk(void) {
+    static const struct { const char *what; rlim_t bytes; const char *names; } rows[] = {
+        { "no room for the metrics", 320, "out/metrics.jsonl" },
+        { "no room for config.json", 580, "config.json" },
+        { "no room for the weights", 5000, "model.safetensors" },
+        { "no room for the last byte of the weights", 11000, "model.safetensors" },
+        { "no room for the moments", 15000, "optimizer.safetensors" },
+    };
+    enter_yard();
+    CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin --out made", tiny_model)), "a test could not train: %s", complained);
+    struct stat s;
+    CHECK(stat("made/step1/model.safetensors", &s) == 0 && s.st_size > 11000 && s.st_size < 15000, "the sizes in this test are those of another model");
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        largest_file = rows[i].bytes;
+        refuses(rows[i].what, rows[i].names, "writing failed", "%s --steps 2 --save-every 1 --eval-every 1 --val few.bin --data ids.bin", tiny_model);
+        largest_file = RLIM_INFINITY;
+        check(newest_checkpoint("out") < 0 && !holds("out", ".tmp") && !holds("out", "latest"), "and no part of a checkpoint is left");
+        if (i == 0) continue;                                // the same, but a whole checkpoint is there already: it must stay
+        system_or_die("rm -rf out && mkdir out && cp -r made/step1 out");
+        largest_file = rows[i].bytes;
+        refuses("the same on resuming", rows[i].names, "writing failed", "%s --steps 2 --data ids.bin --resume", tiny_model);
+        largest_file = RLIM_INFINITY;
+        check(newest_checkpoint("out") == 1 && same_checkpoints("made/step1", "out/step1"), "and the checkpoint before it is untouched");
+        system_or_die("rm -rf out");
+        largest_file = rows[i].bytes;
+        if (i < 4) refuses("the same on exporting", rows[i].names, "writing failed", "--load made/step1 --export copy");
+        largest_file = RLIM_INFINITY;
+        check(!file_exists("copy"), "and no part of an export is left");
+        system_or_die("rm -rf copy");
+    }
+    if (file_exists("/dev/full")) {                          // Linux: a file on a disk that is always full
+        make_directory("full");
+        CHECK(symlink("/dev/full", "full/metrics.jsonl.tmp") == 0, "full/metrics.jsonl.tmp: %s", strerror(errno));
+        refuses("a disk that is full from the start", "full/metrics.jsonl", "writing failed", "%s --steps 2 --data ids.bin --out full", tiny_model);
+        refuses("a full disk under standard output", "output", "writing failed", "--load made/step1 --eval --val few.bin >/dev/full");
+    }
+    leave_yard();
+}
+
+static void test_signals(void) {
+    static const struct { int number; const char *name; } signals[] = { { SIGINT, "SIGINT" }, { SIGTERM, "SIGTERM" } };
+    const char *recipe = "--steps 2000 --save-every 0 --eval-every 0 --data few.bin";
+    char hash[64];
+    enter_yard();
+    CHECK(went_well(train_olmo("%s %s --out straight", tiny_model, recipe)), "a test could not train: %s", complained);
+    snprintf(hash, sizeof hash, "%s", last_line(said));
+    for (int i = 0; i < 2; i++) {
+        pid_t pid = start_olmo("%s %s --out run", tiny_model, recipe);
+        wait_for_metrics("run/metrics.jsonl", 1000);
+        kill(pid, signals[i].number);
+        int code = wait_for(pid), newest = newest_checkpoint("run");
+        check(went_well(code) && newest > 0 && newest < 2000 && strstr(last_line(said), "params hash 0x") && !holds("run", ".tmp"),
+              "%s: code %d, and a checkpoint of step %d of 2000", signals[i].name, code, newest);
+        code = train_olmo("%s %s --out run --resume", tiny_model, recipe);
+        check(went_well(code) && !strcmp(last_line(said), hash) && same_checkpoints("straight/step2000", "run/step2000"), "resumed, it ends as if nothing had been: %.30s", last_line(said));
+        system_or_die("rm -rf run");
+    }
+    // Several at once: the first is enough, and the others must not end the save it has begun.
+    pid_t pid = start_olmo("%s %s --out run", tiny_model, recipe);
+    wait_for_metrics("run/metrics.jsonl", 1000);
+    for (int i = 0; i < 20; i++) { kill(pid, i % 2 ? SIGINT : SIGTERM); sleep_ms(1); }
+    int code = wait_for(pid), newest = newest_checkpoint("run");
+    check(went_well(code) && newest > 0 && !holds("run", ".tmp"), "twenty signals in a row: code %d, and a checkpoint of step %d", code, newest);
+    leave_yard();
+}
+
 // ---- all of them -----------------------------------------------------------------------------------------------------
 
 static void run_double_tests(const char *self) {             // test_olmo_double's own report, and its counts into ours
@@ -1130,6 +2125,13 @@ int main(int argc, char **argv) {
         test_eos();
         test_init();
         test_second_device(self);
+        test_hostile_files();
+        test_command_line();
+        test_resume();
+        test_save_load_save();
+        test_kill_while_saving();
+        test_full_disk();
+        test_signals();
         run_double_tests(self);
     }
     printf("%s%d passed, %d failed\n", argc > 1 && !strcmp(argv[1], "--part") ? "part: " : "", passed, failed);

@@ -74,9 +74,10 @@ static void die(const char *format, ...) {
     va_list args;
     va_start(args, format);
     fflush(stdout);
-    fprintf(stderr, "error: ");
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "\n");
+    static char sentence[16384];                            // one line, whatever it quotes from a file
+    vsnprintf(sentence, sizeof sentence, format, args);
+    for (char *c = sentence; *c; c++) if ((unsigned char)*c < ' ' || *c == 127) *c = ' ';
+    fprintf(stderr, "error: %s\n", sentence);
     va_end(args);
     if (half_written) remove_directory(half_written);
     exit(EXIT_FAILURE);
@@ -251,12 +252,14 @@ static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t
     }
 }
 
-// gemm on one thread. K is summed in blocks of KC, in order: the bits of c do not depend on how c is cut into tiles.
+// gemm on one thread. K is summed in order, in blocks of at most KC that never straddle a multiple of `span`: the bits of c
+// depend on span, but not on how c is cut into tiles.
 // Where b is so narrow that a packed copy of a would hardly be read again, a is read where it lies, but for its last rows.
-static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add) {
+static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
     static __thread real packed_a[(MC + MR)*KC] __attribute__((aligned(64))), packed_b[(NC + NR)*KC] __attribute__((aligned(64)));
-    for (int i0 = 0; i0 < M; i0 += MC) for (int j0 = 0; j0 < N; j0 += NC) for (int k0 = 0; k0 < K; k0 += KC) {
-        int m = imin(MC, M - i0), n = imin(NC, N - j0), k = imin(KC, K - k0), in_place = n <= 4*NR ? m/MR*MR : 0;
+    for (int i0 = 0; i0 < M; i0 += MC) for (int j0 = 0; j0 < N; j0 += NC) for (int k0 = 0, k; k0 < K; k0 += k) {
+        int m = imin(MC, M - i0), n = imin(NC, N - j0), in_place = n <= 4*NR ? m/MR*MR : 0;
+        k = imin(imin(KC, K - k0), span - k0 % span);
         pack(packed_a, strided(a.at + (i0 + in_place)*a.row + k0*a.col, a.row, a.col), m - in_place, k, MR);
         pack(packed_b, strided(b.at + k0*b.row + j0*b.col, b.col, b.row), n, k, NR);
         for (int j = 0; j < n; j += NR) for (int i = 0; i < m; i += MR) {
@@ -273,8 +276,8 @@ static int part(int n, int most, int panel) {
     return ((n + parts - 1)/parts + panel - 1)/panel*panel;
 }
 
-// c[M,N] = a[M,K] . b[K,N], or += if add.
-void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add) {
+// c[M,N] = a[M,K] . b[K,N], or += if add; span as above.
+void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
     int mc = part(M, MC, MR), nc = part(N, NC, NR), threads = omp_get_max_threads();
     for (;;) {                                                                      // smaller tiles, until all threads
         int tiles = ((M + mc - 1)/mc)*((N + nc - 1)/nc);                            // end at about the same time
@@ -284,23 +287,22 @@ void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add)
     #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int i = 0; i < M; i += mc) for (int j = 0; j < N; j += nc)
         gemm_tile(c + i*ldc + j, ldc, strided(a.at + i*a.row, a.row, a.col), strided(b.at + j*b.col, b.row, b.col),
-                  imin(mc, M - i), imin(nc, N - j), K, add);
+                  imin(mc, M - i), imin(nc, N - j), K, span, add);
 }
 
 // out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: the residual stream grows in the product's own last step.
 void matmul_forward(real *out, const real *inp, const real *weight, int N, int C, int O, int add) {
-    gemm(out, O, matrix(inp, C), transposed(weight, C), N, O, C, add);
+    gemm(out, O, matrix(inp, C), transposed(weight, C), N, O, C, C, add);
 }
 
-// dweight[O,C] += dout^T . inp, one sequence after the other: so the sum has the same order however the batch is cut.
+// dweight[O,C] += dout^T . inp, summed sequence by sequence: so the sum has one order, however the batch is cut.
 void matmul_backward_weight(real *dweight, const real *dout, const real *inp, int B, int T, int C, int O) {
-    for (int b = 0; b < B; b++)
-        gemm(dweight, C, transposed(dout + (size_t)b*T*O, O), matrix(inp + (size_t)b*T*C, C), O, C, T, 1);
+    gemm(dweight, C, transposed(dout, O), matrix(inp, C), O, C, B*T, T, 1);
 }
 
 // dinp[N,C] = dout[N,O] . weight
 void matmul_backward_input(real *dinp, const real *dout, const real *weight, int N, int C, int O) {
-    gemm(dinp, C, matrix(dout, O), matrix(weight, C), N, C, O, 0);
+    gemm(dinp, C, matrix(dout, O), matrix(weight, C), N, C, O, O, 0);
 }
 
 // ---- rows ------------------------------------------------------------------------------------------------------------
@@ -492,7 +494,7 @@ void attention_forward(real *att, real *lse, real *work, const real *qkv, int B,
         const real *q = qkv + ((size_t)b*keys + past + t0)*Q + h*D;
         const real *k = qkv + (size_t)b*keys*Q + (H + h/(H/G))*D, *v = k + G*D;
         real *S = work + (size_t)omp_get_thread_num()*2*ROWS*stride, *o = att + ((size_t)b*T + t0)*H*D + h*D;
-        gemm_tile(S, stride, matrix(q, Q), transposed(k, Q), rows, n, D, 0);
+        gemm_tile(S, stride, matrix(q, Q), transposed(k, Q), rows, n, D, D, 0);
         for (int i = 0; i < rows; i++) {
             real *s = S + (size_t)i*stride;
             int seen = past + t0 + i + 1;
@@ -501,7 +503,7 @@ void attention_forward(real *att, real *lse, real *work, const real *qkv, int B,
             for (int j = seen; j < n; j++) s[j] = 0;
             lse[((size_t)b*H + h)*T + t0 + i] = most + (real)log(sum);
         }
-        gemm_tile(o, (size_t)H*D, matrix(S, stride), matrix(v, Q), rows, D, n, 0);
+        gemm_tile(o, (size_t)H*D, matrix(S, stride), matrix(v, Q), rows, D, n, n, 0);
     }
 }
 
@@ -522,8 +524,8 @@ void attention_backward(real *dqkv, real *work, const real *datt, const real *at
             int rows = imin(ROWS, T - t0), n = t0 + rows;
             const real *q = rows_b + (size_t)t0*Q + h*D;
             const real *o = att + ((size_t)b*T + t0)*H*D + h*D, *dout = datt + ((size_t)b*T + t0)*H*D + h*D;
-            gemm_tile(P, stride, matrix(q, Q), transposed(k, Q), rows, n, D, 0);
-            gemm_tile(dS, stride, matrix(dout, (size_t)H*D), transposed(v, Q), rows, n, D, 0);
+            gemm_tile(P, stride, matrix(q, Q), transposed(k, Q), rows, n, D, D, 0);
+            gemm_tile(dS, stride, matrix(dout, (size_t)H*D), transposed(v, Q), rows, n, D, D, 0);
             for (int i = 0; i < rows; i++) {
                 real *p = P + (size_t)i*stride, *ds = dS + (size_t)i*stride;
                 int seen = t0 + i + 1;
@@ -532,9 +534,9 @@ void attention_backward(real *dqkv, real *work, const real *datt, const real *at
                 for (int j = 0; j < seen; j++) ds[j] = scale*p[j]*(ds[j] - dot);
                 for (int j = seen; j < n; j++) p[j] = ds[j] = 0;
             }
-            gemm_tile(drows_b + (size_t)t0*Q + h*D, Q, matrix(dS, stride), matrix(k, Q), rows, D, n, 0);
-            gemm_tile(dk, Q, transposed(dS, stride), matrix(q, Q), n, D, rows, 1);
-            gemm_tile(dv, Q, transposed(P, stride), matrix(dout, (size_t)H*D), n, D, rows, 1);
+            gemm_tile(drows_b + (size_t)t0*Q + h*D, Q, matrix(dS, stride), matrix(k, Q), rows, D, n, n, 0);
+            gemm_tile(dk, Q, transposed(dS, stride), matrix(q, Q), n, D, rows, rows, 1);
+            gemm_tile(dv, Q, transposed(P, stride), matrix(dout, (size_t)H*D), n, D, rows, rows, 1);
         }
     }
 }
@@ -1037,6 +1039,17 @@ static void path_join(char *out, const char *directory, const char *name) {
 }
 static int file_exists(const char *path) { struct stat s; return stat(path, &s) == 0; }
 
+// Opening a pipe would wait for a writer, for ever: so look first.
+static FILE *open_to_read(const char *path, uint64_t *size) {
+    struct stat s;
+    CHECK(stat(path, &s) == 0, "%s: cannot be read: %s", path, strerror(errno));
+    CHECK(S_ISREG(s.st_mode), "%s: expected a file, found something else", path);
+    FILE *file = fopen(path, "rb");
+    CHECK(file && fstat(fileno(file), &s) == 0, "%s: cannot be read: %s", path, strerror(errno));
+    *size = (uint64_t)s.st_size;
+    return file;
+}
+
 static void make_directory(const char *path) {
     CHECK(mkdir(path, 0777) == 0 || errno == EEXIST, "%s: cannot make this directory: %s", path, strerror(errno));
 }
@@ -1064,17 +1077,15 @@ static FILE *open_to_write(const char *path) {
     return file;
 }
 
-// A whole small file as a string; bytes[0] is its length. Larger than 100 MB, or with a NUL byte, it is not text of ours.
+// A whole small file as a string. Larger than 100 MB, or with a NUL byte, it is not text of ours.
 static char *read_text(const char *path) {
-    FILE *file = fopen(path, "rb");
-    CHECK(file, "%s: cannot be read: %s", path, strerror(errno));
-    struct stat s;
-    CHECK(fstat(fileno(file), &s) == 0 && S_ISREG(s.st_mode), "%s: expected a file, found something else", path);
-    CHECK(s.st_size < 100 << 20, "%s: expected a small JSON text, found %lld bytes", path, (long long)s.st_size);
-    char *text = (char *)allocate((size_t)s.st_size + 1, 1, path);
-    size_t got = fread(text, 1, (size_t)s.st_size, file);
+    uint64_t size;
+    FILE *file = open_to_read(path, &size);
+    CHECK(size < 100 << 20, "%s: expected a small JSON text, found %llu bytes", path, (unsigned long long)size);
+    char *text = (char *)allocate(size + 1, 1, path);
+    size_t got = fread(text, 1, size, file);
     fclose(file);
-    CHECK(got == (size_t)s.st_size, "%s: %zu of %lld bytes could be read", path, got, (long long)s.st_size);
+    CHECK(got == size, "%s: %zu of %llu bytes could be read", path, got, (unsigned long long)size);
     CHECK(strlen(text) == got, "%s: expected text, found a NUL byte at byte %zu", path, strlen(text));
     return text;
 }
@@ -1268,11 +1279,8 @@ static void read_entry(Entry *e, const char *path, const char *key, const char *
 static Safetensors *safetensors_open(const char *path) {
     Safetensors *st = (Safetensors *)allocate(1, sizeof *st, path);
     CHECK(snprintf(st->path, sizeof st->path, "%s", path) < PATH, "%s: this path is too long", path);
-    st->file = fopen(path, "rb");
-    struct stat s;
-    CHECK(st->file, "%s: cannot be read: %s", path, strerror(errno));
-    CHECK(fstat(fileno(st->file), &s) == 0 && S_ISREG(s.st_mode), "%s: expected a file, found something else", path);
-    uint64_t size = (uint64_t)s.st_size, length = 0;
+    uint64_t size, length = 0;
+    st->file = open_to_read(path, &size);
     unsigned char bytes[8];
     CHECK(size >= 8 && fread(bytes, 1, 8, st->file) == 8, "%s: expected a safetensors file, found %llu bytes", path, (unsigned long long)size);
     for (int i = 7; i >= 0; i--) length = length << 8 | bytes[i];
@@ -1325,6 +1333,7 @@ static void safetensors_read(const Safetensors *st, const Entry *e, const Device
         floats_from(floats, bytes, n, e->type);
         for (size_t i = 0; i < n; i++) {
             CHECK(isfinite(floats[i]), "%s: tensor %s has the value %f at element %zu; expected finite numbers", st->path, e->name, (double)floats[i], done + i);
+            CHECK(space != MOMENT2 || floats[i] >= 0, "%s: tensor %s, a mean of squares, has the value %g", st->path, e->name, (double)floats[i]);
             numbers[i] = (real)floats[i];
         }
         device->set(model, space, offset + done, n, numbers);
@@ -1363,6 +1372,8 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
             size_t k = zmin(CHUNK, count - done);
             device->get(model, slice[i].space, slice[i].offset + done, k, numbers);
             floats_to(bytes, numbers, k, type);
+            for (size_t j = 0; j < k; j++)
+                CHECK(isfinite((float)numbers[j]), "%s: %s has the value %g; this is not worth saving", path, slice[i].name, (double)numbers[j]);
             for (size_t j = 0; type == F16 && j < k; j++)
                 CHECK(fabs((double)numbers[j]) < 65520, "%s: %s has the value %g, too large for float16; choose bf16", path, slice[i].name, (double)numbers[j]);
             if (fwrite(bytes, (size_t)dtypes[type].size, k, file) != k) break;                    // close_written says why
@@ -1529,6 +1540,19 @@ static void hugging_face_write(const char *directory, const Config *c, const Lay
     release(of), release(slice);
 }
 
+// The same, complete or not at all, in a directory that does not exist yet.
+static void export_write(const char *path, const Config *c, const Layout *layout, const Device *device, void *model, Dtype type, uint64_t shard_bytes) {
+    char temporary[PATH];
+    CHECK(!file_exists(path), "--export %s: exists already; choose a new directory", path);
+    CHECK(snprintf(temporary, sizeof temporary, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    remove_directory(temporary);
+    make_directory(temporary);
+    half_written = temporary;
+    hugging_face_write(temporary, c, layout, device, model, type, shard_bytes);
+    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+    half_written = NULL;
+}
+
 // ---- checkpoints -----------------------------------------------------------------------------------------------------
 // OUT/stepN: a Hugging Face directory, plus optimizer.safetensors (AdamW's moments) and train.json (where we are). It is
 // written as OUT/stepN.tmp and renamed when complete: whatever has the final name is whole, whenever the power fails.
@@ -1604,11 +1628,17 @@ static Progress checkpoint_read(const char *path, const Layout *layout, const De
     const double exact = 9007199254740992.0;                // whole numbers up to 2^53 survive a double
     Progress at;
     at.step = json_int(o, name, "step", 0, 1 << 30, NAN), at.epoch = json_int(o, name, "epoch", 0, 1 << 30, NAN);
-    at.tokens = (uint64_t)json_number(o, name, "tokens", 0, exact, NAN);
-    at.instance = (uint64_t)json_number(o, name, "instance", 0, exact, NAN);
-    at.instances = (uint64_t)json_number(o, name, "instances", 0, exact, NAN);
-    at.seed = (uint64_t)json_number(o, name, "seed", 0, exact, NAN);
+    uint64_t *const whole[] = { &at.tokens, &at.instance, &at.instances, &at.seed };
+    const char *const names[] = { "tokens", "instance", "instances", "seed" };
+    for (int i = 0; i < 4; i++) {
+        double number = json_number(o, name, names[i], 0, exact, NAN);
+        CHECK(number == floor(number), "%s: expected \"%s\" to be a whole number, found %g", name, names[i], number);
+        *whole[i] = (uint64_t)number;
+    }
     release(text);
+    CHECK(at.instance <= at.instances, "%s: \"instance\" %llu is behind the last of %llu", name, (unsigned long long)at.instance, (unsigned long long)at.instances);
+    const char *digits = strstr(strrchr(path, '/'), "step");
+    CHECK(digits && atoi(digits + 4) == at.step, "%s: is the state of step %d, but not in a directory step%d", name, at.step, at.step);
     return at;
 }
 
@@ -1644,15 +1674,11 @@ typedef struct {
 typedef struct { TokenFile *file; int n, T; uint64_t windows; } Corpus;
 
 static const unsigned char *map_file(const char *path, uint64_t *size) {
-    int fd = open(path, O_RDONLY);
-    CHECK(fd >= 0, "%s: cannot be read: %s", path, strerror(errno));
-    struct stat s;
-    CHECK(fstat(fd, &s) == 0 && S_ISREG(s.st_mode), "%s: expected a file, found something else", path);
-    CHECK(s.st_size > 0, "%s: the file is empty", path);
-    void *p = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    FILE *file = open_to_read(path, size);
+    CHECK(*size > 0, "%s: the file is empty", path);
+    void *p = mmap(NULL, *size, PROT_READ, MAP_SHARED, fileno(file), 0);
     CHECK(p != MAP_FAILED, "%s: cannot be mapped: %s", path, strerror(errno));
-    close(fd);
-    *size = (uint64_t)s.st_size;
+    fclose(file);
     return (const unsigned char *)p;
 }
 
@@ -1717,7 +1743,7 @@ static char *list_item(const char *list, int i, char *out) {
     for (; list && i > 0; i--) list = (list = strchr(list, ',')) ? list + 1 : NULL;
     if (!list) return NULL;
     int n = (int)strcspn(list, ",");
-    CHECK(n > 0 && n < PATH, "%s: expected paths separated by single commas", list);
+    CHECK(n > 0 && n < PATH, "--data, --val or --label-mask: expected paths separated by single commas");
     snprintf(out, PATH, "%.*s", n, list);
     return out;
 }
@@ -2127,8 +2153,9 @@ static int prompt_tokens(const Run *run, int *tokens) {
         s = end + 1;
         if (!*end) return n + 1;
     }
+    if (!o->prompt && (o->config.eos >= 0 || o->config.vocab != 256)) { tokens[0] = imax(0, o->config.eos); return 1; }
     if (!o->prompt && o->config.eos >= 0) { tokens[0] = o->config.eos; return 1; }          // a document begins after one ended
-    const char *text = o->prompt ? o->prompt : "One";
+    const char *text = o->prompt ? o->prompt : T < 4 ? "O" : "One";
     CHECK(o->config.vocab == 256, "--prompt: this model's vocabulary of %d is not bytes; give --prompt-ids 1,2,3", o->config.vocab);
     CHECK(*text, "--prompt: expected at least one character");
     for (; *text; text++) {
@@ -2156,6 +2183,19 @@ static void print_sample(const Run *run, int wanted) {
 static volatile sig_atomic_t asked_to_stop = 0;
 static void on_signal(int signal) { (void)signal; asked_to_stop = 1; }
 
+// Never writes into an earlier run: its directory is moved aside, to the first free of out.1, out.2, ...
+static void fresh_directory(const char *out) {
+    char aside[PATH], metrics[PATH];
+    path_join(metrics, out, "metrics.jsonl");
+    if (newest_checkpoint(out) >= 0 || file_exists(metrics)) {
+        int n = 1;
+        do CHECK(snprintf(aside, sizeof aside, "%s.%d", out, n++) < PATH, "%s: this path is too long", out); while (file_exists(aside));
+        CHECK(rename(out, aside) == 0, "%s: holds an earlier run and cannot be moved to %s: %s", out, aside, strerror(errno));
+        printf("%s held an earlier run: moved to %s (--resume would have gone on with it)\n", out, aside);
+    }
+    make_directory(out);
+}
+
 // Keeps the lines of metrics.jsonl up to `step`: what a resumed run goes on from. A line cut off by a crash goes too.
 static FILE *metrics_open(const char *out, int step) {
     char path[PATH], temporary[PATH], *line = NULL;
@@ -2163,8 +2203,8 @@ static FILE *metrics_open(const char *out, int step) {
     path_join(path, out, "metrics.jsonl"), path_join(temporary, out, "metrics.jsonl.tmp");
     FILE *old = step ? fopen(path, "rb") : NULL, *file = open_to_write(temporary);
     while (old && getline(&line, &capacity, old) > 0) {
-        const char *value = ends_with(line, "}\n") && json_skip(line, 0) ? json_get(line, "step") : NULL;
-        if (value && atoi(value) <= step) fputs(line, file);
+        const char *end = *line == '{' ? json_skip(line, 0) : NULL, *value = end && !strcmp(end, "\n") ? json_get(line, "step") : NULL;
+        if (value && strchr("0123456789", *value) && strtod(value, NULL) <= step) fputs(line, file);
     }
     free(line);
     if (old) fclose(old);
@@ -2234,6 +2274,13 @@ static void train(Run *run) {
     uint32_t *order = (uint32_t *)allocate(run->train.windows, sizeof *order, "the order of the data");
     int *tokens = (int *)allocate(2*(size_t)r->batch*T, sizeof(int), "a batch"), *targets = tokens + (size_t)r->batch*T;
     real *losses = (real *)allocate(3*(size_t)micro*T, sizeof(real), "the losses");
+    uint64_t predictable = 0;
+    for (uint64_t i = 0; i < run->val.windows; i++) {       // a bad validation token is found now, not at step 500
+        corpus_window(&run->val, i, o->config.vocab, tokens, targets);
+        for (int t = 0; t < T; t++) predictable += targets[t] >= 0;
+    }
+    CHECK(!run->val.windows || predictable, "the validation data has no token to predict; are all labels masked?");
+    if (!o->resume) fresh_directory(o->out);                // only now that nothing is wrong with the options and the data
     FILE *metrics = metrics_open(o->out, at->step);
     double begun = seconds(), shown = 0, floor = run->floor;
     char a[48], b[48], c[48], d[48], e[48];
@@ -2246,18 +2293,19 @@ static void train(Run *run) {
         double now = seconds(), speed = (double)r->batch*T/(now - start), left = (now - begun)/(at->step - first)*(r->steps - at->step);
         int last = at->step == r->steps || asked_to_stop;
         int eval = run->val.windows && (last || (o->eval_every && at->step % o->eval_every == 0));
+        uint64_t predicted;
+        double loss = eval ? evaluate(run, &predicted) : 0; // before the line is begun: it must not end in the middle
+        CHECK(isfinite(loss), "step %d: the validation loss is %g", at->step, loss);
         fprintf(metrics, "{\"step\": %d, \"train/CrossEntropyLoss\": %.9g, \"train/Perplexity\": %.9g, \"train/ZLoss\": %.9g, \"optim/total_grad_norm\": %.9g, "
                 "\"optim/learning_rate_group0\": %.9g, \"throughput/total_tokens\": %llu, \"throughput/device/tokens_per_second\": %.6g",
-                at->step, s.loss, exp(s.loss), s.zloss, s.norm, s.lr, (unsigned long long)at->tokens, speed);
+                at->step, s.loss, fmin(exp(s.loss), 1e300), s.zloss, s.norm, s.lr, (unsigned long long)at->tokens, speed);
         if (last || eval || now - shown > 2) {              // a line every two seconds is enough to watch
             printf("[step=%d/%d,epoch=%d] loss=%s ppl=%s grad_norm=%s lr=%s tokens/s=%s eta=%d:%02d\n", at->step, r->steps, at->epoch,
                    figure(s.loss, a), figure(exp(s.loss), b), figure(s.norm, c), figure(s.lr, d), figure(speed, e), (int)left/60, (int)left % 60);
             shown = now;
         }
         if (eval) {
-            uint64_t predicted;
-            double loss = evaluate(run, &predicted);
-            fprintf(metrics, ", \"eval/validation/CrossEntropyLoss\": %.9g, \"eval/validation/Perplexity\": %.9g", loss, exp(loss));
+            fprintf(metrics, ", \"eval/validation/CrossEntropyLoss\": %.9g, \"eval/validation/Perplexity\": %.9g", loss, fmin(exp(loss), 1e300));
             printf("    eval/validation/CrossEntropyLoss=%s Perplexity=%s", figure(loss, a), figure(exp(loss), b));
             if (!isnan(floor)) {
                 fprintf(metrics, ", \"eval/validation/floor\": %.9g", floor);
@@ -2287,7 +2335,7 @@ static double known_floor(const char *val) {
     CHECK(snprintf(path, sizeof path, "%s.floor", val) < PATH, "%s: this path is too long", val);
     FILE *file = fopen(path, "r");
     if (!file) return NAN;
-    CHECK(fscanf(file, "%lf", &floor) == 1 && floor > 0, "%s: expected a positive number", path);
+    CHECK(fscanf(file, "%lf", &floor) == 1 && floor > 0 && isfinite(floor), "%s: expected a positive number", path);
     fclose(file);
     return floor;
 }
@@ -2299,19 +2347,6 @@ static const char *beside_program(const char *program, const char *name, char *o
     if (!file_exists(out) && slash) snprintf(out, PATH, "%.*s/%s", (int)(slash - program), program, name);
     CHECK(file_exists(out), "%s: the default corpus is missing; `make %s` writes it, or give --data", name, name);
     return out;
-}
-
-// Never writes into an earlier run: its directory is moved aside, to the first free of out.1, out.2, ...
-static void fresh_directory(const char *out) {
-    char aside[PATH], metrics[PATH];
-    path_join(metrics, out, "metrics.jsonl");
-    if (newest_checkpoint(out) >= 0 || file_exists(metrics)) {
-        int n = 1;
-        do CHECK(snprintf(aside, sizeof aside, "%s.%d", out, n++) < PATH, "%s: this path is too long", out); while (file_exists(aside));
-        CHECK(rename(out, aside) == 0, "%s: holds an earlier run and cannot be moved to %s: %s", out, aside, strerror(errno));
-        printf("%s held an earlier run: moved to %s (--resume would have gone on with it)\n", out, aside);
-    }
-    make_directory(out);
 }
 
 // The architecture of the command line must be that of the files it names.
@@ -2371,6 +2406,7 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
     *o = options_of_preset("tiny");
     parse_options(o, argc, argv);
     const char *model = o->model;
+    CHECK(!o->load || *o->load, "--load: expected a directory, e.g. config.json's");
     int instead = o->generate || o->eval || o->export_dir, newest = newest_checkpoint(o->out);
     *directory = 0;
     CHECK(!o->resume || !o->load, "--resume goes on from the newest checkpoint in %s, --load starts from another model; choose one", o->out);
@@ -2391,6 +2427,10 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
     parse_options(o, argc, argv);
     if (o->tied || o->untied) o->config.tied = o->tied;
     if (!o->config.n_kv_heads) o->config.n_kv_heads = o->config.n_heads;
+    static char out[PATH];                                  // "out/" is "out"
+    CHECK(snprintf(out, sizeof out, "%s", o->out) < PATH && *out, "--out: expected a directory");
+    for (size_t n = strlen(out); n > 1 && out[n - 1] == '/'; ) out[--n] = 0;
+    o->out = out;
     config_check(&o->config, "command line");
     check_recipe(o);
     if (*directory) check_same_model(&o->config, &found, directory);
@@ -2434,6 +2474,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (o->help) { print_help(o); return EXIT_SUCCESS; }
     if (o->version) { printf("OLMo in C (arXiv 2402.00838), device %s\n", device->name); return EXIT_SUCCESS; }
     if (o->threads) omp_set_num_threads(o->threads);
+    if (o->export_dir) (void)dtype_named(o->export_dtype);
     run.device = device, run.order_epoch = -1, run.floor = NAN;
     Weights unused;
     olmo_layout(&run.layout, &unused, NULL, &o->config);
@@ -2457,15 +2498,12 @@ int olmo_main(int argc, char **argv, const Device *device) {
     }
     if (o->generate) print_sample(&run, o->generate);
     if (o->export_dir) {
-        make_directory(o->export_dir);
-        hugging_face_write(o->export_dir, &o->config, &run.layout, device, run.model, dtype_named(o->export_dtype), (uint64_t)o->shard_mb*1000000);
+        export_write(o->export_dir, &o->config, &run.layout, device, run.model, dtype_named(o->export_dtype), (uint64_t)o->shard_mb*1000000);
         printf("wrote %s\n", o->export_dir);
     }
-    if (training) {
-        if (!o->resume) fresh_directory(o->out);
-        train(&run);
-    }
+    if (training) train(&run);
     device->destroy(run.model);
+    CHECK(fflush(stdout) == 0 && !ferror(stdout), "standard output: writing failed: %s", strerror(errno));
     return EXIT_SUCCESS;
 }
 
