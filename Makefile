@@ -18,7 +18,7 @@ train_olmo: $(SOURCE) $(CORPUS)
 	$(CC) $(FLAGS) -o $@ $< -lm
 
 data/stories: data/stories.c
-	$(CC) -O2 -std=c11 -Wall -Wextra -o $@ $< -lm
+	$(CC) -O2 -std=c11 -Wall -Wextra $(CFLAGS) -o $@ $< -lm
 
 data/stories.txt: data/stories
 	data/stories
@@ -35,8 +35,10 @@ test: train_olmo test_olmo test_olmo_double
 
 bench: train_olmo dev/bench/bench
 	dev/bench/bench
+dev/ngram: dev/ngram.c
+	$(CC) $(FLAGS) -o $@ $< -lm
 dev/bench/bench: dev/bench/bench.c $(SOURCE)
-	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(shell pkg-config --libs openblas 2>/dev/null && echo -DOPENBLAS)
+	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm
 
 clean:
 	rm -rf train_olmo test_olmo test_olmo_double data/stories data/stories.txt data/stories_val.txt* dev/ngram dev/bench/bench build

@@ -384,7 +384,7 @@ static long parse_number(const char *flag, const char *text, long least) {
 }
 
 int main(int argc, char **argv) {
-    long train_n = 24000, val_n = 1000, seed = 1;
+    long train_n = 24000, val_n = 256, seed = 1;
     const char *out = "data/stories";
     int check = 0;
     for (int i = 1; i < argc; i++) {
