@@ -1236,8 +1236,9 @@ static void floats_from(float *out, const unsigned char *in, size_t count, Dtype
 static void floats_to(unsigned char *out, const real *in, size_t count, Dtype type) {
     for (size_t i = 0; i < count; i++) {
         float f = (float)in[i];
+        if (type == F32) { memcpy(out + 4*i, &f, 4); continue; }
         uint16_t h = type == BF16 ? bf16_from_float(f) : f16_from_float(f);
-        if (type == F32) memcpy(out + 4*i, &f, 4); else memcpy(out + 2*i, &h, 2);
+        memcpy(out + 2*i, &h, 2);
     }
 }
 
