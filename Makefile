@@ -38,7 +38,7 @@ bench: train_olmo dev/bench/bench
 dev/ngram: dev/ngram.c
 	$(CC) $(FLAGS) -o $@ $< -lm
 dev/bench/bench: dev/bench/bench.c $(SOURCE)
-	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm
+	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm -ldl
 
 clean:
 	rm -rf train_olmo test_olmo test_olmo_double data/stories data/stories.txt data/stories_val.txt* dev/ngram dev/bench/bench build

@@ -141,7 +141,7 @@ enum { MAX_LAYERS = 128 };
 static const Preset presets[] = {
     //          d     L   H   G   mlp    vocab  T    tied eos   theta  clip z    schedule  lr    final warmup steps batch micro
     { "tiny", "the default: bytes, trained in about a minute",
-      {   64,  4,  4,  4,   512,   256,  256, 1,    -1, 10000, 0, 0 }, { "linear", 6e-3, 0.05,  100,   4000,    4, 4, 0.1, 0.9, 0.95, 1e-5, 0, 1.0,    0,  1 } },
+      {   64,  4,  4,  4,   512,   256,  256, 1,    -1, 10000, 0, 0 }, { "linear", 6e-3, 0.05,  100,   3500,    4, 4, 0.1, 0.9, 0.95, 1e-5, 0, 1.0,    0,  1 } },
     { "150m", "the sizes of OLMo's 150M ladder model",
       {  768, 12, 12, 12,  6144, 50304, 2048, 0, 50279, 10000, 0, 0 }, { "cosine", 6e-4, 0.10, 5000, 100000, 1024, 1, 0.1, 0.9, 0.95, 1e-5, 0, 1.0,    0,  1 } },
     { "1b", "OLMo-1B",
@@ -254,11 +254,12 @@ static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t
 
 // gemm on one thread. K is summed in order, in blocks of at most KC that never straddle a multiple of `span`: the bits of c
 // depend on span, but not on how c is cut into tiles.
-// Where b is so narrow that a packed copy of a would hardly be read again, a is read where it lies, but for its last rows.
+// Where the rows of a are contiguous already, or b is too narrow for a packed copy of a to be read often, a is read where it
+// lies, but for its last rows.
 static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
     static __thread real packed_a[(MC + MR)*KC] __attribute__((aligned(64))), packed_b[(NC + NR)*KC] __attribute__((aligned(64)));
     for (int i0 = 0; i0 < M; i0 += MC) for (int j0 = 0; j0 < N; j0 += NC) for (int k0 = 0, k; k0 < K; k0 += k) {
-        int m = imin(MC, M - i0), n = imin(NC, N - j0), in_place = n <= 4*NR ? m/MR*MR : 0;
+        int m = imin(MC, M - i0), n = imin(NC, N - j0), in_place = a.col == 1 || n <= 4*NR ? m/MR*MR : 0;
         k = imin(imin(KC, K - k0), span - k0 % span);
         pack(packed_a, strided(a.at + (i0 + in_place)*a.row + k0*a.col, a.row, a.col), m - in_place, k, MR);
         pack(packed_b, strided(b.at + k0*b.row + j0*b.col, b.col, b.row), n, k, NR);
