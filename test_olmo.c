@@ -1283,6 +1283,8 @@ static void hostile_headers(const Parsed *good) {
         { "a control character in a name", "model.embed", "model\n.embed", "not JSON" },
         { "overlapping tensors", "[4096,5120]", "[4095,5119]", "must not overlap" },
         { "the same bytes for two tensors", "[5632,6144]", "[5120,5632]", "must not overlap" },
+        { "a tensor within another", "[9216,10240]}}",
+          "[9216,10240]},\"rotary_emb.inv_freq\":{\"dtype\":\"F32\",\"shape\":[255],\"data_offsets\":[9220,10240]}}", "must not overlap" },
         { "a hole before the first tensor", "[64,16],\"data_offsets\":[0,4096]", "[63,16],\"data_offsets\":[64,4096]", "holes" },
         { "a hole before the last tensor", "[16,16],\"data_offsets\":[9216,10240]", "[15,16],\"data_offsets\":[9280,10240]", "holes" },
         { "a tensor past the end of the file", "[16,16],\"data_offsets\":[9216,10240]", "[16,17],\"data_offsets\":[9216,10304]", "10304" },
@@ -1323,6 +1325,8 @@ static void hostile_headers(const Parsed *good) {
         { "one dimension", "[64,16]", "[1024]", "1024 x 1" },
         { "three dimensions", "[64,16]", "[64,4,4]", "64 x 16" },
         { "no dimension", "[64,16]", "[]", "needs 4 bytes" },
+        { "a matrix too narrow", "[16,16],\"data_offsets\":[9216,10240]}}",
+          "[16,15],\"data_offsets\":[9216,10176]},\"rotary_emb.inv_freq\":{\"dtype\":\"F32\",\"shape\":[16],\"data_offsets\":[10176,10240]}}", "16 x 15" },
         { "a transposed matrix", "[64,16]", "[16,64]", "16 x 64" },
     };
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
@@ -1357,7 +1361,8 @@ static void hostile_bytes(const Parsed *good) {
     write_weights(bad_weights, good->size - 7, good->header, good->header_size, good->data, good->data_size);
     refuses("a header one byte longer than the file", bad_weights, "cut off", "%s", load_bad);
 
-    const size_t kept[] = { 0, 1, 7, 8, 9, 8 + good->header_size/2, 8 + good->header_size - 1, 8 + good->header_size, 8 + good->header_size + 1, good->size/2, good->size - 1 };
+    const size_t kept[] = { 0, 1, 7, 8, 9, 8 + good->header_size/2, 8 + good->header_size - 1, 8 + good->header_size,
+                            8 + good->header_size + 1, good->size/2, good->size - 1 };
     for (size_t i = 0; i < sizeof kept/sizeof *kept; i++) {
         char what[80];
         snprintf(what, sizeof what, "a file of %zu bytes of %zu", kept[i], good->size);
@@ -1371,17 +1376,20 @@ static void hostile_bytes(const Parsed *good) {
         refuses("bytes behind the last tensor", bad_weights, "the header describes 10240 bytes", "%s", load_bad);
         release(bytes);
     }
-    char *nul = (char *)allocate(good->header_size + 1, 1, "a test"), *deep = (char *)allocate(200000, 1, "a test");
+    enum { DEEP = 1000000 };                                 // a function that calls itself so often has left its stack
+    char *nul = (char *)allocate(good->header_size + 1, 1, "a test"), *deep = (char *)allocate(2*DEEP + 6, 1, "a test");
     memcpy(nul, good->header, good->header_size);
     nul[good->header_size/2] = 0;
     write_weights(bad_weights, good->header_size, nul, good->header_size, good->data, good->data_size);
     refuses("a NUL in the header", bad_weights, "NUL", "%s", load_bad);
-    memcpy(deep, "{\"a\":", 5), memset(deep + 5, '[', 100000);
-    write_weights(bad_weights, 100005, deep, 100005, good->data, good->data_size);
-    refuses("100000 opened brackets", bad_weights, "not JSON", "%s", load_bad);
-    memset(deep + 100005, ']', 80000);
-    write_weights(bad_weights, 180005, deep, 180005, good->data, good->data_size);
-    refuses("80000 of them closed again", bad_weights, "not JSON", "%s", load_bad);
+    memcpy(deep, "{\"a\":", 5), memset(deep + 5, '[', DEEP), memset(deep + 5 + DEEP, ']', DEEP), deep[5 + 2*DEEP] = '}';
+    write_weights(bad_weights, 5 + DEEP, deep, 5 + DEEP, good->data, good->data_size);
+    refuses("a million opened brackets", bad_weights, "not JSON", "%s", load_bad);
+    write_weights(bad_weights, 6 + 2*DEEP, deep, 6 + 2*DEEP, good->data, good->data_size);
+    refuses("a million arrays in each other", bad_weights, "not JSON", "%s", load_bad);
+    write_weights(bad_weights, 120000000, good->header, good->header_size, good->data, good->data_size);
+    CHECK(truncate(bad_weights, 130000000) == 0, "%s: %s", bad_weights, strerror(errno));
+    refuses("a header of 120 MB in a file of 130 MB", bad_weights, "one of 120000000 bytes", "%s", load_bad);
     release(nul), release(deep);
     write_weights(bad_weights, 8, "{}      ", 8, "", 0);
     refuses("no tensor at all", "bad: ", "model.embed_tokens.weight is missing", "%s", load_bad);
@@ -1412,7 +1420,6 @@ static void hostile_numbers(void) {
     };
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         char weights[PATH];
-        system_or_die("rm -rf sound-*");
         CHECK(went_well(train_olmo("--load good --export sound-%s --export-dtype %s", rows[i].format, rows[i].format)), "a test could not export: %s", complained);
         snprintf(weights, sizeof weights, "sound-%s/model.safetensors", rows[i].format);
         Parsed p = parse_weights(weights);
@@ -1420,6 +1427,7 @@ static void hostile_numbers(void) {
         write_bytes(bad_weights, p.bytes, p.size);
         refuses(rows[i].what, bad_weights, rows[i].says, "%s", load_bad);
         release(p.bytes), release(p.header);
+        system_or_die("rm -rf sound-*");
     }
 }
 
@@ -1615,10 +1623,11 @@ static void hostile_tokens(void) {
 
     memset(zeros, 1, 4096);
     write_bytes("mask.bin", zeros, 200*16), write_bytes("short.bin", zeros, 200*16 - 1), write_numpy("wide.npy", 1, dict, 118, 2);
+    write_tokens("128.bin", 128, 64);                        // as many as wide.npy has bytes
     code = train_olmo("%s %s ids.bin --label-mask mask.bin", tiny_model, train);
     check(went_well(code), "a mask without a fault: %.30s", last_line(said));
     refuses("a mask that is too short", "short.bin", "3199", "%s %s ids.bin --label-mask short.bin", tiny_model, train);
-    refuses("a mask of 2-byte numbers", "wide.npy", "one byte", "%s %s few.bin --label-mask wide.npy", tiny_model, train);
+    refuses("a mask of 2-byte numbers", "wide.npy", "one byte", "%s %s 128.bin --label-mask wide.npy", tiny_model, train);
     refuses("one mask for two files", "--label-mask", "one mask for each", "%s %s ids.bin,ids.bin --label-mask mask.bin", tiny_model, train);
     refuses("two masks for one file", "--label-mask", "one mask for each", "%s %s ids.bin --label-mask mask.bin,mask.bin", tiny_model, train);
     refuses("no mask", "gone.bin", "cannot be read", "%s %s ids.bin --label-mask gone.bin", tiny_model, train);
@@ -1728,47 +1737,52 @@ static void test_hostile_files(void) {
 }
 
 // ---- the command line ------------------------------------------------------------------------------------------------
-static void test_command_line(void) {
+static void refused_flags(void) {
     static const struct { const char *flags, *names; } rows[] = {
-        { "--frobnicate", "--frobnicate" }, { "stories.txt", "stories.txt" }, { "--step 3", "--step:" }, { "--steps=3", "--steps=3" }, { "-h", "-h" }, { "''", "there is no such option" },
-        { "--steps", "--steps" }, { "--steps ''", "--steps" }, { "--steps x", "--steps" }, { "--steps -1", "--steps" }, { "--steps 1.5", "--steps" }, { "--steps 3x", "--steps" },
-        { "--steps 2147483648", "--steps" }, { "--steps 99999999999999999999", "--steps" }, { "--steps --eval", "--steps --eval" },
-        { "--lr", "--lr" }, { "--lr ''", "--lr" }, { "--lr fast", "--lr" }, { "--lr -1", "--lr" }, { "--lr nan", "--lr" }, { "--lr inf", "--lr" }, { "--lr 1e999", "--lr" },
-        { "--tied --untied", "--tied and --untied" }, { "--resume --load good", "--resume" }, { "--resume --out nowhere", "--resume" },
+        { "--frobnicate", "--frobnicate" }, { "stories.txt", "stories.txt" }, { "--step 3", "--step:" }, { "--steps=3", "--steps=3" }, { "-h", "-h" },
+        { "''", "there is no such option" }, { "--steps", "--steps" }, { "--steps ''", "--steps" }, { "--steps x", "--steps" },
+        { "--steps -1", "--steps" }, { "--steps 1.5", "--steps" }, { "--steps 3x", "--steps" }, { "--steps 2147483648", "--steps" },
+        { "--steps 99999999999999999999", "--steps" }, { "--steps --eval", "--steps --eval" }, { "--lr", "--lr" }, { "--lr ''", "--lr" },
+        { "--lr fast", "--lr" }, { "--lr -1", "--lr" }, { "--lr nan", "--lr" }, { "--lr inf", "--lr" }, { "--lr 1e999", "--lr" },
+        { "--tied --untied", "--tied and --untied" }, { "--resume --load good", "choose one" }, { "--resume --out nowhere", "--resume" },
         { "--load good --d-model 32", "--d-model 32" }, { "--load good --n-layers 2", "--n-layers 2" }, { "--load good --n-heads 4", "--n-heads 4" },
-        { "--load good --n-kv-heads 2", "--n-kv-heads 2" }, { "--load good --mlp-hidden 64", "--mlp-hidden 64" }, { "--load good --vocab 65", "--vocab 65" },
-        { "--load good --rope-theta 500", "--rope-theta 500" }, { "--load good --clip-qkv 8", "--clip-qkv 8" }, { "--load good --untied", "--tied" },
-        { "--load nowhere", "nowhere" }, { "--load ''", "config.json" }, { "--model 13b", "--model 13b" }, { "--model ''", "--model" },
-        { "--schedule step", "--schedule step" }, { "--init zero", "--init zero" }, { "--denominator some", "--denominator some" }, { "--dtype int8", "--dtype int8" },
-        { "--batch 0", "--batch 0" }, { "--micro-batch 0", "--micro-batch 0" }, { "--micro-batch 2000000000", "--micro-batch 2000000000" }, { "--batch 201", "--batch 201" },
-        { "--beta1 1", "--beta1 1" }, { "--beta2 2", "--beta2 2" }, { "--generate 1 --top-p 0", "--top-p 0" }, { "--generate 1 --top-p 1.5", "--top-p 1.5" },
-        { "--generate 1 --temperature -1", "--temperature" }, { "--generate 1 --top-k -1", "--top-k" },
-        { "--d-model 0", "d_model 0" }, { "--d-model 15", "d_model 15" }, { "--d-model 131072", "d_model 131072" }, { "--n-heads 0", "0 heads" }, { "--n-heads 16 --n-kv-heads 16", "odd" },
-        { "--n-kv-heads 3", "3 key/value heads" }, { "--n-layers 0", "0 layers" }, { "--n-layers 129", "129 layers" }, { "--mlp-hidden 0", "mlp_hidden 0" }, { "--mlp-hidden 31", "mlp_hidden 31" },
-        { "--mlp-hidden 2147483646", "mlp_hidden 2147483646" }, { "--vocab 0", "vocabulary of 0" }, { "--vocab 2000000000", "vocabulary of 2000000000" }, { "--seq-len 0", "sequence length of 0" },
+        { "--load good --n-kv-heads 2", "--n-kv-heads 2" }, { "--load good --mlp-hidden 64", "--mlp-hidden 64" },
+        { "--load good --vocab 65", "--vocab 65" }, { "--load good --rope-theta 500", "--rope-theta 500" },
+        { "--load good --clip-qkv 8", "--clip-qkv 8" }, { "--load good --untied", "--tied" }, { "--load nowhere", "nowhere" },
+        { "--load ''", "config.json" }, { "--model 13b", "--model 13b" }, { "--model ''", "--model" }, { "--schedule step", "--schedule step" },
+        { "--init zero", "--init zero" }, { "--denominator some", "--denominator some" }, { "--dtype int8", "--dtype int8" },
+        { "--batch 0", "--batch 0" }, { "--micro-batch 0", "--micro-batch 0" }, { "--micro-batch 2000000000", "--micro-batch 2000000000" },
+        { "--batch 201", "--batch 201" }, { "--beta1 1", "--beta1 1" }, { "--beta2 2", "--beta2 2" }, { "--generate 1 --top-p 0", "--top-p 0" },
+        { "--generate 1 --top-p 1.5", "--top-p 1.5" }, { "--generate 1 --temperature -1", "--temperature" }, { "--generate 1 --top-k -1", "--top-k" },
+        { "--d-model 0", "d_model 0" }, { "--d-model 15", "d_model 15" }, { "--d-model 131072", "d_model 131072" }, { "--n-heads 0", "0 heads" },
+        { "--n-heads 16 --n-kv-heads 16", "odd" }, { "--n-kv-heads 3", "3 key/value heads" }, { "--n-layers 0", "0 layers" },
+        { "--n-layers 129", "129 layers" }, { "--mlp-hidden 0", "mlp_hidden 0" }, { "--mlp-hidden 31", "mlp_hidden 31" },
+        { "--mlp-hidden 2147483646", "mlp_hidden 2147483646" }, { "--vocab 0", "vocabulary of 0" },
+        { "--vocab 2000000000", "vocabulary of 2000000000" }, { "--seq-len 0", "sequence length of 0" },
         { "--seq-len 2000000000", "sequence length of 2000000000" }, { "--rope-theta 0", "rope_theta 0" },
-        { "--generate 4 --prompt-ids 64", "--prompt-ids 64" }, { "--generate 4 --prompt-ids -1", "--prompt-ids -1" }, { "--generate 4 --prompt-ids ''", "--prompt-ids" },
-        { "--generate 4 --prompt-ids 1,,2", "--prompt-ids" }, { "--generate 4 --prompt-ids 1,2,", "--prompt-ids" }, { "--generate 4 --prompt-ids '1 2'", "--prompt-ids" },
-        { "--generate 4 --prompt-ids one", "--prompt-ids one" }, { "--generate 4 --prompt-ids 99999999999999999999", "--prompt-ids" }, { "--generate 4 --prompt-ids 4294967297", "--prompt-ids" },
-        { "--generate 4 --prompt-ids 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "--prompt-ids" }, { "--generate 4 --prompt One", "--prompt" }, { "--generate 4 --prompt ''", "--prompt" },
-        { "--eval --val none", "--eval" }, { "--export copy --export-dtype fp8", "--export-dtype fp8" }, { "--export copy --shard-mb -1", "--shard-mb" }, { "--data ids.bin,", "--data" },
-        { "--data ''", "--data" },
+        { "--generate 4 --prompt-ids 64", "--prompt-ids 64" }, { "--generate 4 --prompt-ids -1", "--prompt-ids -1" },
+        { "--generate 4 --prompt-ids ''", "--prompt-ids" }, { "--generate 4 --prompt-ids 1,,2", "--prompt-ids" },
+        { "--generate 4 --prompt-ids 1,2,", "--prompt-ids" }, { "--generate 4 --prompt-ids '1 2'", "--prompt-ids" },
+        { "--generate 4 --prompt-ids one", "--prompt-ids one" }, { "--generate 4 --prompt-ids 99999999999999999999", "--prompt-ids" },
+        { "--generate 4 --prompt-ids 4294967297", "--prompt-ids" },
+        { "--generate 4 --prompt-ids 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "--prompt-ids" }, { "--generate 4 --prompt One", "--prompt" },
+        { "--generate 4 --prompt ''", "--prompt" }, { "--eval --val none", "--eval" }, { "--export copy --export-dtype fp8", "--export-dtype fp8" },
+        { "--export copy --shard-mb -1", "--shard-mb" }, { "--data ids.bin,", "--data" }, { "--data ''", "--data" },
     };
-    static const char *const options[] = {                   // DESIGN section 10
-        "--model", "--load", "--d-model", "--n-layers", "--n-heads", "--n-kv-heads", "--mlp-hidden", "--vocab", "--seq-len", "--rope-theta", "--clip-qkv", "--tied", "--untied",
-        "--init", "--data", "--val", "--label-mask", "--dtype", "--steps", "--batch", "--micro-batch", "--seed", "--lr", "--schedule", "--warmup", "--final-lr", "--weight-decay",
-        "--beta1", "--beta2", "--eps", "--decay-embeddings", "--clip", "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads", "--out",
-        "--save-every", "--eval-every", "--sample-every", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids", "--temperature", "--top-k", "--top-p", "--help", "--version",
-    };
-    static const char *const keys[] = { "step", "train/CrossEntropyLoss", "train/ZLoss", "optim/total_grad_norm", "optim/learning_rate_group0", "throughput/total_tokens" };
-    char hash[64], missing[1024] = "";
-    enter_yard();
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        int loads = strstr(rows[i].flags, "--load") || strstr(rows[i].flags, "--resume"), data = strstr(rows[i].flags, "--data") != NULL;
+        refuses(rows[i].flags, rows[i].names, "", "%s --steps 1 %s %s", loads ? "" : tiny_model, data ? "" : "--data ids.bin", rows[i].flags);
+    }
+    check(!file_exists("copy") && !file_exists("out"), "and none of these has made a directory");
+}
 
+// The hash, and every line of metrics.jsonl. out/step6 is what this run leaves.
+static void promised_training_output(void) {
+    static const char *const keys[] = { "step", "train/CrossEntropyLoss", "train/ZLoss", "optim/total_grad_norm", "optim/learning_rate_group0", "throughput/total_tokens" };
+    char hash[64] = "";
     int code = train_olmo("%s --steps 6 --eval-every 3 --val few.bin --data ids.bin", tiny_model), lines = 0, sound = 1, evals = 0;
-    uint64_t bits;
     check(went_well(code) && sscanf(last_line(said), "params hash 0x%16[0-9a-f]", hash) == 1 && strlen(hash) == 16 && strlen(last_line(said)) == 31,
           "a training run's last line is its hash: %.30s", last_line(said));
-    sscanf(hash, "%llx", (unsigned long long *)&bits);
     char *metrics = slurp("out/metrics.jsonl", NULL);
     for (char *line = metrics, *next; line && *line; line = next, lines++) {
         next = line + strcspn(line, "\n");
@@ -1782,15 +1796,19 @@ static void test_command_line(void) {
     }
     release(metrics);
     check(sound && lines == 6 && evals == 2, "metrics.jsonl has one JSON object a step, with every key that is promised, and two validations");
-    system_or_die("mv out/step6 good && rm -rf out");
+}
 
-    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
-        int loads = strstr(rows[i].flags, "--load") || strstr(rows[i].flags, "--resume"), data = strstr(rows[i].flags, "--data") != NULL;
-        refuses(rows[i].flags, rows[i].names, "", "%s --steps 1 %s %s", loads ? "" : tiny_model, data ? "" : "--data ids.bin", rows[i].flags);
-    }
-    check(!file_exists("copy") && !file_exists("out"), "and none of these has made a directory");
-
-    code = train_olmo("--help");
+static void promised_answers(void) {
+    static const char *const options[] = {                   // DESIGN section 10
+        "--model", "--load", "--d-model", "--n-layers", "--n-heads", "--n-kv-heads", "--mlp-hidden", "--vocab", "--seq-len", "--rope-theta",
+        "--clip-qkv", "--tied", "--untied", "--init", "--data", "--val", "--label-mask", "--dtype", "--steps", "--batch", "--micro-batch", "--seed",
+        "--lr", "--schedule", "--warmup", "--final-lr", "--weight-decay", "--beta1", "--beta2", "--eps", "--decay-embeddings", "--clip",
+        "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads", "--out", "--save-every", "--eval-every",
+        "--sample-every", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids", "--temperature", "--top-k", "--top-p", "--help",
+        "--version",
+    };
+    char missing[1024] = "";
+    int code = train_olmo("--help");
     for (size_t i = 0; i < sizeof options/sizeof *options; i++) {
         char entry[40];
         snprintf(entry, sizeof entry, "\n  %s ", options[i]);
@@ -1812,35 +1830,49 @@ static void test_command_line(void) {
     char first[64];
     snprintf(first, sizeof first, "%s", last_line(said));
     for (int i = 0; i < n; i++) n = ids[i] >= 0 && ids[i] < 64 ? n : 0;
-    check(went_well(code) && n == 5 && length == (int)strlen(first), "--prompt-ids prints the new ids alone: %.30s", first);
+    check(went_well(code) && n == 5 && length == (int)strlen(first), "--prompt-ids prints the new ids alone: %.*s", (int)strcspn(first, "\n"), first);
     code = train_olmo("--load good --generate 5 --prompt-ids 1,2,3 --seed 7");
     check(went_well(code) && !strcmp(first, last_line(said)), "the same seed, the same ids");
     code = train_olmo("--load good --generate 20 --prompt-ids 1,2,3");
     check(went_well(code) && strstr(complained, "13 new tokens"), "what does not fit into --seq-len is noted");
+}
 
-    // What can only fail late must not cost the hours before it.
-    code = train_olmo("%s --steps 3 --sample-every 1 --data ids.bin --out ids", tiny_model);
-    check(went_well(code) && newest_checkpoint("ids") == 3, "samples of a model without a text, and without a prompt, do not end the run: code %d, %.*s", code, (int)strcspn(complained, "\n"), complained);
+// What can only fail late must not cost the hours before it.
+static void late_failures(void) {
+    int code = train_olmo("%s --steps 3 --sample-every 1 --data ids.bin --out ids", tiny_model);
+    check(went_well(code) && newest_checkpoint("ids") == 3, "samples of a model without a text, and without a prompt, do not end the run: code %d%.80s", code, complained);
     code = train_olmo("%s --vocab 256 --seq-len 2 --steps 3 --sample-every 1 --data ids.bin --dtype uint16 --out two", tiny_model);
-    check(went_well(code) && newest_checkpoint("two") == 3, "nor does a model too short for the usual prompt: code %d, %.*s", code, (int)strcspn(complained, "\n"), complained);
+    check(went_well(code) && newest_checkpoint("two") == 3, "nor does a model too short for the usual prompt: code %d%.80s", code, complained);
 
     // A run that diverges must leave neither a checkpoint that cannot be read, nor a line that is not JSON.
     static const char *const rates[] = { "1e3", "1e8", "1e20", "1e38", "1e300" };
-    for (size_t i = 0; i < sizeof rates/sizeof *rates; i++) {
-        code = train_olmo("%s --steps 4 --warmup 0 --schedule constant --save-every 1 --eval-every 1 --val few.bin --data ids.bin --out diverged --lr %s", tiny_model, rates[i]);
+    for (size_t i = 0; i < 2*(sizeof rates/sizeof *rates); i++) {                  // with and without validation, which would notice
+        const char *rate = rates[i/2], *val = i % 2 ? "none" : "few.bin";
+        code = train_olmo("%s --steps 4 --warmup 0 --schedule constant --save-every 1 --eval-every 1 --data ids.bin --out diverged --val %s --lr %s",
+                          tiny_model, val, rate);
         int newest = newest_checkpoint("diverged"), ended = code == 0 || (code == 1 && error_lines() == 1);
         char *text = slurp("diverged/metrics.jsonl", NULL);
         int json = text != NULL;
         for (char *line = text; line && *line; line += strcspn(line, "\n") + 1) { const char *end = json_skip(line, 0); json &= end && *end == '\n'; }
         release(text);
         int readable = newest < 0 || went_well(train_olmo("--load diverged/step%d --eval --val few.bin", newest));
-        check(ended && json && readable, "--lr %s: code %d at step %d of 4%s%s", rates[i], code, newest < 0 ? 1 : newest, json ? "" : "; a line of metrics.jsonl is not JSON", readable ? "" : "; its checkpoint cannot be read");
+        check(ended && json && readable, "--lr %s --val %s: code %d, %s; metrics.jsonl is %sJSON, and the checkpoint can%s be read", rate, val, code,
+              code ? "stopped in time" : "to the end", json ? "" : "not ", readable ? "" : "not");
         system_or_die("rm -rf diverged");
     }
     // An earlier run is moved aside, not overwritten; however its directory is written.
     CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin --out again", tiny_model)), "a test could not train: %s", complained);
     code = train_olmo("%s --steps 2 --data ids.bin --out again/", tiny_model);
-    check(went_well(code) && newest_checkpoint("again") == 2 && newest_checkpoint("again.1") == 1, "an earlier run is moved to again.1: code %d, %.*s", code, (int)strcspn(complained, "\n"), complained);
+    check(went_well(code) && newest_checkpoint("again") == 2 && newest_checkpoint("again.1") == 1, "an earlier run is moved to again.1: code %d%.80s", code, complained);
+}
+
+static void test_command_line(void) {
+    enter_yard();
+    promised_training_output();
+    system_or_die("mv out/step6 good && rm -rf out");
+    refused_flags();
+    promised_answers();
+    late_failures();
     leave_yard();
 }
 
@@ -1875,7 +1907,8 @@ static void test_resume(void) {
     static const struct { const char *what, *data, *flags; } runs[] = {
         { "in the first epoch", "ids.bin", "" },
         { "in the second of three epochs", "few.bin", "" },
-        { "with clipping, z-loss and decayed embeddings", "few.bin", "--untied --clip 0.1 --z-loss 1e-3 --decay-embeddings --clip-warmup-steps 9 --clip-warmup-factor 3 --clip-qkv 0.5" },
+        { "with clipping, z-loss and decayed embeddings", "few.bin",
+          "--untied --clip 0.1 --z-loss 1e-3 --decay-embeddings --clip-warmup-steps 9 --clip-warmup-factor 3 --clip-qkv 0.5" },
     };
     static const char *const changes[] = { "", "--threads 2", "--threads 3 --micro-batch 4", "--micro-batch 1", "--micro-batch 3", "--save-every 5" };
     enter_yard();
@@ -1892,21 +1925,27 @@ static void test_resume(void) {
             int code = train_olmo("%s %s %s --data %s --out killed --resume %s", tiny_model, recipe, runs[i].flags, runs[i].data, changes[k]);
             check(went_well(code) && !strcmp(last_line(said), hash) && same_checkpoints("straight/step20", "killed/step20") && same_metrics("straight", "killed")
                   && !holds("killed", *changes[k] == 0 ? ".tmp" : "metrics.jsonl.tmp"),
-                  "resumed at step 8 of 20 %s%s%s: equal bits, and the same metrics: %.30s", runs[i].what, *changes[k] ? ", now with " : "", changes[k], code ? complained : last_line(said));
+                  "resumed at step 8 of 20 %s%s%s: equal bits, and the same metrics: %.30s",
+                  runs[i].what, *changes[k] ? ", now with " : "", changes[k], code ? complained : last_line(said));
         }
         release(metrics);
         system_or_die("rm -rf straight killed");
     }
     // Lines in metrics.jsonl that we never wrote are dropped; they must not end a run that can go on.
-    static const char *const garbage[] = { "", "}\n", "\"\"}\n", "[\"a\"]}\n", "[\"step\"]}\n", "{}\n", "{\"step\": {}}\n", "{\"step\": 1} {}\n", "\x93NUMPY}\n", "{\"step\": 99999999999999999999}\n", "\n\n\n" };
+    static const char *const garbage[] = { "", "}\n", "\"\"}\n", "[\"a\"]}\n", "[\"step\"]}\n", "{}\n", "{\"step\": {}}\n", "{\"step\": 1} {}\n", "\x93NUMPY}\n",
+                                           "{\"step\": 99999999999999999999}\n", "\n\n\n" };
     CHECK(went_well(train_olmo("%s --steps 2 --data ids.bin --out run", tiny_model)), "a test could not train: %s", complained);
     for (size_t i = 0; i < sizeof garbage/sizeof *garbage; i++) {
         write_text("run/metrics.jsonl", garbage[i]);
         int code = train_olmo("%s --steps 3 --data ids.bin --out run --resume", tiny_model), lines = 0, sound = 1;
         char *text = slurp("run/metrics.jsonl", NULL);
-        for (char *line = text; line && *line; line += strcspn(line, "\n") + 1, lines++) { const char *end = json_skip(line, 0); sound &= *line == '{' && end && *end == '\n'; }
+        for (char *line = text; line && *line; line += strcspn(line, "\n") + 1, lines++) {
+            const char *end = json_skip(line, 0);
+            sound &= *line == '{' && end && *end == '\n';
+        }
         release(text);
-        check(went_well(code) && sound && lines == 1, "metrics.jsonl held `%.*s` before: code %d, and %d lines, each%s an object", (int)strcspn(garbage[i], "\n"), garbage[i], code, lines, sound ? "" : " not");
+        check(went_well(code) && sound && lines == 1, "metrics.jsonl held `%.*s` before: code %d, and %d lines, each%s an object",
+              (int)strcspn(garbage[i], "\n"), garbage[i], code, lines, sound ? "" : " not");
         remove_directory("run/step3");
     }
     leave_yard();
@@ -1923,7 +1962,6 @@ static void test_save_load_save(void) {
     for (size_t i = 0; i < sizeof models/sizeof *models; i++) {
         CHECK(went_well(train_olmo("%s %s --steps 3 --lr 0.01 --data ids.bin --out made", tiny_model, models[i].flags)), "a test could not train: %s", complained);
         for (int f = 0; f < 3; f++) {
-            system_or_die("rm -rf first second third fourth");
             int code = train_olmo("--load made/step3 --export first --export-dtype %s", formats[f]);
             int fine = went_well(code) && (f || (same_in("made/step3", "first", "model.safetensors") && same_in("made/step3", "first", "config.json")));
             code = train_olmo("--load first --export second --export-dtype %s", formats[f]);
@@ -1936,6 +1974,16 @@ static void test_save_load_save(void) {
         }
         system_or_die("rm -rf made");
     }
+    // Numbers in config.json come back with all their digits.
+    const double clip = 0.1234567890123456, theta = 12345.67890123456;
+    const char *file = "made/step1/config.json";
+    CHECK(went_well(train_olmo("%s --steps 1 --clip-qkv %.17g --rope-theta %.17g --data ids.bin --out made", tiny_model, clip, theta)),
+          "a test could not train: %s", complained);
+    char *text = read_text(file);
+    check(json_number(text, file, "clip_qkv", 0, 1, 0) == clip && json_number(text, file, "rope_theta", 0, 1e6, 0) == theta,
+          "config.json has all digits of clip_qkv and of rope_theta");
+    release(text);
+    system_or_die("rm -rf made");
     // 3 MB in shards of at most 1 MB: nothing changes but the files.
     const char *sharded = "--untied --d-model 64 --n-layers 3 --n-heads 2 --mlp-hidden 1024 --vocab 3000 --seq-len 16";
     char loss[128];
@@ -1945,7 +1993,8 @@ static void test_save_load_save(void) {
     CHECK(went_well(code), "a test could not evaluate: %s", complained);
     snprintf(loss, sizeof loss, "%s", said);
     code = train_olmo("--load made/step1 --export shards --shard-mb 1");
-    check(went_well(code) && !file_exists("shards/model.safetensors") && file_exists("shards/model.safetensors.index.json") && holds("shards", "model-00003-of-"), "a model in shards");
+    check(went_well(code) && !file_exists("shards/model.safetensors") && file_exists("shards/model.safetensors.index.json") && holds("shards", "model-00003-of-"),
+          "a model in shards");
     code = train_olmo("--load shards --eval --val few.bin");
     check(went_well(code) && !strcmp(said, loss), "has the same loss: %.*s", (int)strcspn(said, "\n"), said);
     code = train_olmo("--load shards --export whole");
@@ -1989,16 +2038,18 @@ static void test_kill_while_saving(void) {
         torn += holds("run", "0.tmp") || holds("run", "1.tmp") || holds("run", "2.tmp") || holds("run", "3.tmp") || holds("run", "4.tmp")
              || holds("run", "5.tmp") || holds("run", "6.tmp") || holds("run", "7.tmp") || holds("run", "8.tmp") || holds("run", "9.tmp");
         steps = newest_checkpoint("run");
-        readable += went_well(train_olmo("--out run --eval --val few.bin"));          // the newest checkpoint, whole
+        int code = train_olmo("--out run --eval --val few.bin");
+        readable += went_well(code) && strstr(complained, "model: run/step");        // the newest checkpoint, whole
         resumed += went_well(train_olmo("%s --steps %d --save-every 1 --out run --resume", model, steps + 1)) && newest_checkpoint("run") == steps + 1;
         snprintf(hash, sizeof hash, "%s", last_line(said));
-        for (int old = 0; old <= steps; old++) {             // the disk is not ours alone
+        for (int old = newest_checkpoint("run") - 1; old >= 0; old--) {              // the disk is not ours alone
             char path[PATH];
             snprintf(path, sizeof path, "run/step%d", old);
             if (file_exists(path)) remove_directory(path);
         }
     }
-    check(readable == 50 && resumed == 50, "killed at 50 random moments, %d of them inside a save: the newest checkpoint was whole %d times, and went on %d times", torn, readable, resumed);
+    check(readable == 50 && resumed == 50, "killed at 50 random moments, %d of them inside a save: the newest checkpoint was whole %d times, and went on %d times",
+          torn, readable, resumed);
     check(torn >= 5, "enough of these moments lay inside a save for this to mean something: %d", torn);
     int code = train_olmo("%s --steps %d --save-every 0 --out straight", model, steps + 1);
     check(went_well(code) && !strcmp(hash, last_line(said)), "after %d steps the parameters are those of a run that was never killed: %.30s", steps + 1, last_line(said));
@@ -2059,7 +2110,8 @@ static void test_signals(void) {
         check(went_well(code) && newest > 0 && newest < 2000 && strstr(last_line(said), "params hash 0x") && !holds("run", ".tmp"),
               "%s: code %d, and a checkpoint of step %d of 2000", signals[i].name, code, newest);
         code = train_olmo("%s %s --out run --resume", tiny_model, recipe);
-        check(went_well(code) && !strcmp(last_line(said), hash) && same_checkpoints("straight/step2000", "run/step2000"), "resumed, it ends as if nothing had been: %.30s", last_line(said));
+        check(went_well(code) && !strcmp(last_line(said), hash) && same_checkpoints("straight/step2000", "run/step2000"),
+              "resumed, it ends as if nothing had been: %.30s", last_line(said));
         system_or_die("rm -rf run");
     }
     // Several at once: the first is enough, and the others must not end the save it has begun.

@@ -160,7 +160,8 @@ static Preset preset_named(const char *name) {
 // Sizes that fit together, or a sentence that names the source of the sizes.
 static void config_check(const Config *c, const char *source) {
     CHECK(c->d_model > 0 && c->n_heads > 0 && c->d_model % c->n_heads == 0 && c->d_model <= 1 << 16,
-          "%s: d_model %d cannot be cut into %d heads; it must be a positive multiple of the number of heads", source, c->d_model, c->n_heads);
+          "%s: d_model %d cannot be cut into %d heads; it must be a positive multiple of the number of heads", source, c->d_model,
+          c->n_heads);
     CHECK(c->d_model/c->n_heads % 2 == 0, "%s: the head size %d is odd; RoPE needs pairs", source, c->d_model/c->n_heads);
     CHECK(c->n_kv_heads > 0 && c->n_heads % c->n_kv_heads == 0,
           "%s: %d query heads cannot share %d key/value heads evenly", source, c->n_heads, c->n_kv_heads);
@@ -230,14 +231,18 @@ static void pack(real *p, Matrix x, int rows, int K, int width) {
 
 // c[0:m, 0:n] (+)= MR rows of a times one packed panel of b; m <= MR, n <= NR.
 // Inlined, so that the strides of a packed a are constants of the loop.
-static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t ldc, Matrix a, const real *b, int m, int n, int K, int add) {
+static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t ldc, Matrix a, const real *b, int m, int n, int K,
+                                                                 int add) {
     for (int i = 0; i < m; i++) { __builtin_prefetch(c + i*ldc, 1); __builtin_prefetch(c + i*ldc + VL, 1); }
     const real *at = a.at;
     vec sum[MR][2];
     memset(sum, 0, sizeof sum);
-    for (int k = 0; k < K; k++, at += a.col, b += NR) {
+    if (n > VL) for (int k = 0; k < K; k++, at += a.col, b += NR) {
         vec b0 = *(const vec *)b, b1 = *(const vec *)(b + VL);
         for (int i = 0; i < MR; i++) { sum[i][0] += at[i*a.row]*b0; sum[i][1] += at[i*a.row]*b1; }
+    } else for (int k = 0; k < K; k++, at += a.col, b += NR) {                      // half a panel: half the work
+        vec b0 = *(const vec *)b;
+        for (int i = 0; i < MR; i++) sum[i][0] += at[i*a.row]*b0;
     }
     if (m == MR && n == NR) {
         for (int i = 0; i < MR; i++) for (int v = 0; v < 2; v++) {
@@ -265,8 +270,10 @@ static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int
         pack(packed_b, strided(b.at + k0*b.row + j0*b.col, b.col, b.row), n, k, NR);
         for (int j = 0; j < n; j += NR) for (int i = 0; i < m; i += MR) {
             real *out = c + (i0 + i)*ldc + j0 + j, *panel = packed_b + (size_t)j*k;
-            if (i < in_place) gemm_registers(out, ldc, strided(a.at + (i0 + i)*a.row + k0*a.col, a.row, a.col), panel, MR, imin(NR, n - j), k, add || k0);
-            else gemm_registers(out, ldc, strided(packed_a + (size_t)(i - in_place)*k, 1, MR), panel, imin(MR, m - i), imin(NR, n - j), k, add || k0);
+            if (i < in_place) gemm_registers(out, ldc, strided(a.at + (i0 + i)*a.row + k0*a.col, a.row, a.col), panel, MR,
+                                             imin(NR, n - j), k, add || k0);
+            else gemm_registers(out, ldc, strided(packed_a + (size_t)(i - in_place)*k, 1, MR), panel, imin(MR, m - i),
+                                imin(NR, n - j), k, add || k0);
         }
     }
 }
@@ -512,7 +519,8 @@ void attention_forward(real *att, real *lse, real *work, const real *qkv, int B,
 //     dS_ij = P_ij (dP_ij - sum_k P_ik dP_ik),   and the sum over k is simply datt_i . att_i
 //     dq = dS k / sqrt(D),   dk += dS^T q / sqrt(D),   dv += P^T datt
 // dqkv: [B, T, Q], all of it overwritten. One thread owns a k/v head of a sequence, and takes its queries in order.
-void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse, const real *qkv, int B, int T, int H, int G, int D) {
+void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse, const real *qkv, int B, int T,
+                        int H, int G, int D) {
     int Q = (H + 2*G)*D, stride = attention_stride(T);
     real scale = 1/(real)sqrt((real)D);
     #pragma omp parallel for collapse(2) schedule(dynamic)
@@ -588,7 +596,8 @@ void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *lo
 
 // d(loss + zloss)/dlogits_j = (1 + 2 z lse) p_j - [j is the target], times dlosses[n].
 // dlogits may be logits itself; a row whose weight is 0 is only cleared.
-void crossentropy_backward(real *dlogits, const real *dlosses, const real *lse, const real *logits, const int *targets, double z, int N, int V) {
+void crossentropy_backward(real *dlogits, const real *dlosses, const real *lse, const real *logits, const int *targets, double z,
+                           int N, int V) {
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
         real *d = dlogits + (size_t)n*V, weight = targets[n] < 0 ? 0 : dlosses[n];
@@ -881,7 +890,8 @@ void olmo_backward(Olmo *m, const real *dlosses) {
 // The cache is each layer's qkv, whose earlier rows are still there. Equal bits to olmo_forward's, which adds in the same order.
 void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
-    const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab, T = c->seq_len;
+    const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab,
+        T = c->seq_len;
     if (!m->cache) m->cache = (real *)allocate((size_t)c->n_layers*T*Q, sizeof(real), "the KV cache");
     Acts *a = olmo_reserve(m, 1, T);
 
@@ -949,7 +959,8 @@ double olmo_update(Olmo *model, const AdamW *how) {
         const Tensor *t = &model->layout.tensor[k];
         const real keep = (real)(1 - (decays(t, how->decay_embeddings) ? how->lr*how->weight_decay : 0));
         const size_t count = (size_t)t->rows*t->cols;
-        real *p = model->params + t->offset, *g = model->grads + t->offset, *m = model->moment1 + t->offset, *v = model->moment2 + t->offset;
+        real *p = model->params + t->offset, *g = model->grads + t->offset, *m = model->moment1 + t->offset,
+            *v = model->moment2 + t->offset;
         #pragma omp parallel for simd
         for (size_t i = 0; i < count; i++) {
             real grad = g[i]*factor;
@@ -1170,7 +1181,8 @@ static double json_number(const char *object, const char *path, const char *name
     }
     char *end;
     double number = strtod(value, &end);
-    CHECK(end != value && number >= low && number <= high, "%s: expected \"%s\" to be a number from %.10g to %.10g, found %.30s", path, name, low, high, value);
+    CHECK(end != value && number >= low && number <= high,
+          "%s: expected \"%s\" to be a number from %.10g to %.10g, found %.30s", path, name, low, high, value);
     return number;
 }
 static int json_int(const char *object, const char *path, const char *name, int low, int high, double otherwise) {
@@ -1198,7 +1210,9 @@ static int json_whole_numbers(const char *array, uint64_t *out, int most) {
 
 // ---- number formats --------------------------------------------------------------------------------------------------
 typedef enum { F32, BF16, F16 } Dtype;
-static const struct { const char *safetensors, *torch; int size; } dtypes[] = { { "F32", "float32", 4 }, { "BF16", "bfloat16", 2 }, { "F16", "float16", 2 } };
+static const struct { const char *safetensors, *torch; int size; } dtypes[] = {
+    { "F32", "float32", 4 }, { "BF16", "bfloat16", 2 }, { "F16", "float16", 2 },
+};
 
 // bfloat16 is the upper half of a float. To it: round to nearest, ties to even; a NaN stays one.
 static float float_from_bf16(uint16_t h) { uint32_t u = (uint32_t)h << 16; float f; memcpy(&f, &u, 4); return f; }
@@ -1212,7 +1226,8 @@ static uint16_t bf16_from_float(float f) {
 // float16 has 1 + 5 + 10 bits; the value is +-(1024 + fraction)*2^(exponent - 25), or fraction*2^-24 where exponent is 0.
 static float float_from_f16(uint16_t h) {
     int exponent = h >> 10 & 31, fraction = h & 1023;
-    float f = exponent == 31 ? (fraction ? NAN : INFINITY) : exponent ? ldexpf((float)(1024 + fraction), exponent - 25) : ldexpf((float)fraction, -24);
+    float f = exponent == 31 ? (fraction ? NAN : INFINITY)
+            : exponent ? ldexpf((float)(1024 + fraction), exponent - 25) : ldexpf((float)fraction, -24);
     return h & 0x8000 ? -f : f;
 }
 static uint16_t f16_from_float(float f) {
@@ -1258,7 +1273,8 @@ static int by_begin(const void *a, const void *b) {
 static void read_entry(Entry *e, const char *path, const char *key, const char *value) {
     const char *dtype = json_get(value, "dtype"), *shape = json_get(value, "shape"), *offsets = json_get(value, "data_offsets");
     int length = (int)(json_skip(key, 0) - key) - 2;
-    CHECK(length > 0 && length < (int)sizeof e->name, "%s: a tensor's name is %d bytes long; expected 1 to %zu", path, length, sizeof e->name - 1);
+    CHECK(length > 0 && length < (int)sizeof e->name,
+          "%s: a tensor's name is %d bytes long; expected 1 to %zu", path, length, sizeof e->name - 1);
     memcpy(e->name, key + 1, (size_t)length);
     CHECK(dtype && shape && offsets, "%s: tensor %s lacks a dtype, a shape or data_offsets", path, e->name);
     int type = 0, n;
@@ -1269,12 +1285,14 @@ static void read_entry(Entry *e, const char *path, const char *key, const char *
     e->dims = json_whole_numbers(shape, dim, 4);
     CHECK(e->dims >= 0, "%s: tensor %s has shape %.40s; expected at most four whole numbers", path, e->name, shape);
     for (int i = 0; i < e->dims; i++) {
-        CHECK(dim[i] == 0 || count <= ((uint64_t)1 << 50)/dim[i], "%s: tensor %s has shape %.40s, which is larger than any file", path, e->name, shape);
+        CHECK(dim[i] == 0 || count <= ((uint64_t)1 << 50)/dim[i],
+              "%s: tensor %s has shape %.40s, which is larger than any file", path, e->name, shape);
         count *= dim[i];
     }
     n = json_whole_numbers(offsets, bound, 2);
     CHECK(n == 2 && bound[0] <= bound[1] && bound[1] - bound[0] == count*(uint64_t)dtypes[type].size,
-          "%s: tensor %s needs %llu bytes for its shape, but data_offsets are %.60s", path, e->name, (unsigned long long)count*dtypes[type].size, offsets);
+          "%s: tensor %s needs %llu bytes for its shape, but data_offsets are %.60s", path, e->name,
+          (unsigned long long)count*dtypes[type].size, offsets);
     e->begin = bound[0], e->end = bound[1], e->rows = dim[0], e->cols = count/(dim[0] ? dim[0] : 1);
 }
 
@@ -1284,7 +1302,8 @@ static Safetensors *safetensors_open(const char *path) {
     uint64_t size, length = 0;
     st->file = open_to_read(path, &size);
     unsigned char bytes[8];
-    CHECK(size >= 8 && fread(bytes, 1, 8, st->file) == 8, "%s: expected a safetensors file, found %llu bytes", path, (unsigned long long)size);
+    CHECK(size >= 8 && fread(bytes, 1, 8, st->file) == 8,
+          "%s: expected a safetensors file, found %llu bytes", path, (unsigned long long)size);
     for (int i = 7; i >= 0; i--) length = length << 8 | bytes[i];
     CHECK(length >= 2 && length <= size - 8 && length < 100 << 20,
           "%s: expected a safetensors header, found one of %llu bytes in a file of %llu; is it cut off, or not safetensors?",
@@ -1306,7 +1325,8 @@ static Safetensors *safetensors_open(const char *path) {
     qsort(st->entry, (size_t)st->n, sizeof(Entry), by_begin);
     uint64_t end = 0;
     for (int i = 0; i < st->n; i++) {
-        CHECK(st->entry[i].begin == end, "%s: tensor %s starts at byte %llu of the data, but the one before it ends at %llu; they must not overlap or leave holes",
+        CHECK(st->entry[i].begin == end,
+              "%s: tensor %s starts at byte %llu of the data, but the one before it ends at %llu; they must not overlap or leave holes",
               path, st->entry[i].name, (unsigned long long)st->entry[i].begin, (unsigned long long)end);
         end = st->entry[i].end;
     }
@@ -1334,8 +1354,10 @@ static void safetensors_read(const Safetensors *st, const Entry *e, const Device
         CHECK(fread(bytes, size, n, st->file) == n, "%s: the numbers of tensor %s could not be read", st->path, e->name);
         floats_from(floats, bytes, n, e->type);
         for (size_t i = 0; i < n; i++) {
-            CHECK(isfinite(floats[i]), "%s: tensor %s has the value %f at element %zu; expected finite numbers", st->path, e->name, (double)floats[i], done + i);
-            CHECK(space != MOMENT2 || floats[i] >= 0, "%s: tensor %s, a mean of squares, has the value %g", st->path, e->name, (double)floats[i]);
+            CHECK(isfinite(floats[i]),
+                  "%s: tensor %s has the value %f at element %zu; expected finite numbers", st->path, e->name, (double)floats[i], done + i);
+            CHECK(space != MOMENT2 || floats[i] >= 0,
+                  "%s: tensor %s, a mean of squares, has the value %g", st->path, e->name, (double)floats[i]);
             numbers[i] = (real)floats[i];
         }
         device->set(model, space, offset + done, n, numbers);
@@ -1356,8 +1378,10 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
     for (int i = 0; i < n; i++) {
         uint64_t begin = end;
         end += slice_bytes(&slice[i], type);
-        length += (size_t)snprintf(header + length, capacity - length, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%d,%d],\"data_offsets\":[%llu,%llu]}",
-                                   slice[i].name, dtypes[type].safetensors, slice[i].rows, slice[i].cols, (unsigned long long)begin, (unsigned long long)end);
+        length += (size_t)snprintf(header + length, capacity - length,
+                                   ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%d,%d],\"data_offsets\":[%llu,%llu]}",
+                                   slice[i].name, dtypes[type].safetensors, slice[i].rows, slice[i].cols, (unsigned long long)begin,
+                                       (unsigned long long)end);
     }
     header[length++] = '}';
     while (length % 8) header[length++] = ' ';                                                    // numbers start aligned
@@ -1375,9 +1399,11 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
             device->get(model, slice[i].space, slice[i].offset + done, k, numbers);
             floats_to(bytes, numbers, k, type);
             for (size_t j = 0; j < k; j++)
-                CHECK(isfinite((float)numbers[j]), "%s: %s has the value %g; this is not worth saving", path, slice[i].name, (double)numbers[j]);
+                CHECK(isfinite((float)numbers[j]),
+                      "%s: %s has the value %g; this is not worth saving", path, slice[i].name, (double)numbers[j]);
             for (size_t j = 0; type == F16 && j < k; j++)
-                CHECK(fabs((double)numbers[j]) < 65520, "%s: %s has the value %g, too large for float16; choose bf16", path, slice[i].name, (double)numbers[j]);
+                CHECK(fabs((double)numbers[j]) < 65520,
+                      "%s: %s has the value %g, too large for float16; choose bf16", path, slice[i].name, (double)numbers[j]);
             if (fwrite(bytes, (size_t)dtypes[type].size, k, file) != k) break;                    // close_written says why
             done += k;
         }
@@ -1431,9 +1457,11 @@ static void config_write(const char *directory, const Config *c, Dtype type) {
     fprintf(file, "  \"hidden_size\": %d,\n  \"num_hidden_layers\": %d,\n  \"num_attention_heads\": %d,\n  \"num_key_value_heads\": %d,\n"
             "  \"intermediate_size\": %d,\n  \"vocab_size\": %d,\n  \"max_position_embeddings\": %d,\n",
             c->d_model, c->n_layers, c->n_heads, c->n_kv_heads, c->mlp_hidden/2, c->vocab, c->seq_len);
-    fprintf(file, "  \"rope_theta\": %.17g,\n  \"rope_parameters\": {\"rope_theta\": %.17g, \"rope_type\": \"default\"},\n  \"rope_scaling\": null,\n",
+    fprintf(file,
+            "  \"rope_theta\": %.17g,\n  \"rope_parameters\": {\"rope_theta\": %.17g, \"rope_type\": \"default\"},\n  \"rope_scaling\": null,\n",
             c->rope_theta, c->rope_theta);
-    fprintf(file, "  \"clip_qkv\": %s,\n  \"tie_word_embeddings\": %s,\n  \"bos_token_id\": null,\n  \"eos_token_id\": %s,\n  \"pad_token_id\": %s,\n"
+    fprintf(file,
+            "  \"clip_qkv\": %s,\n  \"tie_word_embeddings\": %s,\n  \"bos_token_id\": null,\n  \"eos_token_id\": %s,\n  \"pad_token_id\": %s,\n"
             "  \"torch_dtype\": \"%s\"\n}\n", clip, c->tied ? "true" : "false", eos, c->vocab > 50000 ? "1" : "null", dtypes[type].torch);
     close_written(file, path);
 }
@@ -1447,7 +1475,8 @@ static void weights_read(const char *directory, const Layout *layout, const Devi
     if (file_exists(path)) shard[shards++] = safetensors_open(path);
     else {
         path_join(path, directory, "model.safetensors.index.json");
-        CHECK(file_exists(path), "%s: expected model.safetensors, or model.safetensors.index.json and its shards; found neither", directory);
+        CHECK(file_exists(path),
+              "%s: expected model.safetensors, or model.safetensors.index.json and its shards; found neither", directory);
         char *text = read_text(path);
         const char *map = json_get(json_object(text, path), "weight_map"), *key, *value;
         CHECK(map && *map == '{', "%s: expected an object \"weight_map\", found none", path);
@@ -1474,7 +1503,8 @@ static void weights_read(const char *directory, const Layout *layout, const Devi
             while (!e && ++s < shards) e = safetensors_find(shard[s], part->name);
             CHECK(e, "%s: tensor %s is missing; the config asks for it", directory, part->name);
             CHECK(e->dims == 2 && e->rows == (size_t)part->rows && e->cols == (size_t)t->cols,
-                  "%s: tensor %s is %zu x %zu, but the config asks for %d x %d", shard[s]->path, part->name, e->rows, e->cols, part->rows, t->cols);
+                  "%s: tensor %s is %zu x %zu, but the config asks for %d x %d", shard[s]->path, part->name, e->rows, e->cols,
+                  part->rows, t->cols);
             safetensors_read(shard[s], e, device, model, PARAMS, offset);
             offset += (size_t)part->rows*t->cols;
             used++;
@@ -1509,7 +1539,8 @@ static Slice *hugging_face_slices(const Layout *layout, int *n) {
 }
 
 // Writes config.json and the weights into a directory, in one file or in shards of at most shard_bytes (0: one file).
-static void hugging_face_write(const char *directory, const Config *c, const Layout *layout, const Device *device, void *model, Dtype type, uint64_t shard_bytes) {
+static void hugging_face_write(const char *directory, const Config *c, const Layout *layout, const Device *device, void *model,
+                               Dtype type, uint64_t shard_bytes) {
     int n, shards = 1, *of = NULL;
     Slice *slice = hugging_face_slices(layout, &n);
     uint64_t total = 0, inside = 0;
@@ -1543,7 +1574,8 @@ static void hugging_face_write(const char *directory, const Config *c, const Lay
 }
 
 // The same, complete or not at all, in a directory that does not exist yet.
-static void export_write(const char *path, const Config *c, const Layout *layout, const Device *device, void *model, Dtype type, uint64_t shard_bytes) {
+static void export_write(const char *path, const Config *c, const Layout *layout, const Device *device, void *model, Dtype type,
+                         uint64_t shard_bytes) {
     char temporary[PATH];
     CHECK(!file_exists(path), "--export %s: exists already; choose a new directory", path);
     CHECK(snprintf(temporary, sizeof temporary, "%s.tmp", path) < PATH, "%s: this path is too long", path);
@@ -1582,7 +1614,8 @@ static void sync_directory(const char *path) {              // makes a rename in
 }
 
 // A complete directory at `path`, or none: `path` itself never holds half a checkpoint.
-static void checkpoint_write(const char *path, const Config *c, const Layout *layout, const Device *device, void *model, const Progress *at) {
+static void checkpoint_write(const char *path, const Config *c, const Layout *layout, const Device *device, void *model,
+                             const Progress *at) {
     char temporary[PATH], file_name[PATH];
     CHECK(snprintf(temporary, sizeof temporary, "%s.tmp", path) < PATH, "%s: this path is too long", path);
     remove_directory(temporary);
@@ -1595,8 +1628,10 @@ static void checkpoint_write(const char *path, const Config *c, const Layout *la
     release(moments);
     path_join(file_name, temporary, "train.json");
     FILE *file = open_to_write(file_name);
-    fprintf(file, "{\"step\": %d, \"epoch\": %d, \"tokens\": %llu, \"instance\": %llu, \"instances\": %llu, \"seed\": %llu}\n", at->step, at->epoch,
-            (unsigned long long)at->tokens, (unsigned long long)at->instance, (unsigned long long)at->instances, (unsigned long long)at->seed);
+    fprintf(file, "{\"step\": %d, \"epoch\": %d, \"tokens\": %llu, \"instance\": %llu, \"instances\": %llu, \"seed\": %llu}\n",
+            at->step, at->epoch,
+            (unsigned long long)at->tokens, (unsigned long long)at->instance, (unsigned long long)at->instances,
+                (unsigned long long)at->seed);
     close_written(file, file_name);
     sync_directory(temporary);
     CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
@@ -1605,7 +1640,8 @@ static void checkpoint_write(const char *path, const Config *c, const Layout *la
     snprintf(temporary, sizeof temporary, "%.*s/latest.tmp", (int)(slash - path), path);
     snprintf(file_name, sizeof file_name, "%.*s/latest", (int)(slash - path), path);
     unlink(temporary);
-    CHECK(symlink(slash + 1, temporary) == 0 && rename(temporary, file_name) == 0, "%s: cannot be pointed to %s: %s", file_name, slash + 1, strerror(errno));
+    CHECK(symlink(slash + 1, temporary) == 0 && rename(temporary, file_name) == 0,
+          "%s: cannot be pointed to %s: %s", file_name, slash + 1, strerror(errno));
     snprintf(temporary, sizeof temporary, "%.*s", (int)(slash - path), path);
     sync_directory(temporary);
 }
@@ -1616,10 +1652,12 @@ static Progress checkpoint_read(const char *path, const Layout *layout, const De
     path_join(name, path, "optimizer.safetensors");
     Safetensors *st = safetensors_open(name);
     Slice *moments = moment_slices(layout);
+    CHECK(st->n == 2*layout->n, "%s: expected %d tensors, found %d", name, 2*layout->n, st->n);
     for (int i = 0; i < 2*layout->n; i++) {
         const Entry *e = safetensors_find(st, moments[i].name);
         CHECK(e && e->rows == (size_t)moments[i].rows && e->cols == (size_t)moments[i].cols,
-              "%s: expected a tensor %s of %d x %d, found %s", name, moments[i].name, moments[i].rows, moments[i].cols, e ? "another shape" : "none");
+              "%s: expected a tensor %s of %d x %d, found %s", name, moments[i].name, moments[i].rows, moments[i].cols,
+              e ? "another shape" : "none");
         safetensors_read(st, e, device, model, moments[i].space, moments[i].offset);
     }
     release(moments);
@@ -1638,7 +1676,8 @@ static Progress checkpoint_read(const char *path, const Layout *layout, const De
         *whole[i] = (uint64_t)number;
     }
     release(text);
-    CHECK(at.instance <= at.instances, "%s: \"instance\" %llu is behind the last of %llu", name, (unsigned long long)at.instance, (unsigned long long)at.instances);
+    CHECK(at.instance <= at.instances,
+          "%s: \"instance\" %llu is behind the last of %llu", name, (unsigned long long)at.instance, (unsigned long long)at.instances);
     const char *digits = strstr(strrchr(path, '/'), "step");
     CHECK(digits && atoi(digits + 4) == at.step, "%s: is the state of step %d, but not in a directory step%d", name, at.step, at.step);
     return at;
@@ -1653,6 +1692,7 @@ static int newest_checkpoint(const char *out) {
         const char *digits = entry->d_name + 4;
         size_t n = strlen(entry->d_name);
         if (strncmp(entry->d_name, "step", 4) || n < 5 || n > 13 || strspn(digits, "0123456789") != n - 4) continue;
+        if (*digits == '0' && n > 5) continue;               // step0008 is none of ours
         newest = imax(newest, atoi(digits));
     }
     closedir(directory);
@@ -1698,18 +1738,22 @@ static uint64_t numpy_header(const unsigned char *data, uint64_t size, const cha
                            : (uint64_t)data[8] | (uint64_t)data[9] << 8;
     uint64_t start = wide ? 12 : 10;
     char header[1024], *at;
-    CHECK(data[6] >= 1 && data[6] <= 3 && length < sizeof header && start + length <= size, "%s: this NumPy header is damaged or cut off", path);
+    CHECK(data[6] >= 1 && data[6] <= 3 && length < sizeof header && start + length <= size,
+          "%s: this NumPy header is damaged or cut off", path);
     memcpy(header, data + start, length);
     header[length] = 0;
     at = strstr(header, "'descr':");
     *width = !at ? 0 : strstr(at, "'<u2'") ? 2 : strstr(at, "'<u4'") ? 4 : strstr(at, "'|u1'") || strstr(at, "'|b1'") ? 1 : 0;
     CHECK(*width, "%s: expected a NumPy array of uint16, uint32 (little-endian), uint8 or bool, found %.60s", path, header);
-    CHECK(strstr(header, "'fortran_order': False") && (at = strstr(header, "'shape': (")), "%s: expected a plain NumPy array, found %.60s", path, header);
+    CHECK(strstr(header, "'fortran_order': False") && (at = strstr(header, "'shape': (")),
+          "%s: expected a plain NumPy array, found %.60s", path, header);
     char *end;
     uint64_t items = strtoull(at + strlen("'shape': ("), &end, 10);
-    CHECK((*end == ',' && end[1 + (end[1] == ' ')] == ')') || *end == ')', "%s: expected a NumPy array of one dimension, found %.60s", path, at);
+    CHECK((*end == ',' && end[1 + (end[1] == ' ')] == ')') || *end == ')',
+        "%s: expected a NumPy array of one dimension, found %.60s", path, at);
     CHECK(items == (size - start - length)/(uint64_t)*width && (size - start - length) % (uint64_t)*width == 0,
-          "%s: the NumPy header announces %llu items, the file holds %llu bytes of them", path, (unsigned long long)items, (unsigned long long)(size - start - length));
+          "%s: the NumPy header announces %llu items, the file holds %llu bytes of them", path, (unsigned long long)items,
+          (unsigned long long)(size - start - length));
     return start + length;
 }
 
@@ -1725,10 +1769,13 @@ static TokenFile token_file(const char *path, const char *mask, int width, int T
     f.width = ends_with(path, ".txt") ? 1 : width;
     header = f.width == 1 ? 0 : numpy_header(f.data, size, path, &f.width);
     f.data += header, size -= header;
-    CHECK(size % (uint64_t)f.width == 0, "%s: %llu bytes are no whole number of %d-byte tokens; is it cut off, or is --dtype wrong?", path, (unsigned long long)size, f.width);
+    CHECK(size % (uint64_t)f.width == 0,
+          "%s: %llu bytes are no whole number of %d-byte tokens; is it cut off, or is --dtype wrong?", path,
+          (unsigned long long)size, f.width);
     f.tokens = size/(uint64_t)f.width;
     f.windows = f.tokens/(uint64_t)T;
-    CHECK(f.windows, "%s: %llu tokens are fewer than one window of %d; use more text or a smaller --seq-len", path, (unsigned long long)f.tokens, T);
+    CHECK(f.windows, "%s: %llu tokens are fewer than one window of %d; use more text or a smaller --seq-len", path,
+          (unsigned long long)f.tokens, T);
     if (mask) {
         int item = 1;
         f.mask = map_file(mask, &size);
@@ -1793,7 +1840,8 @@ static void corpus_window(const Corpus *c, uint64_t index, int vocab, int *token
     uint64_t start = (f->first + index)*(uint64_t)c->T;
     for (int t = 0; t < c->T; t++) {
         const unsigned char *p = f->data + (start + (uint64_t)t)*(uint64_t)f->width;
-        uint32_t id = f->width == 1 ? p[0] : f->width == 2 ? (uint32_t)(p[0] | p[1] << 8) : (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        uint32_t id = 0;
+        for (int byte = f->width - 1; byte >= 0; byte--) id = id << 8 | p[byte];                     // little-endian
         CHECK(id < (uint32_t)vocab, "%s: token %llu is %u, but the model's vocabulary ends at %d; wrong --dtype, or another tokenizer?",
               f->path, (unsigned long long)(start + (uint64_t)t), id, vocab - 1);
         tokens[t] = (int)id;
@@ -2009,11 +2057,13 @@ static void print_help(Options *o) {
         if (option->kind == GROUP) { printf("\n%s\n", option->name); continue; }
         if (option->kind == WHOLE) snprintf(standard, sizeof standard, " [%d]", *(int *)option->value);
         if (option->kind == NUMBER) snprintf(standard, sizeof standard, " [%g]", *(double *)option->value);
-        if (option->kind == TEXT && *(const char **)option->value) snprintf(standard, sizeof standard, " [%s]", *(const char **)option->value);
+        if (option->kind == TEXT && *(const char **)option->value) snprintf(standard, sizeof standard, " [%s]",
+                                                                      *(const char **)option->value);
         printf("  %-21s %s%s\n", option->name, option->about, standard);
     }
     printf("\nIn brackets: the values of --model %s. Presets:", o->model ? o->model : "tiny");
-    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) printf(" %s (%s)%s", presets[i].name, presets[i].about, i + 1 < sizeof presets/sizeof *presets ? "," : ".\n");
+    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) printf("%s %s (%s)", i ? "," : "", presets[i].name, presets[i].about);
+    printf(".\n");
 }
 
 static void parse_options(Options *o, int argc, char **argv) {
@@ -2035,7 +2085,8 @@ static void parse_options(Options *o, int argc, char **argv) {
             *(double *)option->value = x;
         } else {
             long x = strtol(value, &end, 10);
-            CHECK(end != value && !*end && !errno && x >= 0 && x <= INT32_MAX, "%s %s: expected a whole number from 0 to %d", option->name, value, INT32_MAX);
+            CHECK(end != value && !*end && !errno && x >= 0 && x <= INT32_MAX,
+                  "%s %s: expected a whole number from 0 to %d", option->name, value, INT32_MAX);
             *(int *)option->value = (int)x;
         }
     }
@@ -2049,7 +2100,7 @@ static Options options_of_preset(const char *name) {
     o.config = preset.config, o.recipe = preset.recipe;
     o.init = "mitchell", o.dtype = "uint16", o.denominator = "predicted", o.out = "out", o.export_dtype = "fp32";
     o.seed = 6198, o.save_every = 1000, o.eval_every = 500, o.sample_every = 1000;
-    o.sampling.temperature = 1, o.sampling.top_p = 1;
+    o.sampling.temperature = 0.8, o.sampling.top_p = 1;
     return o;
 }
 
@@ -2071,17 +2122,23 @@ static double seconds(void) {
     return (double)t.tv_sec + 1e-9*(double)t.tv_nsec;
 }
 
-// A number as OLMo's console prints it: 12,345  123.4  12.34  1.234  0.1234  1e-05
-static const char *figure(double x, char *out) {
+// 12345678 as 12,345,678
+static const char *with_commas(double x, char *out) {
     char digits[32];
-    if (x != 0 && fabs(x) < 1e-4) { sprintf(out, "%.3g", x); return out; }
-    if (fabs(x) <= 1000) { sprintf(out, "%.*f", fabs(x) > 100 ? 1 : fabs(x) > 10 ? 2 : fabs(x) > 1 ? 3 : 4, x); return out; }
     int n = snprintf(digits, sizeof digits, "%.0f", x), k = 0;
-    for (int i = 0; i < n && k < 31; i++) {
-        if (i && (n - i) % 3 == 0 && digits[i - 1] != '-') out[k++] = ',';
+    for (int i = 0; i < n && k < 40; i++) {
+        if (i && (n - i) % 3 == 0) out[k++] = ',';
         out[k++] = digits[i];
     }
     out[k] = 0;
+    return out;
+}
+
+// A positive number as OLMo's console prints it: 12,345  123.4  12.34  1.234  0.1234  1e-05
+static const char *figure(double x, char *out) {
+    if (x > 1000 && x < 1e18) return with_commas(x, out);
+    if (!(x > 1e-4 && x < 1e18)) sprintf(out, "%.3g", x);
+    else sprintf(out, "%.*f", x > 100 ? 1 : x > 10 ? 2 : x > 1 ? 3 : 4, x);
     return out;
 }
 
@@ -2133,7 +2190,8 @@ static double evaluate(const Run *run, uint64_t *predicted) {
     *predicted = 0;
     for (uint64_t i = 0; i < run->val.windows; ) {
         int b = 0;
-        for (; b < B && i < run->val.windows; b++, i++) corpus_window(&run->val, i, run->o.config.vocab, tokens + (size_t)b*T, targets + (size_t)b*T);
+        for (; b < B && i < run->val.windows; b++, i++) corpus_window(&run->val, i, run->o.config.vocab, tokens + (size_t)b*T,
+                                                                      targets + (size_t)b*T);
         run->device->forward(run->model, losses, losses + N, tokens, targets, b, T);
         for (int n = 0; n < b*T; n++) if (targets[n] >= 0) sum += (double)losses[n], ++*predicted;
     }
@@ -2149,7 +2207,8 @@ static int prompt_tokens(const Run *run, int *tokens) {
     if (o->prompt_ids) for (const char *s = o->prompt_ids; n == 0 || s[-1] == ','; n++) {
         char *end;
         long id = strtol(s, &end, 10);
-        CHECK(end != s && (*end == ',' || !*end) && id >= 0 && id < o->config.vocab, "--prompt-ids %s: expected ids from 0 to %d, separated by commas", o->prompt_ids, o->config.vocab - 1);
+        CHECK(end != s && (*end == ',' || !*end) && id >= 0 && id < o->config.vocab,
+              "--prompt-ids %s: expected ids from 0 to %d, separated by commas", o->prompt_ids, o->config.vocab - 1);
         CHECK(n < T, "--prompt-ids: more than the %d tokens the model looks at (--seq-len)", T);
         tokens[n] = (int)id;
         s = end + 1;
@@ -2171,11 +2230,14 @@ static int prompt_tokens(const Run *run, int *tokens) {
 static void print_sample(const Run *run, int wanted) {
     int *tokens = (int *)allocate((size_t)run->o.config.seq_len, sizeof(int), "a sample");
     int T = run->o.config.seq_len, start = prompt_tokens(run, tokens), end = wanted < T - start ? start + wanted : T;
-    if (run->o.generate && end - start < wanted) fprintf(stderr, "note: only %d new tokens; then the model's --seq-len of %d is full\n", end - start, T);
-    int n = generate(run->device, run->model, &run->o.config, tokens, start, end, run->o.sampling, (uint64_t)run->o.seed + (uint64_t)run->at.step);
+    if (run->o.generate && end - start < wanted) fprintf(stderr,
+                                                         "note: only %d new tokens; then the model's --seq-len of %d is full\n",
+                                                         end - start, T);
+    int n = generate(run->device, run->model, &run->o.config, tokens, start, end, run->o.sampling,
+                     (uint64_t)run->o.seed + (uint64_t)run->at.step);
     if (run->o.config.vocab == 256 && !run->o.prompt_ids) {
         while (n > start && (tokens[n - 1] == ' ' || tokens[n - 1] == '\n')) n--;            // a story's line ends in blanks
-        for (int i = 0; i < n; i++) putchar(tokens[i]);
+        for (int i = 0; i < n; i++) putchar(tokens[i] < ' ' && tokens[i] != '\n' && tokens[i] != '\t' ? '?' : tokens[i]);  // spare the terminal
     } else for (int i = start; i < n; i++) printf("%s%d", i > start ? "," : "", tokens[i]);
     printf("\n");
     fflush(stdout);
@@ -2293,21 +2355,24 @@ static void train(Run *run) {
         double start = seconds();
         Step s = train_step(run, order, tokens, targets, losses);
         double now = seconds(), speed = (double)r->batch*T/(now - start), left = (now - begun)/(at->step - first)*(r->steps - at->step);
+        int eta = (int)fmin(left, 1e9);
         int last = at->step == r->steps || asked_to_stop;
         int eval = run->val.windows && (last || (o->eval_every && at->step % o->eval_every == 0));
         uint64_t predicted;
         double loss = eval ? evaluate(run, &predicted) : 0; // before the line is begun: it must not end in the middle
         CHECK(isfinite(loss), "step %d: the validation loss is %g", at->step, loss);
-        fprintf(metrics, "{\"step\": %d, \"train/CrossEntropyLoss\": %.9g, \"train/Perplexity\": %.9g, \"train/ZLoss\": %.9g, \"optim/total_grad_norm\": %.9g, "
+        fprintf(metrics,
+                "{\"step\": %d, \"train/CrossEntropyLoss\": %.9g, \"train/Perplexity\": %.9g, \"train/ZLoss\": %.9g, \"optim/total_grad_norm\": %.9g, "
                 "\"optim/learning_rate_group0\": %.9g, \"throughput/total_tokens\": %llu, \"throughput/device/tokens_per_second\": %.6g",
                 at->step, s.loss, fmin(exp(s.loss), 1e300), s.zloss, s.norm, s.lr, (unsigned long long)at->tokens, speed);
         if (last || eval || now - shown > 2) {              // a line every two seconds is enough to watch
             printf("[step=%d/%d,epoch=%d] loss=%s ppl=%s grad_norm=%s lr=%s tokens/s=%s eta=%d:%02d\n", at->step, r->steps, at->epoch,
-                   figure(s.loss, a), figure(exp(s.loss), b), figure(s.norm, c), figure(s.lr, d), figure(speed, e), (int)left/60, (int)left % 60);
+                   figure(s.loss, a), figure(exp(s.loss), b), figure(s.norm, c), figure(s.lr, d), figure(speed, e), eta/60, eta % 60);
             shown = now;
         }
         if (eval) {
-            fprintf(metrics, ", \"eval/validation/CrossEntropyLoss\": %.9g, \"eval/validation/Perplexity\": %.9g", loss, fmin(exp(loss), 1e300));
+            fprintf(metrics, ", \"eval/validation/CrossEntropyLoss\": %.9g, \"eval/validation/Perplexity\": %.9g", loss,
+                    fmin(exp(loss), 1e300));
             printf("    eval/validation/CrossEntropyLoss=%s Perplexity=%s", figure(loss, a), figure(exp(loss), b));
             if (!isnan(floor)) {
                 fprintf(metrics, ", \"eval/validation/floor\": %.9g", floor);
@@ -2373,7 +2438,8 @@ static void check_recipe(const Options *o) {
     CHECK((uint64_t)r->micro_batch*(uint64_t)o->config.seq_len < 1 << 30, "--micro-batch %d: too many tokens in one pass", r->micro_batch);
     CHECK(r->beta1 < 1 && r->beta2 < 1, "--beta1 %g --beta2 %g: expected numbers below 1", r->beta1, r->beta2);
     CHECK(o->sampling.top_p > 0 && o->sampling.top_p <= 1, "--top-p %g: expected a probability above 0", o->sampling.top_p);
-    CHECK(!strcmp(o->denominator, "predicted") || !strcmp(o->denominator, "all"), "--denominator %s: expected predicted or all", o->denominator);
+    CHECK(!strcmp(o->denominator,
+                  "predicted") || !strcmp(o->denominator, "all"), "--denominator %s: expected predicted or all", o->denominator);
     CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"), "--dtype %s: expected uint16 or uint32", o->dtype);
     CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
     (void)learning_rate(r, r->warmup + 1);                  // says so if there is no such schedule
@@ -2391,8 +2457,10 @@ static void open_data(Run *run, const char *program) {
     static char default_data[PATH], default_val[PATH];
     char first[PATH];
     int T = o->config.seq_len, width = !strcmp(o->dtype, "uint16") ? 2 : 4;
+    CHECK(!o->label_mask || o->data, "--label-mask %s: expected --data, the files it belongs to", o->label_mask);
     if (!o->data && !(o->eval && o->val)) {
-        CHECK(o->config.vocab == 256, "--data: expected token files for a vocabulary of %d; the default stories are bytes", o->config.vocab);
+        CHECK(o->config.vocab == 256,
+              "--data: expected token files for a vocabulary of %d; the default stories are bytes", o->config.vocab);
         o->data = beside_program(program, "data/stories.txt", default_data);
         if (!o->val) o->val = beside_program(program, "data/stories_val.txt", default_val);
     }
@@ -2400,6 +2468,15 @@ static void open_data(Run *run, const char *program) {
     if (!o->val) run->val = corpus_hold_out(&run->train);
     else if (strcmp(o->val, "none")) run->val = corpus_open(o->val, NULL, width, T);
     run->floor = o->val ? known_floor(list_item(o->val, 0, first)) : NAN;
+}
+
+// "out/" is "out"
+static const char *without_slash(const char *flag, const char *path, char *out) {
+    size_t n = strlen(path);
+    CHECK(n > 0 && n < PATH, "%s: expected the path of a directory", flag);
+    memcpy(out, path, n + 1);
+    while (n > 1 && out[n - 1] == '/') out[--n] = 0;
+    return out;
 }
 
 // Reads the command line twice: first for what names a preset or a directory, whose sizes and recipe become the defaults,
@@ -2411,7 +2488,8 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
     CHECK(!o->load || *o->load, "--load: expected a directory, e.g. config.json's");
     int instead = o->generate || o->eval || o->export_dir, newest = newest_checkpoint(o->out);
     *directory = 0;
-    CHECK(!o->resume || !o->load, "--resume goes on from the newest checkpoint in %s, --load starts from another model; choose one", o->out);
+    CHECK(!o->resume || !o->load,
+          "--resume goes on from the newest checkpoint in %s, --load starts from another model; choose one", o->out);
     CHECK(!o->resume || newest >= 0, "--resume: %s holds no checkpoint stepN", o->out);
     if (o->load) CHECK(snprintf(directory, PATH, "%s", o->load) < PATH, "%s: this path is too long", o->load);
     else if (o->resume || (instead && !model && newest >= 0))                       // what was trained last
@@ -2421,7 +2499,8 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
     if (*directory) found = config_read(directory);
     for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) {                   // its recipe, if it has a preset's sizes
         const Config *c = &presets[i].config;
-        if (!model && *directory && c->d_model == found.d_model && c->n_layers == found.n_layers && c->seq_len == found.seq_len) model = presets[i].name;
+        int same = *directory && c->d_model == found.d_model && c->n_layers == found.n_layers && c->seq_len == found.seq_len;
+        if (!model && same) model = presets[i].name;
     }
     *o = options_of_preset(model ? model : "tiny");
     o->config.n_kv_heads = 0;
@@ -2429,10 +2508,9 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
     parse_options(o, argc, argv);
     if (o->tied || o->untied) o->config.tied = o->tied;
     if (!o->config.n_kv_heads) o->config.n_kv_heads = o->config.n_heads;
-    static char out[PATH];                                  // "out/" is "out"
-    CHECK(snprintf(out, sizeof out, "%s", o->out) < PATH && *out, "--out: expected a directory");
-    for (size_t n = strlen(out); n > 1 && out[n - 1] == '/'; ) out[--n] = 0;
-    o->out = out;
+    static char out[PATH], export_dir[PATH];
+    o->out = without_slash("--out", o->out, out);
+    if (o->export_dir) o->export_dir = without_slash("--export", o->export_dir, export_dir);
     config_check(&o->config, "command line");
     check_recipe(o);
     if (*directory) check_same_model(&o->config, &found, directory);
@@ -2445,24 +2523,28 @@ static void print_banner(const Run *run) {
     const Config *c = &o->config;
     const double weights = (double)run->layout.size*sizeof(real);
     char a[48], b[48], d[48], e[48];
-    printf("OLMo in C: %d layers, d_model %d, %d heads (%d key/value), mlp_hidden %d, vocabulary %d, %s head, T %d%s\n", c->n_layers, c->d_model, c->n_heads,
+    printf("OLMo in C: %d layers, d_model %d, %d heads (%d key/value), mlp_hidden %d, vocabulary %d, %s head, T %d%s\n",
+           c->n_layers, c->d_model, c->n_heads,
            c->n_kv_heads, c->mlp_hidden, c->vocab, c->tied ? "tied" : "untied", c->seq_len, c->clip_qkv > 0 ? ", clipped q, k, v" : "");
-    printf("%s parameters; device %s, %d thread%s%s\n", figure((double)run->layout.size, a), run->device->name, omp_get_max_threads(), omp_get_max_threads() > 1 ? "s" : "",
+    printf("%s parameters; device %s, %d thread%s%s\n", with_commas((double)run->layout.size, a), run->device->name,
+           omp_get_max_threads(), omp_get_max_threads() > 1 ? "s" : "",
 #ifdef _OPENMP
            ""
 #else
            " (built without OpenMP: one thread is all it can use)"
 #endif
     );
-    printf("memory: weights %s, gradients %s, AdamW %s, activations %s (%d x %d tokens a pass)\n", bytes_text(weights, a), bytes_text(weights, b), bytes_text(2*weights, d),
+    printf("memory: weights %s, gradients %s, AdamW %s, activations %s (%d x %d tokens a pass)\n", bytes_text(weights, a),
+           bytes_text(weights, b), bytes_text(2*weights, d),
            bytes_text((double)run->device->activation_bytes(c, o->recipe.micro_batch, c->seq_len), e), o->recipe.micro_batch, c->seq_len);
     fflush(stdout);
 }
 
 static void print_data(const Run *run) {
     char a[48], b[48];
-    if (run->train.n) printf("data: %s windows of %d tokens in %d file%s, %s for validation\n", figure((double)run->train.windows, a), run->train.T, run->train.n,
-                             run->train.n > 1 ? "s" : "", run->val.windows ? figure((double)run->val.windows, b) : "none");
+    if (run->train.n) printf("data: %s windows of %d tokens in %d file%s, %s for validation\n",
+                             with_commas((double)run->train.windows, a), run->train.T, run->train.n,
+                             run->train.n > 1 ? "s" : "", run->val.windows ? with_commas((double)run->val.windows, b) : "none");
     if (!isnan(run->floor)) printf("a perfect model of this validation data has a loss of %s: that is the floor\n", figure(run->floor, a));
     fflush(stdout);
 }
@@ -2500,7 +2582,8 @@ int olmo_main(int argc, char **argv, const Device *device) {
     }
     if (o->generate) print_sample(&run, o->generate);
     if (o->export_dir) {
-        export_write(o->export_dir, &o->config, &run.layout, device, run.model, dtype_named(o->export_dtype), (uint64_t)o->shard_mb*1000000);
+        export_write(o->export_dir, &o->config, &run.layout, device, run.model, dtype_named(o->export_dtype),
+                     (uint64_t)o->shard_mb*1000000);
         printf("wrote %s\n", o->export_dir);
     }
     if (training) train(&run);
@@ -2514,7 +2597,8 @@ int olmo_main(int argc, char **argv, const Device *device) {
 // spinning thread takes the processor from the working one, and training becomes ten times slower. They read the setting
 // before main, so we start again with a shorter one.
 int main(int argc, char **argv) {
-    if (!getenv("GOMP_SPINCOUNT") && !getenv("OMP_WAIT_POLICY") && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);
+    int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");
+    if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);
     return olmo_main(argc, argv, &cpu_device);
 }
 #endif
