@@ -2,7 +2,7 @@
 OLMo in C: the open language model, trained, saved, resumed, evaluated and sampled by one readable file.
 
     make train_olmo && ./train_olmo                 about a minute: a small OLMo learns to tell stories, byte by byte
-    ./train_olmo --generate 255 --load out/latest   let it tell another one
+    ./train_olmo --generate 200 --load out/latest   let it tell another one
     ./train_olmo --data book.txt                    the same on any text
     ./train_olmo --help                             everything else
 
@@ -25,7 +25,8 @@ How to read it. The file is told in the order in which its parts depend on each 
 Sections 1-4 are the lesson: whoever stops there has seen the whole of OLMo. 5-9 make it usable.
 
 Conventions, kept everywhere:
-- Arguments come in the order: outputs, saved for the backward pass, inputs, weights, sizes. Gradients are d + name.
+- Arguments come in the order: outputs (of a forward pass: also what it saves for the backward pass), scratch, inputs (of
+  a backward pass: gradients, then what was saved), weights, constants, sizes. Gradients are d + name.
 - "=" functions overwrite their output, "+=" functions add to it; the comment above each says which.
 - Shapes: B sequences of T tokens, N = B*T rows; C = d_model; H query heads and G key/value heads of size D = C/H;
   Q = (H + 2G)*D, the width of a fused q|k|v row; F = inner width of the MLP (mlp_hidden counts 2F); V = vocabulary
@@ -33,6 +34,7 @@ Conventions, kept everywhere:
 - Threads own disjoint pieces of the output, and every sum has one fixed order. So no result depends on the number of
   threads, nor on how a batch is cut into micro-batches: two runs give equal bits.
 - Every failure is one sentence on stderr, and exit code 1.
+- The numbers in brackets (OLMO_SPEC 4.2) are sections of dev/OLMO_SPEC.md: what the official code does, and where.
 */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -53,7 +55,9 @@ Conventions, kept everywhere:
 #include <unistd.h>
 #ifdef _OPENMP
 #include <omp.h>
+static const char *const openmp_note = "";
 #else                                           // without OpenMP the program is the same, on one thread
+static const char *const openmp_note = " (built without OpenMP: one thread is all it can use)";
 static inline int omp_get_max_threads(void) { return 1; }
 static inline int omp_get_thread_num(void) { return 0; }
 static inline void omp_set_num_threads(int n) { (void)n; }
@@ -190,6 +194,7 @@ typedef struct { const real *at; size_t row, col; } Matrix;
 static inline Matrix strided(const real *at, size_t row, size_t col) { Matrix m; m.at = at; m.row = row; m.col = col; return m; }
 static inline Matrix matrix(const real *at, size_t ld) { return strided(at, ld, 1); }       // rows ld apart, as stored
 static inline Matrix transposed(const real *at, size_t ld) { return strided(at, 1, ld); }
+static inline Matrix block(Matrix m, int i, int j) { m.at += i*m.row + j*m.col; return m; }  // from element (i,j) on
 
 // c[i*ldc + j] = (add ? c : 0) + sum_k a(i,k) b(k,j)      c: [M, N], a: [M, K], b: [K, N].     What gemm() must equal.
 void gemm_naive(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add) {
@@ -263,39 +268,40 @@ static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t
 // lies, but for its last rows.
 static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
     static __thread real packed_a[(MC + MR)*KC] __attribute__((aligned(64))), packed_b[(NC + NR)*KC] __attribute__((aligned(64)));
-    for (int i0 = 0; i0 < M; i0 += MC) for (int j0 = 0; j0 < N; j0 += NC) for (int k0 = 0, k; k0 < K; k0 += k) {
+    for (int i0 = 0; i0 < M; i0 += MC) for (int j0 = 0; j0 < N; j0 += NC) {
         int m = imin(MC, M - i0), n = imin(NC, N - j0), in_place = a.col == 1 || n <= 4*NR ? m/MR*MR : 0;
-        k = imin(imin(KC, K - k0), span - k0 % span);
-        pack(packed_a, strided(a.at + (i0 + in_place)*a.row + k0*a.col, a.row, a.col), m - in_place, k, MR);
-        pack(packed_b, strided(b.at + k0*b.row + j0*b.col, b.col, b.row), n, k, NR);
-        for (int j = 0; j < n; j += NR) for (int i = 0; i < m; i += MR) {
-            real *out = c + (i0 + i)*ldc + j0 + j, *panel = packed_b + (size_t)j*k;
-            if (i < in_place) gemm_registers(out, ldc, strided(a.at + (i0 + i)*a.row + k0*a.col, a.row, a.col), panel, MR,
-                                             imin(NR, n - j), k, add || k0);
-            else gemm_registers(out, ldc, strided(packed_a + (size_t)(i - in_place)*k, 1, MR), panel, imin(MR, m - i),
-                                imin(NR, n - j), k, add || k0);
+        for (int k0 = 0, k; k0 < K; k0 += k) {
+            k = imin(imin(KC, K - k0), span - k0 % span);
+            Matrix rows = block(a, i0, k0), columns = block(b, k0, j0), last = block(rows, in_place, 0);
+            pack(packed_a, last, m - in_place, k, MR);
+            pack(packed_b, strided(columns.at, columns.col, columns.row), n, k, NR);
+            for (int j = 0; j < n; j += NR) for (int i = 0; i < m; i += MR) {
+                real *out = c + (i0 + i)*ldc + j0 + j, *panel = packed_b + (size_t)j*k;
+                Matrix packed = strided(packed_a + (size_t)imax(i - in_place, 0)*k, 1, MR);
+                if (i < in_place) gemm_registers(out, ldc, block(rows, i, 0), panel, MR, imin(NR, n - j), k, add || k0);
+                else gemm_registers(out, ldc, packed, panel, imin(MR, m - i), imin(NR, n - j), k, add || k0);
+            }
         }
     }
 }
 
-// Equal parts of n, each at most `most`, rounded up to whole panels.
-static int part(int n, int most, int panel) {
+// The size of a tile, when n is cut into equal tiles of at most `most`, rounded up to whole panels.
+static int tile_size(int n, int most, int panel) {
     int parts = (n + most - 1)/most;
     return ((n + parts - 1)/parts + panel - 1)/panel*panel;
 }
 
 // c[M,N] = a[M,K] . b[K,N], or += if add; span as above.
 void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
-    int mc = part(M, MC, MR), nc = part(N, NC, NR), threads = omp_get_max_threads();
+    int mc = tile_size(M, MC, MR), nc = tile_size(N, NC, NR), threads = omp_get_max_threads();
     for (;;) {                                                                      // smaller tiles, until all threads
         int tiles = ((M + mc - 1)/mc)*((N + nc - 1)/nc);                            // end at about the same time
         if (tiles % threads == 0 || tiles >= 8*threads || mc + nc <= 4*(MR + NR)) break;
-        if (nc > mc) nc = part(nc, (nc + 1)/2, NR); else mc = part(mc, (mc + 1)/2, MR);
+        if (nc > mc) nc = tile_size(nc, (nc + 1)/2, NR); else mc = tile_size(mc, (mc + 1)/2, MR);
     }
     #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int i = 0; i < M; i += mc) for (int j = 0; j < N; j += nc)
-        gemm_tile(c + i*ldc + j, ldc, strided(a.at + i*a.row, a.row, a.col), strided(b.at + j*b.col, b.row, b.col),
-                  imin(mc, M - i), imin(nc, N - j), K, span, add);
+        gemm_tile(c + i*ldc + j, ldc, block(a, i, 0), block(b, 0, j), imin(mc, M - i), imin(nc, N - j), K, span, add);
 }
 
 // out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: the residual stream grows in the product's own last step.
@@ -303,12 +309,12 @@ void matmul_forward(real *out, const real *inp, const real *weight, int N, int C
     gemm(out, O, matrix(inp, C), transposed(weight, C), N, O, C, C, add);
 }
 
-// dweight[O,C] += dout^T . inp, summed sequence by sequence: so the sum has one order, however the batch is cut.
+// dweight[O,C] += dout[B*T,O]^T . inp[B*T,C], summed sequence by sequence: one order, however the batch is cut.
 void matmul_backward_weight(real *dweight, const real *dout, const real *inp, int B, int T, int C, int O) {
     gemm(dweight, C, transposed(dout, O), matrix(inp, C), O, C, B*T, T, 1);
 }
 
-// dinp[N,C] = dout[N,O] . weight
+// dinp[N,C] = dout[N,O] . weight[O,C]
 void matmul_backward_input(real *dinp, const real *dout, const real *weight, int N, int C, int O) {
     gemm(dinp, C, matrix(dout, O), matrix(weight, C), N, C, O, O, 0);
 }
@@ -358,7 +364,7 @@ static real row_max(const real *x, int n) {
 
 // e^x = 2^n e^r with n = round(x/ln 2), so |r| <= ln(2)/2, where eight terms of the Taylor series reach float precision.
 // Plain arithmetic, so that a loop over it becomes vector code; libm's exp would cost as much as the matrix products.
-// x is clamped to [-87, 88]; a NaN stays a NaN.
+// x is clamped to [-87, 88]; a NaN stays a NaN. In the tests' double it is simply exp.
 static inline real fast_exp(real x) {
     if (sizeof(real) == sizeof(double)) return (real)exp((double)x);
     const float to_integer = 12582912.0f;                   // 1.5 * 2^23: adding it rounds, and leaves n in the low bits
@@ -396,6 +402,7 @@ void embed_forward(real *x, const int *tokens, const real *wte, int N, int C) {
 }
 
 // dwte[tokens[n],:] += dx[n,:], in the order of n: a token that occurs twice adds twice. Threads own channels, not rows.
+// dwte: [V, C], dx: [N, C]
 void embed_backward(real *dwte, const real *dx, const int *tokens, int N, int C) {
     #pragma omp parallel for
     for (int c0 = 0; c0 < C; c0 += 64) for (int n = 0; n < N; n++)
@@ -417,7 +424,7 @@ void norm_forward(real *y, real *rstd, const real *x, int N, int C) {
 }
 
 // dx += rstd * (dy - avg(dy) - y*avg(dy*y)): moving x along 1 or along y does not change y. "+=", for the residual
-// stream passes around the norm as well as through it.
+// stream passes around the norm as well as through it.    dx, dy, y: [N, C], rstd: [N]
 void norm_backward(real *dx, const real *dy, const real *y, const real *rstd, int N, int C) {
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
@@ -438,7 +445,7 @@ void clip_forward(real *x, unsigned char *pass, double clip, size_t count) {
     }
 }
 
-// dx = 0 where x was clipped, in place
+// dx = 0 where x was clipped, in place; a value of exactly +-clip passes, as in torch.      dx, pass: [count]
 void clip_backward(real *dx, const unsigned char *pass, size_t count) {
     #pragma omp parallel for
     for (size_t i = 0; i < count; i++) dx[i] = pass[i] ? dx[i] : 0;
@@ -489,6 +496,7 @@ void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D
 // number a row, lse = log sum_j exp(S_j), from which the backward pass rebuilds P = exp(S - lse).
 enum { ROWS = 96 };
 
+// Numbers of scratch: for each thread two blocks of ROWS rows, S or P and dS. It must be asked for after --threads is set.
 static inline int attention_stride(int keys) { return (keys + VL - 1)/VL*VL; }
 static size_t attention_work(int keys) { return (size_t)omp_get_max_threads()*2*ROWS*attention_stride(keys); }
 
@@ -506,8 +514,8 @@ void attention_forward(real *att, real *lse, real *work, const real *qkv, int B,
         for (int i = 0; i < rows; i++) {
             real *s = S + (size_t)i*stride;
             int seen = past + t0 + i + 1;
-            real most = scale*row_max(s, seen), sum = row_exp(s, s, scale, most, seen), norm = 1/sum;
-            for (int j = 0; j < seen; j++) s[j] *= norm;
+            real most = scale*row_max(s, seen), sum = row_exp(s, s, scale, most, seen), inverse = 1/sum;
+            for (int j = 0; j < seen; j++) s[j] *= inverse;
             for (int j = seen; j < n; j++) s[j] = 0;
             lse[((size_t)b*H + h)*T + t0 + i] = most + (real)log(sum);
         }
@@ -518,9 +526,9 @@ void attention_forward(real *att, real *lse, real *work, const real *qkv, int B,
 // With P rebuilt from lse, and dP = datt . v^T:
 //     dS_ij = P_ij (dP_ij - sum_k P_ik dP_ik),   and the sum over k is simply datt_i . att_i
 //     dq = dS k / sqrt(D),   dk += dS^T q / sqrt(D),   dv += P^T datt
-// dqkv: [B, T, Q], all of it overwritten. One thread owns a k/v head of a sequence, and takes its queries in order.
-void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse, const real *qkv, int B, int T,
-                        int H, int G, int D) {
+// qkv, dqkv: [B, T, Q], att, datt: [B, T, H*D], lse: [B, H, T]. "=": all of dqkv is overwritten. One thread owns a k/v head of a sequence, and takes its queries in order.
+void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse,
+                        const real *qkv, int B, int T, int H, int G, int D) {
     int Q = (H + 2*G)*D, stride = attention_stride(T);
     real scale = 1/(real)sqrt((real)D);
     #pragma omp parallel for collapse(2) schedule(dynamic)
@@ -586,7 +594,7 @@ void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *lo
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
         const real *row = logits + (size_t)n*V;
-        real p[512], most = row_max(row, V), sum = 0;
+        real p[512], most = row_max(row, V), sum = 0;       // only the sum is wanted: each 512 of p overwrite the last
         for (int v = 0; v < V; v += 512) sum += row_exp(p, row + v, 1, most, imin(512, V - v));
         lse[n] = most + (real)log(sum);
         losses[n] = targets[n] < 0 ? 0 : lse[n] - row[targets[n]];
@@ -595,7 +603,7 @@ void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *lo
 }
 
 // d(loss + zloss)/dlogits_j = (1 + 2 z lse) p_j - [j is the target], times dlosses[n].
-// dlogits may be logits itself; a row whose weight is 0 is only cleared.
+// logits, dlogits: [N, V] ("=", and may be one array), dlosses, lse, targets: [N]; a row whose weight is 0 is only cleared.
 void crossentropy_backward(real *dlogits, const real *dlosses, const real *lse, const real *logits, const int *targets, double z,
                            int N, int V) {
     #pragma omp parallel for
@@ -698,6 +706,8 @@ static double init_std(const Tensor *t, const Config *c, const char *init) {
     return t->role == OUTPUT ? 0.02/sqrt(2.0*c->n_layers) : t->role == HEAD ? 1/sqrt((double)c->d_model) : 0.02;
 }
 
+static double init_cut(const char *init) { return strcmp(init, "normal") ? 3 : 0; }         // in deviations; 0: no cut
+
 // A hash is all the randomness we need: number i of stream s is hash(s + i), whoever asks for it first.
 static uint64_t hash64(uint64_t x) {                        // splitmix64 (Steele, Lea, Flood 2014)
     x += 0x9e3779b97f4a7c15u;
@@ -705,7 +715,7 @@ static uint64_t hash64(uint64_t x) {                        // splitmix64 (Steel
     x = (x ^ (x >> 27))*0x94d049bb133111ebu;
     return x ^ (x >> 31);
 }
-static double uniform(uint64_t bits) { return ((double)(bits >> 11) + 0.5)*0x1p-53; }       // in (0, 1)
+static double uniform(uint64_t bits) { return ((double)(bits >> 11) + 0.5)*0x1p-53; }       // in (0, 1]: the largest is rounded up
 
 // Element i of a tensor: a normal number (Box and Muller), drawn again while it is more than `cut` deviations out.
 static real init_value(uint64_t seed, const Tensor *t, size_t i, double std, double cut) {
@@ -886,8 +896,10 @@ void olmo_backward(Olmo *m, const real *dlosses) {
     }
 }
 
-// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ... ; logits: [V] after the last.
-// The cache is each layer's qkv, whose earlier rows are still there. Equal bits to olmo_forward's, which adds in the same order.
+// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ... ; logits: [V], after the last.
+// past + n <= seq_len, and positions 0 .. past-1 were decoded before, with these weights. It borrows the activations, so
+// no olmo_backward after it. The cache holds each layer's qkv rows, where keys and values already lie side by side (llama2.c
+// keeps only k and v). Equal bits to olmo_forward's, which adds in the same order.
 void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
     const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab,
@@ -975,14 +987,16 @@ double olmo_update(Olmo *model, const AdamW *how) {
 
 // The learning rate of step s = 1, 2, ...: linear warm-up from a tenth of the peak, then the schedule (OLMO_SPEC 4.5).
 static double learning_rate(const Recipe *r, int s) {
-    double w = r->warmup, S = r->steps, peak = r->lr, low = r->lr*r->final_lr, x = S > w ? fmin(1, (s - w)/(S - w)) : 1;
-    if (s < w) return 0.1*peak + 0.9*peak*s/w;
-    double cosine = low + (peak - low)*(1 + cos(M_PI*x))/2, root = peak*sqrt(fmax(w, 1)/fmax(fmax(w, 1), s));
+    const double warmup = r->warmup, peak = r->lr, low = r->lr*r->final_lr;
+    if (s < warmup) return peak*(0.1 + 0.9*s/warmup);
+    const double done = r->steps > warmup ? fmin(1, (s - warmup)/(r->steps - warmup)) : 1;      // 0 .. 1, after the warm-up
+    const double wave = (1 + cos(M_PI*done))/2;                                                 // 1 .. 0
+    const double cosine = low + (peak - low)*wave, root = peak*sqrt(fmax(warmup, 1)/fmax(fmax(warmup, 1), s));
     if (!strcmp(r->schedule, "cosine")) return cosine;
-    if (!strcmp(r->schedule, "linear")) return peak - (peak - low)*x;
+    if (!strcmp(r->schedule, "linear")) return peak - (peak - low)*done;
     if (!strcmp(r->schedule, "inverse-sqrt")) return root;
     if (!strcmp(r->schedule, "max")) return fmax(cosine, root);
-    if (!strcmp(r->schedule, "envelope")) return low + (1 - x)*(peak - low)*(1 + cos(M_PI*x))/2;
+    if (!strcmp(r->schedule, "envelope")) return low + (peak - low)*(1 - done)*wave;
     CHECK(!strcmp(r->schedule, "constant"),
           "--schedule %s: there is no such schedule; choose cosine, linear, inverse-sqrt, max, envelope or constant", r->schedule);
     return peak;
@@ -997,8 +1011,8 @@ static double clip_limit(const Recipe *r, int s) {
 // ======================================================================================================================
 // 5. Device: the CPU as one table of functions
 // ======================================================================================================================
-// Everything below this section computes through such a table, and never touches a model directly. train_olmo.cu fills
-// another one.
+// Everything below this section computes through such a table, and never touches a model directly: another device is
+// another table, and no other change.
 
 typedef enum { PARAMS, GRADS, MOMENT1, MOMENT2 } Space;     // the four flat arrays; all have olmo_layout's offsets
 
@@ -1596,6 +1610,7 @@ typedef struct {
     uint64_t tokens;                                        // seen so far
     uint64_t instance;                                      // of this epoch's order: the next one to train on
     uint64_t instances, seed;                               // what the order was made from
+    char recipe[512];                                       // recipe_text: what a resumed run must share for equal bits
 } Progress;
 
 static Slice *moment_slices(const Layout *layout) {
@@ -1628,10 +1643,10 @@ static void checkpoint_write(const char *path, const Config *c, const Layout *la
     release(moments);
     path_join(file_name, temporary, "train.json");
     FILE *file = open_to_write(file_name);
-    fprintf(file, "{\"step\": %d, \"epoch\": %d, \"tokens\": %llu, \"instance\": %llu, \"instances\": %llu, \"seed\": %llu}\n",
-            at->step, at->epoch,
+    fprintf(file,
+            "{\"step\": %d, \"epoch\": %d, \"tokens\": %llu, \"instance\": %llu, \"instances\": %llu, \"seed\": %llu, \"recipe\": \"%s\"}\n", at->step, at->epoch,
             (unsigned long long)at->tokens, (unsigned long long)at->instance, (unsigned long long)at->instances,
-                (unsigned long long)at->seed);
+                (unsigned long long)at->seed, at->recipe);
     close_written(file, file_name);
     sync_directory(temporary);
     CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
@@ -1675,6 +1690,9 @@ static Progress checkpoint_read(const char *path, const Layout *layout, const De
         CHECK(number == floor(number), "%s: expected \"%s\" to be a whole number, found %g", name, names[i], number);
         *whole[i] = (uint64_t)number;
     }
+    const char *recipe = json_get(o, "recipe");
+    at.recipe[0] = 0;
+    if (recipe && *recipe == '"') snprintf(at.recipe, sizeof at.recipe, "%.*s", (int)strcspn(recipe + 1, "\""), recipe + 1);
     release(text);
     CHECK(at.instance <= at.instances,
           "%s: \"instance\" %llu is behind the last of %llu", name, (unsigned long long)at.instance, (unsigned long long)at.instances);
@@ -1919,7 +1937,7 @@ static void epoch_order(uint32_t *order, uint32_t n, uint64_t seed) {
 
 typedef struct { double temperature, top_p; int top_k; } Sampling;       // temperature 0: greedy; top_k 0, top_p 1: off
 
-typedef struct { real logit; int id; } Candidate;
+typedef struct { real logit; int id; double weight; } Candidate;
 
 static int by_logit(const void *a, const void *b) {         // highest first; among equals the lower id
     const Candidate *x = (const Candidate *)a, *y = (const Candidate *)b;
@@ -1934,17 +1952,13 @@ static int sample(const real *logits, int V, Sampling how, double u, Candidate *
     qsort(candidate, (size_t)V, sizeof *candidate, by_logit);
     if (how.temperature == 0) return candidate[0].id;
     if (how.top_k > 0) n = imin(n, how.top_k);
-    double total = 0, kept = 0, sum = 0, best = candidate[0].logit;
-    for (int i = 0; i < n; i++) total += exp((candidate[i].logit - best)/how.temperature);
-    for (int i = 0; i < n; i++) {
-        kept += exp((candidate[i].logit - best)/how.temperature);
-        if (kept >= how.top_p*total) n = i + 1;
-    }
-    for (int i = 0; i < n; i++) {
-        sum += exp((candidate[i].logit - best)/how.temperature);
-        if (sum >= u*kept) return candidate[i].id;
-    }
-    return candidate[n - 1].id;
+    const double best = candidate[0].logit;
+    double total = 0, kept = 0, sum = 0;                    // of exp((logit - best)/temperature): what softmax normalizes
+    for (int i = 0; i < n; i++) total += candidate[i].weight = exp((candidate[i].logit - best)/how.temperature);
+    int top = 0;                                            // the fewest that hold top_p
+    while (top < n && kept < how.top_p*total) kept += candidate[top++].weight;
+    for (int i = 0; i < top; i++) if ((sum += candidate[i].weight) >= u*kept) return candidate[i].id;
+    return candidate[top - 1].id;
 }
 
 // Continues tokens[0..n) up to `limit` tokens, or to the end-of-document id, which is kept. Returns the new length.
@@ -2030,7 +2044,7 @@ static int option_table(Options *o, Option *table) {
         { "instead of training", GROUP, NULL, "" },
         { "--eval", FLAG, &o->eval, "print the validation loss" },
         { "--generate", WHOLE, &o->generate, "print so many new tokens" },
-        { "--prompt", TEXT, &o->prompt, "text to continue" },
+        { "--prompt", TEXT, &o->prompt, "text to continue (while training: that the samples continue)" },
         { "--prompt-ids", TEXT, &o->prompt_ids, "token ids to continue: 1,2,3" },
         { "--temperature", NUMBER, &o->sampling.temperature, "divides the logits (0: greedy)" },
         { "--top-k", WHOLE, &o->sampling.top_k, "sample from the K likeliest tokens (0: all)" },
@@ -2147,7 +2161,7 @@ static const char *bytes_text(double bytes, char *out) {
     return out;
 }
 
-// A 64-bit fingerprint of all parameters (FNV-1a over their float bits): equal runs print equal hashes.
+// A 64-bit fingerprint of all parameters (FNV-1a, fed a float's 32 bits at a time): equal runs print equal hashes.
 static uint64_t params_hash(const Run *run) {
     static real numbers[CHUNK];
     uint64_t hash = 0xcbf29ce484222325u;
@@ -2169,7 +2183,7 @@ static void model_init(const Run *run) {
     static real numbers[CHUNK];
     for (int k = 0; k < run->layout.n; k++) {
         const Tensor *t = &run->layout.tensor[k];
-        double std = init_std(t, &run->o.config, run->o.init), cut = strcmp(run->o.init, "normal") ? 3 : 0;
+        double std = init_std(t, &run->o.config, run->o.init), cut = init_cut(run->o.init);
         size_t count = (size_t)t->rows*t->cols;
         for (size_t done = 0; done < count; done += CHUNK) {
             int n = (int)zmin(CHUNK, count - done);
@@ -2214,8 +2228,10 @@ static int prompt_tokens(const Run *run, int *tokens) {
         s = end + 1;
         if (!*end) return n + 1;
     }
-    if (!o->prompt && (o->config.eos >= 0 || o->config.vocab != 256)) { tokens[0] = imax(0, o->config.eos); return 1; }
-    if (!o->prompt && o->config.eos >= 0) { tokens[0] = o->config.eos; return 1; }          // a document begins after one ended
+    if (!o->prompt && (o->config.eos >= 0 || o->config.vocab != 256)) {                      // a document begins after one
+        tokens[0] = imax(0, o->config.eos);                                                  // has ended; without an eos, any id does
+        return 1;
+    }
     const char *text = o->prompt ? o->prompt : T < 4 ? "O" : "One";
     CHECK(o->config.vocab == 256, "--prompt: this model's vocabulary of %d is not bytes; give --prompt-ids 1,2,3", o->config.vocab);
     CHECK(*text, "--prompt: expected at least one character");
@@ -2284,44 +2300,56 @@ static void save(const Run *run) {
     printf("saved %s\n", path);
 }
 
-// One update: the next batch of this epoch's order, micro-batch by micro-batch, then AdamW.
-typedef struct { double loss, zloss, norm, lr; } Step;
+typedef struct { double loss, zloss, norm, lr; } Step;      // loss, zloss: means over the batch; norm: before clipping
 
+// One update: the next batch of this epoch's order, micro-batch by micro-batch, then AdamW. order: [train.windows];
+// tokens, targets: [batch, T]; losses: [3, micro, T], for losses, zlosses and their weights.
 static Step train_step(Run *run, uint32_t *order, int *tokens, int *targets, real *losses) {
     const Options *o = &run->o;
     const Recipe *r = &o->recipe;
     Progress *at = &run->at;
-    const int T = o->config.seq_len, G = r->batch, micro = imin(r->micro_batch, G);
-    const size_t N = (size_t)G*T;
+    const int T = o->config.seq_len, batch = r->batch, micro = imin(r->micro_batch, batch);
+    const size_t N = (size_t)batch*T;
     real *zlosses = losses + (size_t)micro*T, *dlosses = zlosses + (size_t)micro*T;
     Step s = { 0, 0, 0, 0 };
 
-    if (at->instance + (uint64_t)G > run->train.windows) at->epoch++, at->instance = 0;     // a rest smaller than a batch is left out
+    if (at->instance + (uint64_t)batch > run->train.windows) at->epoch++, at->instance = 0;     // a rest smaller than a batch is left out
     if (run->order_epoch != at->epoch) epoch_order(order, (uint32_t)run->train.windows, (uint64_t)o->seed + (uint64_t)at->epoch);
     run->order_epoch = at->epoch;
-    for (int g = 0; g < G; g++)
-        corpus_window(&run->train, order[at->instance + (uint64_t)g], o->config.vocab, tokens + (size_t)g*T, targets + (size_t)g*T);
+    for (int b = 0; b < batch; b++)
+        corpus_window(&run->train, order[at->instance + (uint64_t)b], o->config.vocab, tokens + (size_t)b*T, targets + (size_t)b*T);
 
     // Every token weighs 1/denominator of the whole batch, so the gradients of micro-batches simply add up.
     double denominator = 0;
     for (size_t n = 0; n < N; n++) denominator += targets[n] >= 0 || !strcmp(o->denominator, "all");
     denominator = fmax(denominator, 1);
     for (size_t n = 0; n < (size_t)micro*T; n++) dlosses[n] = (real)(1/denominator);
-    for (int g = 0; g < G; g += micro) {
-        int B = imin(micro, G - g);
-        run->device->forward(run->model, losses, zlosses, tokens + (size_t)g*T, targets + (size_t)g*T, B, T);
+    for (int b = 0; b < batch; b += micro) {
+        int B = imin(micro, batch - b);
+        run->device->forward(run->model, losses, zlosses, tokens + (size_t)b*T, targets + (size_t)b*T, B, T);
         run->device->backward(run->model, dlosses);
         for (int n = 0; n < B*T; n++) s.loss += (double)losses[n], s.zloss += (double)zlosses[n];
     }
     s.loss /= denominator, s.zloss /= denominator;
 
-    at->step++, at->instance += (uint64_t)G, at->tokens += N;
+    at->step++, at->instance += (uint64_t)batch, at->tokens += N;
     s.lr = learning_rate(r, at->step);
     AdamW how = { s.lr, r->beta1, r->beta2, r->eps, r->weight_decay, r->decay_embeddings, clip_limit(r, at->step), at->step };
     s.norm = run->device->update(run->model, &how);
     CHECK(isfinite(s.loss) && isfinite(s.norm), "step %d: the loss is %g and the gradient norm %g; this step was not saved. "
           "Go on from the last checkpoint with a lower --lr or --clip", at->step, s.loss, s.norm);
     return s;
+}
+
+// All that a step's bits depend on, besides the data, the seed and the checkpoint. --micro-batch and --threads do not belong to it.
+static void recipe_text(char *out, size_t size, const Options *o) {
+    const Recipe *r = &o->recipe;
+    snprintf(out, size,
+             "--steps %d --batch %d --lr %g --schedule %.16s --warmup %d --final-lr %g --weight-decay %g --beta1 %g --beta2 %g --eps %g%s "
+             "--clip %g --clip-warmup-steps %d --clip-warmup-factor %g --z-loss %g --denominator %s", r->steps, r->batch, r->lr,
+             r->schedule, r->warmup,
+             r->final_lr, r->weight_decay, r->beta1, r->beta2, r->eps, r->decay_embeddings ? " --decay-embeddings" : "", r->clip,
+             r->clip_warmup_steps, r->clip_warmup_factor, o->config.z_loss, o->denominator);
 }
 
 static void train(Run *run) {
@@ -2335,6 +2363,11 @@ static void train(Run *run) {
     CHECK(at->instances == run->train.windows && at->seed == (uint64_t)o->seed,
           "--resume: the checkpoint was made with --seed %llu and %llu windows of data, now there are --seed %d and %llu; give the same options again",
           (unsigned long long)at->seed, (unsigned long long)at->instances, o->seed, (unsigned long long)run->train.windows);
+    char recipe[sizeof at->recipe];
+    recipe_text(recipe, sizeof recipe, o);
+    if (at->step && *at->recipe && strcmp(at->recipe, recipe))
+        fprintf(stderr, "note: another recipe from here on, so not the bits of an uninterrupted run; until now it was %s\n", at->recipe);
+    memcpy(at->recipe, recipe, sizeof recipe);
     uint32_t *order = (uint32_t *)allocate(run->train.windows, sizeof *order, "the order of the data");
     int *tokens = (int *)allocate(2*(size_t)r->batch*T, sizeof(int), "a batch"), *targets = tokens + (size_t)r->batch*T;
     real *losses = (real *)allocate(3*(size_t)micro*T, sizeof(real), "the losses");
@@ -2350,6 +2383,7 @@ static void train(Run *run) {
     char a[48], b[48], c[48], d[48], e[48];
     int saved = at->step;
 
+    if (at->step >= r->steps) printf("nothing to do: step %d of %d is done already\n", at->step, r->steps);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     while (at->step < r->steps && !asked_to_stop) {
         double start = seconds();
@@ -2389,7 +2423,7 @@ static void train(Run *run) {
     if (saved != at->step) save(run);
     fclose(metrics);
     release(order), release(tokens), release(losses);
-    if (asked_to_stop) printf("stopped as asked; go on with --resume\n");
+    if (asked_to_stop) printf("stopped as asked; go on with --resume and the same options\n");
     printf("params hash 0x%016llx\n", (unsigned long long)params_hash(run));
 }
 
@@ -2528,12 +2562,7 @@ static void print_banner(const Run *run) {
            c->n_kv_heads, c->mlp_hidden, c->vocab, c->tied ? "tied" : "untied", c->seq_len, c->clip_qkv > 0 ? ", clipped q, k, v" : "");
     printf("%s parameters; device %s, %d thread%s%s\n", with_commas((double)run->layout.size, a), run->device->name,
            omp_get_max_threads(), omp_get_max_threads() > 1 ? "s" : "",
-#ifdef _OPENMP
-           ""
-#else
-           " (built without OpenMP: one thread is all it can use)"
-#endif
-    );
+           openmp_note);
     printf("memory: weights %s, gradients %s, AdamW %s, activations %s (%d x %d tokens a pass)\n", bytes_text(weights, a),
            bytes_text(weights, b), bytes_text(2*weights, d),
            bytes_text((double)run->device->activation_bytes(c, o->recipe.micro_batch, c->seq_len), e), o->recipe.micro_batch, c->seq_len);
@@ -2592,7 +2621,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     return EXIT_SUCCESS;
 }
 
-#ifndef OLMO_LIBRARY                                        // tests, tools and train_olmo.cu include this file without main
+#ifndef OLMO_LIBRARY                                        // tests and tools include this file without main
 // Between two parallel loops GNU's idle threads spin, by default for so long that on a machine with anything else to do the
 // spinning thread takes the processor from the working one, and training becomes ten times slower. They read the setting
 // before main, so we start again with a shorter one.
