@@ -2547,6 +2547,7 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
     if (o->export_dir) o->export_dir = without_slash("--export", o->export_dir, export_dir);
     config_check(&o->config, "command line");
     check_recipe(o);
+    o->recipe.micro_batch = imin(o->recipe.micro_batch, o->recipe.batch);
     if (*directory) check_same_model(&o->config, &found, directory);
     return *directory != 0;
 }
