@@ -51,7 +51,8 @@ static uint32_t fmix(uint32_t x) {
 static double noise(uint32_t stream, size_t i) {             // uniform, with standard deviation 1
     return (fmix((uint32_t)i*2654435761u + stream*2246822519u + 12345)/4294967296.0 - 0.5)*2*sqrt(3.0);
 }
-static void fill_noise(real *x, size_t n, uint32_t stream, double std) { for (size_t i = 0; i < n; i++) x[i] = (real)(std*noise(stream, i)); }
+static void fill_noise(real *x, size_t n, uint32_t stream,
+                       double std) { for (size_t i = 0; i < n; i++) x[i] = (real)(std*noise(stream, i)); }
 static real *noise_reals(size_t n, uint32_t stream, double std) {
     real *x = (real *)allocate(n, sizeof(real), "a test");
     fill_noise(x, n, stream, std);
@@ -121,7 +122,8 @@ static void test_parameter_counts(void) {                    // OLMO_SPEC 1.2
     Config big = config_of(8192, 80, 64, 64, 44032, 50304, 2048, 0, 0, 0);
     olmo_layout(list, &unused, NULL, &big);
     check(list->size == 65584234496u, "OLMo-65B would have %zu parameters: offsets beyond 2^32 hold", list->size);
-    check(list->tensor[list->n - 1].offset == list->size - 412090368u && !strcmp(list->tensor[list->n - 1].name, "transformer.ff_out.weight"), "its head is the last tensor");
+    check(list->tensor[list->n - 1].offset == list->size - 412090368u && !strcmp(list->tensor[list->n - 1].name,
+                                                                      "transformer.ff_out.weight"), "its head is the last tensor");
     release(list);
 }
 
@@ -145,18 +147,21 @@ static void test_op_goldens(void) {                          // A.7
     check(fine, "RoPE at position 5 (A.7)");
 
     swiglu_forward(h, ug, 1, 3);
-    check(near((double)h[0], 0.3112297, 1e-7) && near((double)h[1], 0.5378829, 1e-7) && near((double)h[2], 5.2847824, 5e-7), "SwiGLU: up first, gate second (A.7)");
+    check(near((double)h[0], 0.3112297, 1e-7) && near((double)h[1], 0.5378829, 1e-7) && near((double)h[2], 5.2847824, 5e-7),
+          "SwiGLU: up first, gate second (A.7)");
 
     real logits[8] = { 1, 2, 3, 0, 0.5, -1, 2, 1 }, losses[2], zlosses[2], lse[2];
     int targets[2] = { 2, IGNORE };
     crossentropy_forward(losses, zlosses, lse, logits, targets, 1e-4, 2, 4);
-    check(near((double)losses[0], 0.4401897, 2e-7) && losses[1] == 0 && near((double)zlosses[0], 0.00118349, 1e-8) && zlosses[1] == 0, "cross entropy and z-loss (A.7)");
+    check(near((double)losses[0], 0.4401897, 2e-7) && losses[1] == 0 && near((double)zlosses[0], 0.00118349,
+                                                                      1e-8) && zlosses[1] == 0, "cross entropy and z-loss (A.7)");
 }
 
 static void test_adamw_golden(void) {                        // A.7, through a model whose first three weights are the example's
     Config c = config_of(2, 1, 1, 1, 2, 2, 1, 0, 0, 0);
     Olmo *m = olmo_build(&c);
-    const double g[2][3] = { { 0.1, -0.2, 0 }, { 0.3, 0.1, -1e-4 } }, p[2][3] = { { 0.98900104, -1.98800051, 2.99699998 }, { 0.97892559, -1.98332906, 3.00045204 } };
+    const double g[2][3] = { { 0.1, -0.2, 0 }, { 0.3, 0.1, -1e-4 } },
+        p[2][3] = { { 0.98900104, -1.98800051, 2.99699998 }, { 0.97892559, -1.98332906, 3.00045204 } };
     real *w = m->weight.layer[0].att_proj, *dw = m->grad.layer[0].att_proj;
     w[0] = 1, w[1] = -2, w[2] = 3;
     for (int s = 0; s < 2; s++) {
@@ -195,11 +200,13 @@ static void golden_model(const Golden *g) {
           && near((double)m->weight.layer[0].att_proj[2], 0.01588308, 1e-8), "%s: weights and tokens (A.1)", g->name);
     bench_loss(&t, 0);
     const real *logits = m->acts.logits;
-    for (int i = 0; i < 4; i++) fine &= near((double)logits[i], g->first[i], 3e-6) && near((double)logits[(size_t)(N - 1)*V + 380 + i], g->last[i], 3e-6);
+    for (int i = 0; i < 4; i++) fine &= near((double)logits[i], g->first[i],
+                                             3e-6) && near((double)logits[(size_t)(N - 1)*V + 380 + i], g->last[i], 3e-6);
     check(fine, "%s: logits (A.2)", g->name);
     for (int n = 0; n < N; n++) if (t.targets[n] >= 0) sum += (double)t.losses[n], lse2 += pow((double)m->acts.lse[n], 2);
     all = sum/N;
-    check(near(all, g->all, 2e-6) && near(sum/(B*(T - 1)), g->mean, 2e-6) && near(lse2/(B*(T - 1)), g->lse2, 2e-5), "%s: losses %.6f %.6f, lse^2 %.6f (A.2)", g->name, all, sum/(B*(T - 1)), lse2/(B*(T - 1)));
+    check(near(all, g->all, 2e-6) && near(sum/(B*(T - 1)), g->mean, 2e-6) && near(lse2/(B*(T - 1)), g->lse2, 2e-5),
+          "%s: losses %.6f %.6f, lse^2 %.6f (A.2)", g->name, all, sum/(B*(T - 1)), lse2/(B*(T - 1)));
 
     bench_loss(&t, 1);
     fine = 1;
@@ -207,17 +214,20 @@ static void golden_model(const Golden *g) {
         const Tensor *w = &m->layout.tensor[k];
         size_t n = (size_t)w->rows*w->cols;
         const real *grad = m->grads + w->offset;
-        int good = near(norm_of(grad, n), g->grad[k][0], 3e-6) && near((double)grad[0], g->grad[k][1], 1e-7) && near((double)grad[n - 1], g->grad[k][2], 1e-7);
+        int good = near(norm_of(grad, n), g->grad[k][0], 3e-6) && near((double)grad[0], g->grad[k][1],
+                                                                      1e-7) && near((double)grad[n - 1], g->grad[k][2], 1e-7);
         if (!good) printf("      %s: norm %.6f first %.6e last %.6e\n", w->name, norm_of(grad, n), (double)grad[0], (double)grad[n - 1]);
         fine &= good;
     }
     check(fine, "%s: norm, first and last element of each gradient (A.3)", g->name);
-    check(near(norm_of(m->grads, m->layout.size), g->total, 5e-6), "%s: total gradient norm %.6f (A.3)", g->name, norm_of(m->grads, m->layout.size));
+    check(near(norm_of(m->grads, m->layout.size), g->total, 5e-6), "%s: total gradient norm %.6f (A.3)", g->name,
+          norm_of(m->grads, m->layout.size));
 
     m->config.z_loss = 1e-4;
     clear_grads(m);
     double with_z = bench_loss(&t, 1), total_z = norm_of(m->grads, m->layout.size);
-    check(near(with_z, g->with_z, 2e-6) && near(total_z, g->total_z, 5e-6), "%s: with z-loss %.6f, gradient norm %.6f (A.2, A.3)", g->name, with_z, total_z);
+    check(near(with_z, g->with_z, 2e-6) && near(total_z, g->total_z, 5e-6), "%s: with z-loss %.6f, gradient norm %.6f (A.2, A.3)",
+          g->name, with_z, total_z);
     m->config.z_loss = 0;
 
     Recipe r = { "linear", 3e-3, 0.1, 5, 12, 4, 2, 0.1, 0.9, 0.95, 1e-5, 0, 0.5, 3, 10 };
@@ -235,7 +245,8 @@ static void golden_model(const Golden *g) {
                 olmo_backward(m, t.dlosses);
                 for (int n = 0; n < 2*T; n++) loss += (double)t.losses[n]/N;
             }
-            if (s == 13) { check(near(loss, decay ? g->after_decayed : g->loss[12], 2e-5), "%s: after 12 updates%s %.6f (A.4)", g->name, decay ? " with decaying embeddings" : "", loss); break; }
+            if (s == 13) { check(near(loss, decay ? g->after_decayed : g->loss[12], 2e-5), "%s: after 12 updates%s %.6f (A.4)",
+                                 g->name, decay ? " with decaying embeddings" : "", loss); break; }
             AdamW how = { learning_rate(&r, s), r.beta1, r.beta2, r.eps, r.weight_decay, decay, clip_limit(&r, s), s };
             double norm = olmo_update(m, &how);
             int good = near(loss, g->loss[s - 1], 2e-5) && near(norm, g->norm[s - 1], 5e-5);
@@ -244,9 +255,11 @@ static void golden_model(const Golden *g) {
         }
         if (!decay) check(fine, "%s: loss and gradient norm of each of 12 updates (A.4)", g->name);
         const real *wte = m->params;
-        if (!decay) check(near((double)wte[0], g->wte0, 2e-6) && near((double)m->weight.layer[0].att_proj[0], g->att0, 2e-6) && near((double)wte[V*64 - 1], g->wte_last, 2e-6),
+        if (!decay) check(near((double)wte[0], g->wte0, 2e-6) && near((double)m->weight.layer[0].att_proj[0], g->att0,
+                                                                      2e-6) && near((double)wte[V*64 - 1], g->wte_last, 2e-6),
                           "%s: weights after 12 updates (A.4)", g->name);
-        else if (g->wte_last_decayed != 0) check(near((double)wte[V*64 - 1], g->wte_last_decayed, 1.5e-6) && near((double)wte[V*64 - 1], g->wte_last*keep, 2e-7),
+        else if (g->wte_last_decayed != 0) check(near((double)wte[V*64 - 1], g->wte_last_decayed,
+                                                      1.5e-6) && near((double)wte[V*64 - 1], g->wte_last*keep, 2e-7),
                                                   "%s: a row without gradient decays (A.4)", g->name);
     }
     bench_free(&t);
@@ -254,19 +267,25 @@ static void golden_model(const Golden *g) {
 
 static void test_model_goldens(void) {
     const Golden g1 = { "G1", config_of(64, 2, 4, 4, 256, 384, 32, 1, 0, 0),
-        { -0.331235, -0.995053, 0.717372, -0.036589 }, { 0.396690, 0.189389, -0.542004, -1.975174 }, 6.362488, 6.567730, 41.896508, 6.366547,
+        { -0.331235, -0.995053, 0.717372, -0.036589 }, { 0.396690, 0.189389, -0.542004, -1.975174 }, 6.362488, 6.567730, 41.896508,
+            6.366547,
         { { 1.591345, 1.265384e-2, 1.666696e-4 }, { 1.351549, -1.351912e-3, 2.428724e-2 }, { 1.339091, 8.823933e-3, 1.061097e-2 },
           { 0.872276, 1.313434e-3, -4.247190e-3 }, { 1.174320, 1.211598e-2, -5.153393e-3 }, { 0.458706, -6.959333e-4, 3.220724e-3 },
-          { 0.746509, 1.737091e-2, 3.460265e-3 }, { 0.434339, -4.388360e-3, 2.563464e-3 }, { 0.831168, -8.103678e-3, 6.616261e-3 }, { 0, 0, 0 } }, 3.152665, 3.152718,
-        { 6.362488, 5.856431, 5.226082, 4.443785, 3.681574, 3.166398, 2.851250, 2.605955, 2.405053, 2.243531, 2.120821, 2.038409, 1.999923 },
+          { 0.746509, 1.737091e-2, 3.460265e-3 }, { 0.434339, -4.388360e-3, 2.563464e-3 }, { 0.831168, -8.103678e-3, 6.616261e-3 },
+              { 0, 0, 0 } }, 3.152665, 3.152718,
+        { 6.362488, 5.856431, 5.226082, 4.443785, 3.681574, 3.166398, 2.851250, 2.605955, 2.405053, 2.243531, 2.120821, 2.038409,
+         1.999923 },
         { 3.15267, 3.00444, 2.74230, 2.49319, 2.34502, 2.52714, 2.48071, 2.30650, 2.12436, 1.96676, 1.84157, 1.75344 },
         -0.1257473, 0.0207309, -0.1974375, 2.005156, 0 };
     const Golden g2 = { "G2", config_of(64, 2, 4, 2, 256, 384, 32, 0, 0.75, 0),
-        { 0.008501, -0.413720, -0.249282, -0.582516 }, { -1.319317, 0.113390, 1.239507, -1.989769 }, 6.352153, 6.557061, 41.553364, 6.356178,
+        { 0.008501, -0.413720, -0.249282, -0.582516 }, { -1.319317, 0.113390, 1.239507, -1.989769 }, 6.352153, 6.557061, 41.553364,
+            6.356178,
         { { 1.288358, -1.218973e-3, 0 }, { 1.036835, 3.382478e-3, -4.336010e-2 }, { 1.077793, 1.440279e-2, 4.032200e-2 },
           { 1.062258, -1.275837e-2, -1.127567e-2 }, { 1.432509, 7.284175e-4, 3.390731e-2 }, { 0.321386, -1.194640e-3, -1.376555e-3 },
-          { 0.590557, -2.988010e-3, 1.509831e-3 }, { 0.530167, 5.263896e-3, 6.554174e-3 }, { 1.029674, -2.742562e-3, -1.546597e-5 }, { 0.702321, 4.110013e-3, -1.549962e-6 } }, 3.060001, 3.060008,
-        { 6.352153, 5.853295, 5.227421, 4.462662, 3.681192, 3.079737, 2.696130, 2.408493, 2.183679, 2.010202, 1.882700, 1.799081, 1.760736 },
+          { 0.590557, -2.988010e-3, 1.509831e-3 }, { 0.530167, 5.263896e-3, 6.554174e-3 }, { 1.029674, -2.742562e-3, -1.546597e-5 },
+              { 0.702321, 4.110013e-3, -1.549962e-6 } }, 3.060001, 3.060008,
+        { 6.352153, 5.853295, 5.227421, 4.462662, 3.681192, 3.079737, 2.696130, 2.408493, 2.183679, 2.010202, 1.882700, 1.799081,
+         1.760736 },
         { 3.06000, 2.91689, 2.61184, 2.40686, 2.30922, 2.34148, 2.26981, 2.09109, 1.88845, 1.73055, 1.62658, 1.55849 },
         -0.1020551, 0.0141572, -0.1829475, 1.760975, -0.1825846 };
     golden_model(&g1);
@@ -311,7 +330,8 @@ static void test_shuffle_goldens(void) {                     // A.6
         { 10, 6198, 10, { 2, 4, 7, 3, 8, 9, 0, 6, 1, 5 }, 0, {0} },
         { 16, 6198, 16, { 4, 14, 6, 15, 3, 2, 13, 0, 10, 11, 9, 7, 8, 1, 12, 5 }, 0, {0} },
         { 1000, 6198, 12, { 615, 832, 881, 9, 648, 523, 809, 336, 989, 868, 283, 52 }, 4, { 382, 897, 860, 501 } },
-        { 1000000, 6198, 10, { 896398, 797198, 937343, 811700, 994647, 26449, 843435, 412876, 267973, 464079 }, 3, { 454529, 237404, 904693 } },
+        { 1000000, 6198, 10, { 896398, 797198, 937343, 811700, 994647, 26449, 843435, 412876, 267973, 464079 }, 3,
+         { 454529, 237404, 904693 } },
         { 10, 6199, 10, { 6, 4, 1, 8, 3, 2, 5, 9, 0, 7 }, 0, {0} },
         { 1000, 6199, 12, { 363, 586, 975, 648, 897, 311, 471, 834, 968, 2, 884, 284 }, 0, {0} },
     };
@@ -321,7 +341,8 @@ static void test_shuffle_goldens(void) {                     // A.6
         int fine = 1;
         for (int j = 0; j < known[i].count; j++) fine &= order[j] == known[i].start[j];
         for (int j = 0; j < known[i].tail; j++) fine &= order[known[i].n - (uint32_t)known[i].tail + (uint32_t)j] == known[i].end[j];
-        check(fine, "numpy's shuffle of %u, seed %llu: %u %u %u ... (A.6)", known[i].n, (unsigned long long)known[i].seed, order[0], order[1], order[2]);
+        check(fine, "numpy's shuffle of %u, seed %llu: %u %u %u ... (A.6)", known[i].n, (unsigned long long)known[i].seed, order[0],
+              order[1], order[2]);
     }
     release(order);
 }
@@ -335,20 +356,25 @@ static void test_schedules(void) {                           // OLMO_SPEC 4.5
         { &b1, 369664, 2.2076694e-4, 1e-11 }, { &b1, 738020, 4.00028e-5, 1e-10 }, { &b1, 739328, 4e-5, 1e-15 },
     };
     for (size_t i = 0; i < sizeof known/sizeof *known; i++)
-        check(near(learning_rate(known[i].r, known[i].step), known[i].lr, known[i].tolerance), "lr of the %s schedule at step %d: %.7e", known[i].r->schedule, known[i].step, learning_rate(known[i].r, known[i].step));
+        check(near(learning_rate(known[i].r, known[i].step), known[i].lr, known[i].tolerance),
+              "lr of the %s schedule at step %d: %.7e", known[i].r->schedule, known[i].step, learning_rate(known[i].r, known[i].step));
     Recipe r = { "inverse-sqrt", 1, 0.1, 100, 1000, 1, 1, 0, 0.9, 0.95, 1e-5, 0, 1.0, 0, 1 };
     check(near(learning_rate(&r, 400), 0.5, 1e-12), "inverse-sqrt: half the peak at four times the warm-up");
     r.schedule = "max";
-    check(near(learning_rate(&r, 300), fmax(0.1 + 0.9*(1 + cos(M_PI*200/900))/2, sqrt(100/300.0)), 1e-12) && near(learning_rate(&r, 1000), sqrt(0.1), 1e-12), "max: the larger of cosine and inverse-sqrt");
+    check(near(learning_rate(&r, 300), fmax(0.1 + 0.9*(1 + cos(M_PI*200/900))/2, sqrt(100/300.0)),
+               1e-12) && near(learning_rate(&r, 1000), sqrt(0.1), 1e-12), "max: the larger of cosine and inverse-sqrt");
     r.schedule = "envelope";
-    check(near(learning_rate(&r, 550), 0.1 + 0.5*0.9*0.5, 1e-12) && near(learning_rate(&r, 1000), 0.1, 1e-12), "envelope: cosine times a line");
+    check(near(learning_rate(&r, 550), 0.1 + 0.5*0.9*0.5, 1e-12) && near(learning_rate(&r, 1000), 0.1, 1e-12),
+          "envelope: cosine times a line");
     r.schedule = "constant";
-    check(learning_rate(&r, 100) == 1 && learning_rate(&r, 5000) == 1 && near(learning_rate(&r, 50), 0.55, 1e-12), "constant after a warm-up from a tenth");
+    check(learning_rate(&r, 100) == 1 && learning_rate(&r, 5000) == 1 && near(learning_rate(&r, 50), 0.55, 1e-12),
+          "constant after a warm-up from a tenth");
     r.schedule = "inverse-sqrt", r.warmup = 0;
     check(near(learning_rate(&r, 4), 0.5, 1e-12), "inverse-sqrt without a warm-up");
     r.schedule = "linear", r.warmup = r.steps = 10;
     check(near(learning_rate(&r, 10), 0.1, 1e-12), "a schedule that is all warm-up ends at its lowest");
-    check(clip_limit(&b7, 1) == 1 && clip_limit(&b7, 2) == 10 && clip_limit(&b7, 1001) == 10 && clip_limit(&b7, 1002) == 1, "7B's clip warm-up comes one step late, as in the released trainer");
+    check(clip_limit(&b7, 1) == 1 && clip_limit(&b7, 2) == 10 && clip_limit(&b7, 1001) == 10 && clip_limit(&b7, 1002) == 1,
+          "7B's clip warm-up comes one step late, as in the released trainer");
 }
 
 // ======================================================================================================================
@@ -429,8 +455,10 @@ static double op_matmul_weight(const real *w, real *dw) {
 
 static void test_op_differences(void) {
     const struct { const char *name; double (*f)(const real *, real *); int n; } ops[] = {
-        { "norm", op_norm, ON*OC }, { "clip_qkv", op_clip, ON*OC }, { "rope", op_rope, ON*OQ }, { "attention (GQA)", op_attention, ON*OQ }, { "swiglu", op_swiglu, ON*2*OF },
-        { "cross entropy and z-loss", op_crossentropy, ON*OV }, { "embedding", op_embed, OV*OC }, { "matmul, input", op_matmul_input, ON*OC }, { "matmul, weight", op_matmul_weight, OV*OC },
+        { "norm", op_norm, ON*OC }, { "clip_qkv", op_clip, ON*OC }, { "rope", op_rope, ON*OQ },
+            { "attention (GQA)", op_attention, ON*OQ }, { "swiglu", op_swiglu, ON*2*OF },
+        { "cross entropy and z-loss", op_crossentropy, ON*OV }, { "embedding", op_embed, OV*OC },
+            { "matmul, input", op_matmul_input, ON*OC }, { "matmul, weight", op_matmul_weight, OV*OC },
     };
     for (size_t k = 0; k < sizeof ops/sizeof *ops; k++) {
         static real x[O_MAX], dx[O_MAX];
@@ -485,7 +513,8 @@ static void model_differences(const char *name, Config c, int B, int T, const do
             worst = larger(worst, entry);
             error = larger(error, entry);
         }
-        if (error > 1e-6 || !(size > 0 || T == 1)) printf("      %s: relative error %.1e, norm %.1e\n", w->name, error, size), worst = larger(worst, size > 0 || T == 1 ? 0 : 1);
+        if (error > 1e-6 || !(size > 0 || T == 1)) printf("      %s: relative error %.1e, norm %.1e\n", w->name, error, size),
+            worst = larger(worst, size > 0 || T == 1 ? 0 : 1);
         release(saved);
     }
     check(worst <= 1e-6, "gradients of %s: %d tensors, %d entries, worst relative error %.1e", name, m->layout.n, entries, worst);
@@ -568,7 +597,8 @@ static int list_tensors(const Bench *t, const real *flat, double length, const c
     return t->m->layout.n;
 }
 // Behind a gradient lie the forward pass, the backward pass with two products for each of its one, and the sum over rows.
-static double gradient_length(const Config *c, int B, int T) { return 3*(path_length(c, T, c->n_layers) + c->vocab + 3*c->d_model) + (double)B*T; }
+static double gradient_length(const Config *c, int B, int T) { return 3*(path_length(c, T,
+                                                                      c->n_layers) + c->vocab + 3*c->d_model) + (double)B*T; }
 
 static double relative_error(const real *x, const double *y, size_t n) {
     double difference = 0, size = 0;
@@ -585,7 +615,8 @@ static void add_line(Line *table, int *n, const char *name, double error, double
     for (const char *s = name; *s && k < sizeof kind - 1; ) {                       // act.l.3.xn1 -> act.xn
         const char *const skip[] = { "transformer.", "blocks.", "l." };
         size_t before = k;
-        for (int i = 0; i < 3; i++) if (!strncmp(s, skip[i], strlen(skip[i])) && (i < 2 || s[2] < 'a')) s += strlen(skip[i]), before = k + 1;
+        for (int i = 0; i < 3; i++) if (!strncmp(s, skip[i], strlen(skip[i])) && (i < 2 || s[2] < 'a')) s += strlen(skip[i]),
+            before = k + 1;
         if (*s >= '0' && *s <= '9') { s += strspn(s, "0123456789"); if (before > k && *s == '.') s++; continue; }
         kind[k++] = *s++;
     }
@@ -593,14 +624,16 @@ static void add_line(Line *table, int *n, const char *name, double error, double
     int i = 0;
     while (i < *n && strcmp(table[i].kind, kind)) i++;
     if (i == *n) { memset(&table[i], 0, sizeof *table); memcpy(table[i].kind, kind, k + 1); ++*n; }
-    if (table[i].tensors++ == 0 || error/allowed > table[i].error/table[i].allowed || isnan(error)) table[i].error = error, table[i].allowed = allowed;
+    if (table[i].tensors++ == 0 || error/allowed > table[i].error/table[i].allowed || isnan(error)) table[i].error = error,
+        table[i].allowed = allowed;
 }
 static int print_lines(const char *title, const Line *table, int n) {
     int fine = 1;
     printf("      %-28s %9s %9s %6s\n", title, "error", "budget", "used");
     for (int i = 0; i < n; i++) {
         int good = table[i].error <= table[i].allowed;
-        printf("      %-28s %9.1e %9.1e %5.0f%%%s\n", table[i].kind, table[i].error, table[i].allowed, 100*table[i].error/table[i].allowed, good ? "" : "   <-- over");
+        printf("      %-28s %9.1e %9.1e %5.0f%%%s\n", table[i].kind, table[i].error, table[i].allowed,
+               100*table[i].error/table[i].allowed, good ? "" : "   <-- over");
         fine &= good;
     }
     return fine;
@@ -623,7 +656,8 @@ static double *read_entry_of(const Safetensors *st, const char *name, size_t n) 
 static void compare_with(const Safetensors *st, const Named *list, int n, double scale, Line *table, int *lines) {
     for (int i = 0; i < n; i++) {
         double *y = read_entry_of(st, list[i].name, list[i].n);
-        add_line(table, lines, list[i].name, y ? relative_error(list[i].at, y, list[i].n) : NAN, scale*(budget(list[i].length) + tables) + stored);
+        add_line(table, lines, list[i].name, y ? relative_error(list[i].at, y, list[i].n) : NAN,
+                 scale*(budget(list[i].length) + tables) + stored);
         release(y);
     }
 }
@@ -645,10 +679,13 @@ static void test_reference(const char *path) {
     const char *o = json_get(header, "__metadata__");
     CHECK(o, "%s: has no metadata", path);
     #define META(name) metadata(o, path, name)
-    Config c = config_of((int)META("d_model"), (int)META("n_layers"), (int)META("n_heads"), (int)META("n_kv_heads"), (int)META("mlp_hidden"), (int)META("vocab"),
+    Config c = config_of((int)META("d_model"), (int)META("n_layers"), (int)META("n_heads"), (int)META("n_kv_heads"),
+                         (int)META("mlp_hidden"), (int)META("vocab"),
                          (int)META("seq_len"), (int)META("tied"), META("clip_qkv"), META("z_loss"));
-    Recipe r = { "linear", META("lr"), META("final_lr_frac"), (int)META("warmup"), (int)META("steps"), (int)META("batch"), (int)META("micro_batch"), META("weight_decay"),
-                 META("beta1"), META("beta2"), META("eps"), (int)META("decay_embeddings"), META("clip"), (int)META("clip_warmup_steps"), META("clip_warmup_factor") };
+    Recipe r = { "linear", META("lr"), META("final_lr_frac"), (int)META("warmup"), (int)META("steps"), (int)META("batch"),
+                (int)META("micro_batch"), META("weight_decay"),
+                 META("beta1"), META("beta2"), META("eps"), (int)META("decay_embeddings"), META("clip"),
+                     (int)META("clip_warmup_steps"), META("clip_warmup_factor") };
     c.rope_theta = META("rope_theta");
     const double denominator = META("denominator_value");
     const int B = r.batch, T = c.seq_len, N = B*T;
@@ -668,9 +705,11 @@ static void test_reference(const char *path) {
         t.m->config.n_layers = l + 1, t.m->acts.B = 0;
         bench_loss(&t, 0);
         snprintf(name, sizeof name, "act.l.%d.x", l), x = read_entry_of(st, name, (size_t)N*c.d_model);
-        add_line(table, &lines, name, x ? relative_error(t.m->acts.x, x, (size_t)N*c.d_model) : NAN, budget(path_length(&c, T, l + 1)) + tables + stored);
+        add_line(table, &lines, name, x ? relative_error(t.m->acts.x, x, (size_t)N*c.d_model) : NAN,
+                 budget(path_length(&c, T, l + 1)) + tables + stored);
         snprintf(name, sizeof name, "act.l.%d.h", l), h = read_entry_of(st, name, (size_t)N*c.mlp_hidden/2);
-        add_line(table, &lines, name, h ? relative_error(t.m->acts.h, h, (size_t)N*c.mlp_hidden/2) : NAN, budget(path_length(&c, T, l + 1)) + tables + stored);
+        add_line(table, &lines, name, h ? relative_error(t.m->acts.h, h, (size_t)N*c.mlp_hidden/2) : NAN,
+                 budget(path_length(&c, T, l + 1)) + tables + stored);
         release(x), release(h);
     }
     t.m->config.n_layers = c.n_layers, t.m->acts.B = 0;
@@ -680,7 +719,8 @@ static void test_reference(const char *path) {
     const double delta = gradient_length(&c, B, T);
     compare_with(st, list, list_tensors(&t, t.m->grads, delta, "grad", list), 1, table, &lines);
 
-    double *losses = read_entry_of(st, "losses12", 12), *norms = read_entry_of(st, "norms12", 12), sum_lr = 0, worst_loss = 0, worst_norm = 0;
+    double *losses = read_entry_of(st, "losses12", 12), *norms = read_entry_of(st, "norms12", 12), sum_lr = 0, worst_loss = 0,
+        worst_norm = 0;
     clear_grads(t.m);
     for (int s = 1; s <= r.steps; s++) {
         double loss = 0;
@@ -697,7 +737,8 @@ static void test_reference(const char *path) {
     }
     // A weight moves by lr*m/sqrt(v): of order lr, whatever the gradient's size. Where the gradient itself is smaller than
     // its error the direction is noise; over all elements that multiplies the relative error by about log(1/error).
-    double error = budget(delta) + tables, size = norm_of(t.m->params, t.m->layout.size)/sqrt((double)t.m->layout.size), drift = sum_lr/size*log(1/error);
+    double error = budget(delta) + tables, size = norm_of(t.m->params, t.m->layout.size)/sqrt((double)t.m->layout.size),
+        drift = sum_lr/size*log(1/error);
     add_line(table, &lines, "losses of the steps", worst_loss, error*(1 + drift) + stored);
     add_line(table, &lines, "norms of the steps", worst_norm, error*(1 + drift) + stored);
     compare_with(st, list, list_tensors(&t, t.m->params, delta, "after12", list), drift, table, &lines);
@@ -769,7 +810,8 @@ static void test_gemm(void) {
     for (uint32_t i = 0; i < 60; i++) {
         int M = 1 + (int)(fmix(i) % 131), N = 1 + (int)(fmix(i + 1000) % 150), K = 1 + (int)(fmix(i + 2000) % 600), add = i & 1;
         if (i > 54) M = 500 + (int)i, N = 530 + (int)i, K = 20;                     // larger than one tile
-        real *a = noise_reals((size_t)M*K, i, 1), *b = noise_reals((size_t)K*N, i + 500, 1), *c = noise_reals((size_t)M*N, 9, 1), *d = noise_reals((size_t)M*N, 9, 1);
+        real *a = noise_reals((size_t)M*K, i, 1), *b = noise_reals((size_t)K*N, i + 500, 1), *c = noise_reals((size_t)M*N, 9, 1),
+            *d = noise_reals((size_t)M*N, 9, 1);
         real *e = noise_reals((size_t)M*N, 9, 1);
         Matrix A = i & 2 ? matrix(a, (size_t)K) : transposed(a, (size_t)M), B = i & 4 ? matrix(b, (size_t)N) : transposed(b, (size_t)K);
         gemm(c, (size_t)N, A, B, M, N, K, K, add);
@@ -794,7 +836,8 @@ static void test_gemm(void) {
 
 static void test_attention_naive(void) {                     // against softmax written out with a T x T matrix, in double
     enum { B = 2, T = 203, H = 4, G = 2, D = 6, Q = (H + 2*G)*D };
-    real *qkv = noise_reals((size_t)B*T*Q, 3, 2), *att = noise_reals((size_t)B*T*H*D, 0, 0), *lse = noise_reals((size_t)B*H*T, 0, 0), *work = noise_reals(attention_work(T), 0, 0);
+    real *qkv = noise_reals((size_t)B*T*Q, 3, 2), *att = noise_reals((size_t)B*T*H*D, 0, 0),
+        *lse = noise_reals((size_t)B*H*T, 0, 0), *work = noise_reals(attention_work(T), 0, 0);
     double worst = 0, *p = (double *)allocate(T, sizeof(double), "a test");
     attention_forward(att, lse, work, qkv, B, T, 0, H, G, D);
     for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int t = 0; t < T; t++) {
@@ -814,15 +857,18 @@ static void test_attention_naive(void) {                     // against softmax 
         }
         worst = larger(worst, fabs(most + log(sum) - (double)lse[((size_t)b*H + h)*T + t]));
     }
-    check(worst <= 50*unit_roundoff*sqrt((double)T), "attention and its log-sum-exp against a T x T softmax in double: worst error %.1e", worst);
+    check(worst <= 50*unit_roundoff*sqrt((double)T),
+          "attention and its log-sum-exp against a T x T softmax in double: worst error %.1e", worst);
     release(qkv), release(att), release(lse), release(work), release(p);
 }
 
 static void test_exp(void) {
     double worst = 0;
-    for (int i = -870000; i <= 880000; i++) { real x = (real)(i*1e-4); worst = larger(worst, fabs((double)fast_exp(x)/exp((double)x) - 1)); }
+    for (int i = -870000; i <= 880000; i++) { real x = (real)(i*1e-4); worst = larger(worst,
+                                                                      fabs((double)fast_exp(x)/exp((double)x) - 1)); }
     if (!in_double) check(worst < 3*unit_roundoff, "fast_exp on [-87, 88]: relative error below %.1e", worst);
-    check(isnan((double)fast_exp((real)NAN)) && fast_exp(-1000) >= 0 && fast_exp(-1000) < 1e-37, "fast_exp keeps a NaN, and underflows to almost nothing");
+    check(isnan((double)fast_exp((real)NAN)) && fast_exp(-1000) >= 0 && fast_exp(-1000) < 1e-37,
+          "fast_exp keeps a NaN, and underflows to almost nothing");
 }
 
 // Gradients and trained weights of one configuration, cut and threaded in several ways.
@@ -861,7 +907,8 @@ static void test_training_bits(void) {
         }
         for (int micro = 1; micro < cases[i].B; micro++) {
             train_bits(cases[i].c, cases[i].B, cases[i].T, micro, 2, g, p);
-            check(same_bits(g, g0, n) && same_bits(p, p0, n), "%s: micro-batches of %d, the bits of one batch of %d", cases[i].name, micro, cases[i].B);
+            check(same_bits(g, g0, n) && same_bits(p, p0, n), "%s: micro-batches of %d, the bits of one batch of %d", cases[i].name,
+                  micro, cases[i].B);
         }
         release(g0), release(p0), release(g), release(p), release(list);
     }
@@ -890,13 +937,15 @@ static void test_kv_cache(void) {
 enum { BUILD, FORWARD, BACKWARD, UPDATE, DECODE, CALLS };
 static int calls[CALLS];
 static void *counting_build(const Config *c) { calls[BUILD]++; return cpu_device.build(c); }
-static void counting_forward(void *m, real *l, real *z, const int *t, const int *y, int B, int T) { calls[FORWARD]++; cpu_device.forward(m, l, z, t, y, B, T); }
+static void counting_forward(void *m, real *l, real *z, const int *t, const int *y, int B,
+                             int T) { calls[FORWARD]++; cpu_device.forward(m, l, z, t, y, B, T); }
 static void counting_backward(void *m, const real *d) { calls[BACKWARD]++; cpu_device.backward(m, d); }
 static double counting_update(void *m, const AdamW *how) { calls[UPDATE]++; return cpu_device.update(m, how); }
 static void counting_decode(void *m, real *l, const int *t, int n, int past) { calls[DECODE]++; cpu_device.decode(m, l, t, n, past); }
 static int counting_main(int argc, char **argv) {            // the whole program, on that device
     Device d = cpu_device;
-    d.name = "counting", d.build = counting_build, d.forward = counting_forward, d.backward = counting_backward, d.update = counting_update, d.decode = counting_decode;
+    d.name = "counting", d.build = counting_build, d.forward = counting_forward, d.backward = counting_backward,
+        d.update = counting_update, d.decode = counting_decode;
     int code = olmo_main(argc, argv, &d);
     printf("calls %d %d %d %d %d\n", calls[BUILD], calls[FORWARD], calls[BACKWARD], calls[UPDATE], calls[DECODE]);
     return code;
@@ -923,10 +972,13 @@ static void test_second_device(const char *self) {
     char plain[PATH], counted[PATH];
     const char *flags = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 32 --steps 3 --batch 4 --micro-batch 2 --sample-every 3 --eval-every 3 "
                         "--data train_olmo.c.txt --prompt ab --threads 1";
-    int code = shell(plain, sizeof plain, "mkdir -p build/test && cd build/test && head -c 16384 ../../train_olmo.c > train_olmo.c.txt && rm -rf device && %s --plain-device %s --out device | tail -1", self, flags);
+    int code = shell(plain, sizeof plain,
+                     "mkdir -p build/test && cd build/test && head -c 16384 ../../train_olmo.c > train_olmo.c.txt && rm -rf device && %s --plain-device %s --out device | tail -1", self, flags);
     code |= shell(counted, sizeof counted, "cd build/test && rm -rf device && %s --counting-device %s --out device | tail -2", self, flags);
     // 3 steps of 2 micro-batches; validation of 512/20 windows, 2 at a time; a sample of 32 - 2 tokens
-    check(code == 0 && strstr(counted, "calls 1 19 6 3 30\n"), "a second device needs no change: the program made the calls it should: %s", strstr(counted, "calls") ? strstr(counted, "calls") + 6 : "none");
+    check(code == 0 && strstr(counted, "calls 1 19 6 3 30\n"),
+          "a second device needs no change: the program made the calls it should: %s",
+          strstr(counted, "calls") ? strstr(counted, "calls") + 6 : "none");
     check(strlen(plain) == 31 && !strncmp(plain, counted, 31), "and has the same parameters at the end: %.30s", plain);
 }
 
@@ -945,7 +997,8 @@ static void test_number_formats(void) {
     fine = 1;
     for (uint32_t h = 0; h < 0x7bff; h++) {                  // between two neighbours: to the nearer, ties to the even one
         float low = float_from_f16((uint16_t)h), high = float_from_f16((uint16_t)(h + 1)), middle = (low + high)/2;
-        fine &= f16_from_float(middle) == (h & 1 ? h + 1 : h) && f16_from_float(nextafterf(middle, 0)) == h && f16_from_float(nextafterf(middle, 1e9f)) == h + 1;
+        fine &= f16_from_float(middle) == (h & 1 ? h + 1 : h) && f16_from_float(nextafterf(middle,
+                                                                      0)) == h && f16_from_float(nextafterf(middle, 1e9f)) == h + 1;
     }
     for (uint32_t h = 0; h < 0x7f7f; h++) {
         float low = float_from_bf16((uint16_t)h), high = float_from_bf16((uint16_t)(h + 1)), middle = low + (high - low)/2;
@@ -953,18 +1006,25 @@ static void test_number_formats(void) {
     }
     check(fine, "rounding to bf16 and fp16 is to nearest, ties to even");
     check(f16_from_float(1) == 0x3c00 && f16_from_float(-2) == 0xc000 && f16_from_float(65504) == 0x7bff && f16_from_float(65520) == 0x7c00
-          && f16_from_float(5.9604645e-8f) == 1 && bf16_from_float(1) == 0x3f80, "known codes: 1, -2, 65504, overflow, the smallest number");
+          && f16_from_float(5.9604645e-8f) == 1 && bf16_from_float(1) == 0x3f80,
+              "known codes: 1, -2, 65504, overflow, the smallest number");
 }
 
 static void test_json(void) {
     const char *good[] = { "{}", " { \"a\" : [1, -2.5e3, true, null, {\"b\": \"x\\\"y\"}] } ", "{\"a\":{\"b\":{}},\"c\":[]}" };
-    const char *bad[] = { "", "{", "[", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "[1,]", "{a:1}", "{\"a\":01x}", "\"open", "{\"a\":tru}", "[1 2]", "{\"a\":-}", "{\"a\":1}}", "{\"a\":\"\\q\"}" };
-    for (size_t i = 0; i < sizeof good/sizeof *good; i++) { const char *end = json_skip(good[i], 0); check(end && !*json_space(end), "JSON: %s", good[i]); }
-    for (size_t i = 0; i < sizeof bad/sizeof *bad; i++) { const char *end = json_skip(bad[i], 0); check(!end || *json_space(end), "not JSON: %s", bad[i]); }
+    const char *bad[] = { "", "{", "[", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "[1,]", "{a:1}", "{\"a\":01x}", "\"open",
+                         "{\"a\":tru}", "[1 2]", "{\"a\":-}", "{\"a\":1}}", "{\"a\":\"\\q\"}" };
+    for (size_t i = 0; i < sizeof good/sizeof *good; i++) { const char *end = json_skip(good[i], 0); check(end && !*json_space(end),
+                                                                      "JSON: %s", good[i]); }
+    for (size_t i = 0; i < sizeof bad/sizeof *bad; i++) { const char *end = json_skip(bad[i], 0); check(!end || *json_space(end),
+                                                                      "not JSON: %s", bad[i]); }
     const char *o = "{\"x\": {\"y\": 3}, \"list\": [10, 20], \"y\": 4, \"no\": null}";
     uint64_t list[2];
-    check(json_number(o, "o", "y", 0, 9, 0) == 4 && json_number(json_get(o, "x"), "o", "y", 0, 9, 0) == 3 && json_number(o, "o", "no", 0, 9, 7) == 7 && !json_get(o, "z"), "members are found in their own object only");
-    check(json_whole_numbers(json_get(o, "list"), list, 2) == 2 && list[0] == 10 && list[1] == 20 && json_whole_numbers("[1, 2, 3]", list, 2) == -1 && json_whole_numbers("[1.5]", list, 2) == -1,
+    check(json_number(o, "o", "y", 0, 9, 0) == 4 && json_number(json_get(o, "x"), "o", "y", 0, 9, 0) == 3 && json_number(o, "o",
+                                                                      "no", 0, 9, 7) == 7 && !json_get(o, "z"),
+                                                                      "members are found in their own object only");
+    check(json_whole_numbers(json_get(o, "list"), list, 2) == 2 && list[0] == 10 && list[1] == 20 && json_whole_numbers("[1, 2, 3]",
+                                                                      list, 2) == -1 && json_whole_numbers("[1.5]", list, 2) == -1,
           "lists of whole numbers");
 }
 
@@ -978,13 +1038,15 @@ static void test_data(void) {
     uint16_t ids16[103];
     uint32_t ids32[64];
     unsigned char mask[103], numpy[128 + 2*40];
-    char text[100], a[PATH] = "build/test/a.npy", b[PATH] = "build/test/b.bin", c[PATH] = "build/test/c.txt", m[PATH] = "build/test/mask.bin", n[PATH] = "build/test/real.npy";
+    char text[100], a[PATH] = "build/test/a.npy", b[PATH] = "build/test/b.bin", c[PATH] = "build/test/c.txt",
+        m[PATH] = "build/test/mask.bin", n[PATH] = "build/test/real.npy";
     int tokens[64], targets[64], fine = 1;
     make_directory("build"), make_directory("build/test");
     for (int i = 0; i < 103; i++) ids16[i] = (uint16_t)(i*7), mask[i] = i % 3 != 0;
     for (int i = 0; i < 64; i++) ids32[i] = (uint32_t)(70000 + i);
     for (int i = 0; i < 100; i++) text[i] = (char)(' ' + i % 90);
-    write_bytes(a, ids16, sizeof ids16), write_bytes(b, ids32, sizeof ids32), write_bytes(c, text, sizeof text), write_bytes(m, mask, sizeof mask);
+    write_bytes(a, ids16, sizeof ids16), write_bytes(b, ids32, sizeof ids32), write_bytes(c, text, sizeof text),
+        write_bytes(m, mask, sizeof mask);
     memcpy(numpy, "\x93NUMPY\x01\x00\x76\x00", 10);
     memset(numpy + 10, ' ', 118);
     memcpy(numpy + 10, "{'descr': '<u2', 'fortran_order': False, 'shape': (40,), }", 58);
@@ -993,7 +1055,8 @@ static void test_data(void) {
     write_bytes(n, numpy, sizeof numpy);
 
     Corpus two = corpus_open("build/test/a.npy,build/test/real.npy", NULL, 2, 10);
-    check(two.windows == 14 && two.file[0].windows == 10 && two.file[1].windows == 4, "a headerless file of 103 tokens and a NumPy file of 40 are 10 + 4 windows of 10");
+    check(two.windows == 14 && two.file[0].windows == 10 && two.file[1].windows == 4,
+          "a headerless file of 103 tokens and a NumPy file of 40 are 10 + 4 windows of 10");
     corpus_window(&two, 3, 1000, tokens, targets);
     for (int t = 0; t < 10; t++) fine &= tokens[t] == (30 + t)*7 && targets[t] == (t < 9 ? (31 + t)*7 : IGNORE);
     corpus_window(&two, 11, 1000, tokens, targets);
@@ -1009,7 +1072,8 @@ static void test_data(void) {
     for (int t = 0; t < 9; t++) fine &= tokens[t] == (10 + t)*7 && targets[t] == ((11 + t) % 3 ? (11 + t)*7 : IGNORE);
     check(fine, "a label mask ignores the tokens it marks, as labels");
     Corpus val = corpus_hold_out(&two);
-    check(two.windows == 12 && val.windows == 2 && val.file[0].first == 9 && val.file[1].first == 3, "validation holds out the last windows of each file");
+    check(two.windows == 12 && val.windows == 2 && val.file[0].first == 9 && val.file[1].first == 3,
+          "validation holds out the last windows of each file");
     corpus_window(&val, 1, 1000, tokens, targets);
     check(tokens[0] == 30*7, "and reads them");
 }
@@ -1068,7 +1132,8 @@ static void test_init(void) {
             const Tensor *t = &list->tensor[i];
             double std = init_std(t, &c, inits[k]), sum = 0, squares = 0, most = 0;
             size_t n = (size_t)t->rows*t->cols;
-            for (size_t j = 0; j < n; j++) { double x = (double)init_value(1, t, j, std, cut); sum += x, squares += x*x, most = fmax(most, fabs(x)); }
+            for (size_t j = 0; j < n; j++) { double x = (double)init_value(1, t, j, std, cut); sum += x, squares += x*x,
+                                            most = fmax(most, fabs(x)); }
             fine &= fabs(sum/n) < 5*std/sqrt((double)n);                            // a normal cut at 3 deviations has 0.98658 of one
             fine &= fabs(sqrt(squares/n)/(std*(cut > 0 ? 0.98658 : 1)) - 1) < 4/sqrt(2.0*(double)n) && (cut == 0 || most <= cut*std*1.000001);
         }
@@ -1079,7 +1144,8 @@ static void test_init(void) {
           && near(init_std(&list->tensor[list->n - 1], &c, "full_megatron"), 0.125, 1e-12), "the deviations of normal and full_megatron");
     Config b7 = preset_named("7b").config;
     olmo_layout(list, &unused, NULL, &b7);
-    check(near(init_std(&list->tensor[2], &b7, "mitchell"), 0.011049, 1e-6) && near(init_std(&list->tensor[4], &b7, "mitchell"), 1/sqrt(22016.0), 1e-12)
+    check(near(init_std(&list->tensor[2], &b7, "mitchell"), 0.011049, 1e-6) && near(init_std(&list->tensor[4], &b7, "mitchell"),
+                                                                      1/sqrt(22016.0), 1e-12)
           && near(init_std(&list->tensor[31*4 + 2], &b7, "mitchell"), 0.011049/sqrt(32.0), 1e-6), "7B's mitchell deviations (OLMO_SPEC 3)");
     release(list);
 }
@@ -1120,7 +1186,8 @@ static void test_train_step(void) {
                 init &= theirs->params[t->offset + j] == m->params[t->offset + j];
             }
         }
-        check(init && theirs->params[0] != init_value(1, &m->layout.tensor[0], 0, 1, 3), "model_init %s: every element of every tensor, by its number", inits[k]);
+        check(init && theirs->params[0] != init_value(1, &m->layout.tensor[0], 0, 1, 3),
+              "model_init %s: every element of every tensor, by its number", inits[k]);
         for (int s = 1; s <= STEPS; s++) {
             double loss = 0, zloss = 0, count = 0;
             int first = (s - 1) % epoch*G;
@@ -1135,17 +1202,21 @@ static void test_train_step(void) {
             AdamW how = { learning_rate(&r, s), r.beta1, r.beta2, r.eps, r.weight_decay, r.decay_embeddings, clip_limit(&r, s), s };
             double norm = olmo_update(m, &how);
             Step got = train_step(run, order, tokens, targets, losses);
-            fine &= near(got.loss, loss/count, 1e-9) && near(got.zloss, zloss/count, 1e-9) && got.norm == norm && got.lr == how.lr && (k == 2 ? loss == 0 : loss > 0 && zloss > 0)
-                    && same_bits(theirs->params, m->params, m->layout.size) && run->at.step == s && run->at.tokens == (uint64_t)(s*N) && run->at.epoch == (s - 1)/epoch;
+            fine &= near(got.loss, loss/count, 1e-9) && near(got.zloss, zloss/count,
+                                                             1e-9) && got.norm == norm && got.lr == how.lr && (k == 2 ? loss == 0 : loss > 0 && zloss > 0)
+                    && same_bits(theirs->params, m->params,
+                                 m->layout.size) && run->at.step == s && run->at.tokens == (uint64_t)(s*N) && run->at.epoch == (s - 1)/epoch;
         }
-        check(fine, "%d steps of the program over several epochs, denominator %s%s: what its parts make of the same windows", STEPS, run->o.denominator, k == 2 ? ", every label masked" : "");
+        check(fine, "%d steps of the program over several epochs, denominator %s%s: what its parts make of the same windows", STEPS,
+              run->o.denominator, k == 2 ? ", every label masked" : "");
         if (k < 2) {
             double sum = 0;
             uint64_t predicted, counted = 0;
             for (uint64_t i = 0; i < (uint64_t)windows; i++) corpus_window(&run->val, i, V, val_tokens + i*T, val_targets + i*T);
             olmo_forward(m, own, own_z, val_tokens, val_targets, windows, T);
             for (int n = 0; n < windows*T; n++) if (val_targets[n] >= 0) sum += (double)own[n], counted++;
-            check(near(evaluate(run, &predicted), sum/(double)counted, 1e-9) && predicted == counted, "validation is the mean over all predicted tokens, a ragged last pass included");
+            check(near(evaluate(run, &predicted), sum/(double)counted, 1e-9) && predicted == counted,
+                  "validation is the mean over all predicted tokens, a ragged last pass included");
             uint64_t hash = params_hash(run);
             real *p = theirs->params, *end = p + run->layout.size - 1, swap = p[0];
             p[0] = p[1], p[1] = swap;
@@ -1177,12 +1248,14 @@ static void test_edges(void) {
     int target = 0;
     crossentropy_forward(loss, zloss, lse, row, &target, 0, 1, V);
     check(near((double)loss[0], 1000, 1e-3) && near((double)lse[0], 500, 1e-3), "cross entropy of logits of +-500");
-    check(in_double || ((double)fast_exp(1000) > 1.6e38 && isfinite((double)fast_exp(1000))), "fast_exp overflows to a large finite number");
+    check(in_double || ((double)fast_exp(1000) > 1.6e38 && isfinite((double)fast_exp(1000))),
+          "fast_exp overflows to a large finite number");
     const real logits[4] = { (real)log(0.5), (real)log(0.25), (real)log(0.125), (real)log(0.125) };
     Candidate scratch[4];
     const Sampling both = { 1, 0.7, 2 };                     // top-k leaves 2/3 and 1/3: the first alone has not 0.7 of that
     int second = 0;
-    for (uint64_t i = 0; i < 1000; i++) { int id = sample(logits, 4, both, uniform(hash64(i)), scratch); fine &= id < 2; second += id == 1; }
+    for (uint64_t i = 0; i < 1000; i++) { int id = sample(logits, 4, both, uniform(hash64(i)),
+                                                          scratch); fine &= id < 2; second += id == 1; }
     const Sampling narrow = { 1, 0.6, 2 }, equal = { 1, 0.5, 0 };
     for (uint64_t i = 0; i < 1000; i++) fine &= sample(logits, 4, narrow, uniform(hash64(i)), scratch) == 0;
     const real even[4] = { 0, 0, 0, 0 };
@@ -1196,7 +1269,8 @@ static void test_edges(void) {
     for (int v = 0; v < WIDE; v++) sum += exp((double)wide[v]);
     target = WIDE - 1;
     crossentropy_forward(loss, zloss, lse, wide, &target, 0, 1, WIDE);
-    check(near((double)lse[0], log(sum), 1e-6) && near((double)loss[0], log(sum) - (double)wide[target], 1e-6), "cross entropy over %d columns", WIDE);
+    check(near((double)lse[0], log(sum), 1e-6) && near((double)loss[0], log(sum) - (double)wide[target], 1e-6),
+          "cross entropy over %d columns", WIDE);
 
     Config c = config_of(8, 1, 2, 2, 8, 50, 16, 1, 0, 0);    // all zero: every token is as likely, so u alone decides
     Olmo *m = olmo_build(&c);
@@ -1368,7 +1442,8 @@ static int refuses(const char *what, const char *names, const char *says, const 
 // Into an empty directory, which has two token files: ids.bin, 200 windows of 16, and few.bin, 30 windows.
 static void enter_yard(void) {
     const char *name = getenv("TRAIN_OLMO");
-    CHECK(getcwd(home, sizeof home) && realpath(name ? name : "./train_olmo", program), "%s: not found; `make` builds it", name ? name : "./train_olmo");
+    CHECK(getcwd(home, sizeof home) && realpath(name ? name : "./train_olmo", program),
+          "%s: not found; `make` builds it", name ? name : "./train_olmo");
     setenv("ASAN_OPTIONS", "detect_leaks=0", 0);             // a program that ends with a sentence need not free everything
     make_directory("build"), make_directory("build/test");
     system_or_die("rm -rf build/test/yard");
@@ -1436,7 +1511,8 @@ static void hostile_headers(const Parsed *good) {
         { "a hole before the first tensor", "[64,16],\"data_offsets\":[0,4096]", "[63,16],\"data_offsets\":[64,4096]", "holes" },
         { "a hole before the last tensor", "[16,16],\"data_offsets\":[9216,10240]", "[15,16],\"data_offsets\":[9280,10240]", "holes" },
         { "a tensor past the end of the file", "[16,16],\"data_offsets\":[9216,10240]", "[16,17],\"data_offsets\":[9216,10304]", "10304" },
-        { "an end far past the file", "[16,16],\"data_offsets\":[9216,10240]", "[16,17592186044416],\"data_offsets\":[9216,1125899906851840]", "1125899906851840" },
+        { "an end far past the file", "[16,16],\"data_offsets\":[9216,10240]",
+         "[16,17592186044416],\"data_offsets\":[9216,1125899906851840]", "1125899906851840" },
         { "a begin after its end", "[4096,5120]", "[5120,4096]", "data_offsets" },
         { "negative offsets", "[0,4096]", "[-4096,0]", "data_offsets" },
         { "offsets with fractions", "[0,4096]", "[0.0,4096.0]", "data_offsets" },
@@ -1454,7 +1530,8 @@ static void hostile_headers(const Parsed *good) {
         { "a shape of arrays", "[64,16]", "[[64],16]", "shape" },
         { "a shape that is a number", "[64,16]", "1024", "shape" },
         { "a shape of 25 digits", "[64,16]", "[1000000000000000000000000,16]", "shape" },
-        { "a shape of 2^64 bytes, which wraps to 0", "[64,16],\"data_offsets\":[0,4096]", "[2147483648,2147483648],\"data_offsets\":[0,0]", "larger than any file" },
+        { "a shape of 2^64 bytes, which wraps to 0", "[64,16],\"data_offsets\":[0,4096]",
+         "[2147483648,2147483648],\"data_offsets\":[0,0]", "larger than any file" },
         { "a shape of 2^64 + 2^12 bytes, which wraps to the right size", "[64,16]", "[2251799813685250,2048]", "larger than any file" },
         { "five dimensions", "[64,16]", "[4,4,4,4,4]", "shape" },
         { "64-bit integers", "\"F32\",\"shape\":[64,16]", "\"I64\",\"shape\":[64,8]", "I64" },
@@ -1466,10 +1543,12 @@ static void hostile_headers(const Parsed *good) {
         { "no offsets", "\"data_offsets\"", "\"data_offset\"", "lacks" },
         { "a tensor that is a number", "{\"__meta", "{\"x\":5,\"__meta", "expected an object" },
         { "a name of no bytes", "\"model.embed_tokens.weight\"", "\"\"", "name" },
-        { "a tensor twice", "{\"__meta", "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[0,16],\"data_offsets\":[10240,10240]},\"__meta", "9 tensors" },
+        { "a tensor twice", "{\"__meta",
+         "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[0,16],\"data_offsets\":[10240,10240]},\"__meta", "9 tensors" },
         { "a name twice and another never", "self_attn.k_proj", "self_attn.v_proj", "k_proj.weight is missing" },
         { "a tensor of another name", "mlp.gate_proj", "mlp.gate_bias", "gate_proj.weight is missing" },
-        { "one tensor too many", "{\"__meta", "{\"model.norm.weight\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[10240,10240]},\"__meta", "9 tensors" },
+        { "one tensor too many", "{\"__meta",
+         "{\"model.norm.weight\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[10240,10240]},\"__meta", "9 tensors" },
         { "one dimension", "[64,16]", "[1024]", "1024 x 1" },
         { "three dimensions", "[64,16]", "[64,4,4]", "64 x 16" },
         { "no dimension", "[64,16]", "[]", "needs 4 bytes" },
@@ -1568,7 +1647,8 @@ static void hostile_numbers(void) {
     };
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         char weights[PATH];
-        CHECK(went_well(train_olmo("--load good --export sound-%s --export-dtype %s", rows[i].format, rows[i].format)), "a test could not export: %s", complained);
+        CHECK(went_well(train_olmo("--load good --export sound-%s --export-dtype %s", rows[i].format, rows[i].format)),
+              "a test could not export: %s", complained);
         snprintf(weights, sizeof weights, "sound-%s/model.safetensors", rows[i].format);
         Parsed p = parse_weights(weights);
         memcpy(p.data + (rows[i].at_end ? p.data_size - 4 : 0), rows[i].bytes, 4);
@@ -1618,13 +1698,15 @@ static void hostile_configs(void) {
         { "positions of 1e9", "\"max_position_embeddings\": 16", "\"max_position_embeddings\": 1e9", "max_position_embeddings" },
         { "biases", "\"attention_bias\": false", "\"attention_bias\": true", "attention_bias" },
         { "another activation", "\"silu\"", "\"gelu\"", "hidden_act" },
-        { "a scaled RoPE, as older files say it", "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}", "RoPE" },
+        { "a scaled RoPE, as older files say it", "\"rope_scaling\": null",
+         "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}", "RoPE" },
         { "a scaled RoPE, as newer files say it", "\"rope_type\": \"default\"", "\"rope_type\": \"yarn\"", "RoPE" },
         { "a RoPE base of 0", "{\"rope_theta\": 10000", "{\"rope_theta\": 0", "rope_theta" },
         { "a negative clip_qkv", "\"clip_qkv\": null", "\"clip_qkv\": -8", "clip_qkv" },
         { "another width than the weights", "\"intermediate_size\": 16", "\"intermediate_size\": 17", "the config asks for 17 x 16" },
         { "another vocabulary than the weights", "\"vocab_size\": 64", "\"vocab_size\": 65", "the config asks for 65 x 16" },
-        { "a layer the weights lack", "\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2", "layers.1.self_attn.q_proj.weight is missing" },
+        { "a layer the weights lack", "\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2",
+         "layers.1.self_attn.q_proj.weight is missing" },
         { "a head the weights lack", "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "lm_head.weight is missing" },
     };
     copy_file("good/model.safetensors", bad_weights);
@@ -1634,7 +1716,8 @@ static void hostile_configs(void) {
         refuses(rows[i].what, "bad", rows[i].says, "%s", load_bad);
     }
     static const struct { const char *what, *text, *says; } whole[] = {
-        { "an empty config", "", "not JSON" }, { "a config of blanks", " \n\n", "not JSON" }, { "a config that is an array", "[]", "JSON object" },
+        { "an empty config", "", "not JSON" }, { "a config of blanks", " \n\n", "not JSON" },
+            { "a config that is an array", "[]", "JSON object" },
         { "a config that is text", "hello", "not JSON" }, { "a config without anything", "{}", "model_type" },
     };
     for (size_t i = 0; i < sizeof whole/sizeof *whole; i++) {
@@ -1700,7 +1783,8 @@ static void write_numpy(const char *path, int version, const char *dict, int ann
     unsigned char bytes[4096];
     memset(bytes, ' ', sizeof bytes);
     memcpy(bytes, "\x93NUMPY", 6);
-    bytes[6] = (unsigned char)version, bytes[7] = 0, bytes[8] = (unsigned char)(announced & 255), bytes[9] = (unsigned char)(announced >> 8);
+    bytes[6] = (unsigned char)version, bytes[7] = 0, bytes[8] = (unsigned char)(announced & 255),
+        bytes[9] = (unsigned char)(announced >> 8);
     memcpy(bytes + 10, dict, strlen(dict));
     memset(bytes + 10 + announced, 0, 64*(size_t)width);
     write_bytes(path, bytes, 10 + (size_t)announced + 64*(size_t)width);
@@ -1766,7 +1850,8 @@ static void hostile_tokens(void) {
     write_tokens("large.bin", 16*16, 1000);
     refuses("tokens outside the vocabulary", "large.bin", "vocabulary ends at 63", "%s %s large.bin", tiny_model, train);
     refuses("tokens of another width", "ids.bin", "vocabulary ends at 63", "%s %s ids.bin --dtype uint32", tiny_model, train);
-    refuses("validation tokens outside the vocabulary", "large.bin", "vocabulary ends at 63", "%s %s ids.bin --val large.bin", tiny_model, train);
+    refuses("validation tokens outside the vocabulary", "large.bin", "vocabulary ends at 63", "%s %s ids.bin --val large.bin",
+            tiny_model, train);
     check(!strstr(said, "[step="), "and that is said before the first step, not hours later");
 
     memset(zeros, 1, 4096);
@@ -1776,8 +1861,10 @@ static void hostile_tokens(void) {
     check(went_well(code), "a mask without a fault: %.30s", last_line(said));
     refuses("a mask that is too short", "short.bin", "3199", "%s %s ids.bin --label-mask short.bin", tiny_model, train);
     refuses("a mask of 2-byte numbers", "wide.npy", "one byte", "%s %s 128.bin --label-mask wide.npy", tiny_model, train);
-    refuses("one mask for two files", "--label-mask", "one mask for each", "%s %s ids.bin,ids.bin --label-mask mask.bin", tiny_model, train);
-    refuses("two masks for one file", "--label-mask", "one mask for each", "%s %s ids.bin --label-mask mask.bin,mask.bin", tiny_model, train);
+    refuses("one mask for two files", "--label-mask", "one mask for each", "%s %s ids.bin,ids.bin --label-mask mask.bin",
+            tiny_model, train);
+    refuses("two masks for one file", "--label-mask", "one mask for each", "%s %s ids.bin --label-mask mask.bin,mask.bin",
+            tiny_model, train);
     refuses("no mask", "gone.bin", "cannot be read", "%s %s ids.bin --label-mask gone.bin", tiny_model, train);
     memset(zeros, 0, 4096);
     write_bytes("mask.bin", zeros, 200*16);
@@ -1816,7 +1903,8 @@ static void hostile_checkpoints(void) {
         { "a state of other data", "\"instances\": 200", "\"instances\": 201", "--resume" },
         { "a state of another seed", "\"seed\": 6198", "\"seed\": 6199", "--seed 6199" },
     };
-    const char *resume = "--steps 3 --data ids.bin --out run --resume", *moments = "run/step2/optimizer.safetensors", *state = "run/step2/train.json";
+    const char *resume = "--steps 3 --data ids.bin --out run --resume", *moments = "run/step2/optimizer.safetensors",
+        *state = "run/step2/train.json";
     CHECK(went_well(train_olmo("%s --steps 2 --data ids.bin --out run", tiny_model)), "a test could not train: %s", complained);
     system_or_die("cp -r run/step2 sound");
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
@@ -1922,17 +2010,20 @@ static void refused_flags(void) {
     };
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         int loads = strstr(rows[i].flags, "--load") || strstr(rows[i].flags, "--resume"), data = strstr(rows[i].flags, "--data") != NULL;
-        refuses(rows[i].flags, rows[i].names, "", "%s --steps 1 %s %s", loads ? "" : tiny_model, data ? "" : "--data ids.bin", rows[i].flags);
+        refuses(rows[i].flags, rows[i].names, "", "%s --steps 1 %s %s", loads ? "" : tiny_model, data ? "" : "--data ids.bin",
+                rows[i].flags);
     }
     check(!file_exists("copy") && !file_exists("out"), "and none of these has made a directory");
 }
 
 // The hash, and every line of metrics.jsonl. out/step6 is what this run leaves.
 static void promised_training_output(void) {
-    static const char *const keys[] = { "step", "train/CrossEntropyLoss", "train/ZLoss", "optim/total_grad_norm", "optim/learning_rate_group0", "throughput/total_tokens" };
+    static const char *const keys[] = { "step", "train/CrossEntropyLoss", "train/ZLoss", "optim/total_grad_norm",
+                                       "optim/learning_rate_group0", "throughput/total_tokens" };
     char hash[64] = "";
     int code = train_olmo("%s --steps 6 --eval-every 3 --val few.bin --data ids.bin", tiny_model), lines = 0, sound = 1, evals = 0;
-    check(went_well(code) && sscanf(last_line(said), "params hash 0x%16[0-9a-f]", hash) == 1 && strlen(hash) == 16 && strlen(last_line(said)) == 31,
+    check(went_well(code) && sscanf(last_line(said), "params hash 0x%16[0-9a-f]",
+                                    hash) == 1 && strlen(hash) == 16 && strlen(last_line(said)) == 31,
           "a training run's last line is its hash: %.30s", last_line(said));
     char *metrics = slurp("out/metrics.jsonl", NULL);
     for (char *line = metrics, *next; line && *line; line = next, lines++) {
@@ -1946,13 +2037,15 @@ static void promised_training_output(void) {
         if (sound) evals += json_get(line, "eval/validation/CrossEntropyLoss") != NULL;
     }
     release(metrics);
-    check(sound && lines == 6 && evals == 2, "metrics.jsonl has one JSON object a step, with every key that is promised, and two validations");
+    check(sound && lines == 6 && evals == 2,
+          "metrics.jsonl has one JSON object a step, with every key that is promised, and two validations");
 }
 
 static void promised_answers(void) {
     static const char *const options[] = {                   // DESIGN section 10
         "--model", "--load", "--d-model", "--n-layers", "--n-heads", "--n-kv-heads", "--mlp-hidden", "--vocab", "--seq-len", "--rope-theta",
-        "--clip-qkv", "--tied", "--untied", "--init", "--data", "--val", "--label-mask", "--dtype", "--steps", "--batch", "--micro-batch", "--seed",
+        "--clip-qkv", "--tied", "--untied", "--init", "--data", "--val", "--label-mask", "--dtype", "--steps", "--batch",
+        "--micro-batch", "--seed",
         "--lr", "--schedule", "--warmup", "--final-lr", "--weight-decay", "--beta1", "--beta2", "--eps", "--decay-embeddings", "--clip",
         "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads", "--out", "--save-every", "--eval-every",
         "--sample-every", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids", "--temperature", "--top-k", "--top-p", "--help",
@@ -1965,7 +2058,8 @@ static void promised_answers(void) {
         snprintf(entry, sizeof entry, "\n  %s ", options[i]);
         if (!strstr(said, entry)) strcat(strcat(missing, " "), options[i]);
     }
-    check(went_well(code) && !*missing, "--help lists all %zu options%s%s", sizeof options/sizeof *options, *missing ? ", but not" : "", missing);
+    check(went_well(code) && !*missing, "--help lists all %zu options%s%s", sizeof options/sizeof *options,
+          *missing ? ", but not" : "", missing);
     code = train_olmo("--version");
     check(went_well(code) && strstr(said, "OLMo"), "--version: %.*s", (int)strcspn(said, "\n"), said);
 
@@ -1974,14 +2068,16 @@ static void promised_answers(void) {
     int length = 0;
     code = train_olmo("--load good --eval --val few.bin");
     sscanf(said, "val loss %lf perplexity %lf tokens %llu\n%n", &loss, &perplexity, &tokens, &length);
-    check(went_well(code) && length == (int)strlen(said) && length && tokens == 30*15 && fabs(exp(loss)/perplexity - 1) < 1e-6, "--eval prints: %.*s", length - 1, said);
+    check(went_well(code) && length == (int)strlen(said) && length && tokens == 30*15 && fabs(exp(loss)/perplexity - 1) < 1e-6,
+          "--eval prints: %.*s", length - 1, said);
 
     code = train_olmo("--load good --generate 5 --prompt-ids 1,2,3 --seed 7");
     int ids[5], n = sscanf(last_line(said), "%d,%d,%d,%d,%d\n%n", ids, ids + 1, ids + 2, ids + 3, ids + 4, &length);
     char first[64];
     snprintf(first, sizeof first, "%s", last_line(said));
     for (int i = 0; i < n; i++) n = ids[i] >= 0 && ids[i] < 64 ? n : 0;
-    check(went_well(code) && n == 5 && length == (int)strlen(first), "--prompt-ids prints the new ids alone: %.*s", (int)strcspn(first, "\n"), first);
+    check(went_well(code) && n == 5 && length == (int)strlen(first), "--prompt-ids prints the new ids alone: %.*s",
+          (int)strcspn(first, "\n"), first);
     code = train_olmo("--load good --generate 5 --prompt-ids 1,2,3 --seed 7");
     check(went_well(code) && !strcmp(first, last_line(said)), "the same seed, the same ids");
     code = train_olmo("--load good --generate 20 --prompt-ids 1,2,3");
@@ -1991,9 +2087,11 @@ static void promised_answers(void) {
 // What can only fail late must not cost the hours before it.
 static void late_failures(void) {
     int code = train_olmo("%s --steps 3 --sample-every 1 --data ids.bin --out ids", tiny_model);
-    check(went_well(code) && newest_checkpoint("ids") == 3, "samples of a model without a text, and without a prompt, do not end the run: code %d%.80s", code, complained);
+    check(went_well(code) && newest_checkpoint("ids") == 3,
+          "samples of a model without a text, and without a prompt, do not end the run: code %d%.80s", code, complained);
     code = train_olmo("%s --vocab 256 --seq-len 2 --steps 3 --sample-every 1 --data ids.bin --dtype uint16 --out two", tiny_model);
-    check(went_well(code) && newest_checkpoint("two") == 3, "nor does a model too short for the usual prompt: code %d%.80s", code, complained);
+    check(went_well(code) && newest_checkpoint("two") == 3, "nor does a model too short for the usual prompt: code %d%.80s", code,
+          complained);
 
     // A run that diverges must leave neither a checkpoint that cannot be read, nor a line that is not JSON.
     static const char *const rates[] = { "1e3", "1e8", "1e20", "1e38", "1e300" };
@@ -2004,17 +2102,20 @@ static void late_failures(void) {
         int newest = newest_checkpoint("diverged"), ended = code == 0 || (code == 1 && error_lines() == 1);
         char *text = slurp("diverged/metrics.jsonl", NULL);
         int json = text != NULL;
-        for (char *line = text; line && *line; line += strcspn(line, "\n") + 1) { const char *end = json_skip(line, 0); json &= end && *end == '\n'; }
+        for (char *line = text; line && *line; line += strcspn(line, "\n") + 1) { const char *end = json_skip(line,
+                                                                      0); json &= end && *end == '\n'; }
         release(text);
         int readable = newest < 0 || went_well(train_olmo("--load diverged/step%d --eval --val few.bin", newest));
-        check(ended && json && readable, "--lr %s --val %s: code %d, %s; metrics.jsonl is %sJSON, and the checkpoint can%s be read", rate, val, code,
+        check(ended && json && readable, "--lr %s --val %s: code %d, %s; metrics.jsonl is %sJSON, and the checkpoint can%s be read",
+              rate, val, code,
               code ? "stopped in time" : "to the end", json ? "" : "not ", readable ? "" : "not");
         system_or_die("rm -rf diverged");
     }
     // An earlier run is moved aside, not overwritten; however its directory is written.
     CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin --out again", tiny_model)), "a test could not train: %s", complained);
     code = train_olmo("%s --steps 2 --data ids.bin --out again/", tiny_model);
-    check(went_well(code) && newest_checkpoint("again") == 2 && newest_checkpoint("again.1") == 1, "an earlier run is moved to again.1: code %d%.80s", code, complained);
+    check(went_well(code) && newest_checkpoint("again") == 2 && newest_checkpoint("again.1") == 1,
+          "an earlier run is moved to again.1: code %d%.80s", code, complained);
 }
 
 static void test_command_line(void) {
@@ -2050,7 +2151,8 @@ static int same_metrics(const char *a, const char *b) {
     return same;
 }
 static int same_checkpoints(const char *a, const char *b) {
-    return same_in(a, b, "model.safetensors") && same_in(a, b, "optimizer.safetensors") && same_in(a, b, "train.json") && same_in(a, b, "config.json");
+    return same_in(a, b, "model.safetensors") && same_in(a, b, "optimizer.safetensors") && same_in(a, b, "train.json") && same_in(a,
+                                                                      b, "config.json");
 }
 
 // What kill -9 leaves behind after step 8 of 20, while line 11 of the metrics was being written: the run then goes on.
@@ -2061,20 +2163,24 @@ static void test_resume(void) {
         { "with clipping, z-loss and decayed embeddings", "few.bin",
           "--untied --clip 0.1 --z-loss 1e-3 --decay-embeddings --clip-warmup-steps 9 --clip-warmup-factor 3 --clip-qkv 0.5" },
     };
-    static const char *const changes[] = { "", "--threads 2", "--threads 3 --micro-batch 4", "--micro-batch 1", "--micro-batch 3", "--save-every 5" };
+    static const char *const changes[] = { "", "--threads 2", "--threads 3 --micro-batch 4", "--micro-batch 1", "--micro-batch 3",
+                                          "--save-every 5" };
     enter_yard();
     for (size_t i = 0; i < sizeof runs/sizeof *runs; i++) {
         char hash[64];
         const char *recipe = "--steps 20 --save-every 8 --eval-every 1 --val ids.bin --lr 0.01";
-        CHECK(went_well(train_olmo("%s %s %s --data %s --out straight", tiny_model, recipe, runs[i].flags, runs[i].data)), "a test could not train: %s", complained);
+        CHECK(went_well(train_olmo("%s %s %s --data %s --out straight", tiny_model, recipe, runs[i].flags, runs[i].data)),
+              "a test could not train: %s", complained);
         snprintf(hash, sizeof hash, "%s", last_line(said));
         char *metrics = slurp("straight/metrics.jsonl", NULL), *cut = metrics;
         for (int line = 0; line < 10; line++) cut = strchr(cut, '\n') + 1;
         for (size_t k = 0; k < sizeof changes/sizeof *changes; k++) {
             system_or_die("rm -rf killed && mkdir -p killed/step16.tmp && cp -r straight/step8 killed && cp straight/step16/config.json killed/step16.tmp");
             write_bytes("killed/metrics.jsonl", metrics, (size_t)(cut - metrics) + 40);
-            int code = train_olmo("%s %s %s --data %s --out killed --resume %s", tiny_model, recipe, runs[i].flags, runs[i].data, changes[k]);
-            check(went_well(code) && !strcmp(last_line(said), hash) && same_checkpoints("straight/step20", "killed/step20") && same_metrics("straight", "killed")
+            int code = train_olmo("%s %s %s --data %s --out killed --resume %s", tiny_model, recipe, runs[i].flags, runs[i].data,
+                                  changes[k]);
+            check(went_well(code) && !strcmp(last_line(said), hash) && same_checkpoints("straight/step20",
+                                                                      "killed/step20") && same_metrics("straight", "killed")
                   && !holds("killed", *changes[k] == 0 ? ".tmp" : "metrics.jsonl.tmp"),
                   "resumed at step 8 of 20 %s%s%s: equal bits, and the same metrics: %.30s",
                   runs[i].what, *changes[k] ? ", now with " : "", changes[k], code ? complained : last_line(said));
@@ -2083,7 +2189,8 @@ static void test_resume(void) {
         system_or_die("rm -rf straight killed");
     }
     // Lines in metrics.jsonl that we never wrote are dropped; they must not end a run that can go on.
-    static const char *const garbage[] = { "", "}\n", "\"\"}\n", "[\"a\"]}\n", "[\"step\"]}\n", "{}\n", "{\"step\": {}}\n", "{\"step\": 1} {}\n", "\x93NUMPY}\n",
+    static const char *const garbage[] = { "", "}\n", "\"\"}\n", "[\"a\"]}\n", "[\"step\"]}\n", "{}\n", "{\"step\": {}}\n",
+                                          "{\"step\": 1} {}\n", "\x93NUMPY}\n",
                                            "{\"step\": 99999999999999999999}\n", "\n\n\n" };
     CHECK(went_well(train_olmo("%s --steps 2 --data ids.bin --out run", tiny_model)), "a test could not train: %s", complained);
     for (size_t i = 0; i < sizeof garbage/sizeof *garbage; i++) {
@@ -2105,16 +2212,19 @@ static void test_resume(void) {
 // ---- save, load, save ------------------------------------------------------------------------------------------------
 static void test_save_load_save(void) {
     static const struct { const char *what, *flags; } models[] = {
-        { "tied", "--tied --n-kv-heads 2" }, { "untied", "--untied --n-kv-heads 2" }, { "grouped keys", "--untied --n-heads 4 --n-kv-heads 2 --n-layers 2" },
+        { "tied", "--tied --n-kv-heads 2" }, { "untied", "--untied --n-kv-heads 2" },
+            { "grouped keys", "--untied --n-heads 4 --n-kv-heads 2 --n-layers 2" },
         { "clipped q, k, v and another RoPE base", "--clip-qkv 0.3 --rope-theta 12345.678901234567" },
     };
     static const char *const formats[] = { "fp32", "bf16", "fp16" };
     enter_yard();
     for (size_t i = 0; i < sizeof models/sizeof *models; i++) {
-        CHECK(went_well(train_olmo("%s %s --steps 3 --lr 0.01 --data ids.bin --out made", tiny_model, models[i].flags)), "a test could not train: %s", complained);
+        CHECK(went_well(train_olmo("%s %s --steps 3 --lr 0.01 --data ids.bin --out made", tiny_model, models[i].flags)),
+              "a test could not train: %s", complained);
         for (int f = 0; f < 3; f++) {
             int code = train_olmo("--load made/step3 --export first --export-dtype %s", formats[f]);
-            int fine = went_well(code) && (f || (same_in("made/step3", "first", "model.safetensors") && same_in("made/step3", "first", "config.json")));
+            int fine = went_well(code) && (f || (same_in("made/step3", "first", "model.safetensors") && same_in("made/step3",
+                                                                      "first", "config.json")));
             code = train_olmo("--load first --export second --export-dtype %s", formats[f]);
             fine &= went_well(code) && same_in("first", "second", "model.safetensors") && same_in("first", "second", "config.json");
             code = train_olmo("--load second --export third --export-dtype fp32");            // every 16-bit number is a float,
@@ -2153,7 +2263,8 @@ static void test_save_load_save(void) {
     // An export never mixes with what is there already: files of another shape would be loaded in its place.
     refuses("an export over an older one", "shards", "exists already", "--load made/step1 --export shards");
     // Weights that float16 cannot hold: no half of an export.
-    CHECK(went_well(train_olmo("%s --steps 1 --warmup 0 --schedule constant --lr 1e6 --data ids.bin --out large", tiny_model)), "a test could not train: %s", complained);
+    CHECK(went_well(train_olmo("%s --steps 1 --warmup 0 --schedule constant --lr 1e6 --data ids.bin --out large", tiny_model)),
+          "a test could not train: %s", complained);
     refuses("weights too large for float16", "half", "too large for float16", "--load large/step1 --export half --export-dtype fp16");
     check(!file_exists("half"), "and no half of an export is left");
     code = train_olmo("--load large/step1 --export half --export-dtype bf16");
@@ -2191,7 +2302,8 @@ static void test_kill_while_saving(void) {
         steps = newest_checkpoint("run");
         int code = train_olmo("--out run --eval --val few.bin");
         readable += went_well(code) && strstr(complained, "model: run/step");        // the newest checkpoint, whole
-        resumed += went_well(train_olmo("%s --steps %d --save-every 1 --out run --resume", model, steps + 1)) && newest_checkpoint("run") == steps + 1;
+        resumed += went_well(train_olmo("%s --steps %d --save-every 1 --out run --resume", model,
+                                        steps + 1)) && newest_checkpoint("run") == steps + 1;
         snprintf(hash, sizeof hash, "%s", last_line(said));
         for (int old = newest_checkpoint("run") - 1; old >= 0; old--) {              // the disk is not ours alone
             char path[PATH];
@@ -2199,11 +2311,13 @@ static void test_kill_while_saving(void) {
             if (file_exists(path)) remove_directory(path);
         }
     }
-    check(readable == 50 && resumed == 50, "killed at 50 random moments, %d of them inside a save: the newest checkpoint was whole %d times, and went on %d times",
+    check(readable == 50 && resumed == 50,
+          "killed at 50 random moments, %d of them inside a save: the newest checkpoint was whole %d times, and went on %d times",
           torn, readable, resumed);
     check(torn >= 5, "enough of these moments lay inside a save for this to mean something: %d", torn);
     int code = train_olmo("%s --steps %d --save-every 0 --out straight", model, steps + 1);
-    check(went_well(code) && !strcmp(hash, last_line(said)), "after %d steps the parameters are those of a run that was never killed: %.30s", steps + 1, last_line(said));
+    check(went_well(code) && !strcmp(hash, last_line(said)),
+          "after %d steps the parameters are those of a run that was never killed: %.30s", steps + 1, last_line(said));
     leave_yard();
 }
 
@@ -2218,10 +2332,12 @@ static void test_full_disk(void) {
     enter_yard();
     CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin --out made", tiny_model)), "a test could not train: %s", complained);
     struct stat s;
-    CHECK(stat("made/step1/model.safetensors", &s) == 0 && s.st_size > 11000 && s.st_size < 15000, "the sizes in this test are those of another model");
+    CHECK(stat("made/step1/model.safetensors", &s) == 0 && s.st_size > 11000 && s.st_size < 15000,
+          "the sizes in this test are those of another model");
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         largest_file = rows[i].bytes;
-        refuses(rows[i].what, rows[i].names, "writing failed", "%s --steps 2 --save-every 1 --eval-every 1 --val few.bin --data ids.bin", tiny_model);
+        refuses(rows[i].what, rows[i].names, "writing failed",
+                "%s --steps 2 --save-every 1 --eval-every 1 --val few.bin --data ids.bin", tiny_model);
         largest_file = RLIM_INFINITY;
         check(newest_checkpoint("out") < 0 && !holds("out", ".tmp") && !holds("out", "latest"), "and no part of a checkpoint is left");
         if (i == 0) continue;                                // the same, but a whole checkpoint is there already: it must stay
@@ -2240,7 +2356,8 @@ static void test_full_disk(void) {
     if (file_exists("/dev/full")) {                          // Linux: a file on a disk that is always full
         make_directory("full");
         CHECK(symlink("/dev/full", "full/metrics.jsonl.tmp") == 0, "full/metrics.jsonl.tmp: %s", strerror(errno));
-        refuses("a disk that is full from the start", "full/metrics.jsonl", "writing failed", "%s --steps 2 --data ids.bin --out full", tiny_model);
+        refuses("a disk that is full from the start", "full/metrics.jsonl", "writing failed",
+                "%s --steps 2 --data ids.bin --out full", tiny_model);
         refuses("a full disk under standard output", "output", "writing failed", "--load made/step1 --eval --val few.bin >/dev/full");
     }
     leave_yard();
@@ -2270,7 +2387,8 @@ static void test_signals(void) {
     wait_for_metrics("run/metrics.jsonl", 1000);
     for (int i = 0; i < 20; i++) { kill(pid, i % 2 ? SIGINT : SIGTERM); sleep_ms(1); }
     int code = wait_for(pid), newest = newest_checkpoint("run");
-    check(went_well(code) && newest > 0 && !holds("run", ".tmp"), "twenty signals in a row: code %d, and a checkpoint of step %d", code, newest);
+    check(went_well(code) && newest > 0 && !holds("run", ".tmp"), "twenty signals in a row: code %d, and a checkpoint of step %d",
+          code, newest);
     leave_yard();
 }
 
@@ -2281,7 +2399,8 @@ static void run_double_tests(const char *self) {             // test_olmo_double
     int code = shell(out, 1 << 20, "%s_double --part", self), p = 0, f = 0;
     const char *last = strstr(out, "part: ");
     if (last) printf("%.*s", (int)(last - out), out);
-    if (!last || sscanf(last, "part: %d passed, %d failed", &p, &f) != 2 || code != (f != 0)) check(0, "%s_double ended with code %d before its last test", self, code);
+    if (!last || sscanf(last, "part: %d passed, %d failed", &p, &f) != 2 || code != (f != 0)) check(0,
+                                                                      "%s_double ended with code %d before its last test", self, code);
     passed += p, failed += f;
     release(out);
 }
@@ -2316,7 +2435,8 @@ int main(int argc, char **argv) {
     test_training_bits();
     test_kv_cache();
     if (!in_double) {
-        CHECK(shell(unused, sizeof unused, "%s_double --dump build/test/double.bin", self) == 0, "%s_double --dump failed; `make test` builds it", self);
+        CHECK(shell(unused, sizeof unused,
+                    "%s_double --dump build/test/double.bin", self) == 0, "%s_double --dump failed; `make test` builds it", self);
         test_precision("build/test/double.bin");
         test_shuffle_goldens();
         test_schedules();
