@@ -143,17 +143,23 @@ enum { MAX_LAYERS = 128 };
 // The released models (OLMO_SPEC 1.13, from OLMo's configs/official-0724), and two sizes for smaller machines: `150m` has
 // the sizes of OLMo's configs/tiny/OLMo-150M.yaml with OLMo-1's norm, init and context.
 static const Preset presets[] = {
-    //          d     L   H   G   mlp    vocab  T    tied eos   theta  clip z    schedule  lr    final warmup steps batch micro
+    //     d   L   H   G    mlp  vocab      T tied    eos   theta clip z
+    // schedule    lr  final warmup  steps batch micro decay beta1 beta2  eps emb clip   clip warm-up: steps, factor
     { "tiny", "the default: bytes, trained in about a minute",
-      {   64,  4,  4,  4,   512,   256,  256, 1,    -1, 10000, 0, 0 }, { "linear", 6e-3, 0.05,  100,   3500,    4, 4, 0.1, 0.9, 0.95, 1e-5, 0, 1.0,    0,  1 } },
+      {   64,  4,  4,  4,   512,   256,   256, 1,     -1,  10000,  0, 0 },
+      { "linear", 6e-3, 0.05,   100,   3500,    4,   4,  0.1,  0.9, 0.95,  1e-5,  0, 1.0,     0,  1 } },
     { "150m", "the sizes of OLMo's 150M ladder model",
-      {  768, 12, 12, 12,  6144, 50304, 2048, 0, 50279, 10000, 0, 0 }, { "cosine", 6e-4, 0.10, 5000, 100000, 1024, 1, 0.1, 0.9, 0.95, 1e-5, 0, 1.0,    0,  1 } },
+      {  768, 12, 12, 12,  6144, 50304,  2048, 0,  50279,  10000,  0, 0 },
+      { "cosine", 6e-4, 0.10,  5000, 100000, 1024,   1,  0.1,  0.9, 0.95,  1e-5,  0, 1.0,     0,  1 } },
     { "1b", "OLMo-1B",
-      { 2048, 16, 16, 16, 16384, 50304, 2048, 1, 50279, 10000, 0, 0 }, { "cosine", 4e-4, 0.10, 2000, 739328, 2048, 1, 0.1, 0.9, 0.95, 1e-5, 0, 1.0,    0,  1 } },
+      { 2048, 16, 16, 16, 16384, 50304,  2048, 1,  50279,  10000,  0, 0 },
+      { "cosine", 4e-4, 0.10,  2000, 739328, 2048,   1,  0.1,  0.9, 0.95,  1e-5,  0, 1.0,     0,  1 } },
     { "7b", "OLMo-7B and 7B-Twin-2T",
-      { 4096, 32, 32, 32, 22016, 50304, 2048, 0, 50279, 10000, 0, 0 }, { "linear", 3e-4, 0.10, 5000, 476838, 2048, 1, 0.1, 0.9, 0.95, 1e-5, 0, 1.0, 1000, 10 } },
+      { 4096, 32, 32, 32, 22016, 50304,  2048, 0,  50279,  10000,  0, 0 },
+      { "linear", 3e-4, 0.10,  5000, 476838, 2048,   1,  0.1,  0.9, 0.95,  1e-5,  0, 1.0,  1000, 10 } },
     { "7b-0424", "OLMo-7B of April (and July) 2024",
-      { 4096, 32, 32, 32, 22016, 50304, 4096, 0, 50279, 10000, 8, 0 }, { "cosine", 3e-4, 0.10, 2500, 715256, 1024, 1, 0.1, 0.9, 0.95, 1e-5, 1, 1.0,  500,  5 } },
+      { 4096, 32, 32, 32, 22016, 50304,  4096, 0,  50279,  10000,  8, 0 },
+      { "cosine", 3e-4, 0.10,  2500, 715256, 1024,   1,  0.1,  0.9, 0.95,  1e-5,  1, 1.0,   500,  5 } },
 };
 
 static Preset preset_named(const char *name) {
