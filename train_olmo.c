@@ -532,7 +532,8 @@ void attention_forward(real *att, real *lse, real *work, const real *qkv, int B,
 // With P rebuilt from lse, and dP = datt . v^T:
 //     dS_ij = P_ij (dP_ij - sum_k P_ik dP_ik),   and the sum over k is simply datt_i . att_i
 //     dq = dS k / sqrt(D),   dk += dS^T q / sqrt(D),   dv += P^T datt
-// qkv, dqkv: [B, T, Q], att, datt: [B, T, H*D], lse: [B, H, T]. "=": all of dqkv is overwritten. One thread owns a k/v head of a sequence, and takes its queries in order.
+// qkv, dqkv: [B, T, Q], att, datt: [B, T, H*D], lse: [B, H, T]. "=": all of dqkv is
+// overwritten. One thread owns a k/v head of a sequence, and takes its queries in order.
 void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse,
                         const real *qkv, int B, int T, int H, int G, int D) {
     int Q = (H + 2*G)*D, stride = attention_stride(T);
@@ -1205,10 +1206,13 @@ static double json_number(const char *object, const char *path, const char *name
           "%s: expected \"%s\" to be a number from %.10g to %.10g, found %.30s", path, name, low, high, value);
     return number;
 }
-static int json_int(const char *object, const char *path, const char *name, int low, int high, double otherwise) {
+static double json_whole(const char *object, const char *path, const char *name, double low, double high, double otherwise) {
     double number = json_number(object, path, name, low, high, otherwise);
     CHECK(number == floor(number), "%s: expected \"%s\" to be a whole number, found %g", path, name, number);
-    return (int)number;
+    return number;
+}
+static int json_int(const char *object, const char *path, const char *name, int low, int high, double otherwise) {
+    return (int)json_whole(object, path, name, low, high, otherwise);
 }
 static int json_true(const char *object, const char *name) {
     const char *value = json_get(object, name);
@@ -1486,11 +1490,28 @@ static void config_write(const char *directory, const Config *c, Dtype type) {
     close_written(file, path);
 }
 
+// The parameters under their Hugging Face names. The caller releases the list.
+static Slice *hugging_face_slices(const Layout *layout, int *n) {
+    Slice *list = (Slice *)allocate((size_t)layout->n*3, sizeof(Slice), "the list of tensors");
+    *n = 0;
+    for (int k = 0; k < layout->n; k++) {
+        const Tensor *t = &layout->tensor[k];
+        size_t offset = t->offset;
+        for (int p = 0; p < t->n_parts; p++, (*n)++) {
+            Slice *s = &list[*n];
+            snprintf(s->name, sizeof s->name, "%s", t->part[p].name);
+            s->space = PARAMS, s->offset = offset, s->rows = t->part[p].rows, s->cols = t->cols;
+            offset += (size_t)s->rows*s->cols;
+        }
+    }
+    return list;
+}
+
 static void weights_read(const char *directory, const Layout *layout, const Device *device, void *model, int tied) {
     enum { MAX_SHARDS = 1024 };
     char path[PATH];
     Safetensors **shard = (Safetensors **)allocate(MAX_SHARDS, sizeof *shard, "the list of shards");
-    int shards = 0, used = 0, present = 0;
+    int shards = 0, wanted = 0, present = 0;
     path_join(path, directory, "model.safetensors");
     if (file_exists(path)) shard[shards++] = safetensors_open(path);
     else {
@@ -1513,22 +1534,16 @@ static void weights_read(const char *directory, const Layout *layout, const Devi
         }
         release(text);
     }
-    for (int k = 0; k < layout->n; k++) {
-        const Tensor *t = &layout->tensor[k];
-        size_t offset = t->offset;
-        for (int p = 0; p < t->n_parts; p++) {
-            const Part *part = &t->part[p];
-            const Entry *e = NULL;
-            int s = -1;
-            while (!e && ++s < shards) e = safetensors_find(shard[s], part->name);
-            CHECK(e, "%s: tensor %s is missing; the config asks for it", directory, part->name);
-            CHECK(e->dims == 2 && e->rows == (size_t)part->rows && e->cols == (size_t)t->cols,
-                  "%s: tensor %s is %zu x %zu, but the config asks for %d x %d", shard[s]->path, part->name, e->rows, e->cols,
-                  part->rows, t->cols);
-            safetensors_read(shard[s], e, device, model, PARAMS, offset);
-            offset += (size_t)part->rows*t->cols;
-            used++;
-        }
+    Slice *slice = hugging_face_slices(layout, &wanted);
+    for (int i = 0; i < wanted; i++) {
+        const Entry *e = NULL;
+        int s = -1;
+        while (!e && ++s < shards) e = safetensors_find(shard[s], slice[i].name);
+        CHECK(e, "%s: tensor %s is missing; the config asks for it", directory, slice[i].name);
+        CHECK(e->dims == 2 && e->rows == (size_t)slice[i].rows && e->cols == (size_t)slice[i].cols,
+              "%s: tensor %s is %zu x %zu, but the config asks for %d x %d", shard[s]->path, slice[i].name, e->rows, e->cols,
+              slice[i].rows, slice[i].cols);
+        safetensors_read(shard[s], e, device, model, slice[i].space, slice[i].offset);
     }
     for (int s = 0; s < shards; s++) {
         for (int i = 0; i < shard[s]->n; i++) {             // old files keep RoPE's frequencies, and a tied head twice
@@ -1537,25 +1552,8 @@ static void weights_read(const char *directory, const Layout *layout, const Devi
         }
         safetensors_close(shard[s]);
     }
-    release(shard);
-    CHECK(used == present, "%s: holds %d tensors where an OLMo of this config has %d; this is another model", directory, present, used);
-}
-
-// The parameters under their Hugging Face names. The caller releases the list.
-static Slice *hugging_face_slices(const Layout *layout, int *n) {
-    Slice *list = (Slice *)allocate((size_t)layout->n*3, sizeof(Slice), "the list of tensors");
-    *n = 0;
-    for (int k = 0; k < layout->n; k++) {
-        const Tensor *t = &layout->tensor[k];
-        size_t offset = t->offset;
-        for (int p = 0; p < t->n_parts; p++, (*n)++) {
-            Slice *s = &list[*n];
-            snprintf(s->name, sizeof s->name, "%s", t->part[p].name);
-            s->space = PARAMS, s->offset = offset, s->rows = t->part[p].rows, s->cols = t->cols;
-            offset += (size_t)s->rows*s->cols;
-        }
-    }
-    return list;
+    release(shard), release(slice);
+    CHECK(wanted == present, "%s: holds %d tensors where an OLMo of this config has %d; this is another model", directory, present, wanted);
 }
 
 // Writes config.json and the weights into a directory, in one file or in shards of at most shard_bytes (0: one file).
@@ -1593,18 +1591,32 @@ static void hugging_face_write(const char *directory, const Config *c, const Lay
     release(of), release(slice);
 }
 
+static void sync_directory(const char *path) {              // makes a rename in it survive a power failure
+    int fd = open(path, O_RDONLY);
+    if (fd >= 0) { fsync(fd); close(fd); }
+}
+
+// What has the name `path` is complete: files are written into path.tmp, which is renamed when the last of them is on the disk.
+static void begin_directory(const char *path, char *temporary) {
+    CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    remove_directory(temporary);
+    make_directory(temporary);
+    half_written = temporary;
+}
+static void finish_directory(const char *path, const char *temporary) {
+    sync_directory(temporary);
+    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+    half_written = NULL;
+}
+
 // The same, complete or not at all, in a directory that does not exist yet.
 static void export_write(const char *path, const Config *c, const Layout *layout, const Device *device, void *model, Dtype type,
                          uint64_t shard_bytes) {
     char temporary[PATH];
     CHECK(!file_exists(path), "--export %s: exists already; choose a new directory", path);
-    CHECK(snprintf(temporary, sizeof temporary, "%s.tmp", path) < PATH, "%s: this path is too long", path);
-    remove_directory(temporary);
-    make_directory(temporary);
-    half_written = temporary;
+    begin_directory(path, temporary);
     hugging_face_write(temporary, c, layout, device, model, type, shard_bytes);
-    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
-    half_written = NULL;
+    finish_directory(path, temporary);
 }
 
 // ---- checkpoints -----------------------------------------------------------------------------------------------------
@@ -1629,19 +1641,11 @@ static Slice *moment_slices(const Layout *layout) {
     return list;
 }
 
-static void sync_directory(const char *path) {              // makes a rename in it survive a power failure
-    int fd = open(path, O_RDONLY);
-    if (fd >= 0) { fsync(fd); close(fd); }
-}
-
 // A complete directory at `path`, or none: `path` itself never holds half a checkpoint.
 static void checkpoint_write(const char *path, const Config *c, const Layout *layout, const Device *device, void *model,
                              const Progress *at) {
     char temporary[PATH], file_name[PATH];
-    CHECK(snprintf(temporary, sizeof temporary, "%s.tmp", path) < PATH, "%s: this path is too long", path);
-    remove_directory(temporary);
-    make_directory(temporary);
-    half_written = temporary;
+    begin_directory(path, temporary);
     hugging_face_write(temporary, c, layout, device, model, F32, (uint64_t)5 << 30);
     Slice *moments = moment_slices(layout);
     path_join(file_name, temporary, "optimizer.safetensors");
@@ -1654,9 +1658,7 @@ static void checkpoint_write(const char *path, const Config *c, const Layout *la
             (unsigned long long)at->tokens, (unsigned long long)at->instance, (unsigned long long)at->instances,
                 (unsigned long long)at->seed, at->recipe);
     close_written(file, file_name);
-    sync_directory(temporary);
-    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
-    half_written = NULL;
+    finish_directory(path, temporary);
     const char *slash = strrchr(path, '/');                 // OUT/latest always points to the newest
     snprintf(temporary, sizeof temporary, "%.*s/latest.tmp", (int)(slash - path), path);
     snprintf(file_name, sizeof file_name, "%.*s/latest", (int)(slash - path), path);
@@ -1689,13 +1691,9 @@ static Progress checkpoint_read(const char *path, const Layout *layout, const De
     const double exact = 9007199254740992.0;                // whole numbers up to 2^53 survive a double
     Progress at;
     at.step = json_int(o, name, "step", 0, 1 << 30, NAN), at.epoch = json_int(o, name, "epoch", 0, 1 << 30, NAN);
-    uint64_t *const whole[] = { &at.tokens, &at.instance, &at.instances, &at.seed };
-    const char *const names[] = { "tokens", "instance", "instances", "seed" };
-    for (int i = 0; i < 4; i++) {
-        double number = json_number(o, name, names[i], 0, exact, NAN);
-        CHECK(number == floor(number), "%s: expected \"%s\" to be a whole number, found %g", name, names[i], number);
-        *whole[i] = (uint64_t)number;
-    }
+    at.tokens = (uint64_t)json_whole(o, name, "tokens", 0, exact, NAN), at.seed = (uint64_t)json_whole(o, name, "seed", 0, exact, NAN);
+    at.instance = (uint64_t)json_whole(o, name, "instance", 0, exact, NAN);
+    at.instances = (uint64_t)json_whole(o, name, "instances", 0, exact, NAN);
     const char *recipe = json_get(o, "recipe");
     at.recipe[0] = 0;
     if (recipe && *recipe == '"') snprintf(at.recipe, sizeof at.recipe, "%.*s", (int)strcspn(recipe + 1, "\""), recipe + 1);
@@ -2210,8 +2208,8 @@ static double evaluate(const Run *run, uint64_t *predicted) {
     *predicted = 0;
     for (uint64_t i = 0; i < run->val.windows; ) {
         int b = 0;
-        for (; b < B && i < run->val.windows; b++, i++) corpus_window(&run->val, i, run->o.config.vocab, tokens + (size_t)b*T,
-                                                                      targets + (size_t)b*T);
+        for (; b < B && i < run->val.windows; b++, i++)
+            corpus_window(&run->val, i, run->o.config.vocab, tokens + (size_t)b*T, targets + (size_t)b*T);
         run->device->forward(run->model, losses, losses + N, tokens, targets, b, T);
         for (int n = 0; n < b*T; n++) if (targets[n] >= 0) sum += (double)losses[n], ++*predicted;
     }
@@ -2252,9 +2250,8 @@ static int prompt_tokens(const Run *run, int *tokens) {
 static void print_sample(const Run *run, int wanted) {
     int *tokens = (int *)allocate((size_t)run->o.config.seq_len, sizeof(int), "a sample");
     int T = run->o.config.seq_len, start = prompt_tokens(run, tokens), end = wanted < T - start ? start + wanted : T;
-    if (run->o.generate && end - start < wanted) fprintf(stderr,
-                                                         "note: only %d new tokens; then the model's --seq-len of %d is full\n",
-                                                         end - start, T);
+    if (run->o.generate && end - start < wanted)
+        fprintf(stderr, "note: only %d new tokens; then the model's --seq-len of %d is full\n", end - start, T);
     int n = generate(run->device, run->model, &run->o.config, tokens, start, end, run->o.sampling,
                      (uint64_t)run->o.seed + (uint64_t)run->at.step);
     if (run->o.config.vocab == 256 && !run->o.prompt_ids) {
@@ -2314,7 +2311,7 @@ static Step train_step(Run *run, uint32_t *order, int *tokens, int *targets, rea
     const Options *o = &run->o;
     const Recipe *r = &o->recipe;
     Progress *at = &run->at;
-    const int T = o->config.seq_len, batch = r->batch, micro = imin(r->micro_batch, batch);
+    const int T = o->config.seq_len, batch = r->batch, micro = r->micro_batch;
     const size_t N = (size_t)batch*T;
     real *zlosses = losses + (size_t)micro*T, *dlosses = zlosses + (size_t)micro*T;
     Step s = { 0, 0, 0, 0 };
@@ -2351,8 +2348,8 @@ static Step train_step(Run *run, uint32_t *order, int *tokens, int *targets, rea
 static void recipe_text(char *out, size_t size, const Options *o) {
     const Recipe *r = &o->recipe;
     snprintf(out, size,
-             "--steps %d --batch %d --lr %g --schedule %.16s --warmup %d --final-lr %g --weight-decay %g --beta1 %g --beta2 %g --eps %g%s "
-             "--clip %g --clip-warmup-steps %d --clip-warmup-factor %g --z-loss %g --denominator %s", r->steps, r->batch, r->lr,
+             "--steps %d --batch %d --lr %.9g --schedule %.16s --warmup %d --final-lr %.9g --weight-decay %.9g --beta1 %.9g --beta2 %.9g --eps %.9g%s "
+             "--clip %.9g --clip-warmup-steps %d --clip-warmup-factor %.9g --z-loss %.9g --denominator %s", r->steps, r->batch, r->lr,
              r->schedule, r->warmup,
              r->final_lr, r->weight_decay, r->beta1, r->beta2, r->eps, r->decay_embeddings ? " --decay-embeddings" : "", r->clip,
              r->clip_warmup_steps, r->clip_warmup_factor, o->config.z_loss, o->denominator);
@@ -2362,7 +2359,7 @@ static void train(Run *run) {
     const Options *o = &run->o;
     const Recipe *r = &o->recipe;
     Progress *at = &run->at;
-    const int T = o->config.seq_len, micro = imin(r->micro_batch, r->batch), first = at->step;
+    const int T = o->config.seq_len, micro = r->micro_batch, first = at->step;
     CHECK(run->train.windows >= (uint64_t)r->batch, "--batch %d: the training data has only %llu windows of %d tokens",
           r->batch, (unsigned long long)run->train.windows, T);
     if (at->step == 0) at->instances = run->train.windows, at->seed = (uint64_t)o->seed;
@@ -2478,8 +2475,8 @@ static void check_recipe(const Options *o) {
     CHECK((uint64_t)r->micro_batch*(uint64_t)o->config.seq_len < 1 << 30, "--micro-batch %d: too many tokens in one pass", r->micro_batch);
     CHECK(r->beta1 < 1 && r->beta2 < 1, "--beta1 %g --beta2 %g: expected numbers below 1", r->beta1, r->beta2);
     CHECK(o->sampling.top_p > 0 && o->sampling.top_p <= 1, "--top-p %g: expected a probability above 0", o->sampling.top_p);
-    CHECK(!strcmp(o->denominator,
-                  "predicted") || !strcmp(o->denominator, "all"), "--denominator %s: expected predicted or all", o->denominator);
+    CHECK(!strcmp(o->denominator, "predicted") || !strcmp(o->denominator, "all"),
+          "--denominator %s: expected predicted or all", o->denominator);
     CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"), "--dtype %s: expected uint16 or uint32", o->dtype);
     CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
     (void)learning_rate(r, r->warmup + 1);                  // says so if there is no such schedule
@@ -2525,7 +2522,7 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
     *o = options_of_preset("tiny");
     parse_options(o, argc, argv);
     const char *model = o->model;
-    CHECK(!o->load || *o->load, "--load: expected a directory, e.g. config.json's");
+    CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
     int instead = o->generate || o->eval || o->export_dir, newest = newest_checkpoint(o->out);
     *directory = 0;
     CHECK(!o->resume || !o->load,
