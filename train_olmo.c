@@ -1187,7 +1187,7 @@ static const char *json_get(const char *object, const char *name) {
 }
 
 // A checked object, or a sentence.
-static const char *json_object(const char *text, const char *path) {
+static const char *json_root(const char *text, const char *path) {
     const char *start = json_space(text), *end = json_skip(start, 0);
     CHECK(*start == '{' && end && !*json_space(end), "%s: expected one JSON object; this is not JSON, or it is cut off", path);
     return start;
@@ -1214,7 +1214,7 @@ static double json_whole(const char *object, const char *path, const char *name,
 static int json_int(const char *object, const char *path, const char *name, int low, int high, double otherwise) {
     return (int)json_whole(object, path, name, low, high, otherwise);
 }
-static int json_true(const char *object, const char *name) {
+static int json_flag(const char *object, const char *name) {
     const char *value = json_get(object, name);
     return value && *value == 't';
 }
@@ -1335,7 +1335,7 @@ static Safetensors *safetensors_open(const char *path) {
     char *header = (char *)allocate(length + 1, 1, path);
     CHECK(fread(header, 1, length, st->file) == length, "%s: the header could not be read", path);
     CHECK(strlen(header) == length, "%s: the header holds a NUL byte; it is damaged", path);
-    const char *object = json_object(header, path), *key, *value;
+    const char *object = json_root(header, path), *key, *value;
     for (value = json_first(object, &key); value; value = json_next(value, &key)) st->n += !json_is(key, "__metadata__");
     st->entry = (Entry *)allocate((size_t)st->n, sizeof(Entry), path);
     int n = 0;
@@ -1443,11 +1443,11 @@ static Config config_read(const char *directory) {
     char path[PATH];
     path_join(path, directory, "config.json");
     char *text = read_text(path);
-    const char *o = json_object(text, path), *type = json_get(o, "model_type"), *act = json_get(o, "hidden_act");
+    const char *o = json_root(text, path), *type = json_get(o, "model_type"), *act = json_get(o, "hidden_act");
     CHECK(type && json_is(type, "olmo"), "%s: expected \"model_type\": \"olmo\" (transformers' OlmoForCausalLM), found %.24s; "
           "the older hf_olmo format, and OLMo-2, are other models", path, type ? type : "none");
     CHECK(!act || json_is(act, "silu"), "%s: expected \"hidden_act\": \"silu\", found %.24s", path, act);
-    CHECK(!json_true(o, "attention_bias"), "%s: \"attention_bias\" is true; OLMo has no biases", path);
+    CHECK(!json_flag(o, "attention_bias"), "%s: \"attention_bias\" is true; OLMo has no biases", path);
     const char *rope = json_get(o, "rope_parameters"), *scaling = json_get(o, "rope_scaling");
     const char *kind = rope && *rope == '{' ? json_get(rope, "rope_type") : NULL;
     CHECK((!scaling || *scaling == 'n') && (!kind || json_is(kind, "default")), "%s: this RoPE is scaled; OLMo-1's is not", path);
@@ -1463,7 +1463,7 @@ static Config config_read(const char *directory) {
     c.eos = json_int(o, path, "eos_token_id", 0, 1 << 24, -1);
     c.rope_theta = json_number(rope, path, "rope_theta", 1e-3, 1e12, 10000);
     c.clip_qkv = json_number(o, path, "clip_qkv", 0, 1e30, 0);
-    c.tied = json_true(o, "tie_word_embeddings");
+    c.tied = json_flag(o, "tie_word_embeddings");
     c.z_loss = 0;
     release(text);
     config_check(&c, path);
@@ -1519,7 +1519,7 @@ static void weights_read(const char *directory, const Layout *layout, const Devi
         CHECK(file_exists(path),
               "%s: expected model.safetensors, or model.safetensors.index.json and its shards; found neither", directory);
         char *text = read_text(path);
-        const char *map = json_get(json_object(text, path), "weight_map"), *key, *value;
+        const char *map = json_get(json_root(text, path), "weight_map"), *key, *value;
         CHECK(map && *map == '{', "%s: expected an object \"weight_map\", found none", path);
         for (value = json_first(map, &key); value; value = json_next(value, &key)) {
             char name[256], file[PATH];
@@ -1687,7 +1687,7 @@ static Progress checkpoint_read(const char *path, const Layout *layout, const De
     safetensors_close(st);
     path_join(name, path, "train.json");
     char *text = read_text(name);
-    const char *o = json_object(text, name);
+    const char *o = json_root(text, name);
     const double exact = 9007199254740992.0;                // whole numbers up to 2^53 survive a double
     Progress at;
     at.step = json_int(o, name, "step", 0, 1 << 30, NAN), at.epoch = json_int(o, name, "epoch", 0, 1 << 30, NAN);
@@ -1936,8 +1936,10 @@ static void epoch_order(uint32_t *order, uint32_t n, uint64_t seed) {
 }
 
 // ======================================================================================================================
-// 8. Generation: sampling with the KV cache
+// 8. Generation: text and ids, sampling with the KV cache
 // ======================================================================================================================
+
+#include "data/tokenizer.c"                                // a tokenizer.json: encode and decode
 
 typedef struct { double temperature, top_p; int top_k; } Sampling;       // temperature 0: greedy; top_k 0, top_p 1: off
 
@@ -1985,7 +1987,7 @@ static int generate(const Device *device, void *model, const Config *c, int *tok
 typedef struct {
     Config config;
     Recipe recipe;
-    const char *model, *load, *init, *data, *val, *label_mask, *dtype, *denominator, *out, *prompt, *prompt_ids, *export_dir, *export_dtype;
+    const char *model, *load, *init, *data, *val, *tokenizer, *label_mask, *dtype, *denominator, *out, *prompt, *prompt_ids, *export_dir, *export_dtype;
     int seed, threads, save_every, eval_every, sample_every, shard_mb;
     int tied, untied, resume, eval, generate, help, version;
     Sampling sampling;
@@ -2017,6 +2019,7 @@ static int option_table(Options *o, Option *table) {
         { "data", GROUP, NULL, "" },
         { "--data", TEXT, &o->data, "PATH[,PATH]: .txt is bytes; .npy and .bin are tokens (default: stories that come with their loss floor)" },
         { "--val", TEXT, &o->val, "PATH[,PATH] for validation, or `none` (default: the last 1/20 of each file, at most 256 windows)" },
+        { "--tokenizer", TEXT, &o->tokenizer, "tokenizer.json: prompts and samples are text (without it: bytes, or bare ids)" },
         { "--label-mask", TEXT, &o->label_mask, "PATH[,PATH] beside --data: a byte for each token, 0 where it must not be a label" },
         { "--dtype", TEXT, &o->dtype, "uint16 or uint32: tokens in files without a NumPy header" },
         { "training", GROUP, NULL, "" },
@@ -2065,10 +2068,8 @@ static int option_table(Options *o, Option *table) {
 }
 enum { MAX_OPTIONS = 80 };
 
-static void print_help(Options *o) {
-    Option table[MAX_OPTIONS];
-    int n = option_table(o, table);
-    printf("usage: train_olmo [options]      without any: train a small OLMo on stories\n");
+// The table as text; in brackets the values it points to now: the defaults, before parse_options has changed them.
+static void print_options(const Option *table, int n) {
     for (int i = 0; i < n; i++) {
         const Option *option = &table[i];
         char standard[64] = "";
@@ -2079,16 +2080,15 @@ static void print_help(Options *o) {
                                                                       *(const char **)option->value);
         printf("  %-21s %s%s\n", option->name, option->about, standard);
     }
-    printf("\nIn brackets: the values of --model %s. Presets:", o->model ? o->model : "tiny");
-    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) printf("%s %s (%s)", i ? "," : "", presets[i].name, presets[i].about);
-    printf(".\n");
 }
 
-static void parse_options(Options *o, int argc, char **argv) {
-    Option table[MAX_OPTIONS];
-    int n = option_table(o, table);
+// Sets what the table points to. Arguments that are no options (and the lone "-") go to files[]: room for argc of them, or
+// NULL where there may be none. Returns how many.
+static int parse_options(const Option *table, int n, int argc, char **argv, const char **files) {
+    int found = 0;
     for (int i = 1; i < argc; i++) {
         const Option *option = NULL;
+        if (files && (argv[i][0] != '-' || !argv[i][1])) { files[found++] = argv[i]; continue; }
         for (int k = 0; k < n && !option; k++) if (table[k].kind != GROUP && !strcmp(argv[i], table[k].name)) option = &table[k];
         CHECK(option, "%s: there is no such option; --help lists them all", argv[i]);
         if (option->kind == FLAG) { *(int *)option->value = 1; continue; }
@@ -2108,6 +2108,16 @@ static void parse_options(Options *o, int argc, char **argv) {
             *(int *)option->value = (int)x;
         }
     }
+    return found;
+}
+
+static void print_help(Options *o) {
+    Option table[MAX_OPTIONS];
+    printf("usage: train_olmo [options]      without any: train a small OLMo on stories\n");
+    print_options(table, option_table(o, table));
+    printf("\nIn brackets: the values of --model %s. Presets:", o->model ? o->model : "tiny");
+    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) printf("%s %s (%s)", i ? "," : "", presets[i].name, presets[i].about);
+    printf(".\n");
 }
 
 // The options a preset implies; flags are parsed over them.
@@ -2519,8 +2529,10 @@ static const char *without_slash(const char *flag, const char *path, char *out) 
 // Reads the command line twice: first for what names a preset or a directory, whose sizes and recipe become the defaults,
 // then all of it over them. Returns whether weights are to be read from `directory`.
 static int choose_model(Options *o, int argc, char **argv, char *directory) {
+    Option table[MAX_OPTIONS];
+    int n = option_table(o, table);
     *o = options_of_preset("tiny");
-    parse_options(o, argc, argv);
+    parse_options(table, n, argc, argv, NULL);
     const char *model = o->model;
     CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
     int instead = o->generate || o->eval || o->export_dir, newest = newest_checkpoint(o->out);
@@ -2542,7 +2554,7 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
     *o = options_of_preset(model ? model : "tiny");
     o->config.n_kv_heads = 0;
     if (*directory) o->config = found;
-    parse_options(o, argc, argv);
+    parse_options(table, n, argc, argv, NULL);
     if (o->tied || o->untied) o->config.tied = o->tied;
     if (!o->config.n_kv_heads) o->config.n_kv_heads = o->config.n_heads;
     static char out[PATH], export_dir[PATH];

@@ -1,0 +1,453 @@
+/*
+Documents: what every program in data/ reads and writes. #included by them, after train_olmo.c (die, allocate, options).
+
+A document is a JSON object on a line of its own, as Dolma keeps them (DATA_SPEC 1.1):
+
+    {"id": "...", "text": "...", "source": "...", ...}          any further fields are kept
+
+in a file that is plain, gzip or zstd: its first bytes say which, not its name. A file whose name ends in neither .json,
+.jsonl nor .ndjson (before .gz or .zst) is plain text: one document {"id": its path, "source": "text", "text": all of it},
+or several, where a separator is given. "-" is standard input: JSON lines.
+
+Every input is hostile until checked: UTF-8, JSON, the types of the three fields, lengths. What cannot be used costs one
+sentence that begins with its file and line, and is skipped; or, if the user says so (--on-error stop), ends the program.
+
+    Reader *r = reader_open(path, NULL);                 Writer *w = writer_open(path);      .gz and .zst are compressed
+    for (Document d; document_read(r, &d); document_free(&d)) ...      writer_put(w, bytes, size);
+    reader_close(r);                                     writer_close(w);       only now does the file have its name
+*/
+#include <ftw.h>
+#include <jansson.h>
+#include <zlib.h>
+#include <zstd.h>
+
+// ---- what is wrong with the input ------------------------------------------------------------------------------------
+
+static int stop_on_error = 0;                               // --on-error stop
+static uint64_t problems = 0;                               // sentences so far: a program ends by printing how many
+
+// problem("docs.jsonl:7: ..."): the caller skips what the sentence is about.
+static void problem(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void problem(const char *format, ...) {
+    char sentence[2048];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sentence, sizeof sentence, format, args);
+    va_end(args);
+    #pragma omp critical (problem)
+    {
+        if (stop_on_error) die("%s", sentence);
+        for (char *c = sentence; *c; c++) if ((unsigned char)*c < ' ' || *c == 127) *c = ' ';
+        fprintf(stderr, "warning: %s; skipped\n", sentence);
+        problems++;
+    }
+}
+
+// "skip" or "stop", as given to --on-error
+static void choose_on_error(const char *word) {
+    stop_on_error = !strcmp(word, "stop");
+    CHECK(stop_on_error || !strcmp(word, "skip"), "--on-error %s: expected skip or stop", word);
+}
+
+// ---- reading ---------------------------------------------------------------------------------------------------------
+
+enum { BLOCK = 1 << 18 };                                   // bytes read, or decompressed, at a time
+static const size_t longest_line = 64 << 20, longest_text = 1 << 30;        // a document beyond this is refused, not stored
+
+typedef enum { PLAIN, GZIP, ZSTD } Packing;
+
+typedef struct {
+    const char *path;                                       // as sentences name it
+    FILE *file;
+    Packing packing;
+    z_stream gzip;
+    ZSTD_DStream *zstd;
+    unsigned char *packed;                                  // [BLOCK] bytes of the file: [packed_at, packed_end) not yet used
+    size_t packed_at, packed_end;
+    uint64_t packed_read;                                   // bytes of the file so far: what a progress bar counts
+    int inside;                                             // of a compressed stream that has not ended
+    int ended;                                              // nothing follows [at, end)
+    char *buffer;                                           // [capacity] unpacked: [at, end) not yet used
+    size_t at, end, capacity;
+    const char *separator;                                  // between documents: a newline; in plain text the caller's, or none
+    int json;                                               // JSON lines, not plain text
+    const char *piece;                                      // the last one read: reader_piece
+    size_t size;
+    uint64_t line;                                          // its number, from 1
+} Reader;
+
+// Does the name, less .gz or .zst, end in this?
+static int name_ends_with(const char *path, const char *end) {
+    size_t n = strlen(path), m = strlen(end);
+    if (ends_with(path, ".gz")) n -= 3; else if (ends_with(path, ".zst")) n -= 4;
+    return n >= m && !strncmp(path + n - m, end, m);
+}
+
+static void reader_fill_packed(Reader *r) {
+    r->packed_at = 0;
+    r->packed_end = fread(r->packed, 1, BLOCK, r->file);
+    r->packed_read += r->packed_end;
+    if (ferror(r->file)) problem("%s: reading failed after byte %llu: %s", r->path, (unsigned long long)r->packed_read, strerror(errno));
+}
+
+// separator: between the documents of a plain text file, or NULL: the file is one. Returns NULL, with a sentence, if the
+// file cannot be read.
+static Reader *reader_open(const char *path, const char *separator) {
+    int standard = !strcmp(path, "-");
+    struct stat s;
+    if (!standard && (stat(path, &s) || S_ISDIR(s.st_mode))) {
+        problem("%s: cannot be read: %s", path, errno == ENOENT ? strerror(errno) : "expected a file");
+        return NULL;
+    }
+    FILE *file = standard ? stdin : fopen(path, "rb");
+    if (!file) { problem("%s: cannot be read: %s", path, strerror(errno)); return NULL; }
+    Reader *r = (Reader *)allocate(1, sizeof *r, "a reader");
+    r->path = standard ? "standard input" : path, r->file = file;
+    r->json = standard || name_ends_with(path, ".jsonl") || name_ends_with(path, ".json") || name_ends_with(path, ".ndjson");
+    r->separator = r->json ? "\n" : separator && *separator ? separator : NULL;
+    r->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes");
+    r->capacity = 4*BLOCK, r->buffer = (char *)allocate(r->capacity, 1, "a file's text");
+    reader_fill_packed(r);
+    const unsigned char *p = r->packed;
+    if (r->packed_end >= 2 && p[0] == 0x1f && p[1] == 0x8b) {
+        r->packing = GZIP;
+        CHECK(inflateInit2(&r->gzip, 15 + 16) == Z_OK, "%s: zlib cannot start", path);
+    } else if (r->packed_end >= 4 && p[0] == 0x28 && p[1] == 0xb5 && p[2] == 0x2f && p[3] == 0xfd) {
+        r->packing = ZSTD;
+        r->zstd = ZSTD_createDStream();
+        CHECK(r->zstd, "%s: libzstd cannot start", path);
+    }
+    return r;
+}
+
+static void reader_close(Reader *r) {
+    if (!r) return;
+    if (r->packing == GZIP) inflateEnd(&r->gzip);
+    if (r->packing == ZSTD) ZSTD_freeDStream(r->zstd);
+    if (r->file != stdin) fclose(r->file);
+    release(r->packed), release(r->buffer), release(r);
+}
+
+// The compressed stream cannot be followed to its end: the file ends here, with its last whole line.
+static void reader_break(Reader *r, const char *why) {
+    problem("%s: the %s stream breaks off after line %llu (%s); what follows it", r->path, r->packing == GZIP ? "gzip" : "zstd",
+            (unsigned long long)(r->line - 1), why);
+    r->at = r->end, r->ended = 1;
+}
+
+// One step of unpacking into out[0..room): returns how many bytes; 0 may also mean that more input is needed. Compressed
+// streams may follow each other (`cat a.gz b.gz`). A broken one ends the file, with a sentence.
+static size_t reader_unpack(Reader *r, char *out, size_t room) {
+    unsigned char *in = r->packed + r->packed_at;
+    size_t have = r->packed_end - r->packed_at, used = have, made = 0;
+    const char *broken = NULL;
+    if (!have) return 0;
+    if (r->packing == PLAIN) {
+        used = made = zmin(have, room);
+        memcpy(out, in, made);
+    } else if (r->packing == GZIP) {
+        if (!r->inside) inflateReset(&r->gzip);
+        r->gzip.next_in = in, r->gzip.avail_in = (uInt)have;
+        r->gzip.next_out = (unsigned char *)out, r->gzip.avail_out = (uInt)zmin(room, BLOCK);
+        int code = inflate(&r->gzip, Z_NO_FLUSH);
+        used = have - r->gzip.avail_in, made = zmin(room, BLOCK) - r->gzip.avail_out;
+        r->inside = code != Z_STREAM_END;
+        if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR) broken = r->gzip.msg ? r->gzip.msg : "unknown trouble";
+    } else {
+        ZSTD_inBuffer input = { in, have, 0 };
+        ZSTD_outBuffer output = { out, room, 0 };
+        size_t code = ZSTD_decompressStream(r->zstd, &output, &input);
+        used = input.pos, made = output.pos;
+        r->inside = code != 0;
+        if (ZSTD_isError(code)) broken = ZSTD_getErrorName(code);
+    }
+    r->packed_at += used;
+    if (broken) reader_break(r, broken);
+    return made;
+}
+
+// More unpacked bytes behind [at, end), whose beginning may move; or r->ended.
+static void reader_fill(Reader *r) {
+    if (r->at) memmove(r->buffer, r->buffer + r->at, r->end - r->at), r->end -= r->at, r->at = 0;
+    if (r->capacity - r->end < BLOCK) {
+        char *bigger = (char *)allocate(2*r->capacity, 1, r->path);
+        memcpy(bigger, r->buffer, r->end);
+        release(r->buffer);
+        r->buffer = bigger, r->capacity *= 2;
+    }
+    while (!r->ended) {
+        size_t made = reader_unpack(r, r->buffer + r->end, r->capacity - r->end);
+        r->end += r->ended ? 0 : made;
+        if (made || r->ended) return;
+        if (r->packed_at < r->packed_end) continue;
+        reader_fill_packed(r);
+        if (!r->packed_end && r->inside) reader_break(r, "the file is cut off");
+        r->ended = r->ended || !r->packed_end;
+    }
+}
+
+// The next line (or the next piece of a text file) as r->piece[0..r->size), without its separator; 0 after the last.
+static int reader_piece(Reader *r) {
+    size_t n = r->separator ? strlen(r->separator) : 0, most = r->json ? longest_line : longest_text, searched = 0;
+    int too_long = 0;
+    r->line++;
+    for (;;) {
+        char *start = r->buffer + r->at, *found = NULL;
+        size_t have = r->end - r->at;
+        if (n && have >= n) found = (char *)memmem(start + searched, have - searched, r->separator, n);
+        if (!found && !r->ended) {
+            if (have > most) too_long = 1, r->at = r->end - n, have = n;                    // forget it, look for its end
+            searched = have >= n && n ? have - n + 1 : 0;
+            reader_fill(r);
+            continue;
+        }
+        r->piece = start, r->size = found ? (size_t)(found - start) : have;
+        r->at += found ? r->size + n : r->size;
+        if (!found && !r->size && !too_long) { r->line--; return 0; }
+        if (!too_long && r->size <= most) return 1;
+        problem("%s:%llu: longer than %zu MB", r->path, (unsigned long long)r->line, most >> 20);
+        too_long = 0, searched = 0, r->line++;
+    }
+}
+
+// ---- documents -------------------------------------------------------------------------------------------------------
+
+typedef struct {
+    json_t *json;                                           // all of it; the strings below belong to it
+    const char *id, *source, *text;                         // source: "" if there is none
+    size_t size;                                            // bytes of text: valid UTF-8, in which even a NUL may stand
+    const char *path;                                       // where it was read: sentences about it begin path:line
+    uint64_t line;
+} Document;
+
+static void document_free(Document *d) { json_decref(d->json), d->json = NULL; }
+
+// The string member `name`; NULL, with a sentence, if it is something else (or absent, unless there is another value for that).
+static const char *document_string(const Reader *r, json_t *json, const char *name, size_t *size, const char *otherwise) {
+    json_t *value = json_object_get(json, name);
+    if (value && !json_is_string(value)) problem("%s:%llu: expected \"%s\" to be a string", r->path, (unsigned long long)r->line, name);
+    else if (!value && !otherwise) problem("%s:%llu: expected a string \"%s\", found none", r->path, (unsigned long long)r->line, name);
+    if (!value) return otherwise;
+    *size = json_string_length(value);
+    return json_string_value(value);                        // NULL if it is no string
+}
+
+// r->piece, which reader_piece has just read, as a document: 1, or 0 with a sentence. A document without an id gets
+// "path:line" for one: public corpora often have none.
+static int document_parse(const Reader *r, Document *d) {
+    size_t unused = 0;
+    memset(d, 0, sizeof *d);
+    d->path = r->path, d->line = r->line;
+    if (!r->json) {
+        json_t *text = json_stringn(r->piece, r->size);
+        if (!text) problem("%s: expected UTF-8 text, found another byte at byte %zu of piece %llu", r->path,
+                           utf8_valid(r->piece, r->size), (unsigned long long)r->line);
+        if (!text) return 0;
+        d->json = json_object();
+        json_object_set_new(d->json, "id", r->separator ? json_sprintf("%s:%llu", r->path, (unsigned long long)r->line) : json_string(r->path));
+        json_object_set_new(d->json, "source", json_string("text"));
+        json_object_set_new(d->json, "text", text);
+    } else {
+        json_error_t error;
+        d->json = json_loadb(r->piece, r->size, JSON_ALLOW_NUL, &error);
+        if (!d->json) problem("%s:%llu: not JSON at byte %d: %s", r->path, (unsigned long long)r->line, error.position, error.text);
+        else if (!json_is_object(d->json)) problem("%s:%llu: expected a JSON object", r->path, (unsigned long long)r->line);
+        if (!d->json || !json_is_object(d->json)) { document_free(d); return 0; }
+        if (!json_object_get(d->json, "id"))
+            json_object_set_new(d->json, "id", json_sprintf("%s:%llu", r->path, (unsigned long long)r->line));
+    }
+    d->text = document_string(r, d->json, "text", &d->size, NULL);
+    d->id = d->text ? document_string(r, d->json, "id", &unused, NULL) : NULL;
+    d->source = d->id ? document_string(r, d->json, "source", &unused, "") : NULL;
+    if (!d->source) document_free(d);
+    return d->json != NULL;
+}
+
+// The next document that is fit for use: 1; 0 after the last. Blank lines are none.
+static int document_read(Reader *r, Document *d) {
+    while (reader_piece(r)) {
+        size_t blank = 0;
+        while (blank < r->size && memchr(" \t\r", r->piece[blank], 3)) blank++;
+        if (r->json && blank == r->size) continue;
+        if (document_parse(r, d)) return 1;
+    }
+    return 0;
+}
+
+// ---- writing ---------------------------------------------------------------------------------------------------------
+// A file is written as path.tmp and renamed when the last byte is on the disk: what has its name is whole.
+
+typedef struct Writer {
+    char path[PATH], temporary[PATH];
+    FILE *file;
+    Packing packing;
+    z_stream gzip;
+    ZSTD_CStream *zstd;
+    unsigned char *packed;                                  // [BLOCK]
+    struct Writer *next;
+} Writer;
+
+static Writer *writers = NULL;                              // open ones: if the program fails, their files are removed
+static void remove_unfinished(void) {
+    for (Writer *w = writers; w; w = w->next) if (w->file != stdout) unlink(w->temporary);
+}
+
+// Makes the directories that a path leads through.
+static void make_directories_of(const char *path) {
+    char part[PATH];
+    CHECK(strlen(path) < PATH, "%s: this path is too long", path);
+    for (size_t i = 1; path[i]; i++) if (path[i] == '/') memcpy(part, path, i), part[i] = 0, make_directory(part);
+}
+
+// "-" is standard output, never compressed.
+static Writer *writer_open(const char *path) {
+    static int registered = 0;
+    Writer *w = (Writer *)allocate(1, sizeof *w, "a writer");
+    CHECK(snprintf(w->path, PATH, "%s", path) < PATH && snprintf(w->temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    w->file = stdout;
+    if (strcmp(path, "-")) make_directories_of(path), w->file = open_to_write(w->temporary);
+    w->packing = ends_with(path, ".gz") ? GZIP : ends_with(path, ".zst") ? ZSTD : PLAIN;
+    w->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes");
+    if (w->packing == GZIP) CHECK(deflateInit2(&w->gzip, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK, "%s: zlib cannot start", path);
+    if (w->packing == ZSTD) CHECK((w->zstd = ZSTD_createCStream()), "%s: libzstd cannot start", path);
+    #pragma omp critical (writers)
+    {
+        if (!registered) registered = 1, atexit(remove_unfinished);
+        w->next = writers, writers = w;
+    }
+    return w;
+}
+
+static void writer_raw(Writer *w, const void *bytes, size_t size) {
+    CHECK(fwrite(bytes, 1, size, w->file) == size, "%s: writing failed: %s; is the disk full?", w->path, strerror(errno));
+}
+// last: also what the compressor still holds.
+static void writer_pack(Writer *w, const void *bytes, size_t size, int last) {
+    if (w->packing == PLAIN) writer_raw(w, bytes, size);
+    if (w->packing == GZIP) {
+        w->gzip.next_in = (unsigned char *)bytes, w->gzip.avail_in = (uInt)size;
+        do {
+            w->gzip.next_out = w->packed, w->gzip.avail_out = BLOCK;
+            CHECK(deflate(&w->gzip, last ? Z_FINISH : Z_NO_FLUSH) != Z_STREAM_ERROR, "%s: zlib failed", w->path);
+            writer_raw(w, w->packed, BLOCK - w->gzip.avail_out);
+        } while (w->gzip.avail_out == 0);
+    }
+    if (w->packing == ZSTD) {
+        ZSTD_inBuffer input = { bytes, size, 0 };
+        size_t left = 0;
+        do {
+            ZSTD_outBuffer output = { w->packed, BLOCK, 0 };
+            left = ZSTD_compressStream2(w->zstd, &output, &input, last ? ZSTD_e_end : ZSTD_e_continue);
+            CHECK(!ZSTD_isError(left), "%s: libzstd failed: %s", w->path, ZSTD_getErrorName(left));
+            writer_raw(w, w->packed, output.pos);
+        } while (last ? left > 0 : input.pos < input.size);
+    }
+}
+static void writer_put(Writer *w, const void *bytes, size_t size) {
+    for (size_t done = 0, some; done < size; done += some) {
+        some = zmin(size - done, (size_t)1 << 30);                      // zlib counts in 32 bits
+        writer_pack(w, (const char *)bytes + done, some, 0);
+    }
+}
+static void writer_text(Writer *w, const char *text) { writer_put(w, text, strlen(text)); }
+
+static int put_json(const char *bytes, size_t size, void *w) { writer_put((Writer *)w, bytes, size); return 0; }
+// Any JSON value, compact, in UTF-8 (no newline after it).
+static void writer_json(Writer *w, const json_t *value) { json_dump_callback(value, put_json, w, JSON_COMPACT | JSON_ENCODE_ANY); }
+static void writer_json_string(Writer *w, const char *text, size_t size) {
+    json_t *value = json_stringn(text, size);
+    CHECK(value, "%s: this string is not UTF-8: %.60s", w->path, text);
+    writer_json(w, value);
+    json_decref(value);
+}
+// The shortest of %.15g and %.17g that reads back as the same number.
+static void writer_number(Writer *w, double x) {
+    char digits[40];
+    snprintf(digits, sizeof digits, "%.15g", x);
+    if (strtod(digits, NULL) != x) snprintf(digits, sizeof digits, "%.17g", x);
+    writer_text(w, digits);
+}
+
+static void writer_close(Writer *w) {
+    writer_pack(w, "", 0, 1);
+    if (w->packing == GZIP) deflateEnd(&w->gzip);
+    if (w->packing == ZSTD) ZSTD_freeCStream(w->zstd);
+    if (w->file == stdout) CHECK(fflush(stdout) == 0 && !ferror(stdout), "standard output: writing failed: %s", strerror(errno));
+    else {
+        close_written(w->file, w->temporary);
+        CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary, w->path, strerror(errno));
+    }
+    #pragma omp critical (writers)
+    {
+        Writer **link = &writers;
+        while (*link != w) link = &(*link)->next;
+        *link = w->next;
+    }
+    release(w->packed), release(w);
+}
+
+// ---- many files ------------------------------------------------------------------------------------------------------
+
+typedef struct { char **path; int n, room; uint64_t bytes; } Files;
+
+static Files *files_found;                                  // nftw's callback has no argument of ours
+static int file_found(const char *path, const struct stat *s, int type, struct FTW *place) {
+    (void)place;
+    const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    if (type != FTW_F || *name == '.' || ends_with(path, ".tmp")) return 0;
+    Files *f = files_found;
+    if (f->n == f->room) {
+        f->room = 2*f->room + 64;
+        f->path = (char **)realloc(f->path, (size_t)f->room*sizeof *f->path);
+        CHECK(f->path, "not enough memory for the names of %d files", f->room);
+    }
+    f->bytes += (uint64_t)s->st_size;
+    CHECK((f->path[f->n++] = strdup(path)), "not enough memory for the names of %d files", f->n);
+    return 0;
+}
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+// The files that the command line names; of a directory all files below it, in the order of their names, but for hidden
+// ones and *.tmp. Nothing at all is an error.
+static Files files_named(const char **name, int n) {
+    Files f = { NULL, 0, 0, 0 };
+    files_found = &f;
+    for (int i = 0; i < n; i++) {
+        int first = f.n;
+        struct stat s;
+        if (!strcmp(name[i], "-")) memset(&s, 0, sizeof s), file_found("-", &s, FTW_F, NULL);
+        else CHECK(nftw(name[i], file_found, 32, FTW_PHYS) == 0, "%s: cannot be read: %s", name[i], strerror(errno));
+        CHECK(f.n > first, "%s: there is no file in this directory", name[i]);
+        qsort(f.path + first, (size_t)(f.n - first), sizeof *f.path, by_name);
+    }
+    CHECK(f.n, "expected files or directories of documents on the command line, or - for standard input; --help explains");
+    return f;
+}
+
+// ---- the progress bar ------------------------------------------------------------------------------------------------
+// On a terminal, on standard error, at most five times a second; on anything else only its last line.
+
+static struct { const char *what; double total, done, documents, began, shown; } bar;
+
+static void bar_begin(const char *what, uint64_t total_bytes) {
+    bar.what = what, bar.total = (double)total_bytes, bar.done = bar.documents = 0, bar.began = bar.shown = seconds();
+}
+static void bar_print(const char *end) {
+    double past = seconds() - bar.began, part = bar.total > 0 && bar.done < bar.total ? bar.done/bar.total : 1;
+    char documents[64];
+    fprintf(stderr, "\r%s [%-30.*s] %3.0f%%  %s documents  %.1f MB/s  %.0f s%s", bar.what, (int)(30*part), "##############################",
+            100*part, with_commas(bar.documents, documents), 1e-6*bar.done/(past + 1e-9), past, end);
+}
+// `bytes` more of the input files have been read, and `documents` more are done. Called from any thread.
+static void bar_add(uint64_t bytes, uint64_t documents) {
+    #pragma omp critical (bar)
+    {
+        bar.done += (double)bytes, bar.documents += (double)documents;
+        if (isatty(2) && seconds() - bar.shown > 0.2) bar_print(""), fflush(stderr), bar.shown = seconds();
+    }
+}
+static void bar_end(void) {
+    bar.done = bar.total > bar.done ? bar.total : bar.done;
+    bar_print("\n");
+    if (problems) fprintf(stderr, "%llu problems: each has its sentence above\n", (unsigned long long)problems);
+}

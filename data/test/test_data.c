@@ -1,0 +1,72 @@
+/*
+The tests of the data room. One program, run from the top of the project by `make test` where the libraries of `make data`
+are installed; its parts stand beside it, one for each file they test. The last line is `N passed, N failed`.
+
+A check that cannot fail is a defect: each has been seen red, with the code broken on purpose.
+*/
+#define OLMO_LIBRARY
+#include "../../train_olmo.c"
+#include "../documents.c"
+#include <sys/wait.h>
+
+static int passed = 0, failed = 0;
+
+// check(it is so, "what should be so")
+static void check(int fine, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void check(int fine, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    printf(fine ? "ok    " : "FAIL  ");
+    vprintf(format, args);
+    printf("\n");
+    fflush(stdout);
+    va_end(args);
+    if (fine) passed++; else failed++;
+}
+
+static char scratch[] = "/tmp/olmo_data_XXXXXX";             // a directory for files of the tests, removed at the end
+
+// Runs a shell command; its exit code (128 + signal, if one killed it), and the first bytes of what it printed on standard
+// output and standard error together.
+static int run(char *out, size_t room, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int run(char *out, size_t room, const char *format, ...) {
+    char command[8192], rest[4096];
+    va_list args;
+    va_start(args, format);
+    int n = snprintf(command, sizeof command, "exec 2>&1; ");
+    CHECK(vsnprintf(command + n, sizeof command - (size_t)n, format, args) < (int)sizeof command - n, "this command is too long: %s", format);
+    va_end(args);
+    fflush(stdout);
+    FILE *pipe = popen(command, "r");
+    CHECK(pipe, "no shell can be started");
+    size_t got = fread(out, 1, room - 1, pipe);
+    out[got] = 0;
+    while (fread(rest, 1, sizeof rest, pipe)) {}
+    int status = pclose(pipe);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+// scratch/name, which holds until the eighth call after it.
+static const char *in_scratch(const char *name) {
+    static char path[8][PATH];
+    static int turn = 0;
+    turn = (turn + 1) % 8;
+    path_join(path[turn], scratch, name);
+    return path[turn];
+}
+static const char *put_file(const char *name, const char *bytes, size_t size) {
+    const char *path = in_scratch(name);
+    make_directories_of(path);
+    FILE *file = open_to_write(path);
+    CHECK(fwrite(bytes, 1, size, file) == size && fclose(file) == 0, "%s: cannot be written", path);
+    return path;
+}
+static const char *put_text(const char *name, const char *text) { return put_file(name, text, strlen(text)); }
+
+int main(void) {
+    CHECK(mkdtemp(scratch), "%s: cannot be made", scratch);
+    char out[256];
+    run(out, sizeof out, "rm -rf %s", scratch);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
