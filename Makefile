@@ -1,5 +1,6 @@
 # make train_olmo && ./train_olmo      the default run          make test     every test; the exit code is the verdict
 # make bench                           how fast, and why        make clean
+# make data                            the data room: tokenize, curate, stats (its libraries: data/README.md)
 #
 # CC=clang works as well. OPENMP= builds without OpenMP; ARCH= for a program that runs on machines other than this one.
 
@@ -8,14 +9,19 @@ OPENMP ?= $(shell echo 'int main(void){return 0;}' | $(CC) -fopenmp -xc - -o /de
 ARCH   ?= -march=native
 CFLAGS ?= -O3 $(ARCH)
 FLAGS   = -std=c11 -Wall -Wextra -ffp-contract=fast -fno-math-errno $(OPENMP) $(CFLAGS)
-SOURCE  = train_olmo.c Makefile
+SOURCE  = train_olmo.c data/tokenizer.c Makefile
 CORPUS  = data/stories.txt data/stories_val.txt
 
-.PHONY: all test bench clean
+# Unicode for the tokenizer, where ICU is installed; `make data` needs it, and the rest.
+ICU     = $(shell pkg-config --exists icu-uc 2>/dev/null && pkg-config --cflags --libs icu-uc | sed 's/^/-DICU /')
+LIBS    = icu-uc jansson libpcre2-8 libxxhash libzstd zlib
+DATA    = data/tokenize data/curate data/stats
+
+.PHONY: all test bench data clean
 all: train_olmo
 
 train_olmo: $(SOURCE) $(CORPUS)
-	$(CC) $(FLAGS) -o $@ $< -lm
+	$(CC) $(FLAGS) -o $@ $< -lm $(ICU)
 
 data/stories: data/stories.c
 	$(CC) -O2 -std=c11 -Wall -Wextra $(CFLAGS) -o $@ $< -lm
@@ -26,9 +32,9 @@ data/stories_val.txt: data/stories.txt ;
 
 # The same tests twice: in float, and in double, where finite differences can see every gradient.
 test_olmo: test_olmo.c $(SOURCE)
-	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm
+	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU)
 test_olmo_double: test_olmo.c $(SOURCE)
-	$(CC) $(FLAGS) -Wno-unused-function -DREAL=double -o $@ $< -lm
+	$(CC) $(FLAGS) -Wno-unused-function -DREAL=double -o $@ $< -lm $(ICU)
 
 test: train_olmo test_olmo test_olmo_double
 	./test_olmo
@@ -40,5 +46,10 @@ dev/ngram: dev/ngram.c
 dev/bench/bench: dev/bench/bench.c $(SOURCE)
 	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm -ldl
 
+data: $(DATA)
+$(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE)
+	@pkg-config --print-errors --exists $(LIBS) || { echo "make data needs these libraries: see data/README.md"; exit 1; }
+	$(CC) $(FLAGS) -Wno-unused-function -DICU $(shell pkg-config --cflags $(LIBS)) -o $@ $< -lm $(shell pkg-config --libs $(LIBS))
+
 clean:
-	rm -rf train_olmo test_olmo test_olmo_double data/stories data/stories.txt data/stories_val.txt* dev/ngram dev/bench/bench build
+	rm -rf train_olmo test_olmo test_olmo_double data/stories data/stories.txt data/stories_val.txt* dev/ngram dev/bench/bench $(DATA) data/test/test_data build
