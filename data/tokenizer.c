@@ -4,7 +4,7 @@ The tokenizer: text to ids and back, exactly as OLMo's (GPT-NeoX-20B's byte-leve
 
     Tokenizer *t = tokenizer_load("tokenizer.json");
     Encoder *e = encoder_new(t);                            one for each thread: it remembers the words it has seen
-    size_t n = encode(e, ids, text, size);                  ids: room for `size` of them; text: valid UTF-8
+    size_t n = encode(e, text, size);                       e->ids[0..n), until the next call; text: valid UTF-8
     size_t m = decode(t, text, ids, n);                     text: room for n*t->longest bytes
     encoder_free(e), tokenizer_free(t);
 */
