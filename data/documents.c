@@ -52,7 +52,7 @@ static void choose_on_error(const char *word) {
 // ---- reading ---------------------------------------------------------------------------------------------------------
 
 enum { BLOCK = 1 << 18 };                                   // bytes read, or decompressed, at a time
-static const size_t longest_line = 64 << 20, longest_text = 1 << 30;        // a document beyond this is refused, not stored
+static const size_t longest_line = 64 << 20, longest_text = 200 << 20;       // a document beyond this is refused, not stored
 
 typedef enum { PLAIN, GZIP, ZSTD } Packing;
 
