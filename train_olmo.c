@@ -2013,6 +2013,7 @@ static int option_table(Options *o, Option *table) {
         { "--seq-len", WHOLE, &c->seq_len, "tokens in a sequence" },
         { "--rope-theta", NUMBER, &c->rope_theta, "base of the rotary angles" },
         { "--clip-qkv", NUMBER, &c->clip_qkv, "clamp queries, keys and values to [-X, X] (0: off)" },
+        { "--eos", WHOLE, &c->eos, "id that ends a document: generation stops at it" },
         { "--tied", FLAG, &o->tied, "the head is the embedding matrix" },
         { "--untied", FLAG, &o->untied, "the head is a matrix of its own" },
         { "--init", TEXT, &o->init, "mitchell, normal or full_megatron" },
@@ -2137,6 +2138,7 @@ typedef struct {
     Options o;
     const Device *device;
     void *model;
+    Tokenizer *tokenizer;                                   // NULL: tokens are bytes, or ids that we cannot read
     Layout layout;
     Corpus train, val;
     double floor;                                           // loss of a perfect model on `val`, where known; else NAN
@@ -2228,45 +2230,85 @@ static double evaluate(const Run *run, uint64_t *predicted) {
     return sum/(double)*predicted;
 }
 
-// What to continue, as ids: --prompt-ids, or --prompt as bytes, or a usual beginning.
-static int prompt_tokens(const Run *run, int *tokens) {
+// The tokenizer that --tokenizer names; or, where there is text to read or to write, the one that came with the model.
+static void load_tokenizer(Run *run, const char *directory) {
     const Options *o = &run->o;
-    int n = 0, T = o->config.seq_len;
-    if (o->prompt_ids) for (const char *s = o->prompt_ids; n == 0 || s[-1] == ','; n++) {
+    char beside[PATH];
+    const char *path = o->tokenizer;
+    path_join(beside, directory, "tokenizer.json");
+    if (!path && o->generate && !o->prompt_ids && o->config.vocab != 256 && *directory && file_exists(beside)) path = beside;
+    if (!path) return;
+    run->tokenizer = tokenizer_load(path);
+    CHECK(run->tokenizer->vocab <= o->config.vocab, "%s: has %d tokens, the model only %d rows in its embedding; is it this model's "
+          "tokenizer?", path, run->tokenizer->vocab, o->config.vocab);
+}
+
+// --prompt-ids 1,2,3 into tokens[0..T); returns how many.
+static int listed_tokens(const Options *o, int *tokens, int T) {
+    int n = 0;
+    for (const char *s = o->prompt_ids; ; ) {
         char *end;
         long id = strtol(s, &end, 10);
         CHECK(end != s && (*end == ',' || !*end) && id >= 0 && id < o->config.vocab,
               "--prompt-ids %s: expected ids from 0 to %d, separated by commas", o->prompt_ids, o->config.vocab - 1);
         CHECK(n < T, "--prompt-ids: more than the %d tokens the model looks at (--seq-len)", T);
-        tokens[n] = (int)id;
+        tokens[n++] = (int)id;
         s = end + 1;
-        if (!*end) return n + 1;
+        if (!*end) return n;
     }
-    if (!o->prompt && (o->config.eos >= 0 || o->config.vocab != 256)) {                      // a document begins after one
-        tokens[0] = imax(0, o->config.eos);                                                  // has ended; without an eos, any id does
+}
+
+// What to continue, as ids: --prompt-ids, or --prompt through the tokenizer (or as bytes), or a usual beginning.
+static int prompt_tokens(const Run *run, int *tokens) {
+    const Options *o = &run->o;
+    int T = o->config.seq_len, bytes = o->config.vocab == 256 && !run->tokenizer;
+    if (o->prompt_ids) return listed_tokens(o, tokens, T);
+    if (!o->prompt && (o->config.eos >= 0 || !bytes)) {     // a document begins after one has ended; without an eos, any id does
+        tokens[0] = imax(0, o->config.eos);
         return 1;
     }
     const char *text = o->prompt ? o->prompt : T < 4 ? "O" : "One";
-    CHECK(o->config.vocab == 256, "--prompt: this model's vocabulary of %d is not bytes; give --prompt-ids 1,2,3", o->config.vocab);
-    CHECK(*text, "--prompt: expected at least one character");
-    for (; *text; text++) {
-        CHECK(n < T, "--prompt: longer than the %d tokens the model looks at (--seq-len)", T);
-        tokens[n++] = (unsigned char)*text;
+    size_t size = strlen(text), n = size;
+    Encoder *e = NULL;
+    CHECK(bytes || run->tokenizer, "--prompt: this model's vocabulary of %d is not bytes; give --tokenizer FILE, or --prompt-ids 1,2,3",
+          o->config.vocab);
+    if (run->tokenizer) {
+        CHECK(utf8_valid(text, size) == size, "--prompt: expected UTF-8, found another byte at byte %zu", utf8_valid(text, size));
+        n = encode(e = encoder_new(run->tokenizer), text, size);
     }
-    return n;
+    CHECK(n, "--prompt: expected at least one character");
+    CHECK(n <= (size_t)T, "--prompt: longer than the %d tokens the model looks at (--seq-len)", T);
+    for (size_t i = 0; i < n; i++) tokens[i] = e ? e->ids[i] : (unsigned char)text[i];
+    encoder_free(e);
+    return (int)n;
+}
+
+// Prints text that a model has written: what a terminal would obey becomes a question mark.
+static void print_text(const char *text, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        putchar((c < ' ' && c != '\n' && c != '\t') || c == 127 ? '?' : c);
+    }
 }
 
 // Prints up to `wanted` new tokens: as text after their prompt, or as bare ids.
 static void print_sample(const Run *run, int wanted) {
-    int *tokens = (int *)allocate((size_t)run->o.config.seq_len, sizeof(int), "a sample");
-    int T = run->o.config.seq_len, start = prompt_tokens(run, tokens), end = wanted < T - start ? start + wanted : T;
-    if (run->o.generate && end - start < wanted)
+    const Options *o = &run->o;
+    int *tokens = (int *)allocate((size_t)o->config.seq_len, sizeof(int), "a sample");
+    int T = o->config.seq_len, start = prompt_tokens(run, tokens), end = wanted < T - start ? start + wanted : T;
+    if (o->generate && end - start < wanted)
         fprintf(stderr, "note: only %d new tokens; then the model's --seq-len of %d is full\n", end - start, T);
-    int n = generate(run->device, run->model, &run->o.config, tokens, start, end, run->o.sampling,
-                     (uint64_t)run->o.seed + (uint64_t)run->at.step);
-    if (run->o.config.vocab == 256 && !run->o.prompt_ids) {
+    int n = generate(run->device, run->model, &o->config, tokens, start, end, o->sampling, (uint64_t)o->seed + (uint64_t)run->at.step);
+    if (run->tokenizer && !o->prompt_ids) {
+        if (tokens[n - 1] == o->config.eos) n--;
+        int first = o->prompt ? 0 : start;                  // the end of another document is no part of this one
+        size_t room = (size_t)n*(size_t)run->tokenizer->longest;
+        char *raw = (char *)allocate(room + 1, 1, "a sample"), *text = (char *)allocate(3*room + 1, 1, "a sample");
+        print_text(text, utf8_repair(text, raw, decode(run->tokenizer, raw, tokens + first, (size_t)imax(0, n - first))));
+        release(raw), release(text);
+    } else if (o->config.vocab == 256 && !o->prompt_ids) {
         while (n > start && (tokens[n - 1] == ' ' || tokens[n - 1] == '\n')) n--;            // a story's line ends in blanks
-        for (int i = 0; i < n; i++) putchar(tokens[i] < ' ' && tokens[i] != '\n' && tokens[i] != '\t' ? '?' : tokens[i]);  // spare the terminal
+        for (int i = 0; i < n; i++) { char byte = (char)tokens[i]; print_text(&byte, 1); }
     } else for (int i = start; i < n; i++) printf("%s%d", i > start ? "," : "", tokens[i]);
     printf("\n");
     fflush(stdout);
@@ -2609,6 +2651,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     olmo_layout(&run.layout, &unused, NULL, &o->config);
     int training = !o->generate && !o->eval && !o->export_dir;
     if (training) print_banner(&run);
+    load_tokenizer(&run, directory);
     if (training || o->eval) open_data(&run, argv[0]);
     if (training) print_data(&run);
 
@@ -2633,6 +2676,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     }
     if (training) train(&run);
     device->destroy(run.model);
+    tokenizer_free(run.tokenizer);
     CHECK(fflush(stdout) == 0 && !ferror(stdout), "standard output: writing failed: %s", strerror(errno));
     return EXIT_SUCCESS;
 }

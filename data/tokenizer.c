@@ -508,7 +508,8 @@ static const char *normal_form(Encoder *e, const char *text, size_t *n) {
     *n = (size_t)size;
     return e->text;
 #else
-    return text;                                            // never reached, as above
+    (void)e;                                                // never reached, as above
+    return text;
 #endif
 }
 
