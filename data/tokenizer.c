@@ -22,6 +22,7 @@ Debian: libicu-dev). A build without it refuses to load a tokenizer rather than 
 #ifdef ICU
 #include <unicode/uchar.h>
 #include <unicode/unorm2.h>
+#include <unicode/uset.h>
 #include <unicode/ustring.h>
 #endif
 
@@ -67,12 +68,16 @@ static size_t utf8_repair(char *out, const char *s, size_t n) {
     return m;
 }
 
-// What the pre-tokenizer sees in a code point: \s, \p{L}, \p{N}, or none of them. (Marks are none of them.)
+// What the pre-tokenizer sees in a code point: \s, \p{L}, \p{N}, or none of them (marks are none of them). The reference's regex
+// library, Oniguruma 6.9.8, knows Unicode 14: whatever was assigned later is none of them either, whatever ICU knows by now.
 typedef enum { OTHER, SPACE, LETTER, DIGIT } CharClass;
 static CharClass char_class(int code) {
     if (code < 128) return (code | 32) >= 'a' && (code | 32) <= 'z' ? LETTER : code >= '0' && code <= '9' ? DIGIT
                          : code == ' ' || (code >= 9 && code <= 13) ? SPACE : OTHER;
 #ifdef ICU
+    UVersionInfo age;
+    u_charAge(code, age);
+    if (age[0] > 14) return OTHER;
     if (u_isUWhiteSpace(code)) return SPACE;
     uint32_t category = U_MASK(u_charType(code));
     return category & U_GC_L_MASK ? LETTER : category & U_GC_N_MASK ? DIGIT : OTHER;
@@ -284,6 +289,21 @@ static int has_type(const char *object, const char *name, const char *type) {
     return value && json_is(value, type);
 }
 
+// Normal form C as the reference computes it: by the tables of Unicode 9, in which later marks, and U+0EBA, do not change places.
+#ifdef ICU
+static const UNormalizer2 *nfc;                             // for all tokenizers, once one has been loaded
+static void open_nfc(void) {
+    static const char pattern[] = "[[:Age=9.0:]-[\\u0EBA]]";
+    UErrorCode error = U_ZERO_ERROR;
+    UChar wide[sizeof pattern];
+    u_charsToUChars(pattern, wide, sizeof pattern);
+    if (!nfc) nfc = unorm2_openFiltered(unorm2_getNFCInstance(&error), uset_openPattern(wide, sizeof pattern - 1, &error), &error);
+    CHECK(U_SUCCESS(error), "ICU has no tables for normal form C: %s", u_errorName(error));
+}
+#else
+static void open_nfc(void) {}
+#endif
+
 // A Hugging Face tokenizer.json of the kind OLMo-1 has: NFC, ByteLevel with GPT-2's words, BPE. Anything else ends the program
 // with a sentence.
 Tokenizer *tokenizer_load(const char *path) {
@@ -314,6 +334,7 @@ Tokenizer *tokenizer_load(const char *path) {
     read_vocab(t, &names, model, path);
     read_merges(t, &names, model, path);
     read_added(t, root, path);
+    open_nfc();
     release(names.id), release(text);
     return t;
 }
@@ -498,7 +519,6 @@ static const char *normal_form(Encoder *e, const char *text, size_t *n) {
         e->utf16 = (uint16_t *)allocate(4*e->text_room, sizeof *e->utf16, "a text in UTF-16");
         e->text = (char *)allocate(9*e->text_room, 1, "a text in normal form C");
     }
-    const UNormalizer2 *nfc = unorm2_getNFCInstance(&error);
     UChar *before = (UChar *)e->utf16, *after = before + e->text_room;
     u_strFromUTF8(before, (int32_t)e->text_room, &units, text, (int32_t)*n, &error);
     if (U_SUCCESS(error) && unorm2_quickCheck(nfc, before, units, &error) == UNORM_YES) return text;

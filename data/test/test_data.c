@@ -63,8 +63,11 @@ static const char *put_file(const char *name, const char *bytes, size_t size) {
 }
 static const char *put_text(const char *name, const char *text) { return put_file(name, text, strlen(text)); }
 
+#include "tokenizer.c"
+
 int main(void) {
     CHECK(mkdtemp(scratch), "%s: cannot be made", scratch);
+    test_tokenizer();
     char out[256];
     run(out, sizeof out, "rm -rf %s", scratch);
     printf("%d passed, %d failed\n", passed, failed);

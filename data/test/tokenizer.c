@@ -1,0 +1,213 @@
+// The tokenizer: a small one made here, whose ids can be worked out by hand, against a naive twin; OLMo's own two, where
+// data/tokenizers.sh has fetched them, against ids that the Hugging Face library gave; broken files.
+
+// Writes a tokenizer.json: ids 0-255 are bytes (in the order of the printable names), then one for each merge, then the added tokens.
+static const char *const small_merges[] = { "h e", "l l", "he ll", "hell o", "\xc4\xa0 hello", "a a", "aa aa", "\xc3\x83 \xc2\xa9", "l d" };
+enum { SMALL_MERGES = sizeof small_merges/sizeof *small_merges, SMALL_ADDED = 256 + SMALL_MERGES };
+
+static void put_named_byte(FILE *file, int byte) {
+    char name[8];
+    int code = 0;
+    while (byte_named(code) != byte) code++;
+    int n = utf8_encode(name, code);
+    fprintf(file, byte == '"' || byte == '\\' ? "\\%.*s" : "%.*s", n, name);
+}
+// `as_arrays`: merges as newer files write them. `broken`: this text in place of the one before it ("old\0new"), or NULL.
+static const char *small_tokenizer(const char *file_name, int as_arrays) {
+    const char *path = put_text(file_name, "");
+    FILE *file = open_to_write(path);
+    fprintf(file, "{\"version\": \"1.0\", \"added_tokens\": [");
+    static const char *const added[] = { "<|end|>", "   ", "  ", "|||IP|||", "|||IPX|||" };
+    for (int i = 0; i < 5; i++) fprintf(file, "%s{\"id\": %d, \"content\": \"%s\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
+                                        "\"normalized\": %s, \"special\": false}", i ? ", " : "", SMALL_ADDED + i, added[i], i ? "true" : "false");
+    fprintf(file, "], \"normalizer\": {\"type\": \"NFC\"}, \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, "
+            "\"use_regex\": true}, \"model\": {\"type\": \"BPE\", \"vocab\": {");
+    for (int b = 0; b < 256; b++) fprintf(file, "\""), put_named_byte(file, b), fprintf(file, "\": %d, ", b);
+    for (int i = 0; i < SMALL_MERGES; i++) {
+        const char *space = strchr(small_merges[i], ' ');
+        fprintf(file, "\"%.*s%s\": %d%s", (int)(space - small_merges[i]), small_merges[i], space + 1, 256 + i, i + 1 < SMALL_MERGES ? ", " : "}, ");
+    }
+    fprintf(file, "\"merges\": [");
+    for (int i = 0; i < SMALL_MERGES; i++) {
+        const char *space = strchr(small_merges[i], ' ');
+        if (as_arrays) fprintf(file, "%s[\"%.*s\", \"%s\"]", i ? ", " : "", (int)(space - small_merges[i]), small_merges[i], space + 1);
+        else fprintf(file, "%s\"%s\"", i ? ", " : "", small_merges[i]);
+    }
+    fprintf(file, "]}}\n");
+    CHECK(fclose(file) == 0, "%s: cannot be written", path);
+    return path;
+}
+
+static int encodes_to(Encoder *e, const char *text, const int *ids, int n) {
+    int same = encode(e, text, strlen(text)) == (size_t)n;
+    for (int i = 0; i < n && same; i++) same = e->ids[i] == ids[i];
+    return same;
+}
+
+static void test_small_tokenizer(void) {
+    Tokenizer *t = tokenizer_load(small_tokenizer("small.json", 0)), *arrays = tokenizer_load(small_tokenizer("arrays.json", 1));
+    Encoder *e = encoder_new(t), *f = encoder_new(arrays);
+    const int HE = 256, HELL = 258, HELLO = 259, _HELLO = 260, AA = 261, AAAA = 262, E_ACUTE = 263, LD = 264, END = SMALL_ADDED,
+              SPACES3 = END + 1, SPACES2 = END + 2, IP = END + 3, IPX = END + 4;
+    struct { const char *text; int ids[12], n; } cases[] = {
+        { "hello", { HELLO }, 1 }, { " hello", { _HELLO }, 1 }, { "hell", { HELL }, 1 }, { "he", { HE }, 1 }, { "hello hello", { HELLO, _HELLO }, 2 },
+        { "a", { 'a' }, 1 }, { "aaa", { AA, 'a' }, 2 }, { "aaaaaaa", { AAAA, AA, 'a' }, 3 },
+        { "hello's", { HELLO, '\'', 's' }, 3 }, { "hello'll", { HELLO, '\'', 257 }, 3 }, { "hello'ld", { HELLO, '\'', LD }, 3 },
+        { "  hello", { SPACES2, HELLO }, 2 }, { "    hello", { SPACES3, _HELLO }, 2 }, { "hello  ", { HELLO, SPACES2 }, 2 },
+        { "\t hello", { '\t', _HELLO }, 2 }, { "\t\thello", { '\t', '\t', HELLO }, 3 },
+        { "\xc3\xa9", { E_ACUTE }, 1 }, { "e\xcc\x81", { E_ACUTE }, 1 },                    // e and a combining acute: normal form C
+        { "<|end|>hello<|end|>", { END, HELLO, END }, 3 }, { "<|end|", { '<', '|', 'e', 'n', 'd', '|' }, 6 },
+        { "|||IP|||", { IP }, 1 }, { "|||IPX|||", { IPX }, 1 }, { "a |||IP|||", { 'a', ' ', IP }, 3 },
+        { "e<|end|>\xcc\x81", { 'e', END, 0xcc, 0x81 }, 4 },                                // cut before it is normalized
+        { "", { 0 }, 0 },
+    };
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++)
+        check(encodes_to(e, cases[i].text, cases[i].ids, cases[i].n) && encodes_to(f, cases[i].text, cases[i].ids, cases[i].n),
+              "the small tokenizer encodes \"%s\" as worked out by hand", cases[i].text);
+    encoder_free(e), encoder_free(f), tokenizer_free(t), tokenizer_free(arrays);
+}
+
+// merge_pairs, as its definition reads: O(n^2), no heap, no list.
+static size_t merge_naive(const Tokenizer *t, int *ids, const char *word, size_t n) {
+    for (size_t i = 0; i < n; i++) ids[i] = t->byte[(unsigned char)word[i]];
+    for (;;) {
+        const Merge *best = NULL;
+        size_t where = 0;
+        for (size_t i = 0; i + 1 < n; i++) {
+            const Merge *m = find_merge(t, ids[i], ids[i + 1]);
+            if (m && (!best || m->rank < best->rank)) best = m, where = i;
+        }
+        if (!best) return n;
+        ids[where] = best->id;
+        n--;
+        memmove(ids + where + 1, ids + where + 2, (n - where - 1)*sizeof *ids);
+    }
+}
+static void test_merging(const Tokenizer *t, const char *letters, const char *what) {
+    Encoder *e = encoder_new(t);
+    Pcg64 r = pcg64_seed(1);
+    int different = 0, ids[400], lengths[] = { 1, 2, 3, 7, 20, 32, 33, 60, 399 };
+    for (int turn = 0; turn < 9000; turn++) {
+        char word[400];
+        size_t n = (size_t)lengths[turn % 9], m;
+        for (size_t i = 0; i < n; i++) word[i] = letters[pcg64_next32(&r) % strlen(letters)];
+        m = merge_naive(t, ids, word, n);
+        for (int again = 0; again < 2; again++) {           // computed, and then remembered
+            e->n = 0, reserve_ids(e, n);
+            encode_word(e, word, n);
+            different += e->n != m || memcmp(e->ids, ids, m*sizeof *ids) != 0;
+        }
+    }
+    check(different == 0, "%s: 9,000 words of 1 to 399 bytes, with and without memory, have the ids of the naive merging", what);
+    encoder_free(e);
+}
+
+static void test_unicode(void) {
+    int wrong = 0, length;
+    char bytes[4];
+    for (int code = 0; code < 0x110000; code++) {
+        int n = utf8_encode(bytes, code), back = utf8_decode(bytes, (size_t)n, &length), surrogate = code >= 0xd800 && code < 0xe000;
+        wrong += surrogate ? back != -1 : back != code || length != n;
+        for (int cut = 1; cut < n && !surrogate; cut++) wrong += utf8_decode(bytes, (size_t)cut, &length) != -1 || length != cut;
+    }
+    check(wrong == 0, "every code point goes to UTF-8 and back; surrogates and cut-off ones are refused");
+    struct { const char *bytes, *repaired; } broken[] = {   // one U+FFFD for each maximal subpart (Unicode 3.9, tables 3-8 to 3-11)
+        { "a\xc0\xaf" "b", "a\xef\xbf\xbd\xef\xbf\xbd" "b" }, { "\xe0\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
+        { "\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" }, { "\xf4\x91\x92\x93" "A", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" "A" },
+        { "\xe1\x80\xe2\xf0\x91\x92\xf1\xbf" "A", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" "A" }, { "\xff\xe2\x82\xac", "\xef\xbf\xbd\xe2\x82\xac" },
+    };
+    for (size_t i = 0; i < sizeof broken/sizeof *broken; i++) {
+        char out[64];
+        size_t n = utf8_repair(out, broken[i].bytes, strlen(broken[i].bytes));
+        check(n == strlen(broken[i].repaired) && !memcmp(out, broken[i].repaired, n), "broken UTF-8, case %zu: one U+FFFD for each maximal part", i);
+    }
+}
+
+// Lines {"text", "ids", "ids_v1_5" where they differ, "decoded" where it is not the text}, made with the Hugging Face library.
+static void test_official_tokenizer(const char *path, const char *field) {
+    if (!file_exists(path)) { printf("skipped: %s is not there; data/tokenizers.sh fetches it\n", path); return; }
+    Tokenizer *t = tokenizer_load(path);
+    Encoder *e = encoder_new(t);
+    Reader *r = reader_open("data/test/golden/golden_tokenizer.jsonl", NULL);
+    int lines = 0, ids_wrong = 0, text_wrong = 0;
+    for (Document d; document_read(r, &d); document_free(&d), lines++) {
+        json_t *ids = json_object_get(d.json, field), *decoded = json_object_get(d.json, "decoded");
+        if (!ids) ids = json_object_get(d.json, "ids");
+        size_t n = encode(e, d.text, d.size), room = n*(size_t)t->longest + 1, same = n == json_array_size(ids);
+        for (size_t i = 0; i < n && same; i++) same = e->ids[i] == json_integer_value(json_array_get(ids, i));
+        ids_wrong += !same;
+        char *raw = (char *)allocate(room, 1, "a test"), *text = (char *)allocate(3*room, 1, "a test");
+        size_t size = utf8_repair(text, raw, decode(t, raw, e->ids, n));
+        const char *expected = decoded ? json_string_value(decoded) : d.text;
+        text_wrong += size != (decoded ? json_string_length(decoded) : d.size) || memcmp(text, expected, size);
+        release(raw), release(text);
+    }
+    reader_close(r);
+    check(lines >= 147 && ids_wrong == 0, "%s: ids of %d golden texts, %d differ", path, lines, ids_wrong);
+    check(text_wrong == 0, "%s: decoded again, %d of the golden texts differ", path, text_wrong);
+    test_merging(t, "etaoin shrdlu,", path);
+    size_t n = (size_t)1 << 20;
+    char *as = (char *)allocate(n, 1, "a test");
+    memset(as, 'a', n);
+    double before = seconds();
+    size_t got = encode(e, as, n), total = 0;
+    for (size_t i = 0; i < got; i++) total += (size_t)t->size[e->ids[i]];
+    check(total == n && seconds() - before < 20, "%s: one word of a million letters is encoded in %.2f s", path, seconds() - before);
+    release(as), encoder_free(e), tokenizer_free(t);
+}
+
+// small.json with one text replaced by another; NULL: cut off there.
+static const char *damaged(const char *old, const char *new_text) {
+    char *text = read_text(in_scratch("small.json")), *at = strstr(text, old), *out = (char *)allocate(strlen(text) + 4096, 1, "a test");
+    CHECK(at, "the small tokenizer has no %s", old);
+    sprintf(out, "%.*s%s%s", (int)(at - text), text, new_text ? new_text : "", new_text ? at + strlen(old) : "");
+    const char *path = put_text("damaged.json", out);
+    release(text), release(out);
+    return path;
+}
+static void test_hostile_tokenizers(void) {
+    struct { const char *old, *new_text, *sentence; } cases[] = {
+        { "\"merges\"", NULL, "cut off" }, { "\"version\"", "\"version", "not JSON" }, { "\"model\"", "\"other\"", "of type BPE" },
+        { "\"BPE\"", "\"Unigram\"", "of type BPE" }, { "\"NFC\"", "\"NFKC\"", "normalizer NFC" }, { "{\"type\": \"NFC\"}", "null", "normalizer NFC" },
+        { "\"ByteLevel\"", "\"Whitespace\"", "ByteLevel" }, { "\"add_prefix_space\": false", "\"add_prefix_space\": true", "no prefix space" },
+        { "\"use_regex\": true", "\"use_regex\": false", "its regex" }, { "\"vocab\": {", "\"vocab\": 7, \"x\": {", "\"vocab\"" },
+        { "\"merges\": [", "\"merges\": 7, \"x\": [", "\"merges\"" }, { "\"merges\": [", "\"merges\": [\"h\", ", "two tokens" },
+        { "\"merges\": [", "\"merges\": [[\"h\"], ", "two tokens" }, { "\"merges\": [", "\"merges\": [[\"h\", 3], ", "two tokens" },
+        { "\"merges\": [", "\"merges\": [\"h zz\", ", "\"vocab\" has not" }, { "\"h e\"", "\"h h\"", "\"vocab\" has not" },
+        { "\"he\": 256", "\"he\": 255", "different ids" }, { "\"he\": 256", "\"he\": -1", "different ids" }, { "\"he\": 256", "\"he\": 99999999", "different ids" },
+        { "\"he\": 256", "\"he\": \"x\"", "different ids" }, { "\"ld\":", "\"ll\":", "twice" }, { "\"a\": 97", "\"aaa\": 97", "byte 97" },
+        { "\"he\": 256", "\"h\\ud800\": 256", "to be a string" }, { "\"he\": 256", "\"\": 256", "to be a string" },
+        { "\"type\": \"BPE\"", "\"type\": \"BPE\", \"dropout\": 0.1", "dropout" }, { "\"type\": \"BPE\"", "\"type\": \"BPE\", \"unk_token\": \"u\"", "unk_token" },
+        { "\"type\": \"BPE\"", "\"type\": \"BPE\", \"byte_fallback\": true", "byte_fallback" },
+        { "\"lstrip\": false", "\"lstrip\": true", "lstrip" }, { "\"single_word\": false", "\"single_word\": true", "single_word" },
+        { "\"content\": \"<|end|>\"", "\"content\": \"<\"", "single byte" }, { "\"content\": \"<|end|>\"", "\"content\": 3", "to be a string" },
+        { "\"content\": \"<|end|>\", ", "", "to be a string" }, { "\"id\": 265", "\"id\": -3", "\"id\"" }, { "\"id\": 265", "\"id\": 1e9", "\"id\"" },
+        { "\"added_tokens\": [", "\"added_tokens\": [3, ", "expected an object" }, { "\"added_tokens\": [", "\"added_tokens\": 3, \"x\": [", "an array" },
+    };
+    char out[4096];
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        const char *path = damaged(cases[i].old, cases[i].new_text);
+        int code = run(out, sizeof out, "./train_olmo --generate 1 --vocab 300 --seq-len 8 --n-layers 1 --tokenizer %s", path);
+        check(code == 1 && !strncmp(out, "error: ", 7) && strstr(out, path) && strstr(out, cases[i].sentence) && strchr(out, '\n') == out + strlen(out) - 1,
+              "a tokenizer.json with %.30s for %.30s is refused: %.*s", cases[i].new_text ? cases[i].new_text : "its end", cases[i].old,
+              (int)strcspn(out, "\n"), out);
+    }
+    int code = run(out, sizeof out, "./train_olmo --generate 4 --vocab 300 --seq-len 8 --n-layers 1 --tokenizer %s --prompt 'hello hello' 2>/dev/null",
+                   in_scratch("small.json"));
+    check(code == 0 && !strncmp(out, "hello hello", 11), "train_olmo --tokenizer: the prompt is text, and so is what follows");
+    code = run(out, sizeof out, "./train_olmo --generate 4 --vocab 260 --seq-len 8 --n-layers 1 --tokenizer %s --prompt hello", in_scratch("small.json"));
+    check(code == 1 && strstr(out, "has 270 tokens, the model only 260 rows"), "a tokenizer larger than the model's vocabulary is refused");
+    code = run(out, sizeof out, "./train_olmo --generate 4 --vocab 300 --seq-len 8 --n-layers 1 --tokenizer %s --prompt \"$(printf 'a\\377')\"", in_scratch("small.json"));
+    check(code == 1 && strstr(out, "expected UTF-8"), "a prompt that is not UTF-8 is refused");
+}
+
+static void test_tokenizer(void) {
+    test_unicode();
+    test_small_tokenizer();
+    Tokenizer *t = tokenizer_load(in_scratch("small.json"));
+    test_merging(t, "hello ad", "the small tokenizer");
+    tokenizer_free(t);
+    test_official_tokenizer("data/tokenizers/allenai_eleuther-ai-gpt-neox-20b-pii-special.json", "ids");
+    test_official_tokenizer("data/tokenizers/allenai_gpt-neox-olmo-dolma-v1_5.json", "ids_v1_5");
+    test_hostile_tokenizers();
+}
