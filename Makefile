@@ -36,8 +36,11 @@ test_olmo: test_olmo.c $(SOURCE)
 test_olmo_double: test_olmo.c $(SOURCE)
 	$(CC) $(FLAGS) -Wno-unused-function -DREAL=double -o $@ $< -lm $(ICU)
 
-test: train_olmo test_olmo test_olmo_double
-	./test_olmo
+# ... and those of the data room, where its libraries are installed.
+DATA_TESTS = $(shell pkg-config --exists $(LIBS) 2>/dev/null && echo data/test/test_data)
+test: train_olmo test_olmo test_olmo_double $(DATA_TESTS:%=% $(DATA))
+	@[ "$(DATA_TESTS)" ] || echo "skipped: the tests of data/; its libraries are not installed here (data/README.md)"
+	./test_olmo $(DATA_TESTS)
 
 bench: train_olmo dev/bench/bench
 	dev/bench/bench

@@ -2,7 +2,8 @@
 Every test of OLMo in C.      make test      (the last line counts them, and the exit code is the verdict)
 
 One source, two programs: test_olmo computes in float and is the one to run; test_olmo_double is the same file compiled
-with -DREAL=double, where finite differences are sharp enough to see every gradient. test_olmo runs it and adds its count.
+with -DREAL=double, where finite differences are sharp enough to see every gradient. test_olmo runs it and adds its count (and that of any other
+test program named on its command line: data/test/test_data).
 The witnesses (each section below is one of them):
 
     1. goldens        numbers that the official code printed (OLMO_SPEC appendix A)
@@ -2394,13 +2395,15 @@ static void test_signals(void) {
 
 // ---- all of them -----------------------------------------------------------------------------------------------------
 
-static void run_double_tests(const char *self) {             // test_olmo_double's own report, and its counts into ours
-    char *out = (char *)allocate(1 << 20, 1, "the report of test_olmo_double");
-    int code = shell(out, 1 << 20, "%s_double --part", self), p = 0, f = 0;
+// Another program's tests: its report here, and its counts into ours.
+static void run_part(const char *program) {
+    char *out = (char *)allocate(1 << 20, 1, "the report of another test program");
+    int code = shell(out, 1 << 20, "%s --part", program), p = 0, f = 0;
     const char *last = strstr(out, "part: ");
+    printf("---- %s ----\n", program);
     if (last) printf("%.*s", (int)(last - out), out);
     if (!last || sscanf(last, "part: %d passed, %d failed", &p, &f) != 2 || code != (f != 0)) check(0,
-                                                                      "%s_double ended with code %d before its last test", self, code);
+                                                                      "%s ended with code %d before its last test", program, code);
     passed += p, failed += f;
     release(out);
 }
@@ -2412,7 +2415,7 @@ int main(int argc, char **argv) {
     char self[PATH], unused[16];
     CHECK(realpath(argv[0], self), "%s: cannot be found", argv[0]);
     make_directory("build"), make_directory("build/test");
-    printf("---- %s ----\n", in_double ? "in double" : "in float");
+    if (!in_double) printf("---- %s ----\n", argv[0]);
 
     test_parameter_counts();
     test_op_goldens();
@@ -2456,7 +2459,10 @@ int main(int argc, char **argv) {
         test_kill_while_saving();
         test_full_disk();
         test_signals();
-        run_double_tests(self);
+        char twin[PATH + 16];
+        snprintf(twin, sizeof twin, "%s_double", self);
+        run_part(twin);
+        for (int i = 1; i < argc; i++) run_part(argv[i]);                // make test names those of the data room
     }
     printf("%s%d passed, %d failed\n", argc > 1 && !strcmp(argv[1], "--part") ? "part: " : "", passed, failed);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;

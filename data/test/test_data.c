@@ -65,11 +65,11 @@ static const char *put_text(const char *name, const char *text) { return put_fil
 
 #include "tokenizer.c"
 
-int main(void) {
+int main(int argc, char **argv) {
     CHECK(mkdtemp(scratch), "%s: cannot be made", scratch);
     test_tokenizer();
     char out[256];
     run(out, sizeof out, "rm -rf %s", scratch);
-    printf("%d passed, %d failed\n", passed, failed);
+    printf("%s%d passed, %d failed\n", argc > 1 && !strcmp(argv[1], "--part") ? "part: " : "", passed, failed);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
