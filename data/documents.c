@@ -420,6 +420,7 @@ static Files files_named(const char **name, int n) {
         CHECK(f.n > first, "%s: there is no file in this directory", name[i]);
         qsort(f.path + first, (size_t)(f.n - first), sizeof *f.path, by_name);
     }
+    files_found = NULL;
     CHECK(f.n, "expected files or directories of documents on the command line, or - for standard input; --help explains");
     return f;
 }

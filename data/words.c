@@ -77,15 +77,17 @@ static const char *word_boundary(const char *s, const char *end) {
     return s;
 }
 
+static int only_space(const char *s, const char *end) {
+    for (int length; s < end; s += length) if (char_class(utf8_decode(s, (size_t)(end - s), &length)) != SPACE) return 0;
+    return 1;
+}
+
 // The first word of [s, end), or NULL.
 static const char *unicode_word(const char *s, const char *end, size_t *size) {
     for (const char *boundary; s < end; s = boundary) {
         boundary = word_boundary(s, end);
-        for (int length, at = 0; s + at < boundary; at += length)
-            if (char_class(utf8_decode(s + at, (size_t)(boundary - s - at), &length)) != SPACE) {
-                *size = (size_t)(boundary - s);
-                return s;
-            }
+        *size = (size_t)(boundary - s);
+        if (!only_space(s, boundary)) return s;
     }
     return NULL;
 }
