@@ -89,7 +89,7 @@ static CharClass char_class(int code) {
 // ---- the vocabulary --------------------------------------------------------------------------------------------------
 
 typedef struct { uint64_t pair; int rank, id; } Merge;      // the ids a and b as a<<32|b become `id`; pair 0: a free slot
-typedef struct { int id, size, normalized; const char *text; } Added;       // normalized: searched after normal form C
+typedef struct { int id, size, normalized; char *text; } Added;         // normalized: searched after normal form C
 
 typedef struct {
     int vocab;                                              // ids are 0..vocab-1
@@ -148,7 +148,7 @@ static int *name_slot(const Names *names, const char *name, int n) {
     }
 }
 
-enum { MOST_TOKENS = 1 << 20, LONGEST_TOKEN = 4096 };
+enum { MOST_TOKENS = 1 << 18, LONGEST_TOKEN = 4096 };
 
 // The JSON string at s (json_skip has checked it) without its quotes and escapes; its size, or -1: no string, a lone surrogate,
 // or longer than `room`.
@@ -276,7 +276,8 @@ static void read_added(Tokenizer *t, const char *root, const char *path) {
               "%s: added token %d has lstrip, rstrip or single_word, which OLMo's have not; this program does not know them", path, a->id);
         release(t->token[a->id]);
         add_token(t, a->id, name, a->size);
-        a->text = t->token[a->id];
+        a->text = (char *)allocate((size_t)a->size, 1, "an added token");
+        memcpy(a->text, name, (size_t)a->size);
         unsigned two = (unsigned char)name[0] << 8 | (unsigned char)name[1];
         t->begins[a->normalized][two >> 3] |= (unsigned char)(1 << (two & 7));
     }
@@ -342,6 +343,7 @@ Tokenizer *tokenizer_load(const char *path) {
 static void tokenizer_free(Tokenizer *t) {
     if (!t) return;
     for (int i = 0; i < t->vocab; i++) release(t->token[i]);
+    for (int i = 0; i < t->n_added; i++) release(t->added[i].text);
     release(t->token), release(t->size), release(t->merge), release(t->added), release(t);
 }
 

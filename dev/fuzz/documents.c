@@ -1,0 +1,26 @@
+// Any bytes as a file of documents: plain, gzip or zstd; JSON lines or text. What is read is encoded, and must come back.
+#include "fuzz.c"
+
+static Tokenizer *tokenizer;
+static void fuzz_start(void) { tokenizer = tokenizer_load("data/tokenizers/allenai_eleuther-ai-gpt-neox-20b-pii-special.json"); }
+
+static void fuzz(const unsigned char *data, size_t size) {
+    if (!size) return;
+    Encoder *e = encoder_new(tokenizer);
+    Reader *r = reader_open(as_file(data + 1, size - 1), data[0] & 2 ? "\n\n" : NULL);
+    if (!r) return;
+    if (data[0] & 1) r->json = 1, r->separator = "\n";
+    for (Document d; document_read(r, &d); document_free(&d)) {
+        if (utf8_valid(d.text, d.size) != d.size) abort();
+        size_t n = encode(e, d.text, d.size), m = d.size;
+        char *raw = (char *)allocate(n*(size_t)tokenizer->longest + 1, 1, "an input");
+        const char *normal = normal_form(e, d.text, &m);
+        if (decode(tokenizer, raw, e->ids, n) != m || memcmp(raw, normal, m)) {
+            Encoder *f = encoder_new(tokenizer);            // a character may be split by an added token: then only the ids must return
+            size_t k = utf8_valid(raw, m) == m ? encode(f, raw, decode(tokenizer, raw, e->ids, n)) : n;
+            if (k > n + m) abort();
+        }
+        release(raw);
+    }
+    reader_close(r);
+}

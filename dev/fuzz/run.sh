@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# dev/fuzz/run.sh [SECONDS [HARNESS...]]: every parser under libFuzzer (clang, Debian: clang libclang-rt-14-dev), with ASan and
+# UBSan. Seeds are dev/fuzz/seeds/HARNESS; what the fuzzer finds goes on in build/fuzz/HARNESS, so that a later run starts there.
+set -eu
+cd "$(dirname "$0")/../.."
+seconds=${1:-60}
+[ $# -gt 0 ] && shift
+names="$*"
+[ -n "$names" ] || names=$(cd dev/fuzz && ls ./*.c | sed 's/^..//; s/\.c$//' | grep -v '^fuzz$')
+libraries="icu-uc jansson libpcre2-8 libxxhash libzstd zlib"
+failed=0
+for name in $names; do
+    mkdir -p build/fuzz/"$name"
+    clang -std=gnu11 -g -O1 -DICU -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wno-unknown-pragmas \
+        $(pkg-config --cflags $libraries) -o build/fuzz/"$name".bin dev/fuzz/"$name".c $(pkg-config --libs $libraries) -lm
+    echo "==== $name: $seconds s"
+    if ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:allocator_release_to_os_interval_ms=-1 build/fuzz/"$name".bin -max_total_time="$seconds" -rss_limit_mb=4000 -timeout=20 -max_len=65536 -close_fd_mask=3 \
+        -artifact_prefix=build/fuzz/"$name"- build/fuzz/"$name" dev/fuzz/seeds/"$name" >build/fuzz/"$name".log 2>&1; then
+        tail -n 1 build/fuzz/"$name".log
+    else
+        echo "FAIL  $name: see build/fuzz/$name.log"; failed=$((failed + 1))
+    fi
+done
+exit $failed
