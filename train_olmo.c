@@ -2377,6 +2377,7 @@ static Step train_step(Run *run, uint32_t *order, int *tokens, int *targets, rea
     // Every token weighs 1/denominator of the whole batch, so the gradients of micro-batches simply add up.
     double denominator = 0;
     for (size_t n = 0; n < N; n++) denominator += targets[n] >= 0 || !strcmp(o->denominator, "all");
+    if (denominator == 0) fprintf(stderr, "note: step %d: no token of this batch is to be predicted; all its labels are masked\n", at->step + 1);
     denominator = fmax(denominator, 1);
     for (size_t n = 0; n < (size_t)micro*T; n++) dlosses[n] = (real)(1/denominator);
     for (int b = 0; b < batch; b += micro) {
@@ -2407,13 +2408,10 @@ static void recipe_text(char *out, size_t size, const Options *o) {
              r->clip_warmup_steps, r->clip_warmup_factor, o->config.z_loss, o->denominator);
 }
 
-static void train(Run *run) {
+// A resumed run has to see the data it would have seen; another recipe is the user's choice, but not the same bits.
+static void check_resumed(Run *run) {
     const Options *o = &run->o;
-    const Recipe *r = &o->recipe;
     Progress *at = &run->at;
-    const int T = o->config.seq_len, micro = r->micro_batch, first = at->step;
-    CHECK(run->train.windows >= (uint64_t)r->batch, "--batch %d: the training data has only %llu windows of %d tokens",
-          r->batch, (unsigned long long)run->train.windows, T);
     if (at->step == 0) at->instances = run->train.windows, at->seed = (uint64_t)o->seed;
     CHECK(at->instances == run->train.windows && at->seed == (uint64_t)o->seed,
           "--resume: the checkpoint was made with --seed %llu and %llu windows of data, now there are --seed %d and %llu; give the same options again",
@@ -2423,54 +2421,73 @@ static void train(Run *run) {
     if (at->step && *at->recipe && strcmp(at->recipe, recipe))
         fprintf(stderr, "note: another recipe from here on, so not the bits of an uninterrupted run; until now it was %s\n", at->recipe);
     memcpy(at->recipe, recipe, sizeof recipe);
-    uint32_t *order = (uint32_t *)allocate(run->train.windows, sizeof *order, "the order of the data");
-    int *tokens = (int *)allocate(2*(size_t)r->batch*T, sizeof(int), "a batch"), *targets = tokens + (size_t)r->batch*T;
-    real *losses = (real *)allocate(3*(size_t)micro*T, sizeof(real), "the losses");
+}
+
+// Reads all validation windows: a bad token is found now, not at step 500. tokens, targets: [T], scratch.
+static void check_validation(const Run *run, int *tokens, int *targets) {
     uint64_t predictable = 0;
-    for (uint64_t i = 0; i < run->val.windows; i++) {       // a bad validation token is found now, not at step 500
-        corpus_window(&run->val, i, o->config.vocab, tokens, targets);
-        for (int t = 0; t < T; t++) predictable += targets[t] >= 0;
+    for (uint64_t i = 0; i < run->val.windows; i++) {
+        corpus_window(&run->val, i, run->o.config.vocab, tokens, targets);
+        for (int t = 0; t < run->o.config.seq_len; t++) predictable += targets[t] >= 0;
     }
     CHECK(!run->val.windows || predictable, "the validation data has no token to predict; are all labels masked?");
+}
+
+// A step's line in metrics.jsonl, under OLMo's names [OLMO_SPEC 6.1], and with `show` on the console. val_loss NAN: not measured.
+static void log_step(const Run *run, FILE *metrics, Step s, double val_loss, double speed, int eta, int show) {
+    const Progress *at = &run->at;
+    char a[48], b[48], c[48], d[48], e[48];
+    fprintf(metrics,
+            "{\"step\": %d, \"train/CrossEntropyLoss\": %.9g, \"train/Perplexity\": %.9g, \"train/ZLoss\": %.9g, \"optim/total_grad_norm\": %.9g, "
+            "\"optim/learning_rate_group0\": %.9g, \"throughput/total_tokens\": %llu, \"throughput/device/tokens_per_second\": %.6g",
+            at->step, s.loss, fmin(exp(s.loss), 1e300), s.zloss, s.norm, s.lr, (unsigned long long)at->tokens, speed);
+    if (show) printf("[step=%d/%d,epoch=%d] loss=%s ppl=%s grad_norm=%s lr=%s tokens/s=%s eta=%d:%02d\n", at->step, run->o.recipe.steps, at->epoch,
+                     figure(s.loss, a), figure(exp(s.loss), b), figure(s.norm, c), figure(s.lr, d), figure(speed, e), eta/60, eta % 60);
+    if (!isnan(val_loss)) {
+        fprintf(metrics, ", \"eval/validation/CrossEntropyLoss\": %.9g, \"eval/validation/Perplexity\": %.9g", val_loss, fmin(exp(val_loss), 1e300));
+        printf("    eval/validation/CrossEntropyLoss=%s Perplexity=%s", figure(val_loss, a), figure(exp(val_loss), b));
+        if (!isnan(run->floor)) {
+            fprintf(metrics, ", \"eval/validation/floor\": %.9g", run->floor);
+            printf("   a perfect model: %s (we are %.1f%% above)", figure(run->floor, a), 100*(val_loss/run->floor - 1));
+        }
+        printf("\n");
+    }
+    fprintf(metrics, "}\n");
+    CHECK(fflush(metrics) == 0, "%s/metrics.jsonl: writing failed: %s", run->o.out, strerror(errno));
+}
+
+static void train(Run *run) {
+    const Options *o = &run->o;
+    const Recipe *r = &o->recipe;
+    Progress *at = &run->at;
+    const int T = o->config.seq_len, first = at->step;
+    CHECK(run->train.windows >= (uint64_t)r->batch, "--batch %d: the training data has only %llu windows of %d tokens",
+          r->batch, (unsigned long long)run->train.windows, T);
+    uint32_t *order = (uint32_t *)allocate(run->train.windows, sizeof *order, "the order of the data");
+    int *tokens = (int *)allocate(2*(size_t)r->batch*T, sizeof(int), "a batch"), *targets = tokens + (size_t)r->batch*T;
+    real *losses = (real *)allocate(3*(size_t)r->micro_batch*T, sizeof(real), "the losses");
+    check_resumed(run);
+    check_validation(run, tokens, targets);
     if (!o->resume) fresh_directory(o->out);                // only now that nothing is wrong with the options and the data
     FILE *metrics = metrics_open(o->out, at->step);
-    double begun = seconds(), shown = 0, floor = run->floor;
-    char a[48], b[48], c[48], d[48], e[48];
+    double begun = seconds(), shown = 0;
     int saved = at->step;
 
     if (at->step >= r->steps) printf("nothing to do: step %d of %d is done already\n", at->step, r->steps);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     while (at->step < r->steps && !asked_to_stop) {
-        double start = seconds();
+        double start = seconds(), val_loss = NAN;
         Step s = train_step(run, order, tokens, targets, losses);
-        double now = seconds(), speed = (double)r->batch*T/(now - start), left = (now - begun)/(at->step - first)*(r->steps - at->step);
-        int eta = (int)fmin(left, 1e9);
+        double now = seconds(), left = (now - begun)/(at->step - first)*(r->steps - at->step);
         int last = at->step == r->steps || asked_to_stop;
-        int eval = run->val.windows && (last || (o->eval_every && at->step % o->eval_every == 0));
-        uint64_t predicted;
-        double loss = eval ? evaluate(run, &predicted) : 0; // before the line is begun: it must not end in the middle
-        CHECK(isfinite(loss), "step %d: the validation loss is %g", at->step, loss);
-        fprintf(metrics,
-                "{\"step\": %d, \"train/CrossEntropyLoss\": %.9g, \"train/Perplexity\": %.9g, \"train/ZLoss\": %.9g, \"optim/total_grad_norm\": %.9g, "
-                "\"optim/learning_rate_group0\": %.9g, \"throughput/total_tokens\": %llu, \"throughput/device/tokens_per_second\": %.6g",
-                at->step, s.loss, fmin(exp(s.loss), 1e300), s.zloss, s.norm, s.lr, (unsigned long long)at->tokens, speed);
-        if (last || eval || now - shown > 2) {              // a line every two seconds is enough to watch
-            printf("[step=%d/%d,epoch=%d] loss=%s ppl=%s grad_norm=%s lr=%s tokens/s=%s eta=%d:%02d\n", at->step, r->steps, at->epoch,
-                   figure(s.loss, a), figure(exp(s.loss), b), figure(s.norm, c), figure(s.lr, d), figure(speed, e), eta/60, eta % 60);
-            shown = now;
+        if (run->val.windows && (last || (o->eval_every && at->step % o->eval_every == 0))) {
+            uint64_t predicted;
+            val_loss = evaluate(run, &predicted);
+            CHECK(isfinite(val_loss), "step %d: the validation loss is %g", at->step, val_loss);
         }
-        if (eval) {
-            fprintf(metrics, ", \"eval/validation/CrossEntropyLoss\": %.9g, \"eval/validation/Perplexity\": %.9g", loss,
-                    fmin(exp(loss), 1e300));
-            printf("    eval/validation/CrossEntropyLoss=%s Perplexity=%s", figure(loss, a), figure(exp(loss), b));
-            if (!isnan(floor)) {
-                fprintf(metrics, ", \"eval/validation/floor\": %.9g", floor);
-                printf("   a perfect model: %s (we are %.1f%% above)", figure(floor, a), 100*(loss/floor - 1));
-            }
-            printf("\n");
-        }
-        fprintf(metrics, "}\n");
-        CHECK(fflush(metrics) == 0, "%s/metrics.jsonl: writing failed: %s", o->out, strerror(errno));
+        int show = last || !isnan(val_loss) || now - shown > 2;         // a line every two seconds is enough to watch
+        if (show) shown = now;
+        log_step(run, metrics, s, val_loss, (double)r->batch*T/(now - start), (int)fmin(left, 1e9), show);
         if (o->sample_every && (last || at->step % o->sample_every == 0)) { printf("    "); print_sample(run, T); }
         if (last || (o->save_every && at->step % o->save_every == 0)) save(run), saved = at->step;
         fflush(stdout);
