@@ -1869,6 +1869,9 @@ static void hostile_tokens(void) {
     refuses("no mask", "gone.bin", "cannot be read", "%s %s ids.bin --label-mask gone.bin", tiny_model, train);
     memset(zeros, 0, 4096);
     write_bytes("mask.bin", zeros, 200*16);
+    code = train_olmo("%s %s ids.bin --label-mask mask.bin", tiny_model, train);
+    check(went_well(code) && strstr(complained, "note: step 1: no token of this batch is to be predicted"),
+          "a batch without a label is said: %.60s", complained);
     char *held_out = replaced(tiny_model, "--val none", "");     // the last windows of ids.bin, behind the same mask
     refuses("a mask of nothing but zeros", "masked", "predict", "%s %s ids.bin --label-mask mask.bin", held_out, train);
     check(!strstr(said, "[step="), "and that is said before the first step");
@@ -2045,7 +2048,7 @@ static void promised_training_output(void) {
 static void promised_answers(void) {
     static const char *const options[] = {                   // DESIGN section 10
         "--model", "--load", "--d-model", "--n-layers", "--n-heads", "--n-kv-heads", "--mlp-hidden", "--vocab", "--seq-len", "--rope-theta",
-        "--clip-qkv", "--tied", "--untied", "--init", "--data", "--val", "--label-mask", "--dtype", "--steps", "--batch",
+        "--clip-qkv", "--eos", "--tied", "--untied", "--init", "--data", "--val", "--tokenizer", "--label-mask", "--dtype", "--steps", "--batch",
         "--micro-batch", "--seed",
         "--lr", "--schedule", "--warmup", "--final-lr", "--weight-decay", "--beta1", "--beta2", "--eps", "--decay-embeddings", "--clip",
         "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads", "--out", "--save-every", "--eval-every",
