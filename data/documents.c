@@ -263,14 +263,16 @@ static int document_parse(const Reader *r, Document *d) {
     return d->json != NULL;
 }
 
-// The next document that is fit for use: 1; 0 after the last. Blank lines are none.
+// Blank lines are no documents.
+static int piece_is_blank(const Reader *r) {
+    size_t blank = 0;
+    while (blank < r->size && memchr(" \t\r", r->piece[blank], 3)) blank++;
+    return r->json && blank == r->size;
+}
+
+// The next document that is fit for use: 1; 0 after the last.
 static int document_read(Reader *r, Document *d) {
-    while (reader_piece(r)) {
-        size_t blank = 0;
-        while (blank < r->size && memchr(" \t\r", r->piece[blank], 3)) blank++;
-        if (r->json && blank == r->size) continue;
-        if (document_parse(r, d)) return 1;
-    }
+    while (reader_piece(r)) if (!piece_is_blank(r) && document_parse(r, d)) return 1;
     return 0;
 }
 

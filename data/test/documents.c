@@ -1,0 +1,165 @@
+// Reading and writing documents: what is read is what was written, whatever the packing; what is broken is said, once.
+
+// Standard error of whatever `work` prints, as a string of the caller's.
+static char *sentences_of(void (*work)(const char *), const char *argument) {
+    const char *path = in_scratch("sentences");
+    fflush(stderr);
+    int before = dup(2), file = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    dup2(file, 2), close(file);
+    work(argument);
+    fflush(stderr);
+    dup2(before, 2), close(before);
+    return read_text(path);
+}
+
+// What the last reading found: "id=text" of each document (texts of more than 20 bytes as their size), joined by spaces.
+static char found[8192];
+static void read_all(const char *path) {
+    Reader *r = reader_open(path, NULL);
+    size_t n = 0;
+    *found = 0;
+    for (Document d; r && document_read(r, &d); document_free(&d)) {
+        n += (size_t)snprintf(found + n, sizeof found - n, "%s%s=", n ? " " : "", d.id);
+        n += (size_t)(d.size > 20 ? snprintf(found + n, sizeof found - n, "%zu", d.size) : snprintf(found + n, sizeof found - n, "%.*s", (int)d.size, d.text));
+        if (n >= sizeof found) break;
+    }
+    reader_close(r);
+}
+static void test_reading(const char *what, const char *path, const char *documents, const char *sentence) {
+    char *said = sentences_of(read_all, path);
+    int lines = 0;
+    for (const char *c = said; *c; c++) lines += *c == '\n';
+    check(!strcmp(found, documents), "%s: read \"%.60s\"", what, found);
+    check(*sentence ? lines == 1 && strstr(said, sentence) && strstr(said, path) : !lines, "%s: %s%.*s", what, *said ? "" : "no complaint",
+          (int)strcspn(said, "\n"), said);
+    release(said);
+}
+
+static const char *packed_file(const char *name, const char *text, size_t size) {
+    const char *path = in_scratch(name);
+    unlink(path);
+    Writer *w = writer_open(path);
+    writer_put(w, text, size);
+    check(!file_exists(path), "%s has no name before it is whole", name);
+    writer_close(w);
+    return path;
+}
+static const char *cut_file(const char *path, const char *name, size_t keep) {
+    uint64_t size;
+    const unsigned char *bytes = map_file(path, &size);
+    return put_file(name, (const char *)bytes, zmin(keep, (size_t)size));
+}
+
+static void test_packings(void) {
+    static const char lines[] = "{\"id\":\"a\",\"text\":\"one\"}\n\n  \n{\"id\":\"b\",\"text\":\"two\",\"source\":\"s\"}\n{\"text\":\"three\"}";
+    static const char *const names[] = { "d.jsonl", "d.jsonl.gz", "d.jsonl.zst" };
+    for (int i = 0; i < 3; i++) {
+        const char *path = packed_file(names[i], lines, sizeof lines - 1);
+        char expected[PATH], out[PATH + 64], twice[64];
+        snprintf(expected, sizeof expected, "a=one b=two %s:5=three", path);
+        test_reading(names[i], path, expected, "");
+        if (i == 0) continue;
+        snprintf(twice, sizeof twice, "twice-%s", names[i]);
+        run(out, sizeof out, "(cat %s; printf '\\n' | %s -c; cat %s) > %s", path, i == 1 ? "gzip" : "zstd -q", path, in_scratch(twice));
+        path = in_scratch(twice);
+        snprintf(expected, sizeof expected, "a=one b=two %s:5=three a=one b=two %s:10=three", path, path);
+        test_reading("compressed streams one after the other", path, expected, "");
+    }
+    size_t n = 400000;
+    char *big = (char *)allocate(n + 64, 1, "a test");
+    size_t used = (size_t)sprintf(big, "{\"id\":\"a\",\"text\":\"one\"}\n{\"id\":\"b\",\"text\":\"");
+    Pcg64 r = pcg64_seed(7);
+    while (used < n) big[used++] = (char)('a' + pcg64_next32(&r) % 26);
+    strcpy(big + used, "\"}\n");
+    for (int i = 1; i < 3; i++) {
+        const char *path = packed_file(names[i], big, used + 3);
+        uint64_t size;
+        (void)map_file(path, &size);
+        test_reading("a whole long document", path, "a=one b=399958", "");
+        test_reading("a stream that is cut off", cut_file(path, i == 1 ? "cut.jsonl.gz" : "cut.jsonl.zst", (size_t)size*9/10), "a=one", "breaks off after line 1");
+        test_reading("a stream that lacks one byte", cut_file(path, i == 1 ? "cut.jsonl.gz" : "cut.jsonl.zst", (size_t)size - 1), i == 1 ? "a=one b=399958" : "a=one", "breaks off");
+    }
+    release(big);
+    char out[PATH + 64];
+    run(out, sizeof out, "(gzip -c %s; echo rubbish) > %s", put_text("small.jsonl", "{\"id\":\"a\",\"text\":\"one\"}\n"), in_scratch("rubbish.jsonl.gz"));
+    test_reading("rubbish after a stream", in_scratch("rubbish.jsonl.gz"), "a=one", "breaks off after line 1");
+    test_reading("a file that is not there", in_scratch("gone.jsonl"), "", "cannot be read");
+    test_reading("an empty file", put_text("empty.jsonl", ""), "", "");
+}
+
+static void test_lines(void) {
+    char nested[200001], line[256];
+    memset(nested, '[', 200000), nested[200000] = 0;
+    struct { const char *what, *text, *documents, *sentence; size_t size; } cases[] = {
+        { "a NUL that is written as JSON writes it", "{\"id\":\"a\",\"text\":\"x\\u0000y\"}", "a=x", "", 0 },
+        { "a bare NUL", "{\"id\":\"a\",\"text\":\"x\0y\"}\n{\"id\":\"b\",\"text\":\"z\"}\n", "b=z", ":1: not JSON", 46 },
+        { "bytes that are not UTF-8", "{\"id\":\"a\",\"text\":\"x\xffy\"}\n{\"id\":\"b\",\"text\":\"z\"}\n", "b=z", ":1: not JSON at byte", 0 },
+        { "a lone surrogate", "{\"id\":\"a\",\"text\":\"\\ud800\"}\n{\"id\":\"b\",\"text\":\"z\"}\n", "b=z", ":1: not JSON", 0 },
+        { "JSON that goes deep", nested, "", "depth", 0 },
+        { "an array", "{\"id\":\"b\",\"text\":\"z\"}\n[1]\n", "b=z", ":2: expected a JSON object", 0 },
+        { "two objects in a line", "{\"id\":\"b\",\"text\":\"z\"} {}\n", "", ":1: not JSON", 0 },
+        { "a cut-off line", "{\"id\":\"b\",\"text\":\"z\"}\n{\"id\":\"c\",\"te", "b=z", ":2: not JSON", 0 },
+        { "no text", "{\"id\":\"b\"}\n", "", "expected a string \"text\", found none", 0 },
+        { "a text that is a number", "{\"id\":\"b\",\"text\":7}\n", "", "\"text\" to be a string", 0 },
+        { "a text that is null", "{\"id\":\"b\",\"text\":null}\n", "", "\"text\" to be a string", 0 },
+        { "an id that is a number", "{\"id\":7,\"text\":\"z\"}\n", "", "\"id\" to be a string", 0 },
+        { "a source that is a list", "{\"id\":\"b\",\"text\":\"z\",\"source\":[]}\n", "", "\"source\" to be a string", 0 },
+    };
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        const char *path = put_file("lines.jsonl", cases[i].text, cases[i].size ? cases[i].size : strlen(cases[i].text));
+        test_reading(cases[i].what, path, cases[i].documents, cases[i].sentence);
+    }
+    char *huge = (char *)allocate(longest_line + 100, 1, "a test");
+    memset(huge, 'a', longest_line + 50);
+    memcpy(huge, "{\"id\":\"a\",\"text\":\"", 18);
+    strcpy(huge + longest_line + 40, "\"}\n{\"id\":\"b\",\"text\":\"z\"}\n");
+    test_reading("a line that is too long", put_text("huge.jsonl", huge), "b=z", ":1: longer than 64 MB");
+    release(huge);
+    snprintf(line, sizeof line, "%s=x y", put_text("plain.txt", "x y"));
+    test_reading("a text file", in_scratch("plain.txt"), line, "");
+    test_reading("a text file that is not UTF-8", put_text("plain.txt", "x\xc3"), "", "expected UTF-8 text, found another byte at byte 1");
+}
+
+// Pieces between separators, against the definition: any sizes, about the block size too.
+static void test_separators(void) {
+    Pcg64 r = pcg64_seed(11);
+    int wrong = 0;
+    for (int turn = 0; turn < 40; turn++) {
+        size_t n = turn % 2 ? pcg64_next32(&r) % 2000 : 4*BLOCK - 20 + pcg64_next32(&r) % 40, at = 0;
+        const char *separators[] = { "\n", "ab", "aba", "<|endoftext|>" }, *separator = separators[turn % 4];
+        char *text = (char *)allocate(n + 1, 1, "a test");
+        for (size_t i = 0; i < n; i++) text[i] = "ab\n"[pcg64_next32(&r) % (turn % 4 == 3 ? 2 : 3)];
+        for (size_t i = 0; turn % 4 == 3 && i + 13 < n; i += 1 + pcg64_next32(&r) % 70000) memcpy(text + i, separator, 13);
+        Reader *reader = reader_open(put_file("pieces.txt", text, n), separator);
+        while (reader_piece(reader)) {
+            const char *end = (const char *)memmem(text + at, n - at, separator, strlen(separator));
+            size_t size = end ? (size_t)(end - text) - at : n - at;
+            wrong += reader->size != size || memcmp(reader->piece, text + at, zmin(size, reader->size));
+            at += size + (end ? strlen(separator) : 0);
+        }
+        wrong += at != n;
+        reader_close(reader), release(text);
+    }
+    check(wrong == 0, "text files are cut at separators as the definition says: %d pieces differ", wrong);
+}
+
+static void test_writing(void) {
+    const char *path = in_scratch("w.jsonl");
+    Writer *w = writer_open(path);
+    const double numbers[] = { 0.1, 1.0/3, 1e300, 5e-324, -0.25, 123456789 };
+    for (int i = 0; i < 6; i++) writer_number(w, numbers[i]), writer_text(w, " ");
+    writer_json_string(w, "a\"\n\xc3\xa9\0z", 7);
+    writer_close(w);
+    char *text = read_text(path), *rest = text;
+    int same = 1;
+    for (int i = 0; i < 6; i++) same &= strtod(rest, &rest) == numbers[i];
+    check(same && !strncmp(text, "0.1 ", 4) && !strcmp(rest, " \"a\\\"\\n\xc3\xa9\\u0000z\""), "numbers and strings are written so that they read back: %s", text);
+    release(text);
+}
+
+static void test_documents(void) {
+    test_packings();
+    test_lines();
+    test_separators();
+    test_writing();
+}
