@@ -117,12 +117,18 @@ static void cut_url(Sample *s, const char *url, size_t size) {
     if (dot && dot + 1 < host + n && (dot[1] < '0' || dot[1] > '9')) cut_piece(s, CUT_SUFFIXES, dot, (size_t)(host + n - dot));
 }
 
-// As data/tokenize does: the text without white space around it (DATA_SPEC 6.2).
+// As data/tokenize does: of the text without the white space around it, as Python's strip() knows it (DATA_SPEC 1.3, 6.2).
+static int is_stripped(int code) { return char_class(code) == SPACE || (code >= 0x1c && code <= 0x1f); }
 static void cut_tokens(Sample *s, Encoder *e) {
-    const char *text = s->d.text, *end = text + s->d.size;
+    const char *text = s->d.text, *end = text + s->d.size, *last;
+    for (int length; text < end && is_stripped(utf8_decode(text, (size_t)(end - text), &length)); text += length) {}
+    for (int length; text < end; end = last) {
+        for (last = end - 1; last > text && ((unsigned char)*last & 0xc0) == 0x80; last--) {}
+        if (!is_stripped(utf8_decode(last, (size_t)(end - last), &length))) break;
+    }
     s->tokens = encode(e, text, (size_t)(end - text));
     s->ids = (int *)grown(s->ids, &s->ids_room, s->tokens, sizeof *s->ids, "a document's tokens");
-    memcpy(s->ids, e->ids, s->tokens*sizeof *s->ids);
+    if (s->tokens) memcpy(s->ids, e->ids, s->tokens*sizeof *s->ids);
 }
 
 // All of a sample but its line, which is there already.
@@ -267,7 +273,15 @@ static char *excerpt(const char *text, size_t size) {
 // ---- JSON ------------------------------------------------------------------------------------------------------------
 
 static void put_count(json_t *to, const char *name, uint64_t n) { json_object_set_new(to, name, json_integer((json_int_t)n)); }
-static void put_text(json_t *to, const char *name, const char *text) { json_object_set_new(to, name, json_string(text)); }
+static void put_text(json_t *to, const char *name, const char *text) {
+    json_t *string = json_string(text);
+    if (!string) {                                          // a path that is not UTF-8
+        char *repaired = (char *)allocate(3*strlen(text) + 1, 1, "a text");
+        string = json_stringn(repaired, utf8_repair(repaired, text, strlen(text)));
+        release(repaired);
+    }
+    json_object_set_new(to, name, string);
+}
 static void put_ratio(json_t *to, const char *name, double part, double whole) {
     if (whole > 0) json_object_set_new(to, name, json_real(part/whole));                            // of nothing: absent
 }
@@ -663,10 +677,10 @@ static const char *spaced(const char *name) {
     return out;
 }
 
-// An array of objects with the same members; numbers to the right, text to the left.
+// An array of objects with the same members; numbers to the right, text to the left. Arrays within are for --json.
 static void print_table(const json_t *rows) {
     enum { COLUMNS = 12 };
-    int width[COLUMNS] = { 0 }, column;
+    int width[COLUMNS + 1] = { 0 }, column;
     char text[2048];
     const char *name;
     size_t i;
@@ -674,22 +688,23 @@ static void print_table(const json_t *rows) {
     json_array_foreach(rows, i, row) {
         column = 0;
         json_object_foreach(row, name, value) {
+            if (json_is_array(value) || column == COLUMNS) break;
             value_text(text, sizeof text, name, value);
             width[column] = imax(width[column], imax(columns_of(text), columns_of(name)));
-            if (++column == COLUMNS) break;
+            column++;
         }
     }
     for (int heading = 1; heading >= 0; heading--)
         json_array_foreach(rows, i, row) {
             if (heading && i) break;
-            int columns = (int)json_object_size(row);
             column = 0;
             printf("   ");
             json_object_foreach(row, name, value) {
+                if (json_is_array(value) || column == COLUMNS) break;
                 if (heading) snprintf(text, sizeof text, "%s", spaced(name)); else value_text(text, sizeof text, name, value);
                 int pad = width[column] - columns_of(text), left = json_is_string(value);
-                printf(" %*s%s%*s", left ? 0 : pad, "", text, left && column + 1 < columns ? pad : 0, "");
-                if (++column == COLUMNS) break;
+                printf(" %*s%s%*s", left ? 0 : pad, "", text, left && width[column + 1] ? pad : 0, "");
+                column++;
             }
             printf("\n");
         }
@@ -904,13 +919,11 @@ static int next_sample(Input *in, Sample *s) {
         }
         while (reader_piece(in->reader)) {
             const Reader *r = in->reader;
-            size_t blank = 0;
-            while (blank < r->size && memchr(" \t\r", r->piece[blank], 3)) blank++;
-            if (r->json && blank == r->size) continue;
+            if (piece_is_blank(r)) continue;
             s->line = (char *)grown(s->line, &s->line_room, r->size + 1, 1, "a line");
             memcpy(s->line, r->piece, r->size);
             s->from = *r, s->from.piece = s->line;
-            bar_add(r->packed_read - in->read, 1);
+            bar_add(r->packed_read - in->read, 0);
             in->read = r->packed_read;
             return 1;
         }
@@ -921,11 +934,12 @@ static int next_sample(Input *in, Sample *s) {
 
 // Counts all files with these counters: the report.
 static json_t *count(Input *in, const Counter *counter, int counters_n) {
-    void *state[COUNTERS];
-    Sample *sample = (Sample *)allocate(BATCH, sizeof *sample, "a batch of documents");
-    Encoder **encoder = (Encoder **)allocate((size_t)omp_get_max_threads(), sizeof *encoder, "encoders");
-    for (int c = 0; c < counters_n; c++) state[c] = allocate(1, counter[c].size, counter[c].name);
+    static Sample sample[BATCH];
+    static void *state[COUNTERS];
+    static Encoder **encoder;                               // one for each thread
+    encoder = (Encoder **)allocate((size_t)omp_get_max_threads(), sizeof *encoder, "encoders");
     for (int i = 0; tokenizer && i < omp_get_max_threads(); i++) encoder[i] = encoder_new(tokenizer);
+    for (int c = 0; c < counters_n; c++) state[c] = allocate(1, counter[c].size, counter[c].name);
 
     for (int n = -1; n; ) {
         size_t bytes = 0;
@@ -936,7 +950,9 @@ static json_t *count(Input *in, const Counter *counter, int counters_n) {
         #pragma omp parallel for schedule(dynamic, 1)
         for (int c = 0; c < counters_n; c++)
             for (int i = 0; i < n; i++) if (sample[i].fit) counter[c].add(state[c], &sample[i], counter[c].which);
-        for (int i = 0; i < n; i++) if (sample[i].fit) document_free(&sample[i].d);
+        uint64_t fit = 0;
+        for (int i = 0; i < n; i++) if (sample[i].fit) document_free(&sample[i].d), fit++;
+        bar_add(0, fit);
     }
     json_t *report = json_object();
     for (int c = 0; c < counters_n; c++) {
@@ -947,7 +963,6 @@ static json_t *count(Input *in, const Counter *counter, int counters_n) {
     return report;
 }
 
-#ifndef STATS_LIBRARY
 int main(int argc, char **argv) {
     const Option table[] = {
         { "what", GROUP, NULL, "" },
@@ -961,7 +976,7 @@ int main(int argc, char **argv) {
         { "--on-error", TEXT, &options.on_error, "skip or stop: what to do about a document that cannot be used" },
         { "--threads", WHOLE, &options.threads, "threads (0: all); the result does not depend on it" },
         { "where to", GROUP, NULL, "" },
-        { "--json", TEXT, &options.json, "the report as JSON" },
+        { "--json", TEXT, &options.json, "the report as JSON (-: on standard output, instead of text)" },
         { "--png", TEXT, &options.png, "lengths, and rank-frequency curves, as a picture (needs gnuplot)" },
         { "--help", FLAG, &options.help, "this text" },
     };
@@ -979,7 +994,8 @@ int main(int argc, char **argv) {
     choose_on_error(options.on_error);
     if (options.threads) omp_set_num_threads(options.threads);
     if (options.tokenizer) tokenizer = tokenizer_load(options.tokenizer);
-    Input in = { .files = files_named(name, names) };
+    static Input in;
+    in.files = files_named(name, names);
 
     bar_begin("counting", in.files.bytes);
     json_t *report = options.attributes ? count(&in, attribute_counters, 1) : count(&in, counters, COUNTERS);
@@ -991,10 +1007,11 @@ int main(int argc, char **argv) {
     json_object_set_new(report, "input", input);
 
     const char *title;
-    json_object_foreach(report, title, section) print_section(title, section);
+    int text = !options.json || strcmp(options.json, "-");  // JSON on standard output is there alone
+    if (text) json_object_foreach(report, title, section) print_section(title, section);
     CHECK(fflush(stdout) == 0, "standard output: writing failed: %s", strerror(errno));
     if (options.json) write_json(report, options.json);
     if (options.png) draw(report, options.png);
+    json_decref(report), release(name);
     return EXIT_SUCCESS;
 }
-#endif
