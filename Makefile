@@ -49,10 +49,17 @@ dev/ngram: dev/ngram.c
 dev/bench/bench: dev/bench/bench.c $(SOURCE)
 	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm -ldl
 
+# CLD2, which knows languages, speaks C++: data/cld2.cc is all of it. Where it is not installed, its tagger says so.
+CLD2    = $(shell echo '\#include <cld2/public/encodings.h>' | $(CXX) -E -xc++ - >/dev/null 2>&1 && echo build/cld2.o)
+build/cld2.o: data/cld2.cc
+	@mkdir -p build
+	$(CXX) -O2 -Wall -Wextra -c -o $@ $<
+
 data: $(DATA)
-$(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE)
+$(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE) $(CLD2)
 	@pkg-config --print-errors --exists $(LIBS) || { echo "make data needs these libraries: see data/README.md"; exit 1; }
-	$(CC) $(FLAGS) -Wno-unused-function -DICU $(shell pkg-config --cflags $(LIBS)) -o $@ $< -lm $(shell pkg-config --libs $(LIBS))
+	$(CC) $(FLAGS) -Wno-unused-function -DICU $(CLD2:%.o=-DCLD2) $(shell pkg-config --cflags $(LIBS)) -o $@ $< \
+	    $(CLD2:%=% -lcld2 -lstdc++) $(shell pkg-config --libs $(LIBS)) -lm
 
 clean:
 	rm -rf train_olmo test_olmo test_olmo_double data/stories data/stories.txt data/stories_val.txt* dev/ngram dev/bench/bench $(DATA) data/test/test_data build
