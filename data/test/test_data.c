@@ -65,11 +65,13 @@ static const char *put_text(const char *name, const char *text) { return put_fil
 
 #include "documents.c"
 #include "tokenizer.c"
+#include "stats.c"
 
 int main(int argc, char **argv) {
     CHECK(mkdtemp(scratch), "%s: cannot be made", scratch);
     test_tokenizer();
     test_documents();
+    test_stats();
     char out[256];
     run(out, sizeof out, "rm -rf %s", scratch);
     printf("%s%d passed, %d failed\n", argc > 1 && !strcmp(argv[1], "--part") ? "part: " : "", passed, failed);
