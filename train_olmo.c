@@ -225,18 +225,32 @@ typedef real vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), m
 enum { VL = VEC_BYTES/sizeof(real), MR = 6, NR = 2*VL };    // 12 sums + 2 of b + 1 of a: fits the 16 registers of AVX2
 enum { MC = 480, NC = 512, KC = 256 };                      // a packed block of a lives in the L2 cache, a panel of b in L1
 
-// Rows of x, `width` at a time, to panels p[k*width + r]; rows missing in the last panel are zero.
+// out[c*ldout + r] = in[r*ldin + c] for VL x VL numbers. A perfect shuffle, as of the two halves of a deck of cards, takes
+// two instructions a pair of vectors; log2(VL) of them make a transpose.
+static void transpose(real *out, size_t ldout, const real *in, size_t ldin) {
+    enum { ALL = VL*VL };
+    real deck[2][ALL] __attribute__((aligned(64))), *from = deck[0], *to = deck[1];
+    for (int r = 0; r < VL; r++) memcpy(from + r*VL, in + r*ldin, sizeof(real)*VL);
+    for (int round = 1; round < VL; round *= 2) {
+        for (int i = 0; i < ALL/2; i++) { to[2*i] = from[i]; to[2*i + 1] = from[i + ALL/2]; }
+        real *swap = from;
+        from = to, to = swap;
+    }
+    for (int c = 0; c < VL; c++) memcpy(out + c*ldout, from + c*VL, sizeof(real)*VL);
+}
+
+// Vectors that hold n numbers, or one more: rows an odd number of cache lines apart do not meet in one set of the cache.
+static inline int odd_vectors(int n) { return (n + VL - 1)/VL | 1; }
+
+// Rows of x, `width` at a time, to panels p[k*width + r], in blocks of VL x VL. Rows missing in the last panel are not written.
 static void pack(real *p, Matrix x, int rows, int K, int width) {
-    for (int r0 = 0; r0 < rows; r0 += width, p += (size_t)width*K, x.at += width*x.row) {
-        int n = imin(width, rows - r0);
-        if (n < width) memset(p, 0, sizeof(real)*width*K);
-        if (x.row == 1)
-            for (int k = 0; k < K; k++) for (int r = 0; r < n; r++) p[(size_t)k*width + r] = x.at[k*x.col + r];
-        else for (int k0 = 0; k0 < K; k0 += 16) for (int r = 0; r < n; r++) {       // transpose a cache line at a time:
-            const real *line = x.at + r*x.row + k0*x.col;                           // rows a power of two apart share
-            __builtin_prefetch(line + 16*x.col);                                    // a set of the cache
-            for (int k = 0; k < imin(16, K - k0); k++) p[(size_t)(k0 + k)*width + r] = line[k*x.col];
-        }
+    for (int k0 = 0; k0 < K; k0 += VL) for (int r0 = 0; r0 < rows; r0 += VL) {
+        int n = imin(VL, rows - r0), depth = imin(VL, K - k0);
+        const real *from = x.at + r0*x.row + k0*x.col;
+        real *to = p + (size_t)(r0/width)*width*K + k0*width + r0 % width;
+        if (n == VL && x.row == 1) for (int k = 0; k < depth; k++) memcpy(to + k*width, from + k*x.col, sizeof(real)*VL);
+        else if (n == VL && depth == VL && x.col == 1) transpose(to, width, from, x.row);
+        else for (int k = 0; k < depth; k++) for (int r = 0; r < n; r++) to[k*width + r] = from[r*x.row + k*x.col];
     }
 }
 
@@ -255,8 +269,8 @@ static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t
         vec b0 = *(const vec *)b;
         for (int i = 0; i < MR; i++) sum[i][0] += at[i*a.row]*b0;
     }
-    if (m == MR && n == NR) {
-        for (int i = 0; i < MR; i++) for (int v = 0; v < 2; v++) {
+    if (m == MR && n % VL == 0) {
+        for (int i = 0; i < MR; i++) for (int v = 0; v < 2; v++) if (v*VL < n) {
             vec *out = (vec *)(c + i*ldc + v*VL);
             if (add) sum[i][v] += *out;
             *out = sum[i][v];
@@ -268,24 +282,33 @@ static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t
     }
 }
 
+// Products of attention, where queries see no later keys, need not be whole. "X sees Y" counts only Y <= X + past, of the
+// rows and columns of c and the index of the sum; panels and blocks of k in which nothing counts are skipped.
+typedef enum { ALL, ROWS_SEE_COLUMNS, ROWS_SEE_SUM, SUM_SEES_ROWS } Causal;
+
 // gemm on one thread. K is summed in order, in blocks of at most KC that never straddle a multiple of `span`: the bits of c
 // depend on span, but not on how c is cut into tiles.
 // Where the rows of a are contiguous already, or b is too narrow for a packed copy of a to be read often, a is read where it
-// lies, but for its last rows.
-static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
-    static __thread real packed_a[(MC + MR)*KC] __attribute__((aligned(64))), packed_b[(NC + NR)*KC] __attribute__((aligned(64)));
+// lies, but for its last rows; columns 4096 bytes apart, which all fall into one set of the cache, are always copied.
+static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add, Causal causal, int past) {
+    static __thread real packed_a[(MC + 2*VL)*KC] __attribute__((aligned(64))), packed_b[(NC + NR)*KC] __attribute__((aligned(64)));
     for (int i0 = 0; i0 < M; i0 += MC) for (int j0 = 0; j0 < N; j0 += NC) {
-        int m = imin(MC, M - i0), n = imin(NC, N - j0), in_place = a.col == 1 || n <= 4*NR ? m/MR*MR : 0;
+        int m = imin(MC, M - i0), n = imin(NC, N - j0);
+        int in_place = a.col == 1 || (n <= 4*NR && a.col*sizeof(real) % 4096) ? m/MR*MR : 0, lda = odd_vectors(m - in_place)*VL;
         for (int k0 = 0, k; k0 < K; k0 += k) {
             k = imin(imin(KC, K - k0), span - k0 % span);
-            Matrix rows = block(a, i0, k0), columns = block(b, k0, j0), last = block(rows, in_place, 0);
-            pack(packed_a, last, m - in_place, k, MR);
+            Matrix rows = block(a, i0, k0), columns = block(b, k0, j0), packed = strided(packed_a, 1, lda);
+            pack(packed_a, block(rows, in_place, 0), m - in_place, k, lda);
             pack(packed_b, strided(columns.at, columns.col, columns.row), n, k, NR);
             for (int j = 0; j < n; j += NR) for (int i = 0; i < m; i += MR) {
-                real *out = c + (i0 + i)*ldc + j0 + j, *panel = packed_b + (size_t)j*k;
-                Matrix packed = strided(packed_a + (size_t)imax(i - in_place, 0)*k, 1, MR);
-                if (i < in_place) gemm_registers(out, ldc, block(rows, i, 0), panel, MR, imin(NR, n - j), k, add || k0);
-                else gemm_registers(out, ldc, packed, panel, imin(MR, m - i), imin(NR, n - j), k, add || k0);
+                int seen = i0 + i + MR + past, from = 0, to = k;                    // of these rows
+                if (causal == ROWS_SEE_COLUMNS && j0 + j >= seen) continue;
+                if (causal == ROWS_SEE_SUM) to = imin(k, seen - k0);
+                if (causal == SUM_SEES_ROWS) from = imax(0, i0 + i - past - k0);
+                if (from >= to) continue;
+                real *out = c + (i0 + i)*ldc + j0 + j, *panel = packed_b + (size_t)j*k + from*NR;
+                if (i < in_place) gemm_registers(out, ldc, block(rows, i, from), panel, MR, imin(NR, n - j), to - from, add || k0);
+                else gemm_registers(out, ldc, block(packed, i - in_place, from), panel, imin(MR, m - i), imin(NR, n - j), to - from, add || k0);
             }
         }
     }
@@ -307,7 +330,7 @@ void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span
     }
     #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int i = 0; i < M; i += mc) for (int j = 0; j < N; j += nc)
-        gemm_tile(c + i*ldc + j, ldc, block(a, i, 0), block(b, 0, j), imin(mc, M - i), imin(nc, N - j), K, span, add);
+        gemm_tile(c + i*ldc + j, ldc, block(a, i, 0), block(b, 0, j), imin(mc, M - i), imin(nc, N - j), K, span, add, ALL, 0);
 }
 
 // out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: the residual stream grows in the product's own last step.
@@ -503,7 +526,7 @@ void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D
 enum { ROWS = 96 };
 
 // Numbers of scratch: for each thread two blocks of ROWS rows, S or P and dS. It must be asked for after --threads is set.
-static inline int attention_stride(int keys) { return (keys + VL - 1)/VL*VL; }
+static inline int attention_stride(int keys) { return odd_vectors(keys)*VL; }
 static size_t attention_work(int keys) { return (size_t)omp_get_max_threads()*2*ROWS*attention_stride(keys); }
 
 // att: [B, T, H*D], lse: [B, H, T], work: attention_work(past + T) numbers
@@ -516,16 +539,16 @@ void attention_forward(real *att, real *lse, real *work, const real *qkv, int B,
         const real *q = qkv + ((size_t)b*keys + past + t0)*Q + h*D;
         const real *k = qkv + (size_t)b*keys*Q + (H + h/(H/G))*D, *v = k + G*D;
         real *S = work + (size_t)omp_get_thread_num()*2*ROWS*stride, *o = att + ((size_t)b*T + t0)*H*D + h*D;
-        gemm_tile(S, stride, matrix(q, Q), transposed(k, Q), rows, n, D, D, 0);
+        gemm_tile(S, stride, matrix(q, Q), transposed(k, Q), rows, n, D, D, 0, ROWS_SEE_COLUMNS, past + t0);
         for (int i = 0; i < rows; i++) {
             real *s = S + (size_t)i*stride;
             int seen = past + t0 + i + 1;
             real most = scale*row_max(s, seen), sum = row_exp(s, s, scale, most, seen), inverse = 1/sum;
             for (int j = 0; j < seen; j++) s[j] *= inverse;
-            for (int j = seen; j < n; j++) s[j] = 0;
+            for (int j = seen; j < imin(seen + MR, n); j++) s[j] = 0;
             lse[((size_t)b*H + h)*T + t0 + i] = most + (real)log(sum);
         }
-        gemm_tile(o, (size_t)H*D, matrix(S, stride), matrix(v, Q), rows, D, n, n, 0);
+        gemm_tile(o, (size_t)H*D, matrix(S, stride), matrix(v, Q), rows, D, n, n, 0, ROWS_SEE_SUM, past + t0);
     }
 }
 
@@ -548,19 +571,19 @@ void attention_backward(real *dqkv, real *work, const real *datt, const real *at
             int rows = imin(ROWS, T - t0), n = t0 + rows;
             const real *q = rows_b + (size_t)t0*Q + h*D;
             const real *o = att + ((size_t)b*T + t0)*H*D + h*D, *dout = datt + ((size_t)b*T + t0)*H*D + h*D;
-            gemm_tile(P, stride, matrix(q, Q), transposed(k, Q), rows, n, D, D, 0);
-            gemm_tile(dS, stride, matrix(dout, (size_t)H*D), transposed(v, Q), rows, n, D, D, 0);
+            gemm_tile(P, stride, matrix(q, Q), transposed(k, Q), rows, n, D, D, 0, ROWS_SEE_COLUMNS, t0);
+            gemm_tile(dS, stride, matrix(dout, (size_t)H*D), transposed(v, Q), rows, n, D, D, 0, ROWS_SEE_COLUMNS, t0);
             for (int i = 0; i < rows; i++) {
                 real *p = P + (size_t)i*stride, *ds = dS + (size_t)i*stride;
                 int seen = t0 + i + 1;
                 real dot = row_dot(o + (size_t)i*H*D, dout + (size_t)i*H*D, D);
                 row_exp(p, p, scale, lse[((size_t)b*H + h)*T + t0 + i], seen);
                 for (int j = 0; j < seen; j++) ds[j] = scale*p[j]*(ds[j] - dot);
-                for (int j = seen; j < n; j++) p[j] = ds[j] = 0;
+                for (int j = seen; j < imin(seen + MR, n); j++) p[j] = ds[j] = 0;
             }
-            gemm_tile(drows_b + (size_t)t0*Q + h*D, Q, matrix(dS, stride), matrix(k, Q), rows, D, n, n, 0);
-            gemm_tile(dk, Q, transposed(dS, stride), matrix(q, Q), n, D, rows, rows, 1);
-            gemm_tile(dv, Q, transposed(P, stride), matrix(dout, (size_t)H*D), n, D, rows, rows, 1);
+            gemm_tile(drows_b + (size_t)t0*Q + h*D, Q, matrix(dS, stride), matrix(k, Q), rows, D, n, n, 0, ROWS_SEE_SUM, t0);
+            gemm_tile(dk, Q, transposed(dS, stride), matrix(q, Q), n, D, rows, rows, 1, SUM_SEES_ROWS, t0);
+            gemm_tile(dv, Q, transposed(P, stride), matrix(dout, (size_t)H*D), n, D, rows, rows, 1, SUM_SEES_ROWS, t0);
         }
     }
 }
