@@ -94,6 +94,7 @@ static void *allocate(size_t count, size_t size, const char *what) {
     char *raw = size && count > (SIZE_MAX - 128)/size ? NULL : (char *)calloc(bytes, 1);
     CHECK(raw, "not enough memory for %s: %.2f GB needed; try a smaller model, --micro-batch or --seq-len",
           what, (double)count*(double)size*1e-9);
+    if (bytes >= 4 << 20) madvise(raw + 4096 - (uintptr_t)raw % 4096, bytes - 4096, MADV_HUGEPAGE);      // fewer pages to look up
     char *start = raw + 128 - (uintptr_t)raw % 64;
     memcpy(start - sizeof raw, &raw, sizeof raw);                       // release() finds the block's own address here
     return start;
@@ -306,9 +307,9 @@ static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int
                 if (causal == ROWS_SEE_SUM) to = imin(k, seen - k0);
                 if (causal == SUM_SEES_ROWS) from = imax(0, i0 + i - past - k0);
                 if (from >= to) continue;
-                real *out = c + (i0 + i)*ldc + j0 + j, *panel = packed_b + (size_t)j*k + from*NR;
-                if (i < in_place) gemm_registers(out, ldc, block(rows, i, from), panel, MR, imin(NR, n - j), to - from, add || k0);
-                else gemm_registers(out, ldc, block(packed, i - in_place, from), panel, imin(MR, m - i), imin(NR, n - j), to - from, add || k0);
+                Matrix panel = i < in_place ? block(rows, i, from) : block(packed, i - in_place, from);
+                gemm_registers(c + (i0 + i)*ldc + j0 + j, ldc, panel, packed_b + (size_t)j*k + from*NR, imin(MR, m - i), imin(NR, n - j),
+                               to - from, add || k0);
             }
         }
     }
