@@ -255,8 +255,7 @@ static void pack(real *p, Matrix x, int rows, int K, int width) {
     }
 }
 
-// c[0:m, 0:n] (+)= MR rows of a times one packed panel of b; m <= MR, n <= NR.
-// Inlined, so that the strides of a packed a are constants of the loop.
+// c[0:m, 0:n] (+)= MR rows of a times one packed panel of b; m <= MR, n <= NR. Inlined: short sums are done sooner than a call.
 static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t ldc, Matrix a, const real *b, int m, int n, int K,
                                                                  int add) {
     for (int i = 0; i < m; i++) { __builtin_prefetch(c + i*ldc, 1); __builtin_prefetch(c + i*ldc + VL, 1); }
