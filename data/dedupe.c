@@ -1,0 +1,615 @@
+/*
+curate dedupe: marks what has been seen before, by URL, document, paragraph or n-gram, with a Bloom filter.
+curate decontaminate: marks training documents in which a paragraph of evaluation text stands. (DATA_SPEC 4 and 7.)
+
+    curate dedupe --by paragraph --expected 1e6 --false-positives 1e-6 --bloom seen.bloom --name duplicate_paragraphs wiki/documents
+    curate decontaminate --against evaluation/documents wiki/documents
+
+Documents stay as they are: beside wiki/documents/x.jsonl.gz appears wiki/attributes/NAME/x.jsonl.gz with a line for each,
+{"id": ..., "attributes": {"NAME": [[start, end, 1], ...]}}: what `curate mix` then drops or cuts out.
+
+The first occurrence is kept, in the order of the files on the command line: threads read and hash the files of a group side
+by side, but the filter meets their keys file after file. So the result does not depend on the number of threads.
+
+An interrupted run goes on where it was: the filter's file is a checkpoint, made between two groups of files, and it names the
+files whose keys it holds. It is written beside the old one and renamed. The same command, started again, passes over those
+files and does the others once more, with the same bits as at the first time: no document meets its own key.
+*/
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+typedef XXH128_hash_t Key;                                  // of a URL, text, paragraph or n-gram; 128 bits: never equal by chance
+
+// An array that doubles when it is full: room for one more.
+static void *room_for_one(void *array, size_t *room, size_t used, size_t size) {
+    if (used < *room) return array;
+    void *bigger = allocate(*room = 2*used + 1024, size, "a file's keys");
+    if (used) memcpy(bigger, array, used*size);
+    release(array);
+    return bigger;
+}
+
+// ---- the Bloom filter ------------------------------------------------------------------------------------------------
+// m bits, of which a key sets k (Bloom 1970). A key whose k bits are all set is taken for an old one; after n keys that is
+// wrong for a new one with probability  p = (1 - (1 - 1/m)^(kn))^k,  least where k = m/n ln 2.
+
+static double filter_rate(double bits, double k, double n) { return pow(-expm1(k*n*log1p(-1/bits)), k); }
+static double filter_best_k(double bits, double n) { return ceil(bits/n*log(2)); }
+
+// Dolma's sizing: 1 MiB, doubled until p is reached.
+static uint64_t filter_bytes(double n, double p) {
+    uint64_t bytes = 1 << 20;
+    while (filter_rate(8.0*(double)bytes, filter_best_k(8.0*(double)bytes, n), n) > p && bytes < 1ull << 50) bytes *= 2;
+    return bytes;
+}
+
+// The best k makes p far smaller than asked, where doubling went far beyond the need (k = 5815 for 1000 keys in 1 MiB). But
+// each bit is a visit to memory, and ceil(log2(1/p)) are enough: at most half of the bits are set, so p <= 2^-k.
+static int filter_k(double bits, double n, double p) {
+    double k = fmin(filter_best_k(bits, n), ceil(-log2(p)));
+    return k < 1 ? 1 : (int)k;
+}
+
+typedef struct {                                            // how a filter's file begins; all little-endian
+    char magic[8];
+    uint64_t bytes, k;                                      // of bits, which follow; a power of two
+    double expected, rate;                                  // what it was sized for
+    uint64_t keys, names;                                   // held; bytes of the list of input files, which comes last
+    char what[64];                                          // kind of key
+    uint64_t check;                                         // XXH3 of what stands before
+} FilterHeader;
+static const char filter_magic[8] = "OLMObloo";
+
+typedef struct {
+    FilterHeader header;
+    uint64_t *bits;                                         // [header.bytes/8]
+    int shift;                                              // 64 - log2 of the number of bits
+    char *names;                                            // of the input files whose keys it holds, one on a line
+} Filter;
+
+static Filter filter_new(double expected, double rate, const char *what) {
+    Filter f;
+    memset(&f, 0, sizeof f);
+    memcpy(f.header.magic, filter_magic, 8);
+    f.header.expected = expected, f.header.rate = rate;
+    f.header.bytes = filter_bytes(expected, rate);
+    f.header.k = (uint64_t)filter_k(8.0*(double)f.header.bytes, expected, rate);
+    snprintf(f.header.what, sizeof f.header.what, "%s", what);
+    f.shift = __builtin_clzll(f.header.bytes) + 1 - 3;
+    CHECK(f.header.bytes < 1ull << 46, "a filter of %.3g keys with %g false positives would need %.3g bytes", expected, rate, (double)f.header.bytes);
+    void *bits = mmap(NULL, f.header.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(bits != MAP_FAILED, "not enough memory for a filter of %.2f GB", 1e-9*(double)f.header.bytes);
+    madvise(bits, f.header.bytes, MADV_HUGEPAGE);           // visits are random: small pages would each cost a walk of the page table
+    f.bits = (uint64_t *)bits;
+    f.names = strdup("");
+    return f;
+}
+static void filter_free(Filter *f) { munmap(f->bits, f->header.bytes), free(f->names); }
+
+static uint64_t filter_check(const FilterHeader *h) { return XXH3_64bits(h, offsetof(FilterHeader, check)); }
+
+// Complete under its name, or not at all.
+static void filter_save(Filter *f, const char *path) {
+    char temporary[PATH];
+    CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    FILE *file = open_to_write(temporary);
+    f->header.names = strlen(f->names), f->header.check = filter_check(&f->header);
+    CHECK(fwrite(&f->header, sizeof f->header, 1, file) == 1 && fwrite(f->bits, 1, f->header.bytes, file) == f->header.bytes &&
+          fwrite(f->names, 1, f->header.names, file) == f->header.names, "%s: writing failed: %s; is the disk full?", temporary, strerror(errno));
+    close_written(file, temporary);
+    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+}
+
+static Filter filter_load(const char *path, const char *what) {
+    uint64_t size;
+    FilterHeader h;
+    FILE *file = open_to_read(path, &size);
+    CHECK(fread(&h, sizeof h, 1, file) == 1 && !memcmp(h.magic, filter_magic, 8), "%s: expected a Bloom filter of `curate`", path);
+    CHECK(h.check == filter_check(&h), "%s: the filter's header is damaged", path);
+    CHECK(!h.what[sizeof h.what - 1] && h.expected > 0 && h.rate > 0 && h.rate < 1 && h.k > 0 && h.k <= 1100 &&
+          h.bytes == filter_bytes(h.expected, h.rate) && h.names < size, "%s: the filter's header makes no sense", path);
+    CHECK(size == sizeof h + h.bytes + h.names, "%s: expected %llu bytes, as its header says, found %llu", path,
+          (unsigned long long)(sizeof h + h.bytes + h.names), (unsigned long long)size);
+    CHECK(!what || !strcmp(h.what, what), "%s: this filter holds %s, not %s; choose another --bloom", path, h.what, what);
+    Filter f = filter_new(h.expected, h.rate, h.what);
+    f.header = h;
+    free(f.names);
+    f.names = (char *)calloc(h.names + 1, 1);
+    CHECK(f.names && fread(f.bits, 1, h.bytes, file) == h.bytes && fread(f.names, 1, h.names, file) == h.names, "%s: cannot be read", path);
+    fclose(file);
+    return f;
+}
+
+// Bit i of a key. (Kirsch and Mitzenmacher 2008 take low + i*high itself; then two keys of about the same low and high share
+// all k bits, and p stays above 1e-12. Mixed once more, the k bits are as good as independent.)
+static inline uint64_t filter_bit(const Filter *f, Key key, int i) { return hash64(key.low64 + (uint64_t)i*key.high64) >> f->shift; }
+
+static int filter_has(const Filter *f, Key key) {
+    for (int i = 0; i < (int)f->header.k; i++) {
+        uint64_t bit = filter_bit(f, key, i);
+        if (!(f->bits[bit/64] >> bit % 64 & 1)) return 0;
+    }
+    return 1;
+}
+// Returns whether it was there. Without a branch the k visits to memory overlap: that is what the speed comes from.
+static int filter_add(Filter *f, Key key) {
+    uint64_t there = 1;
+    for (int i = 0; i < (int)f->header.k; i++) {
+        uint64_t bit = filter_bit(f, key, i), *word = &f->bits[bit/64];
+        there &= *word >> bit % 64;
+        *word |= 1ull << bit % 64;
+    }
+    f->header.keys += !there;
+    return (int)there;
+}
+
+// The probability that a new key is taken for an old one now: all its k bits are set.
+static double filter_rate_now(const Filter *f) {
+    uint64_t set = 0;
+    for (uint64_t i = 0; i < f->header.bytes/8; i++) set += (uint64_t)__builtin_popcountll(f->bits[i]);
+    return pow((double)set/(8.0*(double)f->header.bytes), (double)f->header.k);
+}
+
+// ---- the exact set ---------------------------------------------------------------------------------------------------
+// What the filter approximates: all keys, in a table with open addressing. For --exact, and for the names of files.
+
+typedef struct { Key *slot; size_t used, room; } KeySet;    // room: a power of two; a slot of zeros is free
+
+static int set_add(KeySet *s, Key key);
+static void set_grow(KeySet *s) {
+    KeySet old = *s;
+    s->room = old.room ? 2*old.room : 1024, s->used = 0;
+    s->slot = (Key *)allocate(s->room, sizeof(Key), "the exact set of keys");
+    for (size_t i = 0; i < old.room; i++) if (old.slot[i].low64 | old.slot[i].high64) set_add(s, old.slot[i]);
+    release(old.slot);
+}
+static Key *set_slot(const KeySet *s, Key key) {
+    size_t i = key.high64 & (s->room - 1);
+    while ((s->slot[i].low64 | s->slot[i].high64) && !XXH128_isEqual(s->slot[i], key)) i = (i + 1) & (s->room - 1);
+    return &s->slot[i];
+}
+// Returns whether it was there.
+static int set_add(KeySet *s, Key key) {
+    if (!(key.low64 | key.high64)) key.low64 = 1;
+    if (4*s->used >= 3*s->room) set_grow(s);
+    Key *slot = set_slot(s, key);
+    if (slot->low64 | slot->high64) return 1;
+    *slot = key, s->used++;
+    return 0;
+}
+
+// ---- text ------------------------------------------------------------------------------------------------------------
+
+static size_t code_points(const char *text, size_t size) {
+    size_t n = 0;
+    for (size_t i = 0; i < size; i++) n += (text[i] & 0xc0) != 0x80;
+    return n;
+}
+// No letter, digit or mark: dashes, rules, smileys.
+static int is_punctuation(const char *text, size_t size) {
+    for (size_t i = 0; i < size; ) {
+        int length, code = utf8_decode(text + i, size - i, &length);
+        if (U_MASK(u_charType(code)) & (U_GC_L_MASK | U_GC_N_MASK | U_GC_M_MASK)) return 0;
+        i += (size_t)length;
+    }
+    return 1;
+}
+
+// The words of UAX 29 (words.c; punctuation marks among them, blanks not): hash[i] is that of the i-th. Returns how many.
+typedef struct { uint64_t *hash; size_t room; } WordHashes;
+
+static size_t word_hashes(WordHashes *w, const char *text, size_t length) {
+    size_t n = 0, size;
+    for (const char *word = text, *end = text + length; (word = unicode_word(word, end, &size)); word += size) {
+        w->hash = (uint64_t *)room_for_one(w->hash, &w->room, n, sizeof *w->hash);
+        w->hash[n++] = XXH3_64bits(word, size);
+    }
+    return n;
+}
+
+// ---- from documents to keys ------------------------------------------------------------------------------------------
+
+typedef enum { DOCUMENT, PARAGRAPH, NGRAM } Unit;
+typedef struct {
+    Unit unit;
+    const char *field;                                      // of a DOCUMENT: the path of the string that is its key
+    int min_length, min_words, skip_empty, skip_punctuation;        // units that are left out
+    int ngram, stride, skip_short;                          // of a paragraph's words; skip_short: too few of them are not compared
+    double overlap;                                         // share of a paragraph's n-grams that makes it a duplicate
+    int as_released;
+    const char *name;                                       // of the attribute
+} Dedupe;
+
+typedef struct { size_t start, end, key, keys; } Passage;      // code points; a duplicate if enough of these keys are old
+typedef struct { size_t id, id_size, passages; } Record;         // id: in ids; passages: it ends before this one
+typedef struct {                                            // all of one input file
+    Key *key;
+    unsigned char *old;                                     // [keys] has it been seen before?
+    Passage *passage;
+    Record *record;
+    char *ids;
+    size_t keys, passages, records, ids_size, key_room, passage_room, record_room, ids_room;
+    uint64_t bytes, without;                                // of text; documents that lack the field
+    WordHashes words;
+} Batch;
+
+static void add_key(Batch *b, Key key) {
+    b->key = (Key *)room_for_one(b->key, &b->key_room, b->keys, sizeof *b->key);
+    b->key[b->keys++] = key;
+}
+static void add_passage(Batch *b, size_t start, size_t end, size_t key) {        // of the keys from `key` on
+    b->passage = (Passage *)room_for_one(b->passage, &b->passage_room, b->passages, sizeof *b->passage);
+    Passage passage = { start, end, key, b->keys - key };
+    b->passage[b->passages++] = passage;
+}
+
+static int is_left_out(Batch *b, const Dedupe *how, const char *text, size_t size) {
+    return (how->min_length && (how->as_released ? size : code_points(text, size)) < (size_t)how->min_length) ||
+           (how->skip_empty && only_space(text, text + size)) || (how->skip_punctuation && is_punctuation(text, size)) ||
+           (how->min_words && word_hashes(&b->words, text, size) < (size_t)how->min_words);
+}
+
+// The n-grams that start at words 0, stride, 2 stride ... As released, at 0, 1, 1 + stride ... (quirk B2). A paragraph with
+// fewer than two is compared whole.
+static void add_ngrams(Batch *b, const Dedupe *how, const char *text, size_t size, size_t start, size_t end) {
+    size_t n = (size_t)how->ngram, words = word_hashes(&b->words, text, size), first = b->keys;
+    for (size_t i = 0; i + n <= words; i += how->as_released && !i ? 1 : (size_t)imax(how->stride, 1))
+        add_key(b, XXH3_128bits(b->words.hash + i, n*sizeof *b->words.hash));
+    if (b->keys - first < 2 && !how->skip_short) {
+        if (!how->as_released) b->keys = first;
+        first = b->keys;
+        add_key(b, XXH3_128bits(text, size));
+    }
+    if (b->keys > first) add_passage(b, start, end, first);
+}
+
+// A paragraph's key is the text before its newline; its span covers the newline. As released, an empty one follows the last
+// newline, and whether a span grows by the newline is asked of bytes instead of code points (quirk B1).
+static void add_paragraphs(Batch *b, const Dedupe *how, const char *text, size_t size) {
+    for (size_t at = 0, start = 0, end; at < size || (how->as_released && size && text[size - 1] == '\n' && at == size); start = end) {
+        const char *newline = (const char *)memchr(text + at, '\n', size - at);
+        size_t length = newline ? (size_t)(newline - text) - at : size - at;
+        end = start + code_points(text + at, length);
+        if (how->as_released ? end < size - 1 : newline != NULL) end++;
+        if (!is_left_out(b, how, text + at, length)) {
+            if (how->unit == NGRAM) add_ngrams(b, how, text + at, length, start, end);
+            else add_key(b, XXH3_128bits(text + at, length)), add_passage(b, start, end, b->keys - 1);
+        }
+        at += length + 1;
+    }
+}
+
+// metadata.url, or $.metadata.url
+static json_t *field_of(json_t *object, const char *path) {
+    char name[256];
+    for (path += strncmp(path, "$.", 2) ? 0 : 2; object && *path; path += *path == '.') {
+        size_t n = strcspn(path, ".");
+        CHECK(n && n < sizeof name, "--field %s: expected names with dots between them", path);
+        memcpy(name, path, n), name[n] = 0, path += n;
+        object = json_object_get(object, name);
+    }
+    return object;
+}
+
+static void add_document(Batch *b, const Dedupe *how, const Document *d) {
+    const json_t *id = json_object_get(d->json, "id"), *key = how->unit == DOCUMENT ? field_of(d->json, how->field) : NULL;
+    if (how->unit != DOCUMENT) add_paragraphs(b, how, d->text, d->size);
+    else if (!json_is_string(key)) b->without++;
+    else if (!is_left_out(b, how, json_string_value(key), json_string_length(key))) {
+        add_key(b, XXH3_128bits(json_string_value(key), json_string_length(key)));
+        add_passage(b, 0, how->as_released ? json_string_length(key) : code_points(d->text, d->size), b->keys - 1);
+    }
+    Record record = { b->ids_size, json_string_length(id), b->passages };
+    b->record = (Record *)room_for_one(b->record, &b->record_room, b->records, sizeof record);
+    b->record[b->records++] = record;
+    while (b->ids_room < b->ids_size + record.id_size) b->ids = (char *)room_for_one(b->ids, &b->ids_room, b->ids_room, 1);
+    memcpy(b->ids + record.id, json_string_value(id), record.id_size);
+    b->ids_size += record.id_size, b->bytes += d->size;
+}
+
+// 0, with a sentence, if the file cannot be read.
+static int batch_read(Batch *b, const Dedupe *how, const char *path) {
+    memset(b, 0, sizeof *b);
+    Reader *r = reader_open(path, NULL);
+    if (!r) return 0;
+    for (Document d; document_read(r, &d); document_free(&d)) add_document(b, how, &d);
+    b->old = (unsigned char *)allocate(b->keys + 1, 1, "a file's keys");
+    bar_add(r->packed_read, b->records);
+    reader_close(r);
+    return 1;
+}
+static void batch_free(Batch *b) {
+    release(b->key), release(b->old), release(b->passage), release(b->record), release(b->ids), release(b->words.hash);
+}
+
+// ---- attributes ------------------------------------------------------------------------------------------------------
+
+static int is_duplicate(const Batch *b, const Passage *s, double overlap, double *score) {
+    size_t old = 0;
+    for (size_t i = 0; i < s->keys; i++) old += b->old[s->key + i];
+    *score = (double)old/(double)s->keys;
+    return *score >= overlap;
+}
+
+// Returns how many passages are duplicates.
+static uint64_t attributes_write(const Batch *b, const Dedupe *how, const char *path) {
+    char numbers[64];
+    uint64_t duplicates = 0;
+    Writer *w = writer_open(path);
+    for (size_t i = 0, s = 0; i < b->records; i++) {
+        const char *comma = "";
+        double score;
+        writer_text(w, "{\"id\":");
+        writer_json_string(w, b->ids + b->record[i].id, b->record[i].id_size);
+        writer_text(w, ",\"attributes\":{\""), writer_text(w, how->name), writer_text(w, "\":[");
+        for (; s < b->record[i].passages; s++) if (is_duplicate(b, &b->passage[s], how->overlap, &score)) {
+            snprintf(numbers, sizeof numbers, "%s[%zu,%zu,", comma, b->passage[s].start, b->passage[s].end);
+            writer_text(w, numbers), writer_number(w, score), writer_text(w, "]");
+            comma = ",", duplicates++;
+        }
+        writer_text(w, "]}}\n");
+    }
+    writer_close(w);
+    return duplicates;
+}
+
+// .../documents/x.jsonl.gz -> .../attributes/NAME/x.jsonl.gz [1.2]. Attributes of a plain text are JSON lines all the same.
+static void attributes_path(char *out, const char *path, const char *name) {
+    const char *at = NULL;
+    for (const char *s = path; (s = strstr(s, "documents/")); s++) if (s == path || s[-1] == '/') at = s;
+    CHECK(at, "%s: expected a path through a directory named documents: attributes go to attributes/%s beside it", path, name);
+    const char *rest = at + strlen("documents/");
+    int json = name_ends_with(rest, ".jsonl") || name_ends_with(rest, ".json") || name_ends_with(rest, ".ndjson");
+    CHECK(snprintf(out, PATH, "%.*sattributes/%s/%s%s", (int)(at - path), path, name, rest, json ? "" : ".jsonl") < PATH,
+          "%s: this path is too long", path);
+}
+
+// ---- a run -----------------------------------------------------------------------------------------------------------
+
+typedef struct {
+    Filter filter;
+    int read_only, exact;                                   // exact: the set decides, and the filter is measured
+    KeySet set;
+    uint64_t documents, bytes, keys, passages, duplicates, without, new_keys, false_positives;
+    double began, filtering;                                // seconds
+} Marking;
+
+// Have these keys been seen before? One after the other, where they are also inserted.
+static void batch_mark(Batch *b, Marking *m) {
+    double began = seconds();
+    uint64_t new_keys = 0, false_positives = 0;
+    for (size_t i = 0; i < b->keys; i++)
+        b->old[i] = (unsigned char)(m->read_only ? filter_has(&m->filter, b->key[i]) : filter_add(&m->filter, b->key[i]));
+    double filtering = seconds() - began;
+    for (size_t i = 0; i < b->keys; i++) {
+        int old = m->exact ? set_add(&m->set, b->key[i]) : b->old[i];
+        new_keys += !old, false_positives += !old && b->old[i];
+        b->old[i] = (unsigned char)old;
+    }
+    #pragma omp critical (marking)
+    m->filtering += filtering, m->new_keys += new_keys, m->false_positives += false_positives;
+}
+
+static void name_append(Filter *f, const char *path) {
+    size_t n = strlen(path);
+    f->names = (char *)realloc(f->names, f->header.names + n + 2);
+    CHECK(f->names, "not enough memory for the names of the files");
+    memcpy(f->names + f->header.names, path, n), memcpy(f->names + f->header.names + n, "\n", 2);
+    f->header.names += n + 1;
+}
+
+// One file: read, mark, write. Called in a loop with `ordered`: only the insertions wait for each other.
+static void mark_file(Marking *m, const Dedupe *how, const char *path, const char *real_path) {
+    Batch b;
+    char attributes[PATH];
+    int fine = batch_read(&b, how, path);
+    if (m->read_only) batch_mark(&b, m);
+    #pragma omp ordered
+    {
+        if (!m->read_only) batch_mark(&b, m);
+        if (!m->read_only && fine) name_append(&m->filter, real_path);
+    }
+    attributes_path(attributes, path, how->name);
+    uint64_t duplicates = fine ? attributes_write(&b, how, attributes) : 0;
+    #pragma omp critical (marking)
+    {
+        m->documents += b.records, m->bytes += b.bytes, m->keys += b.keys, m->passages += b.passages;
+        m->duplicates += duplicates, m->without += b.without;
+    }
+    batch_free(&b);
+}
+
+// Files whose keys the filter holds leave the list, and no file may stand in it twice: it would meet its own keys.
+static char **files_to_mark(const Marking *m, const Dedupe *how, Files *files) {
+    KeySet seen = { NULL, 0, 0 };
+    char attributes[PATH], **real_path = (char **)allocate((size_t)files->n + 1, sizeof *real_path, "the names of the files");
+    int left = 0;
+    for (const char *s = m->filter.names; *s; s += strcspn(s, "\n") + 1) set_add(&seen, XXH3_128bits(s, strcspn(s, "\n")));
+    size_t held = m->read_only ? 0 : seen.used;
+    for (int i = 0; i < files->n; i++) {
+        attributes_path(attributes, files->path[i], how->name);
+        char *path = realpath(files->path[i], NULL);
+        CHECK(path && !strchr(path, '\n'), "%s: cannot be read", files->path[i]);
+        int old = !m->read_only && set_add(&seen, XXH3_128bits(path, strlen(path)));
+        CHECK(!old || held, "%s: named twice", files->path[i]);
+        CHECK(!old || file_exists(attributes), "%s: the filter holds its keys already, but %s is missing; "
+              "begin with a new filter", files->path[i], attributes);
+        if (old) printf("%s: done before\n", files->path[i]);
+        else real_path[left] = path, files->path[left++] = files->path[i];
+    }
+    files->n = left;
+    release(seen.slot);
+    return real_path;
+}
+
+// save: the filter's file, or NULL.
+static void mark_files(Marking *m, const Dedupe *how, Files files, const char *save, double save_every) {
+    char **real_path = files_to_mark(m, how, &files);
+    int group = 8*omp_get_max_threads();
+    double saved = seconds();
+    m->began = saved;
+    bar_begin(how->name, files.bytes);
+    for (int first = 0; first < files.n; first += group) {
+        int last = imin(first + group, files.n);
+        #pragma omp parallel for ordered schedule(dynamic, 1)
+        for (int i = first; i < last; i++) mark_file(m, how, files.path[i], real_path[i]);
+        if (save && (last == files.n || (!m->exact && seconds() - saved >= save_every))) filter_save(&m->filter, save), saved = seconds();
+    }
+    bar_end();
+}
+
+static void print_marking(const Marking *m, const Dedupe *how) {
+    char a[64], b[64];
+    double past = seconds() - m->began, documents = (double)m->documents + (m->documents == 0), bytes = (double)m->filter.header.bytes;
+    const FilterHeader *h = &m->filter.header;
+    printf("documents        %s (%s a second), %.1f MB of text\n", with_commas((double)m->documents, a), with_commas((double)m->documents/past, b),
+           1e-6*(double)m->bytes);
+    if (m->without) printf("                 %s of them have no %s: no duplicates\n", with_commas((double)m->without, a), how->field);
+    printf("duplicates       %s of %s %s\n", with_commas((double)m->duplicates, a), with_commas((double)m->passages, b), h->what);
+    printf("filter           %.1f MiB, %d bits a key: %.2f bytes a document; %s keys held, made for %.3g\n", bytes/0x1p20, (int)h->k,
+           bytes/documents, with_commas((double)h->keys, a), h->expected);
+    printf("                 %s keys a second went through it\n", with_commas((double)m->keys/(m->filtering + 1e-9), a));
+    printf("false positives  at most %g asked for, %.3g at the filter's fill now\n", h->rate, filter_rate_now(&m->filter));
+    if (m->exact) printf("                 measured while it filled: %s of %s new keys: %.3g (exact set: %.2f bytes a document)\n",
+                         with_commas((double)m->false_positives, a), with_commas((double)m->new_keys, b),
+                         (double)m->false_positives/((double)m->new_keys + (m->new_keys == 0)), 16.0*(double)m->set.room/documents);
+    if ((double)h->keys > h->expected) fprintf(stderr, "warning: the filter holds more keys than it was made for: more than %g of the new "
+                                               "ones will be taken for duplicates; make it with a larger --expected\n", h->rate);
+}
+
+static void check_name(const char *name) {
+    CHECK(name && *name && *name != '.' && !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")],
+          "--name %s: expected the name of an attribute: letters, digits, _ - .", name ? name : "is missing");
+}
+
+// ---- the two commands ------------------------------------------------------------------------------------------------
+
+static Filter filter_of_options(const Marking *m, const char *path, double expected, double rate, const char *what) {
+    int exists = path && file_exists(path);
+    CHECK(exists || !m->read_only, "--read-only: expected --bloom with a filter that exists");
+    CHECK(!exists || !m->exact, "%s: exists already; --exact measures a new filter: remove it, or choose another --bloom", path);
+    if (!exists) {
+        CHECK(expected >= 1 && expected < 1e15, "--expected %g: expected the number of keys that the filter will hold, from 1 to 1e15", expected);
+        CHECK(rate > 1e-300 && rate < 1, "--false-positives %g: expected a probability between 0 and 1", rate);
+        return filter_new(expected, rate, what);
+    }
+    Filter f = filter_load(path, what);
+    CHECK(!expected || expected == f.header.expected, "%s: was made for %g keys, not %g; leave --expected out, or choose another --bloom",
+          path, f.header.expected, expected);
+    return f;
+}
+
+static int dedupe_command(int argc, char **argv) {
+    const char *by = "", *bloom = NULL, *on_error = "skip";
+    double expected = 0, rate = 1e-6, save_every = 600;
+    int threads = 0, help = 0;
+    Dedupe how = { .ngram = 13, .stride = 1, .overlap = 1 };
+    Marking m = { .read_only = 0 };
+    const Option table[] = {
+        { "what", GROUP, NULL, "" },
+        { "--by", TEXT, &by, "url, document, paragraph or ngram: what must not occur twice" },
+        { "--field", TEXT, &how.field, "by url and document: the string to compare [metadata.url, text]" },
+        { "--ngram", WHOLE, &how.ngram, "by ngram: words in one" },
+        { "--stride", WHOLE, &how.stride, "by ngram: words from one to the next" },
+        { "--overlap", NUMBER, &how.overlap, "by ngram: share of a paragraph's n-grams that makes it a duplicate" },
+        { "--skip-short", FLAG, &how.skip_short, "by ngram: leave out paragraphs with fewer than two (else: compare them whole)" },
+        { "--min-length", WHOLE, &how.min_length, "leave out what has fewer code points" },
+        { "--min-words", WHOLE, &how.min_words, "leave out what has fewer words (Unicode's)" },
+        { "--skip-empty", FLAG, &how.skip_empty, "leave out what is blank" },
+        { "--name", TEXT, &how.name, "of the attribute, and of its directory" },
+        { "filter", GROUP, NULL, "" },
+        { "--bloom", TEXT, &bloom, "its file: read if it exists, saved every --save-every seconds and at the end (default: not kept)" },
+        { "--expected", NUMBER, &expected, "keys that a new one is made for" },
+        { "--false-positives", NUMBER, &rate, "of a new one: probability, once it holds them all" },
+        { "--read-only", FLAG, &m.read_only, "compare with it, add nothing" },
+        { "--exact", FLAG, &m.exact, "keep all keys as well: they decide, and the filter's false positives are counted" },
+        { "--save-every", NUMBER, &save_every, "seconds between checkpoints: what an interruption costs at most" },
+        { "run", GROUP, NULL, "" },
+        { "--as-released", FLAG, &how.as_released, "as Dolma's code: lengths in bytes, quirks B1 and B2 (DATA_SPEC 4.2)" },
+        { "--threads", WHOLE, &threads, "threads (0: all); the result does not depend on it" },
+        { "--on-error", TEXT, &on_error, "skip what cannot be read, or stop" },
+        { "--help", FLAG, &help, "this text" },
+    };
+    const char **name = (const char **)allocate((size_t)argc, sizeof *name, "the command line");
+    int n = (int)(sizeof table/sizeof *table), names = parse_options(table, n, argc, argv, name);
+    if (help) {
+        printf("usage: curate dedupe --by ... --name ATTRIBUTE --expected N [options] FILES AND DIRECTORIES\n");
+        print_options(table, n);
+        return EXIT_SUCCESS;
+    }
+    char what[sizeof m.filter.header.what];
+    int url = !strcmp(by, "url"), written;
+    how.unit = !strcmp(by, "paragraph") ? PARAGRAPH : !strcmp(by, "ngram") ? NGRAM : DOCUMENT;
+    CHECK(how.unit != DOCUMENT || url || !strcmp(by, "document"), "--by %s: expected url, document, paragraph or ngram", by);
+    CHECK(how.ngram >= 1, "--ngram 0: expected at least one word");
+    CHECK(!m.exact || !m.read_only, "--exact and --read-only: choose one");
+    check_name(how.name), choose_on_error(on_error);
+    if (!how.field) how.field = url ? "metadata.url" : "text";
+    if (how.unit == DOCUMENT) written = snprintf(what, sizeof what, "documents by %s", how.field);
+    else if (how.unit == PARAGRAPH) written = snprintf(what, sizeof what, "paragraphs");
+    else written = snprintf(what, sizeof what, "paragraphs by %d-grams, stride %d", how.ngram, how.stride);
+    CHECK(written < (int)sizeof what, "--field %s: this path is too long", how.field);
+    if (threads) omp_set_num_threads(threads);
+    m.filter = filter_of_options(&m, bloom, expected, rate, what);
+    mark_files(&m, &how, files_named(name, names), m.read_only ? NULL : bloom, save_every);
+    print_marking(&m, &how);
+    filter_free(&m.filter), release(m.set.slot), release(name);
+    return EXIT_SUCCESS;
+}
+
+// A filter of the evaluation text's paragraphs, but for short ones and punctuation. Now their number is known before.
+static Filter filter_of_evaluation(const char *against, const Dedupe *how, double rate) {
+    char path[PATH];
+    Batch b;
+    memset(&b, 0, sizeof b);
+    for (int i = 0; list_item(against, i, path); i++) {
+        const char *name = path;
+        Files files = files_named(&name, 1);
+        for (int f = 0; f < files.n; f++) {
+            Reader *r = reader_open(files.path[f], NULL);
+            if (!r) continue;
+            for (Document d; document_read(r, &d); document_free(&d)) add_document(&b, how, &d);
+            reader_close(r);
+        }
+    }
+    CHECK(b.keys, "--against %s: no paragraph has %d words or more", against, how->min_words);
+    Filter f = filter_new((double)b.keys, rate, "paragraphs");
+    for (size_t i = 0; i < b.keys; i++) filter_add(&f, b.key[i]);
+    batch_free(&b);
+    return f;
+}
+
+static int decontaminate_command(int argc, char **argv) {
+    const char *against = NULL, *on_error = "skip";
+    double rate = 1e-15;
+    int threads = 0, help = 0;
+    Dedupe evaluation = { .unit = PARAGRAPH, .min_words = 13, .skip_punctuation = 1 };
+    Dedupe training = { .unit = PARAGRAPH, .overlap = 1, .name = "bff_duplicate_paragraph_spans_decontamination" };
+    Marking m = { .read_only = 1 };
+    const Option table[] = {
+        { "options", GROUP, NULL, "" },
+        { "--against", TEXT, &against, "PATH[,PATH]: files or directories of evaluation documents" },
+        { "--min-words", WHOLE, &evaluation.min_words, "words (Unicode's) that one of their paragraphs must have to count" },
+        { "--false-positives", NUMBER, &rate, "probability" },
+        { "--name", TEXT, &training.name, "of the attribute, and of its directory" },
+        { "--threads", WHOLE, &threads, "threads (0: all); the result does not depend on it" },
+        { "--on-error", TEXT, &on_error, "skip what cannot be read, or stop" },
+        { "--help", FLAG, &help, "this text" },
+    };
+    const char **name = (const char **)allocate((size_t)argc, sizeof *name, "the command line");
+    int n = (int)(sizeof table/sizeof *table), names = parse_options(table, n, argc, argv, name);
+    if (help) {
+        printf("usage: curate decontaminate --against EVALUATION [options] FILES AND DIRECTORIES\n");
+        print_options(table, n);
+        return EXIT_SUCCESS;
+    }
+    CHECK(against, "expected --against, with evaluation text");
+    CHECK(rate > 1e-300 && rate < 1, "--false-positives %g: expected a probability between 0 and 1", rate);
+    check_name(training.name), choose_on_error(on_error);
+    if (threads) omp_set_num_threads(threads);
+    m.filter = filter_of_evaluation(against, &evaluation, rate);
+    mark_files(&m, &training, files_named(name, names), NULL, 0);
+    print_marking(&m, &training);
+    filter_free(&m.filter), release(name);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,662 @@
+/*
+curate mix: documents and what is known about them in, a corpus out. (DATA_SPEC 5: `dolma mix`.)
+
+    curate mix data/mix.json --report report.json
+
+The configuration is Dolma's, as JSON. Each stream takes documents and their attributes and
+
+    1. drops a document if there are `include` rules and none applies, or if an `exclude` rule applies;
+    2. replaces spans of its text: PII by a mask, bad lines and duplicate paragraphs by nothing;
+    3. removes `discard_fields`, drops what is now shorter than `min_text_length` bytes (white space around it not counted);
+    4. notes file and line in metadata.provenance, and writes the document, or several copies, or none, as its rate says.
+
+    {"streams": [{
+        "name": "web",  "documents": ["web/documents"],  "attributes": ["tags", "duplicate_paragraphs"],
+        "filter": {"include": [], "exclude": ["gopher_v1__word_count < 50", "duplicate_documents"]},
+        "span_replacement": [{"span": "pii__EMAIL", "min_score": 0.5, "replacement": " |||EMAIL_ADDRESS||| "}],
+        "output": {"path": "mixed", "max_size_in_bytes": 1e9, "discard_fields": ["attributes"], "min_text_length": 1},
+        "sample": 0.51
+    }]}
+
+A rule says  key < number  (also <= > >= == !=) of the score of the attribute's first span, or just  key : there is a span; several
+are joined by &&. An attribute that is missing makes its rule false. Dolma's way to say so is understood as well:
+$@.attributes[?(@.key && @.key[0] && @.key[0][2] < 50)]. Spans are code points, [start, end).
+
+Proportions: `sample` is how often a document is written: 0.51 keeps about half, 2.5 writes all twice and half of them three
+times; a hash of the id decides. Or every stream has a `weight` w_s: then rate_s = N w_s/c_s, where c_s is what bytes of text pass
+its rules (counted by a first pass over the files), and N is `total_bytes`, or without it sum_s c_s.
+
+A shard has its name once it is whole. A run that was interrupted is simply started again: it writes the same bytes, and
+refuses to leave shards of another mix beside its own.
+*/
+#include <glob.h>
+
+enum { MAX_TERMS = 8, MAX_RULES = 64, MAX_REPLACEMENTS = 32, MAX_ATTRIBUTES = 64 };
+
+// ---- rules -----------------------------------------------------------------------------------------------------------
+
+static const char *const comparisons[] = { "<=", ">=", "==", "!=", "<", ">" };      // no one begins with an earlier one
+typedef enum { LESS_EQUAL, GREATER_EQUAL, EQUAL, UNEQUAL, LESS, GREATER, HAS_SPAN, EXISTS } Comparison;
+typedef struct { char key[128]; Comparison comparison; double number; } Term;
+typedef struct { const char *text; Term term[MAX_TERMS]; int terms; } Rule;        // all of its terms must be true
+
+static const char *skip_blanks(const char *s) { return s + strspn(s, " \t\n"); }
+static int skip_word(const char **s, const char *word) {
+    if (strncmp(*s, word, strlen(word))) return 0;
+    *s = skip_blanks(*s + strlen(word));
+    return 1;
+}
+
+// key    key < 50    @.key    @.key[0]    @.key[0][2] < 50
+static const char *term_parse(Term *t, const char *s, const char *rule) {
+    int path = skip_word(&s, "@.");
+    size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+    CHECK(n && n < sizeof t->key, "the rule `%s`: expected the key of an attribute at `%s`", rule, s);
+    memcpy(t->key, s, n), t->key[n] = 0;
+    s = skip_blanks(s + n);
+    int first = skip_word(&s, "[0]"), score = first && skip_word(&s, "[2]");
+    t->comparison = path && !first ? EXISTS : HAS_SPAN;
+    for (int i = 0; i < HAS_SPAN && t->comparison >= HAS_SPAN; i++) if (skip_word(&s, comparisons[i])) t->comparison = (Comparison)i;
+    if (t->comparison >= HAS_SPAN) { CHECK(!score, "the rule `%s`: expected a comparison after [0][2]", rule); return s; }
+    char *end;
+    t->number = strtod(s, &end);
+    CHECK((score || (!path && !first)) && end != s && isfinite(t->number), "the rule `%s`: expected `%s < 50` or `@.%s[0][2] < 50`", rule, t->key, t->key);
+    return skip_blanks(end);
+}
+
+static void rule_parse(Rule *r, const char *text) {
+    const char *s = skip_blanks(text);
+    int wrapped = skip_word(&s, "$@.attributes[?(") || skip_word(&s, "$.attributes[?(");
+    r->text = text, r->terms = 0;
+    do {
+        CHECK(r->terms < MAX_TERMS, "the rule `%s`: more than %d terms", text, MAX_TERMS);
+        s = term_parse(&r->term[r->terms++], s, text);
+    } while (skip_word(&s, "&&"));
+    if (wrapped && skip_word(&s, ")")) wrapped = !skip_word(&s, "]");
+    CHECK(!wrapped && !*s, "the rule `%s`: cannot be understood from `%s` on; expected `key < number`, several joined by &&", text, s);
+}
+
+typedef struct { size_t start, end; double score; } AttributeSpan;
+// Span i of an attribute; 0 if it is none.
+static int span_read(const json_t *spans, size_t i, AttributeSpan *span) {
+    const json_t *triple = json_array_get(spans, i), *start = json_array_get(triple, 0), *end = json_array_get(triple, 1);
+    if (json_array_size(triple) != 3 || !json_is_integer(start) || !json_is_integer(end) || !json_is_number(json_array_get(triple, 2))) return 0;
+    if (json_integer_value(start) < 0 || json_integer_value(end) < json_integer_value(start)) return 0;
+    span->start = (size_t)json_integer_value(start), span->end = (size_t)json_integer_value(end);
+    span->score = json_number_value(json_array_get(triple, 2));
+    return 1;
+}
+
+// *broken: the key, if it is no list of spans.
+static int term_applies(const Term *t, const json_t *attributes, const char **broken) {
+    const json_t *spans = json_object_get(attributes, t->key);
+    AttributeSpan first;
+    if (!spans || t->comparison == EXISTS) return spans != NULL;
+    if (json_is_array(spans) && !json_array_size(spans)) return 0;
+    if (!span_read(spans, 0, &first)) { *broken = t->key; return 0; }
+    switch (t->comparison) {
+    case LESS: return first.score < t->number;
+    case LESS_EQUAL: return first.score <= t->number;
+    case GREATER: return first.score > t->number;
+    case GREATER_EQUAL: return first.score >= t->number;
+    case EQUAL: return first.score == t->number;
+    case UNEQUAL: return first.score != t->number;
+    default: return 1;
+    }
+}
+static int rule_applies(const Rule *r, const json_t *attributes, const char **broken) {
+    for (int i = 0; i < r->terms; i++) if (!term_applies(&r->term[i], attributes, broken)) return 0;
+    return 1;
+}
+
+// ---- replacing spans [5.3] -------------------------------------------------------------------------------------------
+
+typedef struct { const char *key, *text; double min_score, max_score; } Replacement;     // of spans with min_score <= score < max_score
+typedef struct { size_t start, end, order; const Replacement *by; } Cut;                // code points; order: as listed
+typedef struct { char *text; size_t size, room; } Text;
+
+static void text_put(Text *t, const char *bytes, size_t size) {
+    if (t->size + size > t->room) {
+        char *bigger = (char *)allocate(t->room = 2*(t->size + size) + 1024, 1, "a text");
+        if (t->size) memcpy(bigger, t->text, t->size);
+        release(t->text);
+        t->text = bigger;
+    }
+    memcpy(t->text + t->size, bytes, size);
+    t->size += size;
+}
+// {} in a replacement stands for what it replaces.
+static void put_replacement(Text *out, const char *replacement, const char *old, size_t size) {
+    for (const char *hole; (hole = strstr(replacement, "{}")); replacement = hole + 2)
+        text_put(out, replacement, (size_t)(hole - replacement)), text_put(out, old, size);
+    text_put(out, replacement, strlen(replacement));
+}
+
+static int by_start(const void *a, const void *b) {
+    const Cut *x = (const Cut *)a, *y = (const Cut *)b;
+    if (x->start != y->start) return x->start < y->start ? -1 : 1;
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+// Cuts that overlap become one, which the longest of them replaces; those that are empty, or end after the text, are put right.
+// cut[]: sorted. Returns how many are left: disjoint, though they may touch.
+static size_t cuts_merge(Cut *cut, size_t n, size_t code_points_in_text) {
+    size_t m = 0, longest = 0;
+    for (size_t i = 0; i < n; i++) {
+        Cut c = cut[i];
+        if (c.end > code_points_in_text) c.end = code_points_in_text;
+        if (c.start >= c.end) continue;
+        size_t length = c.end - c.start;
+        if (!m || c.start >= cut[m - 1].end) { cut[m++] = c, longest = length; continue; }
+        if (length > longest) cut[m - 1].by = c.by, longest = length;
+        if (c.end > cut[m - 1].end) cut[m - 1].end = c.end;
+    }
+    return m;
+}
+
+// The text with the cuts replaced, as Dolma walks over it: before code point i, if the current cut ends there, comes its
+// replacement, and all cuts that began before i are done with. For disjoint cuts that is what one expects. As released, cuts may
+// overlap: those that begin inside another one are lost, and their tails stay; an empty cut takes a code point with it, and all
+// later cuts are lost (quirk M1).
+static void cuts_apply(Text *out, const char *text, size_t size, const Cut *cut, size_t n) {
+    size_t c = 0, began = 0;                                // began: the byte where the current cut starts
+    for (size_t at = 0, i = 0, length; at < size; at += length, i++) {
+        for (length = 1; at + length < size && (text[at + length] & 0xc0) == 0x80; ) length++;
+        if (c < n && i == cut[c].end) {
+            put_replacement(out, cut[c].by->text, text + began, at - began);
+            while (c < n && cut[c].start < i) c++;
+        }
+        if (c < n && i == cut[c].start) began = at;
+        if (c < n && (i == cut[c].start || (i > cut[c].start && i < cut[c].end))) continue;
+        text_put(out, text + at, length);
+    }
+    if (c < n) put_replacement(out, cut[c].by->text, text + began, size - began);
+}
+
+// ---- the configuration -----------------------------------------------------------------------------------------------
+
+typedef struct {
+    const char *name, *output;                              // output: a directory
+    Files files;
+    const char *attributes[MAX_ATTRIBUTES], *discard[MAX_ATTRIBUTES];
+    Rule rule[MAX_RULES];                                   // `include` rules, then `exclude` rules
+    Replacement replacement[MAX_REPLACEMENTS];
+    int n_attributes, n_discard, n_include, n_rules, n_replacements;
+    double max_bytes, min_length, rate, weight;             // of a shard's inputs; of a text; weight: 0 if there is none
+    const char *packing;                                    // gz or zst
+} Stream;
+
+typedef struct { Stream *stream; int n; double total_bytes; } Mix;
+
+// Every member must be one that is known: a misspelt rule would be a rule that is not there.
+static void check_members(json_t *object, const char *where, const char *known) {
+    const char *name;
+    json_t *value;
+    CHECK(json_is_object(object), "%s: expected an object", where);
+    json_object_foreach(object, name, value) {
+        const char *found = strstr(known, name);
+        size_t n = strlen(name);
+        while (found && !((found == known || found[-1] == ' ') && (found[n] == ' ' || !found[n]))) found = strstr(found + 1, name);
+        CHECK(found && n, "%s: there is no \"%s\" here; expected some of: %s", where, name, known);
+    }
+}
+static const char *config_string(json_t *object, const char *where, const char *name, const char *otherwise) {
+    json_t *value = json_object_get(object, name);
+    CHECK(json_is_string(value) || (!value && otherwise), "%s: expected a string \"%s\"", where, name);
+    return value ? json_string_value(value) : otherwise;
+}
+static double config_number(json_t *object, const char *where, const char *name, double otherwise) {
+    json_t *value = json_object_get(object, name);
+    CHECK(!value || json_is_null(value) || json_is_number(value), "%s: expected \"%s\" to be a number", where, name);
+    return json_is_number(value) ? json_number_value(value) : otherwise;
+}
+// Returns how many strings the list holds; one that is absent, or null, holds none.
+static int config_strings(const char **out, int most, json_t *object, const char *where, const char *name) {
+    json_t *list = json_object_get(object, name);
+    int n = (int)json_array_size(list);
+    CHECK((!list || json_is_null(list) || json_is_array(list)) && n <= most, "%s: expected \"%s\" to be a list of at most %d strings", where, name, most);
+    for (int i = 0; i < n; i++) {
+        out[i] = json_string_value(json_array_get(list, (size_t)i));
+        CHECK(out[i], "%s: expected \"%s\" to be a list of strings", where, name);
+    }
+    return n;
+}
+
+// Patterns name files, or directories of them.
+static Files files_matching(json_t *stream, const char *where) {
+    static const char *pattern[1 << 12];
+    glob_t found;
+    int n = config_strings(pattern, 1 << 12, stream, where, "documents");
+    CHECK(n, "%s: expected \"documents\": a list of files, patterns or directories", where);
+    memset(&found, 0, sizeof found);
+    for (int i = 0; i < n; i++) {
+        CHECK(!strstr(pattern[i], "**"), "%s: the pattern %s: ** is not understood; name the directory instead", where, pattern[i]);
+        CHECK(glob(pattern[i], i ? GLOB_APPEND : 0, NULL, &found) == 0, "%s: no file matches %s", where, pattern[i]);
+    }
+    Files files = files_named((const char **)found.gl_pathv, (int)found.gl_pathc);
+    globfree(&found);
+    return files;
+}
+
+static void stream_rules(Stream *s, json_t *filter, const char *where) {
+    const char *text[MAX_RULES];
+    check_members(filter, where, "include exclude syntax");
+    CHECK(!strcmp(config_string(filter, where, "syntax", "jsonpath"), "jsonpath"), "%s: the syntax %s is not understood; write rules as "
+          "`key < number`", where, config_string(filter, where, "syntax", ""));
+    s->n_include = config_strings(text, MAX_RULES, filter, where, "include");
+    s->n_rules = s->n_include + config_strings(text + s->n_include, MAX_RULES - s->n_include, filter, where, "exclude");
+    for (int i = 0; i < s->n_rules; i++) rule_parse(&s->rule[i], text[i]);
+}
+
+static void stream_replacements(Stream *s, json_t *list, const char *where) {
+    s->n_replacements = (int)json_array_size(list);
+    CHECK(json_is_array(list) && s->n_replacements <= MAX_REPLACEMENTS, "%s: expected a list of at most %d objects", where, MAX_REPLACEMENTS);
+    for (int i = 0; i < s->n_replacements; i++) {
+        json_t *object = json_array_get(list, (size_t)i);
+        Replacement *r = &s->replacement[i];
+        check_members(object, where, "span min_score max_score replacement syntax");
+        CHECK(!strcmp(config_string(object, where, "syntax", "jsonpath"), "jsonpath"), "%s: the only syntax is jsonpath", where);
+        r->key = config_string(object, where, "span", NULL), r->text = config_string(object, where, "replacement", "");
+        if (!strncmp(r->key, "$.attributes.", 13)) r->key += 13;
+        CHECK(r->text[0] != '$', "%s: the replacement %s would be a selector of jq, which is not understood", where, r->text);
+        r->min_score = config_number(object, where, "min_score", -INFINITY), r->max_score = config_number(object, where, "max_score", INFINITY);
+    }
+}
+
+static void stream_parse(Stream *s, json_t *config, const char *path, size_t index) {
+    char where[PATH];
+    snprintf(where, sizeof where, "%s: stream %zu", path, index + 1);
+    check_members(config, where, "name documents attributes filter span_replacement output compression sample weight");
+    s->name = config_string(config, where, "name", NULL);
+    CHECK(*s->name && *s->name != '.' && !strchr(s->name, '/'), "%s: expected a \"name\" that can begin a file's", where);
+    snprintf(where, sizeof where, "%s: stream %s", path, s->name);
+    s->files = files_matching(config, where);
+    s->n_attributes = config_strings(s->attributes, MAX_ATTRIBUTES, config, where, "attributes");
+    json_t *filter = json_object_get(config, "filter"), *replacements = json_object_get(config, "span_replacement");
+    json_t *output = json_object_get(config, "output"), *compression = json_object_get(config, "compression");
+    if (filter && !json_is_null(filter)) stream_rules(s, filter, where);
+    if (replacements && !json_is_null(replacements)) stream_replacements(s, replacements, where);
+    check_members(output, where, "path max_size_in_bytes discard_fields min_text_length");
+    s->output = config_string(output, where, "path", NULL);
+    s->max_bytes = config_number(output, where, "max_size_in_bytes", 1e9);
+    s->min_length = config_number(output, where, "min_text_length", 0);
+    s->n_discard = config_strings(s->discard, MAX_ATTRIBUTES, output, where, "discard_fields");
+    for (int i = 0; i < s->n_discard; i++)
+        CHECK(strcmp(s->discard[i], "id") && strcmp(s->discard[i], "text"), "%s: a document without its %s is none", where, s->discard[i]);
+    s->packing = "gz";
+    if (compression && !json_is_null(compression)) {
+        check_members(compression, where, "input output");                  // input: a file's first bytes say it
+        s->packing = config_string(compression, where, "output", "gz");
+    }
+    CHECK(!strcmp(s->packing, "gz") || !strcmp(s->packing, "zst"), "%s: compression %s: expected gz or zst", where, s->packing);
+    s->rate = config_number(config, where, "sample", 1), s->weight = config_number(config, where, "weight", 0);
+    CHECK(s->rate >= 0 && s->rate <= 1000 && s->weight >= 0, "%s: expected \"sample\" from 0 to 1000, and \"weight\" not negative", where);
+    CHECK(!json_object_get(config, "sample") || !json_object_get(config, "weight"), "%s: expected \"sample\" or \"weight\", found both", where);
+}
+
+// work_dir and processes are Dolma's; --threads is ours.
+static Mix mix_parse(const char *path) {
+    json_error_t error;
+    char *text = read_text(path);
+    json_t *config = json_loads(text, JSON_REJECT_DUPLICATES, &error), *streams = json_object_get(config, "streams");
+    CHECK(config, "%s:%d: not JSON: %s", path, error.line, error.text);
+    check_members(config, path, "streams total_bytes processes work_dir");
+    Mix mix = { NULL, (int)json_array_size(streams), config_number(config, path, "total_bytes", 0) };
+    CHECK(mix.n > 0, "%s: expected \"streams\": a list", path);
+    mix.stream = (Stream *)allocate((size_t)mix.n, sizeof *mix.stream, "the streams");
+    for (int i = 0, weights = 0; i < mix.n; i++) {
+        stream_parse(&mix.stream[i], json_array_get(streams, (size_t)i), path, (size_t)i);
+        weights += mix.stream[i].weight > 0;
+        CHECK(!weights || weights == i + 1, "%s: expected a \"weight\" for every stream, or for none", path);
+        for (int k = 0; k < i; k++) CHECK(strcmp(mix.stream[i].name, mix.stream[k].name) || strcmp(mix.stream[i].output, mix.stream[k].output),
+                                          "%s: two streams write %s/%s", path, mix.stream[i].output, mix.stream[i].name);
+    }
+    CHECK(mix.total_bytes >= 0 && (!mix.total_bytes || mix.stream[0].weight > 0), "%s: \"total_bytes\" needs a \"weight\" for every stream", path);
+    release(text);
+    return mix;                                             // its strings belong to `config`, which stays
+}
+
+// ---- one document ----------------------------------------------------------------------------------------------------
+
+// What happened to documents: how many, and the bytes of their text. All of these are sums: tallies can be added up.
+typedef struct { uint64_t documents, bytes, spans; } Amount;
+typedef struct {
+    Amount read, broken, not_included, rule[MAX_RULES], matched[MAX_RULES], replaced[MAX_REPLACEMENTS], too_short, passed, written;
+} Tally;
+
+static void count(Amount *a, size_t bytes) { a->documents++, a->bytes += bytes; }
+static void tally_add(Tally *sum, const Tally *t) {
+    for (size_t i = 0; i < sizeof *t/sizeof(uint64_t); i++) ((uint64_t *)sum)[i] += ((const uint64_t *)t)[i];
+}
+
+// Is the document kept? Every rule is tried, to count what it matches; the first one that matches removes it.
+static int stream_keeps(const Stream *s, const json_t *attributes, size_t bytes, Tally *t, const char **broken) {
+    int included = !s->n_include, excluded_by = -1;
+    for (int i = 0; i < s->n_rules; i++) {
+        if (!rule_applies(&s->rule[i], attributes, broken)) continue;
+        count(&t->matched[i], bytes);
+        if (i < s->n_include) included = 1; else if (excluded_by < 0) excluded_by = i;
+    }
+    if (*broken) return 0;
+    if (!included) count(&t->not_included, bytes);
+    else if (excluded_by >= 0) count(&t->rule[excluded_by], bytes);
+    return included && excluded_by < 0;
+}
+
+// The spans that the stream replaces, sorted; NULL and *n = 0 if there are none.
+static Cut *document_cuts(const Stream *s, const json_t *attributes, size_t *n, const char **broken) {
+    Cut *cut = NULL;
+    size_t room = *n = 0;
+    for (int r = 0; r < s->n_replacements; r++) {
+        const Replacement *by = &s->replacement[r];
+        const json_t *spans = json_object_get(attributes, by->key);
+        if (spans && !json_is_array(spans)) *broken = by->key;
+        for (size_t i = 0; i < json_array_size(spans); i++) {
+            AttributeSpan span = { 0, 0, 0 };
+            if (!span_read(spans, i, &span)) *broken = by->key;
+            else if (span.score >= by->min_score && span.score < by->max_score) {
+                Cut c = { span.start, span.end, *n, by };
+                cut = (Cut *)room_for_one(cut, &room, *n, sizeof *cut);
+                cut[(*n)++] = c;
+            }
+        }
+    }
+    if (*n) qsort(cut, *n, sizeof *cut, by_start);
+    return cut;
+}
+
+static void replace_spans(const Stream *s, Document *d, const json_t *attributes, int as_released, Tally *t, const char **broken) {
+    size_t n;
+    uint64_t touched = 0;
+    Cut *cut = document_cuts(s, attributes, &n, broken);
+    if (n && !as_released) n = cuts_merge(cut, n, code_points(d->text, d->size));
+    if (n && !*broken) {
+        Text out = { NULL, 0, 0 };
+        cuts_apply(&out, d->text, d->size, cut, n);
+        for (size_t i = 0; i < n; i++) {
+            Amount *a = &t->replaced[cut[i].by - s->replacement];
+            a->spans++, a->documents += !(touched >> (cut[i].by - s->replacement) & 1);
+            touched |= 1ull << (cut[i].by - s->replacement);
+        }
+        json_object_set_new(d->json, "text", json_stringn_nocheck(out.size ? out.text : "", out.size));
+        d->text = json_string_value(json_object_get(d->json, "text")), d->size = out.size;
+        release(out.text);
+    }
+    release(cut);
+}
+
+static size_t trimmed_size(const char *text, size_t size) {
+    const char *end = text + size, *last = text, *first = NULL;
+    for (int length; text < end; text += length) {
+        int space = char_class(utf8_decode(text, (size_t)(end - text), &length)) == SPACE;
+        if (!space) first = first ? first : text, last = text + length;
+    }
+    return first ? (size_t)(last - first) : 0;
+}
+
+// How often to write a document: floor(rate) times, and once more with probability frac(rate), whatever its place.
+static int copies(const char *id, double rate) {
+    double whole = floor(rate);
+    return (int)whole + (uniform(XXH3_64bits(id, strlen(id))) < rate - whole);
+}
+
+static void set_provenance(Document *d) {
+    json_t *metadata = json_object_get(d->json, "metadata");
+    if (!json_is_object(metadata)) json_object_set_new(d->json, "metadata", metadata = json_object());
+    const char *file = strrchr(d->path, '/') ? strrchr(d->path, '/') + 1 : d->path;
+    json_object_set_new(metadata, "provenance", json_sprintf("%s:%llu", file, (unsigned long long)d->line));
+}
+
+// Steps 1 to 4 of the header. w: NULL to count only.
+static void mix_document(const Stream *s, Document *d, int as_released, Tally *t, Writer *w) {
+    const json_t *attributes = json_object_get(d->json, "attributes"), *metadata = json_object_get(d->json, "metadata");
+    const char *broken = metadata && !json_is_null(metadata) && !json_is_object(metadata) ? "metadata" : NULL;
+    size_t bytes = d->size;
+    count(&t->read, bytes);
+    int keep = stream_keeps(s, attributes, bytes, t, &broken);
+    if (keep) replace_spans(s, d, attributes, as_released, t, &broken);
+    if (broken) {
+        problem("%s:%llu: \"%s\": expected %s; this document", d->path, (unsigned long long)d->line, broken,
+                !strcmp(broken, "metadata") ? "an object" : "a list of spans [start, end, score]");
+        count(&t->broken, bytes);
+        return;
+    }
+    if (!keep) return;
+    if ((double)trimmed_size(d->text, d->size) < s->min_length) { count(&t->too_short, bytes); return; }
+    count(&t->passed, d->size);
+    if (!w) return;
+    int n = copies(d->id, s->rate);
+    for (int i = 0; i < s->n_discard; i++) json_object_del(d->json, s->discard[i]);
+    set_provenance(d);
+    for (int i = 0; i < n; i++) writer_json(w, d->json), writer_text(w, "\n"), count(&t->written, d->size);
+}
+
+// ---- one file --------------------------------------------------------------------------------------------------------
+
+// The next line of an attribute file, which must be about the document `d`, into the document's own "attributes". Files of
+// attributes have a line for every document that can be read, in the same order: anything else is a mistake nobody can mend.
+static void merge_attributes(Document *d, Reader *r) {
+    json_error_t error;
+    CHECK(reader_piece(r), "%s: ends before %s:%llu; expected a line for each document", r->path, d->path, (unsigned long long)d->line);
+    json_t *line = json_loadb(r->piece, r->size, JSON_ALLOW_NUL, &error), *from = json_object_get(line, "attributes"), *to;
+    const char *id = json_string_value(json_object_get(line, "id"));
+    CHECK(line, "%s:%llu: not JSON at byte %d: %s", r->path, (unsigned long long)r->line, error.position, error.text);
+    CHECK(id && !strcmp(id, d->id), "%s:%llu: the id is %s, that of %s:%llu is %s: these attributes are not of these documents",
+          r->path, (unsigned long long)r->line, id ? id : "no string", d->path, (unsigned long long)d->line, d->id);
+    CHECK(json_is_object(from), "%s:%llu: expected an object \"attributes\"", r->path, (unsigned long long)r->line);
+    to = json_object_get(d->json, "attributes");
+    if (!json_is_object(to)) json_object_set_new(d->json, "attributes", to = json_object());
+    json_object_update(to, from);
+    json_decref(line);
+}
+
+static void mix_file(const Stream *s, const char *path, int as_released, Tally *t, Writer *w) {
+    Reader *r = reader_open(path, NULL), *attributes[MAX_ATTRIBUTES];
+    char attribute_path[MAX_ATTRIBUTES][PATH];
+    if (!r) return;
+    for (int i = 0; i < s->n_attributes; i++) {
+        attributes_path(attribute_path[i], path, s->attributes[i]);
+        attributes[i] = reader_open(attribute_path[i], NULL);
+        CHECK(attributes[i], "%s: needed for %s", attribute_path[i], path);
+    }
+    for (Document d; document_read(r, &d); document_free(&d)) {
+        for (int i = 0; i < s->n_attributes; i++) merge_attributes(&d, attributes[i]);
+        mix_document(s, &d, as_released, t, w);
+    }
+    for (int i = 0; i < s->n_attributes; i++) {
+        CHECK(!reader_piece(attributes[i]), "%s:%llu: goes on after the last document of %s", attribute_path[i],
+              (unsigned long long)attributes[i]->line, path);
+        reader_close(attributes[i]);
+    }
+    bar_add(r->packed_read, t->read.documents);
+    reader_close(r);
+}
+
+// ---- shards [5.4] ----------------------------------------------------------------------------------------------------
+
+typedef struct { Stream *stream; int first, last; char path[PATH]; } Shard;            // of the stream's files, those from first to before last
+
+// Files go into a shard as long as their sizes, compressed as they are, do not exceed its limit. None is split.
+static Shard *shards_of(Mix mix, int as_released, int *n) {
+    Shard *shard = NULL;
+    size_t room = 0;
+    *n = 0;
+    for (int i = 0; i < mix.n; i++) {
+        Stream *s = &mix.stream[i];
+        double bytes = 0;
+        for (int f = 0, number = 0; f < s->files.n; f++) {
+            struct stat st;
+            CHECK(stat(s->files.path[f], &st) == 0, "%s: cannot be read: %s", s->files.path[f], strerror(errno));
+            if (f && bytes + (double)st.st_size <= s->max_bytes) { shard[*n - 1].last++, bytes += (double)st.st_size; continue; }
+            shard = (Shard *)room_for_one(shard, &room, (size_t)*n, sizeof *shard);
+            Shard *new_one = &shard[(*n)++];
+            new_one->stream = s, new_one->first = f, new_one->last = f + 1, bytes = (double)st.st_size;
+            CHECK(snprintf(new_one->path, PATH, "%s/%s-%04d.jsonl.%s", s->output, s->name, number++, s->packing) < PATH, "%s: this path is too long", s->output);
+        }
+        char *end = strrchr(shard[*n - 1].path, '.');
+        if (as_released) sprintf(end - strlen(".jsonl"), ".json.%s", s->packing);      // the last one of a stream
+    }
+    return shard;
+}
+
+// Shards of an earlier mix, of which this one makes fewer, would be read with the new ones: their documents would come twice.
+// And no input may be written over.
+static void check_output(Mix mix, const Shard *shard, int n) {
+    KeySet ours = { NULL, 0, 0 };
+    for (int i = 0; i < n; i++) set_add(&ours, XXH3_128bits(shard[i].path, strlen(shard[i].path)));
+    for (int i = 0; i < mix.n; i++) {
+        const Stream *s = &mix.stream[i];
+        DIR *directory = opendir(s->output);
+        size_t name = strlen(s->name), digits;
+        char path[PATH];
+        for (struct dirent *entry; directory && (entry = readdir(directory)); ) {
+            if (strncmp(entry->d_name, s->name, name) || entry->d_name[name] != '-') continue;
+            digits = strspn(entry->d_name + name + 1, "0123456789");
+            const char *rest = entry->d_name + name + 1 + digits;
+            path_join(path, s->output, entry->d_name);
+            if (digits < 4 || strncmp(rest, ".json", 5) || ends_with(rest, ".tmp")) continue;
+            CHECK(set_add(&ours, XXH3_128bits(path, strlen(path))), "%s: left by another mix; remove it, or choose another output path", path);
+            for (int k = 0; k < mix.n; k++) for (int f = 0; f < mix.stream[k].files.n; f++) {
+                struct stat in, out;
+                int same = !stat(path, &out) && !stat(mix.stream[k].files.path[f], &in) && in.st_ino == out.st_ino && in.st_dev == out.st_dev;
+                CHECK(!same, "%s: would be written over, but is an input; choose another output path", path);
+            }
+        }
+        if (directory) closedir(directory);
+    }
+    release(ours.slot);
+}
+
+static void check_inputs(Mix mix) {
+    char path[PATH];
+    for (int i = 0; i < mix.n; i++) {
+        KeySet seen = { NULL, 0, 0 };
+        const Stream *s = &mix.stream[i];
+        for (int f = 0; f < s->files.n; f++) {
+            const char *file = s->files.path[f];
+            CHECK(!set_add(&seen, XXH3_128bits(file, strlen(file))), "stream %s: %s is named twice", s->name, file);
+            for (int a = 0; a < s->n_attributes; a++) {
+                attributes_path(path, file, s->attributes[a]);
+                CHECK(file_exists(path), "%s: missing: the attributes %s of %s; `curate tag` or `curate dedupe` makes them", path, s->attributes[a], file);
+            }
+        }
+        release(seen.slot);
+    }
+}
+
+// tally[stream] = what happened. write: 0 to count only.
+static void mix_shards(Mix mix, const Shard *shard, int n, int as_released, int write, Tally *tally) {
+    uint64_t bytes = 0;
+    for (int i = 0; i < mix.n; i++) bytes += mix.stream[i].files.bytes;
+    memset(tally, 0, (size_t)mix.n*sizeof *tally);
+    bar_begin(write ? "mix" : "count", bytes);
+    #pragma omp parallel for schedule(dynamic, 1)
+    for (int i = 0; i < n; i++) {
+        Writer *w = write ? writer_open(shard[i].path) : NULL;
+        Tally sum, file;
+        memset(&sum, 0, sizeof sum);
+        for (int f = shard[i].first; f < shard[i].last; f++) {
+            memset(&file, 0, sizeof file);
+            mix_file(shard[i].stream, shard[i].stream->files.path[f], as_released, &file, w);
+            tally_add(&sum, &file);
+        }
+        if (w) writer_close(w);
+        #pragma omp critical (tally)
+        tally_add(&tally[shard[i].stream - mix.stream], &sum);
+    }
+    bar_end();
+}
+
+// rate_s = N w_s/c_s, after the counting pass
+static void weights_to_rates(Mix mix, const Tally *counted) {
+    double weights = 0, bytes = 0;
+    for (int i = 0; i < mix.n; i++) weights += mix.stream[i].weight, bytes += (double)counted[i].passed.bytes;
+    if (mix.total_bytes) bytes = mix.total_bytes;
+    for (int i = 0; i < mix.n; i++) {
+        Stream *s = &mix.stream[i];
+        CHECK(counted[i].passed.bytes, "stream %s: has a weight, but no document passes its rules", s->name);
+        s->rate = bytes*s->weight/weights/(double)counted[i].passed.bytes;
+        CHECK(s->rate <= 1000, "stream %s: its weight asks for %.0f copies of each document; expected at most 1000", s->name, s->rate);
+    }
+}
+
+// ---- the report ------------------------------------------------------------------------------------------------------
+
+// One row, as text and as JSON: {"row", "what", "documents", "bytes", ...}
+static json_t *report_row(json_t *rows, const char *row, const char *what, Amount a) {
+    char documents[64], label[200];
+    json_t *object = json_pack("{s:s, s:s, s:I, s:I}", "row", row, "what", what, "documents", (json_int_t)a.documents, "bytes", (json_int_t)a.bytes);
+    snprintf(label, sizeof label, "%s %s", row, what);
+    printf("  %-72.110s %13s documents %10.2f MB", label, with_commas((double)a.documents, documents), 1e-6*(double)a.bytes);
+    json_array_append_new(rows, object);
+    return object;
+}
+
+static json_t *report_stream(const Stream *s, const Tally *t) {
+    json_t *rows = json_array(), *row;
+    char number[64], rate[64];
+    printf("%s: %d files\n", s->name, s->files.n);
+    report_row(rows, "read", "", t->read), printf("\n");
+    if (t->broken.documents) report_row(rows, "skipped", "broken", t->broken), printf("\n");
+    if (s->n_include) report_row(rows, "removed", "no include rule matches", t->not_included), printf("\n");
+    for (int i = s->n_include; i < s->n_rules; i++) {
+        row = report_row(rows, "removed", s->rule[i].text, t->rule[i]);
+        json_object_set_new(row, "matches", json_integer((json_int_t)t->matched[i].documents));
+        printf("   (matches %s)\n", with_commas((double)t->matched[i].documents, number));
+    }
+    for (int i = 0; i < s->n_replacements; i++) {
+        row = report_row(rows, "replaced", s->replacement[i].key, t->replaced[i]);
+        json_object_set_new(row, "spans", json_integer((json_int_t)t->replaced[i].spans));
+        printf("   (%s spans)\n", with_commas((double)t->replaced[i].spans, number));
+    }
+    if (s->min_length > 0) report_row(rows, "removed", "min_text_length", t->too_short), printf("\n");
+    snprintf(rate, sizeof rate, "at rate %.4g", s->rate);
+    row = report_row(rows, "written", rate, t->written), printf("\n");
+    return json_pack("{s:s, s:i, s:f, s:o}", "stream", s->name, "files", s->files.n, "rate", s->rate, "rows", rows);
+}
+
+static void report(Mix mix, const Tally *tally, const char *path) {
+    json_t *streams = json_array();
+    for (int i = 0; i < mix.n; i++) json_array_append_new(streams, report_stream(&mix.stream[i], &tally[i]));
+    if (path) {
+        Writer *w = writer_open(path);
+        json_t *whole = json_pack("{s:o}", "streams", streams);
+        CHECK(json_dump_callback(whole, put_json, w, JSON_INDENT(1)) == 0, "%s: the report cannot be written as JSON", path);
+        writer_text(w, "\n"), writer_close(w);
+    }
+}
+
+// ---- the command -----------------------------------------------------------------------------------------------------
+
+static int mix_command(int argc, char **argv) {
+    const char *report_path = NULL, *on_error = "skip";
+    int threads = 0, help = 0, as_released = 0, shards;
+    const Option table[] = {
+        { "options", GROUP, NULL, "" },
+        { "--report", TEXT, &report_path, "write the table of what each rule removed to this file as well, as JSON" },
+        { "--as-released", FLAG, &as_released, "as Dolma's code where spans overlap or are empty, and two endings (DATA_SPEC 5.3, 5.4)" },
+        { "--threads", WHOLE, &threads, "threads (0: all); the result does not depend on it" },
+        { "--on-error", TEXT, &on_error, "skip what cannot be read, or stop" },
+        { "--help", FLAG, &help, "this text" },
+    };
+    const char **name = (const char **)allocate((size_t)argc, sizeof *name, "the command line");
+    int n = (int)(sizeof table/sizeof *table), names = parse_options(table, n, argc, argv, name);
+    if (help) {
+        printf("usage: curate mix CONFIGURATION.json [options]\n");
+        print_options(table, n);
+        return EXIT_SUCCESS;
+    }
+    CHECK(names == 1, "expected one file with the configuration; --help explains");
+    choose_on_error(on_error);
+    if (threads) omp_set_num_threads(threads);
+    Mix mix = mix_parse(name[0]);
+    check_inputs(mix);
+    Shard *shard = shards_of(mix, as_released, &shards);
+    check_output(mix, shard, shards);
+    Tally *tally = (Tally *)allocate((size_t)mix.n, sizeof *tally, "the tallies");
+    if (mix.stream[0].weight > 0) mix_shards(mix, shard, shards, as_released, 0, tally), weights_to_rates(mix, tally);
+    mix_shards(mix, shard, shards, as_released, 1, tally);
+    report(mix, tally, report_path);
+    release(tally), release(shard), release(mix.stream), release(name);
+    return EXIT_SUCCESS;
+}
