@@ -27,4 +27,209 @@ typedef struct {
 } Tagger;
 
 static const Tagger taggers[] = {
+    { "gopher_v1", "words, symbols, bullets, repetition: what Gopher's rules ask for", tag_gopher_v1, NULL },
+    { "gopher_v2", "the same, without empty lines", tag_gopher_v2, NULL },
+    { "c4_v1", "lines without final punctuation, short lines, naughty words, code", tag_c4_v1, prepare_c4 },
+    { "c4_v2", "the same, but `javascript` as a part of a word counts", tag_c4_v2, prepare_c4 },
+    { "pii_regex_with_counts_fast_v2", "e-mail addresses, phone numbers, IP addresses", tag_pii, prepare_pii },
+    { "uniseg_length_paragraphs_with_empty_v1", "words in each paragraph, and minus that", tag_paragraph_words, NULL },
+    { "not_alphanum_paragraph_v1", "paragraphs of punctuation, symbols and emoji", tag_not_alphanum, NULL },
+    { "char_length_v1", "code points", tag_char_length, NULL },
 };
+enum { TAGGERS = sizeof taggers/sizeof *taggers };
+
+// ---- curate tag ------------------------------------------------------------------------------------------------------
+
+typedef struct {
+    const char *taggers, *experiment, *name, *on_error;
+    int threads, help;
+    const Tagger *chosen[TAGGERS];
+    int n;
+} TagRun;
+
+static int tag_options(TagRun *t, Option *table) {
+    const Option all[] = {
+        { "what", GROUP, NULL, "" },
+        { "--taggers", TEXT, &t->taggers, "NAME[,NAME]: see below" },
+        { "--experiment", TEXT, &t->experiment, "a prefix of all keys: EXPERIMENT__TAGGER__TYPE" },
+        { "--name", TEXT, &t->name, "of the attributes' directory (default: the experiment's, or tags)" },
+        { "--naughty", TEXT, &tagger_options.naughty, "c4_v1, c4_v2: a file of words and phrases, or none (default: C4's, in naughty_words_en.txt beside this program)" },
+        { "run", GROUP, NULL, "" },
+        { "--as-released", FLAG, &tagger_options.as_released, "as the reference's files: scores of five digits, c4_v2's spans in lower-case text" },
+        { "--threads", WHOLE, &t->threads, "threads (0: all); the result does not depend on it" },
+        { "--on-error", TEXT, &t->on_error, "skip what cannot be read, or stop" },
+        { "--help", FLAG, &t->help, "this text" },
+    };
+    memcpy(table, all, sizeof all);
+    return (int)(sizeof all/sizeof *all);
+}
+
+static void print_tag_help(TagRun *t) {
+    Option table[MAX_OPTIONS];
+    printf("usage: curate tag --taggers NAME[,NAME] [options] FILES AND DIRECTORIES, or - for standard input\n");
+    print_options(table, tag_options(t, table));
+    printf("\ntaggers\n");
+    for (int i = 0; i < TAGGERS; i++) printf("  %-39s %s\n", taggers[i].name, taggers[i].about);
+}
+
+// All that one document's line says. Types in the order of the taggers, and of their first tags.
+static void write_tags(Writer *w, const TagRun *run, const Document *d, const Tags *tags) {
+    char text[128];
+    writer_text(w, "{\"id\":"), writer_json(w, json_object_get(d->json, "id")), writer_text(w, ",\"attributes\":{");
+    for (size_t i = 0; i < tags->types; i++) {
+        const TagType *type = &tags->type[i];
+        writer_text(w, i ? ",\"" : "\"");
+        if (run->experiment) writer_text(w, run->experiment), writer_text(w, "__");
+        writer_text(w, type->tagger), writer_text(w, "__"), writer_text(w, type->type), writer_text(w, "\":[");
+        for (size_t t = type->first; t; t = tags->tag[t - 1].next) {
+            const Tag *tag = &tags->tag[t - 1];
+            writer_put(w, text, (size_t)snprintf(text, sizeof text, "%s[%zu,%zu,", t == type->first ? "" : ",", tag->start, tag->end));
+            if (tag->score == floor(tag->score) && fabs(tag->score) < 1e15)
+                writer_put(w, text, (size_t)snprintf(text, sizeof text, "%.0f]", tag->score));
+            else {
+                if (tagger_options.as_released) snprintf(text, sizeof text, "%.5f", tag->score);
+                writer_number(w, tagger_options.as_released ? strtod(text, NULL) : tag->score), writer_text(w, "]");
+            }
+        }
+        writer_text(w, "]");
+    }
+    writer_text(w, "}}\n");
+}
+
+// From one file to another. Documents are read and written in order; in between, threads share them, where `first_thread` is
+// not one of several that are at work on files of their own. view, tags: one for each thread, one for each document.
+enum { GROUP_OF_DOCUMENTS = 256 };
+static void tag_file(const TagRun *run, View *view, int thread, const char *in, const char *out) {
+    Reader *r = reader_open(in, NULL);
+    if (!r) return;
+    Writer *w = writer_open(out);
+    Document *document = (Document *)allocate(GROUP_OF_DOCUMENTS, sizeof *document, "documents");
+    Tags *tags = (Tags *)allocate(GROUP_OF_DOCUMENTS, sizeof *tags, "their tags");
+    uint64_t bytes = r->packed_read;
+    bar_add(bytes, 0);
+    for (int n = 1; n; ) {
+        size_t size = 0;
+        for (n = 0; n < GROUP_OF_DOCUMENTS && size < 16 << 20 && document_read(r, &document[n]); n++) size += document[n].size;
+        #pragma omp parallel for schedule(dynamic, 1)
+        for (int i = 0; i < n; i++) {
+            View *v = &view[thread + omp_get_thread_num()];
+            tags_clear(&tags[i]);
+            view_document(v, &document[i]);
+            for (int k = 0; k < run->n; k++) tags[i].tagger = run->chosen[k]->name, run->chosen[k]->tag(&tags[i], v);
+        }
+        for (int i = 0; i < n; i++) write_tags(w, run, &document[i], &tags[i]), document_free(&document[i]);
+        bar_add(r->packed_read - bytes, (uint64_t)n);
+        bytes = r->packed_read;
+    }
+    writer_close(w), reader_close(r);
+    for (int i = 0; i < GROUP_OF_DOCUMENTS; i++) tags_free(&tags[i]);
+    release(document), release(tags);
+}
+
+static void choose_taggers(TagRun *run) {
+    char name[PATH];
+    CHECK(run->taggers, "expected --taggers; `curate tag --help` lists them");
+    for (int i = 0; list_item(run->taggers, i, name); i++) {
+        int k = 0;
+        while (k < TAGGERS && strcmp(taggers[k].name, name)) k++;
+        CHECK(k < TAGGERS, "--taggers: there is no tagger %s; `curate tag --help` lists them", name);
+        for (int j = 0; j < run->n; j++) CHECK(run->chosen[j] != &taggers[k], "--taggers: %s is named twice", name);
+        run->chosen[run->n++] = &taggers[k];
+    }
+    for (int i = 0; i < run->n; i++) if (run->chosen[i]->prepare) run->chosen[i]->prepare();
+}
+
+// An output is kept if it is whole (it has its name) and not older than its input.
+static int is_done(const char *in, const char *out) {
+    struct stat i, o;
+    if (stat(in, &i) || stat(out, &o)) return 0;
+    return o.st_mtim.tv_sec != i.st_mtim.tv_sec ? o.st_mtim.tv_sec > i.st_mtim.tv_sec : o.st_mtim.tv_nsec >= i.st_mtim.tv_nsec;
+}
+
+// ... and if it comes from the same command: what made the files of a directory is noted in it, in .taggers.jsonl.
+static void check_command(const TagRun *run, const char *in) {
+    char documents[PATH], note[PATH], now[PATH], before[PATH] = "";
+    const char *directory = in;
+    for (const char *s = in; (s = strstr(s, "documents/")); s++) if (s == in || s[-1] == '/') directory = s + strlen("documents/");
+    CHECK(snprintf(documents, PATH, "%.*s.taggers.jsonl", (int)(directory - in), in) < PATH, "%s: this path is too long", in);
+    attributes_path(note, documents, run->name);
+    json_t *json = json_pack("{ss ss ss sb}", "taggers", run->taggers, "experiment", run->experiment ? run->experiment : "",
+                             "naughty", tagger_options.naughty ? tagger_options.naughty : "", "as_released", tagger_options.as_released);
+    size_t size = json ? json_dumpb(json, now, sizeof now - 1, JSON_COMPACT) : 0;
+    json_decref(json);
+    CHECK(size > 0 && size < sizeof now, "--taggers: this list is too long, or not UTF-8");
+    now[size] = 0;
+    if (file_exists(note)) {
+        uint64_t length;
+        FILE *file = open_to_read(note, &length);
+        before[fread(before, 1, sizeof before - 1, file)] = 0;
+        fclose(file);
+        CHECK(!strcmp(before, now), "%s: another command made the attributes there: %s; choose another --name", note, before);
+        return;
+    }
+    Writer *w = writer_open(note);
+    writer_text(w, now), writer_close(w);
+}
+
+static void tag_files(const TagRun *run, Files files) {
+    int threads = omp_get_max_threads(), kept = 0, n = 0;
+    View *view = (View *)allocate((size_t)threads, sizeof *view, "views of texts");
+    char (*out)[PATH] = (char (*)[PATH])allocate((size_t)files.n, sizeof *out, "the names of the files");
+    for (int i = 0; i < files.n; i++) {
+        int standard = !strcmp(files.path[i], "-");
+        if (standard) strcpy(out[n], "-"); else attributes_path(out[n], files.path[i], run->name), check_command(run, files.path[i]);
+        if (!standard && is_done(files.path[i], out[n])) kept++; else files.path[n++] = files.path[i];
+    }
+    if (kept) fprintf(stderr, "%d of %d files were done before: kept\n", kept, files.n);
+    bar_begin("tag", files.bytes);
+    #pragma omp parallel for schedule(dynamic, 1) if (n >= threads)
+    for (int i = 0; i < n; i++) tag_file(run, view, omp_get_thread_num(), files.path[i], out[i]);
+    bar_end();
+    for (int i = 0; i < threads; i++) view_free(&view[i]);
+    release(view), release(out);
+}
+
+static const char *program;                                 // argv[0]: the list of naughty words stands beside it
+
+static int tag_command(int argc, char **argv) {
+    TagRun run = { .on_error = "skip" };
+    Option table[MAX_OPTIONS];
+    char list[PATH];
+    const char **name = (const char **)allocate((size_t)argc, sizeof *name, "the command line");
+    int names = parse_options(table, tag_options(&run, table), argc, argv, name);
+    if (run.help) { print_tag_help(&run); return EXIT_SUCCESS; }
+    choose_on_error(run.on_error);
+    const char *slash = strrchr(program, '/');
+    snprintf(list, PATH, "%.*s/naughty_words_en.txt", slash ? (int)(slash - program) : 4, slash ? program : "data");
+    if (!tagger_options.naughty) tagger_options.naughty = list;
+    if (!strcmp(tagger_options.naughty, "none")) tagger_options.naughty = NULL;
+    if (run.experiment) check_name(run.experiment);
+    if (!run.name) run.name = run.experiment ? run.experiment : "tags";
+    check_name(run.name);
+    if (run.threads) omp_set_num_threads(run.threads);
+    choose_taggers(&run);
+    tag_files(&run, files_named(name, names));
+    release(name);
+    return EXIT_SUCCESS;
+}
+
+// ---- the program -----------------------------------------------------------------------------------------------------
+
+static const struct { const char *name, *about; int (*command)(int argc, char **argv); } commands[] = {
+    { "tag", "what each document is like, by rules and small models", tag_command },
+    { "dedupe", "mark URLs, documents, paragraphs or n-grams seen before", dedupe_command },
+    { "decontaminate", "mark documents in which evaluation text stands", decontaminate_command },
+    { "mix", "filter, cut and sample: from documents and attributes to a corpus", mix_command },
+    { "train", "a classifier of languages, or of what is said", train_command },
+};
+
+int main(int argc, char **argv) {
+    program = argv[0];
+    int n = (int)(sizeof commands/sizeof *commands);
+    for (int i = 0; argc > 1 && i < n; i++) if (!strcmp(argv[1], commands[i].name)) return commands[i].command(argc - 1, argv + 1);
+    int help = argc == 2 && !strcmp(argv[1], "--help");
+    CHECK(help, "%s: expected a subcommand; curate --help lists them", argc > 1 ? argv[1] : "curate");
+    printf("usage: curate SUBCOMMAND ...      curate SUBCOMMAND --help explains each\n\n");
+    for (int i = 0; i < n; i++) printf("  %-15s %s\n", commands[i].name, commands[i].about);
+    return EXIT_SUCCESS;
+}

@@ -151,3 +151,368 @@ static void view_words(View *v) {
     }
     v->split = 1;
 }
+
+// ---- what repeats ----------------------------------------------------------------------------------------------------
+
+typedef struct { uint64_t key; uint32_t count; } Counter;               // key 0: a free slot
+typedef struct { Counter *slot; size_t mask; } Counters;
+
+// An empty table for n keys: open addressing, at most half full.
+static Counters counters_for(View *v, size_t n) {
+    Counters c = { NULL, 64 };
+    while (c.mask < 2*n) c.mask *= 2;
+    c.slot = (Counter *)memset(view_scratch(v, 0, c.mask*sizeof *c.slot), 0, c.mask*sizeof *c.slot);
+    c.mask--;
+    return c;
+}
+// Counts the key; returns its slot. Keys are spread here: they need not be hashes.
+static uint32_t count_key(const Counters *c, uint64_t key) {
+    key += !key;
+    size_t i = (size_t)((key*0x9e3779b97f4a7c15u) >> 32) & c->mask;
+    while (c->slot[i].key && c->slot[i].key != key) i = (i + 1) & c->mask;
+    c->slot[i].key = key, c->slot[i].count++;
+    return (uint32_t)i;
+}
+
+// ---- gopher_v1, gopher_v2: rules of Rae et al. 2021 [3.2] ------------------------------------------------------------
+
+// The length of the k-th shortest word, by bisection: the least one that more than k words do not exceed.
+static uint32_t kth_length(const View *v, size_t k) {
+    uint32_t low = 0, high = 1;
+    for (size_t i = 0; i < v->words; i++) high = v->word[i].chars > high ? v->word[i].chars : high;
+    while (low < high) {
+        uint32_t middle = low + (high - low)/2;
+        size_t within = 0;
+        for (size_t i = 0; i < v->words; i++) within += v->word[i].chars <= middle;
+        if (within > k) high = middle; else low = middle + 1;
+    }
+    return low;
+}
+
+static int has_letter(const char *word, size_t size) {
+    for (size_t i = 0; i < size; i++) if ((word[i] | 32) >= 'a' && (word[i] | 32) <= 'z') return 1;
+    for (size_t i = 0; i < size; ) {
+        int length, code = utf8_decode(word + i, size - i, &length);
+        if (char_class(code) == LETTER) return 1;
+        i += (size_t)length;
+    }
+    return 0;
+}
+static int has_symbol(const char *word, size_t size) {                  // # or the ellipsis U+2026
+    return memchr(word, '#', size) || (memchr(word, 0xe2, size) && memmem(word, size, "\u2026", 3));
+}
+static int is_required_word(const char *word, size_t size) {
+    static const char *const required[] = { "the", "be", "to", "of", "and", "that", "have", "with" };
+    for (size_t i = 0; size <= 4 && i < sizeof required/sizeof *required; i++)
+        if (strlen(required[i]) == size && !memcmp(required[i], word, size)) return 1;
+    return 0;
+}
+
+typedef struct { double top, duplicate; } Repetition;                   // fractions of characters
+
+/*
+Where n-grams of words repeat, n = 2..10. An n-gram that occurs twice is made of two (n-1)-grams that occur twice, so each
+level needs to count only those, and few are left soon. gram[i] is a number for the n-gram at word i, equal for equal ones, and
+0 where it occurs once; at the next level the pair (gram[i], gram[i+1]) is the key. So nothing is hashed but the words: 64 bits
+each, and two words of a document would have to share them (by chance: 3 in 10^8 documents of a million words) to be confused.
+
+    top        count * length of the most common n-gram / all characters        (the first of several)
+    duplicate  sum of the lengths of n-grams that repeat / sum of all of them   (overlaps count each time)
+*/
+static void count_ngrams(Repetition *repetition, View *v) {
+    size_t words = v->words, *before = (size_t *)view_scratch(v, 1, (words + 1)*sizeof *before);     // characters before word i
+    uint32_t *gram = (uint32_t *)view_scratch(v, 2, (words + 1)*sizeof *gram);
+    before[0] = 0;
+    for (size_t i = 0; i < words; i++) before[i + 1] = before[i] + v->word[i].chars;
+    size_t candidates = words;
+    for (size_t n = 1; n <= 10 && n <= words; n++) {
+        size_t ngrams = words - n + 1, top = 0, most = 1, all = 0, duplicate = 0;
+        Counters c = counters_for(v, candidates);
+        for (size_t i = 0; i < ngrams; i++) {
+            uint64_t key = n == 1 ? XXH3_64bits(v->text + v->word[i].byte, v->word[i].size) : (uint64_t)gram[i] << 32 | gram[i + 1];
+            int possible = n == 1 || (gram[i] && gram[i + 1]);
+            gram[i] = possible ? count_key(&c, key) + 1 : 0;
+        }
+        candidates = 0;
+        for (size_t i = 0; i < ngrams; i++) {
+            size_t count = gram[i] ? c.slot[gram[i] - 1].count : 1, length = before[i + n] - before[i];
+            if (count > most) most = count, top = i;
+            if (count > 1) duplicate += length, candidates++;
+            else gram[i] = 0;
+            all += length;
+        }
+        repetition[n].top = (double)(most*(before[top + n] - before[top]))/(double)before[words];
+        repetition[n].duplicate = (double)duplicate/(double)all;
+    }
+}
+
+// Lines as text.split("\n"); for v2 without empty ones, except at either end: re.split(r"\n+", text).
+static void tag_gopher_lines(Tags *out, View *v, int skip_empty, size_t characters) {
+    size_t lines = 0, bullets = 0, ellipses = 0, duplicates = 0, duplicate_chars = 0;
+    Counters c = counters_for(v, v->lines);
+    uint32_t *slot = (uint32_t *)view_scratch(v, 1, v->lines*sizeof *slot);
+    size_t *chars = (size_t *)view_scratch(v, 2, v->lines*sizeof *chars);
+    for (size_t i = 0; i < v->lines; i++) {
+        const LineSpan *l = &v->line[i];
+        const char *line = v->text + l->byte;
+        if (skip_empty && !l->size && i && i + 1 < v->lines) continue;
+        bullets += l->size && (*line == '*' || *line == '-');
+        ellipses += l->size >= 3 && !memcmp(line + l->size - 3, "\u2026", 3);
+        slot[lines] = count_key(&c, XXH3_64bits(line, l->size)), chars[lines++] = l->chars;
+    }
+    for (size_t i = 0; i < lines; i++) if (c.slot[slot[i]].count > 1) duplicates++, duplicate_chars += chars[i];
+    double n = (double)lines;
+    add_tag(out, "fraction_of_lines_starting_with_bullet_point", 0, v->chars, (double)bullets/n);
+    add_tag(out, "fraction_of_lines_ending_with_ellipsis", 0, v->chars, (double)ellipses/n);
+    add_tag(out, "fraction_of_duplicate_lines", 0, v->chars, (double)duplicates/n);
+    add_tag(out, "fraction_of_characters_in_duplicate_lines", 0, v->chars, (double)duplicate_chars/(double)(characters ? characters : 1));
+}
+
+static void tag_gopher(Tags *out, View *v, int skip_empty_lines) {
+    static const char *const top[] = { "fraction_of_characters_in_most_common_2grams", "fraction_of_characters_in_most_common_3grams",
+                                       "fraction_of_characters_in_most_common_4grams" };
+    static const char *const duplicate[] = { "fraction_of_characters_in_duplicate_5grams", "fraction_of_characters_in_duplicate_6grams",
+                                             "fraction_of_characters_in_duplicate_7grams", "fraction_of_characters_in_duplicate_8grams",
+                                             "fraction_of_characters_in_duplicate_9grams", "fraction_of_characters_in_duplicate_10grams" };
+    Repetition repetition[11];
+    view_words(v);
+    count_ngrams(repetition, v);
+    for (size_t n = 2; n <= 4 && n <= v->words; n++) add_tag(out, top[n - 2], 0, v->chars, repetition[n].top);
+    for (size_t n = 5; n <= 10 && n <= v->words; n++) add_tag(out, duplicate[n - 5], 0, v->chars, repetition[n].duplicate);
+
+    size_t characters = 0, symbols = 0, letters = 0, required = 0;
+    for (size_t i = 0; i < v->words; i++) {
+        const char *word = v->text + v->word[i].byte;
+        size_t size = v->word[i].size;
+        characters += v->word[i].chars, symbols += (size_t)has_symbol(word, size);
+        letters += (size_t)has_letter(word, size), required += (size_t)is_required_word(word, size);
+    }
+    double words = v->words ? (double)v->words : 1;
+    double median = v->words ? ((double)kth_length(v, (v->words - 1)/2) + (double)kth_length(v, v->words/2))/2 : 0;
+    add_tag(out, "character_count", 0, v->chars, (double)v->chars);
+    add_tag(out, "word_count", 0, v->chars, (double)v->words);
+    add_tag(out, "median_word_length", 0, v->chars, median);
+    add_tag(out, "symbol_to_word_ratio", 0, v->chars, (double)symbols/words);
+    add_tag(out, "fraction_of_words_with_alpha_character", 0, v->chars, (double)letters/words);
+    add_tag(out, "required_word_count", 0, v->chars, (double)required);
+    tag_gopher_lines(out, v, skip_empty_lines, characters);
+}
+static void tag_gopher_v1(Tags *out, View *v) { tag_gopher(out, v, 0); }
+static void tag_gopher_v2(Tags *out, View *v) { tag_gopher(out, v, 1); }
+
+// ---- c4_v1, c4_v2: rules of Raffel et al. 2020 [3.3] -----------------------------------------------------------------
+
+
+// The naughty words and phrases, from a file with one on a line. A word counts where it stands alone, a phrase anywhere. A phrase
+// has a space: so it is looked for only around spaces, and only where the bytes left and right of the space fit.
+typedef struct { char *text; size_t size, space; } Phrase;              // space: where its first one is; 0 in a word
+static struct { Phrase *item; size_t words, n; unsigned char pair[8192]; } naughty;     // words first; pairs of bytes: a bit each
+
+static unsigned byte_pair(char a, char b) { return (unsigned)(unsigned char)a << 8 | (unsigned char)b; }
+// What gates the comparison: the first two bytes of a word, those around the space of a phrase.
+static unsigned phrase_pair(const Phrase *p) { return p->space ? byte_pair(p->text[p->space - 1], p->text[p->space + 1])
+                                                               : byte_pair(p->text[0], p->text[1]); }
+static int words_first(const void *a, const void *b) { return (((const Phrase *)a)->space > 0) - (((const Phrase *)b)->space > 0); }
+
+static void prepare_c4(void) {
+    if (naughty.n || !tagger_options.naughty) return;
+    uint64_t size;
+    FILE *file = open_to_read(tagger_options.naughty, &size);
+    CHECK(size < 1 << 20, "%s: expected a list of words of less than 1 MB", tagger_options.naughty);
+    char *text = (char *)allocate(size + 1, 1, "a list of words");
+    CHECK(fread(text, 1, size, file) == size, "%s: cannot be read", tagger_options.naughty);
+    fclose(file);
+    naughty.item = (Phrase *)allocate(size + 1, sizeof *naughty.item, "a list of words");
+    for (char *line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n")) {
+        const char *space = strchr(line, ' ');
+        Phrase p = { line, strlen(line), space ? (size_t)(space - line) : 0 };
+        if (*line == '#') continue;                         // whose list it is, and its licence
+        CHECK(*line != ' ' && line[p.size - 1] != ' ', "%s: \"%s\" begins or ends with a space", tagger_options.naughty, line);
+        naughty.pair[phrase_pair(&p)/8] |= (unsigned char)(1 << phrase_pair(&p)%8);
+        naughty.item[naughty.n++] = p, naughty.words += !p.space;
+    }
+    qsort(naughty.item, naughty.n, sizeof *naughty.item, words_first);
+}
+
+static int is_naughty_word(const char *word, size_t size) {
+    unsigned pair = byte_pair(word[0], size > 1 ? word[1] : 0);
+    if (!(naughty.pair[pair/8] >> pair%8 & 1)) return 0;
+    for (size_t i = 0; i < naughty.words; i++)
+        if (naughty.item[i].size == size && !memcmp(naughty.item[i].text, word, size)) return 1;
+    return 0;
+}
+static int has_naughty_phrase(const char *text, size_t size) {
+    for (const char *s = text + 1, *end = text + size; s + 1 < end && (s = (const char *)memchr(s, ' ', (size_t)(end - s) - 1)); s++) {
+        unsigned pair = byte_pair(s[-1], s[1]);
+        if (naughty.pair[pair/8] >> pair%8 & 1) for (size_t i = naughty.words; i < naughty.n; i++) {
+            const Phrase *p = &naughty.item[i];
+            if (p->space <= (size_t)(s - text) && p->size - p->space <= (size_t)(end - s) && !memcmp(s - p->space, p->text, p->size)) return 1;
+        }
+    }
+    return 0;
+}
+
+// The text in lower case, as str.lower() (but for the sigma at the end of a Greek word); out: room for 2*size bytes. Only U+0130
+// becomes two code points.
+static size_t lower_case(char *out, const char *text, size_t size) {
+    size_t n = 0;
+    for (size_t i = 0; i < size; ) {
+        unsigned char b = (unsigned char)text[i];
+        if (b < 0x80) { out[n++] = (char)(b >= 'A' && b <= 'Z' ? b | 32 : b), i++; continue; }
+        int length, code = utf8_decode(text + i, size - i, &length);
+        if (code == 0x130) memcpy(out + n, "i\u0307", 3), n += 3;
+        else n += (size_t)utf8_encode(out + n, u_tolower(code));
+        i += (size_t)length;
+    }
+    return n;
+}
+
+static size_t occurrences(const char *text, size_t size, const char *what) {
+    size_t n = 0, m = strlen(what);
+    for (const char *s = text, *end = text + size; (s = (const char *)memmem(s, (size_t)(end - s), what, m)); s += m) n++;
+    return n;
+}
+
+// Lines that do not end a sentence, or have fewer than three words. A stripped line ends where its last word does.
+// As released, c4_v2 counts the code points of the lower-case text.
+static void tag_c4_lines(Tags *out, View *v, int v2) {
+    size_t size, wider = 0;
+    for (size_t i = 0; i < v->lines; i++) {
+        const char *line = v->text + v->line[i].byte, *end = line + v->line[i].size, *last = NULL;
+        size_t words = 0, start = v->line[i].start + wider;
+        for (const char *word = line; (word = next_word(word, end, &size)); word += size) last = word + size - 1, words++;
+        if (v2 && tagger_options.as_released) wider += occurrences(line, v->line[i].size, "\u0130");
+        if (!last || !strchr(".?!\"", *last) || !*last) add_tag(out, "lines_with_no_ending_punctuation", start, line_end(v, i) + wider, 1);
+        if (words < 3) add_tag(out, "lines_with_too_few_words", start, line_end(v, i) + wider, 1);
+    }
+}
+
+// v1 wants `javascript` to be a word, v2 only a part of one.
+static void tag_c4(Tags *out, View *v, int v2) {
+    char *lower = (char *)view_scratch(v, 3, 2*v->size + 1);
+    size_t size = lower_case(lower, v->text, v->size), length;
+    int javascript = v2 && memmem(lower, size, "javascript", 10), is_naughty = naughty.n && has_naughty_phrase(lower, size);
+    for (const char *word = lower, *end = lower + size; (word = next_word(word, end, &length)); word += length) {
+        javascript |= length == 10 && !memcmp(word, "javascript", 10);
+        is_naughty |= naughty.n && is_naughty_word(word, length);
+    }
+    tag_c4_lines(out, v, v2);
+    if (is_naughty) add_tag(out, "has_naughty_word", 0, v->chars, 1);
+    if (javascript) add_tag(out, "has_javascript", 0, v->chars, 1);
+    if (memmem(lower, size, "lorem ipsum", 11)) add_tag(out, "has_lorem_ipsum", 0, v->chars, 1);
+    if (memchr(v->text, '{', v->size)) add_tag(out, "has_curly_brace", 0, v->chars, 1);
+    add_tag(out, "line_count", 0, v->chars, (double)v->lines);
+}
+static void tag_c4_v1(Tags *out, View *v) { tag_c4(out, v, 0); }
+static void tag_c4_v2(Tags *out, View *v) { tag_c4(out, v, 1); }
+
+// ---- pii_regex_with_counts_fast_v2 [3.5] -----------------------------------------------------------------------------
+
+// The reference's patterns; its white space spelled out, because PCRE2's own \s is another [1.3].
+#define S "\\x09-\\x0d\\x1c-\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define OCTET "(?:25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)"
+typedef enum { EMAIL, PHONE, IP, KINDS } Pii;
+static const struct { const char *type, *pattern; } pii[KINDS] = {
+    { "EMAIL_ADDRESS", "[." S "@,?!;:)(]*([^" S "@]+@[^" S "@,?!;:)(]+?)[." S "@,?!;:)(]?[" S "]" },
+    { "PHONE_NUMBER", "[" S "]+\\(?(\\d{3})\\)?[-. ]*(\\d{3})[-. ]?(\\d{4})" },
+    { "IP_ADDRESS", "(?:" OCTET "\\.){3}" OCTET },
+};
+#undef S
+#undef OCTET
+static pcre2_code *pii_code[KINDS];
+static pcre2_match_context *pii_limits;
+
+static void prepare_pii(void) {
+    pii_limits = pcre2_match_context_create(NULL);
+    CHECK(pii_limits, "not enough memory for regular expressions");
+    pcre2_set_match_limit(pii_limits, 20000000);            // e-mail is quadratic on long runs of punctuation
+    for (int k = 0; k < KINDS; k++) {
+        int error;
+        size_t at;
+        pii_code[k] = pcre2_compile((PCRE2_SPTR)pii[k].pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK, &error, &at, NULL);
+        CHECK(pii_code[k], "PCRE2 cannot compile %s: error %d at byte %zu", pii[k].pattern, error, at);
+        pcre2_jit_compile(pii_code[k], PCRE2_JIT_COMPLETE);             // where there is no JIT, it interprets
+    }
+}
+
+// A domain has a dot, and a name is not just a parenthesis.
+static int is_email(const char *address, size_t size) {
+    const char *at = (const char *)memchr(address, '@', size);
+    return !(at == address + 1 && *address == '(') && memchr(at, '.', size - (size_t)(at - address));
+}
+
+// What a match cannot do without. A byte above 0x7f may begin a digit.
+static int may_have_pii(Pii kind, const char *text, size_t size) {
+    size_t dots = 0, digits = 0;
+    if (kind == EMAIL) return memchr(text, '@', size) != NULL;
+    for (size_t i = 0; i < size; i++) {
+        unsigned char b = (unsigned char)text[i];
+        dots += b == '.', digits += (unsigned char)(b - '0') < 10 || b > 0xbf;
+    }
+    return kind == PHONE ? digits >= 10 : dots >= 3 && digits >= 4;
+}
+
+// Matches in one paragraph; returns the sum of their lengths, and adds to their number.
+static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number) {
+    const char *text = v->text + v->line[i].byte;
+    size_t size = v->line[i].size + (i + 1 < v->lines), seen = 0, chars = v->line[i].start, sum = 0;     // chars: at byte `seen`
+    if (!may_have_pii(kind, text, size)) return 0;
+    if (!v->match) v->match = pcre2_match_data_create(8, NULL);
+    CHECK(v->match, "not enough memory for regular expressions");
+    for (size_t at = 0; ; ) {
+        int found = pcre2_match(pii_code[kind], (PCRE2_SPTR)text, size, at, PCRE2_NO_UTF_CHECK, v->match, pii_limits);
+        if (found < 0 && found != PCRE2_ERROR_NOMATCH)
+            problem("%s:%llu: the search for %s takes too long in paragraph %zu (PCRE2: %d); its rest", v->document->path,
+                    (unsigned long long)v->document->line, pii[kind].type, i + 1, found);
+        if (found < 0) return sum;
+        const size_t *match = pcre2_get_ovector_pointer(v->match);
+        at = match[1];
+        if (kind == EMAIL && !is_email(text + match[2], match[3] - match[2])) continue;
+        size_t start = chars + chars_of(text + seen, match[0] - seen), end = start + chars_of(text + match[0], match[1] - match[0]);
+        add_tag(out, pii[kind].type, start, end, 1);
+        seen = match[1], chars = end, sum += end - start, ++*number;
+    }
+}
+
+// doc_frac is the share of the text, plus 1: the reference counts the span of doc_count as well (quirk P1). Its exclusion of
+// URLs (quirk P2) could never apply, so there is none here: it looks only at the address itself.
+static void tag_pii(Tags *out, View *v) {
+    size_t questions = 0, number = 0, sum = 0;
+    for (size_t i = 0; i < v->size; i++) questions += v->text[i] == '?';
+    for (size_t i = 0; i < paragraphs(v) && questions <= 10000; i++)
+        for (int kind = 0; kind < KINDS; kind++) sum += tag_pii_of(out, v, (Pii)kind, i, &number);
+    add_tag(out, "doc_count", 0, v->chars, (double)number);
+    add_tag(out, "doc_frac", 0, v->chars, v->chars ? (double)(sum + v->chars)/(double)v->chars : -1);
+}
+
+// ---- lengths, and lines that are no text [3.7] -----------------------------------------------------------------------
+
+static void tag_char_length(Tags *out, View *v) { add_tag(out, "length", 0, v->chars, (double)v->chars); }
+
+// Words as Unicode cuts them (words.c). The negative is there because a mixer can only ask for a least score.
+static void tag_paragraph_words(Tags *out, View *v) {
+    for (size_t i = 0; i < paragraphs(v); i++) {
+        size_t words = 0, size;
+        const char *word = v->text + v->line[i].byte, *end = word + v->line[i].size;
+        for (; (word = unicode_word(word, end, &size)); word += size) words += !is_blank(word, size);
+        add_tag(out, "paragraph", v->line[i].start, line_end(v, i), (double)words);
+        add_tag(out, "negative_paragraph", v->line[i].start, line_end(v, i), -(double)words);
+    }
+}
+
+// Punctuation, symbols, white space (Unicode's, without U+001C to U+001F), and the blocks of emoji.
+static int is_decoration(int code) {
+    return U_MASK(u_charType(code)) & (U_GC_P_MASK | U_GC_S_MASK) || u_isUWhiteSpace(code) || (code >= 0x1f300 && code <= 0x1f64f) ||
+           (code >= 0x1f680 && code <= 0x1f6ff) || (code >= 0x2600 && code <= 0x27bf);
+}
+// Paragraphs of nothing else; a document without any says so.
+static void tag_not_alphanum(Tags *out, View *v) {
+    size_t found = 0;
+    for (size_t i = 0; i < paragraphs(v); i++) {
+        const char *line = v->text + v->line[i].byte;
+        size_t size = v->line[i].size, at = 0;
+        for (int length; at < size && is_decoration(utf8_decode(line + at, size - at, &length)); at += (size_t)length) {}
+        if (at == size && !is_blank(line, size)) add_tag(out, "all_punct", v->line[i].start, line_end(v, i), 1), found++;
+    }
+    if (!found) add_tag(out, "all_punct", 0, v->chars, 0);
+}
