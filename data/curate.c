@@ -35,6 +35,12 @@ static const Tagger taggers[] = {
     { "uniseg_length_paragraphs_with_empty_v1", "words in each paragraph, and minus that", tag_paragraph_words, NULL },
     { "not_alphanum_paragraph_v1", "paragraphs of punctuation, symbols and emoji", tag_not_alphanum, NULL },
     { "char_length_v1", "code points", tag_char_length, NULL },
+    { "cld2_en_paragraph_with_doc_score_v2", "English, by the library CLD2: each paragraph, and the document", tag_cld2_english, prepare_cld2 },
+    { "cld2_doc_v2", "the document's languages, at most three, by CLD2", tag_cld2_document, prepare_cld2 },
+    { "ngram_en_paragraph_with_doc_score_v1", "English, by a model of ours: each paragraph, and the document", tag_ngram_english, prepare_language },
+    { "ngram_doc_v1", "the document's languages, by the same model", tag_ngram_document, prepare_language },
+    { "ngram_hatespeech_sentence_v1", "toxic sentences, by a small model that knows a public word list, no more", tag_toxic, prepare_toxic },
+    { "ngram_nsfw_sentence_v1", "obscene sentences, likewise", tag_nsfw, prepare_nsfw },
 };
 enum { TAGGERS = sizeof taggers/sizeof *taggers };
 
