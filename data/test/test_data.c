@@ -65,11 +65,13 @@ static const char *put_text(const char *name, const char *text) { return put_fil
 
 #include "documents.c"
 #include "tokenizer.c"
+#include "tokenize.c"
 #include "stats.c"
 
 int main(int argc, char **argv) {
     CHECK(mkdtemp(scratch), "%s: cannot be made", scratch);
     test_tokenizer();
+    test_tokenize();
     test_documents();
     test_stats();
     char out[256];
