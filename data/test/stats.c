@@ -226,6 +226,68 @@ static void test_stats_ngrams(void) {
     json_decref(exact), json_decref(sketch);
 }
 
+// ---- what the taggers say --------------------------------------------------------------------------------------------
+
+// The goldens' texts, against the scores that Dolma's own taggers gave them and the limits of DATA_SPEC 3.2.
+static void test_stats_tags(void) {
+    static const struct { const char *rule; double least, most; } limits[] = {
+        { "word_count", 50, 1e5 }, { "median_word_length", 3, 10 }, { "symbol_to_word_ratio", 0, 0.1 }, { "fraction_of_words_with_alpha_character", 0.8, 9 },
+        { "required_word_count", 2, 1e9 }, { "fraction_of_lines_starting_with_bullet_point", 0, 0.9 }, { "fraction_of_lines_ending_with_ellipsis", 0, 0.3 },
+        { "fraction_of_duplicate_lines", 0, 0.3 }, { "fraction_of_characters_in_duplicate_lines", 0, 0.3 },
+        { "fraction_of_characters_in_most_common_2grams", 0, 0.2 }, { "fraction_of_characters_in_most_common_3grams", 0, 0.18 },
+        { "fraction_of_characters_in_most_common_4grams", 0, 0.16 }, { "fraction_of_characters_in_duplicate_5grams", 0, 0.15 },
+        { "fraction_of_characters_in_duplicate_6grams", 0, 0.14 }, { "fraction_of_characters_in_duplicate_7grams", 0, 0.13 },
+        { "fraction_of_characters_in_duplicate_8grams", 0, 0.12 }, { "fraction_of_characters_in_duplicate_9grams", 0, 0.11 },
+        { "fraction_of_characters_in_duplicate_10grams", 0, 0.1 },
+    };
+    enum { LIMITS = sizeof limits/sizeof *limits };
+    static const char *const kinds[] = { "EMAIL_ADDRESS", "PHONE_NUMBER", "IP_ADDRESS" };
+    double failed[LIMITS] = { 0 }, found[3] = { 0 }, any = 0;
+    const char *golden = "data/test/golden/golden_taggers.jsonl";
+    Reader *r = reader_open(golden, NULL);
+    check(r != NULL, "stats: the goldens of the taggers are there");
+    for (Document d; r && document_read(r, &d); document_free(&d)) {
+        const json_t *attributes = json_object_get(d.json, "attributes");
+        char key[128];
+        int fails = 0;
+        for (int i = 0; i < LIMITS; i++) {
+            snprintf(key, sizeof key, "gopher_v1__%s", limits[i].rule);
+            const json_t *score = json_array_get(json_array_get(json_object_get(attributes, key), 0), 2);
+            int out = score && (json_number_value(score) < limits[i].least || json_number_value(score) > limits[i].most);
+            failed[i] += out, fails |= out;
+        }
+        any += fails;
+        for (int k = 0; k < 3; k++) {
+            snprintf(key, sizeof key, "pii_regex_with_counts_fast_v2__%s", kinds[k]);
+            found[k] += (double)json_array_size(json_object_get(attributes, key));
+        }
+    }
+    reader_close(r);
+    json_t *report = stats_of(golden);
+    check_number(report, "gopher_rules", "documents_that_fail", any);
+    for (size_t i = 0; i < LIMITS; i++)
+        check(!strcmp(row_text(report, "gopher_rules", "rules", i, "rule"), limits[i].rule) && row_number(report, "gopher_rules", "rules", i, "documents") == failed[i],
+              "stats: %g documents fail %s", failed[i], limits[i].rule);
+    for (size_t k = 0; k < 3; k++)
+        check(row_number(report, "personal_data", "kinds", k, "count") == found[k], "stats: %g of %s", found[k], kinds[k]);
+    json_decref(report);
+
+    // One document has six, one has one, two have none; a text of a hundred plain words fails no rule.
+    char plain[2048], text[8192];
+    size_t n = 0;
+    for (int i = 0; i < 100; i++) n += (size_t)snprintf(plain + n, sizeof plain - n, i % 10 ? "w%c%c%c " : "that ", 'a' + i % 7, 'a' + i*3 % 26, 'a' + i*i % 23);
+    snprintf(text, sizeof text, "{\"text\":\"a@b.cd e@f.gh 10.0.0.1 and 10.0.0.2 or 10.0.0.3 555-123-4567 \"}\n{\"text\":\"call (555) 123-4567\"}\n{\"text\":\"%s\"}\n{\"text\":\"\"}\n", plain);
+    report = stats_of(put_text("tags.jsonl", text));
+    check_number(report, "personal_data", "documents_with_any", 2);
+    check_number(report, "personal_data", "documents_with_more_than_5", 1);
+    static const double counts[] = { 2, 2, 3 };
+    for (size_t k = 0; k < 3; k++) check(row_number(report, "personal_data", "kinds", k, "count") == counts[k], "stats: planted %s: %g, found %g", kinds[k], counts[k],
+                                         row_number(report, "personal_data", "kinds", k, "count"));
+    check(fabs(row_number(report, "personal_data", "kinds", 2, "per_million_words") - 3e6/number_at(report, "size", "words")) < 1e-6, "stats: per million words");
+    check_number(report, "gopher_rules", "documents_that_fail", 3);
+    json_decref(report);
+}
+
 // ---- tokens ----------------------------------------------------------------------------------------------------------
 
 static void test_stats_tokens(void) {
@@ -373,6 +435,7 @@ static void test_stats(void) {
     test_stats_by_hand();
     test_stats_lengths();
     test_stats_ngrams();
+    test_stats_tags();
     test_stats_tokens();
     test_stats_attributes();
     test_stats_program();
