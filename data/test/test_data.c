@@ -67,6 +67,7 @@ static const char *put_text(const char *name, const char *text) { return put_fil
 #include "tokenizer.c"
 #include "tokenize.c"
 #include "stats.c"
+#include "classifier.c"
 
 int main(int argc, char **argv) {
     CHECK(mkdtemp(scratch), "%s: cannot be made", scratch);
@@ -74,6 +75,7 @@ int main(int argc, char **argv) {
     test_tokenize();
     test_documents();
     test_stats();
+    test_classifier();
     char out[256];
     run(out, sizeof out, "rm -rf %s", scratch);
     printf("%s%d passed, %d failed\n", argc > 1 && !strcmp(argv[1], "--part") ? "part: " : "", passed, failed);
