@@ -679,6 +679,7 @@ int main(int argc, char **argv) {
         *s = standard;
         printf("usage: data/tokenize --tokenizer FILE (--out DIR | --print | --decode) [options] FILES-OR-DIRECTORIES...\n");
         print_options(table, n_options);
+        release(named);
         return EXIT_SUCCESS;
     }
     check_settings(s);
