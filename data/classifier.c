@@ -31,8 +31,8 @@ The models beside this file, whose text dev/data/languages.py and dev/data/toxic
     data/curate train --features words --ngram 1 --buckets 65536 --out data/toxic.safetensors toxic.jsonl          (and nsfw)
 
 language: 32 languages. toxic and nsfw know no more than two public word lists (e2guardian's and WordNet's), put into harmless
-sentences: no person ever judged a sentence of theirs. They find listed words; they see no insult made of others. With
-judged sentences, such as Jigsaw's, --features words --buckets 1048576 and its bigrams make a better filter.
+sentences: no person ever judged a sentence of theirs. They find listed words; they see no insult made of others. A filter
+to rely on needs sentences that people judged, such as Jigsaw's, and then --features words alone: bigrams, a million buckets.
 */
 #include <unicode/uchar.h>
 
@@ -168,6 +168,7 @@ static const char *next_sentence(const char *s, const char *end, size_t *size) {
     *size = (size_t)(solid - s);
     return *size ? s : NULL;
 }
+static const char *pieces_are(const Classifier *c) { return c->words ? "sentences" : "paragraphs"; }
 static const char *next_piece(const Classifier *c, const char *s, const char *end, size_t *size) {
     return c->words ? next_sentence(s, end, size) : next_paragraph(s, end, size);
 }
@@ -246,12 +247,19 @@ static Classifier *language_model, *toxic_model, *nsfw_model;
 
 static void prepare_model(Classifier **c, const char *path, const char *name) {
     char beside[PATH];
+    if (*c) return;
     ssize_t n = readlink("/proc/self/exe", beside, PATH - 64);
     while (n > 0 && beside[n - 1] != '/') n--;
     snprintf(beside + imax((int)n, 0), 64, "%s", name);
     *c = classifier_load(path ? path : beside);
 }
 static void prepare_language(void) { prepare_model(&language_model, model_files.language, "language.safetensors"); }
+static int english;                                         // its label in language_model
+static void prepare_english(void) {
+    prepare_language();
+    for (english = 0; english < language_model->labels && strcmp(language_model->label[english], "en"); ) english++;
+    CHECK(english < language_model->labels, "%s: expected a label en, for English, found none", model_files.language);
+}
 static void prepare_toxic(void) { prepare_model(&toxic_model, model_files.toxic, "toxic.safetensors"); }
 static void prepare_nsfw(void) { prepare_model(&nsfw_model, model_files.nsfw, "nsfw.safetensors"); }
 
@@ -259,7 +267,9 @@ static void prepare_nsfw(void) { prepare_model(&nsfw_model, model_files.nsfw, "n
 int cld2_languages(const char **code, int *percent, const char *text, int size);                   // data/cld2.cc
 static void prepare_cld2(void) {}
 #else
-static int cld2_languages(const char **code, int *percent, const char *text, int size) { return (void)code, (void)percent, (void)text, size; }
+static int cld2_languages(const char **code, int *percent, const char *text, int size) {
+    return (void)code, (void)percent, (void)text, (void)size, 0;
+}
 static void prepare_cld2(void) {
     die("this program was built without CLD2: install libcld2-dev, remove data/curate and make data; or use the ngram_ taggers");
 }
@@ -293,8 +303,7 @@ static double cld2_english(const char *text, size_t size) {
 static double ngram_english(const char *text, size_t size) {
     double p[MAX_LABELS];
     classify(p, language_model, text, size);
-    for (int l = 0; l < language_model->labels; l++) if (!strcmp(language_model->label[l], "en")) return p[l];
-    return 0;
+    return p[english];
 }
 
 // Each paragraph, and the document [3.1]: doc_en = sum of len(paragraph) p(English) / len(document).
@@ -403,7 +412,7 @@ static void collect_labels(Classifier *c, const Labelled *document, size_t n) {
         memmove(c->label[at + 1], c->label[at], (size_t)(c->labels++ - at)*sizeof c->label[0]);
         strcpy(c->label[at], document[i].label);
     }
-    CHECK(c->labels >= 2, "expected documents of at least two labels, found %d label%s in %zu documents", c->labels, c->labels == 1 ? "" : "s", n);
+    CHECK(c->labels >= 2, "expected documents of at least two labels, found %d in %zu documents", c->labels, n);
 }
 
 static void add_pieces(Pieces *to, const Classifier *c, const Labelled *d) {
@@ -442,7 +451,7 @@ static void print_judgement(const Classifier *c, const Pieces *of) {
         classify(p, c, piece->text, piece->size);
         count[piece->label*labels + likeliest(p, labels)]++;
     }
-    printf("label        held out  precision  recall  most often taken for\n");
+    printf("label              held out  precision  recall  most often taken for\n");
     for (int l = 0; l < labels; l++) {
         size_t is = 0, called = 0, both = count[l*labels + l], worst = 0;
         const char *other = "";
@@ -452,9 +461,10 @@ static void print_judgement(const Classifier *c, const Pieces *of) {
             if (wrong > worst) worst = wrong, other = c->label[k];
         }
         right += both;
-        printf("%-12s %8zu  %9.4f  %6.4f  %s\n", c->label[l], is, called ? (double)both/(double)called : 0, is ? (double)both/(double)is : 0, other);
+        double precision = called ? (double)both/(double)called : 0, recall = is ? (double)both/(double)is : 0;
+        printf("%-18s %8zu  %9.4f  %6.4f  %s\n", c->label[l], is, precision, recall, other);
     }
-    printf("accuracy %.4f on %zu held-out %s\n", of->n ? (double)right/(double)of->n : 0, of->n, c->words ? "sentences" : "paragraphs");
+    printf("accuracy %.4f on %zu held-out %s\n", of->n ? (double)right/(double)of->n : 0, of->n, pieces_are(c));
     release(count);
 }
 
@@ -482,12 +492,12 @@ static int train_command(int argc, char **argv) {
     uint32_t *order = (uint32_t *)allocate(documents, sizeof *order, "an order of documents");
     epoch_order(order, (uint32_t)documents, (uint64_t)o.seed);
     for (size_t i = 0; i < documents; i++) add_pieces(i < documents/10 ? &held_out : &learned, c, &document[order[i]]);
-    CHECK(learned.n && learned.n < UINT32_MAX, "expected text to learn from, found %zu paragraphs or sentences", learned.n);
+    CHECK(learned.n && learned.n < UINT32_MAX, "expected text to learn from, found %zu %s", learned.n, pieces_are(c));
     classifier_allocate(c);
     classifier_train(c, &learned, o.epochs, o.rate, o.seed);
     classifier_save(o.out, c);
     print_judgement(c, &held_out);
-    printf("%s: %d labels, %d buckets, learned from %zu %s\n", o.out, c->labels, c->buckets, learned.n, c->words ? "sentences" : "paragraphs");
+    printf("%s: %d labels, %d buckets, learned from %zu %s\n", o.out, c->labels, c->buckets, learned.n, pieces_are(c));
     for (size_t i = 0; i < documents; i++) json_decref(document[i].json);
     release(document), release(learned.piece), release(held_out.piece), release(order), release(file), classifier_free(c);
     return 0;

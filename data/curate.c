@@ -37,7 +37,7 @@ static const Tagger taggers[] = {
     { "char_length_v1", "code points", tag_char_length, NULL },
     { "cld2_en_paragraph_with_doc_score_v2", "English, by the library CLD2: each paragraph, and the document", tag_cld2_english, prepare_cld2 },
     { "cld2_doc_v2", "the document's languages, at most three, by CLD2", tag_cld2_document, prepare_cld2 },
-    { "ngram_en_paragraph_with_doc_score_v1", "English, by a model of ours: each paragraph, and the document", tag_ngram_english, prepare_language },
+    { "ngram_en_paragraph_with_doc_score_v1", "English, by a model of ours: each paragraph, and the document", tag_ngram_english, prepare_english },
     { "ngram_doc_v1", "the document's languages, by the same model", tag_ngram_document, prepare_language },
     { "ngram_hatespeech_sentence_v1", "toxic sentences, by a small model that knows a public word list, no more", tag_toxic, prepare_toxic },
     { "ngram_nsfw_sentence_v1", "obscene sentences, likewise", tag_nsfw, prepare_nsfw },
@@ -81,9 +81,30 @@ static void print_tag_help(TagRun *t) {
     for (int i = 0; i < TAGGERS; i++) printf("  %-39s %s\n", taggers[i].name, taggers[i].about);
 }
 
+static char *put_digits(char *out, size_t x) {
+    char digits[24], *d = digits;
+    do *d++ = (char)('0' + x%10); while (x /= 10);
+    while (d > digits) *out++ = *--d;
+    return out;
+}
+// [start,end,score] : most scores are whole numbers.
+static void write_tag(Writer *w, const Tag *tag) {
+    char text[128], *s = text;
+    double score = tag->score;
+    *s++ = '[', s = put_digits(s, tag->start), *s++ = ',', s = put_digits(s, tag->end), *s++ = ',';
+    if (score < 0 && score > -1e15 && score == floor(score)) *s++ = '-', score = -score;
+    if (score >= 0 && score < 1e15 && score == floor(score)) {
+        s = put_digits(s, (size_t)score), *s++ = ']';
+        writer_put(w, text, (size_t)(s - text));
+        return;
+    }
+    writer_put(w, text, (size_t)(s - text));
+    if (tagger_options.as_released) snprintf(text, sizeof text, "%.5f", score), score = strtod(text, NULL);
+    writer_number(w, score), writer_text(w, "]");
+}
+
 // All that one document's line says. Types in the order of the taggers, and of their first tags.
 static void write_tags(Writer *w, const TagRun *run, const Document *d, const Tags *tags) {
-    char text[128];
     writer_text(w, "{\"id\":"), writer_json(w, json_object_get(d->json, "id")), writer_text(w, ",\"attributes\":{");
     for (size_t i = 0; i < tags->types; i++) {
         const TagType *type = &tags->type[i];
@@ -91,14 +112,8 @@ static void write_tags(Writer *w, const TagRun *run, const Document *d, const Ta
         if (run->experiment) writer_text(w, run->experiment), writer_text(w, "__");
         writer_text(w, type->tagger), writer_text(w, "__"), writer_text(w, type->type), writer_text(w, "\":[");
         for (size_t t = type->first; t; t = tags->tag[t - 1].next) {
-            const Tag *tag = &tags->tag[t - 1];
-            writer_put(w, text, (size_t)snprintf(text, sizeof text, "%s[%zu,%zu,", t == type->first ? "" : ",", tag->start, tag->end));
-            if (tag->score == floor(tag->score) && fabs(tag->score) < 1e15)
-                writer_put(w, text, (size_t)snprintf(text, sizeof text, "%.0f]", tag->score));
-            else {
-                if (tagger_options.as_released) snprintf(text, sizeof text, "%.5f", tag->score);
-                writer_number(w, tagger_options.as_released ? strtod(text, NULL) : tag->score), writer_text(w, "]");
-            }
+            if (t != type->first) writer_text(w, ",");
+            write_tag(w, &tags->tag[t - 1]);
         }
         writer_text(w, "]");
     }

@@ -123,7 +123,7 @@ static void test_training(void) {
     strcpy(first, in_scratch("first.safetensors")), strcpy(second, in_scratch("second.safetensors"));
     check(run(out, sizeof out, "data/curate train --buckets 256 --out %s %s", first, learned) == 0 && accuracy_in(out) == 1,
           "train: two alphabets are told apart (accuracy %g)", accuracy_in(out));
-    run(out, sizeof out, "data/curate train --buckets 256 --epochs 3 --out %s %s", second, chance);
+    run(out, sizeof out, "data/curate train --buckets 65536 --ngram 8 --out %s %s", second, chance);
     check(accuracy_in(out) > 0.1 && accuracy_in(out) < 0.9, "train: what chance labelled is not learned, as held-out text shows (%g)", accuracy_in(out));
     run(out, sizeof out, "data/curate train --buckets 256 --out %s %s", second, learned);
     check(run(out, sizeof out, "cmp %s %s", first, second) == 0, "train: the same text, the same bytes");
@@ -239,12 +239,14 @@ static void test_broken_models(void) {
     memcpy(file + 8, good, sizeof good - 1);
     const char *path = put_file("fine.safetensors", file, 8 + sizeof good - 1 + 8);
     check(run(out, sizeof out, "data/curate tag --taggers ngram_doc_v1 --language-model %s - < %s", path, one) == 0, "a model with nothing wrong is taken");
+    check(run(out, sizeof out, "data/curate tag --taggers ngram_en_paragraph_with_doc_score_v1 --language-model %s - < %s", path, one) == 1 &&
+          strstr(out, "expected a label en"), "... but not asked for English, of which it knows nothing: %.100s", out);
 }
 
 static void test_broken_lessons(void) {
     static const struct { const char *text, *wanted, *options; } cases[] = {
         { "", "at least two labels", "" },
-        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n{\"id\":\"2\",\"text\":\"b\",\"label\":\"x\"}\n", "at least two labels, found 1 label in 2", "" },
+        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n{\"id\":\"2\",\"text\":\"b\",\"label\":\"x\"}\n", "at least two labels, found 1 in 2", "" },
         { "{\"id\":\"1\",\"text\":\"a\"}\n", "expected a string \"label\"", "--on-error stop" },
         { "{\"id\":\"1\",\"text\":\"a\",\"label\":7}\n", "expected a string \"label\"", "--on-error stop" },
         { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"a/b\"}\n", "expected a string \"label\"", "--on-error stop" },
