@@ -122,7 +122,7 @@ static void text_put(Text *t, const char *bytes, size_t size) {
         release(t->text);
         t->text = bigger;
     }
-    memcpy(t->text + t->size, bytes, size);
+    if (size) memcpy(t->text + t->size, bytes, size);
     t->size += size;
 }
 // {} in a replacement stands for what it replaces.

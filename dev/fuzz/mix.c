@@ -1,0 +1,30 @@
+// Three lines: the rules of a stream, its span replacements, and a document with its attributes: data/mix.c has to refuse
+// them, or to leave a document whose text is UTF-8.
+#include "fuzz.c"
+#include "../../data/words.c"
+#include "../../data/dedupe.c"
+#include "../../data/mix.c"
+
+static void fuzz_start(void) {}
+static void fuzz(const unsigned char *data, size_t size) {
+    Stream *s = (Stream *)allocate(1, sizeof *s, "a stream");
+    Tally *tally = (Tally *)allocate(1, sizeof *tally, "a tally");
+    json_t *part[2] = { NULL, NULL };
+    Document d;
+    Reader *r = reader_open(as_file(data, size), NULL);
+    if (!r) return;
+    r->json = 1, r->separator = "\n";
+    for (int i = 0; i < 2; i++) if (!reader_piece(r) || !(part[i] = json_loadb(r->piece, r->size, 0, NULL))) return;
+    stream_rules(s, part[0], "rules");
+    stream_replacements(s, part[1], "replacements");
+    s->rate = 1;
+    while (document_read(r, &d)) {
+        for (int as_released = 0; as_released < 2; as_released++) {
+            Document copy = d;
+            copy.json = json_deep_copy(d.json);
+            copy.text = json_string_value(json_object_get(copy.json, "text")), copy.id = json_string_value(json_object_get(copy.json, "id"));
+            mix_document(s, &copy, as_released, tally, NULL);
+            if (utf8_valid(copy.text, copy.size) != copy.size) abort();
+        }
+    }
+}
