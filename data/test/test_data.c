@@ -68,6 +68,8 @@ static const char *put_text(const char *name, const char *text) { return put_fil
 #include "tokenize.c"
 #include "stats.c"
 #include "classifier.c"
+#include "dedupe.c"
+#include "mix.c"
 
 int main(int argc, char **argv) {
     CHECK(mkdtemp(scratch), "%s: cannot be made", scratch);
@@ -76,6 +78,8 @@ int main(int argc, char **argv) {
     test_documents();
     test_stats();
     test_classifier();
+    test_dedupe();
+    test_mix();
     char out[256];
     run(out, sizeof out, "rm -rf %s", scratch);
     printf("%s%d passed, %d failed\n", argc > 1 && !strcmp(argv[1], "--part") ? "part: " : "", passed, failed);

@@ -1,0 +1,304 @@
+// data/mix.c: rules; spans replaced in cases worked out by hand, and random ones against a slower way; streams, shards and
+// proportions; a run killed again and again; hostile configurations and attributes.
+#include "../mix.c"
+
+// ---- rules -----------------------------------------------------------------------------------------------------------
+
+static void test_rules(void) {
+    static const struct { const char *rule; int applies; } cases[] = {
+        { "a < 6", 1 }, { "a < 5", 0 }, { "a <= 5", 1 }, { "a > 4.5", 1 }, { "a >= 5.1", 0 }, { "a == 5", 1 }, { "a != 5", 0 }, { " a<1e3 ", 1 },
+        { "missing < 5", 0 }, { "missing >= 0", 0 }, { "missing != 1", 0 }, { "empty < 5", 0 }, { "empty", 0 }, { "a", 1 }, { "missing", 0 },
+        { "a < 6 && b > 0", 1 }, { "a < 6 && missing < 6", 0 }, { "b == 2", 1 }, { "@.empty", 1 }, { "@.empty[0]", 0 }, { "@.a[0] && @.b[0][2]<3", 1 },
+        { "$@.attributes[?(@.a && @.a[0] && @.a[0][2] >= 5.0)]", 1 }, { "$.attributes[?(@.missing && @.missing[0] && @.missing[0][2] < 50)]", 0 },
+        { "$@.attributes[?(@.a && @.a[0] && @.a[0][2] > 5.0)]", 0 },
+    };
+    json_t *attributes = json_loads("{\"a\": [[0, 3, 5], [0, 3, 99]], \"b\": [[0, 1, 2.0]], \"empty\": [], \"text\": \"x\", \"short\": [[0, 1]],"
+                                    " \"turned\": [[3, 1, 1]], \"minus\": [[-1, 1, 1]], \"real\": [[0.5, 1, 1]]}", 0, NULL);
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        const char *broken = NULL;
+        Rule rule;
+        rule_parse(&rule, cases[i].rule);
+        int applies = rule_applies(&rule, attributes, &broken);
+        check(applies == cases[i].applies && !broken, "rule `%s`: %s", cases[i].rule, applies ? "applies" : "does not apply");
+    }
+    static const char *const malformed[] = { "text", "short", "turned", "minus", "real" };
+    for (size_t i = 0; i < 5; i++) {
+        const char *broken = NULL;
+        Rule rule;
+        rule_parse(&rule, malformed[i]);
+        check(!rule_applies(&rule, attributes, &broken) && broken, "rule: the attribute \"%s\" is none, and that is seen", malformed[i]);
+    }
+    json_decref(attributes);
+}
+
+// ---- spans -----------------------------------------------------------------------------------------------------------
+
+// The text with these spans replaced: "start end text" each, separated by commas.
+static const char *replaced(const char *text, const char *spans, int as_released) {
+    static char out[4096], words[32][64];
+    Replacement by[32];
+    Cut cut[32];
+    size_t n = 0;
+    for (const char *s = spans; s && *s; s = (s = strchr(s, ',')) ? s + 1 : NULL, n++) {
+        words[n][0] = 0;
+        CHECK(sscanf(s, "%zu %zu%63[^,]", &cut[n].start, &cut[n].end, words[n]) >= 2, "the test's spans: %s", s);
+        by[n].text = words[n] + (words[n][0] == ' '), cut[n].by = &by[n], cut[n].order = n;
+    }
+    qsort(cut, n, sizeof *cut, by_start);
+    if (!as_released) n = cuts_merge(cut, n, code_points(text, strlen(text)));
+    Text result = { NULL, 0, 0 };
+    cuts_apply(&result, text, strlen(text), cut, n);
+    snprintf(out, sizeof out, "%.*s", (int)result.size, result.size ? result.text : "");
+    release(result.text);
+    return out;
+}
+static void test_spans(void) {
+    static const struct { const char *what, *text, *spans, *sane, *released; } cases[] = {      // released NULL: the same
+        { "one", "0123456789", "2 5 X", "01X56789", NULL },
+        { "nothing instead", "0123456789", "2 5", "0156789", NULL },
+        { "none", "0123", "", "0123", NULL },
+        { "in the order of the text", "0123456789", "6 8 B,2 5 A", "01A5B89", NULL },
+        { "at the start", "0123", "0 2 X", "X23", NULL },
+        { "at the end", "0123", "2 4 X", "01X", NULL },
+        { "all of it", "0123", "0 4 X", "X", NULL },
+        { "touching", "0123456789", "2 4 A,4 6 B", "01AB6789", NULL },
+        { "touching, to the end", "012345", "0 3 A,3 6 B", "AB", NULL },
+        { "overlapping", "0123456789", "2 5 A,4 8 B", "01B89", "01A56789" },
+        { "nested, the longer first", "0123456789", "2 8 A,4 6 B", "01A89", NULL },
+        { "nested, the shorter first", "0123456789", "2 4 A,2 8 B", "01B89", "01A456789" },
+        { "two of equal length", "0123456789", "2 5 A,3 6 B", "01A6789", "01A56789" },
+        { "a chain", "0123456789", "1 3 A,2 6 B,5 8 C", "0B89", "0A34C89" },
+        { "empty, quirk M1", "0123456789", "2 2 X,5 7 Y", "01234Y789", "01X3456789X" },
+        { "empty at the end", "0123", "4 4 X", "0123", "0123X" },
+        { "one past the end", "0123", "2 5 X", "01X", NULL },
+        { "far past the end", "0123", "7 9 X", "0123", "0123X" },
+        { "several bytes each", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80z", "1 2 X,3 4 Y", "\xc3\xa9X\xf0\x9f\x98\x80Y", NULL },
+        { "{} is what was there", "0123456789", "2 5 <{}{}>", "01<234234>56789", NULL },
+        { "{} of several bytes, at the end", "a\xc3\xa9\xe2\x82\xac", "1 3 [{}]", "a[\xc3\xa9\xe2\x82\xac]", NULL },
+        { "no text", "", "0 0 X", "", "X" },
+    };
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) for (int released = 0; released < 2; released++) {
+        const char *expected = released && cases[i].released ? cases[i].released : cases[i].sane, *found = replaced(cases[i].text, cases[i].spans, released);
+        check(!strcmp(found, expected), "spans%s: %s", released ? " as released" : "", cases[i].what);
+        if (strcmp(found, expected)) printf("      expected %s, found %s\n", expected, found);
+    }
+}
+
+// A code point at a time: is it in a span? Two neighbours belong together if one span has both. Each island becomes the name of
+// the longest span in it, the first of several.
+static const char *replaced_slowly(int n, const size_t *start, const size_t *end, int spans) {
+    static char out[4096];
+    size_t at = 0;
+    for (int i = 0; i < n; i++) {
+        int longest = -1, inside = 0, continues = 0, last = i;
+        for (int s = 0; s < spans; s++) inside |= start[s] <= (size_t)i && (size_t)i < end[s], continues |= start[s] < (size_t)i && (size_t)i < end[s];
+        if (!inside) { out[at++] = (char)('A' + i); continue; }
+        if (continues) continue;
+        for (int grown = 1; grown; ) {                      // the island's last code point
+            grown = 0;
+            for (int s = 0; s < spans; s++) if (start[s] <= (size_t)last && start[s] >= (size_t)i && end[s] < 1000 && (int)end[s] - 1 > last && start[s] < end[s])
+                last = (int)end[s] - 1, grown = 1;
+        }
+        for (int order = i; order <= last; order++)         // first by start, then as listed
+            for (int s = 0; s < spans; s++) if (start[s] == (size_t)order && end[s] > start[s] &&
+                                                (longest < 0 || end[s] - start[s] > end[longest] - start[longest])) longest = s;
+        out[at++] = (char)('0' + longest);
+    }
+    out[at] = 0;
+    return out;
+}
+static void test_random_spans(void) {
+    uint64_t seed = 7;
+    int wrong = 0, agree = 0, disjoint = 0;
+    for (int round = 0; round < 20000; round++) {
+        char text[32] = "", list[512] = "";
+        size_t start[8], end[8], at = 0;
+        int n = 1 + (int)((seed = hash64(seed)) % 20), spans = (int)((seed = hash64(seed)) % 8), apart = 1;
+        for (int i = 0; i < n; i++) text[i] = (char)('A' + i);
+        for (int s = 0; s < spans; s++) {
+            start[s] = (seed = hash64(seed)) % (uint64_t)n, end[s] = start[s] + (seed = hash64(seed)) % (uint64_t)(n - (int)start[s] + 1);
+            at += (size_t)sprintf(list + at, "%s%zu %zu %d", s ? "," : "", start[s], end[s], s);
+            for (int r = 0; r <= s; r++) apart &= start[s] < end[s] && (r == s || end[r] <= start[s] || end[s] <= start[r]);
+        }
+        wrong += strcmp(replaced(text, list, 0), replaced_slowly(n, start, end, spans)) != 0;
+        if (apart) disjoint++, agree += !strcmp(replaced(text, list, 1), replaced_slowly(n, start, end, spans));
+    }
+    check(!wrong, "spans: 20000 random lists, as a slower way has it (%d differ)", wrong);
+    check(agree == disjoint && disjoint > 1000, "spans: as released the same where none overlap (%d of %d)", agree, disjoint);
+}
+
+// ---- streams ---------------------------------------------------------------------------------------------------------
+
+static char mix_out[1 << 18];
+// Runs a stream with these members beside name, documents and output's path, over m/documents; its output, or its sentence.
+static const char *mix_of(const char *members, const char *output, const char *arguments) {
+    char config[8192];
+    snprintf(config, sizeof config, "{\"streams\": [{\"name\": \"s\", \"documents\": [\"%s/m/documents\"], \"output\": {\"path\": \"%s/m/out\"%s} %s}]}",
+             scratch, scratch, output, members);
+    put_text("m/config.json", config);
+    int code = run(mix_out, sizeof mix_out, "rm -rf %s/m/out; data/curate mix %s/m/config.json %s 2>%s/m/errors >%s/m/table", scratch, scratch, arguments, scratch, scratch);
+    if (code) run(mix_out, sizeof mix_out, "grep ^error %s/m/errors", scratch);
+    else run(mix_out, sizeof mix_out, "cat %s/m/out/* | gzip -dc", scratch);
+    return mix_out;
+}
+static void put_mix(const char *documents, const char *attributes) {
+    put_text("m/documents/d.jsonl", documents), put_text("m/attributes/t/d.jsonl", attributes);
+}
+
+static void test_mix_documents(void) {
+    put_mix("{\"id\":\"a\",\"text\":\"mail x@y.z now\",\"source\":\"s\",\"other\":[1,{\"b\":null}],\"attributes\":{\"old\":[[0,1,1]]}}\n"
+            "not JSON\n"
+            "{\"id\":\"b\",\"text\":\"b\",\"metadata\":{\"url\":\"u\"}}\n{\"id\":\"c\",\"text\":\"  c \"}\n",
+            "{\"id\":\"a\",\"attributes\":{\"words\":[[0,14,3]],\"pii\":[[5,10,1]]}}\n{\"id\":\"b\",\"attributes\":{\"words\":[[0,1,1]]}}\n{\"id\":\"c\",\"attributes\":{}}\n");
+    const char *a = "{\"id\":\"a\",\"text\":\"mail <PII> now\",\"source\":\"s\",\"other\":[1,{\"b\":null}],\"metadata\":{\"provenance\":\"d.jsonl:1\"}}\n";
+    const char *c = "{\"id\":\"c\",\"text\":\"  c \",\"metadata\":{\"provenance\":\"d.jsonl:4\"}}\n";
+    const char *pii = ", \"attributes\": [\"t\"], \"filter\": {\"exclude\": [\"words < 2\"]}, \"span_replacement\": [{\"span\": \"$.attributes.pii\", \"min_score\": 0.5, \"replacement\": \"<PII>\"}]";
+    char both[1024];
+    sprintf(both, "%s%s", a, c);
+    check(!strcmp(mix_of(pii, ", \"discard_fields\": [\"attributes\"]", ""), both),
+          "mix: a rule drops b; c, of which it knows nothing, stays; PII is replaced; unknown fields stay; the bad line shifts nothing");
+    check(!strcmp(mix_of(pii, ", \"discard_fields\": [\"attributes\"], \"min_text_length\": 2", ""), a), "mix: a text of one byte between blanks is shorter than two");
+    check(strstr(mix_of(pii, "", ""), "\"attributes\":{\"old\":[[0,1,1]],\"words\":[[0,14,3]],\"pii\":[[5,10,1]]}") != NULL,
+          "mix: attributes join those that a document has");
+    check(strstr(mix_of(", \"attributes\": [\"t\"], \"filter\": {\"include\": [\"words == 3\", \"words == 9\"]}", "", ""), "\"id\":\"b\"") == NULL &&
+          strstr(mix_out, "\"id\":\"a\"") && !strstr(mix_out, "\"id\":\"c\""), "mix: include rules keep what one of them matches");
+    check(!strstr(mix_of(", \"attributes\": [\"t\"], \"span_replacement\": [{\"span\": \"pii\", \"max_score\": 1, \"replacement\": \"X\"}]", "", ""), "X"), "mix: a score must be below max_score");
+
+    static const struct { const char *what, *attributes, *expected; } broken[] = {
+        { "another id", "{\"id\":\"a\",\"attributes\":{}}\n{\"id\":\"c\",\"attributes\":{}}\n{\"id\":\"c\",\"attributes\":{}}\n", ":2: the id is c, that of" },
+        { "a line too few", "{\"id\":\"a\",\"attributes\":{}}\n{\"id\":\"b\",\"attributes\":{}}\n", "ends before" },
+        { "a line too many", "{\"id\":\"a\",\"attributes\":{}}\n{\"id\":\"b\",\"attributes\":{}}\n{\"id\":\"c\",\"attributes\":{}}\n{\"id\":\"c\",\"attributes\":{}}\n", "goes on after the last" },
+        { "no JSON", "{\"id\":\"a\",\"attributes\":{}}\n{{{{\n{\"id\":\"c\",\"attributes\":{}}\n", ":2: not JSON" },
+        { "no attributes", "{\"id\":\"a\"}\n{\"id\":\"b\",\"attributes\":{}}\n{\"id\":\"c\",\"attributes\":{}}\n", ":1: expected an object \"attributes\"" },
+        { "no id", "[]\n{}\n{}\n", ":1: the id is no string" },
+    };
+    for (size_t i = 0; i < sizeof broken/sizeof *broken; i++) {
+        put_text("m/attributes/t/d.jsonl", broken[i].attributes);
+        const char *found = mix_of(pii, "", "");
+        check(!strncmp(found, "error: ", 7) && strstr(found, broken[i].expected), "mix: attributes with %s: `%s`", broken[i].what, broken[i].expected);
+    }
+    static const char *const spans[] = { "3", "[3]", "[[0,1]]", "[[1,0,1]]", "[[-1,2,1]]", "[[0,1,\"x\"]]", "[[0,99999999999999999,1],[0,1,null]]", "{}" };
+    for (size_t i = 0; i < sizeof spans/sizeof *spans; i++) {
+        char line[512];
+        sprintf(line, "{\"id\":\"a\",\"attributes\":{}}\n{\"id\":\"b\",\"attributes\":{\"pii\":%s}}\n{\"id\":\"c\",\"attributes\":{}}\n", spans[i]);
+        put_text("m/attributes/t/d.jsonl", line);
+        mix_of(pii, "", "");
+        check(strstr(mix_out, "\"id\":\"a\"") && !strstr(mix_out, "\"id\":\"b\"") && strstr(mix_out, "\"id\":\"c\""), "mix: a document with the spans %s is skipped", spans[i]);
+    }
+}
+
+static void test_configurations(void) {
+    put_mix("{\"id\":\"a\",\"text\":\"a\"}\n", "{\"id\":\"a\",\"attributes\":{}}\n");
+    static const struct { const char *members, *output, *expected; } cases[] = {
+        { ", \"filters\": {}", "", "there is no \"filters\" here" },
+        { ", \"filter\": {\"exclude\": [\"a <\"]}", "", "expected `a < 50`" },
+        { ", \"filter\": {\"exclude\": [\"a < 5 || b\"]}", "", "cannot be understood from `|| b` on" },
+        { ", \"filter\": {\"exclude\": [\"$.attributes[?(@.a < 5)]\"]}", "", "expected `a < 50` or `@.a[0][2] < 50`" },
+        { ", \"filter\": {\"exclude\": [\"$.attributes[?(@.a[0][2] < 5)\"]}", "", "cannot be understood" },
+        { ", \"filter\": {\"exclude\": [\"\"]}", "", "expected the key" },
+        { ", \"filter\": {\"exclude\": [\"a < nan\"]}", "", "expected `a < 50`" },
+        { ", \"filter\": {\"exclude\": [\".attributes.a[0][2] < 5\"], \"syntax\": \"jq\"}", "", "the syntax jq is not understood" },
+        { ", \"filter\": {\"exclude\": [7]}", "", "a list of strings" },
+        { ", \"span_replacement\": [{\"span\": \"a\", \"replacement\": \"$.id\"}]", "", "a selector of jq" },
+        { ", \"span_replacement\": [{}]", "", "expected a string \"span\"" },
+        { ", \"span_replacement\": 3", "", "expected a list" },
+        { ", \"sample\": -1", "", "expected \"sample\" from 0" },
+        { ", \"sample\": \"x\"", "", "expected \"sample\" to be a number" },
+        { ", \"sample\": 1, \"weight\": 1", "", "found both" },
+        { ", \"attributes\": [\"nothing\"]", "", "missing: the attributes nothing" },
+        { ", \"compression\": {\"output\": \"lzma\"}", "", "expected gz or zst" },
+        { "", ", \"discard_fields\": [\"text\"]", "without its text is none" },
+        { "", ", \"max_size\": 3", "there is no \"max_size\" here" },
+        { ", \"name\": \"t\"", "", "not JSON" },
+    };
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        const char *found = mix_of(cases[i].members, cases[i].output, "");
+        check(!strncmp(found, "error: ", 7) && strstr(found, cases[i].expected), "configuration: %s", cases[i].expected);
+        if (!strstr(found, cases[i].expected)) printf("      found %s\n", found);
+    }
+    char out[1024];
+    int code = run(out, sizeof out, "data/curate mix %s", put_text("deep.json", "[[[[[[[[{\"streams\": 1}"));
+    check(code == 1 && strstr(out, "not JSON"), "configuration: not JSON");
+}
+
+// ---- shards, proportions, interruptions ------------------------------------------------------------------------------
+
+static const char *lines_of(const char *arguments, const char *members, const char *output) {
+    mix_of(members, output, arguments);
+    static char out[64];
+    run(out, sizeof out, "cat %s/m/out/*.gz | gzip -dc | wc -l", scratch);
+    return out;
+}
+static void test_shards(void) {
+    static char text[1 << 16];
+    char out[4096];
+    run(out, sizeof out, "rm -rf %s/m", scratch);
+    for (int f = 0; f < 20; f++) {
+        char name[64];
+        size_t n = 0;
+        snprintf(name, sizeof name, "m/documents/%02d.jsonl", f);
+        for (int d = 0; d < 200; d++) n += (size_t)sprintf(text + n, "{\"id\":\"%d-%d\",\"text\":\"a text of some words and the number %d\"}\n", f, d, d);
+        put_file(name, text, n);
+    }
+    check(atoi(lines_of("", "", ", \"max_size_in_bytes\": 30000")) == 4000, "shards: every document is in one of them");
+    run(out, sizeof out, "ls %s/m/out | tr '\\n' ' '", scratch);
+    check(!strncmp(out, "s-0000.jsonl.gz s-0001.jsonl.gz ", 32) && strstr(out, "s-0009.jsonl.gz ") && !strstr(out, "s-0010"), "shards: two files of 13 kB go into one of 30 kB");
+    lines_of("--as-released", "", ", \"max_size_in_bytes\": 30000");
+    run(out, sizeof out, "ls %s/m/out | tr '\\n' ' '", scratch);
+    check(strstr(out, "s-0008.jsonl.gz s-0009.json.gz ") != NULL, "shards: as released the last one is called .json.gz");
+    mix_of(", \"compression\": {\"output\": \"zst\"}", "", "");
+    check(run(out, sizeof out, "zstd -dc %s/m/out/s-0000.jsonl.zst | wc -l", scratch) == 0 && (atoi(out) == 4000 || strstr(out, "not found")), "shards: zstd");
+
+    double half = atof(lines_of("", ", \"sample\": 0.51", "")), more = atof(lines_of("", ", \"sample\": 2.25", ""));
+    check(fabs(half/4000 - 0.51) < 0.03 && fabs(more/4000 - 2.25) < 0.03, "proportions: 0.51 writes %.0f of 4000 documents, 2.25 writes %.0f", half, more);
+    run(out, sizeof out, "gzip -dc %s/m/out/*.gz | grep -o '\"id\":\"[^\"]*' | sort | uniq -c | awk '{print $1}' | sort | uniq -c | tr -s ' \\n' ' '", scratch);
+    check(strstr(out, " 2 ") && strstr(out, " 3 ") && atoi(out) + atoi(strstr(out, " 2 ") + 3) == 4000, "proportions: each document two or three times:%s", out);
+    char config[2048];
+    snprintf(config, sizeof config, "{\"total_bytes\": 100000, \"streams\": [{\"name\": \"a\", \"documents\": [\"%s/m/documents/0*\"], \"weight\": 3, \"output\": {\"path\": \"%s/m/w\"}},"
+             " {\"name\": \"b\", \"documents\": [\"%s/m/documents/1*\"], \"weight\": 1, \"output\": {\"path\": \"%s/m/w\"}}]}", scratch, scratch, scratch, scratch);
+    put_text("m/weights.json", config);
+    run(out, sizeof out, "data/curate mix %s/m/weights.json --report %s/m/report.json >/dev/null 2>&1; cat %s/m/report.json", scratch, scratch, scratch);
+    json_t *report = json_load_file(in_scratch("m/report.json"), 0, NULL);
+    double bytes[2];
+    for (size_t i = 0; i < 2; i++) {
+        json_t *rows = json_object_get(json_array_get(json_object_get(report, "streams"), i), "rows"), *last = json_array_get(rows, json_array_size(rows) - 1);
+        bytes[i] = json_number_value(json_object_get(last, "bytes"));
+    }
+    json_decref(report);
+    check(fabs(bytes[0]/75000 - 1) < 0.05 && fabs(bytes[1]/25000 - 1) < 0.1, "proportions: weights 3 and 1 of 100,000 bytes give %.0f and %.0f", bytes[0], bytes[1]);
+    int code = run(out, sizeof out, "touch %s/m/w/b-0007.jsonl.gz; data/curate mix %s/m/weights.json", scratch, scratch);
+    check(code == 1 && strstr(out, "left by another mix"), "shards: those of another mix are not left beside the new ones");
+    code = run(out, sizeof out, "ln -s %s/m/documents/00.jsonl %s/m/w/b-0000.jsonl.gz -f; rm %s/m/w/b-0007*; data/curate mix %s/m/weights.json", scratch, scratch, scratch, scratch);
+    check(code == 1 && strstr(out, "is an input"), "shards: an input is not written over");
+
+    char expected[128];
+    mix_of("", ", \"max_size_in_bytes\": 30000", "--threads 1");
+    run(expected, sizeof expected, "cd %s/m/out && md5sum * | md5sum", scratch);
+    for (int threads = 2; threads < 5; threads++) {
+        char arguments[32];
+        sprintf(arguments, "--threads %d", threads);
+        mix_of("", ", \"max_size_in_bytes\": 30000", arguments);
+        run(out, sizeof out, "cd %s/m/out && md5sum * | md5sum", scratch);
+        check(!strcmp(out, expected), "mix: %d threads write the same bytes as one", threads);
+    }
+    int killed = 0, whole = 1;
+    run(out, sizeof out, "rm -rf %s/m/out", scratch);
+    uint64_t seed = (uint64_t)getpid();
+    for (int i = 0; i < 25; i++) {
+        double pause = 0.003 + 0.05*uniform(seed = hash64(seed));
+        killed += run(out, sizeof out, "data/curate mix %s/m/config.json --threads 1 >/dev/null 2>&1 & p=$!; sleep %.4f; kill -9 $p 2>/dev/null; wait $p 2>/dev/null; test $? = 137",
+                      scratch, pause) == 0;
+        whole &= run(out, sizeof out, "for f in %s/m/out/*.gz; do test ! -e $f || gzip -t $f || exit 1; done", scratch) == 0;
+    }
+    run(out, sizeof out, "data/curate mix %s/m/config.json >/dev/null 2>&1; cd %s/m/out && md5sum * | md5sum", scratch, scratch);
+    check(whole && !strcmp(out, expected), "mix: killed %d times of 25, what has a name is whole, and the last run writes the same bytes", killed);
+}
+
+static void test_mix(void) {
+    test_rules();
+    test_spans();
+    test_random_spans();
+    test_mix_documents();
+    test_configurations();
+    test_shards();
+}
