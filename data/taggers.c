@@ -304,14 +304,14 @@ static void tag_gopher_v2(Tags *out, View *v) { tag_gopher(out, v, 1); }
 
 
 // The naughty words and phrases, from a file with one on a line. A word counts where it stands alone, a phrase anywhere. A phrase
-// has a space: so it is looked for only around spaces, and only where the bytes left and right of the space fit.
-typedef struct { char *text; size_t size, space; } Phrase;              // space: where its first one is; 0 in a word
-static struct { Phrase *item; size_t words, n; unsigned char pair[8192]; } naughty;     // words first; pairs of bytes: a bit each
+// has a space: so it is looked for only around spaces, and only where the bytes left and right of the space fit. Nearly all
+// of a text fails at its bit in `may_be`.
+typedef struct { char *text; size_t size, space; uint64_t key; } Phrase;        // space: where its first one is; 0 in a word
+static struct { Phrase *item; size_t words, n; unsigned char may_be[8192]; } naughty;       // words first; a bit for a key's low 16
 
-static unsigned byte_pair(char a, char b) { return (unsigned)(unsigned char)a << 8 | (unsigned char)b; }
-// What gates the comparison: the first two bytes of a word, those around the space of a phrase.
-static unsigned phrase_pair(const Phrase *p) { return p->space ? byte_pair(p->text[p->space - 1], p->text[p->space + 1])
-                                                               : byte_pair(p->text[0], p->text[1]); }
+static uint64_t word_key(const char *word, size_t size) { return XXH3_64bits(word, size); }
+static uint64_t phrase_key(const char *space) { return (uint64_t)(unsigned char)space[-1] << 8 | (unsigned char)space[1]; }
+static int may_be_naughty(uint64_t key) { return naughty.may_be[(key & 0xffff)/8] >> key%8 & 1; }
 static int words_first(const void *a, const void *b) { return (((const Phrase *)a)->space > 0) - (((const Phrase *)b)->space > 0); }
 
 static void prepare_c4(void) {
@@ -325,28 +325,32 @@ static void prepare_c4(void) {
     naughty.item = (Phrase *)allocate(size + 1, sizeof *naughty.item, "a list of words");
     for (char *line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n")) {
         const char *space = strchr(line, ' ');
-        Phrase p = { line, strlen(line), space ? (size_t)(space - line) : 0 };
+        Phrase p = { line, strlen(line), space ? (size_t)(space - line) : 0, 0 };
         if (*line == '#') continue;                         // whose list it is, and its licence
         CHECK(*line != ' ' && line[p.size - 1] != ' ', "%s: \"%s\" begins or ends with a space", tagger_options.naughty, line);
-        naughty.pair[phrase_pair(&p)/8] |= (unsigned char)(1 << phrase_pair(&p)%8);
+        p.key = space ? phrase_key(space) : word_key(line, p.size);
+        naughty.may_be[(p.key & 0xffff)/8] |= (unsigned char)(1 << p.key%8);
         naughty.item[naughty.n++] = p, naughty.words += !p.space;
     }
     qsort(naughty.item, naughty.n, sizeof *naughty.item, words_first);
 }
 
 static int is_naughty_word(const char *word, size_t size) {
-    unsigned pair = byte_pair(word[0], size > 1 ? word[1] : 0);
-    if (!(naughty.pair[pair/8] >> pair%8 & 1)) return 0;
-    for (size_t i = 0; i < naughty.words; i++)
-        if (naughty.item[i].size == size && !memcmp(naughty.item[i].text, word, size)) return 1;
+    uint64_t key = word_key(word, size);
+    for (size_t i = 0; i < naughty.words && may_be_naughty(key); i++) {
+        const Phrase *p = &naughty.item[i];
+        if (p->key == key && p->size == size && !memcmp(p->text, word, size)) return 1;
+    }
     return 0;
 }
 static int has_naughty_phrase(const char *text, size_t size) {
-    for (const char *s = text + 1, *end = text + size; s + 1 < end && (s = (const char *)memchr(s, ' ', (size_t)(end - s) - 1)); s++) {
-        unsigned pair = byte_pair(s[-1], s[1]);
-        if (naughty.pair[pair/8] >> pair%8 & 1) for (size_t i = naughty.words; i < naughty.n; i++) {
+    const char *s = text, *end = text + size;
+    while (s + 2 < end && (s = (const char *)memchr(s + 1, ' ', (size_t)(end - s) - 2))) {
+        uint64_t key = phrase_key(s);
+        for (size_t i = naughty.words; i < naughty.n && may_be_naughty(key); i++) {
             const Phrase *p = &naughty.item[i];
-            if (p->space <= (size_t)(s - text) && p->size - p->space <= (size_t)(end - s) && !memcmp(s - p->space, p->text, p->size)) return 1;
+            if (p->key == key && p->space <= (size_t)(s - text) && p->size - p->space <= (size_t)(end - s) &&
+                !memcmp(s - p->space, p->text, p->size)) return 1;
         }
     }
     return 0;
@@ -425,7 +429,7 @@ static pcre2_match_context *pii_limits;
 static void prepare_pii(void) {
     pii_limits = pcre2_match_context_create(NULL);
     CHECK(pii_limits, "not enough memory for regular expressions");
-    pcre2_set_match_limit(pii_limits, 20000000);            // e-mail is quadratic on long runs of punctuation
+    pcre2_set_match_limit(pii_limits, 20000000);
     for (int k = 0; k < KINDS; k++) {
         int error;
         size_t at;
@@ -439,6 +443,18 @@ static void prepare_pii(void) {
 static int is_email(const char *address, size_t size) {
     const char *at = (const char *)memchr(address, '@', size);
     return !(at == address + 1 && *address == '(') && memchr(at, '.', size - (size_t)(at - address));
+}
+
+// The e-mail pattern takes quadratic time on text without a break: of characters that are no white space, or of punctuation.
+static int has_breaks(const char *text, size_t size) {
+    size_t solid = 0, marks = 0, longest = 0;
+    for (size_t i = 0; i < size; i++) {
+        int space = space_at(text + i) > 0;
+        solid = space ? 0 : solid + 1;
+        marks = space || (text[i] && strchr("@.,?!;:)(", text[i])) ? marks + 1 : 0;
+        longest = solid > longest ? solid : marks > longest ? marks : longest;
+    }
+    return longest <= 1 << 15;
 }
 
 // What a match cannot do without. A byte above 0x7f may begin a digit.
@@ -457,6 +473,11 @@ static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number)
     const char *text = v->text + v->line[i].byte;
     size_t size = v->line[i].size + (i + 1 < v->lines), seen = 0, chars = v->line[i].start, sum = 0;     // chars: at byte `seen`
     if (!may_have_pii(kind, text, size)) return 0;
+    if (kind == EMAIL && size > 1 << 15 && !has_breaks(text, size)) {
+        problem("%s:%llu: paragraph %zu has more than 32768 bytes without a break: the search for e-mail addresses in it would take too long",
+                v->document->path, (unsigned long long)v->document->line, i + 1);
+        return 0;
+    }
     if (!v->match) v->match = pcre2_match_data_create(8, NULL);
     CHECK(v->match, "not enough memory for regular expressions");
     for (size_t at = 0; ; ) {

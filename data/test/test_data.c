@@ -68,6 +68,7 @@ static const char *put_text(const char *name, const char *text) { return put_fil
 #include "tokenize.c"
 #include "stats.c"
 #include "classifier.c"
+#include "taggers.c"
 #include "dedupe.c"
 #include "mix.c"
 
@@ -78,6 +79,7 @@ int main(int argc, char **argv) {
     test_documents();
     test_stats();
     test_classifier();
+    test_taggers();
     test_dedupe();
     test_mix();
     char out[256];

@@ -1,0 +1,211 @@
+// Tests of data/taggers.c and of `curate tag`: the reference's values, and what must hold of any text.
+#ifndef PCRE2_CODE_UNIT_WIDTH                               // another part has included it
+#include "../taggers.c"
+#endif
+
+static Tags tags_now;
+static View view_now;
+// What a tagger says of a text.
+static const Tags *tags_of(void (*tag)(Tags *, View *), const char *text, size_t size) {
+    static Document d;
+    d.text = text, d.size = size, d.id = "x", d.path = "test", d.line = 1;
+    tags_clear(&tags_now), tags_now.tagger = "t";
+    view_document(&view_now, &d);
+    tag(&tags_now, &view_now);
+    return &tags_now;
+}
+static const Tags *tags_of_text(void (*tag)(Tags *, View *), const char *text) { return tags_of(tag, text, strlen(text)); }
+// The i-th tag of a type; NULL if there are fewer.
+static const Tag *tag_at(const Tags *tags, const char *type, int i) {
+    for (size_t k = 0; k < tags->types; k++) if (!strcmp(tags->type[k].type, type)) {
+        size_t t = tags->type[k].first;
+        while (t && i--) t = tags->tag[t - 1].next;
+        return t ? &tags->tag[t - 1] : NULL;
+    }
+    return NULL;
+}
+static double score_of(void (*tag)(Tags *, View *), const char *text, const char *type) {
+    const Tag *t = tag_at(tags_of_text(tag, text), type, 0);
+    return t ? t->score : NAN;
+}
+
+// ---- against the reference's values ----------------------------------------------------------------------------------
+
+static int same_spans(const json_t *a, const json_t *b) {
+    if (json_array_size(a) != json_array_size(b)) return 0;
+    for (size_t i = 0; i < json_array_size(a); i++) for (size_t k = 0; k < 3; k++) {
+        double x = json_number_value(json_array_get(json_array_get(a, i), k)), y = json_number_value(json_array_get(json_array_get(b, i), k));
+        if (!(fabs(x - y) <= (k == 2 ? 1e-9 : 0))) return 0;
+    }
+    return 1;
+}
+
+static void test_golden_tags(void) {
+    static char out[1 << 18];
+    int documents = 0, values = 0, different = 0, aligned = 1;
+    run(out, sizeof out, "data/curate tag --taggers gopher_v1,gopher_v2,c4_v1,c4_v2,pii_regex_with_counts_fast_v2 - "
+                         "< data/test/golden/golden_taggers.jsonl 2> %s", in_scratch("tag.err"));
+    Reader *r = reader_open("data/test/golden/golden_taggers.jsonl", NULL);
+    char *line = out;
+    for (Document d; document_read(r, &d); document_free(&d), documents++) {
+        json_t *ours = json_loadb(line, strcspn(line, "\n"), JSON_ALLOW_NUL, NULL), *a = json_object_get(d.json, "attributes");
+        json_t *b = json_object_get(ours, "attributes"), *value;
+        const char *key;
+        aligned &= json_is_object(b) && json_equal(json_object_get(ours, "id"), json_object_get(d.json, "id"));
+        json_object_foreach(a, key, value) values++, different += !same_spans(value, json_object_get(b, key));
+        different += (int)json_object_size(b) != (int)json_object_size(a);
+        json_decref(ours);
+        line += strcspn(line, "\n"), line += *line == '\n';
+    }
+    reader_close(r);
+    check(aligned && !*line, "curate tag writes a line for each of %d documents, in order", documents);
+    check(values > 500 && !different, "the reference's %d values, no key more or less: %d differ", values, different);
+}
+
+// ---- n-grams against a naive twin ------------------------------------------------------------------------------------
+
+static int same_words(const View *v, size_t i, size_t j, size_t n) {
+    for (size_t k = 0; k < n; k++) {
+        const WordSpan *a = &v->word[i + k], *b = &v->word[j + k];
+        if (a->size != b->size || memcmp(v->text + a->byte, v->text + b->byte, a->size)) return 0;
+    }
+    return 1;
+}
+static Repetition naive_repetition(const View *v, size_t n) {
+    size_t most = 0, top = 0, characters = 0, all = 0, duplicate = 0;
+    for (size_t i = 0; i < v->words; i++) characters += v->word[i].chars;
+    for (size_t i = 0; i + n <= v->words; i++) {
+        size_t count = 0, length = 0;
+        for (size_t j = 0; j + n <= v->words; j++) count += (size_t)same_words(v, i, j, n);
+        for (size_t k = 0; k < n; k++) length += v->word[i + k].chars;
+        if (count > most) most = count, top = count*length;
+        all += length, duplicate += count > 1 ? length : 0;
+    }
+    return (Repetition){ (double)top/(double)characters, (double)duplicate/(double)all };
+}
+static void test_ngrams(void) {
+    static const char *const vocabulary[] = { "a", "be", "the", "\u65e5\u672c", "x", "yy" };
+    char text[4096];
+    int different = 0;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        size_t size = 0, words = hash64(seed) % 120;
+        for (size_t i = 0; i < words; i++)
+            size += (size_t)sprintf(text + size, "%s ", vocabulary[hash64(seed*1000 + i) % (seed % 6 + 1)]);
+        Repetition fast[11];
+        tags_of(tag_gopher_v1, text, size);
+        count_ngrams(fast, &view_now);
+        for (size_t n = 2; n <= 10 && n <= words; n++) {
+            Repetition slow = naive_repetition(&view_now, n);
+            different += slow.top != fast[n].top || slow.duplicate != fast[n].duplicate;
+        }
+    }
+    check(!different, "n-grams, n = 2..10, as counted naively in 300 texts: %d differ", different);
+}
+
+// ---- by hand ---------------------------------------------------------------------------------------------------------
+
+static void test_tags_by_hand(void) {
+    tags_of_text(tag_char_length, "\xc2\xa0" "a\x1c" "b\xe3\x80\x80" "c\xe2\x80\x8b" "d");
+    view_words(&view_now);
+    check(view_now.words == 3 && view_now.word[2].chars == 3, "Python's white space: U+00A0, U+001C, U+3000; not U+200B");
+    check(score_of(tag_gopher_v1, "a bb ccc dddd", "median_word_length") == 2.5, "the median of an even number of words");
+    check(score_of(tag_gopher_v1, "x\n\nx\n\ny", "fraction_of_duplicate_lines") == 0.8 &&
+          score_of(tag_gopher_v2, "x\n\nx\n\ny", "fraction_of_duplicate_lines") == 2.0/3, "duplicate lines with empty ones (v1) and without (v2)");
+    check(isnan(score_of(tag_c4_v1, "a javascripted b", "has_javascript")) && score_of(tag_c4_v2, "a javascripted b", "has_javascript") == 1 &&
+          score_of(tag_c4_v1, "a JavaScript b", "has_javascript") == 1, "javascript as a word (v1), or as a part of one (v2)");
+    const Tag *t = tag_at(tags_of_text(tag_c4_v1, "\u00e9\u00e9.\nno end here\nend \" \n"), "lines_with_no_ending_punctuation", 0);
+    check(t && t->start == 4 && t->end == 16, "a line without final punctuation: its span covers the newline, in code points");
+    tagger_options.naughty = put_text("naughty.txt", "# a list\nfoo\nsome phrase here\n\xf0\x9f\x96\x95\n");
+    prepare_c4();
+    check(score_of(tag_c4_v1, "x FOO y", "has_naughty_word") == 1 && isnan(score_of(tag_c4_v1, "x food foo, y", "has_naughty_word")) &&
+          score_of(tag_c4_v1, "awesome phrase hereby", "has_naughty_word") == 1 && isnan(score_of(tag_c4_v1, "some\nphrase here", "has_naughty_word")) &&
+          score_of(tag_c4_v2, "\xf0\x9f\x96\x95", "has_naughty_word") == 1 && isnan(score_of(tag_c4_v1, "a list", "has_naughty_word")),
+          "naughty words by equality, phrases anywhere in a line, comments nowhere");
+    t = tag_at(tags_of_text(tag_paragraph_words, "a b.\n\n\xe6\x97\xa5"), "negative_paragraph", 2);
+    check(t && t->start == 6 && t->end == 7 && t->score == -1, "words of a paragraph, negative, after an empty one");
+    t = tag_at(tags_of_text(tag_not_alphanum, "a\n--- \xe2\x9d\xa4\n"), "all_punct", 0);
+    check(t && t->start == 2 && t->end == 8 && t->score == 1, "a paragraph of dashes and a heart");
+    prepare_pii();
+    t = tag_at(tags_of_text(tag_pii, "256.1.1.1"), "IP_ADDRESS", 0);
+    check(t && t->start == 1 && t->end == 9 && score_of(tag_pii, "256.1.1.1", "doc_count") == 1, "256.1.1.1 is found as 56.1.1.1, like in the reference");
+    t = tag_at(tags_of_text(tag_pii, "a \xd9\xa1\xd9\xa2\xd9\xa3-456-7890"), "PHONE_NUMBER", 0);
+    check(t && t->start == 1 && t->end == 14, "Arabic digits are digits of a phone number");
+}
+
+// ---- any text --------------------------------------------------------------------------------------------------------
+
+// 0 <= start <= end <= code points; lines cover the text from end to end.
+static int spans_fit(const Tags *tags, const View *v) {
+    for (size_t i = 0; i < tags->tags; i++) if (tags->tag[i].start > tags->tag[i].end || tags->tag[i].end > v->chars) return 0;
+    size_t at = 0;
+    for (size_t i = 0; i < v->lines; at = line_end(v, i), i++) if (v->line[i].start != at) return 0;
+    return at == v->chars && v->chars == chars_of(v->text, v->size);
+}
+static void test_any_text(void) {
+    static const char *const piece[] = { "\n", " ", "\t", "\x1f", "\xc2\x85", "\xe2\x80\xa8", "a", "The", "*", "-", "#", "\u2026", ".", "@", "a@b.co",
+                                         "555-123-4567", "1.2.3.4", "(", "{", "\u0130", "\u023a", "\U0001f600", "\u65e5" };
+    static void (*const all[])(Tags *, View *) = { tag_gopher_v1, tag_gopher_v2, tag_c4_v1, tag_c4_v2, tag_pii, tag_paragraph_words, tag_not_alphanum };
+    char text[1024];
+    int wrong = 0, scores = 0;
+    for (uint64_t seed = 0; seed < 3000; seed++) {
+        size_t size = 0, n = hash64(~seed) % 60;
+        for (size_t i = 0; i < n; i++) {
+            uint64_t r = hash64(seed*100 + i);
+            if (r % 50 == 0) text[size++] = 0;
+            else strcpy(text + size, piece[r % (sizeof piece/sizeof *piece)]), size += strlen(text + size);
+        }
+        char *exact = (char *)malloc(size + 1);             // so that a sanitizer sees what is read beyond
+        CHECK(exact, "no memory");
+        memcpy(exact, text, size), exact[size] = 0;
+        for (size_t k = 0; k < sizeof all/sizeof *all; k++) {
+            const Tags *tags = tags_of(all[k], exact, size);
+            wrong += !spans_fit(tags, &view_now);
+            for (size_t i = 0; i < tags->tags; i++) scores += !isfinite(tags->tag[i].score);
+        }
+        free(exact);
+    }
+    check(!wrong && !scores, "3000 texts of odd pieces: spans lie in the text, lines cover it, scores are finite");
+    char *hostile = (char *)malloc(1 << 20);
+    CHECK(hostile, "no memory");
+    memset(hostile, '@', 1 << 20);
+    double began = seconds();
+    uint64_t before = problems;
+    check(tags_of(tag_pii, hostile, 1 << 20)->tags >= 2 && problems == before + 1 && seconds() - began < 20, "a megabyte of @ is given up, with a sentence");
+    free(hostile);
+    view_free(&view_now), tags_free(&tags_now);
+}
+
+// ---- the command -----------------------------------------------------------------------------------------------------
+
+static void test_tag_command(void) {
+    char out[4096];
+    const char *good = "{\"id\":\"a\",\"text\":\"one two\",\"source\":\"s\"}\n";
+    put_text("t/documents/x/a.jsonl", "{\"id\":\"a\",\"text\":\"one two\"}\nnot json\n{\"id\":\"b\",\"text\":7}\n{\"id\":\"c\",\"text\":\"\\u0000 3\"}\n");
+    put_text("t/documents/b.jsonl", good);
+    int code = run(out, sizeof out, "data/curate tag --taggers char_length_v1 %s && cat %s", in_scratch("t/documents"), in_scratch("t/attributes/tags/x/a.jsonl"));
+    check(code == 0 && strstr(out, "{\"id\":\"a\",\"attributes\":{\"char_length_v1__length\":[[0,7,7]]}}\n{\"id\":\"c\",\"attributes\":{\"char_length_v1__length\":[[0,3,3]]}}\n") &&
+          strstr(out, "a.jsonl:2: ") && strstr(out, "a.jsonl:3: "), "attributes beside the documents; what is no document has a sentence, and no line");
+    code = run(out, sizeof out, "sleep 0.02; touch %s; data/curate tag --taggers char_length_v1 %s", in_scratch("t/documents/b.jsonl"), in_scratch("t/documents"));
+    check(code == 0 && strstr(out, "1 of 2 files"), "the second time only the file that is newer than its attributes is tagged");
+    code = run(out, sizeof out, "data/curate tag --taggers c4_v1 %s", in_scratch("t/documents"));
+    check(code == 1 && strstr(out, "another command made the attributes there"), "attributes of other taggers are not taken for these");
+    code = run(out, sizeof out, "data/curate tag --experiment e --taggers char_length_v1 %s && cat %s", in_scratch("t/documents"), in_scratch("t/attributes/e/b.jsonl"));
+    check(code == 0 && strstr(out, "{\"e__char_length_v1__length\":[[0,7,7]]}"), "--experiment is a prefix and a directory");
+    code = run(out, sizeof out, "for n in 1 2 7; do for i in $(seq 40); do cat data/test/golden/golden_taggers.jsonl; done | "
+               "data/curate tag --threads $n --taggers gopher_v1,c4_v2,pii_regex_with_counts_fast_v2 - 2> %s | cksum; done | sort -u | wc -l", in_scratch("tag.err"));
+    check(code == 0 && atoi(out) == 1, "1, 2 and 7 threads write the same");
+    check(run(out, sizeof out, "data/curate tag --on-error stop --taggers char_length_v1 --name n2 %s", in_scratch("t/documents")) == 1 &&
+          run(out, sizeof out, "ls -A %s", in_scratch("t/attributes/n2/x")) == 0 && !strstr(out, "a.jsonl"), "--on-error stop: nothing half-written is left");
+    check(run(out, sizeof out, "data/curate tag --taggers nonsense -") == 1 && strstr(out, "no tagger nonsense"), "an unknown tagger has its sentence");
+    check(run(out, sizeof out, "data/curate tag --taggers char_length_v1 %s", put_text("elsewhere.jsonl", good)) == 1 &&
+          strstr(out, "directory named documents"), "a path without documents/ has its sentence");
+    check(run(out, sizeof out, "data/curate --help") == 0 && strstr(out, "decontaminate"), "curate --help lists the subcommands");
+}
+
+static void test_taggers(void) {
+    test_golden_tags();
+    test_ngrams();
+    test_tags_by_hand();
+    test_any_text();
+    test_tag_command();
+}
