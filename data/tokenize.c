@@ -29,6 +29,7 @@ to which everything is in such files. The same command goes on from there, and e
 
 enum { MAX_RING = 64, MAX_BATCH = 1 << 20 };
 static const size_t batch_bytes = 256 << 20;                // of documents in a batch: three batches must fit in memory
+static const size_t longest_encoded = 200 << 20;            // the tokenizer counts in 32 bits
 
 typedef struct {
     const char *tokenizer, *out, *dtype, *separator, *on_error;
@@ -44,7 +45,7 @@ static int settings_table(Settings *s, Option *table) {
         { "--print", FLAG, &s->print, "or: write a line {\"id\", \"ids\"} for each document, of all its text and nothing else" },
         { "--decode", FLAG, &s->decode, "or: turn such lines into lines {\"id\", \"text\"}" },
         { "documents", GROUP, NULL, "" },
-        { "--separator", TEXT, &s->separator, "stands between the documents of plain text files, e.g. '<|endoftext|>'; without it a file is one" },
+        { "--separator", TEXT, &s->separator, "stands between documents in plain text, e.g. '<|endoftext|>' (without it a file is one)" },
         { "--on-error", TEXT, &s->on_error, "what to do about documents that cannot be used: skip or stop" },
         { "token files", GROUP, NULL, "" },
         { "--eos", WHOLE, &s->eos, "id that ends a document; not repeated where a document ends with it" },
@@ -57,8 +58,7 @@ static int settings_table(Settings *s, Option *table) {
         { "--groups", WHOLE, &s->groups, "cut the input files into so many groups; part-<i>-<n>.npy holds group i" },
         { "--ring", WHOLE, &s->ring, "input files that are open at a time" },
         { "--batch", WHOLE, &s->batch, "documents that are shuffled together" },
-        { "--as-released", FLAG, &s->as_released, "as the tools that made OLMo's data did it: documents of a batch are not shuffled "
-                                                  "(DATA_SPEC 6.3, T2), and a file is never filled to its last token (6.4)" },
+        { "--as-released", FLAG, &s->as_released, "as OLMo's data was made: documents of a batch not shuffled, files never quite full" },
         { "run", GROUP, NULL, "" },
         { "--threads", WHOLE, &s->threads, "threads (0: all); the result does not depend on it" },
         { "--help", FLAG, &s->help, "this text" },
@@ -84,6 +84,15 @@ typedef struct {                                            // how items are wor
     size_t width;                                           // bytes a token is stored in
 } Work;
 
+// The document, if it is one and can be encoded at once; else it has had its sentence.
+static int item_parse(const Item *item, Document *d) {
+    if (!document_parse(&item->from, d)) return 0;
+    if (d->size <= longest_encoded) return 1;
+    problem("%s:%llu: a text of %zu MB, of which at most %zu can be encoded at once; cut it with --separator", d->path,
+            (unsigned long long)d->line, d->size >> 20, longest_encoded >> 20);
+    document_free(d);
+    return 0;
+}
 static void item_free(Item *item) {
     release((char *)item->from.piece), release(item->out), release(item->id);
     memset(item, 0, sizeof *item);
@@ -112,7 +121,7 @@ static char *put_token(char *out, int id, size_t width) {              // little
 }
 static void item_tokens(const Work *w, Encoder *e, Item *item) {
     Document d;
-    if (!document_parse(&item->from, &d)) return;
+    if (!item_parse(item, &d)) return;
     size_t size = d.size;
     const char *text = strip(d.text, &size);
     if (size) {
@@ -140,7 +149,7 @@ static char *put_number(char *out, int x) {
 static void item_print(const Work *w, Encoder *e, Item *item) {
     (void)w;
     Document d;
-    if (!document_parse(&item->from, &d)) return;
+    if (!item_parse(item, &d)) return;
     size_t n = encode(e, d.text, d.size);
     char *id = json_dumps(json_object_get(d.json, "id"), JSON_ENCODE_ANY | JSON_COMPACT);
     CHECK(id, "%s:%llu: not enough memory for its id", d.path, (unsigned long long)d.line);
@@ -170,7 +179,8 @@ static int *line_ids(const Work *w, const Reader *r, const json_t *line, size_t 
         json_int_t id = json_integer_value(value);
         if (!json_is_integer(value)) problem("%s:%llu: expected item %zu of \"ids\" to be a whole number", r->path, number, i);
         else if (id < 0 || id >= t->vocab || t->size[id] < 0)
-            problem("%s:%llu: item %zu of \"ids\" is %lld, which is no token; ids are 0 to %d", r->path, number, i, (long long)id, t->vocab - 1);
+            problem("%s:%llu: item %zu of \"ids\" is %lld, which is no token; ids are 0 to %d", r->path, number, i,
+                    (long long)id, t->vocab - 1);
         else { ids[i] = (int)id, *bytes += (size_t)t->size[id]; continue; }
         release(ids);
         return NULL;
@@ -258,7 +268,8 @@ static void ring_go_to(Ring *ring, const Place *p) {
         CHECK(ring_open(ring, p->file[k]), "%s: was read before, and cannot be read now", ring->path[p->file[k]]);
         Reader *r = ring->slot[k].reader;
         while (r->line < p->line[k])
-            CHECK(reader_piece(r), "%s: ended before line %llu, which was read before; has it changed?", r->path, (unsigned long long)p->line[k]);
+            CHECK(reader_piece(r), "%s: ended before line %llu, which was read before; has it changed?", r->path,
+                  (unsigned long long)p->line[k]);
     }
 }
 
@@ -506,7 +517,8 @@ static void check_same(const char *path, const char *what, const json_t *was, co
     const char *key;
     json_t *value;
     size_t i;
-    if (json_is_object(was) && json_is_object(is)) json_object_foreach((json_t *)is, key, value) check_same(path, key, json_object_get(was, key), value);
+    if (json_is_object(was) && json_is_object(is))
+        json_object_foreach((json_t *)is, key, value) check_same(path, key, json_object_get(was, key), value);
     else if (json_is_array(was) && json_is_array(is) && json_array_size(was) == json_array_size(is))
         json_array_foreach(is, i, value) check_same(path, what, json_array_get(was, i), value);
     else if (!json_equal(was, is)) {
@@ -551,7 +563,8 @@ static void state_read(Output *o, const char *path, int n_files) {
         struct stat s;
         const char *base = json_string_value(json_array_get(file, 0));
         json_int_t tokens = state_number(path, json_array_get(file, 1), "files", INT64_MAX/8);
-        CHECK(base && !strchr(base, '/') && strlen(base) < 256, "%s: expected \"files\" to name files; remove the directory and start again", path);
+        CHECK(base && !strchr(base, '/') && strlen(base) < 256,
+              "%s: expected \"files\" to name files; remove the directory and start again", path);
         path_join(name, set->out, base);
         CHECK(stat(name, &s) == 0 && s.st_size == tokens*(json_int_t)o->work->width,
               "%s: was finished with %lld tokens, and is now %s; remove the directory and start again", name, (long long)tokens,
@@ -621,6 +634,15 @@ static void print_result(const Output *o, uint64_t text_before, double past) {
     printf("\n");
 }
 
+// Vocabularies differ in what ends a document: in the one that OLMo was trained with, 50279 is also a masked IP address
+// (DATA_SPEC 6.2, T1). So say what it is.
+static void print_eos(const Work *w) {
+    char *raw = (char *)allocate((size_t)w->tokenizer->longest, 4, "a token"), *text = raw + w->tokenizer->longest;
+    size_t size = utf8_repair(text, raw, decode(w->tokenizer, raw, &w->set.eos, 1));
+    printf("documents end with id %d, which is \"%.*s\"\n", w->set.eos, (int)size, text);
+    release(raw);
+}
+
 static void write_token_files(const Work *w, Files *files, Ring *ring) {
     const Settings *set = &w->set;
     Output o;
@@ -629,7 +651,9 @@ static void write_token_files(const Work *w, Files *files, Ring *ring) {
     o.work = w, o.groups = imin(set->groups, files->n), o.most = (uint64_t)set->file_tokens - (uint64_t)set->as_released;
     o.recipe = make_recipe(set, files), o.files = json_array();
     output_open(&o, files->n);
-    if (json_array_size(o.files)) printf("going on after %zu finished files\n", json_array_size(o.files));
+    print_eos(w);
+    size_t finished = json_array_size(o.files);
+    if (finished) printf("going on after %zu finished file%s\n", finished, finished > 1 ? "s" : "");
     fflush(stdout);
 
     uint64_t text_before = o.text;
@@ -647,7 +671,8 @@ static void write_token_files(const Work *w, Files *files, Ring *ring) {
         state_write(&o);
     }
     bar_end();
-    if (asked_to_stop) printf("stopped as asked; the same command goes on after %zu finished files\n", json_array_size(o.files));
+    if (asked_to_stop) printf("stopped as asked; the same command goes on after the %zu files that are finished\n",
+                              json_array_size(o.files));
     else print_result(&o, text_before, seconds() - start);
     json_decref(o.recipe), json_decref(o.files);
 }
@@ -662,6 +687,7 @@ static void check_settings(Settings *s) {
     CHECK(s->file_tokens == floor(s->file_tokens) && s->file_tokens >= 2 && s->file_tokens < 1e15,
           "--shard-tokens %g: expected a whole number from 2", s->file_tokens);
     choose_on_error(s->on_error);
+    if (s->no_shuffle || !s->out) s->ring = 1;              // one file after the other
 }
 
 int main(int argc, char **argv) {
@@ -670,7 +696,7 @@ int main(int argc, char **argv) {
     Settings *s = &w.set;
     Option table[MAX_OPTIONS];
     const char **named = (const char **)allocate((size_t)argc + 1, sizeof *named, "the command line");
-    s->dtype = "uint16", s->on_error = "skip", s->file_tokens = 1 << 30;
+    s->dtype = "uint16", s->on_error = "skip", s->file_tokens = 1e9;
     s->eos = 50279, s->bos = -1, s->seed = 3920, s->groups = 1, s->ring = 8, s->batch = 10000;
     int n_options = settings_table(s, table), n = 0;
     Settings standard = *s;
@@ -691,11 +717,13 @@ int main(int argc, char **argv) {
     w.encoder = (Encoder **)allocate((size_t)omp_get_max_threads(), sizeof *w.encoder, "the encoders");
     for (int i = 0; i < omp_get_max_threads(); i++) w.encoder[i] = encoder_new(t);
 
-    ring.separator = s->separator, ring.batch = s->batch, ring.size = s->no_shuffle || !s->out ? 1 : s->ring;
+    ring.separator = s->separator, ring.batch = s->batch, ring.size = s->ring;
     ring.path = files.path, ring.end = files.n;
     if (s->out) {
-        CHECK(s->eos < t->vocab && s->bos < t->vocab, "--eos %d --bos %d: the ids of %s end at %d", s->eos, s->bos, s->tokenizer, t->vocab - 1);
-        CHECK(w.width == 4 || t->vocab <= 65536, "%s: has %d ids, more than uint16 can tell apart; use --dtype uint32", s->tokenizer, t->vocab);
+        CHECK(s->eos < t->vocab && s->bos < t->vocab, "--eos %d --bos %d: the ids of %s end at %d", s->eos, s->bos,
+              s->tokenizer, t->vocab - 1);
+        CHECK(w.width == 4 || t->vocab <= 65536, "%s: has %d ids, more than uint16 can tell apart; use --dtype uint32",
+              s->tokenizer, t->vocab);
         write_token_files(&w, &files, &ring);
     } else {
         Writer *out = writer_open("-");

@@ -12,7 +12,8 @@ static int tokenize(const char *format, ...) {
     va_start(args, format);
     vsnprintf(arguments, sizeof arguments, format, args);
     va_end(args);
-    return run(tokens_out, sizeof tokens_out, "cd %s && %s/data/tokenize --tokenizer %s --eos %d %s", scratch, getenv("PWD"), small_path, SMALL_EOS,
+    return run(tokens_out, sizeof tokens_out, "cd %s && %s/data/tokenize --tokenizer %s --eos %d %s", scratch, getenv("PWD"),
+               small_path, SMALL_EOS,
                arguments);
 }
 static int says(const char *words) { return strstr(tokens_out, words) != NULL; }
@@ -60,14 +61,18 @@ static void test_tokens_by_hand(void) {
         "{\"id\": \"b,\\\"c\\\"\", \"text\": \"hell<|end|>\", \"source\": \"s\"}\n"
         "{\"text\": \"<|end|>\\u200b\"}\n"
         "{\"id\": \"line\\nend\", \"text\": \"<|end|> a\"}\n");
-    const unsigned char expected[] = { 3, 1, 4, 1, 9, 1, /**/ 2, 1, 9, 1, /**/ 9, 1, 226, 0, 128, 0, 139, 0, 9, 1, /**/ 9, 1, ' ', 0, 'a', 0, 9, 1 };
+    const unsigned char expected[] = { 3, 1, 4, 1, 9, 1, /**/ 2, 1, 9, 1, /**/ 9, 1, 226, 0, 128, 0, 139, 0, 9, 1, /**/ 9, 1,
+                                      ' ', 0, 'a', 0, 9, 1 };
     int code = tokenize("--no-shuffle --out hand hand.jsonl");
     check(code == 0 && has_bytes("hand/part-0-00000.npy", expected, sizeof expected),
           "stripped as Python strips, empty ones left out, little-endian, an EOS after each that does not end in one");
-    check(!strcmp(shell("zcat hand/part-0-00000.csv.gz"), "0,3,a,hand.jsonl,1\r\n3,5,\"b,\"\"c\"\"\",hand.jsonl,4\r\n5,10,hand.jsonl:5,hand.jsonl,5\r\n"
+    check(!strcmp(shell("zcat hand/part-0-00000.csv.gz"), "0,3,a,hand.jsonl,1\r\n3,5,\"b,\"\"c\"\"\",hand.jsonl,4\r\n"
+                                                          "5,10,hand.jsonl:5,hand.jsonl,5\r\n"
           "10,14,\"line\nend\",hand.jsonl,6\r\n"), "a row for each document, quoted as Python quotes");
     check(says("4 documents, 14 tokens, 41 bytes of text (2.93 a token)"), "the result in figures");
-    check(!strcmp(shell("ls -A hand | tr '\\n' ' '"), "part-0-00000.csv.gz part-0-00000.npy tokenize.json "), "nothing else in the directory");
+    check(says("documents end with id 265, which is \"<|end|>\""), "and what ends a document");
+    check(!strcmp(shell("ls -A hand | tr '\\n' ' '"), "part-0-00000.csv.gz part-0-00000.npy tokenize.json "),
+          "nothing else in the directory");
 
     const unsigned char wide[] = { 9, 1, 0, 0, 226, 0, 0, 0, 128, 0, 0, 0, 139, 0, 0, 0, 9, 1, 0, 0 };
     put_text("wide.jsonl", "{\"id\": \"w\", \"text\": \"\\u200b\"}\n");
@@ -81,7 +86,8 @@ static void test_tokens_by_hand(void) {
     const unsigned char plain[] = { 0, 1, 9, 1, 3, 1, 9, 1, 0, 1, 9, 1 };
     tokenize("--no-shuffle --separator '##' --out plain plain.txt");
     check(has_bytes("plain/part-0-00000.npy", plain, sizeof plain), "plain text, cut at --separator");
-    check(!strcmp(shell("zcat plain/*.gz"), "0,2,plain.txt:1,plain.txt,1\r\n2,4,plain.txt:2,plain.txt,2\r\n4,6,plain.txt:4,plain.txt,4\r\n"), "its rows");
+    check(!strcmp(shell("zcat plain/*.gz"), "0,2,plain.txt:1,plain.txt,1\r\n2,4,plain.txt:2,plain.txt,2\r\n"
+                                            "4,6,plain.txt:4,plain.txt,4\r\n"), "its rows");
 }
 
 // The order of the released data is that of the ring: a document of each open file in turn (DATA_SPEC T2).
@@ -95,6 +101,18 @@ static void test_token_order(void) {
     tokenize("--as-released --ring 1 --batch 2 --out order ring");
     order = shell(ids);
     check(!strcmp(order, "a1 a2 a3 b1 b2 b3 ") || !strcmp(order, "b1 b2 b3 a1 a2 a3 "), "--ring 1: one file after the other (%s)", order);
+    int a_first = 0, different = 0;
+    char first[256] = "";
+    for (int seed = 0; seed < 10; seed++) {
+        tokenize("--as-released --seed %d --out order ring", seed);
+        a_first += *shell(ids) == 'a';
+        tokenize("--seed %d --out order ring/a.jsonl ring/a.jsonl", seed);
+        order = shell(ids);
+        different += seed && strcmp(order, first) != 0;
+        if (!seed) snprintf(first, sizeof first, "%s", order);
+    }
+    check(a_first > 0 && a_first < 10, "--seed permutes the files (a first %d times of 10)", a_first);
+    check(different > 3, "--seed shuffles the documents (%d other orders)", different);
     tokenize("--no-shuffle --batch 2 --out order ring/b.jsonl ring");
     check(!strcmp(shell(ids), "b1 b2 b3 a1 a2 a3 b1 b2 b3 "), "--no-shuffle: the order of the command line");
     tokenize("--groups 5 --no-shuffle --out order ring");
@@ -109,9 +127,11 @@ static char *many_text[MANY];                               // stripped; "": the
 
 // Random texts in 12 files: JSON lines, gzip, zstd; document i has the id "i". Some files are empty, some long.
 static void put_many(void) {
-    static const char *const pieces[] = { "hello", " hello", " ", "  ", "\\n", "a", "aaaa", "\\u00e9", "\\u3042", "\\ud83d\\ude00", "<|end|>", "|||IP|||",
+    static const char *const pieces[] = { "hello", " hello", " ", "  ", "\\n", "a", "aaaa", "\\u00e9", "\\u3042",
+                                         "\\ud83d\\ude00", "<|end|>", "|||IP|||",
                                           "\\u001f", "\\u0000", "\\\"", "ld", "   ", "'s", "." };
-    static const char *const plain[] = { "hello", " hello", " ", "  ", "\n", "a", "aaaa", "\xc3\xa9", "\xe3\x81\x82", "\xf0\x9f\x98\x80", "<|end|>", "|||IP|||",
+    static const char *const plain[] = { "hello", " hello", " ", "  ", "\n", "a", "aaaa", "\xc3\xa9", "\xe3\x81\x82",
+                                        "\xf0\x9f\x98\x80", "<|end|>", "|||IP|||",
                                          "\x1f", "\1", "\"", "ld", "   ", "'s", "." };         // (\1 stands for NUL here)
     Pcg64 random = pcg64_seed(7);
     FILE *file = NULL;
@@ -138,7 +158,8 @@ static void put_many(void) {
         memmove(many_text[i], text, size), many_text[i][size] = 0;
     }
     fclose(file);
-    run(tokens_out, sizeof tokens_out, "cd %s/many && : > empty.jsonl && gzip 1.jsonl && for f in 2 3; do [ ! -f $f.jsonl ] || zstd -q --rm $f.jsonl; done", scratch);
+    run(tokens_out, sizeof tokens_out, "cd %s/many && : > empty.jsonl && gzip 1.jsonl && for f in 2 3; do [ ! -f $f.jsonl ] || "
+                                       "zstd -q --rm $f.jsonl; done", scratch);
 }
 
 // Reads all files of a directory back. Every document must be there once, its slice between EOS ids, and decode to its text.
@@ -158,11 +179,13 @@ static void check_many(const char *directory, const char *what, uint64_t most) {
         for (int id; r && reader_piece(r) && r->size; at = end) {
             char row[256];
             snprintf(row, sizeof row, "%.*s", (int)r->size, r->piece);
-            if (sscanf(row, "%llu,%llu,%d,many/", &start, &end, &id) != 3 || id < 0 || id >= MANY || end*2 > (unsigned long long)size) { spans = 0; break; }
+            if (sscanf(row, "%llu,%llu,%d,many/", &start, &end, &id) != 3 || id < 0 || id >= MANY ||
+                end*2 > (unsigned long long)size) { spans = 0; break; }
             spans &= start == at && end > start, seen[id]++, count++;
             int *ids = (int *)allocate(end - start, sizeof *ids, "ids");
             for (unsigned long long i = start; i < end; i++) ids[i - start] = bytes[2*i] | bytes[2*i + 1] << 8;
-            size_t n = end - start, length = strlen(many_text[id]), ends_itself = length >= 7 && !strcmp(many_text[id] + length - 7, "<|end|>");
+            size_t n = end - start, length = strlen(many_text[id]), ends_itself = length >= 7 &&
+                !strcmp(many_text[id] + length - 7, "<|end|>");
             ends &= ids[n - 1] == SMALL_EOS;
             char *text = (char *)allocate(n*(size_t)t->longest + 1, 1, "text");
             size_t m = decode(t, text, ids, n - !ends_itself);
@@ -210,14 +233,17 @@ static void test_many_documents(void) {
 }
 
 static void test_file_sizes(void) {
-    put_text("sizes.jsonl", "{\"id\":\"a\",\"text\":\".,.,.,.,.\"}\n{\"id\":\"b\",\"text\":\"hello\"}\n{\"id\":\"c\",\"text\":\".,.\"}\n{\"id\":\"d\",\"text\":\".,.,\"}\n");
+    put_text("sizes.jsonl", "{\"id\":\"a\",\"text\":\".,.,.,.,.\"}\n{\"id\":\"b\",\"text\":\"hello\"}\n"
+                            "{\"id\":\"c\",\"text\":\".,.\"}\n{\"id\":\"d\",\"text\":\".,.,\"}\n");
     check(tokenize("--no-shuffle --shard-tokens 6 --out sizes sizes.jsonl") == 0 &&
           says("warning: sizes.jsonl:1: a document of 10 tokens does not fit into a file of at most 6 (--shard-tokens); skipped"),
           "a document that fits into no file: a sentence");
-    check(!strcmp(shell("stat -c '%n %s' sizes/*.npy | tr '\\n' ' '"), "sizes/part-0-00000.npy 12 sizes/part-0-00001.npy 10 "), "a file is filled to its last token");
+    check(!strcmp(shell("stat -c '%n %s' sizes/*.npy | tr '\\n' ' '"),
+                  "sizes/part-0-00000.npy 12 sizes/part-0-00001.npy 10 "), "a file is filled to its last token");
     tokenize("--no-shuffle --as-released --shard-tokens 6 --out sizes2 sizes.jsonl");
     check(!strcmp(shell("stat -c '%s' sizes2/*.npy | tr '\\n' ' '"), "4 8 10 "), "--as-released: but for one");
-    check(tokenize("--on-error stop --no-shuffle --shard-tokens 6 --out sizes3 sizes.jsonl") == 1 && says("error: sizes.jsonl:1: a document of 10"),
+    check(tokenize("--on-error stop --no-shuffle --shard-tokens 6 --out sizes3 sizes.jsonl") == 1 &&
+          says("error: sizes.jsonl:1: a document of 10"),
           "--on-error stop: the end");
     check(!strcmp(shell("ls -A sizes3"), "tokenize.json\n"), "no half-written file stays");
 }
@@ -236,7 +262,8 @@ static void test_kills(void) {
     Pcg64 random = pcg64_seed(11);
     for (int round = 0; round < 60 && killed < 40; round++) {
         for (int k = 0; k < 3; k++) {
-            int code = run(tokens_out, sizeof tokens_out, "cd %s && timeout -s KILL %.4f %s/data/tokenize --tokenizer %s --eos %d --out k1 %s", scratch,
+            int code = run(tokens_out, sizeof tokens_out, "cd %s && timeout -s KILL %.4f %s/data/tokenize --tokenizer %s --eos "
+                                                          "%d --out k1 %s", scratch,
                            0.01 + whole*(double)(pcg64_next32(&random) % 1000)/1000, getenv("PWD"), small_path, SMALL_EOS, options);
             killed += code == 128 + SIGKILL;
             went_on += says("going on after");
@@ -249,9 +276,11 @@ static void test_kills(void) {
     check(went_on > 0, "%d times a run went on from finished files", went_on);
     check(same, "after kill -9 the same command ends with the bytes of an undisturbed run, and nothing else");
 
-    int code = run(tokens_out, sizeof tokens_out, "cd %s && timeout -s INT %.3f %s/data/tokenize --tokenizer %s --eos %d --out k1 %s; echo code $?",
+    int code = run(tokens_out, sizeof tokens_out, "cd %s && timeout --preserve-status -s INT %.3f %s/data/tokenize --tokenizer "
+                                                  "%s --eos %d --out k1 %s",
                    scratch, whole/2, getenv("PWD"), small_path, SMALL_EOS, options);
-    check(code == 0 && says("stopped as asked; the same command goes on after"), "Ctrl-C: a sentence says how to go on");
+    check(code == 130 && says("stopped as asked; the same command goes on after"),
+          "Ctrl-C: a sentence says how to go on, and exit code 130");
     check(!strcmp(shell("ls -A k1 | grep -c tmp"), "0\n"), "Ctrl-C: nothing half-written");
     tokenize("--out k1 %s", options);
     check(!strcmp(fingerprint("k1", other), undisturbed), "Ctrl-C, and on: the same bytes");
@@ -263,8 +292,10 @@ static void test_other_recipes(void) {
     put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello\"}\n");
     tokenize("--out r r.jsonl");
     const char *others[][2] = { { "--seed 1", "\"seed\" was 3920 and is now 1" }, { "--bos 3", "\"bos\" was -1 and is now 3" },
-        { "--shard-tokens 100", "\"shard_tokens\"" }, { "--no-shuffle", "\"no_shuffle\"" }, { "--groups 2", "\"groups\"" }, { "--ring 2", "\"ring\"" },
-        { "--batch 2", "\"batch\"" }, { "--as-released", "\"as_released\"" }, { "--separator x", "\"separator\"" }, { "--dtype uint32", "\"dtype\"" },
+        { "--shard-tokens 100", "\"shard_tokens\"" }, { "--no-shuffle", "\"no_shuffle\"" }, { "--groups 2", "\"groups\"" },
+            { "--ring 2", "\"ring\"" },
+        { "--batch 2", "\"batch\"" }, { "--as-released", "\"as_released\"" }, { "--separator x", "\"separator\"" },
+            { "--dtype uint32", "\"dtype\"" },
         { "wide.jsonl", "\"inputs\"" }, { "--eos 1", "\"eos\"" } };
     for (size_t i = 0; i < sizeof others/sizeof *others; i++) {
         int code = tokenize("--out r r.jsonl %s", others[i][0]);
@@ -284,12 +315,14 @@ static void test_other_recipes(void) {
     shell("rm r2/tokenize.json; touch r2/part-0-00000.npy");
     check(tokenize("--out r2 r.jsonl") == 1 && says("no tokenize.json"), "token files of unknown origin");
     char command[512];
-    const char *damaged_states[] = { "", "{", "[]", "{\"recipe\": 3}", "\\0", "s/\"group\":1/\"group\":-1/", "s/\"group\":1/\"group\":\"x\"/", "s/\"file\":1/\"file\":7/",
+    const char *damaged_states[] = { "", "{", "[]", "{\"recipe\": 3}", "\\0", "s/\"group\":1/\"group\":-1/",
+                                    "s/\"group\":1/\"group\":\"x\"/", "s/\"file\":1/\"file\":7/",
         "s/\"open\":..,/\"open\":[[9,1]],/", "s/\"open\":..,/\"open\":3,/", "s/\"files\":.*\"next\"/\"files\":0,\"next\"/",
         "s/part-0-00000.npy/..\\/x/", "s/\"shard\":0/\"shard\":99999999999/", "s/,\"text_bytes\":5//" };
     int fine = 0, n = (int)(sizeof damaged_states/sizeof *damaged_states);
     for (int i = 0; i < n; i++) {
-        snprintf(command, sizeof command, *damaged_states[i] == 's' ? "sed -i '%s' r3/tokenize.json" : "printf '%s' > r3/tokenize.json", damaged_states[i]);
+        snprintf(command, sizeof command, *damaged_states[i] == 's' ? "sed -i '%s' r3/tokenize.json"
+                 : "printf '%s' > r3/tokenize.json", damaged_states[i]);
         shell("rm -rf r3; cp -r r r3");
         shell(command);
         int code = tokenize("--out r3 r.jsonl");
@@ -304,8 +337,10 @@ static void test_other_recipes(void) {
 
 static void test_hostile_documents(void) {
     run(tokens_out, sizeof tokens_out, "mkdir -p %s/bad", scratch);
-    put_text("bad/lines.jsonl", "{\"id\":\"1\",\"text\":\"hello\"}\n{\"id\":\"2\",\"text\":\"\xff\"}\n{\"id\":3,\"text\":\"x\"}\n{\"id\":\"4\"}\n{\"id\":\"5\",\"text\":[]}\n"
-             "not JSON\n[1,2]\n{\"id\":\"6\",\"text\":\"\\ud800\"}\n{\"id\":\"7\",\"text\":\"hello\",\"source\":7}\n{\"id\":\"\\u0000,\",\"text\":\"a\\u0000b\"}\n");
+    put_text("bad/lines.jsonl", "{\"id\":\"1\",\"text\":\"hello\"}\n{\"id\":\"2\",\"text\":\"\xff\"}\n{\"id\":3,\"text\":\"x\"}\n"
+                                "{\"id\":\"4\"}\n{\"id\":\"5\",\"text\":[]}\n"
+             "not JSON\n[1,2]\n{\"id\":\"6\",\"text\":\"\\ud800\"}\n{\"id\":\"7\",\"text\":\"hello\",\"source\":7}\n"
+             "{\"id\":\"\\u0000,\",\"text\":\"a\\u0000b\"}\n");
     put_file("bad/nul.jsonl", "\0\0\0\n{\"id\":\"8\",\"text\":\"he\"}\n\0", 29);
     put_file("bad/text.txt", "a\0b\xff", 4);
     shell("yes '{\"id\":\"z\",\"text\":\"hello\"}' | head -5000 | gzip > whole.gz; head -c 100 whole.gz > bad/cut.jsonl.gz; "
@@ -313,8 +348,10 @@ static void test_hostile_documents(void) {
           "head -c 200000 /dev/zero | tr '\\0' '[' > bad/deep.json; printf '\\037\\213nothing' > bad/none.jsonl.gz");
     int code = tokenize("--out bad1 bad");
     check(code == 0 && says("problems: each has its sentence above"), "hostile documents are skipped");
-    const char *sentences[] = { "lines.jsonl:2:", "lines.jsonl:3:", "lines.jsonl:4:", "lines.jsonl:5:", "lines.jsonl:6:", "lines.jsonl:7:", "lines.jsonl:8:",
-                                "lines.jsonl:9:", "nul.jsonl:1:", "nul.jsonl:3:", "text.txt:", "cut.jsonl.gz:", "cut.jsonl.zst:", "deep.json:1:", "none.jsonl.gz:" };
+    const char *sentences[] = { "lines.jsonl:2:", "lines.jsonl:3:", "lines.jsonl:4:", "lines.jsonl:5:", "lines.jsonl:6:",
+                               "lines.jsonl:7:", "lines.jsonl:8:",
+                                "lines.jsonl:9:", "nul.jsonl:1:", "nul.jsonl:3:", "text.txt:", "cut.jsonl.gz:",
+                                    "cut.jsonl.zst:", "deep.json:1:", "none.jsonl.gz:" };
     int found = 0, n = (int)(sizeof sentences/sizeof *sentences);
     for (int i = 0; i < n; i++) {
         found += says(sentences[i]);
@@ -329,10 +366,13 @@ static void test_hostile_documents(void) {
 
 static void test_command_lines(void) {
     struct { const char *arguments, *sentence; } wrong[] = {
-        { "", "expected one of --out DIR, --print and --decode" }, { "--print --decode", "expected one of" }, { "--out x", "expected files or directories" },
-        { "--out x nowhere.jsonl", "nowhere.jsonl: cannot be read" }, { "--out x --eos 999 hand.jsonl", "the ids of" }, { "--out x --bos 999 hand.jsonl", "the ids of" },
+        { "", "expected one of --out DIR, --print and --decode" }, { "--print --decode", "expected one of" }, { "--out x",
+                "expected files or directories" },
+        { "--out x nowhere.jsonl", "nowhere.jsonl: cannot be read" }, { "--out x --eos 999 hand.jsonl", "the ids of" },
+            { "--out x --bos 999 hand.jsonl", "the ids of" },
         { "--out x --dtype int8 hand.jsonl", "expected uint16 or uint32" }, { "--out x --groups 0 hand.jsonl", "--groups" },
-        { "--out x --ring 0 hand.jsonl", "--ring" }, { "--out x --ring 65 hand.jsonl", "--ring" }, { "--out x --batch 0 hand.jsonl", "--batch" },
+        { "--out x --ring 0 hand.jsonl", "--ring" }, { "--out x --ring 65 hand.jsonl", "--ring" },
+            { "--out x --batch 0 hand.jsonl", "--batch" },
         { "--out x --shard-tokens 1 hand.jsonl", "--shard-tokens" }, { "--out x --shard-tokens 2.5 hand.jsonl", "--shard-tokens" },
         { "--out x --on-error ignore hand.jsonl", "expected skip or stop" }, { "--out x -", "standard input cannot be read twice" },
         { "--out hand.jsonl hand.jsonl", "hand.jsonl" }, { "--out x --nonsense", "no such option" } };
@@ -351,34 +391,43 @@ static void test_command_lines(void) {
 static void test_printing(void) {
     put_text("p.jsonl", "{\"id\":\"a\\\"\\n\",\"text\":\" hello  \"}\n\n{\"text\":\"\"}\n{\"id\":\"c\",\"text\":\"e\\u0301\\u0000\"}\n");
     tokenize("--print < p.jsonl");
-    check(!strcmp(tokens_out, "{\"id\":\"a\\\"\\n\",\"ids\":[260,267]}\n{\"id\":\"standard input:3\",\"ids\":[]}\n{\"id\":\"c\",\"ids\":[263,0]}\n"),
+    check(!strcmp(tokens_out, "{\"id\":\"a\\\"\\n\",\"ids\":[260,267]}\n{\"id\":\"standard input:3\",\"ids\":[]}\n"
+                              "{\"id\":\"c\",\"ids\":[263,0]}\n"),
           "--print: all of the text, no EOS");
     tokenize("--print p.jsonl | %s/data/tokenize --tokenizer %s --decode", getenv("PWD"), small_path);
-    check(!strcmp(tokens_out, "{\"id\":\"a\\\"\\n\",\"text\":\" hello  \"}\n{\"id\":\"p.jsonl:3\",\"text\":\"\"}\n{\"id\":\"c\",\"text\":\"\xc3\xa9\\u0000\"}\n"),
+    check(!strcmp(tokens_out, "{\"id\":\"a\\\"\\n\",\"text\":\" hello  \"}\n{\"id\":\"p.jsonl:3\",\"text\":\"\"}\n"
+                              "{\"id\":\"c\",\"text\":\"\xc3\xa9\\u0000\"}\n"),
           "--decode: the text again, in normal form C");
     put_text("d.jsonl", "{\"ids\":[226,128]}\n{\"id\":\"cut\",\"ids\":[226,128,65,255]}\n");
     tokenize("--decode d.jsonl");
-    check(!strcmp(tokens_out, "{\"id\":\"d.jsonl:1\",\"text\":\"\xef\xbf\xbd\"}\n{\"id\":\"cut\",\"text\":\"\xef\xbf\xbd" "A\xef\xbf\xbd\"}\n"), "--decode: bytes that are not UTF-8");
+    check(!strcmp(tokens_out, "{\"id\":\"d.jsonl:1\",\"text\":\"\xef\xbf\xbd\"}\n{\"id\":\"cut\",\"text\":\"\xef\xbf\xbd"
+                  "A\xef\xbf\xbd\"}\n"), "--decode: bytes that are not UTF-8");
 
-    const char *wrong[] = { "{\"ids\":[270]}", "{\"ids\":[-1]}", "{\"ids\":[1.5]}", "{\"ids\":[\"1\"]}", "{\"ids\":[true]}", "{\"ids\":7}", "{}", "[1]", "1", "x", "",
-                            "{\"id\":7,\"ids\":[]}", "{\"ids\":[4294967361]}", "{\"ids\":[99999999999999999999]}", "{\"ids\":[1,]}", "{\"ids\":[1]" };
+    const char *wrong[] = { "{\"ids\":[270]}", "{\"ids\":[-1]}", "{\"ids\":[1.5]}", "{\"ids\":[\"1\"]}", "{\"ids\":[true]}",
+                           "{\"ids\":7}", "{}", "[1]", "1", "x", "",
+                            "{\"id\":7,\"ids\":[]}", "{\"ids\":[4294967361]}", "{\"ids\":[99999999999999999999]}",
+                                "{\"ids\":[1,]}", "{\"ids\":[1]" };
     for (size_t i = 0; i < sizeof wrong/sizeof *wrong; i++) {
         char lines[256];
         snprintf(lines, sizeof lines, "%s\n{\"id\":\"next\",\"ids\":[65]}\n", wrong[i]);
         put_text("w.jsonl", lines);
         int code = tokenize("--decode w.jsonl");
         int blank = !*wrong[i];
-        check(code == 0 && says("{\"id\":\"next\",\"text\":\"A\"}") && (blank || !strncmp(tokens_out, "warning: w.jsonl:1: ", 20) || says("\nwarning: w.jsonl:1: ")),
+        check(code == 0 && says("{\"id\":\"next\",\"text\":\"A\"}") && (blank || !strncmp(tokens_out, "warning: w.jsonl:1: ",
+                20) || says("\nwarning: w.jsonl:1: ")),
               "--decode %s: %s", wrong[i], blank ? "no line" : "a sentence, and on");
-        if (!blank) check(tokenize("--on-error stop --decode w.jsonl") == 1 && says("error: w.jsonl:1: "), "--decode %s: the end, if so asked", wrong[i]);
+        if (!blank) check(tokenize("--on-error stop --decode w.jsonl") == 1 && says("error: w.jsonl:1: "),
+                          "--decode %s: the end, if so asked", wrong[i]);
     }
     shell("yes '{\"text\":\"hello\"}' | head -3000 > long.jsonl");
-    tokenize("--print --batch 7 --threads 3 < long.jsonl | sed 's/.*input:\\([0-9]*\\).*/\\1/' > numbers; seq 3000 | cmp - numbers && echo in order");
+    tokenize("--print --batch 7 --threads 3 < long.jsonl | sed 's/.*input:\\([0-9]*\\).*/\\1/' > numbers; seq 3000 | cmp - "
+             "numbers && echo in order");
     check(says("in order"), "--print: many threads, many batches, and the order of the input");
 }
 
 static void test_official_tokens(void) {
-    const char *official = "data/tokenizers/allenai_eleuther-ai-gpt-neox-20b-pii-special.json", *golden = "data/test/golden/golden_tokenizer.jsonl";
+    const char *official = "data/tokenizers/allenai_eleuther-ai-gpt-neox-20b-pii-special.json",
+        *golden = "data/test/golden/golden_tokenizer.jsonl";
     if (!file_exists(official)) { printf("skipped: %s is not here; data/tokenizers.sh fetches it\n", official); return; }
     run(tokens_out, sizeof tokens_out, "data/tokenize --tokenizer %s --print %s > %s/golden.jsonl", official, golden, scratch);
     Reader *expected = reader_open(golden, NULL), *found = reader_open(in_scratch("golden.jsonl"), NULL);
@@ -396,7 +445,8 @@ static void test_official_tokens(void) {
 static void test_training_on_tokens(void) {
     shell("yes '{\"text\":\"hello hello'\"'\"'s hell. a\"}' | head -300 > train.jsonl");
     tokenize("--out trained train.jsonl");
-    int code = run(tokens_out, sizeof tokens_out, "./train_olmo --data %s/trained/part-0-00000.npy --vocab 272 --eos %d --seq-len 64 --d-model 32 --n-layers 1 "
+    int code = run(tokens_out, sizeof tokens_out, "./train_olmo --data %s/trained/part-0-00000.npy --vocab 272 --eos %d "
+                                                  "--seq-len 64 --d-model 32 --n-layers 1 "
                    "--n-heads 2 --batch 2 --micro-batch 1 --steps 2 --sample-every 0 --out %s/run", scratch, SMALL_EOS, scratch);
     check(code == 0 && says("params hash 0x"), "train_olmo reads the tokens");
     if (code) printf("      %s\n", tokens_out);

@@ -3,7 +3,8 @@
 
     python dev/data/roundtrip.py [--threads N] [--runs N] DOCUMENTS...
 
-DOCUMENTS are JSON lines (.jsonl or .gz; Dolma reads no .zst) with an id and a text.  Both
+DOCUMENTS are JSON lines with an id and a text, plain or gzip (Dolma reads zstd
+only where Python has a zstd module, and says nothing where it has not).  Both
 programs write Dolma token files with OLMo's tokenizer; from each pair of .npy
 and .csv.gz we take every document's source file, line, id and the bytes of its
 tokens.  The two must hold the same documents, each as often, byte for byte.
