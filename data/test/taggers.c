@@ -128,6 +128,9 @@ static void test_tags_by_hand(void) {
     prepare_pii();
     t = tag_at(tags_of_text(tag_pii, "256.1.1.1"), "IP_ADDRESS", 0);
     check(t && t->start == 1 && t->end == 9 && score_of(tag_pii, "256.1.1.1", "doc_count") == 1, "256.1.1.1 is found as 56.1.1.1, like in the reference");
+    check(score_of(tag_pii, "x (@y.z \n", "doc_count") == 0 && score_of(tag_pii, "x w@yz \n", "doc_count") == 0 &&
+          score_of(tag_pii, "x w@y.z \n", "doc_count") == 1 && score_of(tag_pii, "x w@y.z", "doc_count") == 0 &&
+          score_of(tag_pii, "x w@y.z \n", "doc_frac") > 1, "an e-mail address has a name, a dot, white space after it; doc_frac counts doc_count");
     t = tag_at(tags_of_text(tag_pii, "a \xd9\xa1\xd9\xa2\xd9\xa3-456-7890"), "PHONE_NUMBER", 0);
     check(t && t->start == 1 && t->end == 14, "Arabic digits are digits of a phone number");
 }
