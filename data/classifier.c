@@ -31,8 +31,9 @@ The models beside this file, whose text dev/data/languages.py and dev/data/toxic
     data/curate train --features words --ngram 1 --buckets 65536 --out data/toxic.safetensors toxic.jsonl          (and nsfw)
 
 language: 32 languages. toxic and nsfw know no more than two public word lists (e2guardian's and WordNet's), put into harmless
-sentences: no person ever judged a sentence of theirs. They find listed words; they see no insult made of others. A filter
-to rely on needs sentences that people judged, such as Jigsaw's, and then --features words alone: bigrams, a million buckets.
+sentences: no person ever judged a sentence of theirs. They find listed words; they see no insult made of others; and of 100
+harmless sentences from elsewhere they score 2 or 3 above 0.4, for words share buckets. A filter to rely on needs sentences
+that people judged, such as Jigsaw's, and then --features words alone: bigrams, a million buckets.
 */
 #include <unicode/uchar.h>
 
@@ -295,8 +296,8 @@ static int cld2_tolerant(const char **code, int *percent, const char *text, size
 
 // p(English) of a paragraph.
 static double cld2_english(const char *text, size_t size) {
-    const char *code[3];
-    int percent[3], n = cld2_tolerant(code, percent, text, size);
+    const char *code[3] = {0};
+    int percent[3] = {0}, n = cld2_tolerant(code, percent, text, size);
     for (int i = 0; i < n; i++) if (!strcmp(code[i], "en")) return percent[i]/100.0;
     return 0;
 }
@@ -326,8 +327,8 @@ static void tag_ngram_english(Tags *out, View *v) { tag_english(out, v, ngram_en
 
 // Every language of a document: CLD2's at most three; our model's that have at least a hundredth.
 static void tag_cld2_document(Tags *out, View *v) {
-    const char *code[3];
-    int percent[3], n = cld2_tolerant(code, percent, v->text, v->size);
+    const char *code[3] = {0};
+    int percent[3] = {0}, n = cld2_tolerant(code, percent, v->text, v->size);
     for (int i = 0; i < n; i++) add_tag(out, code[i], 0, v->chars, percent[i]/100.0);
 }
 static void tag_ngram_document(Tags *out, View *v) {
