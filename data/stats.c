@@ -1088,6 +1088,7 @@ int main(int argc, char **argv) {
     if (options.help) {
         printf("usage: data/stats [options] FILES-OR-DIRECTORIES...      what is in a corpus\n");
         print_options(table, n);
+        release(name);
         return EXIT_SUCCESS;
     }
     CHECK(options.top <= 100000, "--top %d: expected 100000 at most", options.top);

@@ -21,9 +21,12 @@ static void test_words(void) {
     for (int c = 0; c < 128; c++) ascii += word_break(c) == 1 << u_getIntPropertyValue(c, UCHAR_WORD_BREAK);
     check(ascii == 128, "words: the ASCII table is ICU's (%d of 128)", ascii);
     static const char *const cases[] = {                    // the rule, and what it cuts
-        "WB3", "a|\r\n|\n|\r|b", "WB3a", "\n|\xcc\x88|a", "WB3c", "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa9|a", "WB3d", "a|   |b|\t|\t|c",
-        "WB4", "a\xcc\x88\xcc\x88" "b|-\xcc\x88|c", "WB5", "abc", "WB6-7", "don't'a|'|'|b", "WB6 over marks", "a'\xcc\x88" "b", "WB7 ends", "a|.",
-        "WB7a", "\xd7\x90'|-|a|'|-", "WB7b-c", "\xd7\x90\"\xd7\x90|\"|a|\"|b", "WB8-10", "3a4|-|5", "WB11-12", "3.14|,|a3,200|.|-", "WB12 needs a digit", "3|.|a",
+        "WB3", "a|\r\n|\n|\r|b", "WB3a", "\n|\xcc\x88|a", "WB3c", "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa9|a", "WB3d",
+            "a|   |b|\t|\t|c",
+        "WB4", "a\xcc\x88\xcc\x88" "b|-\xcc\x88|c", "WB5", "abc", "WB6-7", "don't'a|'|'|b", "WB6 over marks", "a'\xcc\x88" "b",
+            "WB7 ends", "a|.",
+        "WB7a", "\xd7\x90'|-|a|'|-", "WB7b-c", "\xd7\x90\"\xd7\x90|\"|a|\"|b", "WB8-10", "3a4|-|5", "WB11-12", "3.14|,|a3,200|.|-",
+            "WB12 needs a digit", "3|.|a",
         "WB13", "\xe3\x82\xab\xe3\x83\x8a|\xe3\x81\xb2|\xe3\x82\x89", "WB13a-b", "a_1_\xe3\x82\xab|-|__",
         "WB15-16", "\xf0\x9f\x87\xa6\xf0\x9f\x87\xa7|\xf0\x9f\x87\xa8", "WB999", "\xe6\xb1\x89|\xe5\xad\x97|\xe2\x82\xac|5",
     };
@@ -54,7 +57,8 @@ static json_t *stats_of(const char *arguments) {
     check(report != NULL, "stats %.40s...: a report that is JSON%s%s", arguments, report ? "" : ": ", report ? "" : out);
     return report ? report : json_object();
 }
-static json_t *at(const json_t *report, const char *section, const char *name) { return json_object_get(json_object_get(report, section), name); }
+static json_t *at(const json_t *report, const char *section, const char *name) { return json_object_get(json_object_get(report,
+    section), name); }
 static double number_at(const json_t *report, const char *section, const char *name) {
     const json_t *value = at(report, section, name);
     return json_is_number(value) ? json_number_value(value) : -1e9;
@@ -109,9 +113,11 @@ static void test_stats_by_hand(void) {
     check_number(r, "domains", "documents_without", 1);
     check(!strcmp(row_text(r, "domains", "top", 0, "domain"), "a.com") && row_number(r, "domains", "top", 0, "documents") == 3 &&
           row_number(r, "domains", "top", 0, "words") == 9, "stats: the largest domain, however it is spelled");
-    check(!strcmp(row_text(r, "suffixes", "top", 1, "suffix"), ".org") && row_number(r, "suffixes", "top", 1, "words") == 4, "stats: suffixes");
+    check(!strcmp(row_text(r, "suffixes", "top", 1, "suffix"), ".org") && row_number(r, "suffixes", "top", 1, "words") == 4,
+        "stats: suffixes");
     check(!strcmp(row_text(r, "sources", "top", 0, "source"), "web") && row_number(r, "sources", "top", 0, "words") == 7 &&
-          !strcmp(row_text(r, "sources", "top", 1, "source"), "") && row_number(r, "sources", "top", 2, "documents") == 2, "stats: sources");
+          !strcmp(row_text(r, "sources", "top", 1, "source"), "") && row_number(r, "sources", "top", 2, "documents") == 2,
+              "stats: sources");
     check_number(r, "word_frequency", "distinct_words", 7);
     check_number(r, "word_frequency", "words_that_occur_once", 5);
     check_number(r, "2-grams", "ngrams", 4 + 1 + 1 + 3);
@@ -123,15 +129,18 @@ static void test_stats_by_hand(void) {
     json_decref(r);
 
     static const struct { const char *url, *domain; } urls[] = {
-        { "", "" }, { "://", "" }, { "nothing", "" }, { "http://", "" }, { "http://:80", "" }, { "HTTP://WWW.Example.Org?q=@x", "example.org" },
-        { "http://a:b@c.d:8080/e", "c.d" }, { "http://[2001:db8::1]:80/", "[2001:db8::1]" }, { "http://10.0.0.1/", "10.0.0.1" }, { "http://www./", "www." },
+        { "", "" }, { "://", "" }, { "nothing", "" }, { "http://", "" }, { "http://:80", "" }, { "HTTP://WWW.Example.Org?q=@x",
+            "example.org" },
+        { "http://a:b@c.d:8080/e", "c.d" }, { "http://[2001:db8::1]:80/", "[2001:db8::1]" }, { "http://10.0.0.1/", "10.0.0.1" },
+            { "http://www./", "www." },
         { "http://caf\xc3\xa9.fr#x", "caf\xc3\xa9.fr" }, { "http://a\\u0000b.com/", "a" },
     };
     for (size_t i = 0; i < sizeof urls/sizeof *urls; i++) {
         char line[256];
         snprintf(line, sizeof line, "{\"text\":\"x\",\"metadata\":{\"url\":\"%s\"}}\n", urls[i].url);
         r = stats_of(put_text("url.jsonl", line));
-        check(!strcmp(row_text(r, "domains", "top", 0, "domain"), *urls[i].domain ? urls[i].domain : "(none)"), "stats: the domain of \"%s\" is \"%s\"",
+        check(!strcmp(row_text(r, "domains", "top", 0, "domain"), *urls[i].domain ? urls[i].domain : "(none)"),
+            "stats: the domain of \"%s\" is \"%s\"",
               urls[i].url, urls[i].domain);
         json_decref(r);
     }
@@ -155,7 +164,8 @@ static void test_stats_lengths(void) {
     double documents = 0;
     size_t i, fine = 0;
     json_array_foreach(at(r, "document_lengths", "histogram"), i, row) {
-        double from = row_number(r, "document_lengths", "histogram", i, "from"), to = row_number(r, "document_lengths", "histogram", i, "to");
+        double from = row_number(r, "document_lengths", "histogram", i, "from"), to = row_number(r, "document_lengths", "histogram", i,
+            "to");
         double here = row_number(r, "document_lengths", "histogram", i, "documents");
         documents += here, fine += here == fmin(to, 100) - from + 1;
     }
@@ -216,7 +226,8 @@ static void test_stats_ngrams(void) {
         char section[16];
         snprintf(section, sizeof section, "%d-grams", orders[k]);
         int distinct = naive_ngrams(count, orders[k]), same = 0, above = 0, near = 0;
-        double bound = number_at(sketch, section, "counts_are_too_high_by_at_most"), estimated = number_at(sketch, section, "distinct_estimated");
+        double bound = number_at(sketch, section, "counts_are_too_high_by_at_most"), estimated = number_at(sketch, section,
+            "distinct_estimated");
         for (size_t i = 0; i < 50; i++) {
             double found = row_number(exact, section, "top", i, "count"), estimate = row_number(sketch, section, "top", i, "count");
             same += found == count[i], above += estimate >= count[i], near += estimate <= count[i] + bound;
@@ -224,8 +235,10 @@ static void test_stats_ngrams(void) {
         check(number_at(exact, section, "distinct") == distinct, "stats: %s: %d distinct", section, distinct);
         check(same == 50, "stats: %s: the 50 largest counts, exactly (%d)", section, same);
         check(above == 50 && near == 50, "stats: %s in the sketch: not below, at most %.3g above", section, bound);
-        check(fabs(estimated - distinct) < 0.02*distinct + 3, "stats: %s in the sketch: about %d distinct: %.0f", section, distinct, estimated);
-        check(number_at(sketch, section, "ngrams") == SKEWED_DOCUMENTS*(SKEWED_WORDS - orders[k] + 1), "stats: %s: none reaches over a document's end", section);
+        check(fabs(estimated - distinct) < 0.02*distinct + 3, "stats: %s in the sketch: about %d distinct: %.0f", section, distinct,
+            estimated);
+        check(number_at(sketch, section, "ngrams") == SKEWED_DOCUMENTS*(SKEWED_WORDS - orders[k] + 1),
+            "stats: %s: none reaches over a document's end", section);
     }
     json_decref(exact), json_decref(sketch);
 }
@@ -235,8 +248,10 @@ static void test_stats_ngrams(void) {
 // The goldens' texts, against the scores that Dolma's own taggers gave them and the limits of DATA_SPEC 3.2.
 static void test_stats_tags(void) {
     static const struct { const char *rule; double least, most; } limits[] = {
-        { "word_count", 50, 1e5 }, { "median_word_length", 3, 10 }, { "symbol_to_word_ratio", 0, 0.1 }, { "fraction_of_words_with_alpha_character", 0.8, 9 },
-        { "required_word_count", 2, 1e9 }, { "fraction_of_lines_starting_with_bullet_point", 0, 0.9 }, { "fraction_of_lines_ending_with_ellipsis", 0, 0.3 },
+        { "word_count", 50, 1e5 }, { "median_word_length", 3, 10 }, { "symbol_to_word_ratio", 0, 0.1 },
+            { "fraction_of_words_with_alpha_character", 0.8, 9 },
+        { "required_word_count", 2, 1e9 }, { "fraction_of_lines_starting_with_bullet_point", 0, 0.9 },
+            { "fraction_of_lines_ending_with_ellipsis", 0, 0.3 },
         { "fraction_of_duplicate_lines", 0, 0.3 }, { "fraction_of_characters_in_duplicate_lines", 0, 0.3 },
         { "fraction_of_characters_in_most_common_2grams", 0, 0.2 }, { "fraction_of_characters_in_most_common_3grams", 0, 0.18 },
         { "fraction_of_characters_in_most_common_4grams", 0, 0.16 }, { "fraction_of_characters_in_duplicate_5grams", 0, 0.15 },
@@ -270,7 +285,8 @@ static void test_stats_tags(void) {
     json_t *report = stats_of(golden);
     check_number(report, "gopher_rules", "documents_that_fail", any);
     for (size_t i = 0; i < LIMITS; i++)
-        check(!strcmp(row_text(report, "gopher_rules", "rules", i, "rule"), limits[i].rule) && row_number(report, "gopher_rules", "rules", i, "documents") == failed[i],
+        check(!strcmp(row_text(report, "gopher_rules", "rules", i, "rule"), limits[i].rule) && row_number(report, "gopher_rules",
+            "rules", i, "documents") == failed[i],
               "stats: %g documents fail %s", failed[i], limits[i].rule);
     for (size_t k = 0; k < 3; k++)
         check(row_number(report, "personal_data", "kinds", k, "count") == found[k], "stats: %g of %s", found[k], kinds[k]);
@@ -279,15 +295,19 @@ static void test_stats_tags(void) {
     // One document has six, one has one, two have none; a text of a hundred plain words fails no rule.
     char plain[2048], text[8192];
     size_t n = 0;
-    for (int i = 0; i < 100; i++) n += (size_t)snprintf(plain + n, sizeof plain - n, i % 50 ? "w%c%c%c " : "that ", 'a' + i % 7, 'a' + i*3 % 26, 'a' + i*i % 23);
-    snprintf(text, sizeof text, "{\"text\":\"a@b.cd e@f.gh 10.0.0.1 and 10.0.0.2 or 10.0.0.3 555-123-4567 \"}\n{\"text\":\"call (555) 123-4567\"}\n{\"text\":\"%s\"}\n{\"text\":\"\"}\n", plain);
+    for (int i = 0; i < 100; i++) n += (size_t)snprintf(plain + n, sizeof plain - n, i % 50 ? "w%c%c%c " : "that ", 'a' + i % 7,
+        'a' + i*3 % 26, 'a' + i*i % 23);
+    snprintf(text, sizeof text,
+        "{\"text\":\"a@b.cd e@f.gh 10.0.0.1 and 10.0.0.2 or 10.0.0.3 555-123-4567 \"}\n{\"text\":\"call (555) 123-4567\"}\n{\"text\":\"%s\"}\n{\"text\":\"\"}\n", plain);
     report = stats_of(put_text("tags.jsonl", text));
     check_number(report, "personal_data", "documents_with_any", 2);
     check_number(report, "personal_data", "documents_with_more_than_5", 1);
     static const double counts[] = { 2, 2, 3 };
-    for (size_t k = 0; k < 3; k++) check(row_number(report, "personal_data", "kinds", k, "count") == counts[k], "stats: planted %s: %g, found %g", kinds[k], counts[k],
+    for (size_t k = 0; k < 3; k++) check(row_number(report, "personal_data", "kinds", k, "count") == counts[k],
+        "stats: planted %s: %g, found %g", kinds[k], counts[k],
                                          row_number(report, "personal_data", "kinds", k, "count"));
-    check(fabs(row_number(report, "personal_data", "kinds", 2, "per_million_words") - 3e6/number_at(report, "size", "words")) < 1e-6, "stats: per million words");
+    check(fabs(row_number(report, "personal_data", "kinds", 2, "per_million_words") - 3e6/number_at(report, "size", "words")) < 1e-6,
+        "stats: per million words");
     check_number(report, "gopher_rules", "documents_that_fail", 3);
     json_decref(report);
 }
@@ -317,9 +337,11 @@ static void test_stats_tokens(void) {
 static void test_stats_attributes(void) {
     char text[1 << 16];
     size_t n = 0;
-    for (int i = 0; i < 100; i++) n += (size_t)snprintf(text + n, sizeof text - n, "{\"id\":\"%d\",\"attributes\":{\"a\":[[%d,%d,%g]],\"b__label__x\":%s}}\n",
+    for (int i = 0; i < 100; i++) n += (size_t)snprintf(text + n, sizeof text - n,
+        "{\"id\":\"%d\",\"attributes\":{\"a\":[[%d,%d,%g]],\"b__label__x\":%s}}\n",
                                                         i, i, 2*i, (i*7 % 100)/8.0 - 2, i ? "[[0,5,1.5],[5,9,0.5]]" : "[]");
-    n += (size_t)snprintf(text + n, sizeof text - n, "{\"attributes\":[]}\n{\"attributes\":{\"a\":[[0,1,2]],\"c\":[[1,2]]}}\n{\"attributes\":{\"a\":[[0,1,null]]}}\n");
+    n += (size_t)snprintf(text + n, sizeof text - n,
+        "{\"attributes\":[]}\n{\"attributes\":{\"a\":[[0,1,2]],\"c\":[[1,2]]}}\n{\"attributes\":{\"a\":[[0,1,null]]}}\n");
     char arguments[PATH];
     snprintf(arguments, sizeof arguments, "--attributes %s", put_text("attributes.jsonl", text));
     json_t *r = stats_of(arguments);
@@ -328,21 +350,25 @@ static void test_stats_attributes(void) {
         { "a/score", 100, 4950/8.0 - 200, -2, 49/8.0 - 2, 89/8.0 - 2, 99/8.0 - 2 }, { "a/length", 100, 4950, 0, 49, 89, 99 },
         { "b__label__x/score", 199, 99*1.5, 0, 0.5, 1, 1 }, { "b__label__x/length", 199, 99*9, 0, 4, 5, 5 },
     };
-    check(json_array_size(at(r, "attributes", "names")) == 4, "stats --attributes: two histograms for each name; none for what is only on broken lines");
+    check(json_array_size(at(r, "attributes", "names")) == 4,
+        "stats --attributes: two histograms for each name; none for what is only on broken lines");
     for (size_t i = 0; i < 4; i++) {
         check(!strcmp(row_text(r, "attributes", "names", i, "name"), rows[i].name), "stats --attributes: %s", rows[i].name);
-        const struct { const char *name; double expected; } columns[] = { { "total", rows[i].total }, { "sum", rows[i].sum }, { "min", rows[i].least },
+        const struct { const char *name; double expected; } columns[] = { { "total", rows[i].total }, { "sum", rows[i].sum }, { "min",
+            rows[i].least },
             { "median", rows[i].median }, { "p90", rows[i].p90 }, { "max", rows[i].most } };
         for (int c = 0; c < 6; c++) {
             double found = row_number(r, "attributes", "names", i, columns[c].name);
-            check(fabs(found - columns[c].expected) <= 2e-5*fabs(columns[c].expected), "stats --attributes: %s of %s: %g, found %g", columns[c].name,
+            check(fabs(found - columns[c].expected) <= 2e-5*fabs(columns[c].expected), "stats --attributes: %s of %s: %g, found %g",
+                columns[c].name,
                   rows[i].name, columns[c].expected, found);
         }
         json_t *row = json_array_get(at(r, "attributes", "names"), i), *counts = json_object_get(row, "counts"), *one;
         double sum = 0;
         size_t k;
         json_array_foreach(counts, k, one) sum += json_number_value(one);
-        check(sum == rows[i].total && json_array_size(json_object_get(row, "bins")) == json_array_size(counts) + 1, "stats --attributes: the bins of %s hold all",
+        check(sum == rows[i].total && json_array_size(json_object_get(row, "bins")) == json_array_size(counts) + 1,
+            "stats --attributes: the bins of %s hold all",
               rows[i].name);
     }
     check_number(r, "input", "problems", 3);
@@ -376,17 +402,21 @@ static void test_stats_program(void) {
     snprintf(png, sizeof png, "%s/made/st'a ts.png", scratch);
 
     // Threads change neither text nor JSON.
-    int code = run(out, sizeof out, "data/stats --threads 1 %s 2>/dev/null; data/stats --threads 1 --json - %s 2>/dev/null", skewed_path, skewed_path);
+    int code = run(out, sizeof out, "data/stats --threads 1 %s 2>/dev/null; data/stats --threads 1 --json - %s 2>/dev/null",
+        skewed_path, skewed_path);
     check(code == 0, "stats: one thread");
     for (int threads = 2; threads <= 3; threads++) {
-        run(other, sizeof other, "data/stats --threads %d %s 2>/dev/null; data/stats --threads %d --json - %s 2>/dev/null", threads, skewed_path, threads, skewed_path);
+        run(other, sizeof other, "data/stats --threads %d %s 2>/dev/null; data/stats --threads %d --json - %s 2>/dev/null", threads,
+            skewed_path, threads, skewed_path);
         check(strlen(out) > 10000 && !strcmp(out, other), "stats: %d threads print the same bytes as one", threads);
     }
     // The same from gzip, from standard input, and from two halves.
     run(out, sizeof out, "cat %s | data/stats - 2>/dev/null | grep -v 'skewed\\|standard\\|files'", skewed_path);
-    run(other, sizeof other, "gzip -c %s > %s/packed.jsonl.gz; data/stats %s/packed.jsonl.gz 2>/dev/null | grep -v 'packed\\|files'", skewed_path, scratch, scratch);
+    run(other, sizeof other, "gzip -c %s > %s/packed.jsonl.gz; data/stats %s/packed.jsonl.gz 2>/dev/null | grep -v 'packed\\|files'",
+        skewed_path, scratch, scratch);
     check(strlen(out) > 3000 && !strcmp(out, other), "stats: gzip and standard input give the same report");
-    run(other, sizeof other, "mkdir -p %s/halves; split -l 150 --additional-suffix .jsonl %s %s/halves/; data/stats %s/halves 2>/dev/null | grep -v 'halves\\|files'",
+    run(other, sizeof other,
+        "mkdir -p %s/halves; split -l 150 --additional-suffix .jsonl %s %s/halves/; data/stats %s/halves 2>/dev/null | grep -v 'halves\\|files'",
         scratch, skewed_path, scratch, scratch);
     check(!strcmp(out, other), "stats: so do two halves of the file");
 
@@ -404,7 +434,8 @@ static void test_stats_program(void) {
         FILE *file = fopen(png, "rb");
         size_t got = file ? fread(head, 1, sizeof head, file) : 0;
         if (file) fclose(file);
-        check(code == 0 && got == 24 && !memcmp(head, "\x89PNG", 4) && (head[18] << 8 | head[19]) == 1400, "stats: --png draws a picture 1400 wide");
+        check(code == 0 && got == 24 && !memcmp(head, "\x89PNG", 4) && (head[18] << 8 | head[19]) == 1400,
+            "stats: --png draws a picture 1400 wide");
     } else printf("skipped: pictures; gnuplot is not installed\n");
     code = run(out, sizeof out, "PATH= data/stats --png %s/none.png %s", scratch, skewed_path);
     check(code == 1 && strstr(out, "gnuplot"), "stats: without gnuplot there is a sentence");
@@ -416,13 +447,15 @@ static void test_stats_program(void) {
     const char *path = put_file("hostile.jsonl", hostile, sizeof hostile - 1);
     code = run(out, sizeof out, "data/stats %s 2>/dev/null", path);
     int control = 0;
-    for (const char *c = out; *c; c++) control += ((unsigned char)*c < ' ' && *c != '\n') || *c == 127 || ((unsigned char)*c == 0xc2 && (unsigned char)c[1] < 0xa0);
+    for (const char *c = out; *c; c++) control += ((unsigned char)*c < ' ' && *c != '\n') || *c == 127 || ((unsigned char)*c == 0xc2 &&
+        (unsigned char)c[1] < 0xa0);
     check(code == 0 && !control, "stats: control characters of a document do not reach the terminal (%d)", control);
     report = stats_of(path);
     check_number(report, "size", "documents", 3);
     check_number(report, "input", "problems", 5);
     json_decref(report);
-    check(run(out, sizeof out, "data/stats --on-error stop %s", path) == 1 && strstr(out, "hostile.jsonl:1"), "stats: --on-error stop stops at the first");
+    check(run(out, sizeof out, "data/stats --on-error stop %s", path) == 1 && strstr(out, "hostile.jsonl:1"),
+        "stats: --on-error stop stops at the first");
     char deep[8192];
     memset(deep, '[', sizeof deep - 1), deep[sizeof deep - 1] = 0;
     report = stats_of(put_text("deep.jsonl", deep));
@@ -431,7 +464,8 @@ static void test_stats_program(void) {
 
     check(run(out, sizeof out, "data/stats") == 1 && strstr(out, "error: "), "stats: without files there is a sentence");
     check(run(out, sizeof out, "data/stats --help") == 0 && strstr(out, "--tokenizer"), "stats: --help");
-    check(run(out, sizeof out, "data/stats --json /dev/null/x %s", skewed_path) == 1 && strstr(out, "error: "), "stats: a report that cannot be written is an error");
+    check(run(out, sizeof out, "data/stats --json /dev/null/x %s", skewed_path) == 1 && strstr(out, "error: "),
+        "stats: a report that cannot be written is an error");
 }
 
 static void test_stats(void) {
