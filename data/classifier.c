@@ -266,15 +266,17 @@ static void prepare_nsfw(void) { prepare_model(&nsfw_model, model_files.nsfw, "n
 
 #ifdef CLD2
 int cld2_languages(const char **code, int *percent, const char *text, int size);                   // data/cld2.cc
-static void prepare_cld2(void) {}
 #else
 static int cld2_languages(const char **code, int *percent, const char *text, int size) {
-    return (void)code, (void)percent, (void)text, (void)size, 0;
-}
-static void prepare_cld2(void) {
+    (void)code, (void)percent, (void)text, (void)size;
     die("this program was built without CLD2: install libcld2-dev, remove data/curate and make data; or use the ngram_ taggers");
 }
 #endif
+static void prepare_cld2(void) {                            // is it there?
+    const char *code[3];
+    int percent[3];
+    cld2_languages(code, percent, "", 0);
+}
 
 // As the reference does, text that CLD2 refuses is shown to it again without what it refuses. (The reference first tries to
 // write it in ASCII; and it takes the first letters of a language's name for its code: ge, sp. Here: de, es.)
@@ -296,8 +298,8 @@ static int cld2_tolerant(const char **code, int *percent, const char *text, size
 
 // p(English) of a paragraph.
 static double cld2_english(const char *text, size_t size) {
-    const char *code[3] = {0};
-    int percent[3] = {0}, n = cld2_tolerant(code, percent, text, size);
+    const char *code[3];
+    int percent[3], n = cld2_tolerant(code, percent, text, size);
     for (int i = 0; i < n; i++) if (!strcmp(code[i], "en")) return percent[i]/100.0;
     return 0;
 }
@@ -327,8 +329,8 @@ static void tag_ngram_english(Tags *out, View *v) { tag_english(out, v, ngram_en
 
 // Every language of a document: CLD2's at most three; our model's that have at least a hundredth.
 static void tag_cld2_document(Tags *out, View *v) {
-    const char *code[3] = {0};
-    int percent[3] = {0}, n = cld2_tolerant(code, percent, v->text, v->size);
+    const char *code[3];
+    int percent[3], n = cld2_tolerant(code, percent, v->text, v->size);
     for (int i = 0; i < n; i++) add_tag(out, code[i], 0, v->chars, percent[i]/100.0);
 }
 static void tag_ngram_document(Tags *out, View *v) {
