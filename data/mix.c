@@ -162,6 +162,7 @@ static void cuts_apply(Text *out, const char *text, size_t size, const Cut *cut,
     size_t c = 0, began = 0;                                // began: the byte where the current cut starts
     for (size_t at = 0, i = 0, length; at < size; at += length, i++) {
         for (length = 1; at + length < size && (text[at + length] & 0xc0) == 0x80; ) length++;
+        if (c < n && i == cut[c].start) began = at;
         if (c < n && i == cut[c].end) {
             put_replacement(out, cut[c].by->text, text + began, at - began);
             while (c < n && cut[c].start < i) c++;

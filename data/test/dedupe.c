@@ -123,7 +123,7 @@ static void test_runs(void) {
     strcpy(expected, heap_hash("one"));
     for (int threads = 2; threads <= 5; threads++) {
         run(out, sizeof out, "data/curate dedupe --by paragraph --expected 5e4 --threads %d --name t%d %s/many/documents", threads, threads, scratch);
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "t%d", threads);
         check(!strcmp(heap_hash(name), expected), "dedupe: %d threads write the same bytes as one", threads);
     }

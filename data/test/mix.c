@@ -75,6 +75,7 @@ static void test_spans(void) {
         { "several bytes each", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80z", "1 2 X,3 4 Y", "\xc3\xa9X\xf0\x9f\x98\x80Y", NULL },
         { "{} is what was there", "0123456789", "2 5 <{}{}>", "01<234234>56789", NULL },
         { "{} of several bytes, at the end", "a\xc3\xa9\xe2\x82\xac", "1 3 [{}]", "a[\xc3\xa9\xe2\x82\xac]", NULL },
+        { "empty, {} is nothing", "0123456789", "1 3 A,4 4 <{}>", "0A3456789", "0A3<>56789<456789>" },
         { "no text", "", "0 0 X", "", "X" },
     };
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) for (int released = 0; released < 2; released++) {
