@@ -1,6 +1,6 @@
 /*
 What the fuzzing harnesses share. #included first by each of them, in place of train_olmo.c and data/documents.c: the program's
-own code, but die() returns to the fuzzer, all that an input allocated is freed after it, and an input can be had as a file.
+own code, but die() returns to the fuzzer, what an input allocated and opened is freed and closed after it, and an input can be had as a file.
 
     static void fuzz(const unsigned char *data, size_t size) { ... }         defined by the harness: one input
 */
@@ -41,7 +41,24 @@ static void fuzz_free(void *p) {
     for (int i = 0; i < 16 && b->size > 100000; i++) if (!spare[i]) { spare[i] = b; return; }
     free(b);
 }
+// Files that die() leaves open.
+static FILE *opened[64];
+static FILE *fuzz_fopen(const char *path, const char *mode) {
+    int i = 0;
+    while (i < 63 && opened[i]) i++;
+    return opened[i] = fopen(path, mode);
+}
+static int fuzz_fclose(FILE *file) {
+    for (int i = 0; i < 64; i++) if (opened[i] == file) opened[i] = NULL;
+    return fclose(file);
+}
+static void close_all(void) {
+    for (int i = 0; i < 64; i++) if (opened[i]) fclose(opened[i]), opened[i] = NULL;
+}
+
 #define exit fuzz_exit
+#define fopen fuzz_fopen
+#define fclose fuzz_fclose
 #define calloc fuzz_calloc
 #define free fuzz_free
 #define OLMO_LIBRARY
@@ -67,15 +84,14 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
     json_set_alloc_funcs(fuzz_malloc, fuzz_free);
     fuzz_start();
+    close_all();
     blocks.before = blocks.after = &blocks;                 // what the start allocated stays
     return 0;
 }
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {
-    int lowest = dup(0);                                    // files that die() left open are closed
-    close(lowest);
     if (!setjmp(refused)) fuzz(data, size);
+    close_all();
     while (blocks.after != &blocks) fuzz_free(blocks.after + 1);
     writers = NULL, half_written = NULL;
-    for (int fd = lowest; fd < lowest + 8; fd++) if (fd != input_file) close(fd);
     return 0;
 }

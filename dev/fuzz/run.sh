@@ -14,7 +14,7 @@ for name in $names; do
     clang -std=gnu11 -g -O1 -DICU -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wno-unknown-pragmas \
         $(pkg-config --cflags $libraries) -o build/fuzz/"$name".bin dev/fuzz/"$name".c $(pkg-config --libs $libraries) -lm
     echo "==== $name: $seconds s"
-    if ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:allocator_release_to_os_interval_ms=-1 build/fuzz/"$name".bin -max_total_time="$seconds" -rss_limit_mb=4000 -timeout=20 -max_len=65536 -close_fd_mask=3 \
+    if ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:allocator_release_to_os_interval_ms=-1 build/fuzz/"$name".bin -max_total_time="$seconds" -rss_limit_mb=4000 -timeout=${TIMEOUT:-20} -max_len=65536 -close_fd_mask=3 \
         -artifact_prefix=build/fuzz/"$name"- build/fuzz/"$name" dev/fuzz/seeds/"$name" >build/fuzz/"$name".log 2>&1; then
         tail -n 1 build/fuzz/"$name".log
     else
