@@ -403,7 +403,8 @@ static void test_printing(void) {
     check(!strcmp(tokens_out, "{\"id\":\"d.jsonl:1\",\"text\":\"\xef\xbf\xbd\"}\n{\"id\":\"cut\",\"text\":\"\xef\xbf\xbd"
                   "A\xef\xbf\xbd\"}\n"), "--decode: bytes that are not UTF-8");
 
-    const char *wrong[] = { "{\"ids\":[270]}", "{\"ids\":[536870911]}", "{\"ids\":[-1]}", "{\"ids\":[1.5]}", "{\"ids\":[\"1\"]}", "{\"ids\":[true]}",
+    const char *wrong[] = { "{\"ids\":[270]}", "{\"ids\":[536870911]}", "{\"ids\":[-1]}", "{\"ids\":[1.5]}",
+                           "{\"ids\":[\"1\"]}", "{\"ids\":[true]}",
                            "{\"ids\":7}", "{}", "[1]", "1", "x", "",
                             "{\"id\":7,\"ids\":[]}", "{\"ids\":[4294967361]}", "{\"ids\":[99999999999999999999]}",
                                 "{\"ids\":[1,]}", "{\"ids\":[1]" };
