@@ -353,17 +353,6 @@ static uint64_t attributes_write(const Batch *b, const Dedupe *how, const char *
     return duplicates;
 }
 
-// .../documents/x.jsonl.gz -> .../attributes/NAME/x.jsonl.gz [1.2]. Attributes of a plain text are JSON lines all the same.
-static void attributes_path(char *out, const char *path, const char *name) {
-    const char *at = NULL;
-    for (const char *s = path; (s = strstr(s, "documents/")); s++) if (s == path || s[-1] == '/') at = s;
-    CHECK(at, "%s: expected a path through a directory named documents: attributes go to attributes/%s beside it", path, name);
-    const char *rest = at + strlen("documents/");
-    int json = name_ends_with(rest, ".jsonl") || name_ends_with(rest, ".json") || name_ends_with(rest, ".ndjson");
-    CHECK(snprintf(out, PATH, "%.*sattributes/%s/%s%s", (int)(at - path), path, name, rest, json ? "" : ".jsonl") < PATH,
-          "%s: this path is too long", path);
-}
-
 // ---- a run -----------------------------------------------------------------------------------------------------------
 
 typedef struct {
@@ -475,11 +464,6 @@ static void print_marking(const Marking *m, const Dedupe *how) {
                          (double)m->false_positives/((double)m->new_keys + (m->new_keys == 0)), 16.0*(double)m->set.room/documents);
     if ((double)h->keys > h->expected) fprintf(stderr, "warning: the filter holds more keys than it was made for: more than %g of the new "
                                                "ones will be taken for duplicates; make it with a larger --expected\n", h->rate);
-}
-
-static void check_name(const char *name) {
-    CHECK(name && *name && *name != '.' && !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")],
-          "--name %s: expected the name of an attribute: letters, digits, _ - .", name ? name : "is missing");
 }
 
 // ---- the two commands ------------------------------------------------------------------------------------------------

@@ -276,6 +276,24 @@ static int document_read(Reader *r, Document *d) {
     return 0;
 }
 
+// White space as Python's str.strip() knows it: the tokenizer's, and U+001C-001F (DATA_SPEC 1.3).
+static int python_space(const char *s, const char *end, int *length) {
+    int code = utf8_decode(s, (size_t)(end - s), length);
+    return char_class(code) == SPACE || (code >= 0x1c && code <= 0x1f);
+}
+// The text between the white space at its ends; its *size becomes less.
+static const char *strip(const char *text, size_t *size) {
+    const char *end = text + *size, *last;
+    int length;
+    while (text < end && python_space(text, end, &length)) text += length;
+    for (; text < end; end = last) {
+        for (last = end - 1; last > text && (*last & 0xc0) == 0x80; last--) {}
+        if (!python_space(last, end, &length)) break;
+    }
+    *size = (size_t)(end - text);
+    return text;
+}
+
 // ---- writing ---------------------------------------------------------------------------------------------------------
 // A file is written as path.tmp and renamed when the last byte is on the disk: what has its name is whole.
 
@@ -425,6 +443,23 @@ static Files files_named(const char **name, int n) {
     files_found = NULL;
     CHECK(f.n, "expected files or directories of documents on the command line, or - for standard input; --help explains");
     return f;
+}
+
+// ---- attributes: beside the documents ----------------------------------------------------------------------------------
+
+// .../documents/x.jsonl.gz -> .../attributes/NAME/x.jsonl.gz (DATA_SPEC 1.2). Attributes of a plain text are JSON lines all the same.
+static void attributes_path(char *out, const char *path, const char *name) {
+    const char *at = NULL;
+    for (const char *s = path; (s = strstr(s, "documents/")); s++) if (s == path || s[-1] == '/') at = s;
+    CHECK(at, "%s: expected a path through a directory named documents: attributes go to attributes/%s beside it", path, name);
+    const char *rest = at + strlen("documents/");
+    int json = name_ends_with(rest, ".jsonl") || name_ends_with(rest, ".json") || name_ends_with(rest, ".ndjson");
+    CHECK(snprintf(out, PATH, "%.*sattributes/%s/%s%s", (int)(at - path), path, name, rest, json ? "" : ".jsonl") < PATH,
+          "%s: this path is too long", path);
+}
+static void check_name(const char *name) {
+    CHECK(name && *name && *name != '.' && !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")],
+          "--name %s: expected the name of an attribute: letters, digits, _ - .", name ? name : "is missing");
 }
 
 // ---- the progress bar ------------------------------------------------------------------------------------------------

@@ -121,16 +121,11 @@ static void cut_url(Sample *s, const char *url, size_t size) {
     if (dot && dot + 1 < host + n && (dot[1] < '0' || dot[1] > '9')) cut_piece(s, CUT_SUFFIXES, dot, (size_t)(host + n - dot));
 }
 
-// As data/tokenize does: of the text without the white space around it, as Python's strip() knows it (DATA_SPEC 1.3, 6.2).
-static int is_stripped(int code) { return char_class(code) == SPACE || (code >= 0x1c && code <= 0x1f); }
+// As data/tokenize does: of the stripped text (DATA_SPEC 6.2).
 static void cut_tokens(Sample *s, Encoder *e) {
-    const char *text = s->d.text, *end = text + s->d.size, *last;
-    for (int length; text < end && is_stripped(utf8_decode(text, (size_t)(end - text), &length)); text += length) {}
-    for (int length; text < end; end = last) {
-        for (last = end - 1; last > text && ((unsigned char)*last & 0xc0) == 0x80; last--) {}
-        if (!is_stripped(utf8_decode(last, (size_t)(end - last), &length))) break;
-    }
-    s->tokens = encode(e, text, (size_t)(end - text));
+    size_t size = s->d.size;
+    const char *text = strip(s->d.text, &size);
+    s->tokens = encode(e, text, size);
     s->ids = (int *)grown(s->ids, &s->ids_room, s->tokens, sizeof *s->ids, "a document's tokens");
     if (s->tokens) memcpy(s->ids, e->ids, s->tokens*sizeof *s->ids);
 }

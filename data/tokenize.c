@@ -98,23 +98,6 @@ static void item_free(Item *item) {
     memset(item, 0, sizeof *item);
 }
 
-// White space as Python's str.strip() knows it: the tokenizer's, and U+001C-001F (DATA_SPEC 1.3).
-static int python_space(const char *s, const char *end, int *length) {
-    int code = utf8_decode(s, (size_t)(end - s), length);
-    return char_class(code) == SPACE || (code >= 0x1c && code <= 0x1f);
-}
-static const char *strip(const char *text, size_t *size) {
-    const char *end = text + *size, *last;
-    int length;
-    while (text < end && python_space(text, end, &length)) text += length;
-    for (; text < end; end = last) {
-        for (last = end - 1; last > text && (*last & 0xc0) == 0x80; last--) {}
-        if (!python_space(last, end, &length)) break;
-    }
-    *size = (size_t)(end - text);
-    return text;
-}
-
 static char *put_token(char *out, int id, size_t width) {              // little-endian
     for (size_t byte = 0; byte < width; byte++) *out++ = (char)(id >> 8*byte);
     return out;
