@@ -29,6 +29,8 @@ typedef struct {
 static const Tagger taggers[] = {
     { "gopher_v1", "words, symbols, bullets, repetition: what Gopher's rules ask for", tag_gopher_v1, NULL },
     { "gopher_v2", "the same, without empty lines", tag_gopher_v2, NULL },
+    { "tokenizer_repetitions_v2r2", "what repeats three times or more: 1 to 13 tokens of --tokenizer", tag_tokenizer_repetitions, prepare_tokenizer },
+    { "word_repetitions_v1", "the same of 1 to 13 words; ours, where there is no tokenizer", tag_word_repetitions, NULL },
     { "c4_v1", "lines without final punctuation, short lines, naughty words, code", tag_c4_v1, prepare_c4 },
     { "c4_v2", "the same, but `javascript` as a part of a word counts", tag_c4_v2, prepare_c4 },
     { "pii_regex_with_counts_fast_v2", "e-mail addresses, phone numbers, IP addresses", tag_pii, prepare_pii },
@@ -60,6 +62,7 @@ static int tag_options(TagRun *t, Option *table) {
         { "--experiment", TEXT, &t->experiment, "a prefix of all keys: EXPERIMENT__TAGGER__TYPE" },
         { "--name", TEXT, &t->name, "of the attributes' directory (default: the experiment's, or tags)" },
         { "--naughty", TEXT, &tagger_options.naughty, "c4_v1, c4_v2: a file of words and phrases, or none (default: C4's, in naughty_words_en.txt beside this program)" },
+        { "--tokenizer", TEXT, &tagger_options.tokenizer, "tokenizer_repetitions_v2r2: a tokenizer.json" },
         { "--language-model", TEXT, &model_files.language, "ngram_en_..., ngram_doc: a model of `curate train` in place of ours; the same for ..." },
         { "--toxic-model", TEXT, &model_files.toxic, "... ngram_hatespeech_..." },
         { "--nsfw-model", TEXT, &model_files.nsfw, "... ngram_nsfw_..." },
@@ -177,8 +180,9 @@ static void check_command(const TagRun *run, const char *in) {
     for (const char *s = in; (s = strstr(s, "documents/")); s++) if (s == in || s[-1] == '/') directory = s + strlen("documents/");
     CHECK(snprintf(documents, PATH, "%.*s.taggers.jsonl", (int)(directory - in), in) < PATH, "%s: this path is too long", in);
     attributes_path(note, documents, run->name);
-    json_t *json = json_pack("{ss ss ss sb}", "taggers", run->taggers, "experiment", run->experiment ? run->experiment : "",
-                             "naughty", tagger_options.naughty ? tagger_options.naughty : "", "as_released", tagger_options.as_released);
+    json_t *json = json_pack("{ss ss ss ss sb}", "taggers", run->taggers, "experiment", run->experiment ? run->experiment : "",
+                             "naughty", tagger_options.naughty ? tagger_options.naughty : "",
+                             "tokenizer", tagger_options.tokenizer ? tagger_options.tokenizer : "", "as_released", tagger_options.as_released);
     size_t size = json ? json_dumpb(json, now, sizeof now - 1, JSON_COMPACT) : 0;
     json_decref(json);
     CHECK(size > 0 && size < sizeof now, "--taggers: this list is too long, or not UTF-8");

@@ -300,6 +300,129 @@ static void tag_gopher(Tags *out, View *v, int skip_empty_lines) {
 static void tag_gopher_v1(Tags *out, View *v) { tag_gopher(out, v, 0); }
 static void tag_gopher_v2(Tags *out, View *v) { tag_gopher(out, v, 1); }
 
+// ---- tokenizer_repetitions_v2r2, word_repetitions_v1 [3.4] -----------------------------------------------------------
+
+typedef struct { uint32_t key, start, end; } Token;         // or a word; equal ones have equal keys. Its code points [start, end)
+typedef struct { size_t start, end, times; } Repeat;
+typedef struct { size_t times, length, sum; } Repeats;      // the most, the longest, all lengths
+
+static int outer_first(const void *a, const void *b) {      // of two with one start the longer, of equal ones the shorter period
+    const Repeat *x = (const Repeat *)a, *y = (const Repeat *)b;
+    return x->start != y->start ? (x->start < y->start ? -1 : 1) : x->end != y->end ? (x->end > y->end ? -1 : 1)
+         : (x->times < y->times) - (x->times > y->times);
+}
+
+/*
+What stands three times or more in a row, with a period of at most 13 tokens. For each period p, one pass finds the longest runs of
+tokens that equal the p-th before them:
+
+    x a b a b a b a y       p = 2: a run of five. With the p tokens before it, a stretch of 7 = 3 periods and a half: 3 times
+
+The reference compares whole rows of p tokens, then looks how far equality goes on at both ends; it keeps what is there three times.
+That is the same: such a run has 2p tokens or more, and any 2p - 1 neighbours hold a row. Of stretches that lie in one another
+the outer counts, for a repeat of period 1 is one of period 2 as well.
+*/
+static void tag_repeats(Tags *out, View *v, const Token *token, size_t n, size_t start, Repeats *all) {
+    Repeat *repeat = (Repeat *)view_scratch(v, 0, (2*n + 1)*sizeof *repeat);    // n/(2p + 1) for each p; 1/3 + 1/5 + ... + 1/27 < 2
+    size_t found = 0, covered = 0;
+    for (size_t p = 1; p <= 13; p++) {
+        for (size_t i = p, run = 0; i <= n; i++) {
+            if (i < n && token[i].key == token[i - p].key) { run++; continue; }
+            if (run >= 2*p) repeat[found++] = (Repeat){ token[i - run - p].start, token[i - 1].end, (run + p)/p };
+            run = 0;
+        }
+    }
+    qsort(repeat, found, sizeof *repeat, outer_first);
+    for (const Repeat *r = repeat; r < repeat + found; r++) {
+        size_t length = r->end - r->start;
+        if (r > repeat && r->end <= covered) continue;
+        covered = r->end;
+        add_tag(out, "repetition", start + r->start, start + r->end, (double)r->times);
+        all->times = r->times > all->times ? r->times : all->times;
+        all->length = length > all->length ? length : all->length, all->sum += length;
+    }
+}
+static void tag_all_repeats(Tags *out, const View *v, const Repeats *all) {     // nothing is said where nothing repeats
+    if (!all->times) return;
+    add_tag(out, "doc_max_score_repetition", 0, v->chars, (double)all->times);
+    add_tag(out, "doc_max_length_repetition", 0, v->chars, (double)all->length);
+    add_tag(out, "doc_frac_repetition", 0, v->chars, (double)all->sum/(double)v->chars);
+}
+
+// The same of words, which need no tokenizer file. The reference has no such tagger; one of its others asks a regular expression
+// for repeated characters, which takes quadratic time.
+static void tag_word_repetitions(Tags *out, View *v) {
+    Repeats all = { 0, 0, 0 };
+    view_words(v);
+    Counters c = counters_for(v, v->words);
+    Token *token = (Token *)view_scratch(v, 1, (v->words + 1)*sizeof *token);
+    size_t chars = 0, byte = 0;                             // up to which the text's code points are counted
+    for (size_t i = 0; i < v->words; i++) {
+        const WordSpan *w = &v->word[i];
+        chars += chars_of(v->text + byte, w->byte - byte);
+        token[i] = (Token){ count_key(&c, XXH3_64bits(v->text + w->byte, w->size)), (uint32_t)chars, (uint32_t)chars + w->chars };
+        chars += w->chars, byte = w->byte + w->size;
+    }
+    tag_repeats(out, v, token, v->words, 0, &all);
+    tag_all_repeats(out, v, &all);
+}
+
+static Tokenizer *repetition_tokenizer;
+static void prepare_tokenizer(void) {
+    CHECK(tagger_options.tokenizer, "tokenizer_repetitions_v2r2 needs --tokenizer FILE, a tokenizer.json (the reference's: "
+          "allenai_eleuther-ai-gpt-neox-20b-pii-special.json; data/tokenizers.sh fetches it); word_repetitions_v1 needs none");
+    if (!repetition_tokenizer) repetition_tokenizer = tokenizer_load(tagger_options.tokenizer);
+}
+
+// Tokens are made of the text's normal form C. from[i]: the code point of the text that byte i of it comes from, where i < room.
+// Between places that normalization does not see across, the k-th code point stands for the k-th of the text, or for the last.
+static void trace_normal_form(uint32_t *from, size_t room, Encoder *e, const char *text, size_t size) {
+    size_t bytes = 0, chars = 0, all = size;
+    int changes = normal_form(e, text, &all) != text, length;
+    for (size_t i = 0, next; i < size; i = next) {
+        size_t n, last = 0, k = 0;                          // one piece [i, next): its bytes in normal form, its last code point
+        utf8_decode(text + i, size - i, &length);
+        for (next = i + (size_t)length; changes && next < size; next += (size_t)length, last++)
+            if (unorm2_hasBoundaryBefore(nfc, utf8_decode(text + next, size - next, &length))) break;
+        n = next - i;
+        const char *normal = changes ? normal_form(e, text + i, &n) : text + i;
+        for (size_t j = 0; j < n && bytes < room; j++) {
+            k += j && (normal[j] & 0xc0) != 0x80;
+            from[bytes++] = (uint32_t)(chars + (k < last ? k : last));
+        }
+        chars += last + 1;
+    }
+    while (bytes < room) from[bytes++] = (uint32_t)chars - 1;
+}
+
+// Each 100,000 code points by themselves. As in the reference, spaces at a token's ends do not belong to its span.
+static void tag_tokenizer_repetitions(Tags *out, View *v) {
+    Repeats all = { 0, 0, 0 };
+    if (!v->encoder) v->encoder = encoder_new(repetition_tokenizer);
+    const Tokenizer *t = v->encoder->t;
+    for (size_t byte = 0, start = 0, size, chars; byte < v->size; byte += size, start += chars) {
+        const char *text = v->text + byte;
+        int length;
+        for (size = chars = 0; byte + size < v->size && chars < 100000; size += (size_t)length, chars++)
+            utf8_decode(text + size, v->size - byte - size, &length);
+        uint32_t *from = (uint32_t *)view_scratch(v, 1, 3*size*sizeof *from);       // normal form C has at most three times the bytes
+        trace_normal_form(from, 3*size, v->encoder, text, size);
+        size_t tokens = encode(v->encoder, text, size), at = 0;
+        Token *token = (Token *)view_scratch(v, 2, tokens*sizeof *token);
+        for (size_t i = 0; i < tokens; i++) {
+            int id = v->encoder->ids[i];
+            size_t first = 0, n = (size_t)t->size[id], last = n - 1;
+            while (first < n && t->token[id][first] == ' ') first++;
+            while (last > first && t->token[id][last] == ' ') last--;
+            uint32_t end = from[at + last] + 1;
+            token[i] = (Token){ (uint32_t)id, first < n ? from[at + first] : end, end };
+            at += n;
+        }
+        tag_repeats(out, v, token, tokens, start, &all);
+    }
+    tag_all_repeats(out, v, &all);
+}
+
 // ---- c4_v1, c4_v2: rules of Raffel et al. 2020 [3.3] -----------------------------------------------------------------
 
 

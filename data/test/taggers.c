@@ -135,6 +135,70 @@ static void test_tags_by_hand(void) {
     check(t && t->start == 1 && t->end == 14, "Arabic digits are digits of a phone number");
 }
 
+// ---- repetitions, by hand --------------------------------------------------------------------------------------------
+
+// "START-END:TIMES" of each repetition.
+static const char *repeats_of(void (*tag)(Tags *, View *), const char *text) {
+    static char found[512];
+    const Tags *tags = tags_of_text(tag, text);
+    char *s = found;
+    *s = 0;
+    for (int i = 0; i < 10 && tag_at(tags, "repetition", i); i++) {
+        const Tag *t = tag_at(tags, "repetition", i);
+        s += sprintf(s, "%s%zu-%zu:%g", i ? " " : "", t->start, t->end, t->score);
+    }
+    return found;
+}
+static int repeats_are(void (*tag)(Tags *, View *), const char *text, const char *expected) {
+    const char *found = repeats_of(tag, text);
+    if (strcmp(found, expected)) printf("      \"%.60s\": expected %s, found %s\n", text, expected, found);
+    return !strcmp(found, expected);
+}
+
+static void test_word_repetitions(void) {
+    void (*const tag)(Tags *, View *) = tag_word_repetitions;
+    check(repeats_are(tag, "a a a", "0-5:3") && repeats_are(tag, "x y y y y", "2-9:4") && repeats_are(tag, "a a", "") && repeats_are(tag, "", ""),
+          "words of period 1: three times or more, at the start and at the end");
+    check(repeats_are(tag, "x a b a b a b a y", "2-15:3") && repeats_are(tag, "a b a b a", "") && repeats_are(tag, "a b a b a b", "0-11:3"),
+          "period 2: half a period more is covered, and not counted; two and a half are too few");
+    char text[1024] = "", expected[64];
+    for (int p = 13; p <= 14; p++) {
+        size_t size = 0;
+        for (int i = 0; i < 3*p; i++) size += (size_t)sprintf(text + size, "%c ", 'a' + i % p);
+        snprintf(expected, sizeof expected, "0-%d:3", 6*13 - 1);
+        check(repeats_are(tag, text, p == 13 ? expected : ""), "period %d is %s", p, p == 13 ? "found" : "not looked for");
+    }
+    check(repeats_are(tag, "a a a b a a a b a a a b", "0-23:3") && repeats_are(tag, "a a a a a a a a a", "0-17:9"),
+          "the outer of two, the shorter of two periods");
+    check(repeats_are(tag, "a b a b a b c b c b c", "0-11:3 10-21:3") &&
+          score_of(tag, "a b a b a b c b c b c", "doc_frac_repetition") == 22.0/21 &&
+          score_of(tag, "a a a b b b b b c c c", "doc_max_score_repetition") == 5 &&
+          score_of(tag, "a a a bb bb bb c c c", "doc_max_length_repetition") == 8 && tags_of_text(tag, "a a b b")->types == 0,
+          "two that overlap both count; the document's values; none without a repetition");
+    check(repeats_are(tag, "\xc2\xa0\u00e9\u65e5 \u00e9\u65e5\u3000\n\u00e9\u65e5 \U0001f600", "1-10:3"),
+          "spans in code points, from word to word");
+}
+
+static void test_token_repetitions(void) {
+    void (*const tag)(Tags *, View *) = tag_tokenizer_repetitions;
+    tagger_options.tokenizer = small_tokenizer("repeats.json", 0);
+    prepare_tokenizer();
+    check(repeats_are(tag, "hello hello hello hello", "6-23:3") && repeats_are(tag, "aaaaaaaaaaaa", "0-12:3") &&
+          repeats_are(tag, "hello hello hello", ""), "tokens: a space before the first does not belong to the span");
+    check(repeats_are(tag, "x   hello   hello   hello", "4-25:3") && repeats_are(tag, "x            y", "4-13:4"),
+          "runs of spaces are tokens, nothing at either end");
+    check(repeats_are(tag, "z \u65e5\u65e5\u65e5", "2-5:3"), "tokens that are parts of a character cover it");
+    check(repeats_are(tag, "ze\u0301e\u0301e\u0301e\u0301", "1-8:4") && repeats_are(tag, "\u212b\u212b\u212b", "0-3:3") &&
+          repeats_are(tag, "z\u0958\u0958\u0958z", "1-4:3"), "text that is not in normal form C: spans of the text as it is");
+    enum { LONG = 100000 };
+    char *text = (char *)malloc(LONG + 8), expected[64];
+    CHECK(text, "no memory");
+    memset(text, 'z', LONG + 7), text[LONG + 7] = 0;
+    snprintf(expected, sizeof expected, "0-%d:%g %d-%d:7", LONG, (double)LONG, LONG, LONG + 7);
+    check(repeats_are(tag, text, expected), "each 100,000 code points by themselves");
+    free(text);
+}
+
 // ---- any text --------------------------------------------------------------------------------------------------------
 
 // 0 <= start <= end <= code points; lines cover the text from end to end.
@@ -147,7 +211,8 @@ static int spans_fit(const Tags *tags, const View *v) {
 static void test_any_text(void) {
     static const char *const piece[] = { "\n", " ", "\t", "\x1f", "\xc2\x85", "\xe2\x80\xa8", "a", "The", "*", "-", "#", "\u2026", ".", "@", "a@b.co",
                                          "555-123-4567", "1.2.3.4", "(", "{", "\u0130", "\u023a", "\U0001f600", "\u65e5" };
-    static void (*const all[])(Tags *, View *) = { tag_gopher_v1, tag_gopher_v2, tag_c4_v1, tag_c4_v2, tag_pii, tag_paragraph_words, tag_not_alphanum };
+    static void (*const all[])(Tags *, View *) = { tag_gopher_v1, tag_gopher_v2, tag_c4_v1, tag_c4_v2, tag_pii, tag_paragraph_words, tag_not_alphanum,
+                                                   tag_word_repetitions, tag_tokenizer_repetitions };
     char text[1024];
     int wrong = 0, scores = 0;
     for (uint64_t seed = 0; seed < 3000; seed++) {
@@ -199,6 +264,8 @@ static void test_tag_command(void) {
     check(code == 0 && atoi(out) == 1, "1, 2 and 7 threads write the same");
     check(run(out, sizeof out, "data/curate tag --on-error stop --taggers char_length_v1 --name n2 %s", in_scratch("t/documents")) == 1 &&
           run(out, sizeof out, "ls -A %s", in_scratch("t/attributes/n2/x")) == 0 && !strstr(out, "a.jsonl"), "--on-error stop: nothing half-written is left");
+    check(run(out, sizeof out, "data/curate tag --taggers tokenizer_repetitions_v2r2 -") == 1 && strstr(out, "needs --tokenizer FILE"),
+          "tokens without a tokenizer have their sentence");
     check(run(out, sizeof out, "data/curate tag --taggers nonsense -") == 1 && strstr(out, "no tagger nonsense"), "an unknown tagger has its sentence");
     check(run(out, sizeof out, "data/curate tag --taggers char_length_v1 %s", put_text("elsewhere.jsonl", good)) == 1 &&
           strstr(out, "directory named documents"), "a path without documents/ has its sentence");
@@ -209,6 +276,8 @@ static void test_taggers(void) {
     test_golden_tags();
     test_ngrams();
     test_tags_by_hand();
+    test_word_repetitions();
+    test_token_repetitions();
     test_any_text();
     test_tag_command();
 }

@@ -8,7 +8,7 @@ Both read the documents from a file, and write attributes to one: Python's side 
 """
 import os, statistics, subprocess, sys, tempfile, time
 import msgspec
-from taggers_reference import TAGGERS, real_documents, reference_taggers, write_documents
+from taggers_reference import TAGGERS, TOKENIZER, real_documents, reference_taggers, write_documents
 
 n, rounds = [int(a) for a in sys.argv[1:]] + [600, 3][len(sys.argv) - 1:]
 
@@ -29,8 +29,8 @@ def reference(names, source, target):
 def ours(names, source, target):
     before = os.times()
     with open(source) as documents, open(target, "w") as out:
-        subprocess.run(["data/curate", "tag", "--threads", "1", "--taggers", ",".join(names), "-"], stdin=documents, stdout=out,
-                       stderr=subprocess.DEVNULL, check=True)
+        subprocess.run(["data/curate", "tag", "--threads", "1", "--tokenizer", TOKENIZER, "--taggers", ",".join(names), "-"],
+                       stdin=documents, stdout=out, stderr=subprocess.DEVNULL, check=True)
     after = os.times()
     return after.children_user + after.children_system - before.children_user - before.children_system
 

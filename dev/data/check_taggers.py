@@ -7,15 +7,15 @@ Python 3.11 and PCRE2 know Unicode 14, ICU 72 knows 15, uniseg 16: where the tex
 or whose properties changed since, differences are counted apart.
 """
 import collections, json, subprocess, sys, tempfile, unicodedata
-from taggers_reference import TAGGERS, fuzzed_documents, real_documents, reference_attributes, reference_taggers, write_documents
+from taggers_reference import TAGGERS, TOKENIZER, fuzzed_documents, real_documents, reference_attributes, reference_taggers, write_documents
 
 n, fuzzed, seed = [int(a) for a in sys.argv[1:]] + [3000, 20000, 0][len(sys.argv) - 1:]
 documents = [d for d in list(real_documents(n)) + list(fuzzed_documents(fuzzed, seed))]
 with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
     write_documents(file.name, documents)
     with open(file.name) as standard_input:
-        ours = subprocess.run(["data/curate", "tag", "--as-released", "--taggers", ",".join(TAGGERS), "-"], stdin=standard_input,
-                              stdout=subprocess.PIPE, check=True).stdout.decode().splitlines()
+        ours = subprocess.run(["data/curate", "tag", "--as-released", "--tokenizer", TOKENIZER, "--taggers", ",".join(TAGGERS), "-"],
+                              stdin=standard_input, stdout=subprocess.PIPE, check=True).stdout.decode().splitlines()
 assert len(ours) == len(documents), (len(ours), len(documents))
 taggers, different, values, examples = reference_taggers(), collections.Counter(), 0, []
 for (name, text), line in zip(documents, ours):

@@ -2,7 +2,9 @@
 import glob, gzip, json, os, random
 
 TAGGERS = ["gopher_v1", "gopher_v2", "c4_v1", "c4_v2", "pii_regex_with_counts_fast_v2",
-           "uniseg_length_paragraphs_with_empty_v1", "not_alphanum_paragraph_v1", "char_length_v1"]
+           "uniseg_length_paragraphs_with_empty_v1", "not_alphanum_paragraph_v1", "char_length_v1",
+           "tokenizer_repetitions_v2r2"]
+TOKENIZER = "data/tokenizers/allenai_eleuther-ai-gpt-neox-20b-pii-special.json"                     # the one that it names
 
 
 def real_documents(n, longest=40_000):
@@ -36,12 +38,17 @@ def fuzzed_documents(n, seed=0):
         text = "".join(r.choice(pieces) for _ in range(r.choice((1, 3, 10, 40, 200))))
         if r.random() < 0.2:
             text += "".join(chr(r.choice((r.randrange(0x20, 0x250), r.randrange(0x250, 0xd800), r.randrange(0xe000, 0x20000)))) for _ in range(30))
+        if r.random() < 0.3:
+            text += "".join("".join(r.choices(pieces, k=r.randint(1, 6)))*r.randint(2, 30) for _ in range(r.randint(1, 5)))
         yield f"fuzz{i}", text
 
 
 def reference_taggers(names=TAGGERS):
-    import dolma.taggers                                                                            # noqa: F401
+    import types, tokenizers
+    import dolma.taggers.repetitions.repetitions_taggers as repetitions
     from dolma.core.registry import TaggerRegistry
+    tokenizer = tokenizers.Tokenizer.from_file(TOKENIZER)               # instead of from the hub, by its name
+    repetitions.Tokenizer = types.SimpleNamespace(from_pretrained=lambda name: tokenizer)
     return {name: TaggerRegistry.get(name)() for name in names}
 
 

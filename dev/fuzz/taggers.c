@@ -6,7 +6,8 @@
 #include "../../data/classifier.c"
 
 static void (*const tag[])(Tags *, View *) = { tag_gopher_v1, tag_gopher_v2, tag_c4_v1, tag_c4_v2, tag_pii, tag_paragraph_words, tag_not_alphanum,
-                                               tag_char_length, tag_ngram_english, tag_ngram_document, tag_toxic, tag_nsfw };
+                                               tag_char_length, tag_word_repetitions, tag_ngram_english,
+                                               tag_ngram_document, tag_toxic, tag_nsfw };
 
 static void fuzz_start(void) {
     tagger_options.naughty = "data/naughty_words_en.txt";
