@@ -108,6 +108,12 @@ static int rule_applies(const Rule *r, const json_t *attributes, const char **br
     for (int i = 0; i < r->terms; i++) if (!term_applies(&r->term[i], attributes, broken)) return 0;
     return 1;
 }
+// Dolma's released configurations ask for attributes that its taggers spell otherwise, and nobody noticed [3.2, G1]: so we look.
+static int rule_has_keys(const Rule *r, const json_t *attributes) {
+    int n = 0;
+    while (n < r->terms && json_object_get(attributes, r->term[n].key)) n++;
+    return n == r->terms;
+}
 
 // ---- replacing spans [5.3] -------------------------------------------------------------------------------------------
 
@@ -323,6 +329,7 @@ static Mix mix_parse(const char *path) {
 typedef struct { uint64_t documents, bytes, spans; } Amount;
 typedef struct {
     Amount read, broken, not_included, rule[MAX_RULES], matched[MAX_RULES], replaced[MAX_REPLACEMENTS], too_short, passed, written;
+    uint64_t asked[MAX_RULES], offered[MAX_REPLACEMENTS];   // documents that have the attributes a rule, or a replacement, speaks of
 } Tally;
 
 static void count(Amount *a, size_t bytes) { a->documents++, a->bytes += bytes; }
@@ -334,6 +341,7 @@ static void tally_add(Tally *sum, const Tally *t) {
 static int stream_keeps(const Stream *s, const json_t *attributes, size_t bytes, Tally *t, const char **broken) {
     int included = !s->n_include, excluded_by = -1;
     for (int i = 0; i < s->n_rules; i++) {
+        t->asked[i] += (uint64_t)rule_has_keys(&s->rule[i], attributes);
         if (!rule_applies(&s->rule[i], attributes, broken)) continue;
         count(&t->matched[i], bytes);
         if (i < s->n_include) included = 1; else if (excluded_by < 0) excluded_by = i;
@@ -370,6 +378,7 @@ static void replace_spans(const Stream *s, Document *d, const json_t *attributes
     size_t n;
     uint64_t touched = 0;
     Cut *cut = document_cuts(s, attributes, &n, broken);
+    for (int r = 0; r < s->n_replacements; r++) t->offered[r] += json_object_get(attributes, s->replacement[r].key) != NULL;
     if (n && !as_released) n = cuts_merge(cut, n, code_points(d->text, d->size));
     if (n && !*broken) {
         Text out = { NULL, 0, 0 };
@@ -593,6 +602,12 @@ static json_t *report_row(json_t *rows, const char *row, const char *what, Amoun
     return object;
 }
 
+// A rule about an attribute that no document has does nothing, and looks as if it did.
+static void note_absent(const Stream *s, const char *what, const char *name, uint64_t documents) {
+    if (!documents) fprintf(stderr, "note: stream %s: no document has the attribute of the %s %s: was it never tagged, or is it misspelt?\n",
+                            s->name, what, name);
+}
+
 static json_t *report_stream(const Stream *s, const Tally *t) {
     json_t *rows = json_array(), *row;
     char number[64], rate[64];
@@ -611,6 +626,8 @@ static json_t *report_stream(const Stream *s, const Tally *t) {
         printf("   (%s spans)\n", with_commas((double)t->replaced[i].spans, number));
     }
     if (s->min_length > 0) report_row(rows, "removed", "min_text_length", t->too_short), printf("\n");
+    for (int i = 0; i < s->n_rules && t->read.documents; i++) note_absent(s, "rule", s->rule[i].text, t->asked[i]);
+    for (int i = 0; i < s->n_replacements && t->passed.documents; i++) note_absent(s, "replacement of", s->replacement[i].key, t->offered[i]);
     snprintf(rate, sizeof rate, "at rate %.4g", s->rate);
     row = report_row(rows, "written", rate, t->written), printf("\n");
     return json_pack("{s:s, s:i, s:f, s:o}", "stream", s->name, "files", s->files.n, "rate", s->rate, "rows", rows);

@@ -188,6 +188,19 @@ static void test_mix_documents(void) {
     }
 }
 
+// What no document has is said, rule and replacement alike; what some have is not.
+static void test_absent(void) {
+    put_mix("{\"id\":\"a\",\"text\":\"one\"}\n{\"id\":\"b\",\"text\":\"two\"}\n", "{\"id\":\"a\",\"attributes\":{\"words\":[[0,3,3]]}}\n{\"id\":\"b\",\"attributes\":{}}\n");
+    mix_of(", \"attributes\": [\"t\"], \"filter\": {\"exclude\": [\"words < 1\", \"word < 2\", \"words < 1 && word\"]}, "
+           "\"span_replacement\": [{\"span\": \"words\", \"max_score\": 1}, {\"span\": \"pii\"}]", "", "");
+    char *said = read_text(in_scratch("m/errors"));
+    int notes = 0;
+    for (const char *note = said; (note = strstr(note, "note: ")); note++) notes++;
+    check(notes == 3 && strstr(said, "of the rule word < 2:") && strstr(said, "of the rule words < 1 && word:") && strstr(said, "of the replacement of pii:"),
+          "mix: says of which attributes no document has any (%d notes)", notes);
+    release(said);
+}
+
 static void test_configurations(void) {
     put_mix("{\"id\":\"a\",\"text\":\"a\"}\n", "{\"id\":\"a\",\"attributes\":{}}\n");
     static const struct { const char *members, *output, *expected; } cases[] = {
@@ -300,6 +313,7 @@ static void test_mix(void) {
     test_spans();
     test_random_spans();
     test_mix_documents();
+    test_absent();
     test_configurations();
     test_shards();
 }
