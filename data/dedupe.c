@@ -256,7 +256,6 @@ static void add_ngrams(Batch *b, const Dedupe *how, const char *text, size_t siz
     for (size_t i = 0; i + n <= words; i += how->as_released && !i ? 1 : (size_t)imax(how->stride, 1))
         add_key(b, XXH3_128bits(b->words.hash + i, n*sizeof *b->words.hash));
     if (b->keys - first < 2 && !how->skip_short) {
-        if (!how->as_released) b->keys = first;
         first = b->keys;
         add_key(b, XXH3_128bits(text, size));
     }
