@@ -76,7 +76,8 @@ static Filter filter_new(double expected, double rate, const char *what) {
     f.header.k = (uint64_t)filter_k(8.0*(double)f.header.bytes, expected, rate);
     snprintf(f.header.what, sizeof f.header.what, "%s", what);
     f.shift = __builtin_clzll(f.header.bytes) + 1 - 3;
-    CHECK(f.header.bytes < 1ull << 46, "a filter of %.3g keys with %g false positives would need %.3g bytes", expected, rate, (double)f.header.bytes);
+    CHECK(f.header.bytes < 1ull << 46, "a filter of %.3g keys with %g false positives would need %.3g bytes", expected, rate,
+          (double)f.header.bytes);
     void *bits = mmap(NULL, f.header.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(bits != MAP_FAILED, "not enough memory for a filter of %.2f GB", 1e-9*(double)f.header.bytes);
     madvise(bits, f.header.bytes, MADV_HUGEPAGE);           // visits are random: small pages would each cost a walk of the page table
@@ -95,7 +96,8 @@ static void filter_save(Filter *f, const char *path) {
     FILE *file = open_to_write(temporary);
     f->header.names = strlen(f->names), f->header.check = filter_check(&f->header);
     CHECK(fwrite(&f->header, sizeof f->header, 1, file) == 1 && fwrite(f->bits, 1, f->header.bytes, file) == f->header.bytes &&
-          fwrite(f->names, 1, f->header.names, file) == f->header.names, "%s: writing failed: %s; is the disk full?", temporary, strerror(errno));
+          fwrite(f->names, 1, f->header.names, file) == f->header.names,
+          "%s: writing failed: %s; is the disk full?", temporary, strerror(errno));
     close_written(file, temporary);
     CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
 }
@@ -450,7 +452,8 @@ static void print_marking(const Marking *m, const Dedupe *how) {
     char a[64], b[64];
     double past = seconds() - m->began, documents = (double)m->documents + (m->documents == 0), bytes = (double)m->filter.header.bytes;
     const FilterHeader *h = &m->filter.header;
-    printf("documents        %s (%s a second), %.1f MB of text\n", with_commas((double)m->documents, a), with_commas((double)m->documents/past, b),
+    printf("documents        %s (%s a second), %.1f MB of text\n", with_commas((double)m->documents, a),
+           with_commas((double)m->documents/past, b),
            1e-6*(double)m->bytes);
     if (m->without) printf("                 %s of them have no %s: no duplicates\n", with_commas((double)m->without, a), how->field);
     printf("duplicates       %s of %s %s\n", with_commas((double)m->duplicates, a), with_commas((double)m->passages, b), h->what);
@@ -472,7 +475,8 @@ static Filter filter_of_options(const Marking *m, const char *path, double expec
     CHECK(exists || !m->read_only, "--read-only: expected --bloom with a filter that exists");
     CHECK(!exists || !m->exact, "%s: exists already; --exact measures a new filter: remove it, or choose another --bloom", path);
     if (!exists) {
-        CHECK(expected >= 1 && expected < 1e15, "--expected %g: expected the number of keys that the filter will hold, from 1 to 1e15", expected);
+        CHECK(expected >= 1 && expected < 1e15,
+              "--expected %g: expected the number of keys that the filter will hold, from 1 to 1e15", expected);
         CHECK(rate > 1e-300 && rate < 1, "--false-positives %g: expected a probability between 0 and 1", rate);
         return filter_new(expected, rate, what);
     }

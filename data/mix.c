@@ -60,7 +60,8 @@ static const char *term_parse(Term *t, const char *s, const char *rule) {
     if (t->comparison >= HAS_SPAN) { CHECK(!score, "the rule `%s`: expected a comparison after [0][2]", rule); return s; }
     char *end;
     t->number = strtod(s, &end);
-    CHECK((score || (!path && !first)) && end != s && isfinite(t->number), "the rule `%s`: expected `%s < 50` or `@.%s[0][2] < 50`", rule, t->key, t->key);
+    CHECK((score || (!path && !first)) && end != s && isfinite(t->number),
+          "the rule `%s`: expected `%s < 50` or `@.%s[0][2] < 50`", rule, t->key, t->key);
     return skip_blanks(end);
 }
 
@@ -80,7 +81,8 @@ typedef struct { size_t start, end; double score; } AttributeSpan;
 // Span i of an attribute; 0 if it is none.
 static int span_read(const json_t *spans, size_t i, AttributeSpan *span) {
     const json_t *triple = json_array_get(spans, i), *start = json_array_get(triple, 0), *end = json_array_get(triple, 1);
-    if (json_array_size(triple) != 3 || !json_is_integer(start) || !json_is_integer(end) || !json_is_number(json_array_get(triple, 2))) return 0;
+    if (json_array_size(triple) != 3 || !json_is_integer(start) || !json_is_integer(end) ||
+        !json_is_number(json_array_get(triple, 2))) return 0;
     if (json_integer_value(start) < 0 || json_integer_value(end) < json_integer_value(start)) return 0;
     span->start = (size_t)json_integer_value(start), span->end = (size_t)json_integer_value(end);
     span->score = json_number_value(json_array_get(triple, 2));
@@ -221,7 +223,8 @@ static double config_number(json_t *object, const char *where, const char *name,
 static int config_strings(const char **out, int most, json_t *object, const char *where, const char *name) {
     json_t *list = json_object_get(object, name);
     int n = (int)json_array_size(list);
-    CHECK((!list || json_is_null(list) || json_is_array(list)) && n <= most, "%s: expected \"%s\" to be a list of at most %d strings", where, name, most);
+    CHECK((!list || json_is_null(list) || json_is_array(list)) && n <= most,
+          "%s: expected \"%s\" to be a list of at most %d strings", where, name, most);
     for (int i = 0; i < n; i++) {
         out[i] = json_string_value(json_array_get(list, (size_t)i));
         CHECK(out[i], "%s: expected \"%s\" to be a list of strings", where, name);
@@ -257,7 +260,8 @@ static void stream_rules(Stream *s, json_t *filter, const char *where) {
 
 static void stream_replacements(Stream *s, json_t *list, const char *where) {
     s->n_replacements = (int)json_array_size(list);
-    CHECK(json_is_array(list) && s->n_replacements <= MAX_REPLACEMENTS, "%s: expected a list of at most %d objects", where, MAX_REPLACEMENTS);
+    CHECK(json_is_array(list) && s->n_replacements <= MAX_REPLACEMENTS, "%s: expected a list of at most %d objects", where,
+          MAX_REPLACEMENTS);
     for (int i = 0; i < s->n_replacements; i++) {
         json_t *object = json_array_get(list, (size_t)i);
         Replacement *r = &s->replacement[i];
@@ -266,7 +270,8 @@ static void stream_replacements(Stream *s, json_t *list, const char *where) {
         r->key = config_string(object, where, "span", NULL), r->text = config_string(object, where, "replacement", "");
         if (!strncmp(r->key, "$.attributes.", 13)) r->key += 13;
         CHECK(r->text[0] != '$', "%s: the replacement %s would be a selector of jq, which is not understood", where, r->text);
-        r->min_score = config_number(object, where, "min_score", -INFINITY), r->max_score = config_number(object, where, "max_score", INFINITY);
+        r->min_score = config_number(object, where, "min_score", -INFINITY);
+        r->max_score = config_number(object, where, "max_score", INFINITY);
     }
 }
 
@@ -298,7 +303,8 @@ static void stream_parse(Stream *s, json_t *config, const char *path, size_t ind
     CHECK(!strcmp(s->packing, "gz") || !strcmp(s->packing, "zst"), "%s: compression %s: expected gz or zst", where, s->packing);
     s->rate = config_number(config, where, "sample", 1), s->weight = config_number(config, where, "weight", 0);
     CHECK(s->rate >= 0 && s->rate <= 1000 && s->weight >= 0, "%s: expected \"sample\" from 0 to 1000, and \"weight\" not negative", where);
-    CHECK(!json_object_get(config, "sample") || !json_object_get(config, "weight"), "%s: expected \"sample\" or \"weight\", found both", where);
+    CHECK(!json_object_get(config, "sample") || !json_object_get(config, "weight"),
+          "%s: expected \"sample\" or \"weight\", found both", where);
 }
 
 // work_dir and processes are Dolma's; --threads is ours.
@@ -315,10 +321,12 @@ static Mix mix_parse(const char *path) {
         stream_parse(&mix.stream[i], json_array_get(streams, (size_t)i), path, (size_t)i);
         weights += mix.stream[i].weight > 0;
         CHECK(!weights || weights == i + 1, "%s: expected a \"weight\" for every stream, or for none", path);
-        for (int k = 0; k < i; k++) CHECK(strcmp(mix.stream[i].name, mix.stream[k].name) || strcmp(mix.stream[i].output, mix.stream[k].output),
-                                          "%s: two streams write %s/%s", path, mix.stream[i].output, mix.stream[i].name);
+        for (int k = 0; k < i; k++)
+            CHECK(strcmp(mix.stream[i].name, mix.stream[k].name) || strcmp(mix.stream[i].output, mix.stream[k].output),
+                  "%s: two streams write %s/%s", path, mix.stream[i].output, mix.stream[i].name);
     }
-    CHECK(mix.total_bytes >= 0 && (!mix.total_bytes || mix.stream[0].weight > 0), "%s: \"total_bytes\" needs a \"weight\" for every stream", path);
+    CHECK(mix.total_bytes >= 0 && (!mix.total_bytes || mix.stream[0].weight > 0),
+          "%s: \"total_bytes\" needs a \"weight\" for every stream", path);
     release(text);
     return mix;                                             // its strings belong to `config`, which stays
 }
@@ -484,7 +492,7 @@ static void mix_file(const Stream *s, const char *path, int as_released, Tally *
 
 // ---- shards [5.4] ----------------------------------------------------------------------------------------------------
 
-typedef struct { Stream *stream; int first, last; char path[PATH]; } Shard;            // of the stream's files, those from first to before last
+typedef struct { Stream *stream; int first, last; char path[PATH]; } Shard;       // of the stream: files first to last - 1
 
 // Files go into a shard as long as their sizes, compressed as they are, do not exceed its limit. None is split.
 static Shard *shards_of(Mix mix, int as_released, int *n) {
@@ -501,7 +509,8 @@ static Shard *shards_of(Mix mix, int as_released, int *n) {
             shard = (Shard *)room_for_one(shard, &room, (size_t)*n, sizeof *shard);
             Shard *new_one = &shard[(*n)++];
             new_one->stream = s, new_one->first = f, new_one->last = f + 1, bytes = (double)st.st_size;
-            CHECK(snprintf(new_one->path, PATH, "%s/%s-%04d.jsonl.%s", s->output, s->name, number++, s->packing) < PATH, "%s: this path is too long", s->output);
+            CHECK(snprintf(new_one->path, PATH, "%s/%s-%04d.jsonl.%s", s->output, s->name, number++, s->packing) < PATH,
+                  "%s: this path is too long", s->output);
         }
         char *end = strrchr(shard[*n - 1].path, '.');
         if (as_released) sprintf(end - strlen(".jsonl"), ".json.%s", s->packing);      // the last one of a stream
@@ -525,10 +534,12 @@ static void check_output(Mix mix, const Shard *shard, int n) {
             const char *rest = entry->d_name + name + 1 + digits;
             path_join(path, s->output, entry->d_name);
             if (digits < 4 || strncmp(rest, ".json", 5) || ends_with(rest, ".tmp")) continue;
-            CHECK(set_add(&ours, XXH3_128bits(path, strlen(path))), "%s: left by another mix; remove it, or choose another output path", path);
+            CHECK(set_add(&ours, XXH3_128bits(path, strlen(path))),
+                  "%s: left by another mix; remove it, or choose another output path", path);
             for (int k = 0; k < mix.n; k++) for (int f = 0; f < mix.stream[k].files.n; f++) {
                 struct stat in, out;
-                int same = !stat(path, &out) && !stat(mix.stream[k].files.path[f], &in) && in.st_ino == out.st_ino && in.st_dev == out.st_dev;
+                int same = !stat(path, &out) && !stat(mix.stream[k].files.path[f], &in) &&
+                            in.st_ino == out.st_ino && in.st_dev == out.st_dev;
                 CHECK(!same, "%s: would be written over, but is an input; choose another output path", path);
             }
         }
@@ -547,7 +558,8 @@ static void check_inputs(Mix mix) {
             CHECK(!set_add(&seen, XXH3_128bits(file, strlen(file))), "stream %s: %s is named twice", s->name, file);
             for (int a = 0; a < s->n_attributes; a++) {
                 attributes_path(path, file, s->attributes[a]);
-                CHECK(file_exists(path), "%s: missing: the attributes %s of %s; `curate tag` or `curate dedupe` makes them", path, s->attributes[a], file);
+                CHECK(file_exists(path), "%s: missing: the attributes %s of %s; `curate tag` or `curate dedupe` makes them",
+                      path, s->attributes[a], file);
             }
         }
         release(seen.slot);
@@ -595,7 +607,8 @@ static void weights_to_rates(Mix mix, const Tally *counted) {
 // One row, as text and as JSON: {"row", "what", "documents", "bytes", ...}
 static json_t *report_row(json_t *rows, const char *row, const char *what, Amount a) {
     char documents[64], label[200];
-    json_t *object = json_pack("{s:s, s:s, s:I, s:I}", "row", row, "what", what, "documents", (json_int_t)a.documents, "bytes", (json_int_t)a.bytes);
+    json_t *object = json_pack("{s:s, s:s, s:I, s:I}", "row", row, "what", what, "documents", (json_int_t)a.documents,
+                               "bytes", (json_int_t)a.bytes);
     snprintf(label, sizeof label, "%s %s", row, what);
     printf("  %-72.110s %13s documents %10.2f MB", label, with_commas((double)a.documents, documents), 1e-6*(double)a.bytes);
     json_array_append_new(rows, object);
@@ -604,8 +617,9 @@ static json_t *report_row(json_t *rows, const char *row, const char *what, Amoun
 
 // A rule about an attribute that no document has does nothing, and looks as if it did.
 static void note_absent(const Stream *s, const char *what, const char *name, uint64_t documents) {
-    if (!documents) fprintf(stderr, "note: stream %s: no document has the attribute of the %s %s: was it never tagged, or is it misspelt?\n",
-                            s->name, what, name);
+    if (!documents)
+        fprintf(stderr, "note: stream %s: no document has the attribute of the %s %s: was it never tagged, or is it misspelt?\n",
+                s->name, what, name);
 }
 
 static json_t *report_stream(const Stream *s, const Tally *t) {
@@ -627,7 +641,8 @@ static json_t *report_stream(const Stream *s, const Tally *t) {
     }
     if (s->min_length > 0) report_row(rows, "removed", "min_text_length", t->too_short), printf("\n");
     for (int i = 0; i < s->n_rules && t->read.documents; i++) note_absent(s, "rule", s->rule[i].text, t->asked[i]);
-    for (int i = 0; i < s->n_replacements && t->passed.documents; i++) note_absent(s, "replacement of", s->replacement[i].key, t->offered[i]);
+    for (int i = 0; i < s->n_replacements && t->passed.documents; i++)
+        note_absent(s, "replacement of", s->replacement[i].key, t->offered[i]);
     snprintf(rate, sizeof rate, "at rate %.4g", s->rate);
     row = report_row(rows, "written", rate, t->written), printf("\n");
     return json_pack("{s:s, s:i, s:f, s:o}", "stream", s->name, "files", s->files.n, "rate", s->rate, "rows", rows);

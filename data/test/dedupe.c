@@ -25,7 +25,8 @@ static void test_filter(void) {
     for (uint64_t i = n; i < n + asked; i++) wrong += filter_has(&f, XXH3_128bits(&i, 8));
     double measured = (double)wrong/(double)asked, formula = filter_rate(8.0*(double)f.header.bytes, (double)f.header.k, (double)n);
     check(!missing, "filter: every key that was added is found");
-    check(measured <= 1.5*formula && measured >= formula/1.5 && formula <= 1e-3, "filter: full, %.3g false positives measured, %.3g by the formula", measured,
+    check(measured <= 1.5*formula && measured >= formula/1.5 && formula <= 1e-3,
+          "filter: full, %.3g false positives measured, %.3g by the formula", measured,
           formula);
     check(fabs(filter_rate_now(&f)/formula - 1) < 0.05, "filter: its fill says %.3g", filter_rate_now(&f));
     filter_free(&f);
@@ -48,7 +49,8 @@ static const char *attributes_of(const char *name, const char *arguments, const 
     const char *root = in_scratch("dd");
     make_directory(root);
     put_text("dd/documents/a.jsonl", documents);
-    int code = run(dedupe_out, sizeof dedupe_out, "data/curate dedupe --name %s --expected 1000 %s %s/documents >/dev/null 2>&1", name, arguments, root);
+    int code = run(dedupe_out, sizeof dedupe_out,
+                   "data/curate dedupe --name %s --expected 1000 %s %s/documents >/dev/null 2>&1", name, arguments, root);
     if (!code) run(dedupe_out, sizeof dedupe_out, "cat %s/attributes/%s/a.jsonl", root, name);
     return dedupe_out;
 }
@@ -61,7 +63,8 @@ static void test_duplicates(void) {
     check_attributes("by document", "--by document",
         "{\"id\":\"a\",\"text\":\"h\\u00e9\"}\n{\"id\":\"b\",\"text\":\"h\\u00e9\"}\n{\"id\":\"c\",\"text\":\"he\"}\n",
         "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n{\"id\":\"b\",\"attributes\":{\"x\":[[0,2,1]]}}\n{\"id\":\"c\",\"attributes\":{\"x\":[]}}\n");
-    check_attributes("by document as released: bytes", "--by document --as-released", "{\"id\":\"a\",\"text\":\"h\\u00e9\"}\n{\"id\":\"b\",\"text\":\"h\\u00e9\"}\n",
+    check_attributes("by document as released: bytes", "--by document --as-released",
+                     "{\"id\":\"a\",\"text\":\"h\\u00e9\"}\n{\"id\":\"b\",\"text\":\"h\\u00e9\"}\n",
         "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n{\"id\":\"b\",\"attributes\":{\"x\":[[0,3,1]]}}\n");
     check_attributes("by URL, in which the second and the fourth have none", "--by url",
         "{\"id\":\"a\",\"text\":\"1\",\"metadata\":{\"url\":\"u\"}}\n{\"id\":\"b\",\"text\":\"\"}\n{\"id\":\"c\",\"text\":\"12\",\"metadata\":{\"url\":\"u\"}}\n"
@@ -101,7 +104,8 @@ static void put_heap(void) {
         snprintf(name, sizeof name, "many/documents/%02d.jsonl", f);
         for (int d = 0; d < 150; d++) {
             n += (size_t)sprintf(text + n, "{\"id\":\"%d-%d\",\"text\":\"", f, d);
-            for (int p = 0; p < 8; p++) n += (size_t)sprintf(text + n, "paragraph number %d of the heap\\n", (int)((seed = hash64(seed)) % 40000));
+            for (int p = 0; p < 8; p++) n += (size_t)sprintf(text + n, "paragraph number %d of the heap\\n",
+                                                             (int)((seed = hash64(seed)) % 40000));
             n += (size_t)sprintf(text + n, "\"}\n");
         }
         put_file(name, text, n);
@@ -116,16 +120,19 @@ static const char *heap_hash(const char *name) {
 static void test_runs(void) {
     char out[4096];
     put_heap();
-    run(out, sizeof out, "data/curate dedupe --by paragraph --expected 5e4 --exact --threads 1 --name one %s/many/documents 2>/dev/null", scratch);
+    run(out, sizeof out,
+        "data/curate dedupe --by paragraph --expected 5e4 --exact --threads 1 --name one %s/many/documents 2>/dev/null", scratch);
     check(strstr(out, "measured while it filled: 0 of") != NULL, "dedupe --exact: measures the false positives");
-    run(out, sizeof out, "cd %s/many && cat documents/*.jsonl | sed 's/.*\"text\":\"//; s/\\\\n\"}//; s/\\\\n/\\n/g' | sort -u | wc -l", scratch);
+    run(out, sizeof out,
+        "cd %s/many && cat documents/*.jsonl | sed 's/.*\"text\":\"//; s/\\\\n\"}//; s/\\\\n/\\n/g' | sort -u | wc -l", scratch);
     double unique = strtod(out, NULL);
     run(out, sizeof out, "cat %s/many/attributes/one/*.jsonl | tr -cd '[' | wc -c", scratch);
     check(60*150*8 - unique == strtod(out, NULL) - 9000, "dedupe: as many duplicates as `sort -u` removes: %.0f", 60*150*8 - unique);
     char expected[128];
     strcpy(expected, heap_hash("one"));
     for (int threads = 2; threads <= 5; threads++) {
-        run(out, sizeof out, "data/curate dedupe --by paragraph --expected 5e4 --threads %d --name t%d %s/many/documents", threads, threads, scratch);
+        run(out, sizeof out, "data/curate dedupe --by paragraph --expected 5e4 --threads %d --name t%d %s/many/documents",
+            threads, threads, scratch);
         char name[16];
         snprintf(name, sizeof name, "t%d", threads);
         check(!strcmp(heap_hash(name), expected), "dedupe: %d threads write the same bytes as one", threads);
@@ -141,21 +148,25 @@ static void test_runs(void) {
         if (i % 8 == 7) run(out, sizeof out, "rm -f %s/killed.bloom", scratch);
     }
     int code = run(out, sizeof out, "%s", command);
-    check(code == 0 && !strcmp(heap_hash("killed"), expected), "dedupe: killed %d times of 25 and started again, it writes the same bytes", killed);
+    check(code == 0 && !strcmp(heap_hash("killed"), expected),
+          "dedupe: killed %d times of 25 and started again, it writes the same bytes", killed);
     code = run(out, sizeof out, "%s 2>/dev/null | grep -c 'done before'", command);
     check(code == 0 && atoi(out) == 60 && !strcmp(heap_hash("killed"), expected), "dedupe: once more, and it passes over all 60 files");
     code = run(out, sizeof out, "rm %s/many/attributes/killed/07.jsonl; %s 2>&1 >/dev/null", scratch, command);
     check(code == 1 && strstr(out, "is missing; begin with a new filter"), "dedupe: an attribute file that is gone is not passed over");
-    code = run(out, sizeof out, "data/curate dedupe --by paragraph --read-only --bloom %s/killed.bloom --name again %s/many/documents >/dev/null 2>&1;"
+    code = run(out, sizeof out,
+               "data/curate dedupe --by paragraph --read-only --bloom %s/killed.bloom --name again %s/many/documents >/dev/null 2>&1;"
                "cat %s/many/attributes/again/*.jsonl | tr -cd '[' | wc -c", scratch, scratch, scratch);
     check(atoi(out) == 9000 + 60*150*8, "dedupe --read-only: finds every paragraph in the filter of another run");
     code = run(out, sizeof out, "data/curate dedupe --by document --expected 9 --name x %s/many/documents/01.jsonl %s/many/documents/01.jsonl", scratch, scratch);
     check(code == 1 && strstr(out, "named twice"), "dedupe: a file that is named twice would meet itself");
     code = run(out, sizeof out, "data/curate dedupe --by document --bloom %s/killed.bloom --name x %s/many/documents", scratch, scratch);
-    check(code == 1 && strstr(out, "this filter holds paragraphs, not documents by text"), "dedupe: a filter of paragraphs is no filter of documents");
+    check(code == 1 && strstr(out, "this filter holds paragraphs, not documents by text"),
+          "dedupe: a filter of paragraphs is no filter of documents");
     code = run(out, sizeof out, "data/curate dedupe --by document --expected 10 --name over %s/many/documents/01.jsonl 2>&1", scratch);
     check(code == 0 && strstr(out, "more keys than it was made for"), "dedupe: says that the filter is too small");
-    code = run(out, sizeof out, "data/curate dedupe --by document --expected 10 --name x %s", put_text("elsewhere.jsonl", "{\"id\":\"a\",\"text\":\"\"}\n"));
+    code = run(out, sizeof out, "data/curate dedupe --by document --expected 10 --name x %s", put_text("elsewhere.jsonl",
+                                                                                                       "{\"id\":\"a\",\"text\":\"\"}\n"));
     check(code == 1 && strstr(out, "a directory named documents"), "dedupe: says where documents must be");
 }
 
@@ -171,11 +182,13 @@ static void test_damaged_filters(void) {
         memcpy(bytes, whole, sizeof bytes), bytes[i] ^= 1 << i % 8;
         FILE *file = open_to_write(in_scratch("g.bloom"));
         fwrite(bytes, 1, sizeof bytes, file), fwrite(whole + sizeof bytes, 1, size - sizeof bytes, file), fclose(file);
-        refused += run(out, sizeof out, "data/curate dedupe --by document --bloom %s/g.bloom --name y %s/dd/documents", scratch, scratch) == 1 && !strncmp(out, "error: ", 7);
+        refused += run(out, sizeof out, "data/curate dedupe --by document --bloom %s/g.bloom --name y %s/dd/documents",
+                       scratch, scratch) == 1 && !strncmp(out, "error: ", 7);
     }
     for (size_t cut = 0; cut < size; cut += size/7 + 1, tried++) {
         put_file("g.bloom", (const char *)whole, cut);
-        refused += run(out, sizeof out, "data/curate dedupe --by document --bloom %s/g.bloom --name y %s/dd/documents", scratch, scratch) == 1 && !strncmp(out, "error: ", 7);
+        refused += run(out, sizeof out, "data/curate dedupe --by document --bloom %s/g.bloom --name y %s/dd/documents",
+                       scratch, scratch) == 1 && !strncmp(out, "error: ", 7);
     }
     check(refused == tried, "filter: %d of %d damaged or cut files are refused with a sentence", refused, tried);
     munmap((void *)(uintptr_t)whole, size);
@@ -183,9 +196,11 @@ static void test_damaged_filters(void) {
 
 static void test_decontaminate(void) {
     char out[4096];
-    put_text("eval/e.jsonl", "{\"id\":\"e\",\"text\":\"a b c d e f g h i j k l m\\nn o p q r s t u v w x y\\n- - - - - - - - - - - - - -\"}\n");
+    put_text("eval/e.jsonl",
+             "{\"id\":\"e\",\"text\":\"a b c d e f g h i j k l m\\nn o p q r s t u v w x y\\n- - - - - - - - - - - - - -\"}\n");
     make_directory(in_scratch("tr"));
-    put_text("tr/documents/t.jsonl", "{\"id\":\"13\",\"text\":\"\\u00e9\\na b c d e f g h i j k l m\\nx\"}\n{\"id\":\"12\",\"text\":\"n o p q r s t u v w x y\"}\n"
+    put_text("tr/documents/t.jsonl",
+             "{\"id\":\"13\",\"text\":\"\\u00e9\\na b c d e f g h i j k l m\\nx\"}\n{\"id\":\"12\",\"text\":\"n o p q r s t u v w x y\"}\n"
              "{\"id\":\"dashes\",\"text\":\"- - - - - - - - - - - - - -\"}\n{\"id\":\"a part\",\"text\":\"a b c d e f g h i j k l m n\"}\n");
     int code = run(out, sizeof out, "data/curate decontaminate --against %s/eval --name d %s/tr/documents >/dev/null 2>&1; cat %s/tr/attributes/d/t.jsonl", scratch, scratch, scratch);
     check(code == 0 && !strcmp(out, "{\"id\":\"13\",\"attributes\":{\"d\":[[2,28,1]]}}\n{\"id\":\"12\",\"attributes\":{\"d\":[]}}\n"

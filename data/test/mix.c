@@ -97,7 +97,8 @@ static const char *replaced_slowly(int n, const size_t *start, const size_t *end
         if (continues) continue;
         for (int grown = 1; grown; ) {                      // the island's last code point
             grown = 0;
-            for (int s = 0; s < spans; s++) if (start[s] <= (size_t)last && start[s] >= (size_t)i && end[s] < 1000 && (int)end[s] - 1 > last && start[s] < end[s])
+            for (int s = 0; s < spans; s++) if (start[s] <= (size_t)last && start[s] >= (size_t)i && end[s] < 1000 &&
+                                                (int)end[s] - 1 > last && start[s] < end[s])
                 last = (int)end[s] - 1, grown = 1;
         }
         for (int order = i; order <= last; order++)         // first by start, then as listed
@@ -134,10 +135,12 @@ static char mix_out[1 << 18];
 // Runs a stream with these members beside name, documents and output's path, over m/documents; its output, or its sentence.
 static const char *mix_of(const char *members, const char *output, const char *arguments) {
     char config[8192];
-    snprintf(config, sizeof config, "{\"streams\": [{\"name\": \"s\", \"documents\": [\"%s/m/documents\"], \"output\": {\"path\": \"%s/m/out\"%s} %s}]}",
+    snprintf(config, sizeof config,
+             "{\"streams\": [{\"name\": \"s\", \"documents\": [\"%s/m/documents\"], \"output\": {\"path\": \"%s/m/out\"%s} %s}]}",
              scratch, scratch, output, members);
     put_text("m/config.json", config);
-    int code = run(mix_out, sizeof mix_out, "rm -rf %s/m/out; data/curate mix %s/m/config.json %s 2>%s/m/errors >%s/m/table", scratch, scratch, arguments, scratch, scratch);
+    int code = run(mix_out, sizeof mix_out, "rm -rf %s/m/out; data/curate mix %s/m/config.json %s 2>%s/m/errors >%s/m/table",
+                   scratch, scratch, arguments, scratch, scratch);
     if (code) run(mix_out, sizeof mix_out, "grep ^error %s/m/errors", scratch);
     else run(mix_out, sizeof mix_out, "cat %s/m/out/* | gzip -dc", scratch);
     return mix_out;
@@ -158,10 +161,12 @@ static void test_mix_documents(void) {
     sprintf(both, "%s%s", a, c);
     check(!strcmp(mix_of(pii, ", \"discard_fields\": [\"attributes\"]", ""), both),
           "mix: a rule drops b; c, of which it knows nothing, stays; PII is replaced; unknown fields stay; the bad line shifts nothing");
-    check(!strcmp(mix_of(pii, ", \"discard_fields\": [\"attributes\"], \"min_text_length\": 2", ""), a), "mix: a text of one byte between blanks is shorter than two");
+    check(!strcmp(mix_of(pii, ", \"discard_fields\": [\"attributes\"], \"min_text_length\": 2", ""), a),
+          "mix: a text of one byte between blanks is shorter than two");
     check(strstr(mix_of(pii, "", ""), "\"attributes\":{\"old\":[[0,1,1]],\"words\":[[0,14,3]],\"pii\":[[5,10,1]]}") != NULL,
           "mix: attributes join those that a document has");
-    check(strstr(mix_of(", \"attributes\": [\"t\"], \"filter\": {\"include\": [\"words == 3\", \"words == 9\"]}", "", ""), "\"id\":\"b\"") == NULL &&
+    check(strstr(mix_of(", \"attributes\": [\"t\"], \"filter\": {\"include\": [\"words == 3\", \"words == 9\"]}", "", ""),
+                 "\"id\":\"b\"") == NULL &&
           strstr(mix_out, "\"id\":\"a\"") && !strstr(mix_out, "\"id\":\"c\""), "mix: include rules keep what one of them matches");
     check(!strstr(mix_of(", \"attributes\": [\"t\"], \"span_replacement\": [{\"span\": \"pii\", \"max_score\": 1, \"replacement\": \"X\"}]", "", ""), "X"), "mix: a score must be below max_score");
 
@@ -176,7 +181,8 @@ static void test_mix_documents(void) {
     for (size_t i = 0; i < sizeof broken/sizeof *broken; i++) {
         put_text("m/attributes/t/d.jsonl", broken[i].attributes);
         const char *found = mix_of(pii, "", "");
-        check(!strncmp(found, "error: ", 7) && strstr(found, broken[i].expected), "mix: attributes with %s: `%s`", broken[i].what, broken[i].expected);
+        check(!strncmp(found, "error: ", 7) && strstr(found, broken[i].expected), "mix: attributes with %s: `%s`",
+              broken[i].what, broken[i].expected);
     }
     static const char *const spans[] = { "3", "[3]", "[[0,1]]", "[[1,0,1]]", "[[-1,2,1]]", "[[0,1,\"x\"]]", "[[0,99999999999999999,1],[0,1,null]]", "{}" };
     for (size_t i = 0; i < sizeof spans/sizeof *spans; i++) {
@@ -184,19 +190,22 @@ static void test_mix_documents(void) {
         sprintf(line, "{\"id\":\"a\",\"attributes\":{}}\n{\"id\":\"b\",\"attributes\":{\"pii\":%s}}\n{\"id\":\"c\",\"attributes\":{}}\n", spans[i]);
         put_text("m/attributes/t/d.jsonl", line);
         mix_of(pii, "", "");
-        check(strstr(mix_out, "\"id\":\"a\"") && !strstr(mix_out, "\"id\":\"b\"") && strstr(mix_out, "\"id\":\"c\""), "mix: a document with the spans %s is skipped", spans[i]);
+        check(strstr(mix_out, "\"id\":\"a\"") && !strstr(mix_out, "\"id\":\"b\"") && strstr(mix_out, "\"id\":\"c\""),
+              "mix: a document with the spans %s is skipped", spans[i]);
     }
 }
 
 // What no document has is said, rule and replacement alike; what some have is not.
 static void test_absent(void) {
-    put_mix("{\"id\":\"a\",\"text\":\"one\"}\n{\"id\":\"b\",\"text\":\"two\"}\n", "{\"id\":\"a\",\"attributes\":{\"words\":[[0,3,3]]}}\n{\"id\":\"b\",\"attributes\":{}}\n");
+    put_mix("{\"id\":\"a\",\"text\":\"one\"}\n{\"id\":\"b\",\"text\":\"two\"}\n",
+            "{\"id\":\"a\",\"attributes\":{\"words\":[[0,3,3]]}}\n{\"id\":\"b\",\"attributes\":{}}\n");
     mix_of(", \"attributes\": [\"t\"], \"filter\": {\"exclude\": [\"words < 1\", \"word < 2\", \"words < 1 && word\"]}, "
            "\"span_replacement\": [{\"span\": \"words\", \"max_score\": 1}, {\"span\": \"pii\"}]", "", "");
     char *said = read_text(in_scratch("m/errors"));
     int notes = 0;
     for (const char *note = said; (note = strstr(note, "note: ")); note++) notes++;
-    check(notes == 3 && strstr(said, "of the rule word < 2:") && strstr(said, "of the rule words < 1 && word:") && strstr(said, "of the replacement of pii:"),
+    check(notes == 3 && strstr(said, "of the rule word < 2:") && strstr(said, "of the rule words < 1 && word:") &&
+          strstr(said, "of the replacement of pii:"),
           "mix: says of which attributes no document has any (%d notes)", notes);
     release(said);
 }
@@ -256,30 +265,37 @@ static void test_shards(void) {
     }
     check(atoi(lines_of("", "", ", \"max_size_in_bytes\": 30000")) == 4000, "shards: every document is in one of them");
     run(out, sizeof out, "ls %s/m/out | tr '\\n' ' '", scratch);
-    check(!strncmp(out, "s-0000.jsonl.gz s-0001.jsonl.gz ", 32) && strstr(out, "s-0009.jsonl.gz ") && !strstr(out, "s-0010"), "shards: two files of 13 kB go into one of 30 kB");
+    check(!strncmp(out, "s-0000.jsonl.gz s-0001.jsonl.gz ", 32) && strstr(out, "s-0009.jsonl.gz ") && !strstr(out, "s-0010"),
+          "shards: two files of 13 kB go into one of 30 kB");
     lines_of("--as-released", "", ", \"max_size_in_bytes\": 30000");
     run(out, sizeof out, "ls %s/m/out | tr '\\n' ' '", scratch);
     check(strstr(out, "s-0008.jsonl.gz s-0009.json.gz ") != NULL, "shards: as released the last one is called .json.gz");
     mix_of(", \"compression\": {\"output\": \"zst\"}", "", "");
-    check(run(out, sizeof out, "zstd -dc %s/m/out/s-0000.jsonl.zst | wc -l", scratch) == 0 && (atoi(out) == 4000 || strstr(out, "not found")), "shards: zstd");
+    check(run(out, sizeof out, "zstd -dc %s/m/out/s-0000.jsonl.zst | wc -l", scratch) == 0 && (atoi(out) == 4000 ||
+                                                                                               strstr(out, "not found")), "shards: zstd");
 
     double half = atof(lines_of("", ", \"sample\": 0.51", "")), more = atof(lines_of("", ", \"sample\": 2.25", ""));
-    check(fabs(half/4000 - 0.51) < 0.03 && fabs(more/4000 - 2.25) < 0.03, "proportions: 0.51 writes %.0f of 4000 documents, 2.25 writes %.0f", half, more);
+    check(fabs(half/4000 - 0.51) < 0.03 && fabs(more/4000 - 2.25) < 0.03,
+          "proportions: 0.51 writes %.0f of 4000 documents, 2.25 writes %.0f", half, more);
     run(out, sizeof out, "gzip -dc %s/m/out/*.gz | grep -o '\"id\":\"[^\"]*' | sort | uniq -c | awk '{print $1}' | sort | uniq -c | tr -s ' \\n' ' '", scratch);
-    check(strstr(out, " 2 ") && strstr(out, " 3 ") && atoi(out) + atoi(strstr(out, " 2 ") + 3) == 4000, "proportions: each document two or three times:%s", out);
+    check(strstr(out, " 2 ") && strstr(out, " 3 ") && atoi(out) + atoi(strstr(out, " 2 ") + 3) == 4000,
+          "proportions: each document two or three times:%s", out);
     char config[2048];
     snprintf(config, sizeof config, "{\"total_bytes\": 100000, \"streams\": [{\"name\": \"a\", \"documents\": [\"%s/m/documents/0*\"], \"weight\": 3, \"output\": {\"path\": \"%s/m/w\"}},"
              " {\"name\": \"b\", \"documents\": [\"%s/m/documents/1*\"], \"weight\": 1, \"output\": {\"path\": \"%s/m/w\"}}]}", scratch, scratch, scratch, scratch);
     put_text("m/weights.json", config);
-    run(out, sizeof out, "data/curate mix %s/m/weights.json --report %s/m/report.json >/dev/null 2>&1; cat %s/m/report.json", scratch, scratch, scratch);
+    run(out, sizeof out, "data/curate mix %s/m/weights.json --report %s/m/report.json >/dev/null 2>&1; cat %s/m/report.json",
+        scratch, scratch, scratch);
     json_t *report = json_load_file(in_scratch("m/report.json"), 0, NULL);
     double bytes[2];
     for (size_t i = 0; i < 2; i++) {
-        json_t *rows = json_object_get(json_array_get(json_object_get(report, "streams"), i), "rows"), *last = json_array_get(rows, json_array_size(rows) - 1);
+        json_t *rows = json_object_get(json_array_get(json_object_get(report, "streams"), i),
+                                       "rows"), *last = json_array_get(rows, json_array_size(rows) - 1);
         bytes[i] = json_number_value(json_object_get(last, "bytes"));
     }
     json_decref(report);
-    check(fabs(bytes[0]/75000 - 1) < 0.05 && fabs(bytes[1]/25000 - 1) < 0.1, "proportions: weights 3 and 1 of 100,000 bytes give %.0f and %.0f", bytes[0], bytes[1]);
+    check(fabs(bytes[0]/75000 - 1) < 0.05 && fabs(bytes[1]/25000 - 1) < 0.1,
+          "proportions: weights 3 and 1 of 100,000 bytes give %.0f and %.0f", bytes[0], bytes[1]);
     int code = run(out, sizeof out, "touch %s/m/w/b-0007.jsonl.gz; data/curate mix %s/m/weights.json", scratch, scratch);
     check(code == 1 && strstr(out, "left by another mix"), "shards: those of another mix are not left beside the new ones");
     code = run(out, sizeof out, "ln -s %s/m/documents/00.jsonl %s/m/w/b-0000.jsonl.gz -f; rm %s/m/w/b-0007*; data/curate mix %s/m/weights.json", scratch, scratch, scratch, scratch);
@@ -305,7 +321,8 @@ static void test_shards(void) {
         whole &= run(out, sizeof out, "for f in %s/m/out/*.gz; do test ! -e $f || gzip -t $f || exit 1; done", scratch) == 0;
     }
     run(out, sizeof out, "data/curate mix %s/m/config.json >/dev/null 2>&1; cd %s/m/out && md5sum * | md5sum", scratch, scratch);
-    check(whole && !strcmp(out, expected), "mix: killed %d times of 25, what has a name is whole, and the last run writes the same bytes", killed);
+    check(whole && !strcmp(out, expected),
+          "mix: killed %d times of 25, what has a name is whole, and the last run writes the same bytes", killed);
 }
 
 static void test_mix(void) {
