@@ -376,6 +376,7 @@ static void prepare_tokenizer(void) {
 
 // Tokens are made of the text's normal form C. from[i]: the code point of the text that byte i of it comes from, where i < room.
 // Between places that normalization does not see across, the k-th code point stands for the k-th of the text, or for the last.
+// (Where a character has several marks, the reference's spans may begin or end one code point further on.)
 static void trace_normal_form(uint32_t *from, size_t room, Encoder *e, const char *text, size_t size) {
     size_t bytes = 0, chars = 0, all = size;
     int changes = normal_form(e, text, &all) != text, length;
