@@ -120,7 +120,7 @@ static int rule_has_keys(const Rule *r, const json_t *attributes) {
 // ---- replacing spans [5.3] -------------------------------------------------------------------------------------------
 
 typedef struct { const char *key, *text; double min_score, max_score; } Replacement;     // of spans with min_score <= score < max_score
-typedef struct { size_t start, end, order; const Replacement *by; } Cut;                // code points; order: as listed
+typedef struct { size_t start, end, order; const Replacement *by; size_t bytes; } Cut;  // code points; order: as listed; bytes: cut out
 typedef struct { char *text; size_t size, room; } Text;
 
 static void text_put(Text *t, const char *bytes, size_t size) {
@@ -166,20 +166,20 @@ static size_t cuts_merge(Cut *cut, size_t n, size_t code_points_in_text) {
 // replacement, and all cuts that began before i are done with. For disjoint cuts that is what one expects. As released, cuts may
 // overlap: those that begin inside another one are lost, and their tails stay; an empty cut takes a code point with it, and all
 // later cuts are lost (quirk M1).
-static void cuts_apply(Text *out, const char *text, size_t size, const Cut *cut, size_t n) {
+static void cuts_apply(Text *out, const char *text, size_t size, Cut *cut, size_t n) {
     size_t c = 0, began = 0;                                // began: the byte where the current cut starts
     for (size_t at = 0, i = 0, length; at < size; at += length, i++) {
         for (length = 1; at + length < size && (text[at + length] & 0xc0) == 0x80; ) length++;
         if (c < n && i == cut[c].start) began = at;
         if (c < n && i == cut[c].end) {
-            put_replacement(out, cut[c].by->text, text + began, at - began);
+            put_replacement(out, cut[c].by->text, text + began, cut[c].bytes = at - began);
             while (c < n && cut[c].start < i) c++;
         }
         if (c < n && i == cut[c].start) began = at;
         if (c < n && (i == cut[c].start || (i > cut[c].start && i < cut[c].end))) continue;
         text_put(out, text + at, length);
     }
-    if (c < n) put_replacement(out, cut[c].by->text, text + began, size - began);
+    if (c < n) put_replacement(out, cut[c].by->text, text + began, cut[c].bytes = size - began);
 }
 
 // ---- the configuration -----------------------------------------------------------------------------------------------
@@ -372,7 +372,7 @@ static Cut *document_cuts(const Stream *s, const json_t *attributes, size_t *n, 
             AttributeSpan span = { 0, 0, 0 };
             if (!span_read(spans, i, &span)) *broken = by->key;
             else if (span.score >= by->min_score && span.score < by->max_score) {
-                Cut c = { span.start, span.end, *n, by };
+                Cut c = { span.start, span.end, *n, by, 0 };
                 cut = (Cut *)room_for_one(cut, &room, *n, sizeof *cut);
                 cut[(*n)++] = c;
             }
@@ -393,7 +393,7 @@ static void replace_spans(const Stream *s, Document *d, const json_t *attributes
         cuts_apply(&out, d->text, d->size, cut, n);
         for (size_t i = 0; i < n; i++) {
             Amount *a = &t->replaced[cut[i].by - s->replacement];
-            a->spans++, a->documents += !(touched >> (cut[i].by - s->replacement) & 1);
+            a->spans++, a->bytes += cut[i].bytes, a->documents += !(touched >> (cut[i].by - s->replacement) & 1);
             touched |= 1ull << (cut[i].by - s->replacement);
         }
         json_object_set_new(d->json, "text", json_stringn_nocheck(out.size ? out.text : "", out.size));

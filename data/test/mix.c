@@ -195,6 +195,23 @@ static void test_mix_documents(void) {
     }
 }
 
+// The report counts what was cut out in bytes, spans and documents.
+static void test_report(void) {
+    char arguments[PATH];
+    put_mix("{\"id\":\"a\",\"text\":\"\xc3\xa9\xc3\xa9 x \xc3\xa9\"}\n{\"id\":\"b\",\"text\":\"two\"}\n",
+            "{\"id\":\"a\",\"attributes\":{\"k\":[[0,2,1],[5,6,1]]}}\n{\"id\":\"b\",\"attributes\":{\"k\":[[0,1,1]]}}\n");
+    snprintf(arguments, sizeof arguments, "--report %s", in_scratch("m/report.json"));
+    mix_of(", \"attributes\": [\"t\"], \"span_replacement\": [{\"span\": \"k\"}]", "", arguments);
+    json_t *report = json_load_file(in_scratch("m/report.json"), 0, NULL), *row = NULL, *rows;
+    rows = json_object_get(json_array_get(json_object_get(report, "streams"), 0), "rows");
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        if (!strcmp(json_string_value(json_object_get(json_array_get(rows, i), "row")), "replaced")) row = json_array_get(rows, i);
+    check(json_integer_value(json_object_get(row, "bytes")) == 7 && json_integer_value(json_object_get(row, "spans")) == 3 &&
+          json_integer_value(json_object_get(row, "documents")) == 2, "mix: 3 spans of 2 documents, 7 bytes, were replaced: %lld bytes",
+          (long long)json_integer_value(json_object_get(row, "bytes")));
+    json_decref(report);
+}
+
 // What no document has is said, rule and replacement alike; what some have is not.
 static void test_absent(void) {
     put_mix("{\"id\":\"a\",\"text\":\"one\"}\n{\"id\":\"b\",\"text\":\"two\"}\n",
@@ -330,6 +347,7 @@ static void test_mix(void) {
     test_spans();
     test_random_spans();
     test_mix_documents();
+    test_report();
     test_absent();
     test_configurations();
     test_shards();
