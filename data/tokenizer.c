@@ -160,7 +160,7 @@ static int json_unescape(char *out, int room, const char *s) {
         if (*s != '\\') { out[n++] = *s; continue; }
         const char *escapes = "\"\\/bfnrt", *means = "\"\\/\b\f\n\r\t", *which = strchr(escapes, *++s);
         if (which) { out[n++] = means[which - escapes]; continue; }
-        if (sscanf(s, "u%4x", (unsigned *)&unit[0]) != 1) return -1;
+        if (strspn(s + 1, "0123456789abcdefABCDEF") < 4 || sscanf(s, "u%4x", (unsigned *)&unit[0]) != 1) return -1;
         s += 4;
         if (unit[0] >= 0xd800 && unit[0] < 0xdc00 && sscanf(s + 1, "\\u%4x", (unsigned *)&unit[1]) == 1 && (unit[1] & ~0x3ff) == 0xdc00)
             unit[0] = 0x10000 + ((unit[0] & 0x3ff) << 10 | (unit[1] & 0x3ff)), s += 6;

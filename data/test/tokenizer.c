@@ -115,12 +115,39 @@ static void test_unicode(void) {
         { "a\xc0\xaf" "b", "a\xef\xbf\xbd\xef\xbf\xbd" "b" }, { "\xe0\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
         { "\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" }, { "\xf4\x91\x92\x93" "A", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" "A" },
         { "\xe1\x80\xe2\xf0\x91\x92\xf1\xbf" "A", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" "A" }, { "\xff\xe2\x82\xac", "\xef\xbf\xbd\xe2\x82\xac" },
+        { "\xc1\x81", "\xef\xbf\xbd\xef\xbf\xbd" }, { "\xf5\x80\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
     };
     for (size_t i = 0; i < sizeof broken/sizeof *broken; i++) {
         char out[64];
         size_t n = utf8_repair(out, broken[i].bytes, strlen(broken[i].bytes));
         check(n == strlen(broken[i].repaired) && !memcmp(out, broken[i].repaired, n), "broken UTF-8, case %zu: one U+FFFD for each maximal part", i);
     }
+}
+
+// What words are cut by: marks are no letters; numbers need no value; what Unicode 15 brought is not known yet.
+static void test_char_classes(void) {
+    static const struct { int code; CharClass expected; } cases[] = {
+        { 'a', LETTER }, { 'Z', LETTER }, { '0', DIGIT }, { '_', OTHER }, { '\r', SPACE }, { 0x1c, OTHER }, { 0x85, SPACE }, { 0xa0, SPACE },
+        { 0x3000, SPACE }, { 0x200b, OTHER }, { 0x301, OTHER }, { 0x93f, OTHER }, { 0xbd, DIGIT }, { 0x2160, DIGIT }, { 0x661, DIGIT },
+        { 0x2b0, LETTER }, { 0x65e5, LETTER }, { 0xa7c0, LETTER }, { 0x11f04, OTHER }, { 0x11f50, OTHER }, { 0x1f600, OTHER },
+    };
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++)
+        check(char_class(cases[i].code) == cases[i].expected, "U+%04X is of class %d", (unsigned)cases[i].code, cases[i].expected);
+}
+
+// Escapes of JSON strings. -1: none, or one that stands for no character.
+static void test_unescape(void) {
+    static const struct { const char *json; int n; const char *bytes; } cases[] = {
+        { "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", 8, "\"\\/\b\f\n\r\t" }, { "\"\\u0041\\u00e9\\u20ac\"", 6, "A\xc3\xa9\xe2\x82\xac" },
+        { "\"\\ud83d\\ude00!\"", 5, "\xf0\x9f\x98\x80!" }, { "\"\\ud83d\\ud83d\"", -1, "" }, { "\"\\ud83dx\"", -1, "" }, { "\"\\ude00\"", -1, "" },
+        { "\"\\u1\", \"\"\"", -1, "" }, { "\"\\u-001\"", -1, "" }, { "\"\\u0x1 \"", -1, "" }, { "\"\\ud83d\\u+e00\"", -1, "" }, { "7", -1, "" },
+    };
+    char out[64];
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        int n = json_unescape(out, sizeof out, cases[i].json);
+        check(n == cases[i].n && (n < 0 || !memcmp(out, cases[i].bytes, (size_t)n)), "the JSON string %s has %d bytes", cases[i].json, cases[i].n);
+    }
+    check(json_unescape(out, 8, "\"abcde\"") == 5 && json_unescape(out, 8, "\"abcdef\"") == -1, "a string longer than its room is refused");
 }
 
 // Lines {"text", "ids", "ids_v1_5" where they differ, "decoded" where it is not the text}, made with the Hugging Face library.
@@ -203,6 +230,8 @@ static void test_hostile_tokenizers(void) {
 
 static void test_tokenizer(void) {
     test_unicode();
+    test_char_classes();
+    test_unescape();
     test_small_tokenizer();
     Tokenizer *t = tokenizer_load(in_scratch("small.json"));
     test_merging(t, "hello ad", "the small tokenizer");
