@@ -65,7 +65,7 @@ static void test_packings(void) {
         snprintf(expected, sizeof expected, "a=one b=two %s:5=three a=one b=two %s:10=three", path, path);
         test_reading("compressed streams one after the other", path, expected, "");
     }
-    size_t n = 400000;
+    size_t n = 2000000;                                      // its packed form fills more than one block
     char *big = (char *)allocate(n + 64, 1, "a test");
     size_t used = (size_t)sprintf(big, "{\"id\":\"a\",\"text\":\"one\"}\n{\"id\":\"b\",\"text\":\"");
     Pcg64 r = pcg64_seed(7);
@@ -75,14 +75,19 @@ static void test_packings(void) {
         const char *path = packed_file(names[i], big, used + 3);
         uint64_t size;
         (void)map_file(path, &size);
-        test_reading("a whole long document", path, "a=one b=399958", "");
+        test_reading("a whole long document", path, "a=one b=1999958", "");
         test_reading("a stream that is cut off", cut_file(path, i == 1 ? "cut.jsonl.gz" : "cut.jsonl.zst", (size_t)size*9/10), "a=one", "breaks off after line 1");
-        test_reading("a stream that lacks one byte", cut_file(path, i == 1 ? "cut.jsonl.gz" : "cut.jsonl.zst", (size_t)size - 1), i == 1 ? "a=one b=399958" : "a=one", "breaks off");
+        test_reading("a stream that lacks one byte", cut_file(path, i == 1 ? "cut.jsonl.gz" : "cut.jsonl.zst", (size_t)size - 1), i == 1 ? "a=one b=1999958" : "a=one", "breaks off");
     }
     release(big);
     char out[PATH + 64];
     run(out, sizeof out, "(gzip -c %s; echo rubbish) > %s", put_text("small.jsonl", "{\"id\":\"a\",\"text\":\"one\"}\n"), in_scratch("rubbish.jsonl.gz"));
     test_reading("rubbish after a stream", in_scratch("rubbish.jsonl.gz"), "a=one", "breaks off after line 1");
+    run(out, sizeof out, "(zstd -q -c %s; echo rubbish) > %s", in_scratch("small.jsonl"), in_scratch("rubbish.jsonl.zst"));
+    test_reading("rubbish after a stream", in_scratch("rubbish.jsonl.zst"), "a=one", "zstd stream breaks off after line 1");
+    run(out, sizeof out, "(gzip -c %s | head -c -8; printf 12345678) > %s", in_scratch("small.jsonl"), in_scratch("sum.jsonl.gz"));
+    test_reading("a stream whose checksum is wrong", in_scratch("sum.jsonl.gz"), "", "breaks off after line 0");
+    test_reading("a directory", scratch, "", "expected a file");
     test_reading("a file that is not there", in_scratch("gone.jsonl"), "", "cannot be read");
     test_reading("an empty file", put_text("empty.jsonl", ""), "", "");
 }
@@ -92,6 +97,7 @@ static void test_lines(void) {
     memset(nested, '[', 200000), nested[200000] = 0;
     struct { const char *what, *text, *documents, *sentence; size_t size; } cases[] = {
         { "a NUL that is written as JSON writes it", "{\"id\":\"a\",\"text\":\"x\\u0000y\"}", "a=x", "", 0 },
+        { "blank lines that end in CR", "\r\n \t\r\n{\"id\":\"a\",\"text\":\"z\"}\r\n\r\n", "a=z", "", 0 },
         { "a bare NUL", "{\"id\":\"a\",\"text\":\"x\0y\"}\n{\"id\":\"b\",\"text\":\"z\"}\n", "b=z", ":1: not JSON", 46 },
         { "bytes that are not UTF-8", "{\"id\":\"a\",\"text\":\"x\xffy\"}\n{\"id\":\"b\",\"text\":\"z\"}\n", "b=z", ":1: not JSON at byte", 0 },
         { "a lone surrogate", "{\"id\":\"a\",\"text\":\"\\ud800\"}\n{\"id\":\"b\",\"text\":\"z\"}\n", "b=z", ":1: not JSON", 0 },
@@ -114,6 +120,13 @@ static void test_lines(void) {
     memcpy(huge, "{\"id\":\"a\",\"text\":\"", 18);
     strcpy(huge + longest_line + 40, "\"}\n{\"id\":\"b\",\"text\":\"z\"}\n");
     test_reading("a line that is too long", put_text("huge.jsonl", huge), "b=z", ":1: longer than 64 MB");
+    release(huge);
+    size_t n = longest_line + (2 << 20);                    // so long that its end is not in sight when it is given up
+    huge = (char *)allocate(n + 100, 1, "a test");
+    memset(huge, 'a', n);
+    strcpy(huge + n, "\n{\"text\":\"z\"}\n");
+    snprintf(line, sizeof line, "%s:2=z", in_scratch("huge.jsonl"));
+    test_reading("a line that is much too long", put_text("huge.jsonl", huge), line, ":1: longer than 64 MB");
     release(huge);
     snprintf(line, sizeof line, "%s=x y", put_text("plain.txt", "x y"));
     test_reading("a text file", in_scratch("plain.txt"), line, "");
@@ -146,7 +159,7 @@ static void test_separators(void) {
 static void test_writing(void) {
     const char *path = in_scratch("w.jsonl");
     Writer *w = writer_open(path);
-    const double numbers[] = { 0.1, 1.0/3, 1e300, 5e-324, -0.25, 123456789 };
+    const double numbers[] = { 0.1, 0.1 + 0.2, 1e300, 5e-324, -0.25, 123456789 };
     for (int i = 0; i < 6; i++) writer_number(w, numbers[i]), writer_text(w, " ");
     writer_json_string(w, "a\"\n\xc3\xa9\0z", 7);
     writer_close(w);
@@ -157,7 +170,20 @@ static void test_writing(void) {
     release(text);
 }
 
+// A directory's files in the order of their names, whatever their order there; no hidden ones, none that is not whole yet.
+static void test_file_names(void) {
+    static const char *const names[] = { "names/c.jsonl", "names/a.jsonl", "names/.hidden.jsonl", "names/b.jsonl.tmp", "names/b/x.txt" };
+    for (int i = 0; i < 5; i++) put_text(names[i], "12");
+    const char *directory = in_scratch("names");
+    Files f = files_named(&directory, 1);
+    check(f.n == 3 && f.bytes == 6 && ends_with(f.path[0], "names/a.jsonl") && ends_with(f.path[1], "names/b/x.txt") &&
+          ends_with(f.path[2], "names/c.jsonl"), "a directory names its files in order, but for hidden ones and *.tmp: %d", f.n);
+    for (int i = 0; i < f.n; i++) free(f.path[i]);
+    free(f.path);
+}
+
 static void test_documents(void) {
+    test_file_names();
     test_packings();
     test_lines();
     test_separators();
