@@ -59,12 +59,21 @@ static void test_small_tokenizer(void) {
         { "<|end|>hello<|end|>", { END, HELLO, END }, 3 }, { "<|end|", { '<', '|', 'e', 'n', 'd', '|' }, 6 },
         { "|||IP|||", { IP }, 1 }, { "|||IPX|||", { IPX }, 1 }, { "a |||IP|||", { 'a', ' ', IP }, 3 },
         { "e<|end|>\xcc\x81", { 'e', END, 0xcc, 0x81 }, 4 },                                // cut before it is normalized
+        { "q\xcc\x81\xe1\xb7\xb9", { 'q', 0xcc, 0x81, 0xe1, 0xb7, 0xb9 }, 6 },               // a mark of Unicode 10 does not change places,
+        { "\xe0\xba\x81\xe0\xbb\x88\xe0\xba\xba", { 0xe0, 0xba, 0x81, 0xe0, 0xbb, 0x88, 0xe0, 0xba, 0xba }, 9 },         // nor U+0EBA
         { "", { 0 }, 0 },
     };
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++)
         check(encodes_to(e, cases[i].text, cases[i].ids, cases[i].n) && encodes_to(f, cases[i].text, cases[i].ids, cases[i].n),
               "the small tokenizer encodes \"%s\" as worked out by hand", cases[i].text);
-    encoder_free(e), encoder_free(f), tokenizer_free(t), tokenizer_free(arrays);
+    enum { PIECES = 5000 };                                 // the ids of the first pieces stay while the room for them grows
+    char *text = (char *)allocate(12*PIECES + 1, 1, "a test");
+    for (int i = 0; i < PIECES; i++) memcpy(text + 12*i, "hello<|end|>", 12);
+    size_t n = encode(e, text, 12*PIECES);
+    int same = n == 2*PIECES;
+    for (size_t i = 0; i < n && same; i++) same = e->ids[i] == (i % 2 ? END : HELLO);
+    check(same, "%d pieces between added tokens keep their ids", PIECES);
+    release(text), encoder_free(e), encoder_free(f), tokenizer_free(t), tokenizer_free(arrays);
 }
 
 // merge_pairs, as its definition reads: O(n^2), no heap, no list.
@@ -192,7 +201,22 @@ static const char *damaged(const char *old, const char *new_text) {
     release(text), release(out);
     return path;
 }
+// What other files of the kind have, and ours has not.
+static void test_other_tokenizers(void) {
+    static const char *const cases[][2] = {
+        { ", \"use_regex\": true", "" }, { "\"type\": \"BPE\"", "\"type\": \"BPE\", \"dropout\": null, \"end_of_word_suffix\": \"\"" },
+        { "\"added_tokens\": [", "\"added_tokens\": [{\"id\": 280, \"content\": \"<}x\", \"normalized\": false}, " },
+    };
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        Tokenizer *t = tokenizer_load(damaged(cases[i][0], cases[i][1]));
+        Encoder *e = encoder_new(t);
+        const int ids[] = { 259, SMALL_ADDED, 280 };        // the third has two added tokens that differ in their second byte
+        check(encodes_to(e, i == 2 ? "hello<|end|><}x" : "hello<|end|>", ids, i == 2 ? 3 : 2), "a tokenizer.json with %.60s works", cases[i][1]);
+        encoder_free(e), tokenizer_free(t);
+    }
+}
 static void test_hostile_tokenizers(void) {
+    test_other_tokenizers();
     struct { const char *old, *new_text, *sentence; } cases[] = {
         { "\"merges\"", NULL, "cut off" }, { "\"version\"", "\"version", "not JSON" }, { "\"model\"", "\"other\"", "of type BPE" },
         { "\"BPE\"", "\"Unigram\"", "of type BPE" }, { "\"NFC\"", "\"NFKC\"", "normalizer NFC" }, { "{\"type\": \"NFC\"}", "null", "normalizer NFC" },
@@ -209,6 +233,11 @@ static void test_hostile_tokenizers(void) {
         { "\"lstrip\": false", "\"lstrip\": true", "lstrip" }, { "\"single_word\": false", "\"single_word\": true", "single_word" },
         { "\"content\": \"<|end|>\"", "\"content\": \"<\"", "single byte" }, { "\"content\": \"<|end|>\"", "\"content\": 3", "to be a string" },
         { "\"content\": \"<|end|>\", ", "", "to be a string" }, { "\"id\": 265", "\"id\": -3", "\"id\"" }, { "\"id\": 265", "\"id\": 1e9", "\"id\"" },
+        { "\"rstrip\": false", "\"rstrip\": true", "rstrip" }, { "\"type\": \"BPE\"", "\"type\": \"BPE\", \"ignore_merges\": true", "ignore_merges" },
+        { "\"type\": \"BPE\"", "\"type\": \"BPE\", \"continuing_subword_prefix\": \"#\"", "continuing_subword_prefix" },
+        { "\"he\": 256", "\"he\": 262144", "different ids" }, { "\"merges\": [", "\"merges\": [[\"\", \"h\"], ", "two tokens" },
+        { "\"merges\": [", "\"merges\": [[\"h\", \"\xe2\x82\xac\"], ", "two tokens" },
+        { "\"ld\": 264}, \"merges\": [", "\"ld\": 264, \"hzz\": 290}, \"merges\": [\"h zz\", ", "\"vocab\" has not" },
         { "\"added_tokens\": [", "\"added_tokens\": [3, ", "expected an object" }, { "\"added_tokens\": [", "\"added_tokens\": 3, \"x\": [", "an array" },
     };
     char out[4096];
