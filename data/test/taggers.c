@@ -105,6 +105,15 @@ static void test_ngrams(void) {
 // ---- by hand ---------------------------------------------------------------------------------------------------------
 
 static void test_tags_by_hand(void) {
+    int spaces = 0, wrong = 0;
+    for (int code = 0; code < 0x110000; code++) {
+        char bytes[8] = "";
+        int n = utf8_encode(bytes, code), space = (code >= 9 && code <= 13) || (code >= 0x1c && code <= 0x20) || code == 0x85 || code == 0xa0 ||
+            code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
+        spaces += space, wrong += space_at(bytes) != (space ? n : 0);
+    }
+    check(spaces == 29 && !wrong, "of all code points, the 29 that Python calls white space are: %d differ", wrong);
+    check(!tag_at(tags_of_text(tag_paragraph_words, "a\n"), "paragraph", 1), "no paragraph after the last newline");
     tags_of_text(tag_char_length, "\xc2\xa0" "a\x1c" "b\xe3\x80\x80" "c\xe2\x80\x8b" "d");
     view_words(&view_now);
     check(view_now.words == 3 && view_now.word[2].chars == 3, "Python's white space: U+00A0, U+001C, U+3000; not U+200B");

@@ -66,6 +66,9 @@ static void test_small_tokenizer(void) {
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++)
         check(encodes_to(e, cases[i].text, cases[i].ids, cases[i].n) && encodes_to(f, cases[i].text, cases[i].ids, cases[i].n),
               "the small tokenizer encodes \"%s\" as worked out by hand", cases[i].text);
+    check(encode(e, "<|end|>", 6) == 6 && encode(e, "hello'll", 7) == 3, "nothing beyond the end of a text is looked at");
+    const char *tab = "\thello";
+    check(word_end(tab, tab + 6) == tab + 1, "only a space goes with the word that follows it");
     enum { PIECES = 5000 };                                 // the ids of the first pieces stay while the room for them grows
     char *text = (char *)allocate(12*PIECES + 1, 1, "a test");
     for (int i = 0; i < PIECES; i++) memcpy(text + 12*i, "hello<|end|>", 12);
