@@ -1837,7 +1837,7 @@ static char *list_item(const char *list, int i, char *out) {
     for (; list && i > 0; i--) list = (list = strchr(list, ',')) ? list + 1 : NULL;
     if (!list) return NULL;
     int n = (int)strcspn(list, ",");
-    CHECK(n > 0 && n < PATH, "--data, --val or --label-mask: expected paths separated by single commas");
+    CHECK(n > 0 && n < PATH, "expected paths or names separated by single commas, found \"%s\"", list);
     snprintf(out, PATH, "%.*s", n, list);
     return out;
 }
@@ -2127,12 +2127,18 @@ static int parse_options(const Option *table, int n, int argc, char **argv, cons
             *(double *)option->value = x;
         } else {
             long x = strtol(value, &end, 10);
-            CHECK(end != value && !*end && !errno && x >= 0 && x <= INT32_MAX,
-                  "%s %s: expected a whole number from 0 to %d", option->name, value, INT32_MAX);
+            int least = *(int *)option->value < 0 ? -1 : 0;             // -1 is `none`, where that is the default
+            CHECK(end != value && !*end && !errno && x >= least && x <= INT32_MAX,
+                  "%s %s: expected a whole number from %d to %d", option->name, value, least, INT32_MAX);
             *(int *)option->value = (int)x;
         }
     }
     return found;
+}
+
+static void use_threads(int n) {                            // 0: as many as there are processors
+    CHECK(n <= 1024, "--threads %d: expected at most 1024", n);
+    if (n) omp_set_num_threads(n);
 }
 
 static void print_help(Options *o) {
@@ -2684,7 +2690,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     int loaded = choose_model(o, argc, argv, directory);
     if (o->help) { print_help(o); return EXIT_SUCCESS; }
     if (o->version) { printf("OLMo in C (arXiv 2402.00838), device %s\n", device->name); return EXIT_SUCCESS; }
-    if (o->threads) omp_set_num_threads(o->threads);
+    use_threads(o->threads);
     if (o->export_dir) (void)dtype_named(o->export_dtype);
     run.device = device, run.order_epoch = -1, run.floor = NAN;
     Weights unused;

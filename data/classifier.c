@@ -246,13 +246,16 @@ static Classifier *classifier_load(const char *path) {
 static struct { const char *language, *toxic, *nsfw; } model_files;                 // NULL: the one that lies beside this program
 static Classifier *language_model, *toxic_model, *nsfw_model;
 
+// A file that comes with the program, and lies beside it.
+static const char *beside_curate(char *out, const char *name) {
+    ssize_t n = readlink("/proc/self/exe", out, PATH - 64);
+    while (n > 0 && out[n - 1] != '/') n--;
+    snprintf(out + imax((int)n, 0), 64, "%s", name);
+    return out;
+}
 static void prepare_model(Classifier **c, const char *path, const char *name) {
     char beside[PATH];
-    if (*c) return;
-    ssize_t n = readlink("/proc/self/exe", beside, PATH - 64);
-    while (n > 0 && beside[n - 1] != '/') n--;
-    snprintf(beside + imax((int)n, 0), 64, "%s", name);
-    *c = classifier_load(path ? path : beside);
+    if (!*c) *c = classifier_load(path ? path : beside_curate(beside, name));
 }
 static void prepare_language(void) { prepare_model(&language_model, model_files.language, "language.safetensors"); }
 static int english;                                         // its label in language_model

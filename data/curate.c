@@ -180,9 +180,10 @@ static void check_command(const TagRun *run, const char *in) {
     for (const char *s = in; (s = strstr(s, "documents/")); s++) if (s == in || s[-1] == '/') directory = s + strlen("documents/");
     CHECK(snprintf(documents, PATH, "%.*s.taggers.jsonl", (int)(directory - in), in) < PATH, "%s: this path is too long", in);
     attributes_path(note, documents, run->name);
-    json_t *json = json_pack("{ss ss ss ss sb}", "taggers", run->taggers, "experiment", run->experiment ? run->experiment : "",
+    json_t *json = json_pack("{ss ss ss ss ss* ss* ss* sb}", "taggers", run->taggers, "experiment", run->experiment ? run->experiment : "",
                              "naughty", tagger_options.naughty ? tagger_options.naughty : "",
-                             "tokenizer", tagger_options.tokenizer ? tagger_options.tokenizer : "", "as_released", tagger_options.as_released);
+                             "tokenizer", tagger_options.tokenizer ? tagger_options.tokenizer : "",
+                             "language", model_files.language, "toxic", model_files.toxic, "nsfw", model_files.nsfw, "as_released", tagger_options.as_released);
     size_t size = json ? json_dumpb(json, now, sizeof now - 1, JSON_COMPACT) : 0;
     json_decref(json);
     CHECK(size > 0 && size < sizeof now, "--taggers: this list is too long, or not UTF-8");
@@ -199,6 +200,16 @@ static void check_command(const TagRun *run, const char *in) {
     writer_text(w, now), writer_close(w);
 }
 
+// A file that is named twice would be written twice, at the same time.
+static int by_text(const void *a, const void *b) { return strcmp((const char *)a, (const char *)b); }
+static void check_different(char (*out)[PATH], int n) {
+    char (*sorted)[PATH] = (char (*)[PATH])allocate((size_t)n + 1, sizeof *sorted, "the names of the files");
+    memcpy(sorted, out, (size_t)n*sizeof *out);
+    qsort(sorted, (size_t)n, sizeof *sorted, by_text);
+    for (int i = 1; i < n; i++) CHECK(strcmp(sorted[i - 1], sorted[i]), "%s: two of the files named would be tagged into it; is one named twice?", sorted[i]);
+    release(sorted);
+}
+
 static void tag_files(const TagRun *run, Files files) {
     int threads = omp_get_max_threads(), kept = 0, n = 0;
     View *view = (View *)allocate((size_t)threads, sizeof *view, "views of texts");
@@ -209,15 +220,14 @@ static void tag_files(const TagRun *run, Files files) {
         if (!standard && is_done(files.path[i], out[n])) kept++; else files.path[n++] = files.path[i];
     }
     if (kept) fprintf(stderr, "%d of %d files were done before: kept\n", kept, files.n);
-    bar_begin("tag", files.bytes);
+    check_different(out, n);
+    bar_begin("tag", files_bytes(files.path, n));
     #pragma omp parallel for schedule(dynamic, 1) if (n >= threads)
     for (int i = 0; i < n; i++) tag_file(run, view, omp_get_thread_num(), files.path[i], out[i]);
     bar_end();
     for (int i = 0; i < threads; i++) view_free(&view[i]);
     release(view), release(out);
 }
-
-static const char *program;                                 // argv[0]: the list of naughty words stands beside it
 
 static int tag_command(int argc, char **argv) {
     TagRun run = { .on_error = "skip" };
@@ -227,14 +237,12 @@ static int tag_command(int argc, char **argv) {
     int names = parse_options(table, tag_options(&run, table), argc, argv, name);
     if (run.help) { print_tag_help(&run); return EXIT_SUCCESS; }
     choose_on_error(run.on_error);
-    const char *slash = strrchr(program, '/');
-    snprintf(list, PATH, "%.*s/naughty_words_en.txt", slash ? (int)(slash - program) : 4, slash ? program : "data");
-    if (!tagger_options.naughty) tagger_options.naughty = list;
+    if (!tagger_options.naughty) tagger_options.naughty = beside_curate(list, "naughty_words_en.txt");
     if (!strcmp(tagger_options.naughty, "none")) tagger_options.naughty = NULL;
     if (run.experiment) check_name(run.experiment);
     if (!run.name) run.name = run.experiment ? run.experiment : "tags";
     check_name(run.name);
-    if (run.threads) omp_set_num_threads(run.threads);
+    use_threads(run.threads);
     choose_taggers(&run);
     tag_files(&run, files_named(name, names));
     release(name);
@@ -252,7 +260,7 @@ static const struct { const char *name, *about; int (*command)(int argc, char **
 };
 
 int main(int argc, char **argv) {
-    program = argv[0];
+    omp_set_max_active_levels(1);                           // tag_file's loop runs on one thread inside tag_files' loop
     int n = (int)(sizeof commands/sizeof *commands);
     for (int i = 0; argc > 1 && i < n; i++) if (!strcmp(argv[1], commands[i].name)) return commands[i].command(argc - 1, argv + 1);
     int help = argc == 2 && !strcmp(argv[1], "--help");

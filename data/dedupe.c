@@ -438,7 +438,7 @@ static void mark_files(Marking *m, const Dedupe *how, Files files, const char *s
     int group = 8*omp_get_max_threads();
     double saved = seconds();
     m->began = saved;
-    bar_begin(how->name, files.bytes);
+    bar_begin(how->name, files_bytes(files.path, files.n));
     for (int first = 0; first < files.n; first += group) {
         int last = imin(first + group, files.n);
         #pragma omp parallel for ordered schedule(dynamic, 1)
@@ -536,7 +536,7 @@ static int dedupe_command(int argc, char **argv) {
     else if (how.unit == PARAGRAPH) written = snprintf(what, sizeof what, "paragraphs");
     else written = snprintf(what, sizeof what, "paragraphs by %d-grams, stride %d", how.ngram, how.stride);
     CHECK(written < (int)sizeof what, "--field %s: this path is too long", how.field);
-    if (threads) omp_set_num_threads(threads);
+    use_threads(threads);
     m.filter = filter_of_options(&m, bloom, expected, rate, what);
     mark_files(&m, &how, files_named(name, names), m.read_only ? NULL : bloom, save_every);
     print_marking(&m, &how);
@@ -593,7 +593,7 @@ static int decontaminate_command(int argc, char **argv) {
     CHECK(against, "expected --against, with evaluation text");
     CHECK(rate > 1e-300 && rate < 1, "--false-positives %g: expected a probability between 0 and 1", rate);
     check_name(training.name), choose_on_error(on_error);
-    if (threads) omp_set_num_threads(threads);
+    use_threads(threads);
     m.filter = filter_of_evaluation(against, &evaluation, rate);
     mark_files(&m, &training, files_named(name, names), NULL, 0);
     print_marking(&m, &training);

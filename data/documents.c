@@ -87,7 +87,9 @@ static void reader_fill_packed(Reader *r) {
     r->packed_at = 0;
     r->packed_end = fread(r->packed, 1, BLOCK, r->file);
     r->packed_read += r->packed_end;
-    if (ferror(r->file)) problem("%s: reading failed after byte %llu: %s", r->path, (unsigned long long)r->packed_read, strerror(errno));
+    if (!ferror(r->file)) return;
+    problem("%s: reading failed after byte %llu: %s", r->path, (unsigned long long)r->packed_read, strerror(errno));
+    r->ended = 1;
 }
 
 // separator: between the documents of a plain text file, or NULL: the file is one. Returns NULL, with a sentence, if the
@@ -130,7 +132,7 @@ static void reader_close(Reader *r) {
 
 // The compressed stream cannot be followed to its end: the file ends here, with its last whole line.
 static void reader_break(Reader *r, const char *why) {
-    problem("%s: the %s stream breaks off after line %llu (%s); what follows it", r->path, r->packing == GZIP ? "gzip" : "zstd",
+    problem("%s: the %s stream breaks off after line %llu (%s): its rest cannot be read", r->path, r->packing == GZIP ? "gzip" : "zstd",
             (unsigned long long)(r->line - 1), why);
     r->at = r->end, r->ended = 1;
 }
@@ -181,7 +183,7 @@ static void reader_fill(Reader *r) {
         if (made || r->ended) return;
         if (r->packed_at < r->packed_end) continue;
         reader_fill_packed(r);
-        if (!r->packed_end && r->inside) reader_break(r, "the file is cut off");
+        if (!r->packed_end && r->inside && !r->ended) reader_break(r, "the file is cut off");
         r->ended = r->ended || !r->packed_end;
     }
 }
@@ -332,7 +334,7 @@ static Writer *writer_open(const char *path) {
     if (w->packing == ZSTD) CHECK((w->zstd = ZSTD_createCStream()), "%s: libzstd cannot start", path);
     #pragma omp critical (writers)
     {
-        if (!registered) registered = 1, atexit(remove_unfinished);
+        if (!registered) registered = 1, atexit(remove_unfinished), signal(SIGXFSZ, SIG_IGN);    // a full disk is a sentence
         w->next = writers, writers = w;
     }
     return w;
@@ -412,9 +414,8 @@ typedef struct { char **path; int n, room; uint64_t bytes; } Files;
 
 static Files *files_found;                                  // nftw's callback has no argument of ours
 static int file_found(const char *path, const struct stat *s, int type, struct FTW *place) {
-    (void)place;
     const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-    if (type != FTW_F || *name == '.' || ends_with(path, ".tmp")) return 0;
+    if (type != FTW_F || (place->level && (*name == '.' || ends_with(path, ".tmp") || !S_ISREG(s->st_mode)))) return 0;
     Files *f = files_found;
     if (f->n == f->room) {
         f->room = 2*f->room + 64;
@@ -427,6 +428,14 @@ static int file_found(const char *path, const struct stat *s, int type, struct F
 }
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
+// Bytes of the files, as they lie on the disk: for the progress bar.
+static uint64_t files_bytes(char **path, int n) {
+    struct stat s;
+    uint64_t bytes = 0;
+    for (int i = 0; i < n; i++) bytes += stat(path[i], &s) ? 0 : (uint64_t)s.st_size;
+    return bytes;
+}
+
 // The files that the command line names; of a directory all files below it, in the order of their names, but for hidden
 // ones and *.tmp. Nothing at all is an error.
 static Files files_named(const char **name, int n) {
@@ -435,8 +444,9 @@ static Files files_named(const char **name, int n) {
     for (int i = 0; i < n; i++) {
         int first = f.n;
         struct stat s;
-        if (!strcmp(name[i], "-")) memset(&s, 0, sizeof s), file_found("-", &s, FTW_F, NULL);
-        else CHECK(nftw(name[i], file_found, 32, FTW_PHYS) == 0, "%s: cannot be read: %s", name[i], strerror(errno));
+        struct FTW top = { 0, 0 };
+        if (!strcmp(name[i], "-")) memset(&s, 0, sizeof s), file_found("-", &s, FTW_F, &top);
+        else CHECK(nftw(name[i], file_found, 32, 0) == 0, "%s: cannot be read: %s", name[i], strerror(errno));
         CHECK(f.n > first, "%s: there is no file in this directory", name[i]);
         qsort(f.path + first, (size_t)(f.n - first), sizeof *f.path, by_name);
     }
@@ -485,7 +495,6 @@ static void bar_add(uint64_t bytes, uint64_t documents) {
     }
 }
 static void bar_end(void) {
-    bar.done = bar.total > bar.done ? bar.total : bar.done;
     bar_print("\n");
     if (problems) fprintf(stderr, "%llu problems: each has its sentence above\n", (unsigned long long)problems);
 }

@@ -23,7 +23,7 @@ are joined by &&. An attribute that is missing makes its rule false. Dolma's way
 $@.attributes[?(@.key && @.key[0] && @.key[0][2] < 50)]. Spans are code points, [start, end).
 
 Proportions: `sample` is how often a document is written: 0.51 keeps about half, 2.5 writes all twice and half of them three
-times; a hash of the id decides. Or every stream has a `weight` w_s: then rate_s = N w_s/c_s, where c_s is what bytes of text pass
+times; a hash of the id decides. Or every stream has a `weight` w_s: then rate_s = N w_s/(c_s sum w), where c_s is what bytes of text pass
 its rules (counted by a first pass over the files), and N is `total_bytes`, or without it sum_s c_s.
 
 A shard has its name once it is whole. A run that was interrupted is simply started again: it writes the same bytes, and
@@ -50,7 +50,7 @@ static int skip_word(const char **s, const char *word) {
 // key    key < 50    @.key    @.key[0]    @.key[0][2] < 50
 static const char *term_parse(Term *t, const char *s, const char *rule) {
     int path = skip_word(&s, "@.");
-    size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+    size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
     CHECK(n && n < sizeof t->key, "the rule `%s`: expected the key of an attribute at `%s`", rule, s);
     memcpy(t->key, s, n), t->key[n] = 0;
     s = skip_blanks(s + n);
@@ -386,7 +386,6 @@ static void replace_spans(const Stream *s, Document *d, const json_t *attributes
     size_t n;
     uint64_t touched = 0;
     Cut *cut = document_cuts(s, attributes, &n, broken);
-    for (int r = 0; r < s->n_replacements; r++) t->offered[r] += json_object_get(attributes, s->replacement[r].key) != NULL;
     if (n && !as_released) n = cuts_merge(cut, n, code_points(d->text, d->size));
     if (n && !*broken) {
         Text out = { NULL, 0, 0 };
@@ -431,6 +430,7 @@ static void mix_document(const Stream *s, Document *d, int as_released, Tally *t
     const char *broken = metadata && !json_is_null(metadata) && !json_is_object(metadata) ? "metadata" : NULL;
     size_t bytes = d->size;
     count(&t->read, bytes);
+    for (int r = 0; r < s->n_replacements; r++) t->offered[r] += json_object_get(attributes, s->replacement[r].key) != NULL;
     int keep = stream_keeps(s, attributes, bytes, t, &broken);
     if (keep) replace_spans(s, d, attributes, as_released, t, &broken);
     if (broken) {
@@ -589,7 +589,7 @@ static void mix_shards(Mix mix, const Shard *shard, int n, int as_released, int 
     bar_end();
 }
 
-// rate_s = N w_s/c_s, after the counting pass
+// rate_s = N w_s/(c_s sum w), after the counting pass
 static void weights_to_rates(Mix mix, const Tally *counted) {
     double weights = 0, bytes = 0;
     for (int i = 0; i < mix.n; i++) weights += mix.stream[i].weight, bytes += (double)counted[i].passed.bytes;
@@ -618,7 +618,7 @@ static json_t *report_row(json_t *rows, const char *row, const char *what, Amoun
 // A rule about an attribute that no document has does nothing, and looks as if it did.
 static void note_absent(const Stream *s, const char *what, const char *name, uint64_t documents) {
     if (!documents)
-        fprintf(stderr, "note: stream %s: no document has the attribute of the %s %s: was it never tagged, or is it misspelt?\n",
+        fprintf(stderr, "note: stream %s: no document has the attribute of the %s %s: is it misspelt, never tagged, or only rare?\n",
                 s->name, what, name);
 }
 
@@ -641,7 +641,7 @@ static json_t *report_stream(const Stream *s, const Tally *t) {
     }
     if (s->min_length > 0) report_row(rows, "removed", "min_text_length", t->too_short), printf("\n");
     for (int i = 0; i < s->n_rules && t->read.documents; i++) note_absent(s, "rule", s->rule[i].text, t->asked[i]);
-    for (int i = 0; i < s->n_replacements && t->passed.documents; i++)
+    for (int i = 0; i < s->n_replacements && t->read.documents; i++)
         note_absent(s, "replacement of", s->replacement[i].key, t->offered[i]);
     snprintf(rate, sizeof rate, "at rate %.4g", s->rate);
     row = report_row(rows, "written", rate, t->written), printf("\n");
@@ -681,7 +681,7 @@ static int mix_command(int argc, char **argv) {
     }
     CHECK(names == 1, "expected one file with the configuration; --help explains");
     choose_on_error(on_error);
-    if (threads) omp_set_num_threads(threads);
+    use_threads(threads);
     Mix mix = mix_parse(name[0]);
     check_inputs(mix);
     Shard *shard = shards_of(mix, as_released, &shards);

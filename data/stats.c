@@ -1090,7 +1090,7 @@ int main(int argc, char **argv) {
     CHECK(options.sketch_mb >= 1, "--sketch-mb 0: expected at least 1");
     CHECK(!options.png || !options.attributes, "--png: there is no picture of --attributes");
     choose_on_error(options.on_error);
-    if (options.threads) omp_set_num_threads(options.threads);
+    use_threads(options.threads);
     prepare_pii();
     if (options.tokenizer) tokenizer = tokenizer_load(options.tokenizer);
     static Input in;

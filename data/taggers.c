@@ -607,7 +607,7 @@ static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number)
     for (size_t at = 0; ; ) {
         int found = pcre2_match(pii_code[kind], (PCRE2_SPTR)text, size, at, PCRE2_NO_UTF_CHECK, v->match, pii_limits);
         if (found < 0 && found != PCRE2_ERROR_NOMATCH)
-            problem("%s:%llu: the search for %s takes too long in paragraph %zu (PCRE2: %d); its rest", v->document->path,
+            problem("%s:%llu: the search for %s takes too long in paragraph %zu (PCRE2: %d): not all of it was searched", v->document->path,
                     (unsigned long long)v->document->line, pii[kind].type, i + 1, found);
         if (found < 0) return sum;
         const size_t *match = pcre2_get_ovector_pointer(v->match);

@@ -694,7 +694,7 @@ int main(int argc, char **argv) {
     check_settings(s);
     if (!n && !s->out) named[n++] = "-";
     Files files = files_named(named, n);
-    if (s->threads) omp_set_num_threads(s->threads);
+    use_threads(s->threads);
     Tokenizer *t = tokenizer_load(s->tokenizer);
     w.tokenizer = t, w.width = !strcmp(s->dtype, "uint16") ? 2 : 4;
     w.encoder = (Encoder **)allocate((size_t)omp_get_max_threads(), sizeof *w.encoder, "the encoders");

@@ -196,7 +196,7 @@ static void read_vocab(Tokenizer *t, Names *names, const char *model, const char
         int n = token_bytes(name, read_name(name, key, path, "a token of \"vocab\""));
         char *end;
         long id = strtol(value, &end, 10);
-        CHECK(end != value && id >= 0 && id < MOST_TOKENS && t->size[id] < 0,
+        CHECK(end != value && strchr(",} \t\r\n", *end) && id >= 0 && id < MOST_TOKENS && t->size[id] < 0,
               "%s: expected different ids from 0 to %d in \"vocab\", found %.80s", path, MOST_TOKENS - 1, key);
         if (n < 0) {                                        // no names of bytes: an added token, which is no part of merging
             add_token(t, (int)id, name, json_unescape(name, LONGEST_TOKEN, key));

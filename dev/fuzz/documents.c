@@ -2,7 +2,7 @@
 #include "fuzz.c"
 
 static Tokenizer *tokenizer;
-static void fuzz_start(void) { tokenizer = tokenizer_load("data/tokenizers/allenai_eleuther-ai-gpt-neox-20b-pii-special.json"); }
+static void fuzz_start(void) { tokenizer = tokenizer_load("dev/fuzz/seeds/tokenizer/small.json"); }
 
 static void fuzz(const unsigned char *data, size_t size) {
     if (!size) return;

@@ -10,7 +10,7 @@ names="$*"
 libraries="icu-uc jansson libpcre2-8 libxxhash libzstd zlib"
 failed=0
 for name in $names; do
-    mkdir -p build/fuzz/"$name"
+    mkdir -p build/fuzz/"$name" dev/fuzz/seeds/"$name"
     clang -std=gnu11 -g -O1 -DICU -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wno-unknown-pragmas \
         $(pkg-config --cflags $libraries) -o build/fuzz/"$name".bin dev/fuzz/"$name".c $(pkg-config --libs $libraries) -lm
     echo "==== $name: $seconds s"
