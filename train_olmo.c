@@ -244,9 +244,11 @@ static void transpose(real *out, size_t ldout, const real *in, size_t ldin) {
 static inline int odd_vectors(int n) { return (n + VL - 1)/VL | 1; }
 
 // Rows of x, `width` at a time, to panels p[k*width + r], in blocks of VL x VL. Rows missing in the last panel are not written.
+// The blocks come in the order in which memory holds them, so that the prefetcher can follow.
 static void pack(real *p, Matrix x, int rows, int K, int width) {
-    for (int k0 = 0; k0 < K; k0 += VL) for (int r0 = 0; r0 < rows; r0 += VL) {
-        int n = imin(VL, rows - r0), depth = imin(VL, K - k0);
+    const int by_rows = x.col == 1, outer = by_rows ? rows : K, inner = by_rows ? K : rows;
+    for (int o = 0; o < outer; o += VL) for (int i = 0; i < inner; i += VL) {
+        int r0 = by_rows ? o : i, k0 = by_rows ? i : o, n = imin(VL, rows - r0), depth = imin(VL, K - k0);
         const real *from = x.at + r0*x.row + k0*x.col;
         real *to = p + (size_t)(r0/width)*width*K + k0*width + r0 % width;
         if (n == VL && x.row == 1) for (int k = 0; k < depth; k++) memcpy(to + k*width, from + k*x.col, sizeof(real)*VL);
