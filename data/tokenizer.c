@@ -310,7 +310,7 @@ static void open_nfc(void) {}
 Tokenizer *tokenizer_load(const char *path) {
 #ifndef ICU
     die("%s: this program was built without a Unicode library, so it cannot tokenize as OLMo does; install ICU and pkg-config (Debian, "
-        "Ubuntu: apt install libicu-dev pkg-config) and run make again, or give token ids", path);
+        "Ubuntu: apt install libicu-dev pkg-config), then make clean and make again, or give token ids", path);
 #endif
     char *text = read_text(path);
     const char *root = json_root(text, path), *model = json_get(root, "model"), *words = json_get(root, "pre_tokenizer");
