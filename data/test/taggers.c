@@ -281,6 +281,48 @@ static void test_tag_command(void) {
     check(run(out, sizeof out, "data/curate --help") == 0 && strstr(out, "decontaminate"), "curate --help lists the subcommands");
 }
 
+// Every key that our configurations ask for is one that the taggers, or dedupe and decontaminate, write.
+static void test_configured_keys(void) {
+    static const char *const written[] = { "duplicate_urls", "duplicate_documents", "duplicate_paragraphs", "bff_duplicate_paragraph_spans_decontamination",
+        "cld2_en_paragraph_with_doc_score_v2__doc_en", "tokenizer_repetitions_v2r2__doc_max_score_repetition", "word_repetitions_v1__doc_max_score_repetition",
+        "c4_v1__has_naughty_word", "c4_v2__has_naughty_word", "pii_regex_with_counts_fast_v2__PHONE_NUMBER", "pii_regex_with_counts_fast_v2__IP_ADDRESS" };
+    static char all[1 << 18], out[4096], key[256];
+    static const char *const configurations[] = { "data/mix.json", "data/debian.json" };
+    const char *text = put_text("keys/documents/d.jsonl", "{\"id\":\"a\",\"text\":\"You stupid cunt, the be to of and that have with a@b.com word and then some more "
+                                "words to make ten or more n-grams of them\\nx {\\n\\n\"}\n");
+    run(all, sizeof all, "data/curate tag --taggers gopher_v1,gopher_v2,c4_v1,c4_v2,pii_regex_with_counts_fast_v2,ngram_hatespeech_sentence_v1,ngram_nsfw_sentence_v1 - < %s", text);
+    for (int i = 0; i < 2; i++) {
+        int unknown = 0, keys = 0;
+        run(out, sizeof out, "grep -o '\"[a-z0-9]*_[A-Za-z0-9_]*[\" ]' %s | tr -d '\" ' | grep -v '^min_\\|^max_\\|^span_\\|^discard_' | sort -u", configurations[i]);
+        for (char *name = strtok(out, "\n"); name; name = strtok(NULL, "\n"), keys++) {
+            int known = 0;
+            for (size_t k = 0; k < sizeof written/sizeof *written; k++) known |= !strcmp(name, written[k]);
+            snprintf(key, sizeof key, "\"%s\":", name);
+            if (!known && !strstr(all, key)) unknown++, printf("      %s asks for %s\n", configurations[i], name);
+        }
+        check(keys > 20 && !unknown, "%s: of %d keys %d are none that anything writes", configurations[i], keys, unknown);
+    }
+}
+
+// What a newcomer and an adversary once broke.
+static void test_tag_rough(void) {
+    static char out[1 << 16];
+    int code = run(out, sizeof out, "mkdir -p %s/rough/documents && cd %s/rough/documents && mkfifo pipe.jsonl && for i in 1 2 3 4 5; do "
+                   "echo '{\"id\":\"a\",\"text\":\"b\"}' > $i.jsonl; done; ln -s %s/rough/documents %s/rough/link", scratch, scratch, scratch, scratch);
+    code = run(out, sizeof out, "OMP_MAX_ACTIVE_LEVELS=2 OMP_NUM_THREADS=4 timeout 60 data/curate tag --taggers gopher_v1 %s/rough/documents 2>&1", scratch);
+    check(code == 0, "tag: nested threads allowed, and a pipe in the directory: exit code %d", code);
+    code = run(out, sizeof out, "data/curate tag --threads 100000 --taggers gopher_v1 - </dev/null");
+    check(code == 1 && strstr(out, "expected at most 1024"), "tag: 100,000 threads are refused: %.60s", out);
+    code = run(out, sizeof out, "data/curate tag --taggers gopher_v1 --name twice %s/rough/documents %s/rough/documents/1.jsonl", scratch, scratch);
+    check(code == 1 && strstr(out, "is one named twice?"), "tag: a file named twice is refused");
+    code = run(out, sizeof out, "data/curate tag --taggers gopher_v1, - </dev/null");
+    check(code == 1 && strstr(out, "expected paths or names"), "tag: a comma too many is refused");
+    code = run(out, sizeof out, "data/curate tag --taggers gopher_v1 - < /tmp");
+    check(strstr(out, "reading failed") && !strstr(strstr(out, "reading failed") + 1, "reading failed"), "tag: standard input that cannot be read is said once");
+    code = run(out, sizeof out, "ulimit -f 8; yes '{\"id\":\"a\",\"text\":\"many words in it\"}' | head -n 20000 | data/curate tag --taggers gopher_v1 - > %s/full", scratch);
+    check(code == 1 && strstr(out, "error: "), "tag: an output that may not grow is a sentence: %d %.60s", code, out);
+}
+
 static void test_taggers(void) {
     test_golden_tags();
     test_ngrams();
@@ -289,4 +331,6 @@ static void test_taggers(void) {
     test_token_repetitions();
     test_any_text();
     test_tag_command();
+    test_configured_keys();
+    test_tag_rough();
 }
