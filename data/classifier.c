@@ -319,7 +319,7 @@ static void tag_english(Tags *out, View *v, double (*english)(const char *text, 
     const char *from = v->text, *end = from + v->size;
     for (const char *s; (s = next_paragraph(from, end, &size)); from = s + size, start += chars) {
         double score = english(s, size);
-        start += chars_of(from, (size_t)(s - from)), chars = chars_of(s, size);
+        start += code_points(from, (size_t)(s - from)), chars = code_points(s, size);
         add_tag(out, "en", start, start + chars, score);
         add_tag(out, "not_en", start, start + chars, 1 - score);
         total += (double)chars*score;
@@ -348,7 +348,7 @@ static void tag_sentences(Tags *out, View *v, const Classifier *c) {
     double p[MAX_LABELS];
     const char *from = v->text, *end = from + v->size;
     for (const char *s; (s = next_sentence(from, end, &size)); from = s + size, start += chars) {
-        start += chars_of(from, (size_t)(s - from)), chars = chars_of(s, size);
+        start += code_points(from, (size_t)(s - from)), chars = code_points(s, size);
         classify(p, c, s, size);
         for (int l = 0; l < c->labels; l++) add_tag(out, c->label[l], start, start + chars, p[l]);
     }
@@ -400,7 +400,7 @@ static Labelled *read_labelled(size_t *n, const char **name, int names) {
                 document_free(&d);
                 continue;
             }
-            all = (Labelled *)doubled(all, &room, *n, sizeof *all);
+            all = (Labelled *)room_for_one(all, &room, *n, sizeof *all);
             all[(*n)++] = (Labelled){ d.text, label, d.size, d.json };
         }
         reader_close(r);
@@ -426,7 +426,7 @@ static void add_pieces(Pieces *to, const Classifier *c, const Labelled *d) {
     while (strcmp(c->label[label], d->label)) label++;
     size_t size;
     for (const char *s = d->text, *end = s + d->size; (s = next_piece(c, s, end, &size)); s += size) {
-        to->piece = (Piece *)doubled(to->piece, &to->room, to->n, sizeof *to->piece);
+        to->piece = (Piece *)room_for_one(to->piece, &to->room, to->n, sizeof *to->piece);
         to->piece[to->n++] = (Piece){ s, size, label };
     }
 }

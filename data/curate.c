@@ -84,12 +84,6 @@ static void print_tag_help(TagRun *t) {
     for (int i = 0; i < TAGGERS; i++) printf("  %-39s %s\n", taggers[i].name, taggers[i].about);
 }
 
-static char *put_digits(char *out, size_t x) {
-    char digits[24], *d = digits;
-    do *d++ = (char)('0' + x%10); while (x /= 10);
-    while (d > digits) *out++ = *--d;
-    return out;
-}
 // [start,end,score] : most scores are whole numbers.
 static void write_tag(Writer *w, const Tag *tag) {
     char text[128], *s = text;

@@ -20,15 +20,6 @@ files and does the others once more, with the same bits as at the first time: no
 
 typedef XXH128_hash_t Key;                                  // of a URL, text, paragraph or n-gram; 128 bits: never equal by chance
 
-// An array that doubles when it is full: room for one more.
-static void *room_for_one(void *array, size_t *room, size_t used, size_t size) {
-    if (used < *room) return array;
-    void *bigger = allocate(*room = 2*used + 1024, size, "a file's keys");
-    if (used) memcpy(bigger, array, used*size);
-    release(array);
-    return bigger;
-}
-
 // ---- the Bloom filter ------------------------------------------------------------------------------------------------
 // m bits, of which a key sets k (Bloom 1970). A key whose k bits are all set is taken for an old one; after n keys that is
 // wrong for a new one with probability  p = (1 - (1 - 1/m)^(kn))^k,  least where k = m/n ln 2.
@@ -182,11 +173,6 @@ static int set_add(KeySet *s, Key key) {
 
 // ---- text ------------------------------------------------------------------------------------------------------------
 
-static size_t code_points(const char *text, size_t size) {
-    size_t n = 0;
-    for (size_t i = 0; i < size; i++) n += (text[i] & 0xc0) != 0x80;
-    return n;
-}
 // No letter, digit or mark: dashes, rules, smileys.
 static int is_punctuation(const char *text, size_t size) {
     for (size_t i = 0; i < size; ) {
@@ -303,7 +289,7 @@ static void add_document(Batch *b, const Dedupe *how, const Document *d) {
     Record record = { b->ids_size, json_string_length(id), b->passages };
     b->record = (Record *)room_for_one(b->record, &b->record_room, b->records, sizeof record);
     b->record[b->records++] = record;
-    while (b->ids_room < b->ids_size + record.id_size) b->ids = (char *)room_for_one(b->ids, &b->ids_room, b->ids_room, 1);
+    b->ids = (char *)grown(b->ids, &b->ids_room, b->ids_size + record.id_size, 1, "a file's ids");
     memcpy(b->ids + record.id, json_string_value(id), record.id_size);
     b->ids_size += record.id_size, b->bytes += d->size;
 }

@@ -21,6 +21,33 @@ sentence that begins with its file and line, and is skipped; or, if the user say
 #include <zlib.h>
 #include <zstd.h>
 
+// ---- small things ----------------------------------------------------------------------------------------------------
+
+// Room for `need` elements in an array that has `*room`; what it holds is kept.
+static void *grown(void *array, size_t *room, size_t need, size_t size, const char *what) {
+    if (need <= *room) return array;
+    size_t more = need + need/2 + 16;
+    void *bigger = allocate(more, size, what);
+    if (array) memcpy(bigger, array, *room*size);
+    release(array);
+    *room = more;
+    return bigger;
+}
+static void *room_for_one(void *array, size_t *room, size_t used, size_t size) { return grown(array, room, used + 1, size, "a document's parts"); }
+
+static size_t code_points(const char *text, size_t size) {
+    size_t n = 0;
+    for (size_t i = 0; i < size; i++) n += (text[i] & 0xc0) != 0x80;
+    return n;
+}
+// x in decimal; returns the end.
+static char *put_digits(char *out, size_t x) {
+    char digits[24], *d = digits;
+    do *d++ = (char)('0' + x%10); while (x /= 10);
+    while (d > digits) *out++ = *--d;
+    return out;
+}
+
 // ---- what is wrong with the input ------------------------------------------------------------------------------------
 
 static int stop_on_error = 0;                               // --on-error stop
@@ -83,6 +110,10 @@ static int name_ends_with(const char *path, const char *end) {
     return n >= m && !strncmp(path + n - m, end, m);
 }
 
+static int is_json_name(const char *path) {
+    return name_ends_with(path, ".jsonl") || name_ends_with(path, ".json") || name_ends_with(path, ".ndjson");
+}
+
 static void reader_fill_packed(Reader *r) {
     r->packed_at = 0;
     r->packed_end = fread(r->packed, 1, BLOCK, r->file);
@@ -105,7 +136,7 @@ static Reader *reader_open(const char *path, const char *separator) {
     if (!file) { problem("%s: cannot be read: %s", path, strerror(errno)); return NULL; }
     Reader *r = (Reader *)allocate(1, sizeof *r, "a reader");
     r->path = standard ? "standard input" : path, r->file = file;
-    r->json = standard || name_ends_with(path, ".jsonl") || name_ends_with(path, ".json") || name_ends_with(path, ".ndjson");
+    r->json = standard || is_json_name(path);
     r->separator = r->json ? "\n" : separator && *separator ? separator : NULL;
     r->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes");
     r->capacity = 4*BLOCK, r->buffer = (char *)allocate(r->capacity, 1, "a file's text");
@@ -463,8 +494,7 @@ static void attributes_path(char *out, const char *path, const char *name) {
     for (const char *s = path; (s = strstr(s, "documents/")); s++) if (s == path || s[-1] == '/') at = s;
     CHECK(at, "%s: expected a path through a directory named documents: attributes go to attributes/%s beside it", path, name);
     const char *rest = at + strlen("documents/");
-    int json = name_ends_with(rest, ".jsonl") || name_ends_with(rest, ".json") || name_ends_with(rest, ".ndjson");
-    CHECK(snprintf(out, PATH, "%.*sattributes/%s/%s%s", (int)(at - path), path, name, rest, json ? "" : ".jsonl") < PATH,
+    CHECK(snprintf(out, PATH, "%.*sattributes/%s/%s%s", (int)(at - path), path, name, rest, is_json_name(rest) ? "" : ".jsonl") < PATH,
           "%s: this path is too long", path);
 }
 static void check_name(const char *name) {

@@ -58,17 +58,6 @@ typedef struct {
 
 typedef struct { Encoder *encoder; View view; Tags tags; } Worker;      // what a thread needs to make a sample
 
-// Room for `need` elements in an array that has `*room`; what it holds is kept.
-static void *grown(void *array, size_t *room, size_t need, size_t size, const char *what) {
-    if (need <= *room) return array;
-    size_t more = need + need/2 + 16;
-    void *bigger = allocate(more, size, what);
-    if (array) memcpy(bigger, array, *room*size);
-    release(array);
-    *room = more;
-    return bigger;
-}
-
 static uint64_t hash_of(const void *bytes, size_t size) {
     uint64_t hash = XXH3_64bits(bytes, size);
     return hash ? hash : 1;                                 // 0 marks a free slot

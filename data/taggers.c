@@ -33,26 +33,18 @@ typedef struct {
     size_t types, tags, type_room, tag_room, latest;        // latest: type that was added to
 } Tags;
 
-static void *doubled(void *array, size_t *room, size_t used, size_t size) {
-    if (used < *room) return array;
-    void *bigger = allocate(*room = 2*used + 64, size, "a document's tags");
-    if (used) memcpy(bigger, array, used*size);
-    release(array);
-    return bigger;
-}
-
 // Types appear in the order in which they are first added. The strings must live as long as the program.
 static void add_tag(Tags *out, const char *type, size_t start, size_t end, double score) {
     size_t t = out->latest;
     if (t >= out->types || out->type[t].tagger != out->tagger || out->type[t].type != type) {
         for (t = 0; t < out->types; t++) if (out->type[t].tagger == out->tagger && !strcmp(out->type[t].type, type)) break;
         if (t == out->types) {
-            out->type = (TagType *)doubled(out->type, &out->type_room, out->types, sizeof *out->type);
+            out->type = (TagType *)room_for_one(out->type, &out->type_room, out->types, sizeof *out->type);
             out->type[out->types++] = (TagType){ out->tagger, type, 0, 0 };
         }
         out->latest = t;
     }
-    out->tag = (Tag *)doubled(out->tag, &out->tag_room, out->tags, sizeof *out->tag);
+    out->tag = (Tag *)room_for_one(out->tag, &out->tag_room, out->tags, sizeof *out->tag);
     out->tag[out->tags++] = (Tag){ start, end, 0, score };
     if (out->type[t].last) out->tag[out->type[t].last - 1].next = out->tags;
     else out->type[t].first = out->tags;
@@ -87,19 +79,13 @@ static void *view_scratch(View *v, int which, size_t bytes) {
     return v->scratch[which] = allocate(v->scratch_room[which] = 2*bytes, 1, "a tagger's scratch");
 }
 
-static size_t chars_of(const char *text, size_t size) {
-    size_t n = 0;
-    for (size_t i = 0; i < size; i++) n += (text[i] & 0xc0) != 0x80;
-    return n;
-}
-
 static void view_document(View *v, const Document *d) {
     v->document = d, v->text = d->text, v->size = d->size, v->lines = v->words = 0, v->split = 0, v->chars = 0;
     for (size_t at = 0; ; ) {
         const char *newline = (const char *)memchr(v->text + at, '\n', v->size - at);
         LineSpan line = { at, (newline ? (size_t)(newline - v->text) : v->size) - at, v->chars, 0 };
-        line.chars = chars_of(v->text + at, line.size);
-        v->line = (LineSpan *)doubled(v->line, &v->line_room, v->lines, sizeof line);
+        line.chars = code_points(v->text + at, line.size);
+        v->line = (LineSpan *)room_for_one(v->line, &v->line_room, v->lines, sizeof line);
         v->line[v->lines++] = line;
         v->chars += line.chars + (newline != NULL), at += line.size + 1;
         if (!newline) return;
@@ -146,8 +132,8 @@ static void view_words(View *v) {
     if (v->split) return;
     size_t size;
     for (const char *word = v->text, *end = word + v->size; (word = next_word(word, end, &size)); word += size) {
-        v->word = (WordSpan *)doubled(v->word, &v->word_room, v->words, sizeof *v->word);
-        v->word[v->words++] = (WordSpan){ (uint32_t)(word - v->text), (uint32_t)size, (uint32_t)chars_of(word, size) };
+        v->word = (WordSpan *)room_for_one(v->word, &v->word_room, v->words, sizeof *v->word);
+        v->word[v->words++] = (WordSpan){ (uint32_t)(word - v->text), (uint32_t)size, (uint32_t)code_points(word, size) };
     }
     v->split = 1;
 }
@@ -359,7 +345,7 @@ static void tag_word_repetitions(Tags *out, View *v) {
     size_t chars = 0, byte = 0;                             // up to which the text's code points are counted
     for (size_t i = 0; i < v->words; i++) {
         const WordSpan *w = &v->word[i];
-        chars += chars_of(v->text + byte, w->byte - byte);
+        chars += code_points(v->text + byte, w->byte - byte);
         token[i] = (Token){ count_key(&c, XXH3_64bits(v->text + w->byte, w->size)), (uint32_t)chars, (uint32_t)chars + w->chars };
         chars += w->chars, byte = w->byte + w->size;
     }
@@ -613,7 +599,7 @@ static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number)
         const size_t *match = pcre2_get_ovector_pointer(v->match);
         at = match[1];
         if (kind == EMAIL && !is_email(text + match[2], match[3] - match[2])) continue;
-        size_t start = chars + chars_of(text + seen, match[0] - seen), end = start + chars_of(text + match[0], match[1] - match[0]);
+        size_t start = chars + code_points(text + seen, match[0] - seen), end = start + code_points(text + match[0], match[1] - match[0]);
         add_tag(out, pii[kind].type, start, end, 1);
         seen = match[1], chars = end, sum += end - start, ++*number;
     }

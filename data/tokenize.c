@@ -122,13 +122,6 @@ static void item_tokens(const Work *w, Encoder *e, Item *item) {
     document_free(&d);
 }
 
-static char *put_number(char *out, int x) {
-    char digits[12];
-    int n = 0;
-    do digits[n++] = (char)('0' + x % 10); while (x /= 10);
-    while (n) *out++ = digits[--n];
-    return out;
-}
 static void item_print(const Work *w, Encoder *e, Item *item) {
     (void)w;
     Document d;
@@ -140,7 +133,7 @@ static void item_print(const Work *w, Encoder *e, Item *item) {
     char *p = item->out + sprintf(item->out, "{\"id\":%s,\"ids\":[", id);
     for (size_t i = 0; i < n; i++) {
         if (i) *p++ = ',';
-        p = put_number(p, e->ids[i]);
+        p = put_digits(p, e->ids[i]);
     }
     memcpy(p, "]}\n", 3);
     item->out_size = (size_t)(p + 3 - item->out), item->text_size = d.size;

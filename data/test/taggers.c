@@ -215,7 +215,7 @@ static int spans_fit(const Tags *tags, const View *v) {
     for (size_t i = 0; i < tags->tags; i++) if (tags->tag[i].start > tags->tag[i].end || tags->tag[i].end > v->chars) return 0;
     size_t at = 0;
     for (size_t i = 0; i < v->lines; at = line_end(v, i), i++) if (v->line[i].start != at) return 0;
-    return at == v->chars && v->chars == chars_of(v->text, v->size);
+    return at == v->chars && v->chars == code_points(v->text, v->size);
 }
 static void test_any_text(void) {
     static const char *const piece[] = { "\n", " ", "\t", "\x1f", "\xc2\x85", "\xe2\x80\xa8", "a", "The", "*", "-", "#", "\u2026", ".", "@", "a@b.co",

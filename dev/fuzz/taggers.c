@@ -22,7 +22,7 @@ static void fuzz(const unsigned char *data, size_t size) {
     Tags tags;
     memset(&view, 0, sizeof view), memset(&tags, 0, sizeof tags);
     for (Document d; document_read(r, &d); document_free(&d)) {
-        size_t chars = chars_of(d.text, d.size);
+        size_t chars = code_points(d.text, d.size);
         tags_clear(&tags);
         view_document(&view, &d);
         for (size_t i = 0; i < sizeof tag/sizeof *tag; i++) tags.tagger = "tagger", tag[i](&tags, &view);
