@@ -1835,11 +1835,11 @@ static TokenFile token_file(const char *path, const char *mask, int width, int T
 }
 
 // The i-th of a comma-separated list, or NULL.
-static char *list_item(const char *list, int i, char *out) {
+static char *list_item(const char *flag, const char *list, int i, char *out) {
     for (; list && i > 0; i--) list = (list = strchr(list, ',')) ? list + 1 : NULL;
     if (!list) return NULL;
     int n = (int)strcspn(list, ",");
-    CHECK(n > 0 && n < PATH, "expected paths or names separated by single commas, found \"%s\"", list);
+    CHECK(n > 0 && n < PATH, "%s: expected paths or names separated by single commas, found \"%s\"", flag, list);
     snprintf(out, PATH, "%.*s", n, list);
     return out;
 }
@@ -1848,14 +1848,14 @@ static Corpus corpus_open(const char *paths, const char *masks, int width, int T
     Corpus c;
     char path[PATH], mask[PATH];
     c.n = 0, c.T = T, c.windows = 0;
-    while (list_item(paths, c.n, path)) c.n++;
+    while (list_item("--data or --val", paths, c.n, path)) c.n++;
     c.file = (TokenFile *)allocate((size_t)c.n, sizeof(TokenFile), "the list of data files");
     for (int i = 0; i < c.n; i++) {
-        CHECK(!masks || list_item(masks, i, mask), "--label-mask %s: expected one mask for each of the %d data files", masks, c.n);
-        c.file[i] = token_file(list_item(paths, i, path), masks ? mask : NULL, width, T);
+        CHECK(!masks || list_item("--label-mask", masks, i, mask), "--label-mask %s: expected one mask for each of the %d data files", masks, c.n);
+        c.file[i] = token_file(list_item("--data or --val", paths, i, path), masks ? mask : NULL, width, T);
         c.windows += c.file[i].windows;
     }
-    CHECK(!masks || !list_item(masks, c.n, mask), "--label-mask %s: expected one mask for each of the %d data files", masks, c.n);
+    CHECK(!masks || !list_item("--label-mask", masks, c.n, mask), "--label-mask %s: expected one mask for each of the %d data files", masks, c.n);
     CHECK(c.windows <= UINT32_MAX, "%s: more than 2^32 windows", paths);
     return c;
 }
@@ -2604,7 +2604,7 @@ static void open_data(Run *run, const char *program) {
     if (o->data) run->train = corpus_open(o->data, o->label_mask, width, T);
     if (!o->val) run->val = corpus_hold_out(&run->train);
     else if (strcmp(o->val, "none")) run->val = corpus_open(o->val, NULL, width, T);
-    run->floor = o->val ? known_floor(list_item(o->val, 0, first)) : NAN;
+    run->floor = o->val ? known_floor(list_item("--val", o->val, 0, first)) : NAN;
 }
 
 // "out/" is "out"

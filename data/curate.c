@@ -150,7 +150,7 @@ static void tag_file(const TagRun *run, View *view, int thread, const char *in, 
 static void choose_taggers(TagRun *run) {
     char name[PATH];
     CHECK(run->taggers, "expected --taggers; `curate tag --help` lists them");
-    for (int i = 0; list_item(run->taggers, i, name); i++) {
+    for (int i = 0; list_item("--taggers", run->taggers, i, name); i++) {
         int k = 0;
         while (k < TAGGERS && strcmp(taggers[k].name, name)) k++;
         CHECK(k < TAGGERS, "--taggers: there is no tagger %s; `curate tag --help` lists them", name);

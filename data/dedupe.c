@@ -535,7 +535,7 @@ static Filter filter_of_evaluation(const char *against, const Dedupe *how, doubl
     char path[PATH];
     Batch b;
     memset(&b, 0, sizeof b);
-    for (int i = 0; list_item(against, i, path); i++) {
+    for (int i = 0; list_item("--against", against, i, path); i++) {
         const char *name = path;
         Files files = files_named(&name, 1);
         for (int f = 0; f < files.n; f++) {
