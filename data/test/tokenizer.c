@@ -163,11 +163,11 @@ static void test_unescape(void) {
 }
 
 // Lines {"text", "ids", "ids_v1_5" where they differ, "decoded" where it is not the text}, made with the Hugging Face library.
-static void test_official_tokenizer(const char *path, const char *field) {
+static void test_official_tokenizer(const char *path, const char *golden, const char *field, int least) {
     if (!file_exists(path)) { printf("skipped: %s is not there; data/tokenizers.sh fetches it\n", path); return; }
     Tokenizer *t = tokenizer_load(path);
     Encoder *e = encoder_new(t);
-    Reader *r = reader_open("data/test/golden/golden_tokenizer.jsonl", NULL);
+    Reader *r = reader_open(golden, NULL);
     int lines = 0, ids_wrong = 0, text_wrong = 0;
     for (Document d; document_read(r, &d); document_free(&d), lines++) {
         json_t *ids = json_object_get(d.json, field), *decoded = json_object_get(d.json, "decoded");
@@ -182,7 +182,7 @@ static void test_official_tokenizer(const char *path, const char *field) {
         release(raw), release(text);
     }
     reader_close(r);
-    check(lines >= 147 && ids_wrong == 0, "%s: ids of %d golden texts, %d differ", path, lines, ids_wrong);
+    check(lines >= least && ids_wrong == 0, "%s: ids of %d golden texts in %s, %d differ", path, lines, golden, ids_wrong);
     check(text_wrong == 0, "%s: decoded again, %d of the golden texts differ", path, text_wrong);
     test_merging(t, "etaoin shrdlu,", path);
     size_t n = (size_t)1 << 20;
@@ -268,7 +268,9 @@ static void test_tokenizer(void) {
     Tokenizer *t = tokenizer_load(in_scratch("small.json"));
     test_merging(t, "hello ad", "the small tokenizer");
     tokenizer_free(t);
-    test_official_tokenizer("data/tokenizers/allenai_eleuther-ai-gpt-neox-20b-pii-special.json", "ids");
-    test_official_tokenizer("data/tokenizers/allenai_gpt-neox-olmo-dolma-v1_5.json", "ids_v1_5");
+    static const char *const first = "data/tokenizers/allenai_eleuther-ai-gpt-neox-20b-pii-special.json";
+    test_official_tokenizer(first, "data/test/golden/golden_tokenizer.jsonl", "ids", 147);
+    test_official_tokenizer(first, "data/test/golden/golden_chat.jsonl", "ids", 2);               // as OLMo's chat template writes them
+    test_official_tokenizer("data/tokenizers/allenai_gpt-neox-olmo-dolma-v1_5.json", "data/test/golden/golden_tokenizer.jsonl", "ids_v1_5", 147);
     test_hostile_tokenizers();
 }
