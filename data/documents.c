@@ -237,6 +237,7 @@ static int reader_piece(Reader *r) {
         r->piece = start, r->size = found ? (size_t)(found - start) : have;
         r->at += found ? r->size + n : r->size;
         if (!found && !r->size && !too_long) { r->line--; return 0; }
+        if (r->line == 1 && r->size >= 3 && !memcmp(r->piece, "\xef\xbb\xbf", 3)) r->piece += 3, r->size -= 3;       // a byte order mark
         if (!too_long && r->size <= most) return 1;
         problem("%s:%llu: longer than %zu MB", r->path, (unsigned long long)r->line, most >> 20);
         too_long = 0, searched = 0, r->line++;
@@ -258,6 +259,7 @@ static void document_free(Document *d) { json_decref(d->json), d->json = NULL; }
 // The string member `name`; NULL, with a sentence, if it is something else (or absent, unless there is another value for that).
 static const char *document_string(const Reader *r, json_t *json, const char *name, size_t *size, const char *otherwise) {
     json_t *value = json_object_get(json, name);
+    if (otherwise && json_is_null(value)) value = NULL;
     if (value && !json_is_string(value)) problem("%s:%llu: expected \"%s\" to be a string", r->path, (unsigned long long)r->line, name);
     else if (!value && !otherwise) problem("%s:%llu: expected a string \"%s\", found none", r->path, (unsigned long long)r->line, name);
     if (!value) return otherwise;

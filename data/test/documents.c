@@ -105,6 +105,8 @@ static void test_lines(void) {
         { "an array", "{\"id\":\"b\",\"text\":\"z\"}\n[1]\n", "b=z", ":2: expected a JSON object", 0 },
         { "two objects in a line", "{\"id\":\"b\",\"text\":\"z\"} {}\n", "", ":1: not JSON", 0 },
         { "a cut-off line", "{\"id\":\"b\",\"text\":\"z\"}\n{\"id\":\"c\",\"te", "b=z", ":2: not JSON", 0 },
+        { "a byte order mark", "\xef\xbb\xbf{\"id\":\"b\",\"text\":\"z\"}\n", "b=z", "", 0 },
+        { "a source that is null", "{\"id\":\"b\",\"text\":\"z\",\"source\":null}\n", "b=z", "", 0 },
         { "no text", "{\"id\":\"b\"}\n", "", "expected a string \"text\", found none", 0 },
         { "a text that is a number", "{\"id\":\"b\",\"text\":7}\n", "", "\"text\" to be a string", 0 },
         { "a text that is null", "{\"id\":\"b\",\"text\":null}\n", "", "\"text\" to be a string", 0 },
