@@ -1,4 +1,4 @@
-"""Dolma's own dedupe and mix beside `curate --as-released`, on random documents: /opt/dolma/bin/python dev/data/check_mix.py
+"""Dolma's own dedupe and mix beside `curate --as-released`, on random documents: python dev/data/check_mix.py
 
 Needs `make data`, and the PyPI package dolma (1.2.1). Prints what differs; the exit code is the number of differences.
 """
