@@ -503,13 +503,9 @@ static int dedupe_command(int argc, char **argv) {
         { "--on-error", TEXT, &on_error, "skip what cannot be read, or stop" },
         { "--help", FLAG, &help, "this text" },
     };
-    const char **name = (const char **)allocate((size_t)argc, sizeof *name, "the command line");
-    int n = (int)(sizeof table/sizeof *table), names = parse_options(table, n, argc, argv, name);
-    if (help) {
-        printf("usage: curate dedupe --by ... --name ATTRIBUTE --expected N [options] FILES AND DIRECTORIES\n");
-        print_options(table, n);
-        return EXIT_SUCCESS;
-    }
+    int names;
+    const char **name = command_line("curate dedupe --by ... --name ATTRIBUTE --expected N [options] FILES AND DIRECTORIES", table,
+                                     (int)(sizeof table/sizeof *table), &help, argc, argv, &names);
     char what[sizeof m.filter.header.what];
     int url = !strcmp(by, "url"), written;
     how.unit = !strcmp(by, "paragraph") ? PARAGRAPH : !strcmp(by, "ngram") ? NGRAM : DOCUMENT;
@@ -569,13 +565,9 @@ static int decontaminate_command(int argc, char **argv) {
         { "--on-error", TEXT, &on_error, "skip what cannot be read, or stop" },
         { "--help", FLAG, &help, "this text" },
     };
-    const char **name = (const char **)allocate((size_t)argc, sizeof *name, "the command line");
-    int n = (int)(sizeof table/sizeof *table), names = parse_options(table, n, argc, argv, name);
-    if (help) {
-        printf("usage: curate decontaminate --against EVALUATION [options] FILES AND DIRECTORIES\n");
-        print_options(table, n);
-        return EXIT_SUCCESS;
-    }
+    int names;
+    const char **name = command_line("curate decontaminate --against EVALUATION [options] FILES AND DIRECTORIES", table,
+                                     (int)(sizeof table/sizeof *table), &help, argc, argv, &names);
     CHECK(against, "expected --against, with evaluation text");
     CHECK(rate > 1e-300 && rate < 1, "--false-positives %g: expected a probability between 0 and 1", rate);
     check_name(training.name), choose_on_error(on_error);

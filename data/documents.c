@@ -441,6 +441,20 @@ static void writer_close(Writer *w) {
     release(w->packed), release(w);
 }
 
+// ---- the command line ------------------------------------------------------------------------------------------------
+
+// Sets the table's options; with --help (*help is its value) prints usage and table, and ends the program. Returns the other
+// arguments, *names of them: the caller's to release.
+static const char **command_line(const char *usage, const Option *table, int n, const int *help, int argc, char **argv, int *names) {
+    const char **name = (const char **)allocate((size_t)argc, sizeof *name, "the command line");
+    *names = parse_options(table, n, argc, argv, name);
+    if (!*help) return name;
+    printf("usage: %s\n", usage);
+    print_options(table, n);
+    release(name);
+    exit(EXIT_SUCCESS);
+}
+
 // ---- many files ------------------------------------------------------------------------------------------------------
 
 typedef struct { char **path; int n, room; uint64_t bytes; } Files;

@@ -672,13 +672,9 @@ static int mix_command(int argc, char **argv) {
         { "--on-error", TEXT, &on_error, "skip what cannot be read, or stop" },
         { "--help", FLAG, &help, "this text" },
     };
-    const char **name = (const char **)allocate((size_t)argc, sizeof *name, "the command line");
-    int n = (int)(sizeof table/sizeof *table), names = parse_options(table, n, argc, argv, name);
-    if (help) {
-        printf("usage: curate mix CONFIGURATION.json [options]\n");
-        print_options(table, n);
-        return EXIT_SUCCESS;
-    }
+    int names;
+    const char **name = command_line("curate mix CONFIGURATION.json [options]", table,
+                                     (int)(sizeof table/sizeof *table), &help, argc, argv, &names);
     CHECK(names == 1, "expected one file with the configuration; --help explains");
     choose_on_error(on_error);
     use_threads(threads);

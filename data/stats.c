@@ -1066,15 +1066,9 @@ int main(int argc, char **argv) {
         { "--png", TEXT, &options.png, "lengths, and rank-frequency curves, as a picture (needs gnuplot)" },
         { "--help", FLAG, &options.help, "this text" },
     };
-    const int n = sizeof table/sizeof *table;
-    const char **name = (const char **)allocate((size_t)argc, sizeof *name, "the command line");
-    int names = parse_options(table, n, argc, argv, name);
-    if (options.help) {
-        printf("usage: data/stats [options] FILES-OR-DIRECTORIES...      what is in a corpus\n");
-        print_options(table, n);
-        release(name);
-        return EXIT_SUCCESS;
-    }
+    int names;
+    const char **name = command_line("data/stats [options] FILES-OR-DIRECTORIES...      what is in a corpus", table,
+                                     (int)(sizeof table/sizeof *table), &options.help, argc, argv, &names);
     CHECK(options.top <= 100000, "--top %d: expected 100000 at most", options.top);
     CHECK(options.sketch_mb >= 1, "--sketch-mb 0: expected at least 1");
     CHECK(!options.png || !options.attributes, "--png: there is no picture of --attributes");

@@ -88,7 +88,7 @@ static CharClass char_class(int code) {
 
 // ---- the vocabulary --------------------------------------------------------------------------------------------------
 
-typedef struct { uint64_t pair; int rank, id; } Merge;      // the ids a and b as a<<32|b become `id`; pair 0: a free slot
+typedef struct { uint64_t pair; int rank, id; } Merge;      // (a<<32|b) + 1 of the ids a and b, which become `id`; 0: a free slot
 typedef struct { int id, size, normalized; char *text; } Added;         // normalized: searched after normal form C
 
 typedef struct {
@@ -106,12 +106,18 @@ typedef struct {
 
 static uint64_t hash_pair(uint64_t pair) { pair *= 0x9e3779b97f4a7c15; return pair ^ pair >> 32; }
 
-static const Merge *find_merge(const Tokenizer *t, int a, int b) {
-    uint64_t pair = ((uint64_t)a << 32 | (uint32_t)b) + 1;
-    for (uint64_t i = hash_pair(pair); ; i++) {
-        const Merge *m = &t->merge[i & (t->merge_slots - 1)];
-        if (m->pair == pair || !m->pair) return m->pair ? m : NULL;
+// The slot of the merge of ids a and b, or a free one where it would have to be put.
+static Merge *merge_slot(const Tokenizer *t, int a, int b, uint64_t *pair) {
+    *pair = ((uint64_t)a << 32 | (uint32_t)b) + 1;
+    for (uint64_t i = hash_pair(*pair); ; i++) {
+        Merge *m = &t->merge[i & (t->merge_slots - 1)];
+        if (m->pair == *pair || !m->pair) return m;
     }
+}
+static const Merge *find_merge(const Tokenizer *t, int a, int b) {
+    uint64_t pair;
+    const Merge *m = merge_slot(t, a, b, &pair);
+    return m->pair ? m : NULL;
 }
 
 // tokenizer.json names a token by one printable character for each byte: 33-126, 161-172 and 174-255 by themselves, the 68
@@ -247,9 +253,8 @@ static void read_merges(Tokenizer *t, const Names *names, const char *model, con
         memcpy(a + size_a, b, (size_t)size_b);
         int both = *name_slot(names, a, size_a + size_b) - 1;
         CHECK(left >= 0 && right >= 0 && both >= 0, "%s: merge %d joins or makes a token that \"vocab\" has not: %.80s", path, rank, m);
-        uint64_t pair = ((uint64_t)left << 32 | (uint32_t)right) + 1, i = hash_pair(pair);
-        while (t->merge[i & (t->merge_slots - 1)].pair && t->merge[i & (t->merge_slots - 1)].pair != pair) i++;
-        Merge *slot = &t->merge[i & (t->merge_slots - 1)];
+        uint64_t pair;
+        Merge *slot = merge_slot(t, left, right, &pair);
         slot->pair = pair, slot->rank = rank, slot->id = both;
     }
 }
