@@ -381,27 +381,26 @@ static int train_options(TrainOptions *o, Option *table) {
     return (int)(sizeof all/sizeof *all);
 }
 
-typedef struct { const char *text, *label; size_t size; json_t *json; } Labelled;
 typedef struct { const char *text; size_t size; int label; } Piece;
 typedef struct { Piece *piece; size_t n, room; } Pieces;
 
 // The documents of all the files that have a label.
-static Labelled *read_labelled(size_t *n, const char **name, int names) {
+static Document *read_labelled(size_t *n, const char **name, int names) {
     Files files = files_named(name, names);
-    Labelled *all = NULL;
+    Document *all = NULL;
     size_t room = 0;
     for (int i = 0; i < files.n; i++) {
         Reader *r = reader_open(files.path[i], NULL);
         if (!r) continue;
+        r->extra[0] = "label";
         for (Document d; document_read(r, &d); ) {
-            const char *label = json_string_value(json_object_get(d.json, "label"));
-            if (!label || !label_fits(label)) {
+            if (!d.extra[0] || !label_fits(d.extra[0])) {
                 problem("%s:%llu: expected a string \"label\" of 1 to 31 letters, digits, - or _", d.path, (unsigned long long)d.line);
                 document_free(&d);
                 continue;
             }
-            all = (Labelled *)room_for_one(all, &room, *n, sizeof *all);
-            all[(*n)++] = (Labelled){ d.text, label, d.size, d.json };
+            all = (Document *)room_for_one(all, &room, *n, sizeof *all);
+            all[(*n)++] = d;
         }
         reader_close(r);
     }
@@ -409,21 +408,21 @@ static Labelled *read_labelled(size_t *n, const char **name, int names) {
 }
 
 // The labels in the order of the alphabet.
-static void collect_labels(Classifier *c, const Labelled *document, size_t n) {
+static void collect_labels(Classifier *c, const Document *document, size_t n) {
     for (size_t i = 0; i < n; i++) {
         int at = 0;
-        while (at < c->labels && strcmp(c->label[at], document[i].label) < 0) at++;
-        if (at < c->labels && !strcmp(c->label[at], document[i].label)) continue;
+        while (at < c->labels && strcmp(c->label[at], document[i].extra[0]) < 0) at++;
+        if (at < c->labels && !strcmp(c->label[at], document[i].extra[0])) continue;
         CHECK(c->labels < MAX_LABELS, "more than %d labels; are these labels, or texts?", MAX_LABELS);
         memmove(c->label[at + 1], c->label[at], (size_t)(c->labels++ - at)*sizeof c->label[0]);
-        strcpy(c->label[at], document[i].label);
+        strcpy(c->label[at], document[i].extra[0]);
     }
     CHECK(c->labels >= 2, "expected documents of at least two labels, found %d in %zu documents", c->labels, n);
 }
 
-static void add_pieces(Pieces *to, const Classifier *c, const Labelled *d) {
+static void add_pieces(Pieces *to, const Classifier *c, const Document *d) {
     int label = 0;
-    while (strcmp(c->label[label], d->label)) label++;
+    while (strcmp(c->label[label], d->extra[0])) label++;
     size_t size;
     for (const char *s = d->text, *end = s + d->size; (s = next_piece(c, s, end, &size)); s += size) {
         to->piece = (Piece *)room_for_one(to->piece, &to->room, to->n, sizeof *to->piece);
@@ -493,7 +492,7 @@ static int train_command(int argc, char **argv) {
 
     size_t documents = 0;
     Pieces learned = {0}, held_out = {0};
-    Labelled *document = read_labelled(&documents, file, files);
+    Document *document = read_labelled(&documents, file, files);
     collect_labels(c, document, documents);
     uint32_t *order = (uint32_t *)allocate(documents, sizeof *order, "an order of documents");
     epoch_order(order, (uint32_t)documents, (uint64_t)o.seed);
@@ -504,7 +503,7 @@ static int train_command(int argc, char **argv) {
     classifier_save(o.out, c);
     print_judgement(c, &held_out);
     printf("%s: %d labels, %d buckets, learned from %zu %s\n", o.out, c->labels, c->buckets, learned.n, pieces_are(c));
-    for (size_t i = 0; i < documents; i++) json_decref(document[i].json);
+    for (size_t i = 0; i < documents; i++) document_free(&document[i]);
     release(document), release(learned.piece), release(held_out.piece), release(order), release(file), classifier_free(c);
     return 0;
 }

@@ -102,7 +102,7 @@ static void write_tag(Writer *w, const Tag *tag) {
 
 // All that one document's line says. Types in the order of the taggers, and of their first tags.
 static void write_tags(Writer *w, const TagRun *run, const Document *d, const Tags *tags) {
-    writer_text(w, "{\"id\":"), writer_json(w, json_object_get(d->json, "id")), writer_text(w, ",\"attributes\":{");
+    writer_text(w, "{\"id\":"), writer_json_string(w, d->id, d->id_size), writer_text(w, ",\"attributes\":{");
     for (size_t i = 0; i < tags->types; i++) {
         const TagType *type = &tags->type[i];
         writer_text(w, i ? ",\"" : "\"");

@@ -200,7 +200,7 @@ static size_t word_hashes(WordHashes *w, const char *text, size_t length) {
 typedef enum { DOCUMENT, PARAGRAPH, NGRAM } Unit;
 typedef struct {
     Unit unit;
-    const char *field;                                      // of a DOCUMENT: the path of the string that is its key
+    const char *field;                                      // of a DOCUMENT: the path of the string that is its key; NULL: its text
     int min_length, min_words, skip_empty, skip_punctuation;        // units that are left out
     int ngram, stride, skip_short;                          // of a paragraph's words; skip_short: too few of them are not compared
     double overlap;                                         // share of a paragraph's n-grams that makes it a duplicate
@@ -266,31 +266,20 @@ static void add_paragraphs(Batch *b, const Dedupe *how, const char *text, size_t
     }
 }
 
-// metadata.url, or $.metadata.url
-static json_t *field_of(json_t *object, const char *path) {
-    char name[256];
-    for (path += strncmp(path, "$.", 2) ? 0 : 2; object && *path; path += *path == '.') {
-        size_t n = strcspn(path, ".");
-        CHECK(n && n < sizeof name, "--field %s: expected names with dots between them", path);
-        memcpy(name, path, n), name[n] = 0, path += n;
-        object = json_object_get(object, name);
-    }
-    return object;
-}
-
 static void add_document(Batch *b, const Dedupe *how, const Document *d) {
-    const json_t *id = json_object_get(d->json, "id"), *key = how->unit == DOCUMENT ? field_of(d->json, how->field) : NULL;
+    const char *key = how->field ? d->extra[0] : d->text;
+    size_t size = how->field ? d->extra_size[0] : d->size;
     if (how->unit != DOCUMENT) add_paragraphs(b, how, d->text, d->size);
-    else if (!json_is_string(key)) b->without++;
-    else if (!is_left_out(b, how, json_string_value(key), json_string_length(key))) {
-        add_key(b, XXH3_128bits(json_string_value(key), json_string_length(key)));
-        add_passage(b, 0, how->as_released ? json_string_length(key) : code_points(d->text, d->size), b->keys - 1);
+    else if (!key) b->without++;
+    else if (!is_left_out(b, how, key, size)) {
+        add_key(b, XXH3_128bits(key, size));
+        add_passage(b, 0, how->as_released ? size : code_points(d->text, d->size), b->keys - 1);
     }
-    Record record = { b->ids_size, json_string_length(id), b->passages };
+    Record record = { b->ids_size, d->id_size, b->passages };
     b->record = (Record *)room_for_one(b->record, &b->record_room, b->records, sizeof record);
     b->record[b->records++] = record;
     b->ids = (char *)grown(b->ids, &b->ids_room, b->ids_size + record.id_size, 1, "a file's ids");
-    memcpy(b->ids + record.id, json_string_value(id), record.id_size);
+    memcpy(b->ids + record.id, d->id, record.id_size);
     b->ids_size += record.id_size, b->bytes += d->size;
 }
 
@@ -299,6 +288,7 @@ static int batch_read(Batch *b, const Dedupe *how, const char *path) {
     memset(b, 0, sizeof *b);
     Reader *r = reader_open(path, NULL);
     if (!r) return 0;
+    r->extra[0] = how->field;
     for (Document d; document_read(r, &d); document_free(&d)) add_document(b, how, &d);
     b->old = (unsigned char *)allocate(b->keys + 1, 1, "a file's keys");
     bar_add(r->packed_read, b->records);
@@ -472,6 +462,13 @@ static Filter filter_of_options(const Marking *m, const char *path, double expec
     return f;
 }
 
+// metadata.url, which may be written $.metadata.url; NULL for the text itself.
+static const char *field_path(const char *path) {
+    if (!strncmp(path, "$.", 2)) path += 2;
+    CHECK(*path && *path != '.' && !strstr(path, "..") && !ends_with(path, "."), "--field %s: expected names with dots between them", path);
+    return strcmp(path, "text") ? path : NULL;
+}
+
 static int dedupe_command(int argc, char **argv) {
     const char *by = "", *bloom = NULL, *on_error = "skip";
     double expected = 0, rate = 1e-6, save_every = 600;
@@ -513,8 +510,10 @@ static int dedupe_command(int argc, char **argv) {
     CHECK(how.ngram >= 1, "--ngram 0: expected at least one word");
     CHECK(!m.exact || !m.read_only, "--exact and --read-only: choose one");
     check_name(how.name), choose_on_error(on_error);
-    if (!how.field) how.field = url ? "metadata.url" : "text";
-    if (how.unit == DOCUMENT) written = snprintf(what, sizeof what, "documents by %s", how.field);
+    if (how.unit != DOCUMENT) how.field = NULL;
+    else if (!how.field && url) how.field = "metadata.url";
+    else if (how.field) how.field = field_path(how.field);
+    if (how.unit == DOCUMENT) written = snprintf(what, sizeof what, "documents by %s", how.field ? how.field : "text");
     else if (how.unit == PARAGRAPH) written = snprintf(what, sizeof what, "paragraphs");
     else written = snprintf(what, sizeof what, "paragraphs by %d-grams, stride %d", how.ngram, how.stride);
     CHECK(written < (int)sizeof what, "--field %s: this path is too long", how.field);

@@ -15,6 +15,9 @@ sentence that begins with its file and line, and is skipped; or, if the user say
     Reader *r = reader_open(path, NULL);                 Writer *w = writer_open(path);      .gz and .zst are compressed
     for (Document d; document_read(r, &d); document_free(&d)) ...      writer_put(w, bytes, size);
     reader_close(r);                                     writer_close(w);       only now does the file have its name
+
+Two libraries read the JSON. simdjson takes the strings that every program wants out of a line, at a gigabyte a second; jansson
+makes a tree of all of it, at a tenth of that, for what changes documents (`curate mix`), and writes JSON.
 */
 #include <ftw.h>
 #include <jansson.h>
@@ -78,7 +81,7 @@ static void choose_on_error(const char *word) {
 
 // ---- reading ---------------------------------------------------------------------------------------------------------
 
-enum { BLOCK = 1 << 18 };                                   // bytes read, or decompressed, at a time
+enum { BLOCK = 1 << 18, PADDING = 64 };                     // bytes read, or decompressed, at a time; readable behind every piece
 static const size_t longest_line = 64 << 20, longest_text = 200 << 20;       // a document beyond this is refused, not stored
 
 typedef enum { PLAIN, GZIP, ZSTD } Packing;
@@ -98,7 +101,8 @@ typedef struct {
     size_t at, end, capacity;
     const char *separator;                                  // between documents: a newline; in plain text the caller's, or none
     int json;                                               // JSON lines, not plain text
-    const char *piece;                                      // the last one read: reader_piece
+    const char *extra[2];                                   // paths, such as metadata.url, of strings that documents are asked for
+    const char *piece;                                      // the last one read: reader_piece; PADDING bytes behind it can be read
     size_t size;
     uint64_t line;                                          // its number, from 1
 } Reader;
@@ -139,7 +143,7 @@ static Reader *reader_open(const char *path, const char *separator) {
     r->json = standard || is_json_name(path);
     r->separator = r->json ? "\n" : separator && *separator ? separator : NULL;
     r->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes");
-    r->capacity = 4*BLOCK, r->buffer = (char *)allocate(r->capacity, 1, "a file's text");
+    r->capacity = 4*BLOCK, r->buffer = (char *)allocate(r->capacity + PADDING, 1, "a file's text");
     reader_fill_packed(r);
     const unsigned char *p = r->packed;
     if (r->packed_end >= 2 && p[0] == 0x1f && p[1] == 0x8b) {
@@ -203,7 +207,7 @@ static size_t reader_unpack(Reader *r, char *out, size_t room) {
 static void reader_fill(Reader *r) {
     if (r->at) memmove(r->buffer, r->buffer + r->at, r->end - r->at), r->end -= r->at, r->at = 0;
     if (r->capacity - r->end < BLOCK) {
-        char *bigger = (char *)allocate(2*r->capacity, 1, r->path);
+        char *bigger = (char *)allocate(2*r->capacity + PADDING, 1, r->path);
         memcpy(bigger, r->buffer, r->end);
         release(r->buffer);
         r->buffer = bigger, r->capacity *= 2;
@@ -247,55 +251,80 @@ static int reader_piece(Reader *r) {
 // ---- documents -------------------------------------------------------------------------------------------------------
 
 typedef struct {
-    json_t *json;                                           // all of it; the strings below belong to it
-    const char *id, *source, *text;                         // source: "" if there is none
-    size_t size;                                            // bytes of text: valid UTF-8, in which even a NUL may stand
+    const char *id, *source, *text, *extra[2];              // source: "" if there is none; extra: NULL if there is none
+    size_t id_size, source_size, size, extra_size[2];       // bytes, of text: `size`. Valid UTF-8, in which even a NUL may stand
+    char *own;                                              // where these strings are
+    json_t *json;                                           // all of the document, after document_json
+    const Reader *from;
     const char *path;                                       // where it was read: sentences about it begin path:line
     uint64_t line;
 } Document;
 
-static void document_free(Document *d) { json_decref(d->json), d->json = NULL; }
+static void document_free(Document *d) { release(d->own), json_decref(d->json), d->own = NULL, d->json = NULL; }
 
-// The string member `name`; NULL, with a sentence, if it is something else (or absent, unless there is another value for that).
-static const char *document_string(const Reader *r, json_t *json, const char *name, size_t *size, const char *otherwise) {
-    json_t *value = json_object_get(json, name);
-    if (otherwise && json_is_null(value)) value = NULL;
-    if (value && !json_is_string(value)) problem("%s:%llu: expected \"%s\" to be a string", r->path, (unsigned long long)r->line, name);
-    else if (!value && !otherwise) problem("%s:%llu: expected a string \"%s\", found none", r->path, (unsigned long long)r->line, name);
-    if (!value) return otherwise;
-    *size = json_string_length(value);
-    return json_string_value(value);                        // NULL if it is no string
+const char *json_strings(const char **value, size_t *size, const char *const *path, int n, const char *json, size_t bytes);      // simdjson.cc
+enum { JSON_NOTHING, JSON_NONE, JSON_OTHER };               // what it may find in place of a string
+
+// What is wrong with a line that simdjson refused: jansson knows the place, too.
+static void explain_json(const Reader *r, const char *why) {
+    json_error_t error;
+    json_t *json = json_loadb(r->piece, r->size, JSON_ALLOW_NUL, &error);
+    if (!json) problem("%s:%llu: not JSON at byte %d: %s", r->path, (unsigned long long)r->line, error.position, error.text);
+    else if (!json_is_object(json)) problem("%s:%llu: expected a JSON object", r->path, (unsigned long long)r->line);
+    else problem("%s:%llu: not JSON: %s", r->path, (unsigned long long)r->line, why);
+    json_decref(json);
 }
 
 // r->piece, which reader_piece has just read, as a document: 1, or 0 with a sentence. A document without an id gets
-// "path:line" for one: public corpora often have none.
+// "path:line" for one, for public corpora often have none; and one without a source, or with a null for it, "".
 static int document_parse(const Reader *r, Document *d) {
-    size_t unused = 0;
+    enum { TEXT, ID, SOURCE, EXTRA, STRINGS = EXTRA + 2 };
+    const char *path[STRINGS] = { "text", "id", "source", r->extra[0], r->extra[1] }, *value[STRINGS] = { NULL };
+    size_t size[STRINGS] = { 0 }, all = 0;
+    char place[PATH + 32];
     memset(d, 0, sizeof *d);
-    d->path = r->path, d->line = r->line;
-    if (!r->json) {
-        json_t *text = json_stringn(r->piece, r->size);
-        if (!text) problem("%s: expected UTF-8 text, found another byte at byte %zu of piece %llu", r->path,
-                           utf8_valid(r->piece, r->size), (unsigned long long)r->line);
-        if (!text) return 0;
-        d->json = json_object();
-        json_object_set_new(d->json, "id", r->separator ? json_sprintf("%s:%llu", r->path, (unsigned long long)r->line) : json_string(r->path));
-        json_object_set_new(d->json, "source", json_string("text"));
-        json_object_set_new(d->json, "text", text);
+    d->from = r, d->path = r->path, d->line = r->line;
+    if (r->json) {
+        const char *why = json_strings(value, size, path, EXTRA + (r->extra[0] ? r->extra[1] ? 2 : 1 : 0), r->piece, r->size);
+        if (why) { explain_json(r, why); return 0; }
     } else {
-        json_error_t error;
-        d->json = json_loadb(r->piece, r->size, JSON_ALLOW_NUL, &error);
-        if (!d->json) problem("%s:%llu: not JSON at byte %d: %s", r->path, (unsigned long long)r->line, error.position, error.text);
-        else if (!json_is_object(d->json)) problem("%s:%llu: expected a JSON object", r->path, (unsigned long long)r->line);
-        if (!d->json || !json_is_object(d->json)) { document_free(d); return 0; }
-        if (!json_object_get(d->json, "id"))
-            json_object_set_new(d->json, "id", json_sprintf("%s:%llu", r->path, (unsigned long long)r->line));
+        value[TEXT] = r->piece, size[TEXT] = r->size, value[SOURCE] = "text", size[SOURCE] = 4;
+        size_t valid = utf8_valid(r->piece, r->size);
+        if (valid < r->size) {
+            problem("%s: expected UTF-8 text, found another byte at byte %zu of piece %llu", r->path, valid, (unsigned long long)r->line);
+            return 0;
+        }
     }
-    d->text = document_string(r, d->json, "text", &d->size, NULL);
-    d->id = d->text ? document_string(r, d->json, "id", &unused, NULL) : NULL;
-    d->source = d->id ? document_string(r, d->json, "source", &unused, "") : NULL;
-    if (!d->source) document_free(d);
-    return d->json != NULL;
+    for (int i = 0; i < EXTRA; i++) if (!value[i]) {
+        int n = snprintf(place, sizeof place, r->json || r->separator ? "%s:%llu" : "%s", r->path, (unsigned long long)r->line);
+        if (i == ID && size[i] == JSON_NOTHING) value[i] = place, size[i] = (size_t)n;
+        else if (i == SOURCE && size[i] != JSON_OTHER) value[i] = "", size[i] = 0;
+        else {
+            problem(size[i] == JSON_NOTHING ? "%s:%llu: expected a string \"%s\", found none" : "%s:%llu: expected \"%s\" to be a string",
+                    r->path, (unsigned long long)r->line, path[i]);
+            return 0;
+        }
+    }
+    for (int i = 0; i < STRINGS; i++) all += value[i] ? size[i] + 1 : 0;
+    char *own = d->own = (char *)allocate(all, 1, "a document");
+    for (int i = 0; i < STRINGS; i++) if (value[i]) value[i] = (char *)memcpy(own, value[i], size[i]), own += size[i] + 1;
+    d->text = value[TEXT], d->id = value[ID], d->source = value[SOURCE], d->size = size[TEXT], d->id_size = size[ID], d->source_size = size[SOURCE];
+    for (int i = 0; i < 2; i++) d->extra[i] = value[EXTRA + i], d->extra_size[i] = value[EXTRA + i] ? size[EXTRA + i] : 0;
+    return 1;
+}
+
+// All of the document that was read last, as a tree; NULL, with a sentence, if jansson refuses what simdjson took: a whole number
+// beyond 63 bits, a NUL in a name.
+static json_t *document_json(Document *d) {
+    json_error_t error;
+    if (!d->from->json) d->json = json_object();
+    else if (!(d->json = json_loadb(d->from->piece, d->from->size, JSON_ALLOW_NUL, &error))) {
+        problem("%s:%llu: cannot be used, at byte %d: %s", d->path, (unsigned long long)d->line, error.position, error.text);
+        return NULL;
+    }
+    if (!json_object_get(d->json, "id")) json_object_set_new(d->json, "id", json_stringn(d->id, d->id_size));
+    if (!d->from->json) json_object_set_new(d->json, "source", json_string(d->source)), json_object_set_new(d->json, "text", json_stringn(d->text, d->size));
+    return d->json;
 }
 
 // Blank lines are no documents.

@@ -463,7 +463,7 @@ static void merge_attributes(Document *d, Reader *r) {
           r->path, (unsigned long long)r->line, id ? id : "no string", d->path, (unsigned long long)d->line, d->id);
     CHECK(json_is_object(from), "%s:%llu: expected an object \"attributes\"", r->path, (unsigned long long)r->line);
     to = json_object_get(d->json, "attributes");
-    if (!json_is_object(to)) json_object_set_new(d->json, "attributes", to = json_object());
+    if (d->json && !json_is_object(to)) json_object_set_new(d->json, "attributes", to = json_object());
     json_object_update(to, from);
     json_decref(line);
 }
@@ -478,8 +478,10 @@ static void mix_file(const Stream *s, const char *path, int as_released, Tally *
         CHECK(attributes[i], "%s: needed for %s", attribute_path[i], path);
     }
     for (Document d; document_read(r, &d); document_free(&d)) {
+        int whole = document_json(&d) != NULL;
         for (int i = 0; i < s->n_attributes; i++) merge_attributes(&d, attributes[i]);
-        mix_document(s, &d, as_released, t, w);
+        if (whole) mix_document(s, &d, as_released, t, w);
+        else count(&t->read, d.size), count(&t->broken, d.size);
     }
     for (int i = 0; i < s->n_attributes; i++) {
         CHECK(!reader_piece(attributes[i]), "%s:%llu: goes on after the last document of %s", attribute_path[i],

@@ -157,11 +157,10 @@ static void cut_document(Sample *s, Worker *w) {
     for (int cut = 0; cut < CUTS; cut++) s->cut[cut].n = 0;
     s->fit = document_parse(&s->from, &s->d);
     if (!s->fit) return;
-    const json_t *metadata = json_object_get(s->d.json, "metadata"), *url = json_object_get(metadata, "url");
-    if (!url) url = json_object_get(s->d.json, "url");
+    int url = s->d.extra[0] ? 0 : 1;
     cut_piece(s, CUT_DOCUMENTS, s->d.text, s->d.size);
-    cut_piece(s, CUT_SOURCES, s->d.source, strlen(s->d.source));
-    if (json_is_string(url)) cut_url(s, json_string_value(url), json_string_length(url));
+    cut_piece(s, CUT_SOURCES, s->d.source, s->d.source_size);
+    if (s->d.extra[url]) cut_url(s, s->d.extra[url], s->d.extra_size[url]);
     cut_paragraphs(s);
     cut_words(s);
     if (w->encoder) cut_tokens(s, w->encoder);
@@ -1001,12 +1000,13 @@ static int next_sample(Input *in, Sample *s) {
             if (in->at == in->files.n) return 0;
             in->reader = reader_open(in->files.path[in->at++], options.separator);
             in->read = 0;
+            if (in->reader) in->reader->extra[0] = "metadata.url", in->reader->extra[1] = "url";
             continue;
         }
         while (reader_piece(in->reader)) {
             const Reader *r = in->reader;
             if (piece_is_blank(r)) continue;
-            s->line = (char *)grown(s->line, &s->line_room, r->size + 1, 1, "a line");
+            s->line = (char *)grown(s->line, &s->line_room, r->size + PADDING, 1, "a line");
             memcpy(s->line, r->piece, r->size);
             s->from = *r, s->from.piece = s->line;
             bar_add(r->packed_read - in->read, 0);

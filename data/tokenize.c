@@ -115,7 +115,7 @@ static void item_tokens(const Work *w, Encoder *e, Item *item) {
         for (size_t i = 0; i < n; i++) p = put_token(p, e->ids[i], w->width);
         if (e->ids[n - 1] != w->set.eos) p = put_token(p, w->set.eos, w->width);
         item->out_size = (size_t)(p - item->out), item->text_size = size;
-        item->id_size = json_string_length(json_object_get(d.json, "id"));
+        item->id_size = d.id_size;
         item->id = (char *)allocate(item->id_size + 1, 1, "a document's id");
         memcpy(item->id, d.id, item->id_size);
     }
@@ -127,7 +127,8 @@ static void item_print(const Work *w, Encoder *e, Item *item) {
     Document d;
     if (!item_parse(item, &d)) return;
     size_t n = encode(e, d.text, d.size);
-    char *id = json_dumps(json_object_get(d.json, "id"), JSON_ENCODE_ANY | JSON_COMPACT);
+    json_t *string = json_stringn(d.id, d.id_size);
+    char *id = json_dumps(string, JSON_ENCODE_ANY | JSON_COMPACT);
     CHECK(id, "%s:%llu: not enough memory for its id", d.path, (unsigned long long)d.line);
     item->out = (char *)allocate(strlen(id) + 32 + 12*n, 1, "a line of ids");
     char *p = item->out + sprintf(item->out, "{\"id\":%s,\"ids\":[", id);
@@ -137,7 +138,7 @@ static void item_print(const Work *w, Encoder *e, Item *item) {
     }
     memcpy(p, "]}\n", 3);
     item->out_size = (size_t)(p + 3 - item->out), item->text_size = d.size;
-    free(id);
+    free(id), json_decref(string);
     document_free(&d);
 }
 
@@ -257,7 +258,7 @@ static void slot_read(Slot *slot, int share, size_t bytes, int silent) {
         if (!reader_piece(r)) { slot->reader = NULL; break; }
         if (piece_is_blank(r)) continue;
         Item *item = &slot->item[slot->n++];
-        char *copy = (char *)allocate(r->size + 1, 1, "a document");
+        char *copy = (char *)allocate(r->size + PADDING, 1, "a document");
         memcpy(copy, r->piece, r->size);
         memset(item, 0, sizeof *item);
         item->from = *r, item->from.piece = copy;

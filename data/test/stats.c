@@ -266,7 +266,7 @@ static void test_stats_tags(void) {
     Reader *r = reader_open(golden, NULL);
     check(r != NULL, "stats: the goldens of the taggers are there");
     for (Document d; r && document_read(r, &d); document_free(&d)) {
-        const json_t *attributes = json_object_get(d.json, "attributes");
+        const json_t *attributes = json_object_get(document_json(&d), "attributes");
         char key[128];
         int fails = 0;
         for (int i = 0; i < LIMITS; i++) {

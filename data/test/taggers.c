@@ -48,7 +48,7 @@ static void test_golden_tags(void) {
     Reader *r = reader_open("data/test/golden/golden_taggers.jsonl", NULL);
     char *line = out;
     for (Document d; document_read(r, &d); document_free(&d), documents++) {
-        json_t *ours = json_loadb(line, strcspn(line, "\n"), JSON_ALLOW_NUL, NULL), *a = json_object_get(d.json, "attributes");
+        json_t *ours = json_loadb(line, strcspn(line, "\n"), JSON_ALLOW_NUL, NULL), *a = json_object_get(document_json(&d), "attributes");
         json_t *b = json_object_get(ours, "attributes"), *value;
         const char *key;
         aligned &= json_is_object(b) && json_equal(json_object_get(ours, "id"), json_object_get(d.json, "id"));

@@ -170,6 +170,7 @@ static void test_official_tokenizer(const char *path, const char *golden, const 
     Reader *r = reader_open(golden, NULL);
     int lines = 0, ids_wrong = 0, text_wrong = 0;
     for (Document d; document_read(r, &d); document_free(&d), lines++) {
+        document_json(&d);
         json_t *ids = json_object_get(d.json, field), *decoded = json_object_get(d.json, "decoded");
         if (!ids) ids = json_object_get(d.json, "ids");
         size_t n = encode(e, d.text, d.size), room = n*(size_t)t->longest + 1, same = n == json_array_size(ids);

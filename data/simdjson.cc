@@ -1,0 +1,39 @@
+// simdjson (Debian: libsimdjson-dev) speaks C++. This is all of it that data/documents.c calls, in C.
+#include <cstring>
+#include <simdjson.h>
+using namespace simdjson;
+
+// What stands at a path such as metadata.url; of a name that an object has twice the last, as Python reads it.
+static bool find(dom::element *at, const char *path) {
+    for (const char *name = path; *name; name += *name == '.') {
+        size_t n = strcspn(name, ".");
+        dom::object object;
+        bool found = false;
+        if (at->get(object)) return false;
+        for (dom::key_value_pair member : object) if (member.key == std::string_view(name, n)) *at = member.value, found = true;
+        if (!found) return false;
+        name += n;
+    }
+    return true;
+}
+
+// The strings at n paths of a JSON object: value[i], of size[i] bytes, good until this thread's next call. Where there is none,
+// value[i] is NULL and size[i] says what is there: 0 nothing, 1 a null, 2 something else. All of the object is checked, and
+// that it is UTF-8; returns NULL, or why it cannot be used. 64 bytes behind the object must be readable, whatever they are.
+extern "C" const char *json_strings(const char **value, size_t *size, const char *const *path, int n, const char *json, size_t bytes) {
+    static_assert(SIMDJSON_PADDING <= 64, "data/documents.c leaves 64 bytes behind every piece");
+    static thread_local dom::parser parser;
+    if (!parser.capacity() && parser.allocate(1 << 20, 2048)) return "not enough memory";       // 2048: the depth that jansson allows
+    dom::element root;
+    error_code error = parser.parse(json, bytes, false).get(root);
+    if (error) return error_message(error);
+    if (!root.is_object()) return "expected an object";
+    for (int i = 0; i < n; i++) {
+        dom::element e = root;
+        std::string_view s;
+        bool found = find(&e, path[i]), is_string = found && !e.get(s);
+        value[i] = is_string ? s.data() : nullptr;
+        size[i] = is_string ? s.size() : !found ? 0 : e.is_null() ? 1 : 2;
+    }
+    return nullptr;
+}
