@@ -84,20 +84,12 @@ static void print_tag_help(TagRun *t) {
     for (int i = 0; i < TAGGERS; i++) printf("  %-39s %s\n", taggers[i].name, taggers[i].about);
 }
 
-// [start,end,score] : most scores are whole numbers.
+// As released, scores have five digits.
 static void write_tag(Writer *w, const Tag *tag) {
-    char text[128], *s = text;
+    char digits[400];
     double score = tag->score;
-    *s++ = '[', s = put_digits(s, tag->start), *s++ = ',', s = put_digits(s, tag->end), *s++ = ',';
-    if (score < 0 && score > -1e15 && score == floor(score)) *s++ = '-', score = -score;
-    if (score >= 0 && score < 1e15 && score == floor(score)) {
-        s = put_digits(s, (size_t)score), *s++ = ']';
-        writer_put(w, text, (size_t)(s - text));
-        return;
-    }
-    writer_put(w, text, (size_t)(s - text));
-    if (tagger_options.as_released) snprintf(text, sizeof text, "%.5f", score), score = strtod(text, NULL);
-    writer_number(w, score), writer_text(w, "]");
+    if (tagger_options.as_released && score != floor(score)) snprintf(digits, sizeof digits, "%.5f", score), score = strtod(digits, NULL);
+    writer_span(w, tag->start, tag->end, score);
 }
 
 // All that one document's line says. Types in the order of the taggers, and of their first tags.

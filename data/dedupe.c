@@ -310,7 +310,6 @@ static int is_duplicate(const Batch *b, const Passage *s, double overlap, double
 
 // Returns how many passages are duplicates.
 static uint64_t attributes_write(const Batch *b, const Dedupe *how, const char *path) {
-    char numbers[64];
     uint64_t duplicates = 0;
     Writer *w = writer_open(path);
     for (size_t i = 0, s = 0; i < b->records; i++) {
@@ -320,8 +319,7 @@ static uint64_t attributes_write(const Batch *b, const Dedupe *how, const char *
         writer_json_string(w, b->ids + b->record[i].id, b->record[i].id_size);
         writer_text(w, ",\"attributes\":{\""), writer_text(w, how->name), writer_text(w, "\":[");
         for (; s < b->record[i].passages; s++) if (is_duplicate(b, &b->passage[s], how->overlap, &score)) {
-            snprintf(numbers, sizeof numbers, "%s[%zu,%zu,", comma, b->passage[s].start, b->passage[s].end);
-            writer_text(w, numbers), writer_number(w, score), writer_text(w, "]");
+            writer_text(w, comma), writer_span(w, b->passage[s].start, b->passage[s].end, score);
             comma = ",", duplicates++;
         }
         writer_text(w, "]}}\n");

@@ -368,6 +368,8 @@ typedef struct Writer {
     z_stream gzip;
     ZSTD_CStream *zstd;
     unsigned char *packed;                                  // [BLOCK]
+    char *held;                                             // [BLOCK] what has been put, but not yet packed
+    size_t holds;
     struct Writer *next;
 } Writer;
 
@@ -391,7 +393,7 @@ static Writer *writer_open(const char *path) {
     w->file = stdout;
     if (strcmp(path, "-")) make_directories_of(path), w->file = open_to_write(w->temporary);
     w->packing = ends_with(path, ".gz") ? GZIP : ends_with(path, ".zst") ? ZSTD : PLAIN;
-    w->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes");
+    w->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes"), w->held = (char *)allocate(BLOCK, 1, "a file's text");
     if (w->packing == GZIP) CHECK(deflateInit2(&w->gzip, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK, "%s: zlib cannot start", path);
     if (w->packing == ZSTD) CHECK((w->zstd = ZSTD_createCStream()), "%s: libzstd cannot start", path);
     #pragma omp critical (writers)
@@ -429,8 +431,9 @@ static void writer_pack(Writer *w, const void *bytes, size_t size, int last) {
 }
 static void writer_put(Writer *w, const void *bytes, size_t size) {
     for (size_t done = 0, some; done < size; done += some) {
-        some = zmin(size - done, (size_t)1 << 30);                      // zlib counts in 32 bits
-        writer_pack(w, (const char *)bytes + done, some, 0);
+        some = zmin(size - done, BLOCK - w->holds);
+        memcpy(w->held + w->holds, (const char *)bytes + done, some);
+        if ((w->holds += some) == BLOCK) writer_pack(w, w->held, BLOCK, 0), w->holds = 0;
     }
 }
 static void writer_text(Writer *w, const char *text) { writer_put(w, text, strlen(text)); }
@@ -444,16 +447,28 @@ static void writer_json_string(Writer *w, const char *text, size_t size) {
     writer_json(w, value);
     json_decref(value);
 }
-// The shortest of %.15g and %.17g that reads back as the same number.
+// A whole number's digits; else the shortest of %.15g and %.17g that reads back as the same number.
 static void writer_number(Writer *w, double x) {
-    char digits[40];
+    char digits[40], *end = digits;
+    if (fabs(x) < 1e15 && x == floor(x)) {
+        if (x < 0) *end++ = '-';
+        writer_put(w, digits, (size_t)(put_digits(end, (size_t)fabs(x)) - digits));
+        return;
+    }
     snprintf(digits, sizeof digits, "%.15g", x);
     if (strtod(digits, NULL) != x) snprintf(digits, sizeof digits, "%.17g", x);
     writer_text(w, digits);
 }
 
+// [start,end,score]
+static void writer_span(Writer *w, size_t start, size_t end, double score) {
+    char text[64], *s = text;
+    *s++ = '[', s = put_digits(s, start), *s++ = ',', s = put_digits(s, end), *s++ = ',';
+    writer_put(w, text, (size_t)(s - text)), writer_number(w, score), writer_text(w, "]");
+}
+
 static void writer_close(Writer *w) {
-    writer_pack(w, "", 0, 1);
+    writer_pack(w, w->held, w->holds, 1);
     if (w->packing == GZIP) deflateEnd(&w->gzip);
     if (w->packing == ZSTD) ZSTD_freeCStream(w->zstd);
     if (w->file == stdout) CHECK(fflush(stdout) == 0 && !ferror(stdout), "standard output: writing failed: %s", strerror(errno));
@@ -467,7 +482,7 @@ static void writer_close(Writer *w) {
         while (*link != w) link = &(*link)->next;
         *link = w->next;
     }
-    release(w->packed), release(w);
+    release(w->packed), release(w->held), release(w);
 }
 
 // ---- the command line ------------------------------------------------------------------------------------------------

@@ -114,6 +114,9 @@ static inline int space_at(const char *s) {
     }
     return 0;
 }
+// Bytes that no white space begins with, by one comparison: nearly all of a text.
+static inline int is_solid(char c) { return (unsigned char)((unsigned char)c - 0x21) < 0xc2 - 0x21; }
+
 static int is_blank(const char *text, size_t size) {
     size_t i = 0;
     for (int n; i < size && (n = space_at(text + i)); i += (size_t)n) {}
@@ -123,7 +126,7 @@ static int is_blank(const char *text, size_t size) {
 static const char *next_word(const char *s, const char *end, size_t *size) {
     for (int n; s < end && (n = space_at(s)); s += n) {}
     const char *word = s;
-    while (s < end && !space_at(s)) s++;
+    while (s < end && (is_solid(*s) || !space_at(s))) s++;
     *size = (size_t)(s - word);
     return *size ? word : NULL;
 }
@@ -412,17 +415,17 @@ static void tag_tokenizer_repetitions(Tags *out, View *v) {
 
 // ---- c4_v1, c4_v2: rules of Raffel et al. 2020 [3.3] -----------------------------------------------------------------
 
+// The naughty words and phrases, from a file with one on a line. A word counts where it stands alone; a phrase, which has a
+// space, anywhere: so it is looked for around the spaces behind words. A table tells which of them have the key of a place.
+typedef struct { const char *text; size_t size, space; uint32_t key, next; } Phrase;    // space: where its first one is; 0 in a word
+static struct { Phrase *item; uint32_t n, first[2048]; } naughty;                       // first, next: an index + 1; 0: there is none
 
-// The naughty words and phrases, from a file with one on a line. A word counts where it stands alone, a phrase anywhere. A phrase
-// has a space: so it is looked for only around spaces, and only where the bytes left and right of the space fit. Nearly all
-// of a text fails at its bit in `may_be`.
-typedef struct { char *text; size_t size, space; uint64_t key; } Phrase;        // space: where its first one is; 0 in a word
-static struct { Phrase *item; size_t words, n; unsigned char may_be[8192]; } naughty;       // words first; a bit for a key's low 16
-
-static uint64_t word_key(const char *word, size_t size) { return XXH3_64bits(word, size); }
-static uint64_t phrase_key(const char *space) { return (uint64_t)(unsigned char)space[-1] << 8 | (unsigned char)space[1]; }
-static int may_be_naughty(uint64_t key) { return naughty.may_be[(key & 0xffff)/8] >> key%8 & 1; }
-static int words_first(const void *a, const void *b) { return (((const Phrase *)a)->space > 0) - (((const Phrase *)b)->space > 0); }
+// By what an item must have in common with the text: its first two bytes, its last, its size; of a phrase the bytes around the space.
+static uint32_t word_key(const char *word, size_t size) {
+    uint32_t first = (unsigned char)word[0], second = (unsigned char)word[size > 1], last = (unsigned char)word[size - 1];
+    return (first | second << 8 | last << 16 | (uint32_t)size << 24)*0x9e3779b1u;
+}
+static uint32_t phrase_key(const char *space) { return ((uint32_t)(unsigned char)space[-1] << 8 | (unsigned char)space[1])*0x9e3779b1u; }
 
 static void prepare_c4(void) {
     if (naughty.n || !tagger_options.naughty) return;
@@ -435,48 +438,47 @@ static void prepare_c4(void) {
     naughty.item = (Phrase *)allocate(size + 1, sizeof *naughty.item, "a list of words");
     for (char *line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n")) {
         const char *space = strchr(line, ' ');
-        Phrase p = { line, strlen(line), space ? (size_t)(space - line) : 0, 0 };
+        Phrase p = { line, strlen(line), space ? (size_t)(space - line) : 0, 0, 0 };
         if (*line == '#') continue;                         // whose list it is, and its licence
         CHECK(*line != ' ' && line[p.size - 1] != ' ', "%s: \"%s\" begins or ends with a space", tagger_options.naughty, line);
         p.key = space ? phrase_key(space) : word_key(line, p.size);
-        naughty.may_be[(p.key & 0xffff)/8] |= (unsigned char)(1 << p.key%8);
-        naughty.item[naughty.n++] = p, naughty.words += !p.space;
+        p.next = naughty.first[p.key >> 21];
+        naughty.item[naughty.n++] = p;
+        naughty.first[p.key >> 21] = naughty.n;
     }
-    qsort(naughty.item, naughty.n, sizeof *naughty.item, words_first);
 }
 
-static int is_naughty_word(const char *word, size_t size) {
-    uint64_t key = word_key(word, size);
-    for (size_t i = 0; i < naughty.words && may_be_naughty(key); i++) {
-        const Phrase *p = &naughty.item[i];
-        if (p->key == key && p->size == size && !memcmp(p->text, word, size)) return 1;
-    }
-    return 0;
-}
-static int has_naughty_phrase(const char *text, size_t size) {
-    const char *s = text, *end = text + size;
-    while (s + 2 < end && (s = (const char *)memchr(s + 1, ' ', (size_t)(end - s) - 2))) {
-        uint64_t key = phrase_key(s);
-        for (size_t i = naughty.words; i < naughty.n && may_be_naughty(key); i++) {
-            const Phrase *p = &naughty.item[i];
-            if (p->key == key && p->space <= (size_t)(s - text) && p->size - p->space <= (size_t)(end - s) &&
-                !memcmp(s - p->space, p->text, p->size)) return 1;
-        }
+// Does an item with this key stand in [text, end), its first space (a word: its beginning) at `at`?
+static int is_naughty(uint32_t key, const char *text, const char *at, const char *end) {
+    for (uint32_t i = naughty.first[key >> 21]; i; i = naughty.item[i - 1].next) {
+        const Phrase *p = &naughty.item[i - 1];
+        size_t left = (size_t)(end - at), wanted = p->size - p->space;
+        int fits = p->space ? p->space <= (size_t)(at - text) && wanted <= left : wanted == left;
+        if (p->key == key && fits && !memcmp(at - p->space, p->text, p->size)) return 1;
     }
     return 0;
 }
 
+// The bytes of the ASCII text at the beginning.
+static size_t ascii_run(const char *text, size_t size) {
+    size_t n = 0;
+    for (uint64_t eight; n + 8 <= size && (memcpy(&eight, text + n, 8), !(eight & 0x8080808080808080u)); n += 8) {}
+    while (n < size && !(text[n] & 0x80)) n++;
+    return n;
+}
 // The text in lower case, as str.lower() (but for the sigma at the end of a Greek word); out: room for 2*size bytes. Only U+0130
 // becomes two code points.
 static size_t lower_case(char *out, const char *text, size_t size) {
     size_t n = 0;
     for (size_t i = 0; i < size; ) {
-        unsigned char b = (unsigned char)text[i];
-        if (b < 0x80) { out[n++] = (char)(b >= 'A' && b <= 'Z' ? b | 32 : b), i++; continue; }
-        int length, code = utf8_decode(text + i, size - i, &length);
-        if (code == 0x130) memcpy(out + n, "i\u0307", 3), n += 3;
-        else n += (size_t)utf8_encode(out + n, u_tolower(code));
-        i += (size_t)length;
+        size_t run = ascii_run(text + i, size - i);
+        for (size_t k = 0; k < run; k++) out[n + k] = (char)(text[i + k] | (text[i + k] >= 'A' && text[i + k] <= 'Z') << 5);
+        n += run, i += run;
+        for (int length; i < size && text[i] & 0x80; i += (size_t)length) {
+            int code = utf8_decode(text + i, size - i, &length);
+            if (code == 0x130) memcpy(out + n, "i\u0307", 3), n += 3;
+            else n += (size_t)utf8_encode(out + n, u_tolower(code));
+        }
     }
     return n;
 }
@@ -487,14 +489,25 @@ static size_t occurrences(const char *text, size_t size, const char *what) {
     return n;
 }
 
-// Lines that do not end a sentence, or have fewer than three words. A stripped line ends where its last word does.
-// As released, c4_v2 counts the code points of the lower-case text.
+// The last byte of a line that is not of white space at its end, or NULL.
+static const char *last_solid(const char *line, const char *end) {
+    while (end > line) {
+        const char *last = end - 1;
+        if (is_solid(*last) && !(*last & 0x80)) return last;
+        while (last > line && (*last & 0xc0) == 0x80) last--;
+        if (!space_at(last)) return end - 1;
+        end = last;
+    }
+    return NULL;
+}
+
+// Lines that do not end a sentence, or have fewer than three words. As released, c4_v2 counts the code points of the lower-case text.
 static void tag_c4_lines(Tags *out, View *v, int v2) {
     size_t size, wider = 0;
     for (size_t i = 0; i < v->lines; i++) {
-        const char *line = v->text + v->line[i].byte, *end = line + v->line[i].size, *last = NULL;
+        const char *line = v->text + v->line[i].byte, *end = line + v->line[i].size, *last = last_solid(line, end);
         size_t words = 0, start = v->line[i].start + wider;
-        for (const char *word = line; (word = next_word(word, end, &size)); word += size) last = word + size - 1, words++;
+        for (const char *word = line; words < 3 && (word = next_word(word, end, &size)); word += size) words++;
         if (v2 && tagger_options.as_released) wider += occurrences(line, v->line[i].size, "\u0130");
         if (!last || !strchr(".?!\"", *last) || !*last) add_tag(out, "lines_with_no_ending_punctuation", start, line_end(v, i) + wider, 1);
         if (words < 3) add_tag(out, "lines_with_too_few_words", start, line_end(v, i) + wider, 1);
@@ -505,13 +518,16 @@ static void tag_c4_lines(Tags *out, View *v, int v2) {
 static void tag_c4(Tags *out, View *v, int v2) {
     char *lower = (char *)view_scratch(v, 3, 2*v->size + 1);
     size_t size = lower_case(lower, v->text, v->size), length;
-    int javascript = v2 && memmem(lower, size, "javascript", 10), is_naughty = naughty.n && has_naughty_phrase(lower, size);
-    for (const char *word = lower, *end = lower + size; (word = next_word(word, end, &length)); word += length) {
+    const char *end = lower + size;
+    int javascript = v2 && memmem(lower, size, "javascript", 10), naughty_word = 0;
+    for (const char *word = lower; (word = next_word(word, end, &length)); word += length) {
         javascript |= length == 10 && !memcmp(word, "javascript", 10);
-        is_naughty |= naughty.n && is_naughty_word(word, length);
+        if (naughty_word) continue;
+        naughty_word = is_naughty(word_key(word, length), word, word, word + length) ||
+                       (word + length + 1 < end && word[length] == ' ' && is_naughty(phrase_key(word + length), lower, word + length, end));
     }
     tag_c4_lines(out, v, v2);
-    if (is_naughty) add_tag(out, "has_naughty_word", 0, v->chars, 1);
+    if (naughty_word) add_tag(out, "has_naughty_word", 0, v->chars, 1);
     if (javascript) add_tag(out, "has_javascript", 0, v->chars, 1);
     if (memmem(lower, size, "lorem ipsum", 11)) add_tag(out, "has_lorem_ipsum", 0, v->chars, 1);
     if (memchr(v->text, '{', v->size)) add_tag(out, "has_curly_brace", 0, v->chars, 1);
@@ -555,34 +571,41 @@ static int is_email(const char *address, size_t size) {
     return !(at == address + 1 && *address == '(') && memchr(at, '.', size - (size_t)(at - address));
 }
 
+static int is_mark(char c) {
+    switch (c) { case '@': case '.': case ',': case '?': case '!': case ';': case ':': case ')': case '(': return 1; }
+    return 0;
+}
 // The e-mail pattern takes quadratic time on text without a break: of characters that are no white space, or of punctuation.
 static int has_breaks(const char *text, size_t size) {
     size_t solid = 0, marks = 0, longest = 0;
     for (size_t i = 0; i < size; i++) {
         int space = space_at(text + i) > 0;
         solid = space ? 0 : solid + 1;
-        marks = space || (text[i] && strchr("@.,?!;:)(", text[i])) ? marks + 1 : 0;
+        marks = space || is_mark(text[i]) ? marks + 1 : 0;
         longest = solid > longest ? solid : marks > longest ? marks : longest;
     }
     return longest <= 1 << 15;
 }
 
-// What a match cannot do without. A byte above 0x7f may begin a digit.
-static int may_have_pii(Pii kind, const char *text, size_t size) {
+// The kinds, 1 << EMAIL and so on, for which a paragraph has what a match cannot do without. A byte above 0xbf may begin a digit.
+static unsigned possible_pii(const char *text, size_t size) {
     size_t dots = 0, digits = 0;
-    if (kind == EMAIL) return memchr(text, '@', size) != NULL;
-    for (size_t i = 0; i < size; i++) {
-        unsigned char b = (unsigned char)text[i];
-        dots += b == '.', digits += (unsigned char)(b - '0') < 10 || b > 0xbf;
+    for (size_t i = 0, n; i < size; i += n) {
+        unsigned char some_dots = 0, some_digits = 0;       // of 255 bytes: so that the compiler counts 32 at a time
+        n = zmin(size - i, 255);
+        for (size_t k = i; k < i + n; k++) {
+            unsigned char b = (unsigned char)text[k];
+            some_dots += b == '.', some_digits += ((unsigned char)(b - '0') < 10) | (b > 0xbf);
+        }
+        dots += some_dots, digits += some_digits;
     }
-    return kind == PHONE ? digits >= 10 : dots >= 3 && digits >= 4;
+    return (unsigned)(memchr(text, '@', size) != NULL) << EMAIL | (unsigned)(digits >= 10) << PHONE | (unsigned)(dots >= 3 && digits >= 4) << IP;
 }
 
 // Matches in one paragraph; returns the sum of their lengths, and adds to their number.
 static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number) {
     const char *text = v->text + v->line[i].byte;
     size_t size = v->line[i].size + (i + 1 < v->lines), seen = 0, chars = v->line[i].start, sum = 0;     // chars: at byte `seen`
-    if (!may_have_pii(kind, text, size)) return 0;
     if (kind == EMAIL && size > 1 << 15 && !has_breaks(text, size)) {
         problem("%s:%llu: paragraph %zu has more than 32768 bytes without a break: the search for e-mail addresses in it would take too long",
                 v->document->path, (unsigned long long)v->document->line, i + 1);
@@ -610,8 +633,11 @@ static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number)
 static void tag_pii(Tags *out, View *v) {
     size_t questions = 0, number = 0, sum = 0;
     for (size_t i = 0; i < v->size; i++) questions += v->text[i] == '?';
-    for (size_t i = 0; i < paragraphs(v) && questions <= 10000; i++)
-        for (int kind = 0; kind < KINDS; kind++) sum += tag_pii_of(out, v, (Pii)kind, i, &number);
+    for (size_t i = 0; i < paragraphs(v) && questions <= 10000; i++) {
+        unsigned possible = possible_pii(v->text + v->line[i].byte, v->line[i].size);
+        for (int kind = 0; possible && kind < KINDS; kind++)
+            if (possible >> kind & 1) sum += tag_pii_of(out, v, (Pii)kind, i, &number);
+    }
     add_tag(out, "doc_count", 0, v->chars, (double)number);
     add_tag(out, "doc_frac", 0, v->chars, v->chars ? (double)(sum + v->chars)/(double)v->chars : -1);
 }
