@@ -49,17 +49,17 @@ dev/ngram: dev/ngram.c
 dev/bench/bench: dev/bench/bench.c $(SOURCE)
 	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm -ldl
 
-# Two libraries speak C++, and data/*.cc is all of it. CLD2 knows languages: where it is not installed, its tagger says so.
+# Two libraries speak C++: data/*.cc is all of it. CLD2 knows languages; where it is not installed, its tagger says so.
 CLD2    = $(shell echo '\#include <cld2/public/encodings.h>' | $(CXX) -E -xc++ - >/dev/null 2>&1 && echo build/cld2.o)
 build/%.o: data/%.cc
 	@mkdir -p build
 	$(CXX) -O2 -Wall -Wextra -std=c++17 -c -o $@ $<
 
 data: $(DATA)
-$(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE) build/simdjson.o $(CLD2)
+$(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE) build/json.o $(CLD2)
 	@pkg-config --print-errors --exists $(LIBS) || { echo "make data needs these libraries: see data/README.md"; exit 1; }
 	$(CC) $(FLAGS) -Wno-unused-function -DICU $(CLD2:%.o=-DCLD2) $(shell pkg-config --cflags $(LIBS)) -o $@ $< \
-	    build/simdjson.o $(CLD2:%=% -lcld2) $(shell pkg-config --libs $(LIBS)) -lstdc++ -lm
+	    build/json.o $(CLD2:%=% -lcld2) $(shell pkg-config --libs $(LIBS)) -lstdc++ -lm
 
 clean:
 	rm -rf train_olmo test_olmo test_olmo_double data/stories data/stories.txt data/stories_val.txt* dev/ngram dev/bench/bench $(DATA) data/test/test_data build

@@ -262,7 +262,7 @@ typedef struct {
 
 static void document_free(Document *d) { release(d->own), json_decref(d->json), d->own = NULL, d->json = NULL; }
 
-const char *json_strings(const char **value, size_t *size, const char *const *path, int n, const char *json, size_t bytes);      // simdjson.cc
+const char *json_strings(const char **value, size_t *size, const char *const *path, int n, const char *json, size_t bytes);      // json.cc
 enum { JSON_NOTHING, JSON_NONE, JSON_OTHER };               // what it may find in place of a string
 
 // What is wrong with a line that simdjson refused: jansson knows the place, too.
@@ -447,17 +447,10 @@ static void writer_json_string(Writer *w, const char *text, size_t size) {
     writer_json(w, value);
     json_decref(value);
 }
-// A whole number's digits; else the shortest of %.15g and %.17g that reads back as the same number.
+char *shortest_decimal(char *out, double x);                     // json.cc
 static void writer_number(Writer *w, double x) {
-    char digits[40], *end = digits;
-    if (fabs(x) < 1e15 && x == floor(x)) {
-        if (x < 0) *end++ = '-';
-        writer_put(w, digits, (size_t)(put_digits(end, (size_t)fabs(x)) - digits));
-        return;
-    }
-    snprintf(digits, sizeof digits, "%.15g", x);
-    if (strtod(digits, NULL) != x) snprintf(digits, sizeof digits, "%.17g", x);
-    writer_text(w, digits);
+    char digits[32];
+    writer_put(w, digits, (size_t)(shortest_decimal(digits, x) - digits));
 }
 
 // [start,end,score]

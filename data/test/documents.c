@@ -161,14 +161,14 @@ static void test_separators(void) {
 static void test_writing(void) {
     const char *path = in_scratch("w.jsonl");
     Writer *w = writer_open(path);
-    const double numbers[] = { 0.1, 0.1 + 0.2, 1e300, 5e-324, -0.25, 123456789 };
-    for (int i = 0; i < 6; i++) writer_number(w, numbers[i]), writer_text(w, " ");
+    const double numbers[] = { 0.1, 0.1 + 0.2, 1e300, 5e-324, -0.25, 123456789, 2.0/3, -7 };
+    for (int i = 0; i < 8; i++) writer_number(w, numbers[i]), writer_text(w, " ");
     writer_json_string(w, "a\"\n\xc3\xa9\0z", 7);
     writer_close(w);
     char *text = read_text(path), *rest = text;
     int same = 1;
-    for (int i = 0; i < 6; i++) same &= strtod(rest, &rest) == numbers[i];
-    check(same && !strncmp(text, "0.1 ", 4) && !strcmp(rest, " \"a\\\"\\n\xc3\xa9\\u0000z\""), "numbers and strings are written so that they read back: %s", text);
+    for (int i = 0; i < 8; i++) same &= strtod(rest, &rest) == numbers[i];
+    check(same && !strncmp(text, "0.1 0.30000000000000004 1e+300 5e-324 -0.25 123456789 0.6666666666666666 -7 ", 75) && !strcmp(rest, " \"a\\\"\\n\xc3\xa9\\u0000z\""), "numbers and strings are written so that they read back: %s", text);
     release(text);
 }
 

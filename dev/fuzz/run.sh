@@ -10,11 +10,11 @@ names="$*"
 libraries="icu-uc jansson libpcre2-8 libxxhash libzstd simdjson zlib"
 failed=0
 mkdir -p build/fuzz
-clang++ -O1 -g -std=c++17 -fsanitize=address,undefined -fno-sanitize=vptr -c -o build/fuzz/simdjson.o data/simdjson.cc
+clang++ -O1 -g -std=c++17 -fsanitize=address,undefined -fno-sanitize=vptr -c -o build/fuzz/json.o data/json.cc
 for name in $names; do
     mkdir -p build/fuzz/"$name" dev/fuzz/seeds/"$name"
     clang -std=gnu11 -g -O1 -DICU -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wno-unknown-pragmas \
-        $(pkg-config --cflags $libraries) -o build/fuzz/"$name".bin dev/fuzz/"$name".c build/fuzz/simdjson.o $(pkg-config --libs $libraries) -lstdc++ -lm
+        $(pkg-config --cflags $libraries) -o build/fuzz/"$name".bin dev/fuzz/"$name".c build/fuzz/json.o $(pkg-config --libs $libraries) -lstdc++ -lm
     echo "==== $name: $seconds s"
     if ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:allocator_release_to_os_interval_ms=-1 build/fuzz/"$name".bin -max_total_time="$seconds" -rss_limit_mb=4000 -timeout=${TIMEOUT:-20} -max_len=65536 -close_fd_mask=3 \
         -artifact_prefix=build/fuzz/"$name"- build/fuzz/"$name" dev/fuzz/seeds/"$name" >build/fuzz/"$name".log 2>&1; then

@@ -1,4 +1,6 @@
-// simdjson (Debian: libsimdjson-dev) speaks C++. This is all of it that data/documents.c calls, in C.
+// JSON libraries that speak C++, and all of them that data/documents.c calls, in C: simdjson (Debian: libsimdjson-dev) reads
+// strings; the standard library writes numbers.
+#include <charconv>
 #include <cstring>
 #include <simdjson.h>
 using namespace simdjson;
@@ -37,3 +39,6 @@ extern "C" const char *json_strings(const char **value, size_t *size, const char
     }
     return nullptr;
 }
+
+// The shortest decimal that reads back as the same number, into out[0..32); returns its end.
+extern "C" char *shortest_decimal(char *out, double x) { return std::to_chars(out, out + 32, x).ptr; }
