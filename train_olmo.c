@@ -2143,6 +2143,12 @@ static void use_threads(int n) {                            // 0: as many as the
     if (n) omp_set_num_threads(n);
 }
 
+// A program's exit code once all is printed: a full disk is an error, too.
+static int finished(void) {
+    CHECK(fflush(stdout) == 0 && !ferror(stdout), "standard output: writing failed: %s", strerror(errno));
+    return EXIT_SUCCESS;
+}
+
 static void print_help(Options *o) {
     Option table[MAX_OPTIONS];
     printf("usage: train_olmo [options]      without any: train a small OLMo on stories\n");
@@ -2690,8 +2696,8 @@ int olmo_main(int argc, char **argv, const Device *device) {
     Options *o = &run.o;
     char directory[PATH];
     int loaded = choose_model(o, argc, argv, directory);
-    if (o->help) { print_help(o); return EXIT_SUCCESS; }
-    if (o->version) { printf("OLMo in C (arXiv 2402.00838), device %s\n", device->name); return EXIT_SUCCESS; }
+    if (o->help) { print_help(o); return finished(); }
+    if (o->version) { printf("OLMo in C (arXiv 2402.00838), device %s\n", device->name); return finished(); }
     use_threads(o->threads);
     if (o->export_dir) (void)dtype_named(o->export_dtype);
     run.device = device, run.order_epoch = -1, run.floor = NAN;
@@ -2725,8 +2731,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (training) train(&run);
     device->destroy(run.model);
     tokenizer_free(run.tokenizer);
-    CHECK(fflush(stdout) == 0 && !ferror(stdout), "standard output: writing failed: %s", strerror(errno));
-    return EXIT_SUCCESS;
+    return finished();
 }
 
 #ifndef OLMO_LIBRARY                                        // tests and tools include this file without main

@@ -364,23 +364,6 @@ typedef struct {
     double rate;
 } TrainOptions;
 
-static int train_options(TrainOptions *o, Option *table) {
-    const Option all[] = {
-        { "curate train: a classifier from documents with a \"label\"", GROUP, NULL, "" },
-        { "--features", TEXT, &o->features, "chars (letters, for languages) or words (for what is said)" },
-        { "--out", TEXT, &o->out, "the model: a .safetensors file" },
-        { "--ngram", WHOLE, &o->ngram, "the longest n-grams (0: 4 letters, 2 words)" },
-        { "--buckets", WHOLE, &o->buckets, "that n-grams are hashed to: a power of two (0: 4096 for letters, 1048576 for words)" },
-        { "--epochs", WHOLE, &o->epochs, "times each text is learned from" },
-        { "--rate", NUMBER, &o->rate, "the first learning rate; it falls to 0" },
-        { "--seed", WHOLE, &o->seed, "of the held-out tenth of the documents, and of the order" },
-        { "--on-error", TEXT, &o->on_error, "skip or stop: what becomes of a document that cannot be used" },
-        { "--help", FLAG, &o->help, "this text" },
-    };
-    memcpy(table, all, sizeof all);
-    return (int)(sizeof all/sizeof *all);
-}
-
 typedef struct { const char *text; size_t size; int label; } Piece;
 typedef struct { Piece *piece; size_t n, room; } Pieces;
 
@@ -475,12 +458,22 @@ static void print_judgement(const Classifier *c, const Pieces *of) {
 
 static int train_command(int argc, char **argv) {
     TrainOptions o = { .features = "chars", .out = "classifier.safetensors", .on_error = "skip", .epochs = 20, .rate = 1, .seed = 6198 };
-    Option table[MAX_OPTIONS];
-    int options = train_options(&o, table);
-    const char **file = (const char **)allocate((size_t)argc, sizeof *file, "names of files");
+    const Option table[] = {
+        { "options", GROUP, NULL, "" },
+        { "--features", TEXT, &o.features, "chars (letters, for languages) or words (for what is said)" },
+        { "--out", TEXT, &o.out, "the model: a .safetensors file" },
+        { "--ngram", WHOLE, &o.ngram, "the longest n-grams (0: 4 letters, 2 words)" },
+        { "--buckets", WHOLE, &o.buckets, "that n-grams are hashed to: a power of two (0: 4096 for letters, 1048576 for words)" },
+        { "--epochs", WHOLE, &o.epochs, "times each text is learned from" },
+        { "--rate", NUMBER, &o.rate, "the first learning rate; it falls to 0" },
+        { "--seed", WHOLE, &o.seed, "of the held-out tenth of the documents, and of the order" },
+        { "--on-error", TEXT, &o.on_error, "skip or stop: what becomes of a document that cannot be used" },
+        { "--help", FLAG, &o.help, "this text" },
+    };
+    int files;
+    const char **file = command_line("curate train [options] FILES AND DIRECTORIES of documents with a \"label\": a classifier", NULL, table,
+                                     (int)(sizeof table/sizeof *table), &o.help, argc, argv, &files);
     Classifier *c = (Classifier *)allocate(1, sizeof *c, "a classifier");
-    for (int i = 1; i < argc; i++) if (!strcmp(argv[i], "--help")) { print_options(table, options); return 0; }
-    int files = parse_options(table, options, argc, argv, file);
     choose_on_error(o.on_error);
     c->words = !strcmp(o.features, "words");
     CHECK(c->words || !strcmp(o.features, "chars"), "--features %s: expected chars or words", o.features);
@@ -505,5 +498,5 @@ static int train_command(int argc, char **argv) {
     printf("%s: %d labels, %d buckets, learned from %zu %s\n", o.out, c->labels, c->buckets, learned.n, pieces_are(c));
     for (size_t i = 0; i < documents; i++) document_free(&document[i]);
     release(document), release(learned.piece), release(held_out.piece), release(order), release(file), classifier_free(c);
-    return 0;
+    return finished();
 }

@@ -55,31 +55,7 @@ typedef struct {
     int n;
 } TagRun;
 
-static int tag_options(TagRun *t, Option *table) {
-    const Option all[] = {
-        { "what", GROUP, NULL, "" },
-        { "--taggers", TEXT, &t->taggers, "NAME[,NAME]: see below" },
-        { "--experiment", TEXT, &t->experiment, "a prefix of all keys: EXPERIMENT__TAGGER__TYPE" },
-        { "--name", TEXT, &t->name, "of the attributes' directory (default: the experiment's, or tags)" },
-        { "--naughty", TEXT, &tagger_options.naughty, "c4_v1, c4_v2: a file of words and phrases, or none (default: C4's, in naughty_words_en.txt beside this program)" },
-        { "--tokenizer", TEXT, &tagger_options.tokenizer, "tokenizer_repetitions_v2r2: a tokenizer.json" },
-        { "--language-model", TEXT, &model_files.language, "ngram_en_..., ngram_doc: a model of `curate train` in place of ours; the same for ..." },
-        { "--toxic-model", TEXT, &model_files.toxic, "... ngram_hatespeech_..." },
-        { "--nsfw-model", TEXT, &model_files.nsfw, "... ngram_nsfw_..." },
-        { "run", GROUP, NULL, "" },
-        { "--as-released", FLAG, &tagger_options.as_released, "as the reference's files: scores of five digits, c4_v2's spans in lower-case text" },
-        { "--threads", WHOLE, &t->threads, "threads (0: all); the result does not depend on it" },
-        { "--on-error", TEXT, &t->on_error, "skip what cannot be read, or stop" },
-        { "--help", FLAG, &t->help, "this text" },
-    };
-    memcpy(table, all, sizeof all);
-    return (int)(sizeof all/sizeof *all);
-}
-
-static void print_tag_help(TagRun *t) {
-    Option table[MAX_OPTIONS];
-    printf("usage: curate tag --taggers NAME[,NAME] [options] FILES AND DIRECTORIES, or - for standard input\n");
-    print_options(table, tag_options(t, table));
+static void print_taggers(void) {
     printf("\ntaggers\n");
     for (int i = 0; i < TAGGERS; i++) printf("  %-39s %s\n", taggers[i].name, taggers[i].about);
 }
@@ -217,11 +193,26 @@ static void tag_files(const TagRun *run, Files files) {
 
 static int tag_command(int argc, char **argv) {
     TagRun run = { .on_error = "skip" };
-    Option table[MAX_OPTIONS];
     char list[PATH];
-    const char **name = (const char **)allocate((size_t)argc, sizeof *name, "the command line");
-    int names = parse_options(table, tag_options(&run, table), argc, argv, name);
-    if (run.help) { print_tag_help(&run); return EXIT_SUCCESS; }
+    const Option table[] = {
+        { "what", GROUP, NULL, "" },
+        { "--taggers", TEXT, &run.taggers, "NAME[,NAME]: see below" },
+        { "--experiment", TEXT, &run.experiment, "a prefix of all keys: EXPERIMENT__TAGGER__TYPE" },
+        { "--name", TEXT, &run.name, "of the attributes' directory (default: the experiment's, or tags)" },
+        { "--naughty", TEXT, &tagger_options.naughty, "c4_v1, c4_v2: a file of words and phrases, or none (default: C4's, in naughty_words_en.txt beside this program)" },
+        { "--tokenizer", TEXT, &tagger_options.tokenizer, "tokenizer_repetitions_v2r2: a tokenizer.json" },
+        { "--language-model", TEXT, &model_files.language, "ngram_en_..., ngram_doc: a model of `curate train` in place of ours; the same for ..." },
+        { "--toxic-model", TEXT, &model_files.toxic, "... ngram_hatespeech_..." },
+        { "--nsfw-model", TEXT, &model_files.nsfw, "... ngram_nsfw_..." },
+        { "run", GROUP, NULL, "" },
+        { "--as-released", FLAG, &tagger_options.as_released, "as the reference's files: scores of five digits, c4_v2's spans in lower-case text" },
+        { "--threads", WHOLE, &run.threads, "threads (0: all); the result does not depend on it" },
+        { "--on-error", TEXT, &run.on_error, "skip what cannot be read, or stop" },
+        { "--help", FLAG, &run.help, "this text" },
+    };
+    int names;
+    const char **name = command_line("curate tag --taggers NAME[,NAME] [options] FILES AND DIRECTORIES, or - for standard input", print_taggers, table,
+                                     (int)(sizeof table/sizeof *table), &run.help, argc, argv, &names);
     choose_on_error(run.on_error);
     if (!tagger_options.naughty) tagger_options.naughty = beside_curate(list, "naughty_words_en.txt");
     if (!strcmp(tagger_options.naughty, "none")) tagger_options.naughty = NULL;
@@ -232,7 +223,7 @@ static int tag_command(int argc, char **argv) {
     choose_taggers(&run);
     tag_files(&run, files_named(name, names));
     release(name);
-    return EXIT_SUCCESS;
+    return finished();
 }
 
 // ---- the program -----------------------------------------------------------------------------------------------------
@@ -253,5 +244,5 @@ int main(int argc, char **argv) {
     CHECK(help, "%s: expected a subcommand; curate --help lists them", argc > 1 ? argv[1] : "curate");
     printf("usage: curate SUBCOMMAND ...      curate SUBCOMMAND --help explains each\n\n");
     for (int i = 0; i < n; i++) printf("  %-15s %s\n", commands[i].name, commands[i].about);
-    return EXIT_SUCCESS;
+    return finished();
 }

@@ -499,7 +499,7 @@ static int dedupe_command(int argc, char **argv) {
         { "--help", FLAG, &help, "this text" },
     };
     int names;
-    const char **name = command_line("curate dedupe --by ... --name ATTRIBUTE --expected N [options] FILES AND DIRECTORIES", table,
+    const char **name = command_line("curate dedupe --by ... --name ATTRIBUTE --expected N [options] FILES AND DIRECTORIES", NULL, table,
                                      (int)(sizeof table/sizeof *table), &help, argc, argv, &names);
     char what[sizeof m.filter.header.what];
     int url = !strcmp(by, "url"), written;
@@ -520,7 +520,7 @@ static int dedupe_command(int argc, char **argv) {
     mark_files(&m, &how, files_named(name, names), m.read_only ? NULL : bloom, save_every);
     print_marking(&m, &how);
     filter_free(&m.filter), release(m.set.slot), release(name);
-    return EXIT_SUCCESS;
+    return finished();
 }
 
 // A filter of the evaluation text's paragraphs, but for short ones and punctuation. Now their number is known before.
@@ -563,7 +563,7 @@ static int decontaminate_command(int argc, char **argv) {
         { "--help", FLAG, &help, "this text" },
     };
     int names;
-    const char **name = command_line("curate decontaminate --against EVALUATION [options] FILES AND DIRECTORIES", table,
+    const char **name = command_line("curate decontaminate --against EVALUATION [options] FILES AND DIRECTORIES", NULL, table,
                                      (int)(sizeof table/sizeof *table), &help, argc, argv, &names);
     CHECK(against, "expected --against, with evaluation text");
     CHECK(rate > 1e-300 && rate < 1, "--false-positives %g: expected a probability between 0 and 1", rate);
@@ -573,5 +573,5 @@ static int decontaminate_command(int argc, char **argv) {
     mark_files(&m, &training, files_named(name, names), NULL, 0);
     print_marking(&m, &training);
     filter_free(&m.filter), release(name);
-    return EXIT_SUCCESS;
+    return finished();
 }

@@ -54,6 +54,7 @@ static char *put_digits(char *out, size_t x) {
 // ---- what is wrong with the input ------------------------------------------------------------------------------------
 
 static int stop_on_error = 0;                               // --on-error stop
+static int told_before = 0;                                 // a second pass over the same files: its sentences were those of the first
 static uint64_t problems = 0;                               // sentences so far: a program ends by printing how many
 
 // problem("docs.jsonl:7: ..."): the caller skips what the sentence is about.
@@ -64,6 +65,7 @@ static void problem(const char *format, ...) {
     va_start(args, format);
     vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
+    if (told_before) return;
     #pragma omp critical (problem)
     {
         if (stop_on_error) die("%s", sentence);
@@ -480,16 +482,17 @@ static void writer_close(Writer *w) {
 
 // ---- the command line ------------------------------------------------------------------------------------------------
 
-// Sets the table's options; with --help (*help is its value) prints usage and table, and ends the program. Returns the other
-// arguments, *names of them: the caller's to release.
-static const char **command_line(const char *usage, const Option *table, int n, const int *help, int argc, char **argv, int *names) {
-    const char **name = (const char **)allocate((size_t)argc, sizeof *name, "the command line");
+// Sets the table's options; with --help (*help is its value) prints usage and table, and what `more` has to say, and ends the
+// program. Returns the other arguments, *names of them: the caller's to release.
+static const char **command_line(const char *usage, void (*more)(void), const Option *table, int n, const int *help, int argc, char **argv, int *names) {
+    const char **name = (const char **)allocate((size_t)argc + 1, sizeof *name, "the command line");
     *names = parse_options(table, n, argc, argv, name);
     if (!*help) return name;
     printf("usage: %s\n", usage);
     print_options(table, n);
+    if (more) more();
     release(name);
-    exit(EXIT_SUCCESS);
+    exit(finished());
 }
 
 // ---- many files ------------------------------------------------------------------------------------------------------

@@ -675,7 +675,7 @@ static int mix_command(int argc, char **argv) {
         { "--help", FLAG, &help, "this text" },
     };
     int names;
-    const char **name = command_line("curate mix CONFIGURATION.json [options]", table,
+    const char **name = command_line("curate mix CONFIGURATION.json [options]", NULL, table,
                                      (int)(sizeof table/sizeof *table), &help, argc, argv, &names);
     CHECK(names == 1, "expected one file with the configuration; --help explains");
     choose_on_error(on_error);
@@ -685,9 +685,12 @@ static int mix_command(int argc, char **argv) {
     Shard *shard = shards_of(mix, as_released, &shards);
     check_output(mix, shard, shards);
     Tally *tally = (Tally *)allocate((size_t)mix.n, sizeof *tally, "the tallies");
-    if (mix.stream[0].weight > 0) mix_shards(mix, shard, shards, as_released, 0, tally), weights_to_rates(mix, tally);
+    if (mix.stream[0].weight > 0) {
+        mix_shards(mix, shard, shards, as_released, 0, tally), weights_to_rates(mix, tally);
+        told_before = 1;
+    }
     mix_shards(mix, shard, shards, as_released, 1, tally);
     report(mix, tally, report_path);
     release(tally), release(shard), release(mix.stream), release(name);
-    return EXIT_SUCCESS;
+    return finished();
 }

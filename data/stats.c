@@ -1067,7 +1067,7 @@ int main(int argc, char **argv) {
         { "--help", FLAG, &options.help, "this text" },
     };
     int names;
-    const char **name = command_line("data/stats [options] FILES-OR-DIRECTORIES...      what is in a corpus", table,
+    const char **name = command_line("data/stats [options] FILES-OR-DIRECTORIES...      what is in a corpus", NULL, table,
                                      (int)(sizeof table/sizeof *table), &options.help, argc, argv, &names);
     CHECK(options.top <= 100000, "--top %d: expected 100000 at most", options.top);
     CHECK(options.sketch_mb >= 1, "--sketch-mb 0: expected at least 1");
@@ -1091,9 +1091,8 @@ int main(int argc, char **argv) {
     const char *title;
     int text = !options.json || strcmp(options.json, "-");  // JSON on standard output is there alone
     if (text) json_object_foreach(report, title, section) print_section(title, section);
-    CHECK(fflush(stdout) == 0, "standard output: writing failed: %s", strerror(errno));
     if (options.json) write_json(report, options.json);
     if (options.png) draw(report, options.png);
     json_decref(report), release(name);
-    return EXIT_SUCCESS;
+    return finished();
 }

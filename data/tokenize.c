@@ -37,36 +37,6 @@ typedef struct {
     double file_tokens;
 } Settings;
 
-static int settings_table(Settings *s, Option *table) {
-    const Option all[] = {
-        { "what to do", GROUP, NULL, "" },
-        { "--tokenizer", TEXT, &s->tokenizer, "tokenizer.json (data/tokenizers.sh fetches OLMo's)" },
-        { "--out", TEXT, &s->out, "directory to write token files to" },
-        { "--print", FLAG, &s->print, "or: write a line {\"id\", \"ids\"} for each document, of all its text and nothing else" },
-        { "--decode", FLAG, &s->decode, "or: turn such lines into lines {\"id\", \"text\"}" },
-        { "documents", GROUP, NULL, "" },
-        { "--separator", TEXT, &s->separator, "stands between documents in plain text, e.g. '<|endoftext|>' (without it a file is one)" },
-        { "--on-error", TEXT, &s->on_error, "what to do about documents that cannot be used: skip or stop" },
-        { "token files", GROUP, NULL, "" },
-        { "--eos", WHOLE, &s->eos, "id that ends a document; not repeated where a document ends with it" },
-        { "--bos", WHOLE, &s->bos, "id that begins a document (-1: none)" },
-        { "--dtype", TEXT, &s->dtype, "uint16 or uint32: what a token is stored as" },
-        { "--shard-tokens", NUMBER, &s->file_tokens, "tokens a file holds at most" },
-        { "order", GROUP, NULL, "" },
-        { "--seed", WHOLE, &s->seed, "of the order of files and documents" },
-        { "--no-shuffle", FLAG, &s->no_shuffle, "files and documents in the order in which they are given" },
-        { "--groups", WHOLE, &s->groups, "cut the input files into so many groups; part-<i>-<n>.npy holds group i" },
-        { "--ring", WHOLE, &s->ring, "input files that are open at a time" },
-        { "--batch", WHOLE, &s->batch, "documents that are shuffled together" },
-        { "--as-released", FLAG, &s->as_released, "as OLMo's data was made: documents of a batch not shuffled, files never quite full" },
-        { "run", GROUP, NULL, "" },
-        { "--threads", WHOLE, &s->threads, "threads (0: all); the result does not depend on it" },
-        { "--help", FLAG, &s->help, "this text" },
-    };
-    memcpy(table, all, sizeof all);
-    return (int)(sizeof all/sizeof *all);
-}
-
 // ---- one document ----------------------------------------------------------------------------------------------------
 
 typedef struct {
@@ -671,20 +641,36 @@ int main(int argc, char **argv) {
     static Work w;
     static Ring ring;
     Settings *s = &w.set;
-    Option table[MAX_OPTIONS];
-    const char **named = (const char **)allocate((size_t)argc + 1, sizeof *named, "the command line");
     s->dtype = "uint16", s->on_error = "skip", s->file_tokens = 1e9;
     s->eos = 50279, s->bos = -1, s->seed = 3920, s->groups = 1, s->ring = 8, s->batch = 10000;
-    int n_options = settings_table(s, table), n = 0;
-    Settings standard = *s;
-    n = parse_options(table, n_options, argc, argv, named);
-    if (s->help) {
-        *s = standard;
-        printf("usage: data/tokenize --tokenizer FILE (--out DIR | --print | --decode) [options] FILES-OR-DIRECTORIES...\n");
-        print_options(table, n_options);
-        release(named);
-        return EXIT_SUCCESS;
-    }
+    const Option table[] = {
+        { "what to do", GROUP, NULL, "" },
+        { "--tokenizer", TEXT, &s->tokenizer, "tokenizer.json (data/tokenizers.sh fetches OLMo's)" },
+        { "--out", TEXT, &s->out, "directory to write token files to" },
+        { "--print", FLAG, &s->print, "or: write a line {\"id\", \"ids\"} for each document, of all its text and nothing else" },
+        { "--decode", FLAG, &s->decode, "or: turn such lines into lines {\"id\", \"text\"}" },
+        { "documents", GROUP, NULL, "" },
+        { "--separator", TEXT, &s->separator, "stands between documents in plain text, e.g. '<|endoftext|>' (without it a file is one)" },
+        { "--on-error", TEXT, &s->on_error, "what to do about documents that cannot be used: skip or stop" },
+        { "token files", GROUP, NULL, "" },
+        { "--eos", WHOLE, &s->eos, "id that ends a document; not repeated where a document ends with it" },
+        { "--bos", WHOLE, &s->bos, "id that begins a document (-1: none)" },
+        { "--dtype", TEXT, &s->dtype, "uint16 or uint32: what a token is stored as" },
+        { "--shard-tokens", NUMBER, &s->file_tokens, "tokens a file holds at most" },
+        { "order", GROUP, NULL, "" },
+        { "--seed", WHOLE, &s->seed, "of the order of files and documents" },
+        { "--no-shuffle", FLAG, &s->no_shuffle, "files and documents in the order in which they are given" },
+        { "--groups", WHOLE, &s->groups, "cut the input files into so many groups; part-<i>-<n>.npy holds group i" },
+        { "--ring", WHOLE, &s->ring, "input files that are open at a time" },
+        { "--batch", WHOLE, &s->batch, "documents that are shuffled together" },
+        { "--as-released", FLAG, &s->as_released, "as OLMo's data was made: documents of a batch not shuffled, files never quite full" },
+        { "run", GROUP, NULL, "" },
+        { "--threads", WHOLE, &s->threads, "threads (0: all); the result does not depend on it" },
+        { "--help", FLAG, &s->help, "this text" },
+    };
+    int n;
+    const char **named = command_line("data/tokenize --tokenizer FILE (--out DIR | --print | --decode) [options] FILES-OR-DIRECTORIES...", NULL, table,
+                                      (int)(sizeof table/sizeof *table), &s->help, argc, argv, &n);
     check_settings(s);
     if (!n && !s->out) named[n++] = "-";
     Files files = files_named(named, n);
@@ -713,5 +699,5 @@ int main(int argc, char **argv) {
     tokenizer_free(t), release(w.encoder), release(named);
     for (int i = 0; i < files.n; i++) free(files.path[i]);
     free(files.path);
-    return asked_to_stop ? 130 : EXIT_SUCCESS;              // so that `tokenize && train` does not train on a part
+    return asked_to_stop ? 130 : finished();              // so that `tokenize && train` does not train on a part
 }

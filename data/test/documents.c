@@ -135,6 +135,63 @@ static void test_lines(void) {
     test_reading("a text file that is not UTF-8", put_text("plain.txt", "x\xc3"), "", "expected UTF-8 text, found another byte at byte 1");
 }
 
+// What simdjson takes out of a line, against jansson's tree of it: of lines whose bytes are changed at random, too, which either
+// both refuse or both understand. (But for what only jansson refuses, whole numbers of 64 bits and a NUL in a name: document_json.)
+static void test_two_readers(void) {
+    static const char *const lines[] = {
+        "{\"text\":\"a \\u00e9\\n\\ud83d\\ude00 \\\"b\\\\\",\"id\":\"x\",\"metadata\":{\"url\":\"http://h/\",\"n\":[1,-2.5e3,true,null,{}]}}",
+        "{\"id\":\"one\",\"text\":\"first\",\"id\":\"two\",\"text\":\"last \\u0000 \\/\",\"source\":\"s\",\"metadata\":{\"url\":7,\"url\":\"u\"}}",
+        " {\"metadata\" : [ { \"url\" : \"no\" } ] , \"source\" : null, \"text\" : \"\xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x98\x80\" } ",
+        "{\"text\":\"\",\"metadata\":\"url\",\"added\":123456789012345678,\"x\":0.1e-5,\"y\":-0}",
+    };
+    Pcg64 random = pcg64_seed(5);
+    int wrong = 0, understood = 0, turns = 40000;
+    char line[512], place[64];
+    Reader *r = reader_open(put_text("line.jsonl", ""), NULL);
+    r->extra[0] = "metadata.url", r->line = 3, r->piece = line;
+    snprintf(place, sizeof place, "%s:3", r->path);
+    int before = dup(2), nowhere = open("/dev/null", O_WRONLY);
+    fflush(stderr), dup2(nowhere, 2), close(nowhere);
+    for (int turn = 0; turn < turns; turn++) {
+        r->size = strlen(strcpy(line, lines[turn % 4]));
+        for (int k = turn < 4 ? 0 : (int)(pcg64_next32(&random) % 4); k > 0; k--) {
+            size_t at = pcg64_next32(&random) % r->size;
+            switch (pcg64_next32(&random) % 4) {
+            case 0: line[at] = (char)pcg64_next32(&random); break;
+            case 1: line[at] = "{}[]\",:\\u0 ntf-.eE1d"[pcg64_next32(&random) % 23]; break;
+            case 2: memmove(line + at, line + at + 1, r->size-- - at); break;
+            default: memmove(line + at + 1, line + at, r->size++ - at);
+            }
+        }
+        if (memchr(line, 0, r->size)) continue;             // jansson passes over a NUL behind a number
+        Document d;
+        json_t *tree = json_loadb(line, r->size, JSON_ALLOW_NUL, NULL), *member[4];
+        static const char *const name[] = { "text", "id", "source", "url" };
+        for (int i = 0; i < 4; i++) member[i] = json_object_get(i < 3 ? tree : json_object_get(tree, "metadata"), name[i]);
+        int fit = json_is_string(member[0]) && (!member[1] || json_is_string(member[1])) &&
+                  (!member[2] || json_is_null(member[2]) || json_is_string(member[2]));
+        int ours = document_parse(r, &d);
+        if (ours && !tree) ours = document_json(&d) != NULL;
+        wrong += ours != fit;
+        if (ours && fit) {
+            const char *string[] = { d.text, d.id, d.source, d.extra[0] ? d.extra[0] : "" };
+            size_t size[] = { d.size, d.id_size, d.source_size, d.extra_size[0] };
+            for (int i = 0; i < 4; i++) {
+                const char *expected = json_is_string(member[i]) ? json_string_value(member[i]) : i == 1 ? place : "";
+                size_t n = json_is_string(member[i]) ? json_string_length(member[i]) : strlen(expected);
+                wrong += n != size[i] || memcmp(expected, string[i], n);
+            }
+            understood++;
+        }
+        if (ours) document_free(&d);
+        json_decref(tree);
+    }
+    fflush(stderr), dup2(before, 2), close(before);
+    reader_close(r);
+    check(wrong == 0 && understood > turns/10 && understood < turns*9/10, "simdjson and jansson read the same: %d of %d lines wrong, %d understood",
+          wrong, turns, understood);
+}
+
 // Pieces between separators, against the definition: any sizes, about the block size too.
 static void test_separators(void) {
     Pcg64 r = pcg64_seed(11);
@@ -188,6 +245,7 @@ static void test_documents(void) {
     test_file_names();
     test_packings();
     test_lines();
+    test_two_readers();
     test_separators();
     test_writing();
 }

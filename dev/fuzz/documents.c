@@ -12,6 +12,8 @@ static void fuzz(const unsigned char *data, size_t size) {
     if (data[0] & 1) r->json = 1, r->separator = "\n";
     for (Document d; document_read(r, &d); document_free(&d)) {
         if (utf8_valid(d.text, d.size) != d.size) abort();
+        const json_t *text = json_object_get(document_json(&d), "text");        // the other reader has to find the same
+        if (text && (json_string_length(text) != d.size || memcmp(json_string_value(text), d.text, d.size))) abort();
         size_t n = encode(e, d.text, d.size), m = d.size;
         char *raw = (char *)allocate(n*(size_t)tokenizer->longest + 1, 1, "an input");
         const char *normal = normal_form(e, d.text, &m);

@@ -19,7 +19,8 @@ static void fuzz(const unsigned char *data, size_t size) {
     stream_replacements(s, part[1], "replacements");
     s->rate = 1;
     while (document_read(r, &d)) {
-        for (int as_released = 0; as_released < 2 && document_json(&d); as_released++) {
+        if (!document_json(&d)) continue;
+        for (int as_released = 0; as_released < 2; as_released++) {
             Document copy = d;
             copy.json = json_deep_copy(d.json);
             mix_document(s, &copy, as_released, tally, NULL);
