@@ -1,6 +1,6 @@
 """
 How fast `data/curate dedupe` is beside `dolma dedupe` (Rust): the same files, one process beside one, in turns; medians of processor
-time. And what bounds it: the same bytes through `cat` (reading), and, for the filter, as many random visits to as much memory.
+time. And what bounds it: the same bytes through `cat` (reading), and as many random visits to as much memory as the filter makes (dev/data/visits.c).
 
     make data/curate && python dev/data/bench_dedupe.py [FOLDER] [rounds]            (uv pip install dolma==1.2.1)
 
@@ -25,6 +25,7 @@ with tempfile.TemporaryDirectory() as work:
         shutil.copy(name, f"{work}/gz/documents/{i:04}.jsonl.gz")
         with open(f"{work}/plain/documents/{i:04}.jsonl", "wb") as out:
             out.write(lines)
+    subprocess.run(["cc", "-O3", "-march=native", "-o", work + "/visits", "dev/data/visits.c"], check=True)
     os.chdir(work)
 
     def processor_seconds(command):
@@ -57,4 +58,7 @@ with tempfile.TemporaryDirectory() as work:
             a, b = statistics.median(o[0] for o, _ in both), statistics.median(t[0] for _, t in both) - starting
             read = statistics.median(processor_seconds(["sh", "-c", f"{'zcat' if packing == 'gz' else 'cat'} {packing}/documents/* | wc -l"])[0] for _ in range(rounds))
             print(f"by {by}, {packing:5}: curate {a:.2f} ({documents / a:,.0f} documents/s), dolma {b:.2f}, {b / a:.2f} times; {'zcat' if packing == 'gz' else 'cat'} | wc -l: {read:.2f}", flush=True)
-        print(ours(by, "plain", "--exact")[1])
+        told = ours(by, "plain", "--exact")[1]
+        mib, bits = re.search(r"filter +([\d.]+) MiB, (\d+) bits a key", told).groups()
+        bare = subprocess.run(["./visits", str(int(float(mib) * 2**20)), bits], capture_output=True, text=True).stdout.strip()
+        print(f"{told}bare visits to as much memory, as many a key: {bare} million keys a second\n")
