@@ -253,19 +253,20 @@ static const char *beside_curate(char *out, const char *name) {
     snprintf(out + imax((int)n, 0), 64, "%s", name);
     return out;
 }
-static void prepare_model(Classifier **c, const char *path, const char *name) {
+static void prepare_model(Classifier **c, const char **path, const char *name) {
     char beside[PATH];
-    if (!*c) *c = classifier_load(path ? path : beside_curate(beside, name));
+    if (!*path) CHECK((*path = strdup(beside_curate(beside, name))), "not enough memory for the name of a model");
+    if (!*c) *c = classifier_load(*path);
 }
-static void prepare_language(void) { prepare_model(&language_model, model_files.language, "language.safetensors"); }
+static void prepare_language(void) { prepare_model(&language_model, &model_files.language, "language.safetensors"); }
 static int english;                                         // its label in language_model
 static void prepare_english(void) {
     prepare_language();
     for (english = 0; english < language_model->labels && strcmp(language_model->label[english], "en"); ) english++;
     CHECK(english < language_model->labels, "%s: expected a label en, for English, found none", model_files.language);
 }
-static void prepare_toxic(void) { prepare_model(&toxic_model, model_files.toxic, "toxic.safetensors"); }
-static void prepare_nsfw(void) { prepare_model(&nsfw_model, model_files.nsfw, "nsfw.safetensors"); }
+static void prepare_toxic(void) { prepare_model(&toxic_model, &model_files.toxic, "toxic.safetensors"); }
+static void prepare_nsfw(void) { prepare_model(&nsfw_model, &model_files.nsfw, "nsfw.safetensors"); }
 
 #ifdef CLD2
 int cld2_languages(const char **code, int *percent, const char *text, int size);                   // data/cld2.cc

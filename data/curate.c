@@ -24,25 +24,26 @@ typedef struct {
     const char *name, *about;
     void (*tag)(Tags *out, View *v);
     void (*prepare)(void);                                  // before the first document, on one thread: loads, compiles; or NULL
+    const char *const *file;                                // the path of what it loads, once it is prepared; or NULL
 } Tagger;
 
 static const Tagger taggers[] = {
-    { "gopher_v1", "words, symbols, bullets, repetition: what Gopher's rules ask for", tag_gopher_v1, NULL },
-    { "gopher_v2", "the same, without empty lines", tag_gopher_v2, NULL },
-    { "tokenizer_repetitions_v2r2", "what repeats three times or more: 1 to 13 tokens of --tokenizer", tag_tokenizer_repetitions, prepare_tokenizer },
-    { "word_repetitions_v1", "the same of 1 to 13 words; ours, where there is no tokenizer", tag_word_repetitions, NULL },
-    { "c4_v1", "lines without final punctuation, short lines, naughty words, code", tag_c4_v1, prepare_c4 },
-    { "c4_v2", "the same, but `javascript` as a part of a word counts", tag_c4_v2, prepare_c4 },
-    { "pii_regex_with_counts_fast_v2", "e-mail addresses, phone numbers, IP addresses", tag_pii, prepare_pii },
-    { "uniseg_length_paragraphs_with_empty_v1", "words in each paragraph, and minus that", tag_paragraph_words, NULL },
-    { "not_alphanum_paragraph_v1", "paragraphs of punctuation, symbols and emoji", tag_not_alphanum, NULL },
-    { "char_length_v1", "code points", tag_char_length, NULL },
-    { "cld2_en_paragraph_with_doc_score_v2", "English, by the library CLD2: each paragraph, and the document", tag_cld2_english, prepare_cld2 },
-    { "cld2_doc_v2", "the document's languages, at most three, by CLD2", tag_cld2_document, prepare_cld2 },
-    { "ngram_en_paragraph_with_doc_score_v1", "English, by a model of ours: each paragraph, and the document", tag_ngram_english, prepare_english },
-    { "ngram_doc_v1", "the document's languages, by the same model", tag_ngram_document, prepare_language },
-    { "ngram_hatespeech_sentence_v1", "toxic sentences, by a small model that knows a public word list, no more", tag_toxic, prepare_toxic },
-    { "ngram_nsfw_sentence_v1", "obscene sentences, likewise", tag_nsfw, prepare_nsfw },
+    { "gopher_v1", "words, symbols, bullets, repetition: what Gopher's rules ask for", tag_gopher_v1, NULL, NULL },
+    { "gopher_v2", "the same, without empty lines", tag_gopher_v2, NULL, NULL },
+    { "tokenizer_repetitions_v2r2", "what repeats three times or more: 1 to 13 tokens of --tokenizer", tag_tokenizer_repetitions, prepare_tokenizer, &tagger_options.tokenizer },
+    { "word_repetitions_v1", "the same of 1 to 13 words; ours, where there is no tokenizer", tag_word_repetitions, NULL, NULL },
+    { "c4_v1", "lines without final punctuation, short lines, naughty words, code", tag_c4_v1, prepare_c4, &tagger_options.naughty },
+    { "c4_v2", "the same, but `javascript` as a part of a word counts", tag_c4_v2, prepare_c4, &tagger_options.naughty },
+    { "pii_regex_with_counts_fast_v2", "e-mail addresses, phone numbers, IP addresses", tag_pii, prepare_pii, NULL },
+    { "uniseg_length_paragraphs_with_empty_v1", "words in each paragraph, and minus that", tag_paragraph_words, NULL, NULL },
+    { "not_alphanum_paragraph_v1", "paragraphs of punctuation, symbols and emoji", tag_not_alphanum, NULL, NULL },
+    { "char_length_v1", "code points", tag_char_length, NULL, NULL },
+    { "cld2_en_paragraph_with_doc_score_v2", "English, by the library CLD2: each paragraph, and the document", tag_cld2_english, prepare_cld2, NULL },
+    { "cld2_doc_v2", "the document's languages, at most three, by CLD2", tag_cld2_document, prepare_cld2, NULL },
+    { "ngram_en_paragraph_with_doc_score_v1", "English, by a model of ours: each paragraph, and the document", tag_ngram_english, prepare_english, &model_files.language },
+    { "ngram_doc_v1", "the document's languages, by the same model", tag_ngram_document, prepare_language, &model_files.language },
+    { "ngram_hatespeech_sentence_v1", "toxic sentences, by a small model that knows a public word list, no more", tag_toxic, prepare_toxic, &model_files.toxic },
+    { "ngram_nsfw_sentence_v1", "obscene sentences, likewise", tag_nsfw, prepare_nsfw, &model_files.nsfw },
 };
 enum { TAGGERS = sizeof taggers/sizeof *taggers };
 
@@ -85,8 +86,8 @@ static void write_tags(Writer *w, const TagRun *run, const Document *d, const Ta
     writer_text(w, "}}\n");
 }
 
-// From one file to another. Documents are read and written in order; in between, threads share them, where `first_thread` is
-// not one of several that are at work on files of their own. view, tags: one for each thread, one for each document.
+// From one file to another. Documents are read and written in order. In between threads share them; but where tag_files gives each
+// thread a file of its own, this one, number `thread`, does them all. view, tags: one for each thread, one for each document.
 enum { GROUP_OF_DOCUMENTS = 256 };
 static void tag_file(const TagRun *run, View *view, int thread, const char *in, const char *out) {
     Reader *r = reader_open(in, NULL);
@@ -135,50 +136,49 @@ static int is_done(const char *in, const char *out) {
     return o.st_mtim.tv_sec != i.st_mtim.tv_sec ? o.st_mtim.tv_sec > i.st_mtim.tv_sec : o.st_mtim.tv_nsec >= i.st_mtim.tv_nsec;
 }
 
-// ... and if it comes from the same command: what made the files of a directory is noted in it, in .taggers.jsonl.
-static void check_command(const TagRun *run, const char *in) {
-    char documents[PATH], note[PATH], now[PATH], before[PATH] = "";
-    const char *directory = in;
-    for (const char *s = in; (s = strstr(s, "documents/")); s++) if (s == in || s[-1] == '/') directory = s + strlen("documents/");
-    CHECK(snprintf(documents, PATH, "%.*s.taggers.jsonl", (int)(directory - in), in) < PATH, "%s: this path is too long", in);
-    attributes_path(note, documents, run->name);
-    json_t *json = json_pack("{ss ss ss ss ss* ss* ss* sb}", "taggers", run->taggers, "experiment", run->experiment ? run->experiment : "",
-                             "naughty", tagger_options.naughty ? tagger_options.naughty : "",
-                             "tokenizer", tagger_options.tokenizer ? tagger_options.tokenizer : "",
-                             "language", model_files.language, "toxic", model_files.toxic, "nsfw", model_files.nsfw, "as_released", tagger_options.as_released);
-    size_t size = json ? json_dumpb(json, now, sizeof now - 1, JSON_COMPACT) : 0;
+// The command, as far as its results depend on it: {"taggers", "experiment", "as_released", "files": {name: hash of what is in it}}
+static char *command_of(const TagRun *run) {
+    json_t *files = json_object(), *json;
+    for (int i = 0; i < run->n; i++) {
+        const char *path = run->chosen[i]->file ? *run->chosen[i]->file : NULL, *name = path && strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+        uint64_t bytes;
+        if (!path) continue;
+        FILE *file = open_to_read(path, &bytes);
+        char *all = (char *)allocate(bytes, 1, path);
+        CHECK(fread(all, 1, bytes, file) == bytes, "%s: cannot be read", path);
+        json_object_set_new(files, name, json_sprintf("%016llx", (unsigned long long)XXH3_64bits(all, bytes)));
+        fclose(file), release(all);
+    }
+    json = json_pack("{ss ss sb so}", "taggers", run->taggers, "experiment", run->experiment ? run->experiment : "", "as_released", tagger_options.as_released,
+                     "files", files);
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    CHECK(text, "--taggers, --experiment: expected UTF-8");
     json_decref(json);
-    CHECK(size > 0 && size < sizeof now, "--taggers: this list is too long, or not UTF-8");
-    now[size] = 0;
+    return text;
+}
+
+// What made the files of a directory is noted in it, in .taggers.jsonl. Another command may not add to them.
+static void note_command(const TagRun *run, const char *command, const char *in) {
+    char documents[PATH], note[PATH];
+    CHECK(snprintf(documents, PATH, "%.*s.taggers.jsonl", (int)(below_documents(in) - in), in) < PATH, "%s: this path is too long", in);
+    attributes_path(note, documents, run->name);
     if (file_exists(note)) {
-        uint64_t length;
-        FILE *file = open_to_read(note, &length);
-        before[fread(before, 1, sizeof before - 1, file)] = 0;
-        fclose(file);
-        CHECK(!strcmp(before, now), "%s: another command made the attributes there: %s; choose another --name", note, before);
+        char *before = read_text(note);
+        CHECK(!strcmp(before, command), "%s: another command made the attributes there: %.1000s; choose another --name", note, before);
+        release(before);
         return;
     }
     Writer *w = writer_open(note);
-    writer_text(w, now), writer_close(w);
-}
-
-// A file that is named twice would be written twice, at the same time.
-static int by_text(const void *a, const void *b) { return strcmp((const char *)a, (const char *)b); }
-static void check_different(char (*out)[PATH], int n) {
-    char (*sorted)[PATH] = (char (*)[PATH])allocate((size_t)n + 1, sizeof *sorted, "the names of the files");
-    memcpy(sorted, out, (size_t)n*sizeof *out);
-    qsort(sorted, (size_t)n, sizeof *sorted, by_text);
-    for (int i = 1; i < n; i++) CHECK(strcmp(sorted[i - 1], sorted[i]), "%s: two of the files named would be tagged into it; is one named twice?", sorted[i]);
-    release(sorted);
+    writer_text(w, command), writer_close(w);
 }
 
 static void tag_files(const TagRun *run, Files files) {
     int threads = omp_get_max_threads(), kept = 0, n = 0;
     View *view = (View *)allocate((size_t)threads, sizeof *view, "views of texts");
-    char (*out)[PATH] = (char (*)[PATH])allocate((size_t)files.n, sizeof *out, "the names of the files");
+    char (*out)[PATH] = (char (*)[PATH])allocate((size_t)files.n, sizeof *out, "the names of the files"), *command = command_of(run);
     for (int i = 0; i < files.n; i++) {
         int standard = !strcmp(files.path[i], "-");
-        if (standard) strcpy(out[n], "-"); else attributes_path(out[n], files.path[i], run->name), check_command(run, files.path[i]);
+        if (standard) strcpy(out[n], "-"); else attributes_path(out[n], files.path[i], run->name), note_command(run, command, files.path[i]);
         if (!standard && is_done(files.path[i], out[n])) kept++; else files.path[n++] = files.path[i];
     }
     if (kept) fprintf(stderr, "%d of %d files were done before: kept\n", kept, files.n);
@@ -188,7 +188,7 @@ static void tag_files(const TagRun *run, Files files) {
     for (int i = 0; i < n; i++) tag_file(run, view, omp_get_thread_num(), files.path[i], out[i]);
     bar_end();
     for (int i = 0; i < threads; i++) view_free(&view[i]);
-    release(view), release(out);
+    release(view), release(out), free(command);
 }
 
 static int tag_command(int argc, char **argv) {

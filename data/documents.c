@@ -109,6 +109,13 @@ typedef struct {
     uint64_t line;                                          // its number, from 1
 } Reader;
 
+// What follows the last directory named documents; the whole path, if there is none.
+static const char *below_documents(const char *path) {
+    const char *below = path;
+    for (const char *s = path; (s = strstr(s, "documents/")); s++) if (s == path || s[-1] == '/') below = s + strlen("documents/");
+    return below;
+}
+
 // Does the name, less .gz or .zst, end in this?
 static int name_ends_with(const char *path, const char *end) {
     size_t n = strlen(path), m = strlen(end);
@@ -134,8 +141,9 @@ static void reader_fill_packed(Reader *r) {
 static Reader *reader_open(const char *path, const char *separator) {
     int standard = !strcmp(path, "-");
     struct stat s;
-    if (!standard && (stat(path, &s) || S_ISDIR(s.st_mode))) {
-        problem("%s: cannot be read: %s", path, errno == ENOENT ? strerror(errno) : "expected a file");
+    int missing = !standard && stat(path, &s);
+    if (missing || (!standard && S_ISDIR(s.st_mode))) {
+        problem("%s: cannot be read: %s", path, missing ? strerror(errno) : "it is a directory");
         return NULL;
     }
     FILE *file = standard ? stdin : fopen(path, "rb");
@@ -265,22 +273,25 @@ typedef struct {
 static void document_free(Document *d) { release(d->own), json_decref(d->json), d->own = NULL, d->json = NULL; }
 
 const char *json_strings(const char **value, size_t *size, const char *const *path, int n, const char *json, size_t bytes);      // json.cc
-enum { JSON_NOTHING, JSON_NONE, JSON_OTHER };               // what it may find in place of a string
+enum { ABSENT, IS_NULL, IS_OTHER };                         // what it says of a place where there is no string
 
 // What is wrong with a line that simdjson refused: jansson knows the place, too.
 static void explain_json(const Reader *r, const char *why) {
     json_error_t error;
     json_t *json = json_loadb(r->piece, r->size, JSON_ALLOW_NUL, &error);
-    if (!json) problem("%s:%llu: not JSON at byte %d: %s", r->path, (unsigned long long)r->line, error.position, error.text);
+    if (!json && json_error_code(&error) == json_error_numeric_overflow)
+        problem("%s:%llu: a number that is too large ends at byte %d", r->path, (unsigned long long)r->line, error.position);
+    else if (!json) problem("%s:%llu: not JSON at byte %d: %s", r->path, (unsigned long long)r->line, error.position, error.text);
     else if (!json_is_object(json)) problem("%s:%llu: expected a JSON object", r->path, (unsigned long long)r->line);
     else problem("%s:%llu: not JSON: %s", r->path, (unsigned long long)r->line, why);
     json_decref(json);
 }
 
 // r->piece, which reader_piece has just read, as a document: 1, or 0 with a sentence. A document without an id gets
-// "path:line" for one, for public corpora often have none; and one without a source, or with a null for it, "".
+// "path:line" for one, for public corpora often have none (the path below `documents/`, however the rest is spelled); and one
+// without a source, or with a null for it, "".
 static int document_parse(const Reader *r, Document *d) {
-    enum { TEXT, ID, SOURCE, EXTRA, STRINGS = EXTRA + 2 };
+    enum { THE_TEXT, THE_ID, THE_SOURCE, EXTRA, STRINGS = EXTRA + 2 };
     const char *path[STRINGS] = { "text", "id", "source", r->extra[0], r->extra[1] }, *value[STRINGS] = { NULL };
     size_t size[STRINGS] = { 0 }, all = 0;
     char place[PATH + 32];
@@ -290,7 +301,7 @@ static int document_parse(const Reader *r, Document *d) {
         const char *why = json_strings(value, size, path, EXTRA + (r->extra[0] ? r->extra[1] ? 2 : 1 : 0), r->piece, r->size);
         if (why) { explain_json(r, why); return 0; }
     } else {
-        value[TEXT] = r->piece, size[TEXT] = r->size, value[SOURCE] = "text", size[SOURCE] = 4;
+        value[THE_TEXT] = r->piece, size[THE_TEXT] = r->size, value[THE_SOURCE] = "text", size[THE_SOURCE] = 4;
         size_t valid = utf8_valid(r->piece, r->size);
         if (valid < r->size) {
             problem("%s: expected UTF-8 text, found another byte at byte %zu of piece %llu", r->path, valid, (unsigned long long)r->line);
@@ -298,11 +309,11 @@ static int document_parse(const Reader *r, Document *d) {
         }
     }
     for (int i = 0; i < EXTRA; i++) if (!value[i]) {
-        int n = snprintf(place, sizeof place, r->json || r->separator ? "%s:%llu" : "%s", r->path, (unsigned long long)r->line);
-        if (i == ID && size[i] == JSON_NOTHING) value[i] = place, size[i] = (size_t)n;
-        else if (i == SOURCE && size[i] != JSON_OTHER) value[i] = "", size[i] = 0;
+        int n = snprintf(place, sizeof place, r->json || r->separator ? "%s:%llu" : "%s", below_documents(r->path), (unsigned long long)r->line);
+        if (i == THE_ID && size[i] == ABSENT) value[i] = place, size[i] = (size_t)n;
+        else if (i == THE_SOURCE && size[i] != IS_OTHER) value[i] = "", size[i] = 0;
         else {
-            problem(size[i] == JSON_NOTHING ? "%s:%llu: expected a string \"%s\", found none" : "%s:%llu: expected \"%s\" to be a string",
+            problem(size[i] == ABSENT ? "%s:%llu: expected a string \"%s\", found none" : "%s:%llu: expected \"%s\" to be a string",
                     r->path, (unsigned long long)r->line, path[i]);
             return 0;
         }
@@ -310,7 +321,8 @@ static int document_parse(const Reader *r, Document *d) {
     for (int i = 0; i < STRINGS; i++) all += value[i] ? size[i] + 1 : 0;
     char *own = d->own = (char *)allocate(all, 1, "a document");
     for (int i = 0; i < STRINGS; i++) if (value[i]) value[i] = (char *)memcpy(own, value[i], size[i]), own += size[i] + 1;
-    d->text = value[TEXT], d->id = value[ID], d->source = value[SOURCE], d->size = size[TEXT], d->id_size = size[ID], d->source_size = size[SOURCE];
+    d->text = value[THE_TEXT], d->id = value[THE_ID], d->source = value[THE_SOURCE];
+    d->size = size[THE_TEXT], d->id_size = size[THE_ID], d->source_size = size[THE_SOURCE];
     for (int i = 0; i < 2; i++) d->extra[i] = value[EXTRA + i], d->extra_size[i] = value[EXTRA + i] ? size[EXTRA + i] : 0;
     return 1;
 }
@@ -538,7 +550,7 @@ static Files files_named(const char **name, int n) {
         qsort(f.path + first, (size_t)(f.n - first), sizeof *f.path, by_name);
     }
     files_found = NULL;
-    CHECK(f.n, "expected files or directories of documents on the command line, or - for standard input; --help explains");
+    CHECK(f.n, "expected files or directories of documents on the command line; --help explains");
     return f;
 }
 
@@ -546,12 +558,20 @@ static Files files_named(const char **name, int n) {
 
 // .../documents/x.jsonl.gz -> .../attributes/NAME/x.jsonl.gz (DATA_SPEC 1.2). Attributes of a plain text are JSON lines all the same.
 static void attributes_path(char *out, const char *path, const char *name) {
-    const char *at = NULL;
-    for (const char *s = path; (s = strstr(s, "documents/")); s++) if (s == path || s[-1] == '/') at = s;
-    CHECK(at, "%s: expected a path through a directory named documents: attributes go to attributes/%s beside it", path, name);
-    const char *rest = at + strlen("documents/");
-    CHECK(snprintf(out, PATH, "%.*sattributes/%s/%s%s", (int)(at - path), path, name, rest, is_json_name(rest) ? "" : ".jsonl") < PATH,
+    const char *rest = below_documents(path);
+    CHECK(rest > path, "%s: expected a path through a directory named documents: attributes go to attributes/%s beside it", path, name);
+    int before = (int)(rest - path) - (int)strlen("documents/");
+    CHECK(snprintf(out, PATH, "%.*sattributes/%s/%s%s", before, path, name, rest, is_json_name(rest) ? "" : ".jsonl") < PATH,
           "%s: this path is too long", path);
+}
+// Two inputs with one output would be written at the same time; a file that is named twice is one of them.
+static int by_path(const void *a, const void *b) { return strcmp((const char *)a, (const char *)b); }
+static void check_different(char (*out)[PATH], int n) {
+    char (*sorted)[PATH] = (char (*)[PATH])allocate((size_t)n + 1, sizeof *sorted, "the names of the files");
+    memcpy(sorted, out, (size_t)n*sizeof *out);
+    qsort(sorted, (size_t)n, sizeof *sorted, by_path);
+    for (int i = 1; i < n; i++) CHECK(strcmp(sorted[i - 1], sorted[i]), "%s: two of the files named have their attributes there; is one named twice?", sorted[i]);
+    release(sorted);
 }
 static void check_name(const char *name) {
     CHECK(name && *name && *name != '.' && !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")],
@@ -582,5 +602,5 @@ static void bar_add(uint64_t bytes, uint64_t documents) {
 }
 static void bar_end(void) {
     bar_print("\n");
-    if (problems) fprintf(stderr, "%llu problems: each has its sentence above\n", (unsigned long long)problems);
+    if (problems) fprintf(stderr, "%llu problem%s: each has its sentence above\n", (unsigned long long)problems, problems > 1 ? "s" : "");
 }

@@ -1,5 +1,4 @@
-// JSON libraries that speak C++, and all of them that data/documents.c calls, in C: simdjson (Debian: libsimdjson-dev) reads
-// strings; the standard library writes numbers.
+// What data/documents.c needs from C++, as C functions: simdjson (Debian: libsimdjson-dev) reads strings, std::to_chars writes numbers.
 #include <charconv>
 #include <cstring>
 #include <simdjson.h>
@@ -19,8 +18,10 @@ static bool find(dom::element *at, const char *path) {
     return true;
 }
 
+enum { ABSENT, IS_NULL, IS_OTHER };                         // as in data/documents.c
+
 // The strings at n paths of a JSON object: value[i], of size[i] bytes, good until this thread's next call. Where there is none,
-// value[i] is NULL and size[i] says what is there: 0 nothing, 1 a null, 2 something else. All of the object is checked, and
+// value[i] is NULL and size[i] one of the three above. All of the object is checked, and
 // that it is UTF-8; returns NULL, or why it cannot be used. 64 bytes behind the object must be readable, whatever they are.
 extern "C" const char *json_strings(const char **value, size_t *size, const char *const *path, int n, const char *json, size_t bytes) {
     static_assert(SIMDJSON_PADDING <= 64, "data/documents.c leaves 64 bytes behind every piece");
@@ -35,7 +36,7 @@ extern "C" const char *json_strings(const char **value, size_t *size, const char
         std::string_view s;
         bool found = find(&e, path[i]), is_string = found && !e.get(s);
         value[i] = is_string ? s.data() : nullptr;
-        size[i] = is_string ? s.size() : !found ? 0 : e.is_null() ? 1 : 2;
+        size[i] = is_string ? s.size() : size_t(!found ? ABSENT : e.is_null() ? IS_NULL : IS_OTHER);
     }
     return nullptr;
 }

@@ -7,7 +7,7 @@ A tagger reads a View, the text as rules see it, and adds tags: a type, a span o
 
 `curate tag` prints them as Dolma's attributes (DATA_SPEC 1.2), one object for each document, where a type becomes a key:
 {"id": ..., "attributes": {"TAGGER__length": [[0, 321, 321]]}}. Names, definitions and scores are those of Dolma's taggers
-(DATA_SPEC 3.2-3.7), down to the last bit: Python's white space, Python's lower case, Python's `re`.
+(dev/DATA_SPEC.md; [3.2] is its section 3.2), down to the last bit: Python's white space, Python's lower case, Python's `re`.
 
 One View and one Tags belong to one thread. What a tagger needs to be told or to load is in tagger_options.
 */
@@ -415,50 +415,6 @@ static void tag_tokenizer_repetitions(Tags *out, View *v) {
 
 // ---- c4_v1, c4_v2: rules of Raffel et al. 2020 [3.3] -----------------------------------------------------------------
 
-// The naughty words and phrases, from a file with one on a line. A word counts where it stands alone; a phrase, which has a
-// space, anywhere: so it is looked for around the spaces behind words. A table tells which of them have the key of a place.
-typedef struct { const char *text; size_t size, space; uint32_t key, next; } Phrase;    // space: where its first one is; 0 in a word
-static struct { Phrase *item; uint32_t n, first[2048]; } naughty;                       // first, next: an index + 1; 0: there is none
-
-// By what an item must have in common with the text: its first two bytes, its last, its size; of a phrase the bytes around the space.
-static uint32_t word_key(const char *word, size_t size) {
-    uint32_t first = (unsigned char)word[0], second = (unsigned char)word[size > 1], last = (unsigned char)word[size - 1];
-    return (first | second << 8 | last << 16 | (uint32_t)size << 24)*0x9e3779b1u;
-}
-static uint32_t phrase_key(const char *space) { return ((uint32_t)(unsigned char)space[-1] << 8 | (unsigned char)space[1])*0x9e3779b1u; }
-
-static void prepare_c4(void) {
-    if (naughty.n || !tagger_options.naughty) return;
-    uint64_t size;
-    FILE *file = open_to_read(tagger_options.naughty, &size);
-    CHECK(size < 1 << 20, "%s: expected a list of words of less than 1 MB", tagger_options.naughty);
-    char *text = (char *)allocate(size + 1, 1, "a list of words");
-    CHECK(fread(text, 1, size, file) == size, "%s: cannot be read", tagger_options.naughty);
-    fclose(file);
-    naughty.item = (Phrase *)allocate(size + 1, sizeof *naughty.item, "a list of words");
-    for (char *line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n")) {
-        const char *space = strchr(line, ' ');
-        Phrase p = { line, strlen(line), space ? (size_t)(space - line) : 0, 0, 0 };
-        if (*line == '#') continue;                         // whose list it is, and its licence
-        CHECK(*line != ' ' && line[p.size - 1] != ' ', "%s: \"%s\" begins or ends with a space", tagger_options.naughty, line);
-        p.key = space ? phrase_key(space) : word_key(line, p.size);
-        p.next = naughty.first[p.key >> 21];
-        naughty.item[naughty.n++] = p;
-        naughty.first[p.key >> 21] = naughty.n;
-    }
-}
-
-// Does an item with this key stand in [text, end), its first space (a word: its beginning) at `at`?
-static int is_naughty(uint32_t key, const char *text, const char *at, const char *end) {
-    for (uint32_t i = naughty.first[key >> 21]; i; i = naughty.item[i - 1].next) {
-        const Phrase *p = &naughty.item[i - 1];
-        size_t left = (size_t)(end - at), wanted = p->size - p->space;
-        int fits = p->space ? p->space <= (size_t)(at - text) && wanted <= left : wanted == left;
-        if (p->key == key && fits && !memcmp(at - p->space, p->text, p->size)) return 1;
-    }
-    return 0;
-}
-
 // The bytes of the ASCII text at the beginning.
 static size_t ascii_run(const char *text, size_t size) {
     size_t n = 0;
@@ -483,13 +439,60 @@ static size_t lower_case(char *out, const char *text, size_t size) {
     return n;
 }
 
+// The naughty words and phrases, from a file with one on a line. A word counts where it stands alone; a phrase, which has a
+// space, anywhere: so it is looked for around the spaces behind words. A table tells which of them have the key of a place.
+typedef struct { const char *text; size_t size, space; uint32_t key, next; } Phrase;    // space: where its first one is; 0 in a word
+static struct { Phrase *item; uint32_t n, first[2048]; } naughty;                       // first, next: an index + 1; 0: there is none
+
+// By what an item must have in common with the text: its first two bytes, its last, its size; of a phrase the bytes around the space.
+static uint32_t word_key(const char *word, size_t size) {
+    uint32_t first = (unsigned char)word[0], second = (unsigned char)word[size > 1], last = (unsigned char)word[size - 1];
+    return (first | second << 8 | last << 16 | (uint32_t)size << 24)*0x9e3779b1u;
+}
+static uint32_t phrase_key(const char *space) { return ((uint32_t)(unsigned char)space[-1] << 8 | (unsigned char)space[1])*0x9e3779b1u; }
+
+static void prepare_c4(void) {
+    if (naughty.n || !tagger_options.naughty) return;
+    uint64_t size;
+    FILE *file = open_to_read(tagger_options.naughty, &size);
+    CHECK(size < 1 << 20, "%s: expected a list of words of less than 1 MB", tagger_options.naughty);
+    char *list = (char *)allocate(size + 1, 1, "a list of words"), *text = (char *)allocate(2*size + 1, 1, "a list of words");
+    CHECK(fread(list, 1, size, file) == size, "%s: cannot be read", tagger_options.naughty);
+    fclose(file);
+    CHECK(utf8_valid(list, size) == size, "%s: expected UTF-8", tagger_options.naughty);
+    lower_case(text, list, size), release(list);
+    size_t room = 0;
+    for (char *line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n")) {
+        const char *space = strchr(line, ' ');
+        Phrase p = { line, strlen(line), space ? (size_t)(space - line) : 0, 0, 0 };
+        if (*line == '#') continue;                         // whose list it is, and its licence
+        CHECK(*line != ' ' && line[p.size - 1] != ' ', "%s: \"%s\" begins or ends with a space", tagger_options.naughty, line);
+        p.key = space ? phrase_key(space) : word_key(line, p.size);
+        p.next = naughty.first[p.key >> 21];
+        naughty.item = (Phrase *)room_for_one(naughty.item, &room, naughty.n, sizeof p);
+        naughty.item[naughty.n++] = p;
+        naughty.first[p.key >> 21] = naughty.n;
+    }
+}
+
+// Does an item with this key stand in [text, end)? at: where its first space would be; of a word, its beginning.
+static int is_naughty(uint32_t key, const char *text, const char *at, const char *end) {
+    for (uint32_t i = naughty.first[key >> 21]; i; i = naughty.item[i - 1].next) {
+        const Phrase *p = &naughty.item[i - 1];
+        size_t left = (size_t)(end - at), wanted = p->size - p->space;
+        int fits = p->space ? p->space <= (size_t)(at - text) && wanted <= left : wanted == left;
+        if (p->key == key && fits && !memcmp(at - p->space, p->text, p->size)) return 1;
+    }
+    return 0;
+}
+
 static size_t occurrences(const char *text, size_t size, const char *what) {
     size_t n = 0, m = strlen(what);
     for (const char *s = text, *end = text + size; (s = (const char *)memmem(s, (size_t)(end - s), what, m)); s += m) n++;
     return n;
 }
 
-// The last byte of a line that is not of white space at its end, or NULL.
+// The last byte before the white space at a line's end, or NULL.
 static const char *last_solid(const char *line, const char *end) {
     while (end > line) {
         const char *last = end - 1;
@@ -501,7 +504,8 @@ static const char *last_solid(const char *line, const char *end) {
     return NULL;
 }
 
-// Lines that do not end a sentence, or have fewer than three words. As released, c4_v2 counts the code points of the lower-case text.
+// Lines that do not end a sentence, or have fewer than three words. As released, c4_v2's spans are of the lower-case text, in
+// which every U+0130 before them is two code points.
 static void tag_c4_lines(Tags *out, View *v, int v2) {
     size_t size, wider = 0;
     for (size_t i = 0; i < v->lines; i++) {
@@ -616,7 +620,7 @@ static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number)
     for (size_t at = 0; ; ) {
         int found = pcre2_match(pii_code[kind], (PCRE2_SPTR)text, size, at, PCRE2_NO_UTF_CHECK, v->match, pii_limits);
         if (found < 0 && found != PCRE2_ERROR_NOMATCH)
-            problem("%s:%llu: the search for %s takes too long in paragraph %zu (PCRE2: %d): not all of it was searched", v->document->path,
+            problem("%s:%llu: the search for %s takes too long in paragraph %zu (PCRE2: %d): the rest of it", v->document->path,
                     (unsigned long long)v->document->line, pii[kind].type, i + 1, found);
         if (found < 0) return sum;
         const size_t *match = pcre2_get_ovector_pointer(v->match);
