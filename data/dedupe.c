@@ -46,37 +46,38 @@ typedef struct {                                            // how a filter's fi
     uint64_t bytes, k;                                      // of bits, which follow; a power of two
     double expected, rate;                                  // what it was sized for
     uint64_t keys, names;                                   // held; bytes of the list of input files, which comes last
-    char what[64];                                          // kind of key
+    char what[64], options[80];                             // kind of key; the options that choose keys
     uint64_t check;                                         // XXH3 of what stands before
 } FilterHeader;
-static const char filter_magic[8] = "OLMObloo";
+static const char filter_magic[8] = "OLMOblo2";
 
 typedef struct {
     FilterHeader header;
     uint64_t *bits;                                         // [header.bytes/8]
     int shift;                                              // 64 - log2 of the number of bits
-    char *names;                                            // of the input files whose keys it holds, one on a line
+    char *names;                                            // of the input files whose keys it holds, a line for each: file_mark
+    size_t names_room;
 } Filter;
 
-static Filter filter_new(double expected, double rate, const char *what) {
+static Filter filter_new(double expected, double rate, const char *what, const char *options) {
     Filter f;
     memset(&f, 0, sizeof f);
     memcpy(f.header.magic, filter_magic, 8);
     f.header.expected = expected, f.header.rate = rate;
     f.header.bytes = filter_bytes(expected, rate);
     f.header.k = (uint64_t)filter_k(8.0*(double)f.header.bytes, expected, rate);
-    snprintf(f.header.what, sizeof f.header.what, "%s", what);
-    f.shift = __builtin_clzll(f.header.bytes) + 1 - 3;
+    snprintf(f.header.what, sizeof f.header.what, "%s", what), snprintf(f.header.options, sizeof f.header.options, "%s", options);
+    f.shift = 64 - __builtin_ctzll(8*f.header.bytes);
     CHECK(f.header.bytes < 1ull << 46, "a filter of %.3g keys with %g false positives would need %.3g bytes", expected, rate,
           (double)f.header.bytes);
     void *bits = mmap(NULL, f.header.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(bits != MAP_FAILED, "not enough memory for a filter of %.2f GB", 1e-9*(double)f.header.bytes);
     madvise(bits, f.header.bytes, MADV_HUGEPAGE);           // visits are random: small pages would each cost a walk of the page table
     f.bits = (uint64_t *)bits;
-    f.names = strdup("");
+    f.names = (char *)grown(NULL, &f.names_room, 1, 1, "the names of the files");
     return f;
 }
-static void filter_free(Filter *f) { munmap(f->bits, f->header.bytes), free(f->names); }
+static void filter_free(Filter *f) { munmap(f->bits, f->header.bytes), release(f->names); }
 
 static uint64_t filter_check(const FilterHeader *h) { return XXH3_64bits(h, offsetof(FilterHeader, check)); }
 
@@ -93,22 +94,24 @@ static void filter_save(Filter *f, const char *path) {
     CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
 }
 
-static Filter filter_load(const char *path, const char *what) {
+// options: those that its keys must have been chosen by, or NULL.
+static Filter filter_load(const char *path, const char *what, const char *options) {
     uint64_t size;
     FilterHeader h;
     FILE *file = open_to_read(path, &size);
     CHECK(fread(&h, sizeof h, 1, file) == 1 && !memcmp(h.magic, filter_magic, 8), "%s: expected a Bloom filter of `curate`", path);
     CHECK(h.check == filter_check(&h), "%s: the filter's header is damaged", path);
-    CHECK(!h.what[sizeof h.what - 1] && h.expected > 0 && h.rate > 0 && h.rate < 1 && h.k > 0 && h.k <= 1100 &&
+    CHECK(!h.what[sizeof h.what - 1] && !h.options[sizeof h.options - 1] && h.expected > 0 && h.rate > 0 && h.rate < 1 && h.k > 0 && h.k <= 1100 &&
           h.bytes == filter_bytes(h.expected, h.rate) && h.names < size, "%s: the filter's header makes no sense", path);
     CHECK(size == sizeof h + h.bytes + h.names, "%s: expected %llu bytes, as its header says, found %llu", path,
           (unsigned long long)(sizeof h + h.bytes + h.names), (unsigned long long)size);
-    CHECK(!what || !strcmp(h.what, what), "%s: this filter holds %s, not %s; choose another --bloom", path, h.what, what);
-    Filter f = filter_new(h.expected, h.rate, h.what);
+    CHECK(!strcmp(h.what, what), "%s: this filter holds %s, not %s; choose another --bloom", path, h.what, what);
+    CHECK(!options || !strcmp(h.options, options), "%s: this filter's keys were chosen with the options `%s`, not `%s`; choose another --bloom",
+          path, h.options, options);
+    Filter f = filter_new(h.expected, h.rate, h.what, h.options);
     f.header = h;
-    free(f.names);
-    f.names = (char *)calloc(h.names + 1, 1);
-    CHECK(f.names && fread(f.bits, 1, h.bytes, file) == h.bytes && fread(f.names, 1, h.names, file) == h.names, "%s: cannot be read", path);
+    f.names = (char *)grown(f.names, &f.names_room, h.names + 1, 1, "the names of the files");
+    CHECK(fread(f.bits, 1, h.bytes, file) == h.bytes && fread(f.names, 1, h.names, file) == h.names, "%s: cannot be read", path);
     fclose(file);
     return f;
 }
@@ -160,6 +163,10 @@ static Key *set_slot(const KeySet *s, Key key) {
     size_t i = key.high64 & (s->room - 1);
     while ((s->slot[i].low64 | s->slot[i].high64) && !XXH128_isEqual(s->slot[i], key)) i = (i + 1) & (s->room - 1);
     return &s->slot[i];
+}
+static int set_has(const KeySet *s, Key key) {
+    const Key *slot = s->room ? set_slot(s, key) : NULL;
+    return slot && (slot->low64 | slot->high64);
 }
 // Returns whether it was there.
 static int set_add(KeySet *s, Key key) {
@@ -238,7 +245,7 @@ static int is_left_out(Batch *b, const Dedupe *how, const char *text, size_t siz
 }
 
 // The n-grams that start at words 0, stride, 2 stride ... As released, at 0, 1, 1 + stride ... (quirk B2). A paragraph with
-// fewer than two is compared whole.
+// fewer than two n-grams is compared whole.
 static void add_ngrams(Batch *b, const Dedupe *how, const char *text, size_t size, size_t start, size_t end) {
     size_t n = (size_t)how->ngram, words = word_hashes(&b->words, text, size), first = b->keys;
     for (size_t i = 0; i + n <= words; i += how->as_released && !i ? 1 : (size_t)imax(how->stride, 1))
@@ -354,16 +361,26 @@ static void batch_mark(Batch *b, Marking *m) {
     m->filtering += filtering, m->new_keys += new_keys, m->false_positives += false_positives;
 }
 
+// An input file as the filter remembers it, size, time of change and path: one that has changed is another.
+static char *file_mark(const char *path) {
+    struct stat s;
+    char *real = realpath(path, NULL);
+    CHECK(real && !stat(real, &s) && !strchr(real, '\n'), "%s: cannot be read", path);
+    size_t room = strlen(real) + 64;
+    char *mark = (char *)allocate(room, 1, "the names of the files");
+    snprintf(mark, room, "%lld %lld.%09ld %s", (long long)s.st_size, (long long)s.st_mtim.tv_sec, s.st_mtim.tv_nsec, real);
+    free(real);
+    return mark;
+}
 static void name_append(Filter *f, const char *path) {
     size_t n = strlen(path);
-    f->names = (char *)realloc(f->names, f->header.names + n + 2);
-    CHECK(f->names, "not enough memory for the names of the files");
+    f->names = (char *)grown(f->names, &f->names_room, f->header.names + n + 2, 1, "the names of the files");
     memcpy(f->names + f->header.names, path, n), memcpy(f->names + f->header.names + n, "\n", 2);
     f->header.names += n + 1;
 }
 
 // One file: read, mark, write. Called in a loop with `ordered`: only the insertions wait for each other.
-static void mark_file(Marking *m, const Dedupe *how, const char *path, const char *real_path) {
+static void mark_file(Marking *m, const Dedupe *how, const char *path, const char *mark) {
     Batch b;
     char attributes[PATH];
     int fine = batch_read(&b, how, path);
@@ -371,7 +388,7 @@ static void mark_file(Marking *m, const Dedupe *how, const char *path, const cha
     #pragma omp ordered
     {
         if (!m->read_only) batch_mark(&b, m);
-        if (!m->read_only && fine) name_append(&m->filter, real_path);
+        if (!m->read_only && fine) name_append(&m->filter, mark);
     }
     attributes_path(attributes, path, how->name);
     uint64_t duplicates = fine ? attributes_write(&b, how, attributes) : 0;
@@ -383,32 +400,42 @@ static void mark_file(Marking *m, const Dedupe *how, const char *path, const cha
     batch_free(&b);
 }
 
-// Files whose keys the filter holds leave the list, and no file may stand in it twice: it would meet its own keys.
+// Files whose keys the filter holds leave the list. Returns the marks of the others.
 static char **files_to_mark(const Marking *m, const Dedupe *how, Files *files) {
-    KeySet seen = { NULL, 0, 0 };
-    char attributes[PATH], **real_path = (char **)allocate((size_t)files->n + 1, sizeof *real_path, "the names of the files");
+    KeySet held = { NULL, 0, 0 }, paths = { NULL, 0, 0 };
+    char **mark = (char **)allocate((size_t)files->n + 1, sizeof *mark, "the names of the files");
+    char (*attributes)[PATH] = (char (*)[PATH])allocate((size_t)files->n, sizeof *attributes, "the names of the files");
     int left = 0;
-    for (const char *s = m->filter.names; *s; s += strcspn(s, "\n") + 1) set_add(&seen, XXH3_128bits(s, strcspn(s, "\n")));
-    size_t held = m->read_only ? 0 : seen.used;
+    for (const char *s = m->filter.names, *end; *s && !m->read_only; s = end + 1) {
+        end = s + strcspn(s, "\n");
+        const char *path = (const char *)memchr(s, '/', (size_t)(end - s));
+        set_add(&held, XXH3_128bits(s, (size_t)(end - s)));
+        if (path) set_add(&paths, XXH3_128bits(path, (size_t)(end - path)));
+        if (!*end) break;
+    }
+    for (int i = 0; i < files->n; i++) attributes_path(attributes[i], files->path[i], how->name);
+    check_different(attributes, files->n);
     for (int i = 0; i < files->n; i++) {
-        attributes_path(attributes, files->path[i], how->name);
-        char *path = realpath(files->path[i], NULL);
-        CHECK(path && !strchr(path, '\n'), "%s: cannot be read", files->path[i]);
-        int old = !m->read_only && set_add(&seen, XXH3_128bits(path, strlen(path)));
-        CHECK(!old || held, "%s: named twice", files->path[i]);
-        CHECK(!old || file_exists(attributes), "%s: the filter holds its keys already, but %s is missing; "
-              "begin with a new filter", files->path[i], attributes);
-        if (old) printf("%s: done before\n", files->path[i]);
-        else real_path[left] = path, files->path[left++] = files->path[i];
+        char *now = file_mark(files->path[i]);
+        const char *path = strchr(now, '/');
+        if (set_has(&held, XXH3_128bits(now, strlen(now)))) {
+            CHECK(file_exists(attributes[i]), "%s: the filter holds its keys already, but %s is missing; begin with a new filter",
+                  files->path[i], attributes[i]);
+            printf("%s: done before\n", files->path[i]);
+            release(now);
+            continue;
+        }
+        CHECK(!set_has(&paths, XXH3_128bits(path, strlen(path))), "%s: has changed since the filter took its keys; begin with a new filter", files->path[i]);
+        mark[left] = now, files->path[left++] = files->path[i];
     }
     files->n = left;
-    release(seen.slot);
-    return real_path;
+    release(held.slot), release(paths.slot), release(attributes);
+    return mark;
 }
 
 // save: the filter's file, or NULL.
 static void mark_files(Marking *m, const Dedupe *how, Files files, const char *save, double save_every) {
-    char **real_path = files_to_mark(m, how, &files);
+    char **mark = files_to_mark(m, how, &files);
     int group = 8*omp_get_max_threads();
     double saved = seconds();
     m->began = saved;
@@ -416,7 +443,7 @@ static void mark_files(Marking *m, const Dedupe *how, Files files, const char *s
     for (int first = 0; first < files.n; first += group) {
         int last = imin(first + group, files.n);
         #pragma omp parallel for ordered schedule(dynamic, 1)
-        for (int i = first; i < last; i++) mark_file(m, how, files.path[i], real_path[i]);
+        for (int i = first; i < last; i++) mark_file(m, how, files.path[i], mark[i]);
         if (save && (last == files.n || (!m->exact && seconds() - saved >= save_every))) filter_save(&m->filter, save), saved = seconds();
     }
     bar_end();
@@ -429,7 +456,7 @@ static void print_marking(const Marking *m, const Dedupe *how) {
     printf("documents        %s (%s a second), %.1f MB of text\n", with_commas((double)m->documents, a),
            with_commas((double)m->documents/past, b),
            1e-6*(double)m->bytes);
-    if (m->without) printf("                 %s of them have no %s: no duplicates\n", with_commas((double)m->without, a), how->field);
+    if (m->without) printf("                 %s of them have no %s: they are not compared\n", with_commas((double)m->without, a), how->field);
     printf("duplicates       %s of %s %s\n", with_commas((double)m->duplicates, a), with_commas((double)m->passages, b), h->what);
     printf("filter           %.1f MiB, %d bits a key: %.2f bytes a document; %s keys held, made for %.3g\n", bytes/0x1p20, (int)h->k,
            bytes/documents, with_commas((double)h->keys, a), h->expected);
@@ -438,13 +465,13 @@ static void print_marking(const Marking *m, const Dedupe *how) {
     if (m->exact) printf("                 measured while it filled: %s of %s new keys: %.3g (exact set: %.2f bytes a document)\n",
                          with_commas((double)m->false_positives, a), with_commas((double)m->new_keys, b),
                          (double)m->false_positives/((double)m->new_keys + (m->new_keys == 0)), 16.0*(double)m->set.room/documents);
-    if ((double)h->keys > h->expected) fprintf(stderr, "warning: the filter holds more keys than it was made for: more than %g of the new "
-                                               "ones will be taken for duplicates; make it with a larger --expected\n", h->rate);
+    if (!m->exact && filter_rate_now(&m->filter) > h->rate) fprintf(stderr, "warning: the filter holds more keys than it was made for: more than %g of "
+                                                                      "new ones are now taken for duplicates; make it with a larger --expected\n", h->rate);
 }
 
 // ---- the two commands ------------------------------------------------------------------------------------------------
 
-static Filter filter_of_options(const Marking *m, const char *path, double expected, double rate, const char *what) {
+static Filter filter_of_options(const Marking *m, const char *path, double expected, double rate, const char *what, const char *options) {
     int exists = path && file_exists(path);
     CHECK(exists || !m->read_only, "--read-only: expected --bloom with a filter that exists");
     CHECK(!exists || !m->exact, "%s: exists already; --exact measures a new filter: remove it, or choose another --bloom", path);
@@ -452,9 +479,9 @@ static Filter filter_of_options(const Marking *m, const char *path, double expec
         CHECK(expected >= 1 && expected < 1e15,
               "--expected %g: expected the number of keys that the filter will hold, from 1 to 1e15", expected);
         CHECK(rate > 1e-300 && rate < 1, "--false-positives %g: expected a probability between 0 and 1", rate);
-        return filter_new(expected, rate, what);
+        return filter_new(expected, rate, what, options);
     }
-    Filter f = filter_load(path, what);
+    Filter f = filter_load(path, what, m->read_only ? NULL : options);
     CHECK(!expected || expected == f.header.expected, "%s: was made for %g keys, not %g; leave --expected out, or choose another --bloom",
           path, f.header.expected, expected);
     return f;
@@ -501,11 +528,12 @@ static int dedupe_command(int argc, char **argv) {
     int names;
     const char **name = command_line("curate dedupe --by ... --name ATTRIBUTE --expected N [options] FILES AND DIRECTORIES", NULL, table,
                                      (int)(sizeof table/sizeof *table), &help, argc, argv, &names);
-    char what[sizeof m.filter.header.what];
+    char what[sizeof m.filter.header.what], options[sizeof m.filter.header.options];
     int url = !strcmp(by, "url"), written;
     how.unit = !strcmp(by, "paragraph") ? PARAGRAPH : !strcmp(by, "ngram") ? NGRAM : DOCUMENT;
     CHECK(how.unit != DOCUMENT || url || !strcmp(by, "document"), "--by %s: expected url, document, paragraph or ngram", by);
-    CHECK(how.ngram >= 1, "--ngram 0: expected at least one word");
+    CHECK(how.ngram >= 1 && how.stride >= 1, "--ngram %d, --stride %d: expected at least one word", how.ngram, how.stride);
+    CHECK(how.overlap > 0 && how.overlap <= 1, "--overlap %g: expected a share, more than 0, at most 1", how.overlap);
     CHECK(!m.exact || !m.read_only, "--exact and --read-only: choose one");
     check_name(how.name), choose_on_error(on_error);
     if (how.unit != DOCUMENT) how.field = NULL;
@@ -513,10 +541,12 @@ static int dedupe_command(int argc, char **argv) {
     else if (how.field) how.field = field_path(how.field);
     if (how.unit == DOCUMENT) written = snprintf(what, sizeof what, "documents by %s", how.field ? how.field : "text");
     else if (how.unit == PARAGRAPH) written = snprintf(what, sizeof what, "paragraphs");
-    else written = snprintf(what, sizeof what, "paragraphs by %d-grams, stride %d", how.ngram, how.stride);
+    else written = snprintf(what, sizeof what, "paragraphs by %d-grams, stride %d%s", how.ngram, how.stride, how.skip_short ? ", not whole" : "");
     CHECK(written < (int)sizeof what, "--field %s: this path is too long", how.field);
+    snprintf(options, sizeof options, "--min-length %d --min-words %d%s%s", how.min_length, how.min_words, how.skip_empty ? " --skip-empty" : "",
+             how.as_released ? " --as-released" : "");
     use_threads(threads);
-    m.filter = filter_of_options(&m, bloom, expected, rate, what);
+    m.filter = filter_of_options(&m, bloom, expected, rate, what, options);
     mark_files(&m, &how, files_named(name, names), m.read_only ? NULL : bloom, save_every);
     print_marking(&m, &how);
     filter_free(&m.filter), release(m.set.slot), release(name);
@@ -539,7 +569,7 @@ static Filter filter_of_evaluation(const char *against, const Dedupe *how, doubl
         }
     }
     CHECK(b.keys, "--against %s: no paragraph has %d words or more", against, how->min_words);
-    Filter f = filter_new((double)b.keys, rate, "paragraphs");
+    Filter f = filter_new((double)b.keys, rate, "paragraphs", "");
     for (size_t i = 0; i < b.keys; i++) filter_add(&f, b.key[i]);
     batch_free(&b);
     return f;

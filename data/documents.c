@@ -143,7 +143,7 @@ static Reader *reader_open(const char *path, const char *separator) {
     struct stat s;
     int missing = !standard && stat(path, &s);
     if (missing || (!standard && S_ISDIR(s.st_mode))) {
-        problem("%s: cannot be read: %s", path, missing ? strerror(errno) : "it is a directory");
+        problem("%s: cannot be read: %s", path, missing ? strerror(errno) : "expected a file, found a directory");
         return NULL;
     }
     FILE *file = standard ? stdin : fopen(path, "rb");

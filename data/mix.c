@@ -48,33 +48,34 @@ static int skip_word(const char **s, const char *word) {
 }
 
 // key    key < 50    @.key    @.key[0]    @.key[0][2] < 50
-static const char *term_parse(Term *t, const char *s, const char *rule) {
+static const char *term_parse(Term *t, const char *s, const char *rule, const char *where) {
     int path = skip_word(&s, "@.");
     size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
-    CHECK(n && n < sizeof t->key, "the rule `%s`: expected the key of an attribute at `%s`", rule, s);
+    CHECK(n && n < sizeof t->key, "%s: the rule `%s`: expected the key of an attribute at `%s`", where, rule, s);
     memcpy(t->key, s, n), t->key[n] = 0;
     s = skip_blanks(s + n);
     int first = skip_word(&s, "[0]"), score = first && skip_word(&s, "[2]");
     t->comparison = path && !first ? EXISTS : HAS_SPAN;
     for (int i = 0; i < HAS_SPAN && t->comparison >= HAS_SPAN; i++) if (skip_word(&s, comparisons[i])) t->comparison = (Comparison)i;
-    if (t->comparison >= HAS_SPAN) { CHECK(!score, "the rule `%s`: expected a comparison after [0][2]", rule); return s; }
+    if (t->comparison >= HAS_SPAN) { CHECK(!score, "%s: the rule `%s`: expected a comparison after [0][2]", where, rule); return s; }
     char *end;
     t->number = strtod(s, &end);
     CHECK((score || (!path && !first)) && end != s && isfinite(t->number),
-          "the rule `%s`: expected `%s < 50` or `@.%s[0][2] < 50`", rule, t->key, t->key);
+          "%s: the rule `%s`: expected `%s < 50` or `@.%s[0][2] < 50`", where, rule, t->key, t->key);
     return skip_blanks(end);
 }
 
-static void rule_parse(Rule *r, const char *text) {
+// where: the stream, for sentences
+static void rule_parse(Rule *r, const char *text, const char *where) {
     const char *s = skip_blanks(text);
     int wrapped = skip_word(&s, "$@.attributes[?(") || skip_word(&s, "$.attributes[?(");
     r->text = text, r->terms = 0;
     do {
-        CHECK(r->terms < MAX_TERMS, "the rule `%s`: more than %d terms", text, MAX_TERMS);
-        s = term_parse(&r->term[r->terms++], s, text);
+        CHECK(r->terms < MAX_TERMS, "%s: the rule `%s`: more than %d terms", where, text, MAX_TERMS);
+        s = term_parse(&r->term[r->terms++], s, text, where);
     } while (skip_word(&s, "&&"));
     if (wrapped && skip_word(&s, ")")) wrapped = !skip_word(&s, "]");
-    CHECK(!wrapped && !*s, "the rule `%s`: cannot be understood from `%s` on; expected `key < number`, several joined by &&", text, s);
+    CHECK(!wrapped && !*s, "%s: the rule `%s`: cannot be understood from `%s` on; expected `key < number`, several joined by &&", where, text, s);
 }
 
 typedef struct { size_t start, end; double score; } AttributeSpan;
@@ -255,7 +256,7 @@ static void stream_rules(Stream *s, json_t *filter, const char *where) {
           "`key < number`", where, config_string(filter, where, "syntax", ""));
     s->n_include = config_strings(text, MAX_RULES, filter, where, "include");
     s->n_rules = s->n_include + config_strings(text + s->n_include, MAX_RULES - s->n_include, filter, where, "exclude");
-    for (int i = 0; i < s->n_rules; i++) rule_parse(&s->rule[i], text[i]);
+    for (int i = 0; i < s->n_rules; i++) rule_parse(&s->rule[i], text[i], where);
 }
 
 static void stream_replacements(Stream *s, json_t *list, const char *where) {
@@ -286,9 +287,13 @@ static void stream_parse(Stream *s, json_t *config, const char *path, size_t ind
     s->n_attributes = config_strings(s->attributes, MAX_ATTRIBUTES, config, where, "attributes");
     json_t *filter = json_object_get(config, "filter"), *replacements = json_object_get(config, "span_replacement");
     json_t *output = json_object_get(config, "output"), *compression = json_object_get(config, "compression");
-    if (filter && !json_is_null(filter)) stream_rules(s, filter, where);
-    if (replacements && !json_is_null(replacements)) stream_replacements(s, replacements, where);
-    check_members(output, where, "path max_size_in_bytes discard_fields min_text_length");
+    char part[PATH + 32];
+    snprintf(part, sizeof part, "%s: filter", where);
+    if (filter && !json_is_null(filter)) stream_rules(s, filter, part);
+    snprintf(part, sizeof part, "%s: span_replacement", where);
+    if (replacements && !json_is_null(replacements)) stream_replacements(s, replacements, part);
+    snprintf(part, sizeof part, "%s: output", where);
+    check_members(output, part, "path max_size_in_bytes discard_fields min_text_length");
     s->output = config_string(output, where, "path", NULL);
     s->max_bytes = config_number(output, where, "max_size_in_bytes", 1e9);
     s->min_length = config_number(output, where, "min_text_length", 0);
@@ -412,9 +417,9 @@ static size_t trimmed_size(const char *text, size_t size) {
 }
 
 // How often to write a document: floor(rate) times, and once more with probability frac(rate), whatever its place.
-static int copies(const char *id, double rate) {
+static int copies(const char *id, size_t size, double rate) {
     double whole = floor(rate);
-    return (int)whole + (uniform(XXH3_64bits(id, strlen(id))) < rate - whole);
+    return (int)whole + (uniform(XXH3_64bits(id, size)) < rate - whole);
 }
 
 static void set_provenance(Document *d) {
@@ -443,7 +448,7 @@ static void mix_document(const Stream *s, Document *d, int as_released, Tally *t
     if ((double)trimmed_size(d->text, d->size) < s->min_length) { count(&t->too_short, bytes); return; }
     count(&t->passed, d->size);
     if (!w) return;
-    int n = copies(d->id, s->rate);
+    int n = copies(d->id, d->id_size, s->rate);
     for (int i = 0; i < s->n_discard; i++) json_object_del(d->json, s->discard[i]);
     set_provenance(d);
     for (int i = 0; i < n; i++) writer_json(w, d->json), writer_text(w, "\n"), count(&t->written, d->size);
@@ -458,8 +463,9 @@ static void merge_attributes(Document *d, Reader *r) {
     CHECK(reader_piece(r), "%s: ends before %s:%llu; expected a line for each document", r->path, d->path, (unsigned long long)d->line);
     json_t *line = json_loadb(r->piece, r->size, JSON_ALLOW_NUL, &error), *from = json_object_get(line, "attributes"), *to;
     const char *id = json_string_value(json_object_get(line, "id"));
+    size_t id_size = json_string_length(json_object_get(line, "id"));
     CHECK(line, "%s:%llu: not JSON at byte %d: %s", r->path, (unsigned long long)r->line, error.position, error.text);
-    CHECK(id && !strcmp(id, d->id), "%s:%llu: the id is %s, that of %s:%llu is %s: these attributes are not of these documents",
+    CHECK(id && id_size == d->id_size && !memcmp(id, d->id, id_size), "%s:%llu: the id is %s, that of %s:%llu is %s: these attributes are not of these documents",
           r->path, (unsigned long long)r->line, id ? id : "no string", d->path, (unsigned long long)d->line, d->id);
     CHECK(json_is_object(from), "%s:%llu: expected an object \"attributes\"", r->path, (unsigned long long)r->line);
     to = json_object_get(d->json, "attributes");
@@ -557,6 +563,11 @@ static void check_inputs(Mix mix) {
         const Stream *s = &mix.stream[i];
         for (int f = 0; f < s->files.n; f++) {
             const char *file = s->files.path[f];
+            struct stat in, out;
+            snprintf(path, sizeof path, "%.*s", strrchr(file, '/') ? (int)(strrchr(file, '/') - file) : 1, strrchr(file, '/') ? file : ".");
+            for (int k = 0; k < mix.n && !stat(*path ? path : "/", &in); k++)
+                CHECK(stat(mix.stream[k].output, &out) || in.st_ino != out.st_ino || in.st_dev != out.st_dev,
+                      "%s: is written to, but holds inputs; choose another output path", mix.stream[k].output);
             CHECK(!set_add(&seen, XXH3_128bits(file, strlen(file))), "stream %s: %s is named twice", s->name, file);
             for (int a = 0; a < s->n_attributes; a++) {
                 attributes_path(path, file, s->attributes[a]);
@@ -663,6 +674,14 @@ static void report(Mix mix, const Tally *tally, const char *path) {
 
 // ---- the command -----------------------------------------------------------------------------------------------------
 
+static void print_configuration(void) {
+    printf("\na configuration (data/mix.json and data/debian.json are whole ones; data/mix.c explains)\n"
+           "  {\"streams\": [{\"name\": \"web\", \"documents\": [\"web/documents\"], \"attributes\": [\"tags\"],\n"
+           "    \"filter\": {\"exclude\": [\"gopher_v1__word_count < 50\"]},\n"
+           "    \"span_replacement\": [{\"span\": \"pii_regex_with_counts_fast_v2__EMAIL_ADDRESS\", \"replacement\": \"|||EMAIL_ADDRESS|||\"}],\n"
+           "    \"output\": {\"path\": \"mixed/documents\"}, \"sample\": 0.5}]}\n");
+}
+
 static int mix_command(int argc, char **argv) {
     const char *report_path = NULL, *on_error = "skip";
     int threads = 0, help = 0, as_released = 0, shards;
@@ -675,7 +694,7 @@ static int mix_command(int argc, char **argv) {
         { "--help", FLAG, &help, "this text" },
     };
     int names;
-    const char **name = command_line("curate mix CONFIGURATION.json [options]", NULL, table,
+    const char **name = command_line("curate mix CONFIGURATION.json [options]", print_configuration, table,
                                      (int)(sizeof table/sizeof *table), &help, argc, argv, &names);
     CHECK(names == 1, "expected one file with the configuration; --help explains");
     choose_on_error(on_error);

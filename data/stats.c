@@ -1090,8 +1090,8 @@ int main(int argc, char **argv) {
 
     const char *title;
     int text = !options.json || strcmp(options.json, "-");  // JSON on standard output is there alone
-    if (text) json_object_foreach(report, title, section) print_section(title, section);
     if (options.json) write_json(report, options.json);
+    if (text) json_object_foreach(report, title, section) print_section(title, section);
     if (options.png) draw(report, options.png);
     json_decref(report), release(name);
     return finished();

@@ -19,7 +19,7 @@ static void test_filter(void) {
     }
     check(fine == all, "filter: with k capped at log2(1/p), p is still reached (%d of %d sizes)", fine, all);
     uint64_t n = 700000, wrong = 0, missing = 0, asked = 4000000;
-    Filter f = filter_new((double)n, 1e-3, "numbers");
+    Filter f = filter_new((double)n, 1e-3, "numbers", "");
     for (uint64_t i = 0; i < n; i++) filter_add(&f, XXH3_128bits(&i, 8));
     for (uint64_t i = 0; i < n; i++) missing += !filter_has(&f, XXH3_128bits(&i, 8));
     for (uint64_t i = n; i < n + asked; i++) wrong += filter_has(&f, XXH3_128bits(&i, 8));
@@ -163,8 +163,32 @@ static void test_runs(void) {
     code = run(out, sizeof out, "data/curate dedupe --by document --bloom %s/killed.bloom --name x %s/many/documents", scratch, scratch);
     check(code == 1 && strstr(out, "this filter holds paragraphs, not documents by text"),
           "dedupe: a filter of paragraphs is no filter of documents");
-    code = run(out, sizeof out, "data/curate dedupe --by document --expected 10 --name over %s/many/documents/01.jsonl 2>&1", scratch);
+    put_text("over/documents/a.jsonl", "");
+    code = run(out, sizeof out, "cd %s/over/documents; (printf '{\"text\":\"'; seq -s '\\n' 200000; printf '\"}') | tr -d '\\n' > a.jsonl; cd - >/dev/null; "
+               "data/curate dedupe --by paragraph --expected 10 --false-positives 1e-15 --name over %s/over/documents 2>&1", scratch, scratch);
     check(code == 0 && strstr(out, "more keys than it was made for"), "dedupe: says that the filter is too small");
+    code = run(out, sizeof out, "data/curate dedupe --by document --expected 10 --name over %s/many/documents/01.jsonl 2>&1", scratch);
+    check(code == 0 && !strstr(out, "more keys than"), "dedupe: does not say so where more keys are held than expected, as well as asked for");
+
+    // What a filter remembers: the files as they were, and the options that chose its keys.
+    put_text("twin/documents/a.txt", "one two\n"), put_text("twin/documents/a.txt.jsonl", "{\"text\":\"one\"}\n");
+    code = run(out, sizeof out, "data/curate dedupe --by document --expected 10 --name x %s/twin/documents", scratch);
+    check(code == 1 && strstr(out, "two of the files named have their attributes there"), "dedupe: two inputs with one output: %s", out);
+    put_text("changed/documents/a.jsonl", "{\"text\":\"one\"}\n"), put_text("changed/documents/b.jsonl", "{\"text\":\"one\"}\n");
+    snprintf(command, sizeof command, "data/curate dedupe --by document --expected 10 --bloom %s/changed.bloom --name x", scratch);
+    run(out, sizeof out, "%s %s/changed/documents/a.jsonl", command, scratch);
+    code = run(out, sizeof out, "%s --skip-empty %s/changed/documents", command, scratch);
+    check(code == 1 && strstr(out, "were chosen with the options"), "dedupe: a filter's keys are chosen by one set of options: %s", out);
+    code = run(out, sizeof out, "%s --skip-empty --read-only %s/changed/documents/b.jsonl; cat %s/changed/attributes/x/b.jsonl", command, scratch, scratch);
+    check(code == 0 && strstr(out, "[[0,3,1]]"), "dedupe: ... which does not bind what is only compared with it: %s", out);
+    put_text("changed/documents/a.jsonl", "{\"text\":\"two\"}\n");
+    code = run(out, sizeof out, "%s %s/changed/documents", command, scratch);
+    check(code == 1 && strstr(out, "has changed since"), "dedupe: a file that has changed is not the one whose keys are held: %s", out);
+    static const char *const nonsense[] = { "--stride 0", "--ngram 0", "--overlap 0", "--overlap 1.5", "--field a..b", "--field .a", "--field a." };
+    for (size_t i = 0; i < sizeof nonsense/sizeof *nonsense; i++) {
+        code = run(out, sizeof out, "data/curate dedupe --by %s --expected 10 --name y %s %s/changed/documents", i < 4 ? "ngram" : "url", nonsense[i], scratch);
+        check(code == 1 && strstr(out, "expected"), "dedupe: %s is refused: %s", nonsense[i], out);
+    }
     code = run(out, sizeof out, "data/curate dedupe --by document --expected 10 --name x %s", put_text("elsewhere.jsonl",
                                                                                                        "{\"id\":\"a\",\"text\":\"\"}\n"));
     check(code == 1 && strstr(out, "a directory named documents"), "dedupe: says where documents must be");

@@ -17,7 +17,7 @@ static void test_rules(void) {
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
         const char *broken = NULL;
         Rule rule;
-        rule_parse(&rule, cases[i].rule);
+        rule_parse(&rule, cases[i].rule, "m");
         int applies = rule_applies(&rule, attributes, &broken);
         check(applies == cases[i].applies && !broken, "rule `%s`: %s", cases[i].rule, applies ? "applies" : "does not apply");
     }
@@ -25,7 +25,7 @@ static void test_rules(void) {
     for (size_t i = 0; i < 5; i++) {
         const char *broken = NULL;
         Rule rule;
-        rule_parse(&rule, malformed[i]);
+        rule_parse(&rule, malformed[i], "m");
         check(!rule_applies(&rule, attributes, &broken) && broken, "rule: the attribute \"%s\" is none, and that is seen", malformed[i]);
     }
     json_decref(attributes);
@@ -330,6 +330,9 @@ static void test_shards(void) {
     check(code == 1 && strstr(out, "left by another mix"), "shards: those of another mix are not left beside the new ones");
     code = run(out, sizeof out, "ln -s %s/m/documents/00.jsonl %s/m/w/b-0000.jsonl.gz -f; rm %s/m/w/b-0007*; data/curate mix %s/m/weights.json", scratch, scratch, scratch, scratch);
     check(code == 1 && strstr(out, "is an input"), "shards: an input is not written over");
+    snprintf(config, sizeof config, "{\"streams\": [{\"name\": \"a\", \"documents\": [\"%s/m/documents\"], \"output\": {\"path\": \"%s/m/documents\"}}]}", scratch, scratch);
+    code = run(out, sizeof out, "data/curate mix %s", put_text("m/into.json", config));
+    check(code == 1 && strstr(out, "is written to, but holds inputs"), "shards: a folder of inputs is not written to: %s", out);
 
     char expected[128];
     mix_of("", ", \"max_size_in_bytes\": 30000", "--threads 1");
