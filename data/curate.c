@@ -141,13 +141,7 @@ static char *command_of(const TagRun *run) {
     json_t *files = json_object(), *json;
     for (int i = 0; i < run->n; i++) {
         const char *path = run->chosen[i]->file ? *run->chosen[i]->file : NULL, *name = path && strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-        uint64_t bytes;
-        if (!path) continue;
-        FILE *file = open_to_read(path, &bytes);
-        char *all = (char *)allocate(bytes, 1, path);
-        CHECK(fread(all, 1, bytes, file) == bytes, "%s: cannot be read", path);
-        json_object_set_new(files, name, json_sprintf("%016llx", (unsigned long long)XXH3_64bits(all, bytes)));
-        fclose(file), release(all);
+        if (path) json_object_set_new(files, name, json_sprintf("%016llx", (unsigned long long)hash_file(path)));
     }
     json = json_pack("{ss ss sb so}", "taggers", run->taggers, "experiment", run->experiment ? run->experiment : "", "as_released", tagger_options.as_released,
                      "files", files);

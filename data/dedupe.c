@@ -15,9 +15,6 @@ An interrupted run goes on where it was: the filter's file is a checkpoint, made
 files whose keys it holds. It is written beside the old one and renamed. The same command, started again, passes over those
 files and does the others once more, with the same bits as at the first time: no document meets its own key.
 */
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 typedef XXH128_hash_t Key;                                  // of a URL, text, paragraph or n-gram; 128 bits: never equal by chance
 
 // ---- the Bloom filter ------------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ makes a tree of all of it, at a tenth of that, for what changes documents (`cura
 #include <jansson.h>
 #include <zlib.h>
 #include <zstd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 // ---- small things ----------------------------------------------------------------------------------------------------
 
@@ -49,6 +51,17 @@ static char *put_digits(char *out, size_t x) {
     do *d++ = (char)('0' + x%10); while (x /= 10);
     while (d > digits) *out++ = *--d;
     return out;
+}
+
+// XXH3 of what is in a file.
+static uint64_t hash_file(const char *path) {
+    uint64_t bytes;
+    FILE *file = open_to_read(path, &bytes);
+    char *all = (char *)allocate(bytes, 1, path);
+    CHECK(fread(all, 1, bytes, file) == bytes, "%s: cannot be read", path);
+    uint64_t hash = XXH3_64bits(all, bytes);
+    fclose(file), release(all);
+    return hash;
 }
 
 // ---- what is wrong with the input ------------------------------------------------------------------------------------
@@ -84,7 +97,7 @@ static void choose_on_error(const char *word) {
 // ---- reading ---------------------------------------------------------------------------------------------------------
 
 enum { BLOCK = 1 << 18, PADDING = 64 };                     // bytes read, or decompressed, at a time; readable behind every piece
-static const size_t longest_line = 64 << 20, longest_text = 200 << 20;       // a document beyond this is refused, not stored
+static const size_t longest_line = 64 << 20, longest_text = 200 << 20;       // what is longer is refused; the tokenizer counts in 32 bits
 
 typedef enum { PLAIN, GZIP, ZSTD } Packing;
 

@@ -13,8 +13,6 @@ One View and one Tags belong to one thread. What a tagger needs to be told or to
 */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 static struct {
     const char *naughty;                                    // file of words and phrases for c4_v1, c4_v2; NULL: none

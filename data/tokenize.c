@@ -25,11 +25,9 @@ to which everything is in such files. The same command goes on from there, and e
 #include "../train_olmo.c"
 #include "documents.c"
 #include <sys/file.h>
-#include <xxhash.h>
 
 enum { MAX_RING = 64, MAX_BATCH = 1 << 20 };
 static const size_t batch_bytes = 256 << 20;                // of documents in a batch: three batches must fit in memory
-static const size_t longest_encoded = 200 << 20;            // the tokenizer counts in 32 bits
 
 typedef struct {
     const char *tokenizer, *out, *dtype, *separator, *on_error;
@@ -54,15 +52,6 @@ typedef struct {                                            // how items are wor
     size_t width;                                           // bytes a token is stored in
 } Work;
 
-// The document, if it is one and can be encoded at once; else it has had its sentence.
-static int item_parse(const Item *item, Document *d) {
-    if (!document_parse(&item->from, d)) return 0;
-    if (d->size <= longest_encoded) return 1;
-    problem("%s:%llu: a text of %zu MB, of which at most %zu can be encoded at once; cut it with --separator", d->path,
-            (unsigned long long)d->line, d->size >> 20, longest_encoded >> 20);
-    document_free(d);
-    return 0;
-}
 static void item_free(Item *item) {
     release((char *)item->from.piece), release(item->out), release(item->id);
     memset(item, 0, sizeof *item);
@@ -74,7 +63,7 @@ static char *put_token(char *out, int id, size_t width) {              // little
 }
 static void item_tokens(const Work *w, Encoder *e, Item *item) {
     Document d;
-    if (!item_parse(item, &d)) return;
+    if (!document_parse(&item->from, &d)) return;
     size_t size = d.size;
     const char *text = strip(d.text, &size);
     if (size) {
@@ -95,7 +84,7 @@ static void item_tokens(const Work *w, Encoder *e, Item *item) {
 static void item_print(const Work *w, Encoder *e, Item *item) {
     (void)w;
     Document d;
-    if (!item_parse(item, &d)) return;
+    if (!document_parse(&item->from, &d)) return;
     size_t n = encode(e, d.text, d.size);
     json_t *string = json_stringn(d.id, d.id_size);
     char *id = json_dumps(string, JSON_ENCODE_ANY | JSON_COMPACT);
@@ -429,14 +418,6 @@ static void write_tokens(void *to, Batch *b) {
 
 // ---- going on after an interruption ----------------------------------------------------------------------------------
 
-static uint64_t hash_file(const char *path) {
-    uint64_t size;
-    const unsigned char *data = map_file(path, &size);
-    uint64_t hash = XXH3_64bits(data, size);
-    munmap((void *)data, size);
-    return hash;
-}
-
 // All that the files in DIR depend on.
 static json_t *make_recipe(const Settings *s, const Files *files) {
     char hash[32];
@@ -448,7 +429,7 @@ static json_t *make_recipe(const Settings *s, const Files *files) {
         CHECK(strcmp(files->path[i], "-"), "-: standard input cannot be read twice, so a run could not go on after an interruption; "
               "expected files (or --print)");
         CHECK(stat(files->path[i], &st) == 0, "%s: cannot be read: %s", files->path[i], strerror(errno));
-        json_array_append_new(inputs, json_pack("[s,I]", files->path[i], (json_int_t)st.st_size));
+        json_array_append_new(inputs, json_pack("[s,I,I]", files->path[i], (json_int_t)st.st_size, (json_int_t)st.st_mtim.tv_sec));
     }
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)hash_file(s->tokenizer));
     json_t *recipe = json_pack("{s:s, s:i, s:i, s:s, s:I, s:i, s:b, s:i, s:i, s:i, s:b, s:s, s:o}", "tokenizer_xxh3", hash, "eos", s->eos,
