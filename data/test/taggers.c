@@ -124,8 +124,13 @@ static void test_tags_by_hand(void) {
           score_of(tag_c4_v1, "a JavaScript b", "has_javascript") == 1, "javascript as a word (v1), or as a part of one (v2)");
     const Tag *t = tag_at(tags_of_text(tag_c4_v1, "\u00e9\u00e9.\nno end here\nend \" \n"), "lines_with_no_ending_punctuation", 0);
     check(t && t->start == 4 && t->end == 16, "a line without final punctuation: its span covers the newline, in code points");
-    tagger_options.naughty = put_text("naughty.txt", "# a list\nfoo\nsome phrase here\n\xf0\x9f\x96\x95\n");
+    tagger_options.naughty = put_text("naughty.txt", "# a list\nfoo\nsome phrase here\n\xf0\x9f\x96\x95\nBar\nend it\n");
     prepare_c4();
+    check(score_of(tag_c4_v1, "a bar", "has_naughty_word") == 1 && score_of(tag_c4_v1, "BAR", "has_naughty_word") == 1, "the list is in lower case, like the text");
+    check(score_of(tag_c4_v1, "end it", "has_naughty_word") == 1 && score_of(tag_c4_v1, "friend item", "has_naughty_word") == 1 &&
+          isnan(score_of(tag_c4_v1, "end i", "has_naughty_word")) && isnan(score_of(tag_c4_v1, "nd it", "has_naughty_word")) &&
+          isnan(score_of(tag_c4_v1, "end  it", "has_naughty_word")) && isnan(score_of(tag_c4_v1, "end\tit", "has_naughty_word")) &&
+          isnan(score_of(tag_c4_v1, "it\nend ", "has_naughty_word")), "phrases at a text's beginning and end, across words, and not quite");
     check(score_of(tag_c4_v1, "x FOO y", "has_naughty_word") == 1 && isnan(score_of(tag_c4_v1, "x food foo, y", "has_naughty_word")) &&
           score_of(tag_c4_v1, "awesome phrase hereby", "has_naughty_word") == 1 && isnan(score_of(tag_c4_v1, "some\nphrase here", "has_naughty_word")) &&
           score_of(tag_c4_v2, "\xf0\x9f\x96\x95", "has_naughty_word") == 1 && isnan(score_of(tag_c4_v1, "a list", "has_naughty_word")),
@@ -266,6 +271,21 @@ static void test_tag_command(void) {
     check(code == 0 && strstr(out, "1 of 2 files"), "the second time only the file that is newer than its attributes is tagged");
     code = run(out, sizeof out, "data/curate tag --taggers c4_v1 %s", in_scratch("t/documents"));
     check(code == 1 && strstr(out, "another command made the attributes there"), "attributes of other taggers are not taken for these");
+    // The note is of what results depend on: the list's contents, not its place; and only where a tagger reads it.
+    put_text("l1/list.txt", "foo\n"), put_text("l2/list.txt", "foo\n");
+    run(out, sizeof out, "data/curate tag --name n --taggers c4_v1 --naughty %s %s", in_scratch("l1/list.txt"), in_scratch("t/documents"));
+    code = run(out, sizeof out, "data/curate tag --name n --taggers c4_v1 --naughty %s %s", in_scratch("l2/list.txt"), in_scratch("t/documents"));
+    check(code == 0 && strstr(out, "2 of 2 files"), "the same list in another place is the same command: %s", out);
+    put_text("l2/list.txt", "bar\n");
+    code = run(out, sizeof out, "data/curate tag --name n --taggers c4_v1 --naughty %s %s", in_scratch("l2/list.txt"), in_scratch("t/documents"));
+    check(code == 1 && strstr(out, "another command made"), "another list in the same place is another: %s", out);
+    code = run(out, sizeof out, "data/curate tag --taggers char_length_v1 --naughty %s %s", in_scratch("l2/list.txt"), in_scratch("t/documents"));
+    check(code == 0, "a list that no tagger reads changes nothing: %s", out);
+    // A document without an id has the same one from wherever it is named.
+    put_text("u/documents/a.jsonl", "{\"text\":\"x\"}\n");
+    run(out, sizeof out, "P=$PWD; data/curate tag --name n --taggers char_length_v1 %s; cd %s/u && $P/data/curate tag --name m --taggers char_length_v1 documents; "
+        "cmp attributes/n/a.jsonl attributes/m/a.jsonl && cat attributes/m/a.jsonl", in_scratch("u/documents"), scratch);
+    check(strstr(out, "{\"id\":\"a.jsonl:1\",") && !strstr(out, "differ"), "ids that are made up do not depend on how a path is spelled: %s", out);
     code = run(out, sizeof out, "data/curate tag --experiment e --taggers char_length_v1 %s && cat %s", in_scratch("t/documents"), in_scratch("t/attributes/e/b.jsonl"));
     check(code == 0 && strstr(out, "{\"e__char_length_v1__length\":[[0,7,7]]}"), "--experiment is a prefix and a directory");
     code = run(out, sizeof out, "for n in 1 2 7; do for i in $(seq 40); do cat data/test/golden/golden_taggers.jsonl; done | "

@@ -306,6 +306,9 @@ static void test_other_recipes(void) {
     }
     put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello \"}\n");
     check(tokenize("--out r r.jsonl") == 1 && says("another recipe"), "an input has changed its size");
+    tokenize("--out changed r.jsonl");
+    shell("touch -d 2001-01-01 r.jsonl");
+    check(tokenize("--out changed r.jsonl") == 1 && says("another recipe"), "an input was written anew");
     put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello\"}\n");
     small_tokenizer("other.json", 1);
     check(tokenize("--tokenizer other.json --out r r.jsonl") == 1 && says("\"tokenizer_xxh3\""), "another tokenizer");
