@@ -140,11 +140,11 @@ static int is_done(const char *in, const char *out) {
 static char *command_of(const TagRun *run) {
     json_t *files = json_object(), *json;
     for (int i = 0; i < run->n; i++) {
-        const char *path = run->chosen[i]->file ? *run->chosen[i]->file : NULL, *name = path && strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-        if (path) json_object_set_new(files, name, json_sprintf("%016llx", (unsigned long long)hash_file(path)));
+        const char *path = run->chosen[i]->file ? *run->chosen[i]->file : NULL, *slash = path ? strrchr(path, '/') : NULL;
+        if (path) json_object_set_new(files, slash ? slash + 1 : path, json_sprintf("%016llx", (unsigned long long)hash_file(path)));
     }
-    json = json_pack("{ss ss sb so}", "taggers", run->taggers, "experiment", run->experiment ? run->experiment : "", "as_released", tagger_options.as_released,
-                     "files", files);
+    json = json_pack("{ss ss sb so}", "taggers", run->taggers, "experiment", run->experiment ? run->experiment : "",
+                     "as_released", tagger_options.as_released, "files", files);
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     CHECK(text, "--taggers, --experiment: expected UTF-8");
     json_decref(json);
@@ -193,7 +193,7 @@ static int tag_command(int argc, char **argv) {
         { "--taggers", TEXT, &run.taggers, "NAME[,NAME]: see below" },
         { "--experiment", TEXT, &run.experiment, "a prefix of all keys: EXPERIMENT__TAGGER__TYPE" },
         { "--name", TEXT, &run.name, "of the attributes' directory (default: the experiment's, or tags)" },
-        { "--naughty", TEXT, &tagger_options.naughty, "c4_v1, c4_v2: a file of words and phrases, or none (default: C4's, in naughty_words_en.txt beside this program)" },
+        { "--naughty", TEXT, &tagger_options.naughty, "c4_v1, c4_v2: a file of words and phrases, or none (default: naughty_words_en.txt beside this program)" },
         { "--tokenizer", TEXT, &tagger_options.tokenizer, "tokenizer_repetitions_v2r2: a tokenizer.json" },
         { "--language-model", TEXT, &model_files.language, "ngram_en_..., ngram_doc: a model of `curate train` in place of ours; the same for ..." },
         { "--toxic-model", TEXT, &model_files.toxic, "... ngram_hatespeech_..." },

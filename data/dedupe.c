@@ -422,7 +422,8 @@ static char **files_to_mark(const Marking *m, const Dedupe *how, Files *files) {
             release(now);
             continue;
         }
-        CHECK(!set_has(&paths, XXH3_128bits(path, strlen(path))), "%s: has changed since the filter took its keys; begin with a new filter", files->path[i]);
+        CHECK(!set_has(&paths, XXH3_128bits(path, strlen(path))), "%s: has changed since the filter took its keys; begin with a new filter",
+              files->path[i]);
         mark[left] = now, files->path[left++] = files->path[i];
     }
     files->n = left;
@@ -462,8 +463,9 @@ static void print_marking(const Marking *m, const Dedupe *how) {
     if (m->exact) printf("                 measured while it filled: %s of %s new keys: %.3g (exact set: %.2f bytes a document)\n",
                          with_commas((double)m->false_positives, a), with_commas((double)m->new_keys, b),
                          (double)m->false_positives/((double)m->new_keys + (m->new_keys == 0)), 16.0*(double)m->set.room/documents);
-    if (!m->exact && filter_rate_now(&m->filter) > h->rate) fprintf(stderr, "warning: the filter holds more keys than it was made for: more than %g of "
-                                                                      "new ones are now taken for duplicates; make it with a larger --expected\n", h->rate);
+    if (!m->exact && filter_rate_now(&m->filter) > h->rate)
+        fprintf(stderr, "warning: the filter holds more keys than it was made for: more than %g of new ones are now taken for duplicates; "
+                "make it with a larger --expected\n", h->rate);
 }
 
 // ---- the two commands ------------------------------------------------------------------------------------------------

@@ -350,7 +350,9 @@ static json_t *document_json(Document *d) {
         return NULL;
     }
     if (!json_object_get(d->json, "id")) json_object_set_new(d->json, "id", json_stringn(d->id, d->id_size));
-    if (!d->from->json) json_object_set_new(d->json, "source", json_string(d->source)), json_object_set_new(d->json, "text", json_stringn(d->text, d->size));
+    if (d->from->json) return d->json;
+    json_object_set_new(d->json, "source", json_string(d->source));
+    json_object_set_new(d->json, "text", json_stringn(d->text, d->size));
     return d->json;
 }
 
@@ -509,7 +511,8 @@ static void writer_close(Writer *w) {
 
 // Sets the table's options; with --help (*help is its value) prints usage and table, and what `more` has to say, and ends the
 // program. Returns the other arguments, *names of them: the caller's to release.
-static const char **command_line(const char *usage, void (*more)(void), const Option *table, int n, const int *help, int argc, char **argv, int *names) {
+static const char **command_line(const char *usage, void (*more)(void), const Option *table, int n, const int *help,
+                                 int argc, char **argv, int *names) {
     const char **name = (const char **)allocate((size_t)argc + 1, sizeof *name, "the command line");
     *names = parse_options(table, n, argc, argv, name);
     if (!*help) return name;
@@ -583,7 +586,8 @@ static void check_different(char (*out)[PATH], int n) {
     char (*sorted)[PATH] = (char (*)[PATH])allocate((size_t)n + 1, sizeof *sorted, "the names of the files");
     memcpy(sorted, out, (size_t)n*sizeof *out);
     qsort(sorted, (size_t)n, sizeof *sorted, by_path);
-    for (int i = 1; i < n; i++) CHECK(strcmp(sorted[i - 1], sorted[i]), "%s: two of the files named have their attributes there; is one named twice?", sorted[i]);
+    for (int i = 1; i < n; i++)
+        CHECK(strcmp(sorted[i - 1], sorted[i]), "%s: two of the files named have their attributes there; is one named twice?", sorted[i]);
     release(sorted);
 }
 static void check_name(const char *name) {

@@ -465,7 +465,8 @@ static void merge_attributes(Document *d, Reader *r) {
     const char *id = json_string_value(json_object_get(line, "id"));
     size_t id_size = json_string_length(json_object_get(line, "id"));
     CHECK(line, "%s:%llu: not JSON at byte %d: %s", r->path, (unsigned long long)r->line, error.position, error.text);
-    CHECK(id && id_size == d->id_size && !memcmp(id, d->id, id_size), "%s:%llu: the id is %s, that of %s:%llu is %s: these attributes are not of these documents",
+    CHECK(id && id_size == d->id_size && !memcmp(id, d->id, id_size),
+          "%s:%llu: the id is %s, that of %s:%llu is %s: these attributes are not of these documents",
           r->path, (unsigned long long)r->line, id ? id : "no string", d->path, (unsigned long long)d->line, d->id);
     CHECK(json_is_object(from), "%s:%llu: expected an object \"attributes\"", r->path, (unsigned long long)r->line);
     to = json_object_get(d->json, "attributes");
