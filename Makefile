@@ -53,7 +53,7 @@ dev/bench/bench: dev/bench/bench.c $(SOURCE)
 CLD2    = $(shell echo '\#include <cld2/public/encodings.h>' | $(CXX) -E -xc++ - >/dev/null 2>&1 && echo build/cld2.o)
 build/%.o: data/%.cc
 	@mkdir -p build
-	$(CXX) -O2 -Wall -Wextra -std=c++17 -c -o $@ $<
+	$(CXX) -O2 -Wall -Wextra -std=c++17 $(CFLAGS) -fno-sanitize=vptr -c -o $@ $<
 
 data: $(DATA)
 $(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE) build/json.o $(CLD2)

@@ -488,9 +488,9 @@ static Filter filter_of_options(const Marking *m, const char *path, double expec
 
 // metadata.url, which may be written $.metadata.url; NULL for the text itself.
 static const char *field_path(const char *path) {
-    if (!strncmp(path, "$.", 2)) path += 2;
-    CHECK(*path && *path != '.' && !strstr(path, "..") && !ends_with(path, "."), "--field %s: expected names with dots between them", path);
-    return strcmp(path, "text") ? path : NULL;
+    const char *names = strncmp(path, "$.", 2) ? path : path + 2;
+    CHECK(*names && *names != '.' && !strstr(names, "..") && !ends_with(names, "."), "--field %s: expected names with dots between them", path);
+    return strcmp(names, "text") ? names : NULL;
 }
 
 static int dedupe_command(int argc, char **argv) {

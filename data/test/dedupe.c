@@ -184,6 +184,15 @@ static void test_runs(void) {
     put_text("changed/documents/a.jsonl", "{\"text\":\"two\"}\n");
     code = run(out, sizeof out, "%s %s/changed/documents", command, scratch);
     check(code == 1 && strstr(out, "has changed since"), "dedupe: a file that has changed is not the one whose keys are held: %s", out);
+    // A NUL may stand in an id, and in a key.
+    put_text("nul/documents/a.jsonl", "{\"id\":\"a\\u0000b\",\"text\":\"x\",\"metadata\":{\"url\":\"u\"}}\n{\"id\":\"c\",\"text\":\"\\u0000y\",\"metadata\":{\"url\":\"u\\u0000v\"}}\n");
+    run(out, sizeof out, "data/curate dedupe --by url --expected 9 --name x %s/nul/documents >/dev/null 2>&1; cat %s/nul/attributes/x/a.jsonl", scratch, scratch);
+    check(!strcmp(out, "{\"id\":\"a\\u0000b\",\"attributes\":{\"x\":[]}}\n{\"id\":\"c\",\"attributes\":{\"x\":[]}}\n"), "dedupe: ids and keys with a NUL: %s", out);
+    run(out, sizeof out, "data/curate tag --name y --taggers char_length_v1 %s/nul/documents 2>/dev/null; cat %s/nul/attributes/y/a.jsonl", scratch, scratch);
+    check(strstr(out, "{\"id\":\"a\\u0000b\",") != NULL, "tag: an id with a NUL: %s", out);
+    put_text("url/documents/a.jsonl", "{\"id\":\"a\",\"text\":\"\u00e9\u00e9\",\"metadata\":{\"url\":\"u\"}}\n{\"id\":\"b\",\"text\":\"\u00e9\u00e9\u00e9\",\"metadata\":{\"url\":\"u\"}}\n");
+    code = run(out, sizeof out, "data/curate dedupe --by url --field '$.metadata.url' --expected 9 --name x %s/url/documents 2>&1; cat %s/url/attributes/x/a.jsonl", scratch, scratch);
+    check(strstr(out, "[[0,3,1]]") && !strstr(out, "have no"), "dedupe: $.metadata.url is metadata.url, and the span is that of the text: %s", out);
     static const char *const nonsense[] = { "--stride 0", "--ngram 0", "--overlap 0", "--overlap 1.5", "--field a..b", "--field .a", "--field a." };
     for (size_t i = 0; i < sizeof nonsense/sizeof *nonsense; i++) {
         code = run(out, sizeof out, "data/curate dedupe --by %s --expected 10 --name y %s %s/changed/documents", i < 4 ? "ngram" : "url", nonsense[i], scratch);

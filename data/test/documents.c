@@ -93,8 +93,9 @@ static void test_packings(void) {
 }
 
 static void test_lines(void) {
-    char nested[200001], line[256];
+    char nested[200001], line[256], deep[8192] = "";
     memset(nested, '[', 200000), nested[200000] = 0;
+    sprintf(deep, "{\"id\":\"a\",\"text\":\"t\",\"x\":%.2046s", nested), memset(deep + strlen(deep), ']', 2046), strcpy(deep + 2046 + strcspn(deep, "]"), "}\n");
     struct { const char *what, *text, *documents, *sentence; size_t size; } cases[] = {
         { "a NUL that is written as JSON writes it", "{\"id\":\"a\",\"text\":\"x\\u0000y\"}", "a=x", "", 0 },
         { "blank lines that end in CR", "\r\n \t\r\n{\"id\":\"a\",\"text\":\"z\"}\r\n\r\n", "a=z", "", 0 },
@@ -102,11 +103,18 @@ static void test_lines(void) {
         { "bytes that are not UTF-8", "{\"id\":\"a\",\"text\":\"x\xffy\"}\n{\"id\":\"b\",\"text\":\"z\"}\n", "b=z", ":1: not JSON at byte", 0 },
         { "a lone surrogate", "{\"id\":\"a\",\"text\":\"\\ud800\"}\n{\"id\":\"b\",\"text\":\"z\"}\n", "b=z", ":1: not JSON", 0 },
         { "JSON that goes deep", nested, "", "depth", 0 },
+        { "JSON as deep as both readers go", deep, "a=t", "", 0 },
         { "an array", "{\"id\":\"b\",\"text\":\"z\"}\n[1]\n", "b=z", ":2: expected a JSON object", 0 },
         { "two objects in a line", "{\"id\":\"b\",\"text\":\"z\"} {}\n", "", ":1: not JSON", 0 },
         { "a cut-off line", "{\"id\":\"b\",\"text\":\"z\"}\n{\"id\":\"c\",\"te", "b=z", ":2: not JSON", 0 },
         { "a byte order mark", "\xef\xbb\xbf{\"id\":\"b\",\"text\":\"z\"}\n", "b=z", "", 0 },
         { "a source that is null", "{\"id\":\"b\",\"text\":\"z\",\"source\":null}\n", "b=z", "", 0 },
+        { "an id that is null", "{\"id\":null,\"text\":\"z\"}\n", "", "\"id\" to be a string", 0 },
+        { "a byte order mark in the second line", "{\"id\":\"b\",\"text\":\"z\"}\n\xef\xbb\xbf{\"id\":\"c\",\"text\":\"z\"}\n", "b=z", ":2: not JSON", 0 },
+        { "nothing but a byte order mark", "\xef\xbb\xbf", "", "", 0 },
+        { "a bare NUL behind a number, which jansson overlooks", "{\"id\":\"a\",\"text\":\"t\",\"n\":1\0}\n", "", ":1: not JSON: ", 29 },
+        { "a NUL in a text that comes before the error", "{\"text\":\"\\u0000\",}\n", "", "not JSON at byte 18", 0 },
+        { "a number beyond all bounds", "{\"id\":\"b\",\"text\":\"z\",\"n\":99999999999999999999}\n", "", "a number that is too large ends at byte 45", 0 },
         { "no text", "{\"id\":\"b\"}\n", "", "expected a string \"text\", found none", 0 },
         { "a text that is a number", "{\"id\":\"b\",\"text\":7}\n", "", "\"text\" to be a string", 0 },
         { "a text that is null", "{\"id\":\"b\",\"text\":null}\n", "", "\"text\" to be a string", 0 },
@@ -218,15 +226,36 @@ static void test_separators(void) {
 static void test_writing(void) {
     const char *path = in_scratch("w.jsonl");
     Writer *w = writer_open(path);
-    const double numbers[] = { 0.1, 0.1 + 0.2, 1e300, 5e-324, -0.25, 123456789, 2.0/3, -7 };
-    for (int i = 0; i < 8; i++) writer_number(w, numbers[i]), writer_text(w, " ");
+    const double numbers[] = { 0.1, 0.1 + 0.2, 1e300, 5e-324, -0.25, 123456789, 2.0/3, -7, -2.2250738585072014e-308 };
+    for (int i = 0; i < 9; i++) writer_number(w, numbers[i]), writer_text(w, " ");
     writer_json_string(w, "a\"\n\xc3\xa9\0z", 7);
     writer_close(w);
     char *text = read_text(path), *rest = text;
     int same = 1;
-    for (int i = 0; i < 8; i++) same &= strtod(rest, &rest) == numbers[i];
+    for (int i = 0; i < 9; i++) same &= strtod(rest, &rest) == numbers[i];
     check(same && !strncmp(text, "0.1 0.30000000000000004 1e+300 5e-324 -0.25 123456789 0.6666666666666666 -7 ", 75) && !strcmp(rest, " \"a\\\"\\n\xc3\xa9\\u0000z\""), "numbers and strings are written so that they read back: %s", text);
     release(text);
+}
+
+// Bytes that are put in pieces, of more than a block, come back; and a plain text as a tree.
+static void test_blocks(void) {
+    static const char *const names[] = { "blocks.jsonl", "blocks.jsonl.gz", "blocks.jsonl.zst" };
+    size_t n = 3*BLOCK + 5;
+    char *text = (char *)allocate(n + 1, 1, "a test");
+    for (size_t i = 0; i < n; i++) text[i] = (char)('a' + hash64(i) % 26);
+    for (int k = 0; k < 3; k++) {
+        Writer *w = writer_open(in_scratch(names[k]));
+        writer_put(w, text, 7), writer_put(w, text + 7, BLOCK - 7), writer_put(w, text + BLOCK, n - BLOCK), writer_close(w);
+        Reader *r = reader_open(in_scratch(names[k]), NULL);
+        check(reader_piece(r) && r->size == n && !memcmp(r->piece, text, n), "%s: what is written in pieces comes back", names[k]);
+        reader_close(r);
+    }
+    release(text);
+    Reader *r = reader_open(put_text("tree.txt", "t"), NULL);
+    Document d;
+    check(document_read(r, &d) && document_json(&d) && json_object_size(d.json) == 3 && !strcmp(json_string_value(json_object_get(d.json, "source")), "text") &&
+          !strcmp(json_string_value(json_object_get(d.json, "text")), "t"), "a plain text as a tree");
+    document_free(&d), reader_close(r);
 }
 
 // A directory's files in the order of their names, whatever their order there; no hidden ones, none that is not whole yet.
@@ -248,4 +277,5 @@ static void test_documents(void) {
     test_two_readers();
     test_separators();
     test_writing();
+    test_blocks();
 }

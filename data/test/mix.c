@@ -205,6 +205,12 @@ static void test_mix_unfit(void) {
           "mix: a document that jansson refuses is skipped, and the next has its own attributes: %.200s", mix_out);
     run(told, sizeof told, "grep -c 'd.jsonl:2: cannot be used' %s/m/errors; grep -c 'skipped *broken *1 documents' %s/m/table", scratch, scratch);
     check(!strcmp(told, "1\n1\n"), "mix: it is said, and counted: %s", told);
+    put_mix("{\"id\":\"a\\u0000b\",\"text\":\"o\\u0000ne\",\"attributes\":7}\n{\"text\":\"no id\"}\n",
+            "{\"id\":\"a\\u0000b\",\"attributes\":{\"q\":[[0,1,1]]}}\n{\"id\":\"d.jsonl:2\",\"attributes\":{}}\n");
+    check(strstr(mix_of(", \"attributes\": [\"t\"]", "", ""), "\"text\":\"o\\u0000ne\"") && strstr(mix_out, "\"q\":[[0,1,1]]") && strstr(mix_out, "\"id\":\"d.jsonl:2\""),
+          "mix: texts and ids with a NUL, attributes that are no object, a document without an id: %.300s", mix_out);
+    put_text("m/attributes/t/d.jsonl", "{\"id\":\"a\\u0000c\",\"attributes\":{}}\n{\"id\":\"d.jsonl:2\",\"attributes\":{}}\n");
+    check(strstr(mix_of(", \"attributes\": [\"t\"]", "", ""), "are not of these documents") != NULL, "mix: ids that differ behind a NUL differ: %.300s", mix_out);
 }
 
 // The report counts what was cut out in bytes, spans and documents.

@@ -454,7 +454,7 @@ static void test_stats_program(void) {
     check_number(report, "size", "documents", 3);
     check_number(report, "input", "problems", 5);
     json_decref(report);
-    check(run(out, sizeof out, "data/stats --on-error stop %s", path) == 1 && strstr(out, "hostile.jsonl:1"),
+    check(run(out, sizeof out, "data/stats --threads 1 --on-error stop %s", path) == 1 && strstr(out, "hostile.jsonl:1"),
         "stats: --on-error stop stops at the first");
     char deep[8192];
     memset(deep, '[', sizeof deep - 1), deep[sizeof deep - 1] = 0;

@@ -104,6 +104,44 @@ static void test_ngrams(void) {
 
 // ---- by hand ---------------------------------------------------------------------------------------------------------
 
+// What the table of naughty words must not lose: items of one key, at both ends of a text, of odd blanks, of sizes that share a byte.
+static void test_naughty(void) {
+    char word[300];
+    tagger_options.naughty = put_text("naughty2.txt", "foo\nsome phrase here\none place\n\u00e9t\u00e9\na\u00a0b c\nx  y\n");
+    release(naughty.item), memset(&naughty, 0, sizeof naughty), prepare_c4();
+    static const char *const has[] = { "x some phrase here", "some phrase here x", "x some phrase here y", "x one place y", "z a\u00a0b c", "z x  y", "abcdef \u00c9T\u00c9 x" };
+    for (size_t i = 0; i < sizeof has/sizeof *has; i++) check(score_of(tag_c4_v1, has[i], "has_naughty_word") == 1, "naughty: %s", has[i]);
+    strcpy(word, "foo"), memset(word + 3, 'x', 255), strcpy(word + 258, "o");
+    check(isnan(score_of(tag_c4_v1, word, "has_naughty_word")), "a word that shares beginning, end and size modulo 256 with one of the list is another");
+    check(score_of(tag_c4_v1, "foo javascript b", "has_javascript") == 1, "the search for javascript goes on behind a naughty word");
+}
+
+// ASCII goes eight bytes at a time: every place of a letter that is not, and the neighbours of A and Z.
+static void test_lower_case(void) {
+    char text[64], expected[64], out[128];
+    int wrong = 0;
+    for (int i = 0; i < 20; i++) {
+        memset(text, 'A', 20), strcpy(text + i, "\u00c9@AZ[`az{A");
+        memset(expected, 'a', 20), strcpy(expected + i, "\u00e9@az[`az{a");
+        size_t n = lower_case(out, text, strlen(text));
+        wrong += n != strlen(expected) || memcmp(out, expected, n);
+    }
+    check(wrong == 0, "lower case: %d of 20 texts wrong", wrong);
+    check(lower_case(out, "\u0130\u212a\u023a", 7) == 7 && !memcmp(out, "i\u0307k\u2c65", 7), "lower case: one code point may become two, or another number of bytes");
+}
+
+// The bytes that a match cannot do without are counted 255 at a time.
+static void test_possible_pii(void) {
+    char text[300];
+    prepare_pii();
+    check(score_of(tag_pii, "1.1.1.1", "doc_count") == 1, "the shortest IP address");
+    int wrong = 0;
+    for (size_t n = 250; n < 262; n++) memset(text, '1', n), strcpy(text + n, ".1.1.1"), wrong += score_of(tag_pii, text, "doc_count") != 1;
+    check(wrong == 0, "an IP address behind 250 to 261 digits: %d not found", wrong);
+    const Tag *t = tag_at(tags_of_text(tag_pii, "\u00e9 1.1.1.1 2.2.2.2"), "IP_ADDRESS", 1);
+    check(t && t->start == 10 && t->end == 17, "the second of a paragraph, in code points");
+}
+
 static void test_tags_by_hand(void) {
     int spaces = 0, wrong = 0;
     for (int code = 0; code < 0x110000; code++) {
@@ -135,6 +173,12 @@ static void test_tags_by_hand(void) {
           score_of(tag_c4_v1, "awesome phrase hereby", "has_naughty_word") == 1 && isnan(score_of(tag_c4_v1, "some\nphrase here", "has_naughty_word")) &&
           score_of(tag_c4_v2, "\xf0\x9f\x96\x95", "has_naughty_word") == 1 && isnan(score_of(tag_c4_v1, "a list", "has_naughty_word")),
           "naughty words by equality, phrases anywhere in a line, comments nowhere");
+    check(isnan(score_of(tag_c4_v1, "one two three.\u3000", "lines_with_no_ending_punctuation")) && isnan(score_of(tag_c4_v1, "a\u1680b\u1680c.", "lines_with_too_few_words")) &&
+          tag_at(tags_of(tag_c4_v1, "one two three\0", 14), "lines_with_no_ending_punctuation", 0), "lines end before white space of every kind, and a NUL ends no sentence");
+    tagger_options.as_released = 1;
+    t = tag_at(tags_of_text(tag_c4_v2, "\u0130 b c.\nd"), "lines_with_too_few_words", 0);
+    check(t && t->start == 8 && t->end == 9, "as released, c4_v2's spans after U+0130 are one further on");
+    tagger_options.as_released = 0;
     t = tag_at(tags_of_text(tag_paragraph_words, "a b.\n\n\xe6\x97\xa5"), "negative_paragraph", 2);
     check(t && t->start == 6 && t->end == 7 && t->score == -1, "words of a paragraph, negative, after an empty one");
     t = tag_at(tags_of_text(tag_not_alphanum, "a\n--- \xe2\x9d\xa4\n"), "all_punct", 0);
@@ -347,6 +391,9 @@ static void test_taggers(void) {
     test_golden_tags();
     test_ngrams();
     test_tags_by_hand();
+    test_lower_case();
+    test_possible_pii();
+    test_naughty();
     test_word_repetitions();
     test_token_repetitions();
     test_any_text();

@@ -292,7 +292,7 @@ static void test_kills(void) {
 }
 
 static void test_other_recipes(void) {
-    put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello\"}\n");
+    put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello\"}\n"), shell("touch -d 2002-02-02 r.jsonl");
     tokenize("--out r r.jsonl");
     const char *others[][2] = { { "--seed 1", "\"seed\" was 3920 and is now 1" }, { "--bos 3", "\"bos\" was -1 and is now 3" },
         { "--shard-tokens 100", "\"shard_tokens\"" }, { "--no-shuffle", "\"no_shuffle\"" }, { "--groups 2", "\"groups\"" },
@@ -304,12 +304,12 @@ static void test_other_recipes(void) {
         int code = tokenize("--out r r.jsonl %s", others[i][0]);
         check(code == 1 && says("made with another recipe") && says(others[i][1]), "%s: refused in a directory made without", others[i][0]);
     }
-    put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello \"}\n");
+    put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello \"}\n"), shell("touch -d 2002-02-02 r.jsonl");
     check(tokenize("--out r r.jsonl") == 1 && says("another recipe"), "an input has changed its size");
     tokenize("--out changed r.jsonl");
     shell("touch -d 2001-01-01 r.jsonl");
     check(tokenize("--out changed r.jsonl") == 1 && says("another recipe"), "an input was written anew");
-    put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello\"}\n");
+    put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello\"}\n"), shell("touch -d 2002-02-02 r.jsonl");
     small_tokenizer("other.json", 1);
     check(tokenize("--tokenizer other.json --out r r.jsonl") == 1 && says("\"tokenizer_xxh3\""), "another tokenizer");
     check(tokenize("--threads 1 --on-error stop --out r r.jsonl") == 0, "--threads and --on-error are no part of the recipe");
