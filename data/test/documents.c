@@ -245,7 +245,7 @@ static void test_blocks(void) {
     for (size_t i = 0; i < n; i++) text[i] = (char)('a' + hash64(i) % 26);
     for (int k = 0; k < 3; k++) {
         Writer *w = writer_open(in_scratch(names[k]));
-        writer_put(w, text, 7), writer_put(w, text + 7, BLOCK - 7), writer_put(w, text + BLOCK, n - BLOCK), writer_close(w);
+        writer_put(w, text, 7), writer_put(w, text + 7, BLOCK - 8), writer_put(w, text + BLOCK - 1, 1), writer_put(w, text + BLOCK, n - BLOCK), writer_close(w);
         Reader *r = reader_open(in_scratch(names[k]), NULL);
         check(reader_piece(r) && r->size == n && !memcmp(r->piece, text, n), "%s: what is written in pieces comes back", names[k]);
         reader_close(r);

@@ -113,7 +113,7 @@ static void test_naughty(void) {
     for (size_t i = 0; i < sizeof has/sizeof *has; i++) check(score_of(tag_c4_v1, has[i], "has_naughty_word") == 1, "naughty: %s", has[i]);
     strcpy(word, "foo"), memset(word + 3, 'x', 255), strcpy(word + 258, "o");
     check(isnan(score_of(tag_c4_v1, word, "has_naughty_word")), "a word that shares beginning, end and size modulo 256 with one of the list is another");
-    check(score_of(tag_c4_v1, "foo javascript b", "has_javascript") == 1, "the search for javascript goes on behind a naughty word");
+    check(score_of(tag_c4_v1, "foo x javascript b", "has_javascript") == 1, "the search for javascript goes on behind a naughty word");
 }
 
 // ASCII goes eight bytes at a time: every place of a letter that is not, and the neighbours of A and Z.

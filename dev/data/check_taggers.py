@@ -1,7 +1,7 @@
 """
 Compares `data/curate tag` with the taggers of dolma 1.2.1 on real documents and on fuzzed strings: every key, span and score.
 
-    make data/curate && python dev/data/check_taggers.py [documents] [fuzzed strings] [seed]         (pip install dolma==1.2.1)
+    make data/curate && python dev/data/check_taggers.py [documents] [fuzzed strings] [seed]         (uv pip install dolma==1.2.1)
 
 Python 3.11 and PCRE2 know Unicode 14, ICU 72 knows 15, uniseg 16: where the text has code points that are newer than Unicode 14,
 or whose properties changed since, differences are counted apart.

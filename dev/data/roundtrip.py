@@ -19,7 +19,7 @@ Python's imports count; the median of --runs is printed, ours and Dolma's
 measured in turn.  Beside it stands the processor time, of all threads and
 processes, which other work on the machine disturbs less.
 
-Needs dolma 1.2.1 in the Python that runs this:  pip install dolma==1.2.1
+Needs dolma 1.2.1 in the Python that runs this:  uv pip install dolma==1.2.1
 """
 import argparse
 import collections
