@@ -449,7 +449,8 @@ static void mark_files(Marking *m, const Dedupe *how, Files files, const char *s
 
 static void print_marking(const Marking *m, const Dedupe *how) {
     char a[64], b[64];
-    double past = seconds() - m->began, documents = (double)m->documents + (m->documents == 0), bytes = (double)m->filter.header.bytes;
+    double past = seconds() - m->began, documents = (double)m->documents + (m->documents == 0),
+           bytes = (double)m->filter.header.bytes, rate_now = filter_rate_now(&m->filter);       // which reads all of the filter
     const FilterHeader *h = &m->filter.header;
     printf("documents        %s (%s a second), %.1f MB of text\n", with_commas((double)m->documents, a),
            with_commas((double)m->documents/past, b),
@@ -459,11 +460,11 @@ static void print_marking(const Marking *m, const Dedupe *how) {
     printf("filter           %.1f MiB, %d bits a key: %.2f bytes a document; %s keys held, made for %.3g\n", bytes/0x1p20, (int)h->k,
            bytes/documents, with_commas((double)h->keys, a), h->expected);
     printf("                 %s keys a second went through it\n", with_commas((double)m->keys/(m->filtering + 1e-9), a));
-    printf("false positives  at most %g asked for, %.3g at the filter's fill now\n", h->rate, filter_rate_now(&m->filter));
+    printf("false positives  at most %g asked for, %.3g at the filter's fill now\n", h->rate, rate_now);
     if (m->exact) printf("                 measured while it filled: %s of %s new keys: %.3g (exact set: %.2f bytes a document)\n",
                          with_commas((double)m->false_positives, a), with_commas((double)m->new_keys, b),
                          (double)m->false_positives/((double)m->new_keys + (m->new_keys == 0)), 16.0*(double)m->set.room/documents);
-    if (!m->exact && filter_rate_now(&m->filter) > h->rate)
+    if (!m->exact && rate_now > h->rate)
         fprintf(stderr, "warning: the filter holds more keys than it was made for: more than %g of new ones are now taken for duplicates; "
                 "make it with a larger --expected\n", h->rate);
 }

@@ -476,7 +476,7 @@ static void writer_json_string(Writer *w, const char *text, size_t size) {
     writer_json(w, value);
     json_decref(value);
 }
-char *shortest_decimal(char *out, double x);                     // json.cc
+char *shortest_decimal(char *out, double x);                // json.cc
 static void writer_number(Writer *w, double x) {
     char digits[32];
     writer_put(w, digits, (size_t)(shortest_decimal(digits, x) - digits));
