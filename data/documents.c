@@ -64,6 +64,50 @@ static uint64_t hash_file(const char *path) {
     return hash;
 }
 
+// ---- white space -------------------------------------------------------------------------------------------------------
+// Two kinds. Unicode's: the tokenizer's SPACE, and what Rust trims. And Python's, of str.split() and str.strip(): that and
+// U+001C to U+001F (DATA_SPEC 1.3). Dolma is written in both languages; each function here says whose it is. Text is valid UTF-8.
+
+// Is all of it Unicode's?
+static int only_space(const char *s, const char *end) {
+    for (int length; s < end; s += length) if (char_class(utf8_decode(s, (size_t)(end - s), &length)) != SPACE) return 0;
+    return 1;
+}
+
+// The bytes of Python's at s, 0 if there is none: by hand, for every tagger asks this of every word's end.
+static inline int space_at(const char *s) {
+    const unsigned char *b = (const unsigned char *)s;
+    if (*b < 0x80) return *b == ' ' || (*b >= 9 && *b <= 13) || (*b >= 0x1c && *b <= 0x1f);
+    switch (*b) {
+    case 0xc2: return b[1] == 0x85 || b[1] == 0xa0 ? 2 : 0;
+    case 0xe1: return b[1] == 0x9a && b[2] == 0x80 ? 3 : 0;                                         // U+1680
+    case 0xe2: return (b[1] == 0x80 && (b[2] <= 0x8a || b[2] == 0xa8 || b[2] == 0xa9 || b[2] == 0xaf))       // U+2000-200A, 2028, 2029, 202F
+                   || (b[1] == 0x81 && b[2] == 0x9f) ? 3 : 0;                                       // U+205F
+    case 0xe3: return b[1] == 0x80 && b[2] == 0x80 ? 3 : 0;                                         // U+3000
+    }
+    return 0;
+}
+// Bytes that no white space begins with, by one comparison: nearly all of a text.
+static inline int is_solid(char c) { return (unsigned char)((unsigned char)c - 0x21) < 0xc2 - 0x21; }
+
+// Is all of it Python's?
+static int is_blank(const char *text, size_t size) {
+    size_t i = 0;
+    for (int n; i < size && (n = space_at(text + i)); i += (size_t)n) {}
+    return i == size;
+}
+// The text between Python's at its ends; its *size becomes less.
+static const char *strip(const char *text, size_t *size) {
+    const char *end = text + *size, *last;
+    for (int n; text < end && (n = space_at(text)); text += n) {}
+    for (; text < end; end = last) {
+        for (last = end - 1; last > text && (*last & 0xc0) == 0x80; last--) {}
+        if (!space_at(last)) break;
+    }
+    *size = (size_t)(end - text);
+    return text;
+}
+
 // ---- what is wrong with the input ------------------------------------------------------------------------------------
 
 static int stop_on_error = 0;                               // --on-error stop
@@ -367,24 +411,6 @@ static int piece_is_blank(const Reader *r) {
 static int document_read(Reader *r, Document *d) {
     while (reader_piece(r)) if (!piece_is_blank(r) && document_parse(r, d)) return 1;
     return 0;
-}
-
-// White space as Python's str.strip() knows it: the tokenizer's, and U+001C-001F (DATA_SPEC 1.3).
-static int python_space(const char *s, const char *end, int *length) {
-    int code = utf8_decode(s, (size_t)(end - s), length);
-    return char_class(code) == SPACE || (code >= 0x1c && code <= 0x1f);
-}
-// The text between the white space at its ends; its *size becomes less.
-static const char *strip(const char *text, size_t *size) {
-    const char *end = text + *size, *last;
-    int length;
-    while (text < end && python_space(text, end, &length)) text += length;
-    for (; text < end; end = last) {
-        for (last = end - 1; last > text && (*last & 0xc0) == 0x80; last--) {}
-        if (!python_space(last, end, &length)) break;
-    }
-    *size = (size_t)(end - text);
-    return text;
 }
 
 // ---- writing ---------------------------------------------------------------------------------------------------------

@@ -407,6 +407,7 @@ static void replace_spans(const Stream *s, Document *d, const json_t *attributes
     release(cut);
 }
 
+// Bytes between the white space at the text's ends; Unicode's, for Dolma's mixer is Rust.
 static size_t trimmed_size(const char *text, size_t size) {
     const char *end = text + size, *last = text, *first = NULL;
     for (int length; text < end; text += length) {

@@ -70,7 +70,7 @@ typedef struct {
     size_t scratch_room[4];
 } View;
 
-// Scratch memory, whose contents are left to the caller.
+// One of four scratch memories, whose contents are left to the caller. What a tagger holds at the same time differs in `which`.
 static void *view_scratch(View *v, int which, size_t bytes) {
     if (bytes <= v->scratch_room[which]) return v->scratch[which];
     release(v->scratch[which]);
@@ -99,27 +99,6 @@ static void view_free(View *v) {
 static size_t line_end(const View *v, size_t i) { return v->line[i].start + v->line[i].chars + (i + 1 < v->lines); }
 static size_t paragraphs(const View *v) { return v->lines - (v->line[v->lines - 1].size == 0); }
 
-// The bytes of the white space at s in valid UTF-8, 0 if there is none. Python's: also U+001C to U+001F [1.3].
-static inline int space_at(const char *s) {
-    const unsigned char *b = (const unsigned char *)s;
-    if (*b < 0x80) return *b == ' ' || (*b >= 9 && *b <= 13) || (*b >= 0x1c && *b <= 0x1f);
-    switch (*b) {
-    case 0xc2: return b[1] == 0x85 || b[1] == 0xa0 ? 2 : 0;
-    case 0xe1: return b[1] == 0x9a && b[2] == 0x80 ? 3 : 0;                                         // U+1680
-    case 0xe2: return (b[1] == 0x80 && (b[2] <= 0x8a || b[2] == 0xa8 || b[2] == 0xa9 || b[2] == 0xaf))       // U+2000-200A, 2028, 2029, 202F
-                   || (b[1] == 0x81 && b[2] == 0x9f) ? 3 : 0;                                       // U+205F
-    case 0xe3: return b[1] == 0x80 && b[2] == 0x80 ? 3 : 0;                                         // U+3000
-    }
-    return 0;
-}
-// Bytes that no white space begins with, by one comparison: nearly all of a text.
-static inline int is_solid(char c) { return (unsigned char)((unsigned char)c - 0x21) < 0xc2 - 0x21; }
-
-static int is_blank(const char *text, size_t size) {
-    size_t i = 0;
-    for (int n; i < size && (n = space_at(text + i)); i += (size_t)n) {}
-    return i == size;
-}
 // The first word of [s, end) and its size, or NULL; what text.split() finds.
 static const char *next_word(const char *s, const char *end, size_t *size) {
     for (int n; s < end && (n = space_at(s)); s += n) {}
@@ -557,7 +536,7 @@ static pcre2_match_context *pii_limits;
 static void prepare_pii(void) {
     pii_limits = pcre2_match_context_create(NULL);
     CHECK(pii_limits, "not enough memory for regular expressions");
-    pcre2_set_match_limit(pii_limits, 20000000);
+    pcre2_set_match_limit(pii_limits, 20000000);            // steps of one search: twice PCRE2's own limit, some tenths of a second
     for (int k = 0; k < KINDS; k++) {
         int error;
         size_t at;
@@ -578,6 +557,8 @@ static int is_mark(char c) {
     return 0;
 }
 // The e-mail pattern takes quadratic time on text without a break: of characters that are no white space, or of punctuation.
+// A third of a second is the longest that we saw it take on MOST_WITHOUT_BREAK bytes.
+enum { MOST_WITHOUT_BREAK = 1 << 15 };
 static int has_breaks(const char *text, size_t size) {
     size_t solid = 0, marks = 0, longest = 0;
     for (size_t i = 0; i < size; i++) {
@@ -586,7 +567,7 @@ static int has_breaks(const char *text, size_t size) {
         marks = space || is_mark(text[i]) ? marks + 1 : 0;
         longest = solid > longest ? solid : marks > longest ? marks : longest;
     }
-    return longest <= 1 << 15;
+    return longest <= MOST_WITHOUT_BREAK;
 }
 
 // The kinds, 1 << EMAIL and so on, for which a paragraph has what a match cannot do without. A byte above 0xbf may begin a digit.
@@ -608,9 +589,9 @@ static unsigned possible_pii(const char *text, size_t size) {
 static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number) {
     const char *text = v->text + v->line[i].byte;
     size_t size = v->line[i].size + (i + 1 < v->lines), seen = 0, chars = v->line[i].start, sum = 0;     // chars: at byte `seen`
-    if (kind == EMAIL && size > 1 << 15 && !has_breaks(text, size)) {
-        problem("%s:%llu: paragraph %zu has more than 32768 bytes without a break: the search for e-mail addresses in it would take too long",
-                v->document->path, (unsigned long long)v->document->line, i + 1);
+    if (kind == EMAIL && size > MOST_WITHOUT_BREAK && !has_breaks(text, size)) {
+        problem("%s:%llu: paragraph %zu has more than %d bytes without a break: the search for e-mail addresses in it would take too long",
+                v->document->path, (unsigned long long)v->document->line, i + 1, MOST_WITHOUT_BREAK);
         return 0;
     }
     if (!v->match) v->match = pcre2_match_data_create(8, NULL);
@@ -633,9 +614,10 @@ static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number)
 // doc_frac is the share of the text, plus 1: the reference counts the span of doc_count as well (quirk P1). Its exclusion of
 // URLs (quirk P2) could never apply, so there is none here: it looks only at the address itself.
 static void tag_pii(Tags *out, View *v) {
+    enum { MOST_QUESTIONS = 10000 };                        // the reference's: a text that has more is no text
     size_t questions = 0, number = 0, sum = 0;
     for (size_t i = 0; i < v->size; i++) questions += v->text[i] == '?';
-    for (size_t i = 0; i < paragraphs(v) && questions <= 10000; i++) {
+    for (size_t i = 0; i < paragraphs(v) && questions <= MOST_QUESTIONS; i++) {
         unsigned possible = possible_pii(v->text + v->line[i].byte, v->line[i].size);
         for (int kind = 0; possible && kind < KINDS; kind++)
             if (possible >> kind & 1) sum += tag_pii_of(out, v, (Pii)kind, i, &number);

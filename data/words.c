@@ -1,7 +1,7 @@
 /*
 Words as Unicode cuts them: the word boundaries of UAX #29, without dictionaries, as WIMBD and Dolma count words
 (DATA_SPEC 3.7, 8.2). "don't" and "3.14" are one word, "a-b" is three, every Han character is one. What lies between two
-boundaries is a word unless all of it is white space. #included after tokenizer.c, where ICU is installed.
+boundaries is a word unless all of it is white space. #included after documents.c.
 
     size_t size;
     for (const char *word = text; (word = unicode_word(word, end, &size)); word += size) ...        text, up to `end`: UTF-8
@@ -75,11 +75,6 @@ static const char *word_boundary(const char *s, const char *end) {
         else return s;                                                                                  // WB999
     }
     return s;
-}
-
-static int only_space(const char *s, const char *end) {
-    for (int length; s < end; s += length) if (char_class(utf8_decode(s, (size_t)(end - s), &length)) != SPACE) return 0;
-    return 1;
 }
 
 // The first word of [s, end), or NULL.
