@@ -444,9 +444,10 @@ static void make_directories_of(const char *path) {
 static Writer *writer_open(const char *path) {
     static int registered = 0;
     Writer *w = (Writer *)allocate(1, sizeof *w, "a writer");
-    CHECK(snprintf(w->path, PATH, "%s", path) < PATH && snprintf(w->temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    int standard = !strcmp(path, "-");
+    CHECK(snprintf(w->path, PATH, "%s", standard ? "standard output" : path) < PATH && snprintf(w->temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
     w->file = stdout;
-    if (strcmp(path, "-")) make_directories_of(path), w->file = open_to_write(w->temporary);
+    if (!standard) make_directories_of(path), w->file = open_to_write(w->temporary);
     w->packing = ends_with(path, ".gz") ? GZIP : ends_with(path, ".zst") ? ZSTD : PLAIN;
     w->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes"), w->held = (char *)allocate(BLOCK, 1, "a file's text");
     if (w->packing == GZIP) CHECK(deflateInit2(&w->gzip, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK, "%s: zlib cannot start", path);
@@ -519,7 +520,7 @@ static void writer_close(Writer *w) {
     writer_pack(w, w->held, w->holds, 1);
     if (w->packing == GZIP) deflateEnd(&w->gzip);
     if (w->packing == ZSTD) ZSTD_freeCStream(w->zstd);
-    if (w->file == stdout) CHECK(fflush(stdout) == 0 && !ferror(stdout), "standard output: writing failed: %s", strerror(errno));
+    if (w->file == stdout) CHECK(fflush(stdout) == 0 && !ferror(stdout), "%s: writing failed: %s", w->path, strerror(errno));
     else {
         close_written(w->file, w->temporary);
         CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary, w->path, strerror(errno));
