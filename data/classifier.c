@@ -199,14 +199,13 @@ static void classifier_free(Classifier *c) { release(c->weight), release(c); }
 static void classifier_save(const char *path, Classifier *c) {
     char temporary[PATH];
     Slice slice[MAX_LABELS];
-    CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
-    make_directories_of(path);
+    begin_whole(temporary, path);
     for (int l = 0; l < c->labels; l++) {
         slice[l] = (Slice){ .offset = (size_t)l*(size_t)c->buckets, .rows = c->buckets, .cols = 1 };
         snprintf(slice[l].name, sizeof slice[l].name, "%s%d/%s", c->words ? "words" : "chars", c->n, c->label[l]);
     }
     safetensors_write(temporary, slice, c->labels, F16, &classifier_device, c);
-    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+    end_whole(temporary, path);
 }
 
 // A label is what a tensor's name and an attribute's key can hold.
@@ -374,7 +373,7 @@ static Document *read_labelled(size_t *n, const char **name, int names) {
     Document *all = NULL;
     size_t room = 0;
     for (int i = 0; i < files.n; i++) {
-        Reader *r = reader_open(files.path[i], NULL);
+        Reader *r = reader_open(files.path[i]);
         if (!r) continue;
         r->extra[0] = "label";
         for (Document d; document_read(r, &d); ) {

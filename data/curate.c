@@ -90,7 +90,9 @@ static void write_tags(Writer *w, const TagRun *run, const Document *d, const Ta
 // thread a file of its own, this one, number `thread`, does them all. view, tags: one for each thread, one for each document.
 enum { GROUP_OF_DOCUMENTS = 256 };
 static void tag_file(const TagRun *run, View *view, int thread, const char *in, const char *out) {
-    Reader *r = reader_open(in, NULL);
+    struct stat documents;
+    int standard = !strcmp(in, "-"), known = !standard && !stat(in, &documents);       // its time before it is read
+    Reader *r = reader_open(in);
     if (!r) return;
     Writer *w = writer_open(out);
     Document *document = (Document *)allocate(GROUP_OF_DOCUMENTS, sizeof *document, "documents");
@@ -112,6 +114,7 @@ static void tag_file(const TagRun *run, View *view, int thread, const char *in, 
         bytes = r->packed_read;
     }
     writer_close(w), reader_close(r);
+    if (known) set_time_of(out, &documents);
     for (int i = 0; i < GROUP_OF_DOCUMENTS; i++) tags_free(&tags[i]);
     release(document), release(tags);
 }
@@ -129,41 +132,25 @@ static void choose_taggers(TagRun *run) {
     for (int i = 0; i < run->n; i++) if (run->chosen[i]->prepare) run->chosen[i]->prepare();
 }
 
-// An output is kept if it is whole (it has its name) and not older than its input.
+// An output that is whole (it has its name) is kept if it is about the file as it is now.
 static int is_done(const char *in, const char *out) {
     struct stat i, o;
-    if (stat(in, &i) || stat(out, &o)) return 0;
-    return o.st_mtim.tv_sec != i.st_mtim.tv_sec ? o.st_mtim.tv_sec > i.st_mtim.tv_sec : o.st_mtim.tv_nsec >= i.st_mtim.tv_nsec;
+    return !stat(in, &i) && !stat(out, &o) && time_order(&i, &o) == 0;
 }
 
-// The command, as far as its results depend on it: {"taggers", "experiment", "as_released", "files": {name: hash of what is in it}}
+// The command, as far as its results depend on it: {"curate": "tag", "taggers", "experiment", "as_released", "files": {name: hash of what is in it}}
 static char *command_of(const TagRun *run) {
     json_t *files = json_object(), *json;
     for (int i = 0; i < run->n; i++) {
         const char *path = run->chosen[i]->file ? *run->chosen[i]->file : NULL, *slash = path ? strrchr(path, '/') : NULL;
         if (path) json_object_set_new(files, slash ? slash + 1 : path, json_sprintf("%016llx", (unsigned long long)hash_file(path)));
     }
-    json = json_pack("{ss ss sb so}", "taggers", run->taggers, "experiment", run->experiment ? run->experiment : "",
+    json = json_pack("{ss ss ss sb so}", "curate", "tag", "taggers", run->taggers, "experiment", run->experiment ? run->experiment : "",
                      "as_released", tagger_options.as_released, "files", files);
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    CHECK(text, "--taggers, --experiment: expected UTF-8");
+    CHECK(text, "--taggers, --experiment, or a file's name: expected UTF-8");
     json_decref(json);
     return text;
-}
-
-// What made the files of a directory is noted in it, in .taggers.jsonl. Another command may not add to them.
-static void note_command(const TagRun *run, const char *command, const char *in) {
-    char documents[PATH], note[PATH];
-    CHECK(snprintf(documents, PATH, "%.*s.taggers.jsonl", (int)(below_documents(in) - in), in) < PATH, "%s: this path is too long", in);
-    attributes_path(note, documents, run->name);
-    if (file_exists(note)) {
-        char *before = read_text(note);
-        CHECK(!strcmp(before, command), "%s: another command made the attributes there: %.1000s; choose another --name", note, before);
-        release(before);
-        return;
-    }
-    Writer *w = writer_open(note);
-    writer_text(w, command), writer_close(w);
 }
 
 static void tag_files(const TagRun *run, Files files) {
@@ -172,7 +159,7 @@ static void tag_files(const TagRun *run, Files files) {
     char (*out)[PATH] = (char (*)[PATH])allocate((size_t)files.n, sizeof *out, "the names of the files"), *command = command_of(run);
     for (int i = 0; i < files.n; i++) {
         int standard = !strcmp(files.path[i], "-");
-        if (standard) strcpy(out[n], "-"); else attributes_path(out[n], files.path[i], run->name), note_command(run, command, files.path[i]);
+        if (standard) strcpy(out[n], "-"); else attributes_path(out[n], files.path[i], run->name), note_command(command, files.path[i], run->name);
         if (!standard && is_done(files.path[i], out[n])) kept++; else files.path[n++] = files.path[i];
     }
     if (kept) fprintf(stderr, "%d of %d files were done before: kept\n", kept, files.n);
@@ -199,6 +186,7 @@ static int tag_command(int argc, char **argv) {
         { "--toxic-model", TEXT, &model_files.toxic, "... ngram_hatespeech_..." },
         { "--nsfw-model", TEXT, &model_files.nsfw, "... ngram_nsfw_..." },
         { "run", GROUP, NULL, "" },
+        SEPARATOR_OPTION,
         { "--as-released", FLAG, &tagger_options.as_released, "as the reference's files: scores of five digits, c4_v2's spans in lower-case text" },
         { "--threads", WHOLE, &run.threads, "threads (0: all); the result does not depend on it" },
         { "--on-error", TEXT, &run.on_error, "skip what cannot be read, or stop" },
@@ -210,9 +198,9 @@ static int tag_command(int argc, char **argv) {
     choose_on_error(run.on_error);
     if (!tagger_options.naughty) tagger_options.naughty = beside_curate(list, "naughty_words_en.txt");
     if (!strcmp(tagger_options.naughty, "none")) tagger_options.naughty = NULL;
-    if (run.experiment) check_name(run.experiment);
+    if (run.experiment) check_name("--experiment", run.experiment);
     if (!run.name) run.name = run.experiment ? run.experiment : "tags";
-    check_name(run.name);
+    check_name("--name", run.name);
     use_threads(run.threads);
     choose_taggers(&run);
     tag_files(&run, files_named(name, names));

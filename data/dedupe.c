@@ -81,14 +81,13 @@ static uint64_t filter_check(const FilterHeader *h) { return XXH3_64bits(h, offs
 // Complete under its name, or not at all.
 static void filter_save(Filter *f, const char *path) {
     char temporary[PATH];
-    CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    begin_whole(temporary, path);
     FILE *file = open_to_write(temporary);
     f->header.names = strlen(f->names), f->header.check = filter_check(&f->header);
     CHECK(fwrite(&f->header, sizeof f->header, 1, file) == 1 && fwrite(f->bits, 1, f->header.bytes, file) == f->header.bytes &&
           fwrite(f->names, 1, f->header.names, file) == f->header.names,
           "%s: writing failed: %s; is the disk full?", temporary, strerror(errno));
-    close_written(file, temporary);
-    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+    close_written(file, temporary), end_whole(temporary, path);
 }
 
 // options: those that its keys must have been chosen by, or NULL.
@@ -204,7 +203,7 @@ static size_t word_hashes(WordHashes *w, const char *text, size_t length) {
 typedef enum { DOCUMENT, PARAGRAPH, NGRAM } Unit;
 typedef struct {
     Unit unit;
-    const char *field;                                      // of a DOCUMENT: the path of the string that is its key; NULL: its text
+    const char *field[2];                                   // of a DOCUMENT: where its key is, or else is; NULL: its text
     int min_length, min_words, skip_empty, skip_punctuation;        // units that are left out
     int ngram, stride, skip_short;                          // of a paragraph's words; skip_short: too few of them are not compared
     double overlap;                                         // share of a paragraph's n-grams that makes it a duplicate
@@ -271,8 +270,9 @@ static void add_paragraphs(Batch *b, const Dedupe *how, const char *text, size_t
 }
 
 static void add_document(Batch *b, const Dedupe *how, const Document *d) {
-    const char *key = how->field ? d->extra[0] : d->text;
-    size_t size = how->field ? d->extra_size[0] : d->size;
+    int which = d->extra[0] ? 0 : 1;
+    const char *key = how->field[0] ? d->extra[which] : d->text;
+    size_t size = how->field[0] ? d->extra_size[which] : d->size;
     if (how->unit != DOCUMENT) add_paragraphs(b, how, d->text, d->size);
     else if (!key) b->without++;
     else if (!is_left_out(b, how, key, size)) {
@@ -290,9 +290,9 @@ static void add_document(Batch *b, const Dedupe *how, const Document *d) {
 // 0, with a sentence, if the file cannot be read.
 static int batch_read(Batch *b, const Dedupe *how, const char *path) {
     memset(b, 0, sizeof *b);
-    Reader *r = reader_open(path, NULL);
+    Reader *r = reader_open(path);
     if (!r) return 0;
-    r->extra[0] = how->field;
+    r->extra[0] = how->field[0], r->extra[1] = how->field[1];
     for (Document d; document_read(r, &d); document_free(&d)) add_document(b, how, &d);
     b->old = (unsigned char *)allocate(b->keys + 1, 1, "a file's keys");
     bar_add(r->packed_read, b->records);
@@ -342,20 +342,30 @@ typedef struct {
     double began, filtering;                                // seconds
 } Marking;
 
-// Have these keys been seen before? One after the other, where they are also inserted.
-static void batch_mark(Batch *b, Marking *m) {
+// Has this key been seen before? The exact set knows; without it, the filter is believed.
+static int is_old(Marking *m, Key key, int insert) {
+    int old = insert ? filter_add(&m->filter, key) : filter_has(&m->filter, key);
+    if (!m->exact) return old;
+    int in_set = insert ? set_add(&m->set, key) : set_has(&m->set, key);
+    m->new_keys += !in_set, m->false_positives += !in_set && old;
+    return in_set;
+}
+// All keys of a file, one after the other: looked up, and inserted. But the n-grams of a paragraph are inserted when all of them
+// have been looked up, so that it does not meet its own. (As released, it does.) Not called by two threads at a time, if m changes.
+static void batch_mark(Batch *b, Marking *m, const Dedupe *how) {
     double began = seconds();
-    uint64_t new_keys = 0, false_positives = 0;
-    for (size_t i = 0; i < b->keys; i++)
-        b->old[i] = (unsigned char)(m->read_only ? filter_has(&m->filter, b->key[i]) : filter_add(&m->filter, b->key[i]));
-    double filtering = seconds() - began;
-    for (size_t i = 0; i < b->keys; i++) {
-        int old = m->exact ? set_add(&m->set, b->key[i]) : b->old[i];
-        new_keys += !old, false_positives += !old && b->old[i];
-        b->old[i] = (unsigned char)old;
+    for (size_t i = 0, p = 0, n; i < b->keys; i += n) {
+        n = p < b->passages && b->passage[p].key == i ? b->passage[p++].keys : 1;
+        int together = n > 1 && !how->as_released;
+        for (size_t k = i; k < i + n; k++) b->old[k] = (unsigned char)is_old(m, b->key[k], !m->read_only && !together);
+        for (size_t k = i; k < i + n && together && !m->read_only; k++) {
+            filter_add(&m->filter, b->key[k]);
+            if (m->exact) set_add(&m->set, b->key[k]);
+        }
     }
+    double filtering = seconds() - began;
     #pragma omp critical (marking)
-    m->filtering += filtering, m->new_keys += new_keys, m->false_positives += false_positives;
+    m->filtering += filtering;
 }
 
 // An input file as the filter remembers it, size, time of change and path: one that has changed is another.
@@ -381,10 +391,10 @@ static void mark_file(Marking *m, const Dedupe *how, const char *path, const cha
     Batch b;
     char attributes[PATH];
     int fine = batch_read(&b, how, path);
-    if (m->read_only) batch_mark(&b, m);
+    if (m->read_only) batch_mark(&b, m, how);
     #pragma omp ordered
     {
-        if (!m->read_only) batch_mark(&b, m);
+        if (!m->read_only) batch_mark(&b, m, how);
         if (!m->read_only && fine) name_append(&m->filter, mark);
     }
     attributes_path(attributes, path, how->name);
@@ -402,7 +412,7 @@ static char **files_to_mark(const Marking *m, const Dedupe *how, Files *files) {
     KeySet held = { NULL, 0, 0 }, paths = { NULL, 0, 0 };
     char **mark = (char **)allocate((size_t)files->n + 1, sizeof *mark, "the names of the files");
     char (*attributes)[PATH] = (char (*)[PATH])allocate((size_t)files->n, sizeof *attributes, "the names of the files");
-    int left = 0;
+    int left = 0, kept = 0;
     for (const char *s = m->filter.names, *end; *s && !m->read_only; s = end + 1) {
         end = s + strcspn(s, "\n");
         const char *path = (const char *)memchr(s, '/', (size_t)(end - s));
@@ -416,23 +426,24 @@ static char **files_to_mark(const Marking *m, const Dedupe *how, Files *files) {
         char *now = file_mark(files->path[i]);
         const char *path = strchr(now, '/');
         if (set_has(&held, XXH3_128bits(now, strlen(now)))) {
-            CHECK(file_exists(attributes[i]), "%s: the filter holds its keys already, but %s is missing; begin with a new filter",
-                  files->path[i], attributes[i]);
-            printf("%s: done before\n", files->path[i]);
-            release(now);
+            CHECK(file_exists(attributes[i]), "%s: the filter holds its keys already, but %s is missing; give the --name of then, or begin "
+                  "with a new filter", files->path[i], attributes[i]);
+            release(now), kept++;
             continue;
         }
         CHECK(!set_has(&paths, XXH3_128bits(path, strlen(path))), "%s: has changed since the filter took its keys; begin with a new filter",
               files->path[i]);
         mark[left] = now, files->path[left++] = files->path[i];
     }
+    if (kept) fprintf(stderr, "%d of %d files were done before: kept\n", kept, files->n);
     files->n = left;
     release(held.slot), release(paths.slot), release(attributes);
     return mark;
 }
 
 // save: the filter's file, or NULL.
-static void mark_files(Marking *m, const Dedupe *how, Files files, const char *save, double save_every) {
+static void mark_files(Marking *m, const Dedupe *how, const char *command, Files files, const char *save, double save_every) {
+    for (int i = 0; i < files.n; i++) note_command(command, files.path[i], how->name);
     char **mark = files_to_mark(m, how, &files);
     int group = 8*omp_get_max_threads();
     double saved = seconds();
@@ -455,7 +466,7 @@ static void print_marking(const Marking *m, const Dedupe *how) {
     printf("documents        %s (%s a second), %.1f MB of text\n", with_commas((double)m->documents, a),
            with_commas((double)m->documents/past, b),
            1e-6*(double)m->bytes);
-    if (m->without) printf("                 %s of them have no %s: they are not compared\n", with_commas((double)m->without, a), how->field);
+    if (m->without) printf("                 %s of them have no %s: they are not compared\n", with_commas((double)m->without, a), how->field[0]);
     printf("duplicates       %s of %s %s\n", with_commas((double)m->duplicates, a), with_commas((double)m->passages, b), h->what);
     printf("filter           %.1f MiB, %d bits a key: %.2f bytes a document; %s keys held, made for %.3g\n", bytes/0x1p20, (int)h->k,
            bytes/documents, with_commas((double)h->keys, a), h->expected);
@@ -476,14 +487,19 @@ static Filter filter_of_options(const Marking *m, const char *path, double expec
     CHECK(exists || !m->read_only, "--read-only: expected --bloom with a filter that exists");
     CHECK(!exists || !m->exact, "%s: exists already; --exact measures a new filter: remove it, or choose another --bloom", path);
     if (!exists) {
+        char temporary[PATH];
         CHECK(expected >= 1 && expected < 1e15,
               "--expected %g: expected the number of keys that the filter will hold, from 1 to 1e15", expected);
+        if (!rate) rate = 1e-6;
         CHECK(rate > 1e-300 && rate < 1, "--false-positives %g: expected a probability between 0 and 1", rate);
+        if (path) begin_whole(temporary, path);             // if it cannot be written, say so before the work
         return filter_new(expected, rate, what, options);
     }
     Filter f = filter_load(path, what, m->read_only ? NULL : options);
     CHECK(!expected || expected == f.header.expected, "%s: was made for %g keys, not %g; leave --expected out, or choose another --bloom",
           path, f.header.expected, expected);
+    CHECK(!rate || rate == f.header.rate, "%s: was made for a rate of false positives of %g, not %g; leave --false-positives out, or choose "
+          "another --bloom", path, f.header.rate, rate);
     return f;
 }
 
@@ -495,15 +511,15 @@ static const char *field_path(const char *path) {
 }
 
 static int dedupe_command(int argc, char **argv) {
-    const char *by = "", *bloom = NULL, *on_error = "skip";
-    double expected = 0, rate = 1e-6, save_every = 600;
+    const char *by = NULL, *bloom = NULL, *on_error = "skip";
+    double expected = 0, rate = 0, save_every = 600;
     int threads = 0, help = 0;
     Dedupe how = { .ngram = 13, .stride = 1, .overlap = 1 };
     Marking m = { .read_only = 0 };
     const Option table[] = {
         { "what", GROUP, NULL, "" },
         { "--by", TEXT, &by, "url, document, paragraph or ngram: what must not occur twice" },
-        { "--field", TEXT, &how.field, "by url and document: the string to compare [metadata.url, text]" },
+        { "--field", TEXT, &how.field[0], "by url and document: the string to compare (default: metadata.url, or else url; text)" },
         { "--ngram", WHOLE, &how.ngram, "by ngram: words in one" },
         { "--stride", WHOLE, &how.stride, "by ngram: words from one to the next" },
         { "--overlap", NUMBER, &how.overlap, "by ngram: share of a paragraph's n-grams that makes it a duplicate" },
@@ -515,12 +531,13 @@ static int dedupe_command(int argc, char **argv) {
         { "filter", GROUP, NULL, "" },
         { "--bloom", TEXT, &bloom, "its file: read if it exists, saved every --save-every seconds and at the end (default: not kept)" },
         { "--expected", NUMBER, &expected, "keys that a new one is made for" },
-        { "--false-positives", NUMBER, &rate, "of a new one: probability, once it holds them all" },
+        { "--false-positives", NUMBER, &rate, "of a new one: probability that a new key is taken for an old one, once it holds them all (0: 1e-6)" },
         { "--read-only", FLAG, &m.read_only, "compare with it, add nothing" },
         { "--exact", FLAG, &m.exact, "keep all keys as well: they decide, and the filter's false positives are counted" },
         { "--save-every", NUMBER, &save_every, "seconds between checkpoints: what an interruption costs at most" },
         { "run", GROUP, NULL, "" },
-        { "--as-released", FLAG, &how.as_released, "as Dolma's code: lengths in bytes, quirks B1 and B2 (DATA_SPEC 4.2)" },
+        SEPARATOR_OPTION,
+        { "--as-released", FLAG, &how.as_released, "as Dolma's code: lengths in bytes, quirks B1 and B2 (DATA_SPEC 4.2), paragraphs that meet their own n-grams" },
         { "--threads", WHOLE, &threads, "threads (0: all); the result does not depend on it" },
         { "--on-error", TEXT, &on_error, "skip what cannot be read, or stop" },
         { "--help", FLAG, &help, "this text" },
@@ -528,26 +545,30 @@ static int dedupe_command(int argc, char **argv) {
     int names;
     const char **name = command_line("curate dedupe --by ... --name ATTRIBUTE --expected N [options] FILES AND DIRECTORIES", NULL, table,
                                      (int)(sizeof table/sizeof *table), &help, argc, argv, &names);
-    char what[sizeof m.filter.header.what], options[sizeof m.filter.header.options];
+    char what[sizeof m.filter.header.what], options[sizeof m.filter.header.options], command[256];
+    CHECK(by, "--by: is missing; expected url, document, paragraph or ngram");
     int url = !strcmp(by, "url"), written;
     how.unit = !strcmp(by, "paragraph") ? PARAGRAPH : !strcmp(by, "ngram") ? NGRAM : DOCUMENT;
     CHECK(how.unit != DOCUMENT || url || !strcmp(by, "document"), "--by %s: expected url, document, paragraph or ngram", by);
     CHECK(how.ngram >= 1 && how.stride >= 1, "--ngram %d, --stride %d: expected at least one word", how.ngram, how.stride);
     CHECK(how.overlap > 0 && how.overlap <= 1, "--overlap %g: expected a share, more than 0, at most 1", how.overlap);
+    CHECK(how.unit == NGRAM || (how.ngram == 13 && how.stride == 1 && how.overlap == 1 && !how.skip_short),
+          "--by %s: --ngram, --stride, --overlap and --skip-short are for --by ngram", by);
+    CHECK(how.unit == DOCUMENT || !how.field[0], "--by %s: --field is for --by url and --by document", by);
     CHECK(!m.exact || !m.read_only, "--exact and --read-only: choose one");
-    check_name(how.name), choose_on_error(on_error);
-    if (how.unit != DOCUMENT) how.field = NULL;
-    else if (!how.field && url) how.field = "metadata.url";
-    else if (how.field) how.field = field_path(how.field);
-    if (how.unit == DOCUMENT) written = snprintf(what, sizeof what, "documents by %s", how.field ? how.field : "text");
+    check_name("--name", how.name), choose_on_error(on_error);
+    if (how.field[0]) how.field[0] = field_path(how.field[0]);
+    else if (url) how.field[0] = "metadata.url", how.field[1] = "url";
+    if (how.unit == DOCUMENT) written = snprintf(what, sizeof what, "documents by %s", how.field[0] ? how.field[0] : "text");
     else if (how.unit == PARAGRAPH) written = snprintf(what, sizeof what, "paragraphs");
     else written = snprintf(what, sizeof what, "paragraphs by %d-grams, stride %d%s", how.ngram, how.stride, how.skip_short ? ", not whole" : "");
-    CHECK(written < (int)sizeof what, "--field %s: this path is too long", how.field);
+    CHECK(written < (int)sizeof what, "--field %s: this path is too long", how.field[0]);
     snprintf(options, sizeof options, "--min-length %d --min-words %d%s%s", how.min_length, how.min_words, how.skip_empty ? " --skip-empty" : "",
              how.as_released ? " --as-released" : "");
+    snprintf(command, sizeof command, "curate dedupe: %s, %s --overlap %g", what, options, how.overlap);
     use_threads(threads);
     m.filter = filter_of_options(&m, bloom, expected, rate, what, options);
-    mark_files(&m, &how, files_named(name, names), m.read_only ? NULL : bloom, save_every);
+    mark_files(&m, &how, command, files_named(name, names), m.read_only ? NULL : bloom, save_every);
     print_marking(&m, &how);
     filter_free(&m.filter), release(m.set.slot), release(name);
     return finished();
@@ -562,7 +583,7 @@ static Filter filter_of_evaluation(const char *against, const Dedupe *how, doubl
         const char *name = path;
         Files files = files_named(&name, 1);
         for (int f = 0; f < files.n; f++) {
-            Reader *r = reader_open(files.path[f], NULL);
+            Reader *r = reader_open(files.path[f]);
             if (!r) continue;
             for (Document d; document_read(r, &d); document_free(&d)) add_document(&b, how, &d);
             reader_close(r);
@@ -582,11 +603,13 @@ static int decontaminate_command(int argc, char **argv) {
     Dedupe evaluation = { .unit = PARAGRAPH, .min_words = 13, .skip_punctuation = 1 };
     Dedupe training = { .unit = PARAGRAPH, .overlap = 1, .name = "bff_duplicate_paragraph_spans_decontamination" };
     Marking m = { .read_only = 1 };
+    char command[256];
     const Option table[] = {
         { "options", GROUP, NULL, "" },
+        SEPARATOR_OPTION,
         { "--against", TEXT, &against, "PATH[,PATH]: files or directories of evaluation documents" },
         { "--min-words", WHOLE, &evaluation.min_words, "words (Unicode's) that one of their paragraphs must have to count" },
-        { "--false-positives", NUMBER, &rate, "probability" },
+        { "--false-positives", NUMBER, &rate, "probability that another paragraph is taken for one of theirs" },
         { "--name", TEXT, &training.name, "of the attribute, and of its directory" },
         { "--threads", WHOLE, &threads, "threads (0: all); the result does not depend on it" },
         { "--on-error", TEXT, &on_error, "skip what cannot be read, or stop" },
@@ -597,10 +620,12 @@ static int decontaminate_command(int argc, char **argv) {
                                      (int)(sizeof table/sizeof *table), &help, argc, argv, &names);
     CHECK(against, "expected --against, with evaluation text");
     CHECK(rate > 1e-300 && rate < 1, "--false-positives %g: expected a probability between 0 and 1", rate);
-    check_name(training.name), choose_on_error(on_error);
+    check_name("--name", training.name), choose_on_error(on_error);
     use_threads(threads);
     m.filter = filter_of_evaluation(against, &evaluation, rate);
-    mark_files(&m, &training, files_named(name, names), NULL, 0);
+    snprintf(command, sizeof command, "curate decontaminate: against %llu paragraphs of at least %d words, whose hash is %016llx",
+             (unsigned long long)m.filter.header.keys, evaluation.min_words, (unsigned long long)XXH3_64bits(m.filter.bits, m.filter.header.bytes));
+    mark_files(&m, &training, command, files_named(name, names), NULL, 0);
     print_marking(&m, &training);
     filter_free(&m.filter), release(name);
     return finished();

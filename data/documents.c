@@ -7,12 +7,13 @@ A document is a JSON object on a line of its own, as Dolma keeps them (DATA_SPEC
 
 in a file that is plain, gzip or zstd: its first bytes say which, not its name. A file whose name ends in neither .json,
 .jsonl nor .ndjson (before .gz or .zst) is plain text: one document {"id": its path, "source": "text", "text": all of it},
-or several, where a separator is given. "-" is standard input: JSON lines.
+or several, "path:1", "path:2" and so on, where --separator says what stands between them; these count as lines. (The path is
+that below `documents/`.) "-" is standard input: JSON lines.
 
 Every input is hostile until checked: UTF-8, JSON, the types of the three fields, lengths. What cannot be used costs one
 sentence that begins with its file and line, and is skipped; or, if the user says so (--on-error stop), ends the program.
 
-    Reader *r = reader_open(path, NULL);                 Writer *w = writer_open(path);      .gz and .zst are compressed
+    Reader *r = reader_open(path);                       Writer *w = writer_open(path);      .gz and .zst are compressed
     for (Document d; document_read(r, &d); document_free(&d)) ...      writer_put(w, bytes, size);
     reader_close(r);                                     writer_close(w);       only now does the file have its name
 
@@ -132,6 +133,10 @@ static void problem(const char *format, ...) {
     }
 }
 
+static void problems_print(void) {
+    if (problems) fprintf(stderr, "%llu problem%s: each has its sentence above\n", (unsigned long long)problems, problems > 1 ? "s" : "");
+}
+
 // "skip" or "stop", as given to --on-error
 static void choose_on_error(const char *word) {
     stop_on_error = !strcmp(word, "stop");
@@ -193,9 +198,10 @@ static void reader_fill_packed(Reader *r) {
     r->ended = 1;
 }
 
-// separator: between the documents of a plain text file, or NULL: the file is one. Returns NULL, with a sentence, if the
-// file cannot be read.
-static Reader *reader_open(const char *path, const char *separator) {
+static const char *separator = NULL;                        // --separator: between the documents of a plain text; NULL: it is one
+
+// Returns NULL, with a sentence, if the file cannot be read.
+static Reader *reader_open(const char *path) {
     int standard = !strcmp(path, "-");
     struct stat s;
     int missing = !standard && stat(path, &s);
@@ -416,6 +422,24 @@ static int document_read(Reader *r, Document *d) {
 // ---- writing ---------------------------------------------------------------------------------------------------------
 // A file is written as path.tmp and renamed when the last byte is on the disk: what has its name is whole.
 
+// Makes the directories that a path leads through.
+static void make_directories_of(const char *path) {
+    char part[PATH];
+    CHECK(strlen(path) < PATH, "%s: this path is too long", path);
+    for (size_t i = 1; path[i]; i++) if (path[i] == '/') memcpy(part, path, i), part[i] = 0, make_directory(part);
+}
+
+// Where to write what becomes `path`, which may be an older file, but no device or pipe: those cannot be replaced.
+static void begin_whole(char temporary[PATH], const char *path) {
+    struct stat s;
+    CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    CHECK(stat(path, &s) || S_ISREG(s.st_mode), "%s: expected the name of a file, found a directory, a pipe or a device", path);
+    make_directories_of(path);
+}
+static void end_whole(const char *temporary, const char *path) {
+    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+}
+
 typedef struct Writer {
     char path[PATH], temporary[PATH];
     FILE *file;
@@ -433,21 +457,14 @@ static void remove_unfinished(void) {
     for (Writer *w = writers; w; w = w->next) if (w->file != stdout) unlink(w->temporary);
 }
 
-// Makes the directories that a path leads through.
-static void make_directories_of(const char *path) {
-    char part[PATH];
-    CHECK(strlen(path) < PATH, "%s: this path is too long", path);
-    for (size_t i = 1; path[i]; i++) if (path[i] == '/') memcpy(part, path, i), part[i] = 0, make_directory(part);
-}
-
 // "-" is standard output, never compressed.
 static Writer *writer_open(const char *path) {
     static int registered = 0;
     Writer *w = (Writer *)allocate(1, sizeof *w, "a writer");
     int standard = !strcmp(path, "-");
-    CHECK(snprintf(w->path, PATH, "%s", standard ? "standard output" : path) < PATH && snprintf(w->temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
-    w->file = stdout;
-    if (!standard) make_directories_of(path), w->file = open_to_write(w->temporary);
+    snprintf(w->path, PATH, "%s", standard ? "standard output" : path);
+    if (!standard) begin_whole(w->temporary, path);
+    w->file = standard ? stdout : open_to_write(w->temporary);
     w->packing = ends_with(path, ".gz") ? GZIP : ends_with(path, ".zst") ? ZSTD : PLAIN;
     w->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes"), w->held = (char *)allocate(BLOCK, 1, "a file's text");
     if (w->packing == GZIP) CHECK(deflateInit2(&w->gzip, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK, "%s: zlib cannot start", path);
@@ -521,10 +538,7 @@ static void writer_close(Writer *w) {
     if (w->packing == GZIP) deflateEnd(&w->gzip);
     if (w->packing == ZSTD) ZSTD_freeCStream(w->zstd);
     if (w->file == stdout) CHECK(fflush(stdout) == 0 && !ferror(stdout), "%s: writing failed: %s", w->path, strerror(errno));
-    else {
-        close_written(w->file, w->temporary);
-        CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary, w->path, strerror(errno));
-    }
+    else close_written(w->file, w->temporary), end_whole(w->temporary, w->path);
     #pragma omp critical (writers)
     {
         Writer **link = &writers;
@@ -535,6 +549,9 @@ static void writer_close(Writer *w) {
 }
 
 // ---- the command line ------------------------------------------------------------------------------------------------
+
+// A row of the table of a program that reads documents.
+#define SEPARATOR_OPTION { "--separator", TEXT, &separator, "between the documents of a plain text, such as '<|endoftext|>' (without it a file is one)" }
 
 // Sets the table's options; with --help (*help is its value) prints usage and table, and what `more` has to say, and ends the
 // program. Returns the other arguments, *names of them: the caller's to release.
@@ -579,7 +596,7 @@ static uint64_t files_bytes(char **path, int n) {
 }
 
 // The files that the command line names; of a directory all files below it, in the order of their names, but for hidden
-// ones and *.tmp. Nothing at all is an error.
+// ones and *.tmp. Nothing at all is an error, and so is a file that is named twice: its documents would count twice.
 static Files files_named(const char **name, int n) {
     Files f = { NULL, 0, 0, 0 };
     files_found = &f;
@@ -594,32 +611,74 @@ static Files files_named(const char **name, int n) {
     }
     files_found = NULL;
     CHECK(f.n, "expected files or directories of documents on the command line; --help explains");
+    char **sorted = (char **)allocate((size_t)f.n, sizeof *sorted, "the names of the files");
+    memcpy(sorted, f.path, (size_t)f.n*sizeof *sorted);
+    qsort(sorted, (size_t)f.n, sizeof *sorted, by_name);
+    for (int i = 1; i < f.n; i++) CHECK(strcmp(sorted[i - 1], sorted[i]), "%s: is named twice", sorted[i]);
+    release(sorted);
     return f;
 }
 
 // ---- attributes: beside the documents ----------------------------------------------------------------------------------
 
-// .../documents/x.jsonl.gz -> .../attributes/NAME/x.jsonl.gz (DATA_SPEC 1.2). Attributes of a plain text are JSON lines all the same.
-static void attributes_path(char *out, const char *path, const char *name) {
+// .../documents/x.jsonl.gz -> .../attributes/NAME/, and x.jsonl.gz in it (DATA_SPEC 1.2). Attributes of a plain text are JSON lines
+// all the same.
+static void attributes_directory(char out[PATH], const char *path, const char *name) {
     const char *rest = below_documents(path);
     CHECK(rest > path, "%s: expected a path through a directory named documents: attributes go to attributes/%s beside it", path, name);
     int before = (int)(rest - path) - (int)strlen("documents/");
-    CHECK(snprintf(out, PATH, "%.*sattributes/%s/%s%s", before, path, name, rest, is_json_name(rest) ? "" : ".jsonl") < PATH,
-          "%s: this path is too long", path);
+    CHECK(snprintf(out, PATH, "%.*sattributes/%s/", before, path, name) < PATH, "%s: this path is too long", path);
 }
-// Two inputs with one output would be written at the same time; a file that is named twice is one of them.
+static void attributes_path(char out[PATH], const char *path, const char *name) {
+    attributes_directory(out, path, name);
+    const char *rest = below_documents(path), *end = is_json_name(rest) ? "" : ".jsonl";
+    CHECK(strlen(out) + strlen(rest) + strlen(end) < PATH, "%s: this path is too long", path);
+    strcat(strcat(out, rest), end);
+}
+// Two inputs with one output, as x.txt and x.txt.jsonl are, would be written at the same time.
 static int by_path(const void *a, const void *b) { return strcmp((const char *)a, (const char *)b); }
 static void check_different(char (*out)[PATH], int n) {
     char (*sorted)[PATH] = (char (*)[PATH])allocate((size_t)n + 1, sizeof *sorted, "the names of the files");
     memcpy(sorted, out, (size_t)n*sizeof *out);
     qsort(sorted, (size_t)n, sizeof *sorted, by_path);
     for (int i = 1; i < n; i++)
-        CHECK(strcmp(sorted[i - 1], sorted[i]), "%s: two of the files named have their attributes there; is one named twice?", sorted[i]);
+        CHECK(strcmp(sorted[i - 1], sorted[i]), "%s: two of the files named have their attributes there; rename one", sorted[i]);
     release(sorted);
 }
-static void check_name(const char *name) {
-    CHECK(name && *name && *name != '.' && !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")],
-          "--name %s: expected the name of an attribute: letters, digits, _ - .", name ? name : "is missing");
+static void check_name(const char *option, const char *name) {
+    CHECK(name, "%s: is missing; expected the name of an attribute", option);
+    CHECK(*name && *name != '.' && !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")],
+          "%s %s: expected the name of an attribute: letters, digits, _ - .", option, name);
+}
+
+// One command makes what is below attributes/NAME/; the file .command there holds it, as far as the attributes depend on it.
+// Another command may neither add to them nor replace some. documents: one of its input files.
+static void note_command(const char *command, const char *documents, const char *name) {
+    char note[PATH];
+    attributes_directory(note, documents, name);
+    CHECK(strlen(note) + strlen(".command.tmp") < PATH, "%s: this path is too long", documents);
+    strcat(note, ".command");
+    if (!file_exists(note)) {
+        Writer *w = writer_open(note);
+        writer_text(w, command), writer_text(w, "\n"), writer_close(w);
+        return;
+    }
+    char *before = read_text(note);
+    before[strcspn(before, "\n")] = 0;
+    CHECK(!strcmp(before, command), "%s: the attributes there were made by\n    %s\nand not by\n    %s\nchoose another --name, or remove them",
+          note, before, command);
+    release(before);
+}
+
+// Attributes carry the time of the documents that they are about (or a later one, if others made them): so those that are older
+// are about what is no longer there. Sets it; asks for it.
+static void set_time_of(const char *attributes, const struct stat *documents) {
+    const struct timespec times[2] = { { 0, UTIME_OMIT }, documents->st_mtim };
+    CHECK(utimensat(AT_FDCWD, attributes, times, 0) == 0, "%s: its time cannot be set: %s", attributes, strerror(errno));
+}
+static int time_order(const struct stat *a, const struct stat *b) {     // -1: a is older, 1: younger
+    const struct timespec x = a->st_mtim, y = b->st_mtim;
+    return x.tv_sec != y.tv_sec ? (x.tv_sec < y.tv_sec ? -1 : 1) : (x.tv_nsec > y.tv_nsec) - (x.tv_nsec < y.tv_nsec);
 }
 
 // ---- the progress bar ------------------------------------------------------------------------------------------------
@@ -646,5 +705,5 @@ static void bar_add(uint64_t bytes, uint64_t documents) {
 }
 static void bar_end(void) {
     bar_print("\n");
-    if (problems) fprintf(stderr, "%llu problem%s: each has its sentence above\n", (unsigned long long)problems, problems > 1 ? "s" : "");
+    problems_print();
 }

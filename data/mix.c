@@ -13,7 +13,7 @@ The configuration is Dolma's, as JSON. Each stream takes documents and their att
     {"streams": [{
         "name": "web",  "documents": ["web/documents"],  "attributes": ["tags", "duplicate_paragraphs"],
         "filter": {"include": [], "exclude": ["gopher_v1__word_count < 50", "duplicate_documents"]},
-        "span_replacement": [{"span": "pii__EMAIL", "min_score": 0.5, "replacement": " |||EMAIL_ADDRESS||| "}],
+        "span_replacement": [{"span": "pii_regex_with_counts_fast_v2__EMAIL_ADDRESS", "min_score": 0.5, "replacement": " |||EMAIL_ADDRESS||| "}],
         "output": {"path": "mixed", "max_size_in_bytes": 1e9, "discard_fields": ["attributes"], "min_text_length": 1},
         "sample": 0.51
     }]}
@@ -27,7 +27,7 @@ times; a hash of the id decides. Or every stream has a `weight` w_s: then rate_s
 its rules (counted by a first pass over the files), and N is `total_bytes`, or without it sum_s c_s.
 
 A shard has its name once it is whole. A run that was interrupted is simply started again: it writes the same bytes, and
-refuses to leave shards of another mix beside its own.
+refuses to leave shards of another mix beside its own. Attributes that are older than their documents are refused, too.
 */
 #include <glob.h>
 
@@ -235,16 +235,22 @@ static int config_strings(const char **out, int most, json_t *object, const char
 
 // Patterns name files, or directories of them.
 static Files files_matching(json_t *stream, const char *where) {
-    static const char *pattern[1 << 12];
+    enum { MAX_PATTERNS = 1 << 12 };
+    static const char *pattern[MAX_PATTERNS];
     glob_t found;
-    int n = config_strings(pattern, 1 << 12, stream, where, "documents");
+    int n = config_strings(pattern, MAX_PATTERNS, stream, where, "documents");
     CHECK(n, "%s: expected \"documents\": a list of files, patterns or directories", where);
     memset(&found, 0, sizeof found);
     for (int i = 0; i < n; i++) {
         CHECK(!strstr(pattern[i], "**"), "%s: the pattern %s: ** is not understood; name the directory instead", where, pattern[i]);
         CHECK(glob(pattern[i], i ? GLOB_APPEND : 0, NULL, &found) == 0, "%s: no file matches %s", where, pattern[i]);
     }
-    Files files = files_named((const char **)found.gl_pathv, (int)found.gl_pathc);
+    int names = 0;
+    for (size_t i = 0; i < found.gl_pathc; i++) if (!ends_with(found.gl_pathv[i], ".tmp")) {       // an interrupted run's is nobody's
+        char *name = found.gl_pathv[i];
+        found.gl_pathv[i] = found.gl_pathv[names], found.gl_pathv[names++] = name;
+    }
+    Files files = files_named((const char **)found.gl_pathv, names);
     globfree(&found);
     return files;
 }
@@ -477,12 +483,12 @@ static void merge_attributes(Document *d, Reader *r) {
 }
 
 static void mix_file(const Stream *s, const char *path, int as_released, Tally *t, Writer *w) {
-    Reader *r = reader_open(path, NULL), *attributes[MAX_ATTRIBUTES];
+    Reader *r = reader_open(path), *attributes[MAX_ATTRIBUTES];
     char attribute_path[MAX_ATTRIBUTES][PATH];
     if (!r) return;
     for (int i = 0; i < s->n_attributes; i++) {
         attributes_path(attribute_path[i], path, s->attributes[i]);
-        attributes[i] = reader_open(attribute_path[i], NULL);
+        attributes[i] = reader_open(attribute_path[i]);
         CHECK(attributes[i], "%s: needed for %s", attribute_path[i], path);
     }
     for (Document d; document_read(r, &d); document_free(&d)) {
@@ -528,7 +534,15 @@ static Shard *shards_of(Mix mix, int as_released, int *n) {
     return shard;
 }
 
-// Shards of an earlier mix, of which this one makes fewer, would be read with the new ones: their documents would come twice.
+// NAME-0123.jsonl.gz and the like
+static int is_shard_name(const char *name) {
+    const char *end = strstr(name, ".json");
+    size_t digits = 0;
+    while (end && digits < (size_t)(end - name) && strchr("0123456789", end[-1 - (long)digits])) digits++;
+    return digits >= 4 && digits < (size_t)(end - name) && end[-1 - (long)digits] == '-' && !ends_with(name, ".tmp");
+}
+
+// Shards of an earlier mix, of other streams or of more files, would be read with the new ones: their documents would come twice.
 // And no input may be written over.
 static void check_output(Mix mix, const Shard *shard, int n) {
     KeySet ours = { NULL, 0, 0 };
@@ -536,14 +550,10 @@ static void check_output(Mix mix, const Shard *shard, int n) {
     for (int i = 0; i < mix.n; i++) {
         const Stream *s = &mix.stream[i];
         DIR *directory = opendir(s->output);
-        size_t name = strlen(s->name), digits;
         char path[PATH];
         for (struct dirent *entry; directory && (entry = readdir(directory)); ) {
-            if (strncmp(entry->d_name, s->name, name) || entry->d_name[name] != '-') continue;
-            digits = strspn(entry->d_name + name + 1, "0123456789");
-            const char *rest = entry->d_name + name + 1 + digits;
+            if (!is_shard_name(entry->d_name)) continue;
             path_join(path, s->output, entry->d_name);
-            if (digits < 4 || strncmp(rest, ".json", 5) || ends_with(rest, ".tmp")) continue;
             CHECK(set_add(&ours, XXH3_128bits(path, strlen(path))),
                   "%s: left by another mix; remove it, or choose another output path", path);
             for (int k = 0; k < mix.n; k++) for (int f = 0; f < mix.stream[k].files.n; f++) {
@@ -561,7 +571,6 @@ static void check_output(Mix mix, const Shard *shard, int n) {
 static void check_inputs(Mix mix) {
     char path[PATH];
     for (int i = 0; i < mix.n; i++) {
-        KeySet seen = { NULL, 0, 0 };
         const Stream *s = &mix.stream[i];
         for (int f = 0; f < s->files.n; f++) {
             const char *file = s->files.path[f];
@@ -570,14 +579,15 @@ static void check_inputs(Mix mix) {
             for (int k = 0; k < mix.n && !stat(*path ? path : "/", &in); k++)
                 CHECK(stat(mix.stream[k].output, &out) || in.st_ino != out.st_ino || in.st_dev != out.st_dev,
                       "%s: is written to, but holds inputs; choose another output path", mix.stream[k].output);
-            CHECK(!set_add(&seen, XXH3_128bits(file, strlen(file))), "stream %s: %s is named twice", s->name, file);
+            CHECK(stat(file, &in) == 0, "%s: cannot be read: %s", file, strerror(errno));
             for (int a = 0; a < s->n_attributes; a++) {
                 attributes_path(path, file, s->attributes[a]);
-                CHECK(file_exists(path), "%s: missing: the attributes %s of %s; `curate tag` or `curate dedupe` makes them",
+                CHECK(stat(path, &out) == 0, "%s: missing: the attributes %s of %s; `curate tag` or `curate dedupe` makes them",
                       path, s->attributes[a], file);
+                CHECK(time_order(&out, &in) >= 0, "%s: is older than %s: made before that was changed? Make it again; or, if both are only "
+                      "copies, `touch` it", path, file);
             }
         }
-        release(seen.slot);
     }
 }
 
@@ -680,8 +690,8 @@ static void print_configuration(void) {
     printf("\na configuration (data/mix.json and data/debian.json are whole ones; data/mix.c explains)\n"
            "  {\"streams\": [{\"name\": \"web\", \"documents\": [\"web/documents\"], \"attributes\": [\"tags\"],\n"
            "    \"filter\": {\"exclude\": [\"gopher_v1__word_count < 50\"]},\n"
-           "    \"span_replacement\": [{\"span\": \"pii_regex_with_counts_fast_v2__EMAIL_ADDRESS\", \"replacement\": \"|||EMAIL_ADDRESS|||\"}],\n"
-           "    \"output\": {\"path\": \"mixed/documents\"}, \"sample\": 0.5}]}\n");
+           "    \"span_replacement\": [{\"span\": \"pii_regex_with_counts_fast_v2__EMAIL_ADDRESS\", \"replacement\": \" |||EMAIL_ADDRESS||| \"}],\n"
+           "    \"output\": {\"path\": \"mixed/documents\", \"discard_fields\": [\"attributes\"]}, \"sample\": 0.5}]}\n");
 }
 
 static int mix_command(int argc, char **argv) {
@@ -689,8 +699,9 @@ static int mix_command(int argc, char **argv) {
     int threads = 0, help = 0, as_released = 0, shards;
     const Option table[] = {
         { "options", GROUP, NULL, "" },
+        SEPARATOR_OPTION,
         { "--report", TEXT, &report_path, "write the table of what each rule removed to this file as well, as JSON" },
-        { "--as-released", FLAG, &as_released, "as Dolma's code where spans overlap or are empty, and two endings (DATA_SPEC 5.3, 5.4)" },
+        { "--as-released", FLAG, &as_released, "as Dolma's code: spans that overlap or are empty; the last shard is named .json.gz (DATA_SPEC 5.3, 5.4)" },
         { "--threads", WHOLE, &threads, "threads (0: all); the result does not depend on it" },
         { "--on-error", TEXT, &on_error, "skip what cannot be read, or stop" },
         { "--help", FLAG, &help, "this text" },

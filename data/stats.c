@@ -26,7 +26,7 @@ for one with probability 0.03.
 
 static struct {
     int top, threads, sketch_mb, exact, attributes, help;
-    const char *tokenizer, *json, *png, *separator, *on_error;
+    const char *tokenizer, *json, *png, *on_error;
 } options = { .top = 20, .sketch_mb = 64, .on_error = "skip" };
 
 static Tokenizer *tokenizer = NULL;                         // --tokenizer
@@ -813,8 +813,7 @@ static void draw(const json_t *report, const char *path) {
     const json_t *lengths = json_object_get(report, "document_lengths"), *row;
     const char *const curves[] = { "word_frequency", "token_frequency" };
     size_t i;
-    CHECK(snprintf(temporary, sizeof temporary, "%s.tmp", path) < PATH, "%s: this path is too long", path);
-    make_directories_of(path);
+    begin_whole(temporary, path);
     CHECK(setenv("STATS_PNG", temporary, 1) == 0, "%s: not enough memory", path);
     signal(SIGPIPE, SIG_IGN);                               // gnuplot's failure has a sentence of its own
     FILE *plot = popen("gnuplot > \"$STATS_PNG\"", "w");
@@ -844,7 +843,7 @@ static void draw(const json_t *report, const char *path) {
             tokenizer ? ", $token_frequency using 1:2 with lines linewidth 2 linecolor rgb '#c8501e' title 'tokens'" : "");
     int failed = ferror(plot);
     if (pclose(plot) || failed) unlink(temporary), die("%s: gnuplot failed, or is not installed (Debian: gnuplot-nox)", path);
-    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+    end_whole(temporary, path);
 }
 
 static void write_json(const json_t *report, const char *path) {
@@ -998,7 +997,7 @@ static int next_sample(Input *in, Sample *s) {
     for (;;) {
         if (!in->reader) {
             if (in->at == in->files.n) return 0;
-            in->reader = reader_open(in->files.path[in->at++], options.separator);
+            in->reader = reader_open(in->files.path[in->at++]);
             in->read = 0;
             if (in->reader) in->reader->extra[0] = "metadata.url", in->reader->extra[1] = "url";
             continue;
@@ -1054,7 +1053,7 @@ int main(int argc, char **argv) {
         { "what", GROUP, NULL, "" },
         { "--tokenizer", TEXT, &options.tokenizer, "tokenizer.json: counts BPE tokens as well" },
         { "--attributes", FLAG, &options.attributes, "the files are attribute files: the distribution of every tagger's scores and lengths" },
-        { "--separator", TEXT, &options.separator, "between the documents of a plain text file (without it: a file is a document)" },
+        SEPARATOR_OPTION,
         { "how", GROUP, NULL, "" },
         { "--top", WHOLE, &options.top, "how many n-grams, domains and so on are listed" },
         { "--sketch-mb", WHOLE, &options.sketch_mb, "megabytes of the sketch that counts n-grams, one for each of n = 1, 2, 3, 10" },

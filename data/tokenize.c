@@ -30,7 +30,7 @@ enum { MAX_RING = 64, MAX_BATCH = 1 << 20 };
 static const size_t batch_bytes = 256 << 20;                // of documents in a batch: three batches must fit in memory
 
 typedef struct {
-    const char *tokenizer, *out, *dtype, *separator, *on_error;
+    const char *tokenizer, *out, *dtype, *on_error;
     int print, decode, eos, bos, seed, groups, ring, batch, no_shuffle, as_released, threads, help;
     double file_tokens;
 } Settings;
@@ -167,7 +167,6 @@ typedef struct {                                            // where the reading
 
 typedef struct {
     char **path;                                            // in the order of reading
-    const char *separator;
     int next, end;                                          // files not yet opened
     int size, n;                                            // slots, and those in use: the first n
     int batch, batches;                                     // documents in a batch; batches so far
@@ -193,7 +192,7 @@ static Place ring_place(const Ring *ring) {
 static int ring_open(Ring *ring, int file) {
     Slot *slot = &ring->slot[ring->n];
     slot->file = file, slot->counted = 0, slot->n = 0;
-    slot->reader = reader_open(ring->path[file], ring->separator);
+    slot->reader = reader_open(ring->path[file]);
     if (slot->reader) ring->n++;
     return slot->reader != NULL;
 }
@@ -429,13 +428,14 @@ static json_t *make_recipe(const Settings *s, const Files *files) {
         CHECK(strcmp(files->path[i], "-"), "-: standard input cannot be read twice, so a run could not go on after an interruption; "
               "expected files (or --print)");
         CHECK(stat(files->path[i], &st) == 0, "%s: cannot be read: %s", files->path[i], strerror(errno));
-        json_array_append_new(inputs, json_pack("[s,I,I]", files->path[i], (json_int_t)st.st_size, (json_int_t)st.st_mtim.tv_sec));
+        json_array_append_new(inputs, json_pack("[s,I,I,I]", files->path[i], (json_int_t)st.st_size, (json_int_t)st.st_mtim.tv_sec,
+                                                (json_int_t)st.st_mtim.tv_nsec));
     }
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)hash_file(s->tokenizer));
     json_t *recipe = json_pack("{s:s, s:i, s:i, s:s, s:I, s:i, s:b, s:i, s:i, s:i, s:b, s:s, s:o}", "tokenizer_xxh3", hash, "eos", s->eos,
         "bos", s->bos, "dtype", s->dtype, "shard_tokens", (json_int_t)s->file_tokens, "seed", s->seed, "no_shuffle", s->no_shuffle,
         "groups", s->groups, "ring", s->ring, "batch", s->batch, "as_released", s->as_released,
-        "separator", s->separator ? s->separator : "", "inputs", inputs);
+        "separator", separator ? separator : "", "inputs", inputs);
     CHECK(recipe, "--separator, --dtype: expected UTF-8");
     return recipe;
 }
@@ -491,8 +491,8 @@ static void state_read(Output *o, const char *path, int n_files) {
         struct stat s;
         const char *base = json_string_value(json_array_get(file, 0));
         json_int_t tokens = state_number(path, json_array_get(file, 1), "files", INT64_MAX/8);
-        CHECK(base && !strchr(base, '/') && strlen(base) < 256,
-              "%s: expected \"files\" to name files; remove the directory and start again", path);
+        CHECK(base && !strchr(base, '/') && strlen(base) < 256 && ends_with(base, ".npy"),
+              "%s: expected \"files\" to name files that end in .npy; remove the directory and start again", path);
         path_join(name, set->out, base);
         CHECK(stat(name, &s) == 0 && s.st_size == tokens*(json_int_t)o->work->width,
               "%s: was finished with %lld tokens, and is now %s; remove the directory and start again", name, (long long)tokens,
@@ -631,7 +631,7 @@ int main(int argc, char **argv) {
         { "--print", FLAG, &s->print, "or: write a line {\"id\", \"ids\"} for each document, of all its text and nothing else" },
         { "--decode", FLAG, &s->decode, "or: turn such lines into lines {\"id\", \"text\"}" },
         { "documents", GROUP, NULL, "" },
-        { "--separator", TEXT, &s->separator, "stands between documents in plain text, e.g. '<|endoftext|>' (without it a file is one)" },
+        SEPARATOR_OPTION,
         { "--on-error", TEXT, &s->on_error, "what to do about documents that cannot be used: skip or stop" },
         { "token files", GROUP, NULL, "" },
         { "--eos", WHOLE, &s->eos, "id that ends a document; not repeated where a document ends with it" },
@@ -661,7 +661,7 @@ int main(int argc, char **argv) {
     w.encoder = (Encoder **)allocate((size_t)omp_get_max_threads(), sizeof *w.encoder, "the encoders");
     for (int i = 0; i < omp_get_max_threads(); i++) w.encoder[i] = encoder_new(t);
 
-    ring.separator = s->separator, ring.batch = s->batch, ring.size = s->ring;
+    ring.batch = s->batch, ring.size = s->ring;
     ring.path = files.path, ring.end = files.n;
     if (s->out) {
         CHECK(s->eos < t->vocab && s->bos < t->vocab, "--eos %d --bos %d: the ids of %s end at %d", s->eos, s->bos,
@@ -674,7 +674,7 @@ int main(int argc, char **argv) {
         ring.silent = 1;
         run_batches(&ring, &w, s->print ? item_print : item_decode, write_lines, out);
         writer_close(out);
-        if (problems) fprintf(stderr, "%llu problems: each has its sentence above\n", (unsigned long long)problems);
+        problems_print();
     }
     for (int i = 0; i < omp_get_max_threads(); i++) encoder_free(w.encoder[i]);
     tokenizer_free(t), release(w.encoder), release(named);

@@ -15,7 +15,7 @@ static char *sentences_of(void (*work)(const char *), const char *argument) {
 // What the last reading found: "id=text" of each document (texts of more than 20 bytes as their size), joined by spaces.
 static char found[8192];
 static void read_all(const char *path) {
-    Reader *r = reader_open(path, NULL);
+    Reader *r = reader_open(path);
     size_t n = 0;
     *found = 0;
     for (Document d; r && document_read(r, &d); document_free(&d)) {
@@ -156,7 +156,7 @@ static void test_two_readers(void) {
     Pcg64 random = pcg64_seed(5);
     int wrong = 0, understood = 0, turns = 40000;
     char line[512], place[64];
-    Reader *r = reader_open(put_text("line.jsonl", ""), NULL);
+    Reader *r = reader_open(put_text("line.jsonl", ""));
     r->extra[0] = "metadata.url", r->line = 3, r->piece = line;
     snprintf(place, sizeof place, "%s:3", r->path);
     int before = dup(2), nowhere = open("/dev/null", O_WRONLY);
@@ -207,11 +207,12 @@ static void test_separators(void) {
     int wrong = 0;
     for (int turn = 0; turn < 40; turn++) {
         size_t n = turn % 2 ? pcg64_next32(&r) % 2000 : 4*BLOCK - 20 + pcg64_next32(&r) % 40, at = 0;
-        const char *separators[] = { "\n", "ab", "aba", "<|endoftext|>" }, *separator = separators[turn % 4];
+        const char *separators[] = { "\n", "ab", "aba", "<|endoftext|>" };
+        separator = separators[turn % 4];
         char *text = (char *)allocate(n + 1, 1, "a test");
         for (size_t i = 0; i < n; i++) text[i] = "ab\n"[pcg64_next32(&r) % (turn % 4 == 3 ? 2 : 3)];
         for (size_t i = 0; turn % 4 == 3 && i + 13 < n; i += 1 + pcg64_next32(&r) % 70000) memcpy(text + i, separator, 13);
-        Reader *reader = reader_open(put_file("pieces.txt", text, n), separator);
+        Reader *reader = reader_open(put_file("pieces.txt", text, n));
         while (reader_piece(reader)) {
             const char *end = (const char *)memmem(text + at, n - at, separator, strlen(separator));
             size_t size = end ? (size_t)(end - text) - at : n - at;
@@ -221,6 +222,7 @@ static void test_separators(void) {
         wrong += at != n;
         reader_close(reader), release(text);
     }
+    separator = NULL;
     check(wrong == 0, "text files are cut at separators as the definition says: %d pieces differ", wrong);
 }
 
@@ -247,12 +249,12 @@ static void test_blocks(void) {
     for (int k = 0; k < 3; k++) {
         Writer *w = writer_open(in_scratch(names[k]));
         writer_put(w, text, 7), writer_put(w, text + 7, BLOCK - 8), writer_put(w, text + BLOCK - 1, 1), writer_put(w, text + BLOCK, n - BLOCK), writer_close(w);
-        Reader *r = reader_open(in_scratch(names[k]), NULL);
+        Reader *r = reader_open(in_scratch(names[k]));
         check(reader_piece(r) && r->size == n && !memcmp(r->piece, text, n), "%s: what is written in pieces comes back", names[k]);
         reader_close(r);
     }
     release(text);
-    Reader *r = reader_open(put_text("tree.txt", "t"), NULL);
+    Reader *r = reader_open(put_text("tree.txt", "t"));
     Document d;
     check(document_read(r, &d) && document_json(&d) && json_object_size(d.json) == 3 && !strcmp(json_string_value(json_object_get(d.json, "source")), "text") &&
           !strcmp(json_string_value(json_object_get(d.json, "text")), "t"), "a plain text as a tree");

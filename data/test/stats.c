@@ -263,7 +263,7 @@ static void test_stats_tags(void) {
     static const char *const kinds[] = { "EMAIL_ADDRESS", "PHONE_NUMBER", "IP_ADDRESS" };
     double failed[LIMITS] = { 0 }, found[3] = { 0 }, any = 0;
     const char *golden = "data/test/golden/golden_taggers.jsonl";
-    Reader *r = reader_open(golden, NULL);
+    Reader *r = reader_open(golden);
     check(r != NULL, "stats: the goldens of the taggers are there");
     for (Document d; r && document_read(r, &d); document_free(&d)) {
         const json_t *attributes = json_object_get(document_json(&d), "attributes");

@@ -45,7 +45,7 @@ static void test_golden_tags(void) {
     int documents = 0, values = 0, different = 0, aligned = 1;
     run(out, sizeof out, "data/curate tag --taggers gopher_v1,gopher_v2,c4_v1,c4_v2,pii_regex_with_counts_fast_v2 - "
                          "< data/test/golden/golden_taggers.jsonl 2> %s", in_scratch("tag.err"));
-    Reader *r = reader_open("data/test/golden/golden_taggers.jsonl", NULL);
+    Reader *r = reader_open("data/test/golden/golden_taggers.jsonl");
     char *line = out;
     for (Document d; document_read(r, &d); document_free(&d), documents++) {
         json_t *ours = json_loadb(line, strcspn(line, "\n"), JSON_ALLOW_NUL, NULL), *a = json_object_get(document_json(&d), "attributes");
@@ -314,7 +314,7 @@ static void test_tag_command(void) {
     code = run(out, sizeof out, "sleep 0.02; touch %s; data/curate tag --taggers char_length_v1 %s", in_scratch("t/documents/b.jsonl"), in_scratch("t/documents"));
     check(code == 0 && strstr(out, "1 of 2 files"), "the second time only the file that is newer than its attributes is tagged");
     code = run(out, sizeof out, "data/curate tag --taggers c4_v1 %s", in_scratch("t/documents"));
-    check(code == 1 && strstr(out, "another command made the attributes there"), "attributes of other taggers are not taken for these");
+    check(code == 1 && strstr(out, "the attributes there were made by"), "attributes of other taggers are not taken for these");
     // The note is of what results depend on: the list's contents, not its place; and only where a tagger reads it.
     put_text("l1/list.txt", "foo\n"), put_text("l2/list.txt", "foo\n");
     run(out, sizeof out, "data/curate tag --name n --taggers c4_v1 --naughty %s %s", in_scratch("l1/list.txt"), in_scratch("t/documents"));
@@ -322,7 +322,7 @@ static void test_tag_command(void) {
     check(code == 0 && strstr(out, "2 of 2 files"), "the same list in another place is the same command: %s", out);
     put_text("l2/list.txt", "bar\n");
     code = run(out, sizeof out, "data/curate tag --name n --taggers c4_v1 --naughty %s %s", in_scratch("l2/list.txt"), in_scratch("t/documents"));
-    check(code == 1 && strstr(out, "another command made"), "another list in the same place is another: %s", out);
+    check(code == 1 && strstr(out, "the attributes there were made by"), "another list in the same place is another: %s", out);
     code = run(out, sizeof out, "data/curate tag --taggers char_length_v1 --naughty %s %s", in_scratch("l2/list.txt"), in_scratch("t/documents"));
     check(code == 0, "a list that no tagger reads changes nothing: %s", out);
     // A document without an id has the same one from wherever it is named.
@@ -378,7 +378,7 @@ static void test_tag_rough(void) {
     code = run(out, sizeof out, "data/curate tag --threads 100000 --taggers gopher_v1 - </dev/null");
     check(code == 1 && strstr(out, "expected at most 1024"), "tag: 100,000 threads are refused: %.60s", out);
     code = run(out, sizeof out, "data/curate tag --taggers gopher_v1 --name twice %s/rough/documents %s/rough/documents/1.jsonl", scratch, scratch);
-    check(code == 1 && strstr(out, "is one named twice?"), "tag: a file named twice is refused");
+    check(code == 1 && strstr(out, "is named twice"), "tag: a file named twice is refused");
     code = run(out, sizeof out, "data/curate tag --taggers gopher_v1, - </dev/null");
     check(code == 1 && strstr(out, "expected paths or names"), "tag: a comma too many is refused");
     code = run(out, sizeof out, "data/curate tag --taggers gopher_v1 - < /tmp");

@@ -167,7 +167,7 @@ static void test_official_tokenizer(const char *path, const char *golden, const 
     if (!file_exists(path)) { printf("skipped: %s is not there; data/tokenizers.sh fetches it\n", path); return; }
     Tokenizer *t = tokenizer_load(path);
     Encoder *e = encoder_new(t);
-    Reader *r = reader_open(golden, NULL);
+    Reader *r = reader_open(golden);
     int lines = 0, ids_wrong = 0, text_wrong = 0;
     for (Document d; document_read(r, &d); document_free(&d), lines++) {
         document_json(&d);

@@ -7,7 +7,8 @@ static void fuzz_start(void) { tokenizer = tokenizer_load("dev/fuzz/seeds/tokeni
 static void fuzz(const unsigned char *data, size_t size) {
     if (!size) return;
     Encoder *e = encoder_new(tokenizer);
-    Reader *r = reader_open(as_file(data + 1, size - 1), data[0] & 2 ? "\n\n" : NULL);
+    separator = data[0] & 2 ? "\n\n" : NULL;
+    Reader *r = reader_open(as_file(data + 1, size - 1));
     if (!r) return;
     if (data[0] & 1) r->json = 1, r->separator = "\n";
     for (Document d; document_read(r, &d); document_free(&d)) {

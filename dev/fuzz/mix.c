@@ -11,7 +11,7 @@ static void fuzz(const unsigned char *data, size_t size) {
     Tally *tally = (Tally *)allocate(1, sizeof *tally, "a tally");
     json_t *part[2] = { NULL, NULL };
     Document d;
-    Reader *r = reader_open(as_file(data, size), NULL);
+    Reader *r = reader_open(as_file(data, size));
     if (!r) return;
     r->json = 1, r->separator = "\n";
     for (int i = 0; i < 2; i++) if (!reader_piece(r) || !(part[i] = json_loadb(r->piece, r->size, 0, NULL))) return;

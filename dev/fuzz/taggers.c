@@ -15,7 +15,7 @@ static void fuzz_start(void) {
     prepare_c4(), prepare_pii(), prepare_language(), prepare_toxic(), prepare_nsfw();
 }
 static void fuzz(const unsigned char *data, size_t size) {
-    Reader *r = reader_open(as_file(data, size), NULL);
+    Reader *r = reader_open(as_file(data, size));
     if (!r) return;
     r->json = 1, r->separator = "\n";
     View view;
