@@ -5,10 +5,11 @@
 # CC=clang works as well. OPENMP= builds without OpenMP; ARCH= for a program that runs on machines other than this one.
 
 CC     ?= cc
-OPENMP ?= $(shell echo 'int main(void){return 0;}' | $(CC) -fopenmp -xc - -o /dev/null 2>/dev/null && echo -fopenmp || echo -fopenmp-simd)
+OPENMP ?= $(shell echo 'int main(void){return 0;}' | $(CC) -fopenmp -xc - -o /dev/null 2>/dev/null && echo -fopenmp)
 ARCH   ?= -march=native
 CFLAGS ?= -O3 $(ARCH)
-FLAGS   = -std=c11 -Wall -Wextra -ffp-contract=fast -fno-math-errno $(OPENMP) $(CFLAGS)
+THREADS = $(if $(filter -fopenmp,$(OPENMP)),-fopenmp,-fopenmp-simd -Wno-unknown-pragmas)
+FLAGS   = -std=c11 -Wall -Wextra -ffp-contract=fast -fno-math-errno $(THREADS) $(CFLAGS)
 SOURCE  = train_olmo.c data/tokenizer.c Makefile
 CORPUS  = data/stories.txt data/stories_val.txt
 

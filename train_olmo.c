@@ -61,6 +61,7 @@ static const char *const openmp_note = " (built without OpenMP: one thread is al
 static inline int omp_get_max_threads(void) { return 1; }
 static inline int omp_get_thread_num(void) { return 0; }
 static inline void omp_set_num_threads(int n) { (void)n; }
+static inline void omp_set_max_active_levels(int n) { (void)n; }
 #endif
 
 // All arithmetic is in `real`: float, or double in the tests that compare gradients with finite differences.

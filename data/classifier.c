@@ -2,8 +2,8 @@
 The classifier: which language, is it toxic? One linear model of hashed n-grams, as fastText's (Joulin et al. 2016,
 "Bag of Tricks for Efficient Text Classification") without its hidden layer, learned and used. #included by data/curate.c.
 
-    data/curate train --features chars --out language.safetensors languages.jsonl      each line: {"text", "label", ...}
-    data/curate tag --taggers ngram_doc_v1 ...                                         what it then says of other text
+    data/curate train --features chars --out mine.safetensors languages.jsonl          each line: {"text", "label", ...}
+    data/curate tag --taggers ngram_doc_v1 --language-model mine.safetensors ...       what it then says of other text
 
 A text is a sequence of units: its letters (language), or its words (toxicity). All n-grams of 1..n units are its features.
 A hash gives each a bucket, and each bucket has a weight for every label. For a text of N n-grams in the buckets b_1..b_N
@@ -153,7 +153,7 @@ static const char *next_paragraph(const char *s, const char *end, size_t *size) 
     for (; s < end; s += *size) {
         const char *newline = (const char *)memchr(s, '\n', (size_t)(end - s));
         *size = (size_t)((newline ? newline + 1 : end) - s);
-        if (!is_blank(s, *size)) return s;
+        if (!all_python_space(s, *size)) return s;
     }
     return NULL;
 }
@@ -258,11 +258,13 @@ static void prepare_model(Classifier **c, const char **path, const char *name) {
     if (!*c) *c = classifier_load(*path);
 }
 static void prepare_language(void) { prepare_model(&language_model, &model_files.language, "language.safetensors"); }
-static int english;                                         // its label in language_model
+static int english_label;                                   // in language_model
 static void prepare_english(void) {
     prepare_language();
-    for (english = 0; english < language_model->labels && strcmp(language_model->label[english], "en"); ) english++;
-    CHECK(english < language_model->labels, "%s: expected a label en, for English, found none", model_files.language);
+    int l = 0;
+    while (l < language_model->labels && strcmp(language_model->label[l], "en")) l++;
+    english_label = l;
+    CHECK(l < language_model->labels, "%s: expected a label en, for English, found none", model_files.language);
 }
 static void prepare_toxic(void) { prepare_model(&toxic_model, &model_files.toxic, "toxic.safetensors"); }
 static void prepare_nsfw(void) { prepare_model(&nsfw_model, &model_files.nsfw, "nsfw.safetensors"); }
@@ -309,16 +311,16 @@ static double cld2_english(const char *text, size_t size) {
 static double ngram_english(const char *text, size_t size) {
     double p[MAX_LABELS];
     classify(p, language_model, text, size);
-    return p[english];
+    return p[english_label];
 }
 
 // Each paragraph, and the document [3.1]: doc_en = sum of len(paragraph) p(English) / len(document).
-static void tag_english(Tags *out, View *v, double (*english)(const char *text, size_t size)) {
+static void tag_english(Tags *out, View *v, double (*english_in)(const char *text, size_t size)) {
     size_t size, start = 0, chars;
     double total = 0;
     const char *from = v->text, *end = from + v->size;
     for (const char *s; (s = next_paragraph(from, end, &size)); from = s + size, start += chars) {
-        double score = english(s, size);
+        double score = english_in(s, size);
         start += code_points(from, (size_t)(s - from)), chars = code_points(s, size);
         add_tag(out, "en", start, start + chars, score);
         add_tag(out, "not_en", start, start + chars, 1 - score);
@@ -432,6 +434,7 @@ static void classifier_train(Classifier *c, const Pieces *from, int epochs, doub
 
 // What it makes of texts it has not seen.
 static void print_judgement(const Classifier *c, const Pieces *of) {
+    if (!of->n) { printf("too few documents to hold out a tenth of them: how good it is, nobody knows\n"); return; }
     int labels = c->labels;
     size_t *count = (size_t *)allocate((size_t)labels*(size_t)labels, sizeof *count, "a table of errors"), right = 0;
     double p[MAX_LABELS];
@@ -452,7 +455,7 @@ static void print_judgement(const Classifier *c, const Pieces *of) {
         double precision = called ? (double)both/(double)called : 0, recall = is ? (double)both/(double)is : 0;
         printf("%-18s %8zu  %9.4f  %6.4f  %s\n", c->label[l], is, precision, recall, other);
     }
-    printf("accuracy %.4f on %zu held-out %s\n", of->n ? (double)right/(double)of->n : 0, of->n, pieces_are(c));
+    printf("accuracy %.4f on %zu held-out %s\n", (double)right/(double)of->n, of->n, pieces_are(c));
     release(count);
 }
 
@@ -483,6 +486,7 @@ static int train_command(int argc, char **argv) {
     CHECK(c->buckets >= 2 && !(c->buckets & (c->buckets - 1)), "--buckets %d: expected a power of two", c->buckets);
     CHECK(o.epochs > 0, "--epochs 0: expected at least one");
 
+    check_whole(o.out);
     size_t documents = 0;
     Pieces learned = {0}, held_out = {0};
     Document *document = read_labelled(&documents, file, files);
@@ -498,5 +502,6 @@ static int train_command(int argc, char **argv) {
     printf("%s: %d labels, %d buckets, learned from %zu %s\n", o.out, c->labels, c->buckets, learned.n, pieces_are(c));
     for (size_t i = 0; i < documents; i++) document_free(&document[i]);
     release(document), release(learned.piece), release(held_out.piece), release(order), release(file), classifier_free(c);
+    problems_print();
     return finished();
 }

@@ -86,8 +86,8 @@ static void write_tags(Writer *w, const TagRun *run, const Document *d, const Ta
     writer_text(w, "}}\n");
 }
 
-// From one file to another. Documents are read and written in order. In between threads share them; but where tag_files gives each
-// thread a file of its own, this one, number `thread`, does them all. view, tags: one for each thread, one for each document.
+// From one file to another. Documents are read and written in order. In between all threads share them, if there are fewer files
+// than threads; else each thread has a file of its own, and this one, number `thread`, does them alone. view: one for each thread.
 enum { GROUP_OF_DOCUMENTS = 256 };
 static void tag_file(const TagRun *run, View *view, int thread, const char *in, const char *out) {
     struct stat documents;
@@ -212,7 +212,7 @@ static int tag_command(int argc, char **argv) {
 
 static const struct { const char *name, *about; int (*command)(int argc, char **argv); } commands[] = {
     { "tag", "what each document is like, by rules and small models", tag_command },
-    { "dedupe", "mark URLs, documents, paragraphs or n-grams seen before", dedupe_command },
+    { "dedupe", "mark URLs, documents and paragraphs seen before; the last also by their n-grams", dedupe_command },
     { "decontaminate", "mark documents in which evaluation text stands", decontaminate_command },
     { "mix", "filter, cut and sample: from documents and attributes to a corpus", mix_command },
     { "train", "a classifier of languages, or of what is said", train_command },

@@ -198,6 +198,12 @@ static size_t word_hashes(WordHashes *w, const char *text, size_t length) {
     return n;
 }
 
+static int has_words(const char *text, size_t length, int least) {
+    size_t size;
+    for (const char *word = text, *end = text + length; least > 0 && (word = unicode_word(word, end, &size)); word += size) least--;
+    return least <= 0;
+}
+
 // ---- from documents to keys ------------------------------------------------------------------------------------------
 
 typedef enum { DOCUMENT, PARAGRAPH, NGRAM } Unit;
@@ -234,10 +240,10 @@ static void add_passage(Batch *b, size_t start, size_t end, size_t key) {       
     b->passage[b->passages++] = passage;
 }
 
-static int is_left_out(Batch *b, const Dedupe *how, const char *text, size_t size) {
+static int is_left_out(const Dedupe *how, const char *text, size_t size) {
     return (how->min_length && (how->as_released ? size : code_points(text, size)) < (size_t)how->min_length) ||
-           (how->skip_empty && only_space(text, text + size)) || (how->skip_punctuation && is_punctuation(text, size)) ||
-           (how->min_words && word_hashes(&b->words, text, size) < (size_t)how->min_words);
+           (how->skip_empty && all_unicode_space(text, text + size)) || (how->skip_punctuation && is_punctuation(text, size)) ||
+           (how->min_words && !has_words(text, size, how->min_words));
 }
 
 // The n-grams that start at words 0, stride, 2 stride ... As released, at 0, 1, 1 + stride ... (quirk B2). A paragraph with
@@ -261,7 +267,7 @@ static void add_paragraphs(Batch *b, const Dedupe *how, const char *text, size_t
         size_t length = newline ? (size_t)(newline - text) - at : size - at;
         end = start + code_points(text + at, length);
         if (how->as_released ? end < size - 1 : newline != NULL) end++;
-        if (!is_left_out(b, how, text + at, length)) {
+        if (!is_left_out(how, text + at, length)) {
             if (how->unit == NGRAM) add_ngrams(b, how, text + at, length, start, end);
             else add_key(b, XXH3_128bits(text + at, length)), add_passage(b, start, end, b->keys - 1);
         }
@@ -275,7 +281,7 @@ static void add_document(Batch *b, const Dedupe *how, const Document *d) {
     size_t size = how->field[0] ? d->extra_size[which] : d->size;
     if (how->unit != DOCUMENT) add_paragraphs(b, how, d->text, d->size);
     else if (!key) b->without++;
-    else if (!is_left_out(b, how, key, size)) {
+    else if (!is_left_out(how, key, size)) {
         add_key(b, XXH3_128bits(key, size));
         add_passage(b, 0, how->as_released ? size : code_points(d->text, d->size), b->keys - 1);
     }
@@ -466,7 +472,8 @@ static void print_marking(const Marking *m, const Dedupe *how) {
     printf("documents        %s (%s a second), %.1f MB of text\n", with_commas((double)m->documents, a),
            with_commas((double)m->documents/past, b),
            1e-6*(double)m->bytes);
-    if (m->without) printf("                 %s of them have no %s: they are not compared\n", with_commas((double)m->without, a), how->field[0]);
+    if (m->without) printf("                 %s of them have no %s%s%s: they are not compared\n", with_commas((double)m->without, a), how->field[0],
+                           how->field[1] ? ", nor " : "", how->field[1] ? how->field[1] : "");
     printf("duplicates       %s of %s %s\n", with_commas((double)m->duplicates, a), with_commas((double)m->passages, b), h->what);
     printf("filter           %.1f MiB, %d bits a key: %.2f bytes a document; %s keys held, made for %.3g\n", bytes/0x1p20, (int)h->k,
            bytes/documents, with_commas((double)h->keys, a), h->expected);
@@ -487,12 +494,11 @@ static Filter filter_of_options(const Marking *m, const char *path, double expec
     CHECK(exists || !m->read_only, "--read-only: expected --bloom with a filter that exists");
     CHECK(!exists || !m->exact, "%s: exists already; --exact measures a new filter: remove it, or choose another --bloom", path);
     if (!exists) {
-        char temporary[PATH];
         CHECK(expected >= 1 && expected < 1e15,
               "--expected %g: expected the number of keys that the filter will hold, from 1 to 1e15", expected);
         if (!rate) rate = 1e-6;
         CHECK(rate > 1e-300 && rate < 1, "--false-positives %g: expected a probability between 0 and 1", rate);
-        if (path) begin_whole(temporary, path);             // if it cannot be written, say so before the work
+        check_whole(path);
         return filter_new(expected, rate, what, options);
     }
     Filter f = filter_load(path, what, m->read_only ? NULL : options);

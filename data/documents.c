@@ -70,7 +70,7 @@ static uint64_t hash_file(const char *path) {
 // U+001C to U+001F (DATA_SPEC 1.3). Dolma is written in both languages; each function here says whose it is. Text is valid UTF-8.
 
 // Is all of it Unicode's?
-static int only_space(const char *s, const char *end) {
+static int all_unicode_space(const char *s, const char *end) {
     for (int length; s < end; s += length) if (char_class(utf8_decode(s, (size_t)(end - s), &length)) != SPACE) return 0;
     return 1;
 }
@@ -92,7 +92,7 @@ static inline int space_at(const char *s) {
 static inline int is_solid(char c) { return (unsigned char)((unsigned char)c - 0x21) < 0xc2 - 0x21; }
 
 // Is all of it Python's?
-static int is_blank(const char *text, size_t size) {
+static int all_python_space(const char *text, size_t size) {
     size_t i = 0;
     for (int n; i < size && (n = space_at(text + i)); i += (size_t)n) {}
     return i == size;
@@ -352,7 +352,7 @@ static void explain_json(const Reader *r, const char *why) {
 
 // r->piece, which reader_piece has just read, as a document: 1, or 0 with a sentence. A document without an id gets
 // "path:line" for one, for public corpora often have none (the path below `documents/`, however the rest is spelled); and one
-// without a source, or with a null for it, "".
+// without a source "". A null is no id, and no source.
 static int document_parse(const Reader *r, Document *d) {
     enum { THE_TEXT, THE_ID, THE_SOURCE, EXTRA, STRINGS = EXTRA + 2 };
     const char *path[STRINGS] = { "text", "id", "source", r->extra[0], r->extra[1] }, *value[STRINGS] = { NULL };
@@ -367,13 +367,13 @@ static int document_parse(const Reader *r, Document *d) {
         value[THE_TEXT] = r->piece, size[THE_TEXT] = r->size, value[THE_SOURCE] = "text", size[THE_SOURCE] = 4;
         size_t valid = utf8_valid(r->piece, r->size);
         if (valid < r->size) {
-            problem("%s: expected UTF-8 text, found another byte at byte %zu of piece %llu", r->path, valid, (unsigned long long)r->line);
+            problem("%s:%llu: expected UTF-8 text, found another byte at byte %zu", r->path, (unsigned long long)r->line, valid);
             return 0;
         }
     }
     for (int i = 0; i < EXTRA; i++) if (!value[i]) {
         int n = snprintf(place, sizeof place, r->json || r->separator ? "%s:%llu" : "%s", below_documents(r->path), (unsigned long long)r->line);
-        if (i == THE_ID && size[i] == ABSENT) value[i] = place, size[i] = (size_t)n;
+        if (i == THE_ID && size[i] != IS_OTHER) value[i] = place, size[i] = (size_t)n;
         else if (i == THE_SOURCE && size[i] != IS_OTHER) value[i] = "", size[i] = 0;
         else {
             problem(size[i] == ABSENT ? "%s:%llu: expected a string \"%s\", found none" : "%s:%llu: expected \"%s\" to be a string",
@@ -435,6 +435,11 @@ static void begin_whole(char temporary[PATH], const char *path) {
     CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
     CHECK(stat(path, &s) || S_ISREG(s.st_mode), "%s: expected the name of a file, found a directory, a pipe or a device", path);
     make_directories_of(path);
+}
+// Can it be written at the end of a long run? NULL, for nothing, and "-" can.
+static void check_whole(const char *path) {
+    char temporary[PATH];
+    if (path && strcmp(path, "-")) begin_whole(temporary, path);
 }
 static void end_whole(const char *temporary, const char *path) {
     CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));

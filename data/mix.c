@@ -163,14 +163,31 @@ static size_t cuts_merge(Cut *cut, size_t n, size_t code_points_in_text) {
     return m;
 }
 
-// The text with the cuts replaced, as Dolma walks over it: before code point i, if the current cut ends there, comes its
-// replacement, and all cuts that began before i are done with. For disjoint cuts that is what one expects. As released, cuts may
-// overlap: those that begin inside another one are lost, and their tails stay; an empty cut takes a code point with it, and all
-// later cuts are lost (quirk M1).
+static size_t next_char(const char *text, size_t size, size_t at) {
+    do at++; while (at < size && (text[at] & 0xc0) == 0x80);
+    return at;
+}
+
+// The text with the cuts replaced, which are sorted and disjoint.
 static void cuts_apply(Text *out, const char *text, size_t size, Cut *cut, size_t n) {
+    size_t at = 0, i = 0;                                   // of code point i
+    for (Cut *c = cut; c < cut + n; c++) {
+        size_t from = at, began;
+        for (; i < c->start; i++) at = next_char(text, size, at);
+        text_put(out, text + from, at - from);
+        for (began = at; i < c->end; i++) at = next_char(text, size, at);
+        put_replacement(out, c->by->text, text + began, c->bytes = at - began);
+    }
+    text_put(out, text + at, size - at);
+}
+
+// As Dolma walks over it: before code point i, if the current cut ends there, comes its replacement, and all cuts that began
+// before i are done with. Where cuts overlap, those that begin inside another one are lost, and their tails stay; an empty cut
+// takes a code point with it, and all later cuts are lost (quirk M1).
+static void cuts_apply_as_released(Text *out, const char *text, size_t size, Cut *cut, size_t n) {
     size_t c = 0, began = 0;                                // began: the byte where the current cut starts
     for (size_t at = 0, i = 0, length; at < size; at += length, i++) {
-        for (length = 1; at + length < size && (text[at + length] & 0xc0) == 0x80; ) length++;
+        length = next_char(text, size, at) - at;
         if (c < n && i == cut[c].start) began = at;
         if (c < n && i == cut[c].end) {
             put_replacement(out, cut[c].by->text, text + began, cut[c].bytes = at - began);
@@ -400,7 +417,8 @@ static void replace_spans(const Stream *s, Document *d, const json_t *attributes
     if (n && !as_released) n = cuts_merge(cut, n, code_points(d->text, d->size));
     if (n && !*broken) {
         Text out = { NULL, 0, 0 };
-        cuts_apply(&out, d->text, d->size, cut, n);
+        if (as_released) cuts_apply_as_released(&out, d->text, d->size, cut, n);
+        else cuts_apply(&out, d->text, d->size, cut, n);
         for (size_t i = 0; i < n; i++) {
             Amount *a = &t->replaced[cut[i].by - s->replacement];
             a->spans++, a->bytes += cut[i].bytes, a->documents += !(touched >> (cut[i].by - s->replacement) & 1);
@@ -446,7 +464,7 @@ static void mix_document(const Stream *s, Document *d, int as_released, Tally *t
     int keep = stream_keeps(s, attributes, bytes, t, &broken);
     if (keep) replace_spans(s, d, attributes, as_released, t, &broken);
     if (broken) {
-        problem("%s:%llu: \"%s\": expected %s; this document", d->path, (unsigned long long)d->line, broken,
+        problem("%s:%llu: expected \"%s\" of this document to be %s", d->path, (unsigned long long)d->line, broken,
                 !strcmp(broken, "metadata") ? "an object" : "a list of spans [start, end, score]");
         count(&t->broken, bytes);
         return;
@@ -650,9 +668,10 @@ static void note_absent(const Stream *s, const char *what, const char *name, uin
 static json_t *report_stream(const Stream *s, const Tally *t) {
     json_t *rows = json_array(), *row;
     char number[64], rate[64];
-    printf("%s: %d files\n", s->name, s->files.n);
+    printf("%s: %d file%s\n", s->name, s->files.n, s->files.n == 1 ? "" : "s");
     report_row(rows, "read", "", t->read), printf("\n");
     if (t->broken.documents) report_row(rows, "skipped", "broken", t->broken), printf("\n");
+    for (int i = 0; i < s->n_include; i++) report_row(rows, "included", s->rule[i].text, t->matched[i]), printf("\n");
     if (s->n_include) report_row(rows, "removed", "no include rule matches", t->not_included), printf("\n");
     for (int i = s->n_include; i < s->n_rules; i++) {
         row = report_row(rows, "removed", s->rule[i].text, t->rule[i]);
@@ -668,6 +687,10 @@ static json_t *report_stream(const Stream *s, const Tally *t) {
     for (int i = 0; i < s->n_rules && t->read.documents; i++) note_absent(s, "rule", s->rule[i].text, t->asked[i]);
     for (int i = 0; i < s->n_replacements && t->read.documents; i++)
         note_absent(s, "replacement of", s->replacement[i].key, t->offered[i]);
+    if (s->rate < 1) {
+        Amount left_out = { t->passed.documents - t->written.documents, t->passed.bytes - t->written.bytes, 0 };
+        report_row(rows, "removed", "sampling", left_out), printf("\n");
+    }
     snprintf(rate, sizeof rate, "at rate %.4g", s->rate);
     row = report_row(rows, "written", rate, t->written), printf("\n");
     return json_pack("{s:s, s:i, s:f, s:o}", "stream", s->name, "files", s->files.n, "rate", s->rate, "rows", rows);
@@ -712,6 +735,7 @@ static int mix_command(int argc, char **argv) {
     CHECK(names == 1, "expected one file with the configuration; --help explains");
     choose_on_error(on_error);
     use_threads(threads);
+    check_whole(report_path);
     Mix mix = mix_parse(name[0]);
     check_inputs(mix);
     Shard *shard = shards_of(mix, as_released, &shards);

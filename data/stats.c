@@ -74,7 +74,7 @@ static void cut_paragraphs(Sample *s) {
     for (const char *line = s->d.text, *next; line < end; line = next + 1) {
         next = (const char *)memchr(line, '\n', (size_t)(end - line));
         if (!next) next = end;
-        if (!only_space(line, next)) cut_piece(s, CUT_PARAGRAPHS, line, (size_t)(next - line));
+        if (!all_unicode_space(line, next)) cut_piece(s, CUT_PARAGRAPHS, line, (size_t)(next - line));
     }
 }
 
@@ -303,6 +303,7 @@ static void put_text(json_t *to, const char *name, const char *text) {
     }
     json_object_set_new(to, name, string);
 }
+static void put_number(json_t *to, const char *name, double x) { json_object_set_new(to, name, json_real(x)); }
 static void put_ratio(json_t *to, const char *name, double part, double whole) {
     if (whole > 0) json_object_set_new(to, name, json_real(part/whole));                            // of nothing: absent
 }
@@ -493,8 +494,8 @@ static json_t *ngrams_report(void *state, int n) {
     if (options.exact) put_count(out, "distinct", g->table.n);
     else if (g->sketch.cell) {
         put_count(out, "distinct_estimated", (uint64_t)(sketch_distinct(&g->sketch) + 0.5));
-        put_ratio(out, "counts_are_too_high_by_at_most", exp(1)*(double)g->n, (double)g->sketch.width);
-        put_ratio(out, "with_probability", 1 - exp(-SKETCH_ROWS), 1);
+        put_ratio(out, "a_count_is_too_high_by_at_most", exp(1)*(double)g->n, (double)g->sketch.width);
+        put_number(out, "with_a_probability_of", 1 - exp(-SKETCH_ROWS));
     }
     put_top(out, "top", &g->top, "ngram", g->n);
     return out;
@@ -671,7 +672,7 @@ static json_t *token_frequency_report(void *state, int which) {
     put_count(out, "ids", n);
     put_count(out, "used", used);
     put_count(out, "unused", n - used);
-    put_ratio(out, "spearman_of_id_and_rank", rank_correlation(sorted, used), 1);
+    put_number(out, "spearman_of_id_and_rank", rank_correlation(sorted, used));
     rows = put_rows(out, "top");
     for (size_t i = 0; i < used && i < (size_t)options.top; i++) {
         int id = (int)sorted[i].key - 1;
@@ -749,11 +750,7 @@ static void value_text(char *out, size_t room, const char *name, const json_t *v
     else if (json_is_integer(value)) with_commas(x, out);
     else snprintf(out, room, "%.5g", x);
 }
-static int columns_of(const char *text) {
-    int n = 0;
-    for (; *text; text++) n += ((unsigned char)*text & 0xc0) != 0x80;
-    return n;
-}
+static int columns_of(const char *text) { return (int)code_points(text, strlen(text)); }
 // The name of a member: "bytes per token".
 static const char *spaced(const char *name) {
     static char out[64];
@@ -858,7 +855,7 @@ static void write_json(const json_t *report, const char *path) {
 // ======================================================================================================================
 // Lines {"id": ..., "attributes": {"name": [[start, end, score], ...], ...}}. Of every name two histograms, name/score and
 // name/length, in buckets as `dolma stat` has them: x = m 2^e with 1/2 <= |m| < 1 goes to (floor(100,000 m), e). A bucket's
-// lower end stands for its values: they differ from it by 1 in 50,000 at most.
+// lower end stands for its values: they differ from it by 1 in 50,000 at most. (The least value of all is known.)
 
 typedef struct { char *name; Table buckets; uint64_t n; double sum, least, most; } Tracker;
 typedef struct { Tracker *tracker; size_t n, room; Table numbers; } Trackers;       // numbers: hash of a name -> its number + 1
@@ -883,7 +880,7 @@ static void tracker_add(Trackers *all, const char *name, const char *what, doubl
     ++*table_count(&t->buckets, bucket_of(x));
 }
 
-// The three numbers of a span, or 0.
+// The three numbers of a span, or 0. Any numbers: `mix` asks for more.
 static int read_span(const json_t *span, double number[3]) {
     for (size_t i = 0; i < 3; i++) {
         const json_t *value = json_array_get(span, i);
@@ -965,14 +962,14 @@ static json_t *attributes_report(void *state, int which) {
         uint64_t seen = 0;
         size_t i = 0;
         put_count(row, "total", t->n);
-        put_ratio(row, "sum", t->sum, 1);
+        put_number(row, "sum", t->sum);
         put_ratio(row, "mean", t->sum, (double)t->n);
-        put_ratio(row, "min", t->least, 1);
+        put_number(row, "min", t->least);
         for (size_t q = 0; q < sizeof parts/sizeof *parts; q++) {
             while (seen + sorted[i].count < parts[q]*(double)t->n) seen += sorted[i++].count;
-            put_ratio(row, names[q], bucket_start(sorted[i].key), 1);
+            put_number(row, names[q], fmax(t->least, bucket_start(sorted[i].key)));
         }
-        put_ratio(row, "max", t->most, 1);
+        put_number(row, "max", t->most);
         put_text(row, "name", t->name);
         put_bins(row, t, sorted);
         release(sorted);
@@ -1071,6 +1068,7 @@ int main(int argc, char **argv) {
     CHECK(options.top <= 100000, "--top %d: expected 100000 at most", options.top);
     CHECK(options.sketch_mb >= 1, "--sketch-mb 0: expected at least 1");
     CHECK(!options.png || !options.attributes, "--png: there is no picture of --attributes");
+    check_whole(options.json), check_whole(options.png);
     choose_on_error(options.on_error);
     use_threads(options.threads);
     prepare_pii();

@@ -7,7 +7,7 @@
  * its mean over the stories of a file is what a perfect model would pay on that
  * file: the floor. What a model pays above the floor, it has yet to learn.
  *
- *   cc -O2 -std=gnu11 -o data/stories data/stories.c -lm
+ *   cc -O2 -std=c11 -o data/stories data/stories.c -lm
  *   data/stories            write data/stories.txt (to train on),
  *                           data/stories_val.txt and data/stories_val.txt.floor
  *   data/stories --check    read every story back and prove the floor
@@ -389,6 +389,11 @@ int main(int argc, char **argv) {
     int check = 0;
     for (int i = 1; i < argc; i++) {
         const char *flag = argv[i];
+        if (strcmp(flag, "--help") == 0) {
+            printf("usage: data/stories [--check] [--train N] [--val N] [--seed S] [--out PREFIX]\n"
+                   "writes PREFIX.txt, PREFIX_val.txt and PREFIX_val.txt.floor (data/stories); --check proves what is there\n");
+            return 0;
+        }
         if (strcmp(flag, "--check") == 0) check = 1;
         else if (strcmp(flag, "--train") == 0) train_n = parse_number(flag, argv[++i], 1);
         else if (strcmp(flag, "--val") == 0) val_n = parse_number(flag, argv[++i], 1);

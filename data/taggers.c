@@ -7,7 +7,8 @@ A tagger reads a View, the text as rules see it, and adds tags: a type, a span o
 
 `curate tag` prints them as Dolma's attributes (DATA_SPEC 1.2), one object for each document, where a type becomes a key:
 {"id": ..., "attributes": {"TAGGER__length": [[0, 321, 321]]}}. Names, definitions and scores are those of Dolma's taggers
-(dev/DATA_SPEC.md; [3.2] is its section 3.2), down to the last bit: Python's white space, Python's lower case, Python's `re`.
+(dev/DATA_SPEC.md; [3.2] is its section 3.2), down to the last bit, but for what is noted: Python's white space, Python's lower
+case, Python's `re`.
 
 One View and one Tags belong to one thread. What a tagger needs to be told or to load is in tagger_options.
 */
@@ -599,8 +600,8 @@ static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number)
     for (size_t at = 0; ; ) {
         int found = pcre2_match(pii_code[kind], (PCRE2_SPTR)text, size, at, PCRE2_NO_UTF_CHECK, v->match, pii_limits);
         if (found < 0 && found != PCRE2_ERROR_NOMATCH)
-            problem("%s:%llu: the search for %s takes too long in paragraph %zu (PCRE2: %d): the rest of it", v->document->path,
-                    (unsigned long long)v->document->line, pii[kind].type, i + 1, found);
+            problem("%s:%llu: paragraph %zu takes too long to search to its end for %s (PCRE2: %d)", v->document->path,
+                    (unsigned long long)v->document->line, i + 1, pii[kind].type, found);
         if (found < 0) return sum;
         const size_t *match = pcre2_get_ovector_pointer(v->match);
         at = match[1];
@@ -635,7 +636,7 @@ static void tag_paragraph_words(Tags *out, View *v) {
     for (size_t i = 0; i < paragraphs(v); i++) {
         size_t words = 0, size;
         const char *word = v->text + v->line[i].byte, *end = word + v->line[i].size;
-        for (; (word = unicode_word(word, end, &size)); word += size) words += !is_blank(word, size);
+        for (; (word = unicode_word(word, end, &size)); word += size) words += !all_python_space(word, size);
         add_tag(out, "paragraph", v->line[i].start, line_end(v, i), (double)words);
         add_tag(out, "negative_paragraph", v->line[i].start, line_end(v, i), -(double)words);
     }
@@ -653,7 +654,7 @@ static void tag_not_alphanum(Tags *out, View *v) {
         const char *line = v->text + v->line[i].byte;
         size_t size = v->line[i].size, at = 0;
         for (int length; at < size && is_decoration(utf8_decode(line + at, size - at, &length)); at += (size_t)length) {}
-        if (at == size && !is_blank(line, size)) add_tag(out, "all_punct", v->line[i].start, line_end(v, i), 1), found++;
+        if (at == size && !all_python_space(line, size)) add_tag(out, "all_punct", v->line[i].start, line_end(v, i), 1), found++;
     }
     if (!found) add_tag(out, "all_punct", 0, v->chars, 0);
 }

@@ -581,7 +581,8 @@ static void write_token_files(const Work *w, Files *files, Ring *ring) {
     output_open(&o, files->n);
     print_eos(w);
     size_t finished = json_array_size(o.files);
-    if (finished) printf("going on after %zu finished file%s\n", finished, finished > 1 ? "s" : "");
+    if (o.group >= o.groups) printf("was finished before: nothing is left to do\n");
+    else if (finished) printf("going on after %zu finished file%s\n", finished, finished > 1 ? "s" : "");
     fflush(stdout);
 
     uint64_t text_before = o.text;

@@ -82,7 +82,7 @@ static const char *unicode_word(const char *s, const char *end, size_t *size) {
     for (const char *boundary; s < end; s = boundary) {
         boundary = word_boundary(s, end);
         *size = (size_t)(boundary - s);
-        if (!only_space(s, boundary)) return s;
+        if (!all_unicode_space(s, boundary)) return s;
     }
     return NULL;
 }

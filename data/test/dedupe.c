@@ -89,6 +89,11 @@ static void test_duplicates(void) {
     check_attributes("by n-gram: a paragraph of one is compared whole, but its n-gram is remembered", "--by ngram --ngram 3 --overlap 0.5",
         "{\"id\":\"a\",\"text\":\"one two three\"}\n{\"id\":\"b\",\"text\":\"one two three four\\none two three\"}\n",
         "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n{\"id\":\"b\",\"attributes\":{\"x\":[[0,19,0.5],[19,32,1]]}}\n");
+    const char *itself = "{\"id\":\"a\",\"text\":\"a b c a b c a b c\"}\n";
+    check_attributes("by n-gram: a paragraph does not meet its own", "--by ngram --ngram 3 --overlap 0.1", itself, "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n");
+    check_attributes("by n-gram: ... nor does the exact set", "--by ngram --ngram 3 --overlap 0.1 --exact", itself, "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n");
+    check_attributes("by n-gram as released: it does", "--by ngram --ngram 3 --overlap 0.1 --as-released", itself,
+        "{\"id\":\"a\",\"attributes\":{\"x\":[[0,17,0.5714285714285714]]}}\n");
     check_attributes("by n-gram: every second one", "--by ngram --ngram 2 --stride 2 --overlap 0.1", ngrams,
         "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n{\"id\":\"b\",\"attributes\":{\"x\":[[0,23,1],[29,34,1]]}}\n");
 }
@@ -193,6 +198,17 @@ static void test_runs(void) {
     put_text("url/documents/a.jsonl", "{\"id\":\"a\",\"text\":\"\u00e9\u00e9\",\"metadata\":{\"url\":\"u\"}}\n{\"id\":\"b\",\"text\":\"\u00e9\u00e9\u00e9\",\"metadata\":{\"url\":\"u\"}}\n");
     code = run(out, sizeof out, "data/curate dedupe --by url --field '$.metadata.url' --expected 9 --name x %s/url/documents 2>&1; cat %s/url/attributes/x/a.jsonl", scratch, scratch);
     check(strstr(out, "[[0,3,1]]") && !strstr(out, "have no"), "dedupe: $.metadata.url is metadata.url, and the span is that of the text: %s", out);
+    put_text("url/documents/a.jsonl", "{\"id\":\"a\",\"text\":\"1\",\"url\":\"u\"}\n{\"id\":\"b\",\"text\":\"22\",\"metadata\":{\"url\":\"u\"}}\n{\"id\":\"c\",\"text\":\"\"}\n");
+    code = run(out, sizeof out, "data/curate dedupe --by url --expected 9 --name z %s/url/documents 2>&1; cat %s/url/attributes/z/a.jsonl", scratch, scratch);
+    check(strstr(out, "\"b\",\"attributes\":{\"z\":[[0,2,1]]") && strstr(out, "1 of them have no metadata.url, nor url"), "dedupe: a URL may stand at either place: %s", out);
+    code = run(out, sizeof out, "mkdir -p %s/there; data/curate dedupe --by url --expected 9 --name zz --bloom %s/there %s/url/documents; ls %s/url/attributes", scratch, scratch, scratch, scratch);
+    check(strstr(out, "there: expected a file") && !strstr(out, "zz"), "dedupe: a filter that cannot be written is refused before the work: %s", out);
+    code = run(out, sizeof out, "data/curate dedupe --by document --stride 2 --expected 9 --name zz %s/url/documents", scratch);
+    check(code == 1 && strstr(out, "are for --by ngram"), "dedupe: an option that would do nothing is refused: %s", out);
+    code = run(out, sizeof out, "data/curate dedupe --by paragraph --field x --expected 9 --name zz %s/url/documents", scratch);
+    check(code == 1 && strstr(out, "--field is for"), "dedupe: ... and --field: %s", out);
+    code = run(out, sizeof out, "data/curate dedupe --by document --expected 10 --false-positives 0.5 --bloom %s/changed.bloom --name zz %s/url/documents", scratch, scratch);
+    check(code == 1 && strstr(out, "was made for a rate of false positives of 1e-06, not 0.5"), "dedupe: another rate than the filter's: %s", out);
     static const char *const nonsense[] = { "--stride 0", "--ngram 0", "--overlap 0", "--overlap 1.5", "--field a..b", "--field .a", "--field a." };
     for (size_t i = 0; i < sizeof nonsense/sizeof *nonsense; i++) {
         code = run(out, sizeof out, "data/curate dedupe --by %s --expected 10 --name y %s %s/changed/documents", i < 4 ? "ngram" : "url", nonsense[i], scratch);

@@ -47,7 +47,7 @@ static const char *replaced(const char *text, const char *spans, int as_released
     qsort(cut, n, sizeof *cut, by_start);
     if (!as_released) n = cuts_merge(cut, n, code_points(text, strlen(text)));
     Text result = { NULL, 0, 0 };
-    cuts_apply(&result, text, strlen(text), cut, n);
+    (as_released ? cuts_apply_as_released : cuts_apply)(&result, text, strlen(text), cut, n);
     snprintf(out, sizeof out, "%.*s", (int)result.size, result.size ? result.text : "");
     release(result.text);
     return out;
@@ -364,6 +364,28 @@ static void test_shards(void) {
           "mix: killed %d times of 25, what has a name is whole, and the last run writes the same bytes", killed);
 }
 
+// What must not be mixed: attributes of other text than is there, left-overs, devices.
+static void test_mix_refuses(void) {
+    char out[4096], config[2048];
+    run(out, sizeof out, "rm -rf %s/m", scratch);
+    put_mix("{\"id\":\"a\",\"text\":\"mail x@y.zz now\"}\n", "");
+    snprintf(config, sizeof config, "{\"streams\": [{\"name\": \"s\", \"documents\": [\"%s/m/documents/d*\"], \"attributes\": [\"tags\"], "
+             "\"output\": {\"path\": \"%s/m/out\"}}]}", scratch, scratch);
+    put_text("m/config.json", config), put_text("m/documents/d.jsonl.tmp", "left over");
+    const char *mix = "data/curate tag --taggers pii_regex_with_counts_fast_v2 %s/m/documents 2>&1 && data/curate mix %s/m/config.json --report %s/m/report";
+    int code = run(out, sizeof out, mix, scratch, scratch, scratch);
+    check(code == 0 && strstr(out, "s: 1 file\n"), "mix: attributes as old as their documents are of these documents; *.tmp is none: %s", out);
+    code = run(out, sizeof out, "sleep 0.02; touch %s/m/documents/d.jsonl; data/curate mix %s/m/config.json", scratch, scratch);
+    check(code == 1 && strstr(out, "attributes/tags/d.jsonl: is older than"), "mix: documents that are younger than their attributes: %s", out);
+    code = run(out, sizeof out, mix, scratch, scratch, scratch);
+    check(code == 0, "mix: ... until they are tagged again: %s", out);
+    code = run(out, sizeof out, "sed -i 's/\"name\": \"s\"/\"name\": \"t\"/' %s/m/config.json; data/curate mix %s/m/config.json; ls %s/m/out", scratch, scratch, scratch);
+    check(strstr(out, "s-0000.jsonl.gz: left by another mix") && !strstr(out, "t-0000"), "mix: shards of a stream that is no more: %s", out);
+    code = run(out, sizeof out, "rm %s/m/out/*; touch %s/m/out/s-000.jsonl.gz %s/m/out/0000.json %s/m/out/s-1.json; mkfifo %s/m/fifo; "
+               "data/curate mix %s/m/config.json --report %s/m/fifo; test -p %s/m/fifo && echo still", scratch, scratch, scratch, scratch, scratch, scratch, scratch, scratch);
+    check(strstr(out, "m/fifo: expected the name of a file, found a directory, a pipe or a device") && strstr(out, "still"), "mix: a pipe is not replaced by a file: %s", out);
+}
+
 static void test_mix(void) {
     test_rules();
     test_spans();
@@ -374,4 +396,5 @@ static void test_mix(void) {
     test_absent();
     test_configurations();
     test_shards();
+    test_mix_refuses();
 }

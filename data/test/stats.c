@@ -226,7 +226,7 @@ static void test_stats_ngrams(void) {
         char section[16];
         snprintf(section, sizeof section, "%d-grams", orders[k]);
         int distinct = naive_ngrams(count, orders[k]), same = 0, above = 0, near = 0;
-        double bound = number_at(sketch, section, "counts_are_too_high_by_at_most"), estimated = number_at(sketch, section,
+        double bound = number_at(sketch, section, "a_count_is_too_high_by_at_most"), estimated = number_at(sketch, section,
             "distinct_estimated");
         for (size_t i = 0; i < 50; i++) {
             double found = row_number(exact, section, "top", i, "count"), estimate = row_number(sketch, section, "top", i, "count");

@@ -313,6 +313,17 @@ static void test_tag_command(void) {
           strstr(out, "a.jsonl:2: ") && strstr(out, "a.jsonl:3: "), "attributes beside the documents; what is no document has a sentence, and no line");
     code = run(out, sizeof out, "sleep 0.02; touch %s; data/curate tag --taggers char_length_v1 %s", in_scratch("t/documents/b.jsonl"), in_scratch("t/documents"));
     check(code == 0 && strstr(out, "1 of 2 files"), "the second time only the file that is newer than its attributes is tagged");
+    code = run(out, sizeof out, "touch -d 2001-01-01 %s; data/curate tag --taggers char_length_v1 %s", in_scratch("t/documents/b.jsonl"), in_scratch("t/documents"));
+    check(code == 0 && strstr(out, "1 of 2 files"), "a file that an older one has replaced is tagged again");
+    code = run(out, sizeof out, "data/curate tag --taggers char_length_v1 %s", in_scratch("t/documents"));
+    check(code == 0 && strstr(out, "2 of 2 files"), "... and then kept");
+    code = run(out, sizeof out, "data/curate dedupe --by document --expected 9 --name tags %s", in_scratch("t/documents"));
+    check(code == 1 && strstr(out, "made by") && strstr(out, "and not by     curate dedupe"), "dedupe does not replace the attributes of tag: %s", out);
+    code = run(out, sizeof out, "data/curate decontaminate --min-words 1 --against %s --name tags %s", in_scratch("t/documents"), in_scratch("t/documents"));
+    check(code == 1 && strstr(out, "and not by     curate decontaminate"), "nor does decontaminate: %s", out);
+    put_text("sep/documents/a.txt", "one##two two");
+    run(out, sizeof out, "data/curate tag --taggers char_length_v1 --separator '##' %s/sep/documents 2>&1; cat %s/sep/attributes/tags/a.txt.jsonl", scratch, scratch);
+    check(strstr(out, "{\"id\":\"a.txt:1\",\"attributes\":{\"char_length_v1__length\":[[0,3,3]]}}\n{\"id\":\"a.txt:2\"") != NULL, "tag --separator: %s", out);
     code = run(out, sizeof out, "data/curate tag --taggers c4_v1 %s", in_scratch("t/documents"));
     check(code == 1 && strstr(out, "the attributes there were made by"), "attributes of other taggers are not taken for these");
     // The note is of what results depend on: the list's contents, not its place; and only where a tagger reads it.

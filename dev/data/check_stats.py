@@ -73,7 +73,7 @@ for n, counts in grams.items():
         same(f"{n}-grams, counts", [r["count"] for r in rows], [c for _, c in most])
         same(f"{n}-grams, texts", all(counts[k] == r["count"] for r in rows for k in [tuple(r["ngram"].split(" "))] if len(k) == n), True)
     else:
-        bound = report[f"{n}-grams"]["counts_are_too_high_by_at_most"]
+        bound = report[f"{n}-grams"]["a_count_is_too_high_by_at_most"]
         same(f"{n}-grams in the sketch", all(c <= r["count"] <= c + bound for r, (_, c) in zip(rows, most)), True)
     same(f"{n}-grams, in all", report[f"{n}-grams"]["ngrams"], sum(counts.values()))
 same("distinct words", report["word_frequency"]["distinct_words"], len(grams[1]))
