@@ -18,9 +18,11 @@ Memory: a batch (BATCH_BYTES of documents, some ten times that when cut up; or o
 word and domain (twice that while a table grows). Identity is a 64-bit hash: among a billion distinct texts two are taken
 for one with probability 0.03.
 */
+#ifndef OLMO_LIBRARY                                       // dev/fuzz includes these in its own way
 #define OLMO_LIBRARY
 #include "../train_olmo.c"
 #include "documents.c"
+#endif
 #include "words.c"
 #include "taggers.c"
 

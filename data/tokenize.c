@@ -21,9 +21,11 @@ one is encoded, the next is read (each file by a thread of its own) and the one 
 How it survives: a file has its name only when it is whole, and DIR/tokenize.json then records the point in the input up
 to which everything is in such files. The same command goes on from there, and ends with the bytes of an undisturbed run.
 */
+#ifndef OLMO_LIBRARY                                       // dev/fuzz includes these in its own way
 #define OLMO_LIBRARY
 #include "../train_olmo.c"
 #include "documents.c"
+#endif
 #include <sys/file.h>
 
 enum { MAX_RING = 64, MAX_BATCH = 1 << 20 };
