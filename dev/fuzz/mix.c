@@ -30,4 +30,5 @@ static void fuzz(const unsigned char *data, size_t size) {
             if (utf8_valid(copy.text, copy.size) != copy.size) abort();
         }
     }
+    reader_close(r), reader_close(attributes);
 }

@@ -16,6 +16,7 @@ static void fuzz(const unsigned char *data, size_t size) {
         parse_attributes(s);
         if (s->fit) attributes_add(all, s, 0), document_free(&s->d);
     }
+    reader_close(r);
     json_t *report = attributes_report(all, 0), *row;
     size_t i;
     json_array_foreach(json_object_get(report, "names"), i, row) {

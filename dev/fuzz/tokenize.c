@@ -43,4 +43,5 @@ static void fuzz(const unsigned char *data, size_t size) {
         item_decode(&work, NULL, &item);
         if (item.out && utf8_valid(item.out, item.out_size) != item.out_size) abort();
     }
+    reader_close(r);
 }
