@@ -197,15 +197,14 @@ static void classifier_allocate(Classifier *c) {
 static void classifier_free(Classifier *c) { release(c->weight), release(c); }
 
 static void classifier_save(const char *path, Classifier *c) {
-    char temporary[PATH];
     Slice slice[MAX_LABELS];
-    begin_whole(temporary, path);
+    Whole *w = whole_begin(path);
     for (int l = 0; l < c->labels; l++) {
         slice[l] = (Slice){ .offset = (size_t)l*(size_t)c->buckets, .rows = c->buckets, .cols = 1 };
         snprintf(slice[l].name, sizeof slice[l].name, "%s%d/%s", c->words ? "words" : "chars", c->n, c->label[l]);
     }
-    safetensors_write(temporary, slice, c->labels, F16, &classifier_device, c);
-    end_whole(temporary, path);
+    safetensors_write(w->temporary, slice, c->labels, F16, &classifier_device, c);
+    whole_end(w);
 }
 
 // A label is what a tensor's name and an attribute's key can hold.
@@ -486,7 +485,7 @@ static int train_command(int argc, char **argv) {
     CHECK(c->buckets >= 2 && !(c->buckets & (c->buckets - 1)), "--buckets %d: expected a power of two", c->buckets);
     CHECK(o.epochs > 0, "--epochs 0: expected at least one");
 
-    check_whole(o.out);
+    whole_check(o.out);
     size_t documents = 0;
     Pieces learned = {0}, held_out = {0};
     Document *document = read_labelled(&documents, file, files);

@@ -80,14 +80,12 @@ static uint64_t filter_check(const FilterHeader *h) { return XXH3_64bits(h, offs
 
 // Complete under its name, or not at all.
 static void filter_save(Filter *f, const char *path) {
-    char temporary[PATH];
-    begin_whole(temporary, path);
-    FILE *file = open_to_write(temporary);
+    Whole *w = whole_begin(path);
     f->header.names = strlen(f->names), f->header.check = filter_check(&f->header);
-    CHECK(fwrite(&f->header, sizeof f->header, 1, file) == 1 && fwrite(f->bits, 1, f->header.bytes, file) == f->header.bytes &&
-          fwrite(f->names, 1, f->header.names, file) == f->header.names,
-          "%s: writing failed: %s; is the disk full?", temporary, strerror(errno));
-    close_written(file, temporary), end_whole(temporary, path);
+    CHECK(fwrite(&f->header, sizeof f->header, 1, w->file) == 1 && fwrite(f->bits, 1, f->header.bytes, w->file) == f->header.bytes &&
+          fwrite(f->names, 1, f->header.names, w->file) == f->header.names,
+          "%s: writing failed: %s; is the disk full?", path, strerror(errno));
+    whole_end(w);
 }
 
 // options: those that its keys must have been chosen by, or NULL.
@@ -498,7 +496,7 @@ static Filter filter_of_options(const Marking *m, const char *path, double expec
               "--expected %g: expected the number of keys that the filter will hold, from 1 to 1e15", expected);
         if (!rate) rate = 1e-6;
         CHECK(rate > 1e-300 && rate < 1, "--false-positives %g: expected a probability between 0 and 1", rate);
-        check_whole(path);
+        whole_check(path);
         return filter_new(expected, rate, what, options);
     }
     Filter f = filter_load(path, what, m->read_only ? NULL : options);

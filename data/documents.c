@@ -20,8 +20,10 @@ sentence that begins with its file and line, and is skipped; or, if the user say
 Two libraries read the JSON. simdjson takes the strings that every program wants out of a line, at a gigabyte a second; jansson
 makes a tree of all of it, at a tenth of that, for what changes documents (`curate mix`), and writes JSON.
 */
+#include <fcntl.h>
 #include <ftw.h>
 #include <jansson.h>
+#include <sys/file.h>
 #include <zlib.h>
 #include <zstd.h>
 #define XXH_INLINE_ALL
@@ -429,24 +431,58 @@ static void make_directories_of(const char *path) {
     for (size_t i = 1; path[i]; i++) if (path[i] == '/') memcpy(part, path, i), part[i] = 0, make_directory(part);
 }
 
-// Where to write what becomes `path`, which may be an older file, but no device or pipe: those cannot be replaced.
-static void begin_whole(char temporary[PATH], const char *path) {
-    struct stat s;
-    CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+// A file that has its name only when it is whole. What is unfinished when the program fails is removed.
+typedef struct Whole { char path[PATH], temporary[PATH]; FILE *file; struct Whole *next; } Whole;
+
+static Whole *unfinished = NULL;
+static void remove_unfinished(void) { for (Whole *w = unfinished; w; w = w->next) unlink(w->temporary); }
+
+// w->file is open, or something else may write to w->temporary. Only a file is replaced, no device or pipe; and a lock keeps out
+// other runs that write to the same name.
+static Whole *whole_begin(const char *path) {
+    static int registered = 0;
+    Whole *w = (Whole *)allocate(1, sizeof *w, "a file's name");
+    struct stat s, named;
+    CHECK(*path && snprintf(w->path, PATH, "%s", path) < PATH && snprintf(w->temporary, PATH, "%s.tmp", path) < PATH,
+          "%s: expected the name of a file, of less than %d bytes", path, PATH);
     CHECK(stat(path, &s) || S_ISREG(s.st_mode), "%s: expected the name of a file, found a directory, a pipe or a device", path);
     make_directories_of(path);
+    int fd = open(w->temporary, O_RDWR | O_CREAT, 0666);
+    CHECK(fd >= 0, "%s: cannot be written: %s", w->temporary, strerror(errno));
+    int ours = !flock(fd, LOCK_EX | LOCK_NB) && !fstat(fd, &s) && !stat(w->temporary, &named) && s.st_ino == named.st_ino;
+    CHECK(ours, "%s: another run is writing it", path);
+    CHECK(ftruncate(fd, 0) == 0 && (w->file = fdopen(fd, "wb")), "%s: cannot be written: %s", w->temporary, strerror(errno));
+    #pragma omp critical (unfinished)
+    {
+        if (!registered) registered = 1, atexit(remove_unfinished), signal(SIGXFSZ, SIG_IGN);    // a full disk is a sentence
+        w->next = unfinished, unfinished = w;
+    }
+    return w;
 }
-// Can it be written at the end of a long run? NULL, for nothing, and "-" can.
-static void check_whole(const char *path) {
-    char temporary[PATH];
-    if (path && strcmp(path, "-")) begin_whole(temporary, path);
+static void whole_forget(Whole *w) {
+    #pragma omp critical (unfinished)
+    {
+        Whole **link = &unfinished;
+        while (*link != w) link = &(*link)->next;
+        *link = w->next;
+    }
+    release(w);
 }
-static void end_whole(const char *temporary, const char *path) {
-    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+static void whole_end(Whole *w) {
+    close_written(w->file, w->temporary);
+    CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary, w->path, strerror(errno));
+    whole_forget(w);
+}
+// Can it be written when a long run is over? NULL, nothing, and "-" can.
+static void whole_check(const char *path) {
+    if (!path || !strcmp(path, "-")) return;
+    Whole *w = whole_begin(path);
+    unlink(w->temporary), fclose(w->file), whole_forget(w);
 }
 
-typedef struct Writer {
-    char path[PATH], temporary[PATH];
+typedef struct {
+    const char *path;                                       // as sentences name it
+    Whole *whole;                                           // NULL: standard output
     FILE *file;
     Packing packing;
     z_stream gzip;
@@ -454,31 +490,17 @@ typedef struct Writer {
     unsigned char *packed;                                  // [BLOCK]
     char *held;                                             // [BLOCK] what has been put, but not yet packed
     size_t holds;
-    struct Writer *next;
 } Writer;
-
-static Writer *writers = NULL;                              // open ones: if the program fails, their files are removed
-static void remove_unfinished(void) {
-    for (Writer *w = writers; w; w = w->next) if (w->file != stdout) unlink(w->temporary);
-}
 
 // "-" is standard output, never compressed.
 static Writer *writer_open(const char *path) {
-    static int registered = 0;
     Writer *w = (Writer *)allocate(1, sizeof *w, "a writer");
-    int standard = !strcmp(path, "-");
-    snprintf(w->path, PATH, "%s", standard ? "standard output" : path);
-    if (!standard) begin_whole(w->temporary, path);
-    w->file = standard ? stdout : open_to_write(w->temporary);
+    if (strcmp(path, "-")) w->whole = whole_begin(path);
+    w->path = w->whole ? w->whole->path : "standard output", w->file = w->whole ? w->whole->file : stdout;
     w->packing = ends_with(path, ".gz") ? GZIP : ends_with(path, ".zst") ? ZSTD : PLAIN;
     w->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes"), w->held = (char *)allocate(BLOCK, 1, "a file's text");
     if (w->packing == GZIP) CHECK(deflateInit2(&w->gzip, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK, "%s: zlib cannot start", path);
     if (w->packing == ZSTD) CHECK((w->zstd = ZSTD_createCStream()), "%s: libzstd cannot start", path);
-    #pragma omp critical (writers)
-    {
-        if (!registered) registered = 1, atexit(remove_unfinished), signal(SIGXFSZ, SIG_IGN);    // a full disk is a sentence
-        w->next = writers, writers = w;
-    }
     return w;
 }
 
@@ -542,14 +564,8 @@ static void writer_close(Writer *w) {
     writer_pack(w, w->held, w->holds, 1);
     if (w->packing == GZIP) deflateEnd(&w->gzip);
     if (w->packing == ZSTD) ZSTD_freeCStream(w->zstd);
-    if (w->file == stdout) CHECK(fflush(stdout) == 0 && !ferror(stdout), "%s: writing failed: %s", w->path, strerror(errno));
-    else close_written(w->file, w->temporary), end_whole(w->temporary, w->path);
-    #pragma omp critical (writers)
-    {
-        Writer **link = &writers;
-        while (*link != w) link = &(*link)->next;
-        *link = w->next;
-    }
+    if (w->whole) whole_end(w->whole);
+    else CHECK(fflush(stdout) == 0 && !ferror(stdout), "%s: writing failed: %s", w->path, strerror(errno));
     release(w->packed), release(w->held), release(w);
 }
 

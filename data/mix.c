@@ -735,7 +735,7 @@ static int mix_command(int argc, char **argv) {
     CHECK(names == 1, "expected one file with the configuration; --help explains");
     choose_on_error(on_error);
     use_threads(threads);
-    check_whole(report_path);
+    whole_check(report_path);
     Mix mix = mix_parse(name[0]);
     check_inputs(mix);
     Shard *shard = shards_of(mix, as_released, &shards);

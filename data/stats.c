@@ -808,12 +808,11 @@ static void print_section(const char *title, const json_t *section) {
 
 // Two panels, drawn by gnuplot: the histogram of lengths; ranks and counts of words, and of tokens if they were counted.
 static void draw(const json_t *report, const char *path) {
-    char temporary[PATH];
     const json_t *lengths = json_object_get(report, "document_lengths"), *row;
     const char *const curves[] = { "word_frequency", "token_frequency" };
     size_t i;
-    begin_whole(temporary, path);
-    CHECK(setenv("STATS_PNG", temporary, 1) == 0, "%s: not enough memory", path);
+    Whole *w = whole_begin(path);
+    CHECK(setenv("STATS_PNG", w->temporary, 1) == 0, "%s: not enough memory", path);
     signal(SIGPIPE, SIG_IGN);                               // gnuplot's failure has a sentence of its own
     FILE *plot = popen("gnuplot > \"$STATS_PNG\"", "w");
     CHECK(plot, "gnuplot cannot be started: %s", strerror(errno));
@@ -841,8 +840,12 @@ static void draw(const json_t *report, const char *path) {
                   "plot $word_frequency using 1:2 with lines linewidth 2 linecolor rgb '#1f5fa8' title 'words'%s\n",
             tokenizer ? ", $token_frequency using 1:2 with lines linewidth 2 linecolor rgb '#c8501e' title 'tokens'" : "");
     int failed = ferror(plot);
-    if (pclose(plot) || failed) unlink(temporary), die("%s: gnuplot failed, or is not installed (Debian: gnuplot-nox)", path);
-    end_whole(temporary, path);
+    CHECK(pclose(plot) == 0 && !failed, "%s: gnuplot failed, or is not installed (Debian: gnuplot-nox)", path);
+    char end[12] = "";                                      // gnuplot's exit code says nothing of a full disk
+    FILE *drawn = fopen(w->temporary, "rb");
+    CHECK(drawn && !fseek(drawn, -12, SEEK_END) && fread(end, 1, 12, drawn) == 12 && !memcmp(end + 4, "IEND", 4),
+          "%s: the picture is cut off; is the disk full?", path);
+    fclose(drawn), whole_end(w);
 }
 
 static void write_json(const json_t *report, const char *path) {
@@ -1070,7 +1073,7 @@ int main(int argc, char **argv) {
     CHECK(options.top <= 100000, "--top %d: expected 100000 at most", options.top);
     CHECK(options.sketch_mb >= 1, "--sketch-mb 0: expected at least 1");
     CHECK(!options.png || !options.attributes, "--png: there is no picture of --attributes");
-    check_whole(options.json), check_whole(options.png);
+    whole_check(options.json), whole_check(options.png);
     choose_on_error(options.on_error);
     use_threads(options.threads);
     prepare_pii();

@@ -26,7 +26,6 @@ to which everything is in such files. The same command goes on from there, and e
 #include "../train_olmo.c"
 #include "documents.c"
 #endif
-#include <sys/file.h>
 
 enum { MAX_RING = 64, MAX_BATCH = 1 << 20 };
 static const size_t batch_bytes = 256 << 20;                // of documents in a batch: three batches must fit in memory
