@@ -89,12 +89,13 @@ static void die(const char *format, ...) {
 }
 #define CHECK(fine, ...) do { if (!(fine)) die(__VA_ARGS__); } while (0)
 
+static const char *memory_advice = "; try a smaller model, --micro-batch or --seq-len";          // of this program's options
+
 // Zeroed memory that starts on a cache line, or a sentence. calloc's large blocks take no space until they are touched.
 static void *allocate(size_t count, size_t size, const char *what) {
     size_t bytes = count*size + 128;
     char *raw = size && count > (SIZE_MAX - 128)/size ? NULL : (char *)calloc(bytes, 1);
-    CHECK(raw, "not enough memory for %s: %.2f GB needed; try a smaller model, --micro-batch or --seq-len",
-          what, (double)count*(double)size*1e-9);
+    CHECK(raw, "not enough memory for %s: %.2f GB needed%s", what, (double)count*(double)size*1e-9, memory_advice);
     if (bytes >= 4 << 20) madvise(raw + 4096 - (uintptr_t)raw % 4096, bytes - 4096, MADV_HUGEPAGE);      // fewer pages to look up
     char *start = raw + 128 - (uintptr_t)raw % 64;
     memcpy(start - sizeof raw, &raw, sizeof raw);                       // release() finds the block's own address here
@@ -2354,7 +2355,7 @@ static void print_sample(const Run *run, int wanted) {
 }
 
 static volatile sig_atomic_t asked_to_stop = 0;
-static void on_signal(int signal) { (void)signal; asked_to_stop = 1; }
+static void on_signal(int number) { asked_to_stop = 1, signal(number, SIG_DFL); }       // a second one ends it at once
 
 // Never writes into an earlier run: its directory is moved aside, to the first free of out.1, out.2, ...
 static void fresh_directory(const char *out) {

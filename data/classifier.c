@@ -251,12 +251,13 @@ static const char *beside_curate(char *out, const char *name) {
     snprintf(out + imax((int)n, 0), 64, "%s", name);
     return out;
 }
-static void prepare_model(Classifier **c, const char **path, const char *name) {
+static void prepare_model(Classifier **c, const char **path, const char *name, int words) {
     char beside[PATH];
     if (!*path) CHECK((*path = strdup(beside_curate(beside, name))), "not enough memory for the name of a model");
     if (!*c) *c = classifier_load(*path);
+    CHECK((*c)->words == words, "%s: expected a model of %s, found one of %s", *path, words ? "words" : "letters", words ? "letters" : "words");
 }
-static void prepare_language(void) { prepare_model(&language_model, &model_files.language, "language.safetensors"); }
+static void prepare_language(void) { prepare_model(&language_model, &model_files.language, "language.safetensors", 0); }
 static int english_label;                                   // in language_model
 static void prepare_english(void) {
     prepare_language();
@@ -265,8 +266,8 @@ static void prepare_english(void) {
     english_label = l;
     CHECK(l < language_model->labels, "%s: expected a label en, for English, found none", model_files.language);
 }
-static void prepare_toxic(void) { prepare_model(&toxic_model, &model_files.toxic, "toxic.safetensors"); }
-static void prepare_nsfw(void) { prepare_model(&nsfw_model, &model_files.nsfw, "nsfw.safetensors"); }
+static void prepare_toxic(void) { prepare_model(&toxic_model, &model_files.toxic, "toxic.safetensors", 1); }
+static void prepare_nsfw(void) { prepare_model(&nsfw_model, &model_files.nsfw, "nsfw.safetensors", 1); }
 
 #ifdef CLD2
 int cld2_languages(const char **code, int *percent, const char *text, int size);                   // data/cld2.cc
@@ -369,8 +370,7 @@ typedef struct { const char *text; size_t size; int label; } Piece;
 typedef struct { Piece *piece; size_t n, room; } Pieces;
 
 // The documents of all the files that have a label.
-static Document *read_labelled(size_t *n, const char **name, int names) {
-    Files files = files_named(name, names);
+static Document *read_labelled(size_t *n, Files files) {
     Document *all = NULL;
     size_t room = 0;
     for (int i = 0; i < files.n; i++) {
@@ -472,9 +472,9 @@ static int train_command(int argc, char **argv) {
         { "--on-error", TEXT, &o.on_error, "skip or stop: what becomes of a document that cannot be used" },
         { "--help", FLAG, &o.help, "this text" },
     };
-    int files;
+    int names;
     const char **file = command_line("curate train [options] FILES AND DIRECTORIES of documents with a \"label\": a classifier", NULL, table,
-                                     (int)(sizeof table/sizeof *table), &o.help, argc, argv, &files);
+                                     (int)(sizeof table/sizeof *table), &o.help, argc, argv, &names);
     Classifier *c = (Classifier *)allocate(1, sizeof *c, "a classifier");
     choose_on_error(o.on_error);
     c->words = !strcmp(o.features, "words");
@@ -485,10 +485,11 @@ static int train_command(int argc, char **argv) {
     CHECK(c->buckets >= 2 && !(c->buckets & (c->buckets - 1)), "--buckets %d: expected a power of two", c->buckets);
     CHECK(o.epochs > 0, "--epochs 0: expected at least one");
 
-    whole_check(o.out);
+    Files files = files_named(file, names);
+    check_no_input(&files, o.out), whole_check(o.out);
     size_t documents = 0;
     Pieces learned = {0}, held_out = {0};
-    Document *document = read_labelled(&documents, file, files);
+    Document *document = read_labelled(&documents, files);
     collect_labels(c, document, documents);
     uint32_t *order = (uint32_t *)allocate(documents, sizeof *order, "an order of documents");
     epoch_order(order, (uint32_t)documents, (uint64_t)o.seed);

@@ -157,13 +157,15 @@ static void tag_files(const TagRun *run, Files files) {
     int threads = omp_get_max_threads(), kept = 0, n = 0;
     View *view = (View *)allocate((size_t)threads, sizeof *view, "views of texts");
     char (*out)[PATH] = (char (*)[PATH])allocate((size_t)files.n, sizeof *out, "the names of the files"), *command = command_of(run);
+    for (int i = 0; i < files.n; i++)
+        if (strcmp(files.path[i], "-")) attributes_path(out[i], files.path[i], run->name); else strcpy(out[i], "-");
+    check_different(out, files.n);
     for (int i = 0; i < files.n; i++) {
-        int standard = !strcmp(files.path[i], "-");
-        if (standard) strcpy(out[n], "-"); else attributes_path(out[n], files.path[i], run->name), note_command(command, files.path[i], run->name);
-        if (!standard && is_done(files.path[i], out[n])) kept++; else files.path[n++] = files.path[i];
+        if (strcmp(out[i], "-")) note_command(command, files.path[i], run->name);
+        if (strcmp(out[i], "-") && is_done(files.path[i], out[i])) kept++;
+        else memmove(out[n], out[i], PATH), files.path[n++] = files.path[i];
     }
     if (kept) fprintf(stderr, "%d of %d files were done before: kept\n", kept, files.n);
-    check_different(out, n);
     bar_begin("tag", files_bytes(files.path, n));
     #pragma omp parallel for schedule(dynamic, 1) if (n >= threads)
     for (int i = 0; i < n; i++) tag_file(run, view, omp_get_thread_num(), files.path[i], out[i]);

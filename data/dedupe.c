@@ -376,7 +376,8 @@ static void batch_mark(Batch *b, Marking *m, const Dedupe *how) {
 static char *file_mark(const char *path) {
     struct stat s;
     char *real = realpath(path, NULL);
-    CHECK(real && !stat(real, &s) && !strchr(real, '\n'), "%s: cannot be read", path);
+    CHECK(real && !stat(real, &s), "%s: cannot be read: %s", path, strerror(errno));
+    CHECK(!strchr(real, '\n'), "%s: a newline in a name would end its line in the filter's list; rename it", path);
     size_t room = strlen(real) + 64;
     char *mark = (char *)allocate(room, 1, "the names of the files");
     snprintf(mark, room, "%lld %lld.%09ld %s", (long long)s.st_size, (long long)s.st_mtim.tv_sec, s.st_mtim.tv_nsec, real);
@@ -413,7 +414,7 @@ static void mark_file(Marking *m, const Dedupe *how, const char *path, const cha
 
 // Files whose keys the filter holds leave the list. Returns the marks of the others.
 static char **files_to_mark(const Marking *m, const Dedupe *how, Files *files) {
-    KeySet held = { NULL, 0, 0 }, paths = { NULL, 0, 0 };
+    KeySet held = { NULL, 0, 0 }, paths = { NULL, 0, 0 }, times = { NULL, 0, 0 };       // whole marks, and their halves
     char **mark = (char **)allocate((size_t)files->n + 1, sizeof *mark, "the names of the files");
     char (*attributes)[PATH] = (char (*)[PATH])allocate((size_t)files->n, sizeof *attributes, "the names of the files");
     int left = 0, kept = 0;
@@ -421,7 +422,7 @@ static char **files_to_mark(const Marking *m, const Dedupe *how, Files *files) {
         end = s + strcspn(s, "\n");
         const char *path = (const char *)memchr(s, '/', (size_t)(end - s));
         set_add(&held, XXH3_128bits(s, (size_t)(end - s)));
-        if (path) set_add(&paths, XXH3_128bits(path, (size_t)(end - path)));
+        if (path) set_add(&paths, XXH3_128bits(path, (size_t)(end - path))), set_add(&times, XXH3_128bits(s, (size_t)(path - s)));
         if (!*end) break;
     }
     for (int i = 0; i < files->n; i++) attributes_path(attributes[i], files->path[i], how->name);
@@ -437,11 +438,13 @@ static char **files_to_mark(const Marking *m, const Dedupe *how, Files *files) {
         }
         CHECK(!set_has(&paths, XXH3_128bits(path, strlen(path))), "%s: has changed since the filter took its keys; begin with a new filter",
               files->path[i]);
+        CHECK(!set_has(&times, XXH3_128bits(now, (size_t)(path - now))), "%s: the filter holds the keys of another file of the same size and "
+              "time: has it been moved? Begin with a new filter; or, if it is none of those, `touch` it", files->path[i]);
         mark[left] = now, files->path[left++] = files->path[i];
     }
     if (kept) fprintf(stderr, "%d of %d files were done before: kept\n", kept, files->n);
     files->n = left;
-    release(held.slot), release(paths.slot), release(attributes);
+    release(held.slot), release(paths.slot), release(times.slot), release(attributes);
     return mark;
 }
 
@@ -460,6 +463,8 @@ static void mark_files(Marking *m, const Dedupe *how, const char *command, Files
         if (save && (last == files.n || (!m->exact && seconds() - saved >= save_every))) filter_save(&m->filter, save), saved = seconds();
     }
     bar_end();
+    for (int i = 0; i < files.n; i++) release(mark[i]);
+    release(mark);
 }
 
 static void print_marking(const Marking *m, const Dedupe *how) {

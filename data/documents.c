@@ -212,6 +212,7 @@ static Reader *reader_open(const char *path) {
         return NULL;
     }
     FILE *file = standard ? stdin : fopen(path, "rb");
+    CHECK(file || (errno != EMFILE && errno != ENFILE && errno != ENOMEM), "%s: cannot be read: %s", path, strerror(errno));    // not its fault
     if (!file) { problem("%s: cannot be read: %s", path, strerror(errno)); return NULL; }
     Reader *r = (Reader *)allocate(1, sizeof *r, "a reader");
     r->path = standard ? "standard input" : path, r->file = file;
@@ -359,7 +360,7 @@ static int document_parse(const Reader *r, Document *d) {
     enum { THE_TEXT, THE_ID, THE_SOURCE, EXTRA, STRINGS = EXTRA + 2 };
     const char *path[STRINGS] = { "text", "id", "source", r->extra[0], r->extra[1] }, *value[STRINGS] = { NULL };
     size_t size[STRINGS] = { 0 }, all = 0;
-    char place[PATH + 32];
+    char place[PATH + 32], repaired[3*sizeof place];
     memset(d, 0, sizeof *d);
     d->from = r, d->path = r->path, d->line = r->line;
     if (r->json) {
@@ -375,7 +376,7 @@ static int document_parse(const Reader *r, Document *d) {
     }
     for (int i = 0; i < EXTRA; i++) if (!value[i]) {
         int n = snprintf(place, sizeof place, r->json || r->separator ? "%s:%llu" : "%s", below_documents(r->path), (unsigned long long)r->line);
-        if (i == THE_ID && size[i] != IS_OTHER) value[i] = place, size[i] = (size_t)n;
+        if (i == THE_ID && size[i] != IS_OTHER) value[i] = repaired, size[i] = utf8_repair(repaired, place, (size_t)n);     // a file's name
         else if (i == THE_SOURCE && size[i] != IS_OTHER) value[i] = "", size[i] = 0;
         else {
             problem(size[i] == ABSENT ? "%s:%llu: expected a string \"%s\", found none" : "%s:%llu: expected \"%s\" to be a string",
@@ -579,6 +580,7 @@ static void writer_close(Writer *w) {
 static const char **command_line(const char *usage, void (*more)(void), const Option *table, int n, const int *help,
                                  int argc, char **argv, int *names) {
     const char **name = (const char **)allocate((size_t)argc + 1, sizeof *name, "the command line");
+    memory_advice = "";                                     // that of train_olmo
     *names = parse_options(table, n, argc, argv, name);
     if (!*help) return name;
     printf("usage: %s\n", usage);
@@ -595,7 +597,10 @@ typedef struct { char **path; int n, room; uint64_t bytes; } Files;
 static Files *files_found;                                  // nftw's callback has no argument of ours
 static int file_found(const char *path, const struct stat *s, int type, struct FTW *place) {
     const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-    if (type != FTW_F || (place->level && (*name == '.' || ends_with(path, ".tmp") || !S_ISREG(s->st_mode)))) return 0;
+    if (place->level && (*name == '.' || ends_with(path, ".tmp"))) return 0;
+    if (type == FTW_DNR || type == FTW_NS || type == FTW_SLN)
+        problem("%s: cannot be read: %s", path, type == FTW_SLN ? "the link leads nowhere" : "permission is denied");
+    if (type != FTW_F || (place->level && !S_ISREG(s->st_mode))) return 0;
     Files *f = files_found;
     if (f->n == f->room) {
         f->room = 2*f->room + 64;
@@ -627,17 +632,28 @@ static Files files_named(const char **name, int n) {
         struct FTW top = { 0, 0 };
         if (!strcmp(name[i], "-")) memset(&s, 0, sizeof s), file_found("-", &s, FTW_F, &top);
         else CHECK(nftw(name[i], file_found, 32, 0) == 0, "%s: cannot be read: %s", name[i], strerror(errno));
-        CHECK(f.n > first, "%s: there is no file in this directory", name[i]);
+        CHECK(f.n > first, "%s: there is no file that could be read", name[i]);
         qsort(f.path + first, (size_t)(f.n - first), sizeof *f.path, by_name);
     }
     files_found = NULL;
     CHECK(f.n, "expected files or directories of documents on the command line; --help explains");
-    char **sorted = (char **)allocate((size_t)f.n, sizeof *sorted, "the names of the files");
-    memcpy(sorted, f.path, (size_t)f.n*sizeof *sorted);
-    qsort(sorted, (size_t)f.n, sizeof *sorted, by_name);
-    for (int i = 1; i < f.n; i++) CHECK(strcmp(sorted[i - 1], sorted[i]), "%s: is named twice", sorted[i]);
-    release(sorted);
+    char **real = (char **)allocate((size_t)f.n, sizeof *real, "the names of the files");
+    for (int i = 0; i < f.n; i++) {
+        real[i] = strcmp(f.path[i], "-") ? realpath(f.path[i], NULL) : strdup("-");
+        CHECK(real[i], "%s: cannot be read: %s", f.path[i], strerror(errno));
+    }
+    qsort(real, (size_t)f.n, sizeof *real, by_name);
+    for (int i = 1; i < f.n; i++) CHECK(strcmp(real[i - 1], real[i]), "%s: is named twice", real[i]);
+    for (int i = 0; i < f.n; i++) free(real[i]);
+    release(real);
     return f;
+}
+
+// No output may be written over one of them.
+static void check_no_input(const Files *files, const char *output) {
+    struct stat in, out;
+    for (int i = 0; output && i < files->n && !stat(output, &out); i++)
+        CHECK(stat(files->path[i], &in) || in.st_ino != out.st_ino || in.st_dev != out.st_dev, "%s: would be written over, but is an input", output);
 }
 
 // ---- attributes: beside the documents ----------------------------------------------------------------------------------

@@ -296,6 +296,7 @@ static void stream_replacements(Stream *s, json_t *list, const char *where) {
         CHECK(r->text[0] != '$', "%s: the replacement %s would be a selector of jq, which is not understood", where, r->text);
         r->min_score = config_number(object, where, "min_score", -INFINITY);
         r->max_score = config_number(object, where, "max_score", INFINITY);
+        CHECK(r->min_score < r->max_score, "%s: %s: expected \"min_score\" to be less than \"max_score\"", where, r->key);
     }
 }
 
@@ -320,6 +321,8 @@ static void stream_parse(Stream *s, json_t *config, const char *path, size_t ind
     s->output = config_string(output, where, "path", NULL);
     s->max_bytes = config_number(output, where, "max_size_in_bytes", 1e9);
     s->min_length = config_number(output, where, "min_text_length", 0);
+    CHECK(*s->output, "%s: expected \"path\": the name of a directory", part);
+    CHECK(s->max_bytes >= 0 && s->min_length >= 0, "%s: expected \"max_size_in_bytes\" and \"min_text_length\" not to be negative", part);
     s->n_discard = config_strings(s->discard, MAX_ATTRIBUTES, output, where, "discard_fields");
     for (int i = 0; i < s->n_discard; i++)
         CHECK(strcmp(s->discard[i], "id") && strcmp(s->discard[i], "text"), "%s: a document without its %s is none", where, s->discard[i]);
@@ -450,8 +453,10 @@ static int copies(const char *id, size_t size, double rate) {
 static void set_provenance(Document *d) {
     json_t *metadata = json_object_get(d->json, "metadata");
     if (!json_is_object(metadata)) json_object_set_new(d->json, "metadata", metadata = json_object());
+    char place[PATH + 32], repaired[3*sizeof place];        // a file's name need not be UTF-8
     const char *file = strrchr(d->path, '/') ? strrchr(d->path, '/') + 1 : d->path;
-    json_object_set_new(metadata, "provenance", json_sprintf("%s:%llu", file, (unsigned long long)d->line));
+    int n = snprintf(place, sizeof place, "%s:%llu", file, (unsigned long long)d->line);
+    json_object_set_new(metadata, "provenance", json_stringn(repaired, utf8_repair(repaired, place, (size_t)n)));
 }
 
 // Steps 1 to 4 of the header. w: NULL to count only.
@@ -565,6 +570,12 @@ static int is_shard_name(const char *name) {
 static void check_output(Mix mix, const Shard *shard, int n) {
     KeySet ours = { NULL, 0, 0 };
     for (int i = 0; i < n; i++) set_add(&ours, XXH3_128bits(shard[i].path, strlen(shard[i].path)));
+    for (int i = 0; i < mix.n; i++) {                       // ms/out and ./ms/out are one directory
+        struct stat a, b;
+        for (int k = 0; k < i && !stat(mix.stream[i].output, &a) && !strcmp(mix.stream[i].name, mix.stream[k].name); k++)
+            CHECK(stat(mix.stream[k].output, &b) || a.st_ino != b.st_ino || a.st_dev != b.st_dev,
+                  "two streams write %s/%s", mix.stream[i].output, mix.stream[i].name);
+    }
     for (int i = 0; i < mix.n; i++) {
         const Stream *s = &mix.stream[i];
         DIR *directory = opendir(s->output);
@@ -584,6 +595,12 @@ static void check_output(Mix mix, const Shard *shard, int n) {
         if (directory) closedir(directory);
     }
     release(ours.slot);
+}
+
+static void make_output(const char *path) {
+    char inside[PATH];
+    path_join(inside, path, "x");
+    make_directories_of(inside);
 }
 
 static void check_inputs(Mix mix) {
@@ -735,9 +752,10 @@ static int mix_command(int argc, char **argv) {
     CHECK(names == 1, "expected one file with the configuration; --help explains");
     choose_on_error(on_error);
     use_threads(threads);
-    whole_check(report_path);
     Mix mix = mix_parse(name[0]);
     check_inputs(mix);
+    for (int i = 0; i < mix.n; i++) check_no_input(&mix.stream[i].files, report_path), make_output(mix.stream[i].output);
+    check_no_input(&(Files){ (char **)name, 1, 0, 0 }, report_path), whole_check(report_path);
     Shard *shard = shards_of(mix, as_released, &shards);
     check_output(mix, shard, shards);
     Tally *tally = (Tally *)allocate((size_t)mix.n, sizeof *tally, "the tallies");

@@ -873,6 +873,7 @@ static uint64_t bucket_of(double x) {
 static double bucket_start(uint64_t bucket) { return ldexp((double)((int64_t)(bucket >> 16) - (1 << 20))/100000, (int)(bucket & 0xffff) - (1 << 15)); }
 
 static void tracker_add(Trackers *all, const char *name, const char *what, double x) {
+    x = fmin(DBL_MAX, fmax(-DBL_MAX, x));                   // the length of a span that nobody meant
     char *full = format_text("%s/%s", name, what);
     uint64_t *number = table_count(&all->numbers, hash_of(full, strlen(full)));
     if (!*number) {
@@ -881,7 +882,7 @@ static void tracker_add(Trackers *all, const char *name, const char *what, doubl
         *number = all->n;
     } else free(full);
     Tracker *t = &all->tracker[*number - 1];
-    t->n++, t->sum += x, t->least = fmin(t->least, x), t->most = fmax(t->most, x);
+    t->n++, t->sum = fmin(DBL_MAX, fmax(-DBL_MAX, t->sum + x)), t->least = fmin(t->least, x), t->most = fmax(t->most, x);
     ++*table_count(&t->buckets, bucket_of(x));
 }
 
@@ -1073,13 +1074,14 @@ int main(int argc, char **argv) {
     CHECK(options.top <= 100000, "--top %d: expected 100000 at most", options.top);
     CHECK(options.sketch_mb >= 1, "--sketch-mb 0: expected at least 1");
     CHECK(!options.png || !options.attributes, "--png: there is no picture of --attributes");
-    whole_check(options.json), whole_check(options.png);
     choose_on_error(options.on_error);
     use_threads(options.threads);
     prepare_pii();
     if (options.tokenizer) tokenizer = tokenizer_load(options.tokenizer);
     static Input in;
     in.files = files_named(name, names);
+    check_no_input(&in.files, options.json), check_no_input(&in.files, options.png);
+    whole_check(options.json), whole_check(options.png);
 
     bar_begin("counting", in.files.bytes);
     json_t *report = options.attributes ? count(&in, attribute_statistics, 1) : count(&in, statistics, STATISTICS);

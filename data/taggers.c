@@ -437,7 +437,7 @@ static void prepare_c4(void) {
     char *list = (char *)allocate(size + 1, 1, "a list of words"), *text = (char *)allocate(2*size + 1, 1, "a list of words");
     CHECK(fread(list, 1, size, file) == size, "%s: cannot be read", tagger_options.naughty);
     fclose(file);
-    CHECK(utf8_valid(list, size) == size, "%s: expected UTF-8", tagger_options.naughty);
+    CHECK(utf8_valid(list, size) == size && strlen(list) == size, "%s: expected UTF-8, without a NUL", tagger_options.naughty);
     lower_case(text, list, size), release(list);
     size_t room = 0;
     for (char *line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n")) {
@@ -451,6 +451,7 @@ static void prepare_c4(void) {
         naughty.item[naughty.n++] = p;
         naughty.first[p.key >> 21] = naughty.n;
     }
+    CHECK(naughty.n, "%s: expected words or phrases, one on a line, found none", tagger_options.naughty);
 }
 
 // Does an item with this key stand in [text, end)? at: where its first space would be; of a word, its beginning.

@@ -572,8 +572,19 @@ static void print_eos(const Work *w) {
     release(raw);
 }
 
+// What cannot be read is no part of the recipe: when it can be, the recipe is another.
+static void drop_unreadable(Files *files) {
+    int n = 0;
+    for (int i = 0; i < files->n; i++)
+        if (strcmp(files->path[i], "-") && access(files->path[i], R_OK)) problem("%s: cannot be read: %s", files->path[i], strerror(errno));
+        else files->path[n++] = files->path[i];
+    CHECK(n, "none of the files can be read");
+    files->n = n;
+}
+
 static void write_token_files(const Work *w, Files *files, Ring *ring) {
     const Settings *set = &w->set;
+    drop_unreadable(files);
     Output o;
     memset(&o, 0, sizeof o);
     order_files(files, set);

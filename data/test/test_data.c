@@ -64,6 +64,7 @@ static const char *put_file(const char *name, const char *bytes, size_t size) {
 static const char *put_text(const char *name, const char *text) { return put_file(name, text, strlen(text)); }
 
 #include "documents.c"
+#include "command.c"
 #include "tokenizer.c"
 #include "tokenize.c"
 #include "stats.c"
@@ -77,6 +78,7 @@ int main(int argc, char **argv) {
     test_tokenizer();
     test_tokenize();
     test_documents();
+    test_command();
     test_stats();
     test_classifier();
     test_taggers();
