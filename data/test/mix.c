@@ -279,6 +279,185 @@ static void test_configurations(void) {
     check(code == 1 && strstr(out, "not JSON"), "configuration: not JSON");
 }
 
+// ---- the edges of what is allowed, and of what is counted -------------------------------------------------------------
+
+// Mixes by a whole configuration, in which ' stands for " and paths begin in scratch/m; what is said, after `rc N: `.
+static const char *mix_by(const char *config) {
+    char text[4096];
+    snprintf(text, sizeof text, "%s", config);
+    for (char *c = text; *c; c++) if (*c == '\'') *c = '"';
+    put_text("m/whole.json", text);
+    run(mix_out, sizeof mix_out, "cd %s/m; rm -rf out report.json; said=$(%s/data/curate mix whole.json --report report.json 2>&1); "
+        "echo \"rc $?: $said\"", scratch, getenv("PWD"));
+    return mix_out;
+}
+// mix_of, with a report in m/report.json.
+static const char *mix_reported(const char *members, const char *output, const char *option) {
+    char arguments[PATH + 64];
+    snprintf(arguments, sizeof arguments, "%s --report %s", option, in_scratch("m/report.json"));
+    return mix_of(members, output, arguments);
+}
+// A number of m/report.json: of a stream, the row that is called so, of what it speaks of (NULL: anything); -1 if there is none.
+static double reported(size_t stream, const char *row, const char *what, const char *name) {
+    json_t *report = json_load_file(in_scratch("m/report.json"), 0, NULL), *one;
+    json_t *rows = json_object_get(json_array_get(json_object_get(report, "streams"), stream), "rows");
+    double number = -1;
+    size_t i;
+    json_array_foreach(rows, i, one)
+        if (!strcmp(json_string_value(json_object_get(one, "row")), row) &&
+            (!what || !strcmp(json_string_value(json_object_get(one, "what")), what))) number = json_number_value(json_object_get(one, name));
+    json_decref(report);
+    return number;
+}
+
+static void test_nearly_right(void) {
+    put_mix("{\"id\":\"a\",\"text\":\"a\"}\n", "");
+    put_text("m/others/o.jsonl", "{\"id\":\"o\",\"text\":\"o\"}\n");
+    static const struct { const char *members, *output, *expected; } members[] = {
+        { ", \"filter\": {\"exclude\": [\"a && a && a && a && a && a && a && a && a\"]}", "", "more than 8 terms" },
+        { "", ", \"size_in_bytes\": 5", "there is no \"size_in_bytes\" here" },
+        { "", ", \"discard_fields\": [\"id\"]", "without its id is none" },
+        { ", \"compression\": {\"output\": \"gzip\"}", "", "compression gzip: expected gz or zst" },
+        { ", \"weight\": -1", "", "\"weight\" not negative" },
+        { ", \"sample\": 1000.5", "", "expected \"sample\" from 0 to 1000" },
+    };
+    for (size_t i = 0; i < sizeof members/sizeof *members; i++) {
+        const char *found = mix_of(members[i].members, members[i].output, "");
+        check(!strncmp(found, "error: ", 7) && strstr(found, members[i].expected), "configuration: %s", members[i].expected);
+        if (!strstr(found, members[i].expected)) printf("      found %s\n", found);
+    }
+    check(strstr(mix_of(", \"filter\": {\"exclude\": [\"a && a && a && a && a && a && a && a\"]}", "", ""), "\"id\":\"a\"") != NULL,
+          "configuration: a rule may have 8 terms");
+
+    static const struct { const char *config, *expected; } wholes[] = {
+        { "{'streams': [{'name': 'a', 'documents': ['documents/**'], 'output': {'path': 'out'}}]}", "documents/**: ** is not understood" },
+        { "{'streams': [{'name': 'a/b', 'documents': ['documents'], 'output': {'path': 'out'}}]}",
+          "expected a \"name\" that can begin a file's" },
+        { "{'streams': [{'name': 'a', 'documents': ['documents'], 'output': {'path': 'out'}, 'weight': 1},"
+                       "{'name': 'b', 'documents': ['others'], 'output': {'path': 'out'}}]}", "a \"weight\" for every stream, or for none" },
+        { "{'streams': [{'name': 'a', 'documents': ['documents'], 'output': {'path': 'out'}},"
+                       "{'name': 'b', 'documents': ['others'], 'output': {'path': 'out'}, 'weight': 1}]}",
+          "a \"weight\" for every stream, or for none" },
+        { "{'streams': [{'name': 'a', 'documents': ['documents'], 'output': {'path': 'out'}},"
+                       "{'name': 'a', 'documents': ['others'], 'output': {'path': 'out'}}]}", "two streams write out/a" },
+        { "{'total_bytes': 9, 'streams': [{'name': 'a', 'documents': ['documents'], 'output': {'path': 'out'}}]}",
+          "\"total_bytes\" needs a \"weight\"" },
+        { "{'total_bytes': 1e18, 'streams': [{'name': 'a', 'documents': ['documents'], 'output': {'path': 'out'}, 'weight': 1}]}",
+          "asks for 1000000000000000000 copies of each document" },
+        { "{'streams': [{'name': 'a', 'documents': ['others'], 'output': {'path': 'out'}},"
+                       "{'name': 'b', 'documents': ['documents'], 'output': {'path': 'others'}}]}", "others: is written to, but holds inputs" },
+    };
+    for (size_t i = 0; i < sizeof wholes/sizeof *wholes; i++) {
+        const char *found = mix_by(wholes[i].config);
+        check(!strncmp(found, "rc 1: ", 6) && strstr(found, wholes[i].expected), "configuration: %s", wholes[i].expected);
+        if (!strstr(found, wholes[i].expected)) printf("      found %s\n", found);
+    }
+    check(!strncmp(mix_by("{'streams': [{'name': 'a', 'documents': ['documents'], 'output': {'path': 'out'}},"
+                                       "{'name': 'b', 'documents': ['others'], 'output': {'path': 'out'}}]}"), "rc 0: ", 6),
+          "configuration: two streams may share a folder");
+}
+
+static void test_edges_of_documents(void) {
+    put_mix("{\"id\":\"a\",\"text\":\"one\",\"attributes\":{\"k\":[[0,1,1]],\"own\":[[0,1,2]]}}\n{\"id\":\"b\",\"text\":\"two\",\"metadata\":7}\n"
+            "{\"id\":\"c\",\"text\":\"three\",\"metadata\":null}\n",
+            "{\"id\":\"a\",\"attributes\":{\"k\":[[0,1,0.5]]}}\n{\"id\":\"b\",\"attributes\":{}}\n{\"id\":\"c\",\"attributes\":{}}\n");
+    mix_of(", \"attributes\": [\"t\"]", "", "");
+    check(strstr(mix_out, "\"k\":[[0,1,0.5]]") && strstr(mix_out, "\"own\":[[0,1,2]]"),
+          "mix: of an attribute that document and attribute file have, the file's counts");
+    check(strstr(mix_out, "\"id\":\"a\"") && !strstr(mix_out, "\"id\":\"b\"") && strstr(mix_out, "\"id\":\"c\""),
+          "mix: a document whose metadata is no object is skipped");
+    char *said = read_text(in_scratch("m/errors"));
+    check(strstr(said, "d.jsonl:2: expected \"metadata\" of this document to be an object") != NULL, "mix: ... with a sentence");
+    release(said);
+    const char *replaced = ", \"attributes\": [\"t\"], \"span_replacement\": [{\"span\": \"k\", \"min_score\": 0.5, \"replacement\": \"X\"}]";
+    check(strstr(mix_of(replaced, "", ""), "\"text\":\"Xne\"") != NULL, "mix: a score may be min_score itself");
+
+    put_mix("{\"id\":\"fs\",\"text\":\"\\u001c\"}\n{\"id\":\"blank\",\"text\":\" \\u3000\\n\"}\n{\"id\":\"nothing\",\"text\":\"\"}\n", "");
+    mix_reported("", ", \"min_text_length\": 1", "");
+    check(strstr(mix_out, "\"id\":\"fs\"") && !strstr(mix_out, "\"id\":\"blank\"") && !strstr(mix_out, "\"id\":\"nothing\""),
+          "mix: U+001C is no white space to Unicode, so a text of it has one byte");
+    check(reported(0, "removed", "min_text_length", "documents") == 2, "mix: the report has a row for a minimum of 1");
+    put_mix("{\"id\":\"two\",\"text\":\"ab\"}\n{\"id\":\"within\",\"text\":\" ab\\n\"}\n{\"id\":\"one\",\"text\":\" a \"}\n", "");
+    mix_of("", ", \"min_text_length\": 2", "");
+    check(strstr(mix_out, "\"id\":\"two\"") && strstr(mix_out, "\"id\":\"within\"") && !strstr(mix_out, "\"id\":\"one\""),
+          "mix: a text of the least length is kept");
+}
+
+// What was removed is counted once, by what removed it.
+static void test_counted_once(void) {
+    put_mix("{\"id\":\"a\",\"text\":\"four\"}\n{\"id\":\"b\",\"text\":\"b\"}\n{\"id\":\"c\",\"text\":\"cc\"}\n",
+            "{\"id\":\"a\",\"attributes\":{\"k\":[[0,1,1]],\"l\":[[0,1,1]]}}\n{\"id\":\"b\",\"attributes\":{\"k\":[[0,1,1]],\"bad\":3}}\n"
+            "{\"id\":\"c\",\"attributes\":{}}\n");
+    mix_reported(", \"attributes\": [\"t\"], \"filter\": {\"exclude\": [\"bad > 9\", \"l\", \"k\"]}", "", "");
+    check(reported(0, "removed", "l", "documents") == 1 && reported(0, "removed", "l", "bytes") == 4 &&
+          reported(0, "removed", "l", "matches") == 1, "report: the first rule that matches a document removes it");
+    check(reported(0, "removed", "k", "documents") == 0 && reported(0, "removed", "k", "matches") == 2,
+          "report: a later one only matches it");
+    check(reported(0, "skipped", "broken", "documents") == 1 && reported(0, "skipped", "broken", "bytes") == 1 &&
+          reported(0, "written", NULL, "documents") == 1, "report: a broken document is removed by no rule");
+    mix_reported(", \"attributes\": [\"t\"], \"filter\": {\"include\": [\"l\", \"k\", \"l == 1\"]}", "", "");
+    check(reported(0, "included", "l", "documents") == 1 && reported(0, "included", "l", "bytes") == 4 &&
+          reported(0, "included", "k", "documents") == 2 && reported(0, "included", "k", "bytes") == 5 &&
+          reported(0, "removed", "l", "documents") == -1, "report: an include rule's row says what it matches");
+    check(reported(0, "removed", "no include rule matches", "documents") == 1 &&
+          reported(0, "removed", "no include rule matches", "bytes") == 2 && reported(0, "written", NULL, "documents") == 2,
+          "report: what no include rule matches is removed");
+
+    char documents[4096];
+    size_t n = 0;
+    for (int i = 0; i < 40; i++)
+        n += (size_t)sprintf(documents + n, "{\"id\":\"%d\",\"text\":\"%.*s\"}\n", i, 1 + i % 7, "abcdefg");
+    put_mix(documents, "");
+    mix_reported(", \"sample\": 0.5", "", "");
+    double all = reported(0, "read", NULL, "bytes"), out = reported(0, "removed", "sampling", "documents");
+    check(out > 0 && out < 40 && out + reported(0, "written", NULL, "documents") == 40 &&
+          reported(0, "removed", "sampling", "bytes") + reported(0, "written", NULL, "bytes") == all,
+          "report: what sampling left out (%g documents) and what was written are all of it", out);
+    mix_reported(", \"sample\": 1", "", "");
+    check(reported(0, "removed", "sampling", "documents") == -1, "report: at rate 1 nothing is left out");
+    put_mix("{\"id\":\"a\",\"text\":\"\xc3\xa9\xc3\xa9 x \xc3\xa9\"}\n", "{\"id\":\"a\",\"attributes\":{\"k\":[[0,2,1],[5,6,1]]}}\n");
+    mix_reported(", \"attributes\": [\"t\"], \"span_replacement\": [{\"span\": \"k\"}]", "", "--as-released");
+    check(reported(0, "replaced", "k", "bytes") == 6 && reported(0, "replaced", "k", "spans") == 2, "report: as released, 6 bytes were replaced");
+}
+
+static void test_weights(void) {
+    put_mix("{\"id\":\"a\",\"text\":\"0123456789\"}\n", "{\"id\":\"a\",\"attributes\":{\"k\":[[0,5,1]]}}\n");
+    put_text("m/others/o.jsonl", "{\"id\":\"o\",\"text\":\"01234\"}\n");
+    mix_by("{'total_bytes': 20, 'streams': [{'name': 'a', 'documents': ['documents'], 'attributes': ['t'], 'output': {'path': 'out'},"
+           "'span_replacement': [{'span': 'k'}], 'weight': 1}]}");
+    check(reported(0, "written", "at rate 4", "documents") == 4 && reported(0, "written", NULL, "bytes") == 20,
+          "weights: what spans lose is not counted, so 4 times 5 bytes make 20");
+    mix_by("{'streams': [{'name': 'a', 'documents': ['others'], 'output': {'path': 'out'}, 'weight': 3},"
+           "{'name': 'b', 'documents': ['documents'], 'attributes': ['t'], 'output': {'path': 'out'}, 'span_replacement': [{'span': 'k'}],"
+           "'weight': 1}]}");
+    check(reported(0, "written", "at rate 1.5", "documents") >= 1 && reported(1, "written", "at rate 0.5", "documents") >= 0,
+          "weights 3 and 1 without total_bytes: the 5 and 5 bytes that pass are shared out anew");
+}
+
+// Files fill a shard to its last byte; one that is empty begins one as well.
+static void test_full_shards(void) {
+    static const struct { int bytes; const char *shards; } cases[] = {
+        { 44, "s-0000.jsonl.gz " }, { 43, "s-0000.jsonl.gz s-0001.jsonl.gz " },
+    };
+    put_text("m/three/1.jsonl", ""), put_text("m/three/2.jsonl", "{\"id\":\"2\",\"text\":\"2\"}\n");
+    put_text("m/three/3.jsonl", "{\"id\":\"3\",\"text\":\"3\"}\n");
+    for (size_t i = 0; i < 2; i++) {
+        char config[512], out[256];
+        snprintf(config, sizeof config, "{'streams': [{'name': 's', 'documents': ['three'], "
+                 "'output': {'path': 'out', 'max_size_in_bytes': %d}}]}", cases[i].bytes);
+        mix_by(config);
+        run(out, sizeof out, "ls %s/m/out | tr '\\n' ' '", scratch);
+        check(!strcmp(out, cases[i].shards), "shards: files of 0, 22 and 22 bytes, at most %d in one: %s", cases[i].bytes, out);
+    }
+    static const struct { const char *name; int is_one; } names[] = {
+        { "s-0000.jsonl.gz", 1 }, { "a-b-12345.json.zst", 1 }, { "a.b-0000.jsonl.gz", 1 }, { "s-000.jsonl.gz", 0 }, { "0000.jsonl.gz", 0 },
+        { "s0000.jsonl.gz", 0 }, { "s-0000x.jsonl.gz", 0 }, { "s-0000.txt", 0 }, { "s-0000.jsonl.gz.tmp", 0 }, { "s_0000.json", 0 },
+    };
+    for (size_t i = 0; i < sizeof names/sizeof *names; i++)
+        check(is_shard_name(names[i].name) == names[i].is_one, "shards: %s %s the name of one", names[i].name,
+              names[i].is_one ? "is" : "is not");
+}
+
 // ---- shards, proportions, interruptions ------------------------------------------------------------------------------
 
 static const char *lines_of(const char *arguments, const char *members, const char *output) {
@@ -350,18 +529,19 @@ static void test_shards(void) {
         run(out, sizeof out, "cd %s/m/out && md5sum * | md5sum", scratch);
         check(!strcmp(out, expected), "mix: %d threads write the same bytes as one", threads);
     }
-    int killed = 0, whole = 1;
+    int killed = 0, whole = 1, runs = 0;
     run(out, sizeof out, "rm -rf %s/m/out", scratch);
     uint64_t seed = (uint64_t)getpid();
-    for (int i = 0; i < 25; i++) {
-        double pause = 0.003 + 0.05*uniform(seed = hash64(seed));
-        killed += run(out, sizeof out, "data/curate mix %s/m/config.json --threads 1 >/dev/null 2>&1 & p=$!; sleep %.4f; kill -9 $p 2>/dev/null; wait $p 2>/dev/null; test $? = 137",
-                      scratch, pause) == 0;
+    for (double longest = 0.05; runs < 25 || (killed < 5 && runs < 500); runs++) {      // longest: so that about half are killed
+        double pause = longest*uniform(seed = hash64(seed));
+        int in_time = run(out, sizeof out, "data/curate mix %s/m/config.json --threads 1 >/dev/null 2>&1 & p=$!; sleep %.4f; "
+                          "kill -9 $p 2>/dev/null; wait $p 2>/dev/null; test $? = 137", scratch, pause) == 0;
+        killed += in_time, longest *= in_time ? 1.1 : 0.9;
         whole &= run(out, sizeof out, "for f in %s/m/out/*.gz; do test ! -e $f || gzip -t $f || exit 1; done", scratch) == 0;
     }
+    check(killed >= 5, "mix: killed %d times of %d", killed, runs);
     run(out, sizeof out, "data/curate mix %s/m/config.json >/dev/null 2>&1; cd %s/m/out && md5sum * | md5sum", scratch, scratch);
-    check(whole && !strcmp(out, expected),
-          "mix: killed %d times of 25, what has a name is whole, and the last run writes the same bytes", killed);
+    check(whole && !strcmp(out, expected), "mix: killed, what has a name is whole, and the last run writes the same bytes");
 }
 
 // What must not be mixed: attributes of other text than is there, left-overs, devices.
@@ -395,6 +575,11 @@ static void test_mix(void) {
     test_report();
     test_absent();
     test_configurations();
+    test_nearly_right();
+    test_edges_of_documents();
+    test_counted_once();
+    test_weights();
+    test_full_shards();
     test_shards();
     test_mix_refuses();
 }

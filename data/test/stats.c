@@ -375,6 +375,163 @@ static void test_stats_attributes(void) {
     json_decref(r);
 }
 
+// ---- edges -------------------------------------------------------------------------------------------------------------
+
+// Of equal counts the one that was reached first leads; --top 0 lists nothing.
+static void test_stats_ties(void) {
+    char arguments[2*PATH];
+    const char *path = put_text("ties.jsonl", "{\"text\":\"a b b a\"}\n{\"text\":\"\"}\n{\"text\":\"\"}\n");
+    for (int top = 0; top <= 2; top++) {
+        snprintf(arguments, sizeof arguments, "--top %d %s", top, path);
+        json_t *r = stats_of(arguments);
+        check(json_array_size(at(r, "1-grams", "top")) == (size_t)top && json_array_size(at(r, "sources", "top")) == (size_t)imin(top, 1) &&
+              json_array_size(at(r, "duplicate_documents", "most_duplicated")) == (size_t)imin(top, 1), "stats --top %d: so many rows", top);
+        if (top) check(!strcmp(row_text(r, "1-grams", "top", 0, "ngram"), "b") && row_number(r, "1-grams", "top", 0, "count") == 2,
+                       "stats --top %d: of two words with equal counts the first to reach it leads", top);
+        json_decref(r);
+    }
+}
+
+// More words than a row has cells: with what the sketch does about it, its estimates are lower than they would be without.
+static void test_stats_sketch(void) {
+    enum { WORDS = 100000 };
+    char arguments[2*PATH];
+    const char *path = put_text("sketch.jsonl", "");
+    FILE *file = open_to_write(path);
+    fprintf(file, "{\"text\":\"");
+    for (int i = 0; i < WORDS; i++) fprintf(file, "w%d ", i);
+    fprintf(file, "\"}\n");
+    fclose(file);
+    snprintf(arguments, sizeof arguments, "--sketch-mb 1 --top 100 %s", path);
+    json_t *r = stats_of(arguments);
+    double sum = 0;
+    for (size_t i = 0; i < 100; i++) sum += row_number(r, "1-grams", "top", i, "count");
+    check(sum >= 100 && sum < 250, "stats: the sketch's 100 highest estimates of words that occur once: %g together; "
+          "if every cell were raised, 322", sum);
+    json_decref(r);
+}
+
+static void test_stats_excerpts(void) {
+    char text[8192], as[100], expected[128];
+    size_t n = 0;
+    memset(as, 'a', 99), as[99] = 0;
+    for (int copy = 0; copy < 3; copy++) n += (size_t)sprintf(text + n, "{\"text\":\"%s\xc3\xa9 and on\"}\n", as);
+    for (int i = 0; i < 20; i++) n += (size_t)sprintf(text + n, "{\"text\":\"text %d\"}\n", i/2);
+    json_t *r = stats_of(put_text("excerpts.jsonl", text));
+    snprintf(expected, sizeof expected, "%s\xe2\x80\xa6", as);
+    check(!strcmp(row_text(r, "duplicate_documents", "most_duplicated", 0, "text"), expected), "stats: a long text is cut between two characters");
+    check(number_at(r, "duplicate_documents", "duplicates") == 12 && json_array_size(at(r, "duplicate_documents", "most_duplicated")) == 10,
+          "stats: of 11 texts that have duplicates 10 are listed");
+    json_decref(r);
+}
+
+static void test_stats_urls(void) {
+    static const struct { const char *url, *domain, *suffix; } urls[] = {
+        { "http://a@b@c.d", "c.d", ".d" }, { "http://www.x", "x", "(none)" }, { "http://10.0.0.1", "10.0.0.1", "(none)" },
+        { "http://a.", "a.", "(none)" }, { "http://a.b.9c/", "a.b.9c", "(none)" },
+    };
+    char line[512], host[301];
+    for (size_t i = 0; i < sizeof urls/sizeof *urls; i++) {
+        snprintf(line, sizeof line, "{\"text\":\"x\",\"metadata\":{\"url\":\"%s\"}}\n", urls[i].url);
+        json_t *r = stats_of(put_text("url.jsonl", line));
+        check(!strcmp(row_text(r, "domains", "top", 0, "domain"), urls[i].domain) &&
+              !strcmp(row_text(r, "suffixes", "top", 0, "suffix"), urls[i].suffix),
+              "stats: of %s the domain is %s, the suffix %s", urls[i].url, urls[i].domain, urls[i].suffix);
+        json_decref(r);
+    }
+    memset(host, 'h', 300), host[300] = 0;
+    static const int lengths[] = { 255, 256, 300 };
+    for (size_t i = 0; i < 3; i++) {
+        int length = lengths[i];
+        snprintf(line, sizeof line, "{\"text\":\"x\",\"url\":\"http://%.*s\"}\n", length, host);
+        json_t *r = stats_of(put_text("url.jsonl", line));
+        check(number_at(r, "domains", "documents_without") == (length > 255) && number_at(r, "duplicate_urls", "total") == 1,
+              "stats: a host of %d bytes is %s", length, length > 255 ? "none" : "one");
+        json_decref(r);
+    }
+    json_t *r = stats_of(put_text("url.jsonl", "{\"text\":\"x\",\"url\":\"http://second.org\",\"metadata\":{\"url\":\"http://first.org\"}}\n"));
+    check(!strcmp(row_text(r, "domains", "top", 0, "domain"), "first.org"), "stats: metadata.url comes before url");
+    json_decref(r);
+}
+
+static void test_stats_personal(void) {
+    json_t *r = stats_of(put_text("personal.jsonl", "{\"text\":\"a@b.cd e@f.gh \"}\n"
+                                  "{\"text\":\"a@b.cd e@f.gh 10.0.0.1 and 10.0.0.2 or 10.0.0.3 \"}\n{\"text\":\"nobody\"}\n"));
+    static const double counts[] = { 4, 0, 3 }, documents[] = { 2, 0, 1 };
+    for (size_t k = 0; k < 3; k++)
+        check(row_number(r, "personal_data", "kinds", k, "count") == counts[k] &&
+              row_number(r, "personal_data", "kinds", k, "documents") == documents[k],
+              "stats: %g %s in %g documents", counts[k], row_text(r, "personal_data", "kinds", k, "kind"), documents[k]);
+    check_number(r, "personal_data", "documents_with_any", 2);
+    check(number_at(r, "personal_data", "documents_with_more_than_5") == 0, "stats: five are not more than five");
+    json_decref(r);
+}
+
+static void test_stats_curve(void) {
+    char text[16384];
+    size_t n = (size_t)sprintf(text, "{\"text\":\"");
+    for (int i = 0; i < 1000; i++) n += (size_t)sprintf(text + n, "w%d%s", i, i < 999 ? " " : "\"}\n");
+    json_t *r = stats_of(put_text("curve.jsonl", text)), *row;
+    int points[4] = { 0 };
+    size_t i;
+    json_array_foreach(at(r, "word_frequency", "curve"), i, row)
+        points[imin(3, (int)log10(json_number_value(json_object_get(row, "rank")) + 0.5))]++;
+    check(points[0] == 9, "stats: the curve has a point for each of the first nine ranks (%d)", points[0]);
+    for (int decade = 1; decade < 3; decade++)
+        check(points[decade] >= 17 && points[decade] <= 23, "stats: then some twenty a decade (%d)", points[decade]);
+    json_decref(r);
+}
+
+// Row i of --attributes, its list of bins or counts: number k.
+static double listed(const json_t *report, size_t i, const char *list, size_t k) {
+    return json_number_value(json_array_get(json_object_get(json_array_get(at(report, "attributes", "names"), i), list), k));
+}
+static size_t list_size(const json_t *report, size_t i, const char *list) {
+    return json_array_size(json_object_get(json_array_get(at(report, "attributes", "names"), i), list));
+}
+static void test_stats_scores(void) {
+    static char text[1 << 18];
+    char arguments[PATH];
+    size_t n = 0;
+    for (int i = 0; i < 3000; i++) n += (size_t)sprintf(text + n, "{\"attributes\":{\"many\":[[0,1,%d]]}}\n", i*7 % 3000);
+    snprintf(arguments, sizeof arguments, "--attributes %s", put_text("scores.jsonl", text));
+    json_t *r = stats_of(arguments);
+    size_t bins = list_size(r, 0, "counts");
+    double sum = 0, low = listed(r, 0, "bins", 0), high = listed(r, 0, "bins", 1000);
+    int even = 1, ends = low == 0 && high <= 2999 && high > 2999*(1 - 2e-5);
+    for (size_t b = 0; b < bins; b++) {
+        double count = listed(r, 0, "counts", b);
+        sum += count, even &= count >= 2 && count <= 4, ends &= fabs(listed(r, 0, "bins", b) - (low + (high - low)*(double)b/1000)) < 1e-9;
+    }
+    check(bins == 1000 && list_size(r, 0, "bins") == 1001, "stats --attributes: 3000 different scores go into 1000 bins");
+    check(sum == 3000 && even, "stats --attributes: each has about three, and together they have all (%g)", sum);
+    check(ends, "stats --attributes: the bins are equally wide, from the least to the most");
+    json_decref(r);
+
+    n = 0;
+    for (int i = 0; i <= 100; i++) n += (size_t)sprintf(text + n, "{\"attributes\":{\"each\":[[0,1,%d]]}}\n", i*7 % 101);
+    sprintf(text + n, "{\"attributes\":{\"below\":[[0,1,-0.300001]]}}\n{\"attributes\":{\"four\":[[0,1,1,9]]}}\n");
+    snprintf(arguments, sizeof arguments, "--attributes %s", put_text("scores.jsonl", text));
+    r = stats_of(arguments);
+    static const struct { const char *name; double expected; } quantiles[] = {
+        { "p1", 1 }, { "p10", 10 }, { "median", 50 }, { "p90", 90 }, { "p99", 99 },
+    };
+    for (size_t q = 0; q < 5; q++) {
+        double found = row_number(r, "attributes", "names", 0, quantiles[q].name);
+        check(fabs(found - quantiles[q].expected) <= 2e-5*quantiles[q].expected, "stats --attributes: %s of 0 to 100: %g, found %g",
+              quantiles[q].name, quantiles[q].expected, found);
+    }
+    double start = listed(r, 2, "bins", 0);
+    check(!strcmp(row_text(r, "attributes", "names", 2, "name"), "below/score") && start <= -0.300001 && start > -0.300001*(1 + 2e-5),
+          "stats --attributes: a bin begins below what is in it, less than nothing too (%.9g)", start);
+    check(number_at(r, "input", "problems") == 1 && json_array_size(at(r, "attributes", "names")) == 4,
+          "stats --attributes: a list of four numbers is no span");
+    json_decref(r);
+    char out[1024];
+    check(run(out, sizeof out, "data/stats --sketch-mb 0 %s/scores.jsonl", scratch) == 1 && strstr(out, "--sketch-mb 0: expected at least 1"),
+          "stats: a sketch of nothing is refused");
+}
+
 // ---- the program -------------------------------------------------------------------------------------------------------
 
 // Is every plain member of the JSON report a line of the text?
@@ -476,5 +633,12 @@ static void test_stats(void) {
     test_stats_tags();
     test_stats_tokens();
     test_stats_attributes();
+    test_stats_ties();
+    test_stats_sketch();
+    test_stats_excerpts();
+    test_stats_urls();
+    test_stats_personal();
+    test_stats_curve();
+    test_stats_scores();
     test_stats_program();
 }
