@@ -1,6 +1,8 @@
 // data/dedupe.c: the filter's sizes and its false positives, measured; planted duplicates; threads; a run killed again and
 // again; damaged filters; decontamination.
 #include "../dedupe.c"
+#include <sys/socket.h>
+#include <sys/un.h>
 
 static void test_filter(void) {
     static const struct { double n, p; int mib; double k, rate; } table[] = {           // DATA_SPEC 4.1
@@ -259,6 +261,204 @@ static void test_decontaminate(void) {
     check(code == 1 && strstr(out, "no paragraph has 99 words"), "decontaminate: says that there is nothing to look for");
 }
 
+// Two documents, of which the second is compared with the first: what is long enough, and which n-grams are counted.
+static void test_two_documents(void) {
+    static const struct { const char *what, *arguments, *first, *second, *spans; } cases[] = {
+        { "--min-length counts code points", "--by document --min-length 3", "\u00e9\u00e9", "\u00e9\u00e9", "" },
+        { "--min-length as released: bytes", "--by document --min-length 3 --as-released", "\u00e9\u00e9", "\u00e9\u00e9", "[0,4,1]" },
+        { "--min-length: as many are enough", "--by document --min-length 3", "abc", "abc", "[0,3,1]" },
+        { "--min-words: as many are enough, and a comma is one", "--by document --min-words 4", "a b, c", "a b, c", "[0,6,1]" },
+        { "--min-words: one more is not reached", "--by document --min-words 5", "a b, c", "a b, c", "" },
+        { "--stride 2: n-grams at words 0, 2, 4", "--by ngram --ngram 2 --stride 2 --overlap 0.01", "a b c d e f g", "x b c d y f g",
+          "[0,13,0.3333333333333333]" },
+        { "--stride 2 as released: at 0, 1, 3, 5 (quirk B2)", "--by ngram --ngram 2 --stride 2 --overlap 0.01 --as-released", "a b c d e f g",
+          "x b c d y f g", "[0,13,0.5]" },
+        { "a paragraph of one n-gram is compared whole, and only whole", "--by ngram --ngram 3 --overlap 0.5", "one two three four",
+          "two three four", "" },
+        { "n-grams in the exact set are met by the next document", "--by ngram --ngram 3 --exact", "a b c d e", "a b c d e", "[0,9,1]" },
+    };
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        char documents[256], expected[256];
+        snprintf(documents, sizeof documents, "{\"id\":\"a\",\"text\":\"%s\"}\n{\"id\":\"b\",\"text\":\"%s\"}\n", cases[i].first, cases[i].second);
+        snprintf(expected, sizeof expected, "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n{\"id\":\"b\",\"attributes\":{\"x\":[%s]}}\n", cases[i].spans);
+        check_attributes(cases[i].what, cases[i].arguments, documents, expected);
+    }
+}
+
+// A filter of 20,000 keys that takes one in hundreds for an old one; and what it counts.
+static void test_exact(void) {
+    char out[4096];
+    put_text("exact/documents/a.txt", "");
+    run(out, sizeof out, "(seq 20000; echo 7) > %s/exact/documents/a.txt; data/curate dedupe --by paragraph --exact --expected 1 "
+        "--false-positives 0.9 --name x %s/exact/documents 2>/dev/null", scratch, scratch);
+    check(strstr(out, "duplicates       1 of 20,001 paragraphs") != NULL, "dedupe --exact: the set decides, not the filter");
+    check(strstr(out, " of 20,000 new keys") && !strstr(out, "filled: 0 of"), "dedupe --exact: the filter's false positives are counted");
+    put_text("exact/documents/a.txt", "one\none\n");
+    run(out, sizeof out, "data/curate dedupe --by paragraph --expected 9 --name x %s/exact/documents 2>/dev/null", scratch);
+    check(strstr(out, " 1 keys held, made for 9") != NULL, "dedupe: a key that comes twice is held once");
+}
+
+// A filter is taken up only with the options that chose its keys: made with the first, it is refused with the second.
+static void test_filter_options(void) {
+    static const char *const pairs[][2] = {
+        { "--by url", "--by document" }, { "--by ngram --stride 2", "--by ngram" }, { "--by ngram --ngram 5", "--by ngram" },
+        { "--by ngram --skip-short", "--by ngram" }, { "--by document --min-length 2", "--by document" },
+        { "--by document --min-words 2", "--by document" }, { "--by document --as-released", "--by document" },
+    };
+    char out[4096];
+    put_text("options/documents/a.jsonl", "{\"text\":\"one\"}\n");
+    for (size_t i = 0; i < sizeof pairs/sizeof *pairs; i++) {
+        int code = run(out, sizeof out, "C=\"$PWD/data/curate dedupe --bloom f.bloom\"; cd %s/options; rm -rf f.bloom attributes; "
+                       "$C --expected 9 --name made %s documents >/dev/null 2>&1 && $C --name used %s documents", scratch, pairs[i][0], pairs[i][1]);
+        check(code == 1 && strstr(out, "choose another --bloom"), "dedupe: a filter made with %s is refused with %s: %s",
+              pairs[i][0], pairs[i][1], out);
+    }
+}
+
+static void test_refused_options(void) {
+    static const struct { const char *arguments, *sentence; } refused[] = {
+        { "--read-only --expected 9", "--read-only: expected --bloom" },
+        { "--read-only --expected 9 --bloom gone.bloom", "--read-only: expected --bloom" },
+        { "--exact --bloom f.bloom", "exists already" }, { "", "expected the number of keys" },
+        { "--expected 9 --false-positives 1", "expected a probability" }, { "--expected 10 --bloom f.bloom", "was made for 9 keys, not 10" },
+        { "--expected 9 --field $(printf %0100d 0)", "this path is too long" },
+    };
+    char out[4096];
+    put_text("refused/documents/a.jsonl", "{\"text\":\"one two\"}\n");
+    run(out, sizeof out, "data/curate dedupe --by document --expected 9 --bloom %s/refused/f.bloom --name x %s/refused/documents", scratch, scratch);
+    for (size_t i = 0; i < sizeof refused/sizeof *refused; i++) {
+        int code = run(out, sizeof out, "P=$PWD; cd %s/refused; $P/data/curate dedupe --by document --name y %s documents",
+                       scratch, refused[i].arguments);
+        check(code == 1 && strstr(out, refused[i].sentence), "dedupe: refused with \"%s\": %s", refused[i].arguments, out);
+    }
+    for (int rate = 0; rate < 2; rate++) {
+        int code = run(out, sizeof out, "data/curate decontaminate --false-positives %d --min-words 1 --against %s/refused/documents --name z "
+                       "%s/refused/documents", rate, scratch, scratch);
+        check(code == 1 && strstr(out, "expected a probability"), "decontaminate: refused with --false-positives %d: %s", rate, out);
+    }
+}
+
+// Files that the filter has met, in the words of the command line or in others; and files that it has not.
+static void test_remembered_files(void) {
+    char out[4096], command[2048];
+    snprintf(command, sizeof command, "$P/data/curate dedupe --by document --expected 9 --bloom %s/met.bloom --name x", scratch);
+    put_text("met/documents/a.jsonl", "{\"text\":\"one\"}\n");
+    int code = run(out, sizeof out, "P=$PWD; %s %s/met/documents >/dev/null 2>&1; cd %s/met && %s documents >/dev/null",
+                   command, scratch, scratch, command);
+    check(code == 0 && strstr(out, "1 of 1 files were done before"), "dedupe: a file is the same by a relative path: %s", out);
+    code = run(out, sizeof out, "P=$PWD; cd %s/met && touch -r documents/a.jsonl time && echo >> documents/a.jsonl && "
+               "touch -r time documents/a.jsonl; %s documents", scratch, command);
+    check(code == 1 && strstr(out, "has changed since"), "dedupe: a file of another size is another, whatever its time: %s", out);
+
+    // What root cannot open either: a socket.
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    const char *path = in_scratch("met/documents/b.jsonl");
+    int made = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK(snprintf(address.sun_path, sizeof address.sun_path, "%s", path) < (int)sizeof address.sun_path &&
+          bind(made, (struct sockaddr *)&address, sizeof address) == 0, "%s: no socket can be made", path);
+    close(made);
+    code = run(out, sizeof out, "P=$PWD; %s %s >/dev/null; rm %s", command, path, path);
+    check(code == 0 && strstr(out, "cannot be read"), "dedupe: a file that cannot be read has its sentence: %s", out);
+    put_text("met/documents/b.jsonl", "{\"id\":\"b\",\"text\":\"one\"}\n");
+    code = run(out, sizeof out, "P=$PWD; %s %s >/dev/null 2>&1; cat %s/met/attributes/x/b.jsonl", command, path, scratch);
+    check(code == 0 && strstr(out, "[[0,3,1]]"), "dedupe: ... and is done when it can be: %s", out);
+}
+
+// A run that waits for a pipe, in its last file, is killed for certain. Its filter is that of the groups of files before.
+static void test_checkpoint(void) {
+    char out[4096], command[2048], name[64];
+    for (int i = 10; i < 26; i++) snprintf(name, sizeof name, "pipe/documents/%d.jsonl", i), put_text(name, "{\"text\":\"one\"}\n");
+    snprintf(command, sizeof command, "$P/data/curate dedupe --by document --expected 9 --threads 1 --bloom f.bloom --name x documents/*.jsonl");
+    for (int every = 600; every >= 0; every -= 600) {
+        run(out, sizeof out, "P=$PWD; cd %s/pipe; rm -rf attributes documents/26.jsonl; mkfifo documents/26.jsonl; "
+            "%s --save-every %d >/dev/null 2>&1 & p=$!; for i in $(seq 1000); do test -e %s && break; sleep 0.02; done; "
+            "kill -9 $p; wait $p; echo $?; ls", scratch, command, every, every ? "attributes/x/25.jsonl" : "f.bloom");
+        check(strstr(out, "137\n") && (strstr(out, "f.bloom\n") != NULL) == !every, "dedupe: killed, with --save-every %d it has%s saved its filter",
+              every, every ? " not" : "");
+    }
+    put_text("pipe/documents/new", "{\"text\":\"one\"}\n");
+    int code = run(out, sizeof out, "P=$PWD; cd %s/pipe; mv documents/new documents/26.jsonl; %s >/dev/null", scratch, command);
+    check(code == 0 && strstr(out, " of 17 files were done before"), "dedupe: what was killed goes on where it was saved: %s", out);
+    run(out, sizeof out, "cd %s/pipe/attributes/x; cat ??.jsonl | grep -c '\\[\\[0,3,1\\]\\]'; grep -c '\\[\\]' 10.jsonl", scratch);
+    check(!strcmp(out, "16\n1\n"), "dedupe: ... and no document has met its own key");
+}
+
+// Compared with a filter that is only read, documents do not meet each other.
+static void test_read_only(void) {
+    static const char *const by[] = { "document", "ngram --ngram 3" };
+    char out[4096];
+    put_text("only/documents/a.jsonl", "{\"id\":\"a\",\"text\":\"held by it\"}\n");
+    put_text("only/documents/b.jsonl", "{\"id\":\"b\",\"text\":\"one two three four\"}\n{\"id\":\"c\",\"text\":\"one two three four\"}\n");
+    for (int i = 0; i < 2; i++) {
+        run(out, sizeof out, "P=$PWD; cd %s/only; rm -rf f.bloom attributes; C=\"$P/data/curate dedupe --by %s --bloom f.bloom\"; "
+            "($C --name x --expected 9 documents/a.jsonl; $C --name y --read-only documents/b.jsonl) >/dev/null 2>&1; cat attributes/y/b.jsonl",
+            scratch, by[i]);
+        check(!strcmp(out, "{\"id\":\"b\",\"attributes\":{\"y\":[]}}\n{\"id\":\"c\",\"attributes\":{\"y\":[]}}\n"),
+              "dedupe --by %s --read-only: adds nothing", by[i]);
+    }
+}
+
+// Headers that are whole, but make no sense; and a byte too many.
+static void test_odd_filters(void) {
+    static const char *const what[] = { "as it was", "of half its bytes", "of no bit a key", "of too many bits a key", "of a rate of 1", "of no keys",
+                                        "of a kind without end", "of options without end", "with a byte too many" };
+    char out[4096];
+    uint64_t size;
+    attributes_of("x", "--by document", "{\"id\":\"a\",\"text\":\"1\"}\n");
+    run(out, sizeof out, "rm -f %s/h.bloom; data/curate dedupe --by document --expected 10 --bloom %s/h.bloom --name x %s/dd/documents",
+        scratch, scratch, scratch);
+    const char *whole = (const char *)map_file(in_scratch("h.bloom"), &size);
+    for (int i = 0; i < 9; i++) {
+        FilterHeader h;
+        memcpy(&h, whole, sizeof h);
+        uint64_t names = h.names, bytes = i == 1 ? h.bytes/2 : h.bytes;
+        if (i == 1) h.bytes = bytes;
+        if (i == 2) h.k = 0;
+        if (i == 3) h.k = 1101;
+        if (i == 4) h.rate = 1;
+        if (i == 5) h.expected = 0;
+        if (i == 6) memset(h.what, 'a', sizeof h.what);
+        if (i == 7) memset(h.options, 'a', sizeof h.options);
+        h.check = filter_check(&h);
+        FILE *file = open_to_write(in_scratch("odd.bloom"));
+        fwrite(&h, 1, sizeof h, file), fwrite(whole + sizeof h, 1, bytes, file), fwrite(whole + size - names, 1, names, file);
+        fwrite("x", 1, i == 8, file), fclose(file);
+        int code = run(out, sizeof out, "data/curate dedupe --by document --bloom %s/odd.bloom --name x %s/dd/documents >/dev/null",
+                       scratch, scratch);
+        const char *expected = i == 0 ? "1 of 1 files were done before" : i == 8 ? "as its header says" : "makes no sense";
+        check(code == (i > 0) && strstr(out, expected), "filter: %s %s: %.150s", what[i], i ? "is refused" : "is taken", out);
+    }
+    munmap((void *)(uintptr_t)whole, size);
+}
+
+// What counts as evaluation text, and which command has made the attributes.
+static void test_evaluation(void) {
+    char out[4096];
+    check(!is_punctuation("- 7", 3) && !is_punctuation("\u0301", 2) && !is_punctuation("- a", 3) && is_punctuation("- \u2026 \u263a", 8),
+          "punctuation has no letter, digit or mark");
+    put_text("against/a/a.txt", "1 2 3 4 5 6 7 8 9 10 11 12 13\n"), put_text("against/b/b.txt", "a b c d e f g h i j k l m\n");
+    put_text("against/c/a.txt", "1 2 3 4 5 6 7 8 9 10 11 12 13\n"), put_text("against/d/d.txt", "1 2 3 4 5 6 7 8 9 10 11 12 14\n");
+    put_text("against/documents/t.jsonl", "{\"id\":\"n\",\"text\":\"1 2 3 4 5 6 7 8 9 10 11 12 13\"}\n"
+             "{\"id\":\"l\",\"text\":\"a b c d e f g h i j k l m\"}\n");
+    run(out, sizeof out, "P=$PWD; cd %s/against; $P/data/curate decontaminate --against a,b --name ab documents >/dev/null 2>&1; "
+        "cat attributes/ab/t.jsonl", scratch);
+    check(strstr(out, "\"n\",\"attributes\":{\"ab\":[[0,29,1]]") != NULL, "decontaminate: 13 numbers are 13 words");
+    check(strstr(out, "\"l\",\"attributes\":{\"ab\":[[0,25,1]]") != NULL, "decontaminate: the second of two paths counts, too");
+    static const struct { const char *arguments, *what; int code; } commands[] = {
+        { "--against a", "makes them", 0 }, { "--against c", "makes them again, with the same text in another place", 0 },
+        { "--against d", "does not replace them: another text", 1 }, { "--against a --min-words 12", "does not replace them: other words", 1 },
+    };
+    for (size_t i = 0; i < sizeof commands/sizeof *commands; i++) {
+        int code = run(out, sizeof out, "P=$PWD; cd %s/against; $P/data/curate decontaminate --name again %s documents >/dev/null",
+                       scratch, commands[i].arguments);
+        check(code == commands[i].code && (!code || strstr(out, "the attributes there were made by")), "decontaminate %s %s: %s",
+              commands[i].arguments, commands[i].what, out);
+    }
+    run(out, sizeof out, "data/curate dedupe --by ngram --expected 9 --overlap 0.5 --name o %s/against/documents", scratch);
+    int code = run(out, sizeof out, "data/curate dedupe --by ngram --expected 9 --overlap 0.6 --name o %s/against/documents", scratch);
+    check(code == 1 && strstr(out, "the attributes there were made by"), "dedupe: another --overlap does not replace attributes: %s", out);
+}
+
 static void test_dedupe(void) {
     test_filter();
     test_key_set();
@@ -266,4 +466,13 @@ static void test_dedupe(void) {
     test_runs();
     test_damaged_filters();
     test_decontaminate();
+    test_two_documents();
+    test_exact();
+    test_filter_options();
+    test_refused_options();
+    test_remembered_files();
+    test_checkpoint();
+    test_read_only();
+    test_odd_filters();
+    test_evaluation();
 }

@@ -274,6 +274,66 @@ static void test_file_names(void) {
     free(f.path);
 }
 
+// Where attributes are put: beside the last directory named documents, and no other; as JSON lines.
+static void test_beside_documents(void) {
+    static const struct { const char *path, *below, *attributes; } cases[] = {
+        { "documents/a.jsonl.gz", "a.jsonl.gz", "attributes/n/a.jsonl.gz" }, { "x/documents/y/a.txt", "y/a.txt", "x/attributes/n/y/a.txt.jsonl" },
+        { "documents/x/documents/a.ndjson", "a.ndjson", "documents/x/attributes/n/a.ndjson" },
+        { "x/mydocuments/a.jsonl", "x/mydocuments/a.jsonl", NULL },
+        { "documents/mydocuments/a.jsonl", "mydocuments/a.jsonl", "attributes/n/mydocuments/a.jsonl" },
+    };
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        char out[PATH] = "";
+        const char *below = below_documents(cases[i].path);
+        check(!strcmp(below, cases[i].below), "of %s, %s is below documents: %s", cases[i].path, cases[i].below, below);
+        if (!cases[i].attributes || strcmp(below, cases[i].below)) continue;
+        attributes_path(out, cases[i].path, "n");
+        check(!strcmp(out, cases[i].attributes), "the attributes of %s are in %s: %s", cases[i].path, cases[i].attributes, out);
+    }
+}
+
+// Attributes are as old as their documents, to the nanosecond.
+static void test_times(void) {
+    static const struct { struct timespec a, b; int order; } cases[] = {
+        { { 1, 5 }, { 1, 6 }, -1 }, { { 1, 6 }, { 1, 5 }, 1 }, { { 1, 5 }, { 1, 5 }, 0 }, { { 1, 9 }, { 2, 0 }, -1 }, { { 2, 0 }, { 1, 9 }, 1 },
+        { { 1, 5 }, { 1L << 32 | 1, 5 }, -1 },
+    };
+    struct stat a, b;
+    memset(&a, 0, sizeof a), memset(&b, 0, sizeof b);
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        a.st_mtim = cases[i].a, b.st_mtim = cases[i].b;
+        check(time_order(&a, &b) == cases[i].order, "%ld.%09ld s beside %ld.%09ld s: %d", (long)cases[i].a.tv_sec, cases[i].a.tv_nsec,
+              (long)cases[i].b.tv_sec, cases[i].b.tv_nsec, cases[i].order);
+    }
+    const char *documents = put_text("documents of 2001", ""), *attributes = put_text("their attributes", "");
+    const struct timespec past[2] = { { 1000000000, 123456789 }, { 1000000000, 123456789 } };
+    CHECK(utimensat(AT_FDCWD, documents, past, 0) == 0 && !stat(documents, &a), "%s: its time cannot be set", documents);
+    set_time_of(attributes, &a);
+    check(!stat(attributes, &b) && b.st_mtim.tv_sec == 1000000000 && b.st_mtim.tv_nsec == a.st_mtim.tv_nsec,
+          "attributes get the time of their documents");
+}
+
+static void test_odd_names(void) {
+    char out[4096], text[PATH + 32];
+    char *said = sentences_of(read_all, in_scratch("gone\x1b[2J\x7f\n.jsonl"));
+    check(strstr(said, "/gone [2J  .jsonl: cannot be read") != NULL, "no control character of a file's name reaches the terminal");
+    release(said);
+    test_reading("a .ndjson file", put_text("two.ndjson", "{\"id\":\"a\",\"text\":\"1\"}\n{\"id\":\"b\",\"text\":\"2\"}\n"), "a=1 b=2", "");
+    const char *path = put_text("long.txt", "");
+    CHECK(truncate(path, (off_t)longest_line + 1) == 0, "%s: cannot be made longer", path);
+    snprintf(text, sizeof text, "%s=%zu", path, longest_line + 1);
+    test_reading("a text that is longer than a line may be", path, text, "");
+    unlink(path);
+    make_directory(in_scratch("hollow"));
+    int code = run(out, sizeof out, "data/stats %s/two.ndjson %s/hollow", scratch, scratch);
+    check(code == 1 && strstr(out, "hollow: there is no file"), "an empty directory is refused beside a file: %s", out);
+    static const char *const refused[] = { "--name ..", "--name .x", "--name ''", "--name a/b", "--on-error stx", "--on-error ''" };
+    for (size_t i = 0; i < sizeof refused/sizeof *refused; i++) {
+        code = run(out, sizeof out, "data/curate tag --taggers char_length_v1 %s - < /dev/null", refused[i]);
+        check(code == 1 && strstr(out, "error: ") && strstr(out, ": expected "), "%s is refused: %s", refused[i], out);
+    }
+}
+
 static void test_documents(void) {
     test_file_names();
     test_packings();
@@ -282,4 +342,7 @@ static void test_documents(void) {
     test_separators();
     test_writing();
     test_blocks();
+    test_beside_documents();
+    test_times();
+    test_odd_names();
 }

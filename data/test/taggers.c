@@ -398,6 +398,33 @@ static void test_tag_rough(void) {
     check(code == 1 && strstr(out, "error: "), "tag: an output that may not grow is a sentence: %d %.60s", code, out);
 }
 
+// Names and options that `curate tag` refuses; what belongs to its command; scores as released.
+static void test_tag_options(void) {
+    static const struct { const char *first, *second; } other[] = { { "", "--as-released" }, { "--experiment a", "--experiment b" } };
+    static const struct { const char *arguments, *sentence; } refused[] = {
+        { "--taggers c4_v1,c4_v1", "c4_v1 is named twice" },
+        { "--taggers c4_v1 --name t --experiment 'a\"b'", "--experiment a\"b: expected the name" },
+    };
+    char out[4096];
+    put_text("other/documents/a.jsonl", "{\"id\":\"a\",\"text\":\"one 2 3\"}\n");
+    for (size_t i = 0; i < sizeof other/sizeof *other; i++) {
+        int code = run(out, sizeof out, "P=$PWD; cd %s/other; T=\"$P/data/curate tag --taggers gopher_v1 --name n%zu\"; "
+                       "$T %s documents 2>/dev/null && $T %s documents", scratch, i, other[i].first, other[i].second);
+        check(code == 1 && strstr(out, "the attributes there were made by"), "tag %s: another command than with \"%s\": %s",
+              other[i].second, other[i].first, out);
+    }
+    for (size_t i = 0; i < sizeof refused/sizeof *refused; i++) {
+        int code = run(out, sizeof out, "data/curate tag %s %s/other/documents", refused[i].arguments, scratch);
+        check(code == 1 && strstr(out, refused[i].sentence), "tag: refused with %s: %s", refused[i].arguments, out);
+    }
+    run(out, sizeof out, "data/curate tag --taggers gopher_v1 --as-released - < %s/other/documents/a.jsonl 2>/dev/null", scratch);
+    check(strstr(out, "__fraction_of_words_with_alpha_character\":[[0,7,0.33333]]") != NULL, "tag --as-released: scores have five digits");
+    run(out, sizeof out, "P=$PWD; cd %s/other; cp documents/a.jsonl ./-; $P/data/curate tag --taggers char_length_v1 - < documents/a.jsonl "
+        "2>/dev/null", scratch);
+    check(!strcmp(out, "{\"id\":\"a\",\"attributes\":{\"char_length_v1__length\":[[0,7,7]]}}\n"),
+          "tag -: standard input, even where a file has this name");
+}
+
 static void test_taggers(void) {
     test_golden_tags();
     test_ngrams();
@@ -411,4 +438,5 @@ static void test_taggers(void) {
     test_tag_command();
     test_configured_keys();
     test_tag_rough();
+    test_tag_options();
 }
