@@ -64,7 +64,6 @@ static const char *put_file(const char *name, const char *bytes, size_t size) {
 static const char *put_text(const char *name, const char *text) { return put_file(name, text, strlen(text)); }
 
 #include "documents.c"
-#include "command.c"
 #include "tokenizer.c"
 #include "tokenize.c"
 #include "stats.c"
@@ -72,18 +71,19 @@ static const char *put_text(const char *name, const char *text) { return put_fil
 #include "taggers.c"
 #include "dedupe.c"
 #include "mix.c"
+#include "command.c"
 
 int main(int argc, char **argv) {
     CHECK(mkdtemp(scratch), "%s: cannot be made", scratch);
     test_tokenizer();
     test_tokenize();
     test_documents();
-    test_command();
     test_stats();
     test_classifier();
     test_taggers();
     test_dedupe();
     test_mix();
+    test_command();
     char out[256];
     run(out, sizeof out, "rm -rf %s", scratch);
     printf("%s%d passed, %d failed\n", argc > 1 && !strcmp(argv[1], "--part") ? "part: " : "", passed, failed);
