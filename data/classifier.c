@@ -376,7 +376,7 @@ static Document *read_labelled(size_t *n, Files files) {
     for (int i = 0; i < files.n; i++) {
         Reader *r = reader_open(files.path[i]);
         if (!r) continue;
-        r->extra[0] = "label";
+        r->line.extra[0] = "label";
         for (Document d; document_read(r, &d); ) {
             if (!d.extra[0] || !label_fits(d.extra[0])) {
                 problem("%s:%llu: expected a string \"label\" of 1 to 31 letters, digits, - or _", d.path, (unsigned long long)d.line);

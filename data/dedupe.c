@@ -296,7 +296,7 @@ static int batch_read(Batch *b, const Dedupe *how, const char *path) {
     memset(b, 0, sizeof *b);
     Reader *r = reader_open(path);
     if (!r) return 0;
-    r->extra[0] = how->field[0], r->extra[1] = how->field[1];
+    r->line.extra[0] = how->field[0], r->line.extra[1] = how->field[1];
     for (Document d; document_read(r, &d); document_free(&d)) add_document(b, how, &d);
     b->old = (unsigned char *)allocate(b->keys + 1, 1, "a file's keys");
     bar_add(r->packed_read, b->records);

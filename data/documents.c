@@ -147,13 +147,23 @@ static void choose_on_error(const char *word) {
 
 // ---- reading ---------------------------------------------------------------------------------------------------------
 
-enum { BLOCK = 1 << 18, PADDING = 64 };                     // bytes read, or decompressed, at a time; readable behind every piece
+enum { BLOCK = 1 << 18, PADDING = 64 };                     // bytes read, or decompressed, at a time; readable behind every line
 static const size_t longest_line = 64 << 20, longest_text = 200 << 20;       // what is longer is refused; the tokenizer counts in 32 bits
 
 typedef enum { PLAIN, GZIP, ZSTD } Packing;
 
-typedef struct {
+typedef struct {                                            // of a file; or a piece of a plain text, between separators
     const char *path;                                       // as sentences name it
+    uint64_t number;                                        // from 1
+    const char *text;                                       // PADDING bytes behind it can be read
+    size_t size;
+    int json;                                               // a JSON object, not plain text
+    int several;                                            // may be in its file
+    const char *extra[2];                                   // paths, such as metadata.url, of strings that documents are asked for
+} Line;
+
+typedef struct {
+    Line line;                                              // the last one read: reader_line
     FILE *file;
     Packing packing;
     z_stream gzip;
@@ -166,11 +176,6 @@ typedef struct {
     char *buffer;                                           // [capacity] unpacked: [at, end) not yet used
     size_t at, end, capacity;
     const char *separator;                                  // between documents: a newline; in plain text the caller's, or none
-    int json;                                               // JSON lines, not plain text
-    const char *extra[2];                                   // paths, such as metadata.url, of strings that documents are asked for
-    const char *piece;                                      // the last one read: reader_piece; PADDING bytes behind it can be read
-    size_t size;
-    uint64_t line;                                          // its number, from 1
 } Reader;
 
 // What follows the last directory named documents; the whole path, if there is none.
@@ -196,7 +201,7 @@ static void reader_fill_packed(Reader *r) {
     r->packed_end = fread(r->packed, 1, BLOCK, r->file);
     r->packed_read += r->packed_end;
     if (!ferror(r->file)) return;
-    problem("%s: reading failed after byte %llu: %s", r->path, (unsigned long long)r->packed_read, strerror(errno));
+    problem("%s: reading failed after byte %llu: %s", r->line.path, (unsigned long long)r->packed_read, strerror(errno));
     r->ended = 1;
 }
 
@@ -215,9 +220,9 @@ static Reader *reader_open(const char *path) {
     CHECK(file || (errno != EMFILE && errno != ENFILE && errno != ENOMEM), "%s: cannot be read: %s", path, strerror(errno));    // not its fault
     if (!file) { problem("%s: cannot be read: %s", path, strerror(errno)); return NULL; }
     Reader *r = (Reader *)allocate(1, sizeof *r, "a reader");
-    r->path = standard ? "standard input" : path, r->file = file;
-    r->json = standard || is_json_name(path);
-    r->separator = r->json ? "\n" : separator && *separator ? separator : NULL;
+    r->line.path = standard ? "standard input" : path, r->file = file;
+    r->line.json = standard || is_json_name(path);
+    r->separator = r->line.json ? "\n" : separator && *separator ? separator : NULL, r->line.several = r->separator != NULL;
     r->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes");
     r->capacity = 4*BLOCK, r->buffer = (char *)allocate(r->capacity + PADDING, 1, "a file's text");
     reader_fill_packed(r);
@@ -243,8 +248,8 @@ static void reader_close(Reader *r) {
 
 // The compressed stream cannot be followed to its end: the file ends here, with its last whole line.
 static void reader_break(Reader *r, const char *why) {
-    problem("%s: the %s stream breaks off after line %llu (%s): its rest cannot be read", r->path, r->packing == GZIP ? "gzip" : "zstd",
-            (unsigned long long)(r->line - 1), why);
+    problem("%s: the %s stream breaks off after line %llu (%s): its rest cannot be read", r->line.path, r->packing == GZIP ? "gzip" : "zstd",
+            (unsigned long long)(r->line.number - 1), why);
     r->at = r->end, r->ended = 1;
 }
 
@@ -283,7 +288,7 @@ static size_t reader_unpack(Reader *r, char *out, size_t room) {
 static void reader_fill(Reader *r) {
     if (r->at) memmove(r->buffer, r->buffer + r->at, r->end - r->at), r->end -= r->at, r->at = 0;
     if (r->capacity - r->end < BLOCK) {
-        char *bigger = (char *)allocate(2*r->capacity + PADDING, 1, r->path);
+        char *bigger = (char *)allocate(2*r->capacity + PADDING, 1, r->line.path);
         memcpy(bigger, r->buffer, r->end);
         release(r->buffer);
         r->buffer = bigger, r->capacity *= 2;
@@ -299,11 +304,12 @@ static void reader_fill(Reader *r) {
     }
 }
 
-// The next line (or the next piece of a text file) as r->piece[0..r->size), without its separator; 0 after the last.
-static int reader_piece(Reader *r) {
-    size_t n = r->separator ? strlen(r->separator) : 0, most = r->json ? longest_line : longest_text, searched = 0;
+// Reads the next line (or the next piece of a text file), without its separator; 0 after the last.
+static int reader_line(Reader *r) {
+    Line *line = &r->line;
+    size_t n = r->separator ? strlen(r->separator) : 0, most = line->json ? longest_line : longest_text, searched = 0;
     int too_long = 0;
-    r->line++;
+    line->number++;
     for (;;) {
         char *start = r->buffer + r->at, *found = NULL;
         size_t have = r->end - r->at;
@@ -314,13 +320,14 @@ static int reader_piece(Reader *r) {
             reader_fill(r);
             continue;
         }
-        r->piece = start, r->size = found ? (size_t)(found - start) : have;
-        r->at += found ? r->size + n : r->size;
-        if (!found && !r->size && !too_long) { r->line--; return 0; }
-        if (r->line == 1 && r->size >= 3 && !memcmp(r->piece, "\xef\xbb\xbf", 3)) r->piece += 3, r->size -= 3;       // a byte order mark
-        if (!too_long && r->size <= most) return 1;
-        problem("%s:%llu: longer than %zu MB", r->path, (unsigned long long)r->line, most >> 20);
-        too_long = 0, searched = 0, r->line++;
+        line->text = start, line->size = found ? (size_t)(found - start) : have;
+        r->at += found ? line->size + n : line->size;
+        if (!found && !line->size && !too_long) { line->number--; return 0; }
+        int mark = line->number == 1 && line->size >= 3 && !memcmp(line->text, "\xef\xbb\xbf", 3);         // of the byte order
+        if (mark) line->text += 3, line->size -= 3;
+        if (!too_long && line->size <= most) return 1;
+        problem("%s:%llu: longer than %zu MB", line->path, (unsigned long long)line->number, most >> 20);
+        too_long = 0, searched = 0, line->number++;
     }
 }
 
@@ -331,7 +338,7 @@ typedef struct {
     size_t id_size, source_size, size, extra_size[2];       // bytes, of text: `size`. Valid UTF-8, in which even a NUL may stand
     char *own;                                              // where these strings are
     json_t *json;                                           // all of the document, after document_json
-    const Reader *from;
+    const Line *from;
     const char *path;                                       // where it was read: sentences about it begin path:line
     uint64_t line;
 } Document;
@@ -341,46 +348,53 @@ static void document_free(Document *d) { release(d->own), json_decref(d->json), 
 const char *json_strings(const char **value, size_t *size, const char *const *path, int n, const char *json, size_t bytes);      // json.cc
 enum { ABSENT, IS_NULL, IS_OTHER };                         // what it says of a place where there is no string
 
+// "path:number", or "path" if the number is 0. In UTF-8, which a file's name need not be. Returns its size.
+enum { PLACE = 3*(PATH + 32) };
+static size_t put_place(char out[PLACE], const char *path, uint64_t number) {
+    char place[PATH + 32];
+    int n = snprintf(place, sizeof place, number ? "%s:%llu" : "%s", path, (unsigned long long)number);
+    return utf8_repair(out, place, (size_t)n);
+}
+
 // What is wrong with a line that simdjson refused: jansson knows the place, too.
-static void explain_json(const Reader *r, const char *why) {
+static void explain_json(const Line *line, const char *why) {
     json_error_t error;
-    json_t *json = json_loadb(r->piece, r->size, JSON_ALLOW_NUL, &error);
+    json_t *json = json_loadb(line->text, line->size, JSON_ALLOW_NUL, &error);
     if (!json && json_error_code(&error) == json_error_numeric_overflow)
-        problem("%s:%llu: a number that is too large ends at byte %d", r->path, (unsigned long long)r->line, error.position);
-    else if (!json) problem("%s:%llu: not JSON at byte %d: %s", r->path, (unsigned long long)r->line, error.position, error.text);
-    else if (!json_is_object(json)) problem("%s:%llu: expected a JSON object", r->path, (unsigned long long)r->line);
-    else problem("%s:%llu: not JSON: %s", r->path, (unsigned long long)r->line, why);
+        problem("%s:%llu: a number that is too large ends at byte %d", line->path, (unsigned long long)line->number, error.position);
+    else if (!json) problem("%s:%llu: not JSON at byte %d: %s", line->path, (unsigned long long)line->number, error.position, error.text);
+    else if (!json_is_object(json)) problem("%s:%llu: expected a JSON object", line->path, (unsigned long long)line->number);
+    else problem("%s:%llu: not JSON: %s", line->path, (unsigned long long)line->number, why);
     json_decref(json);
 }
 
-// r->piece, which reader_piece has just read, as a document: 1, or 0 with a sentence. A document without an id gets
+// A line as a document: 1, or 0 with a sentence. A document without an id gets
 // "path:line" for one, for public corpora often have none (the path below `documents/`, however the rest is spelled); and one
 // without a source "". A null is no id, and no source.
-static int document_parse(const Reader *r, Document *d) {
+static int document_parse(const Line *line, Document *d) {
     enum { THE_TEXT, THE_ID, THE_SOURCE, EXTRA, STRINGS = EXTRA + 2 };
-    const char *path[STRINGS] = { "text", "id", "source", r->extra[0], r->extra[1] }, *value[STRINGS] = { NULL };
+    const char *path[STRINGS] = { "text", "id", "source", line->extra[0], line->extra[1] }, *value[STRINGS] = { NULL };
     size_t size[STRINGS] = { 0 }, all = 0;
-    char place[PATH + 32], repaired[3*sizeof place];
+    char place[PLACE];
     memset(d, 0, sizeof *d);
-    d->from = r, d->path = r->path, d->line = r->line;
-    if (r->json) {
-        const char *why = json_strings(value, size, path, EXTRA + (r->extra[0] ? r->extra[1] ? 2 : 1 : 0), r->piece, r->size);
-        if (why) { explain_json(r, why); return 0; }
+    d->from = line, d->path = line->path, d->line = line->number;
+    if (line->json) {
+        const char *why = json_strings(value, size, path, EXTRA + (line->extra[0] ? line->extra[1] ? 2 : 1 : 0), line->text, line->size);
+        if (why) { explain_json(line, why); return 0; }
     } else {
-        value[THE_TEXT] = r->piece, size[THE_TEXT] = r->size, value[THE_SOURCE] = "text", size[THE_SOURCE] = 4;
-        size_t valid = utf8_valid(r->piece, r->size);
-        if (valid < r->size) {
-            problem("%s:%llu: expected UTF-8 text, found another byte at byte %zu", r->path, (unsigned long long)r->line, valid);
+        value[THE_TEXT] = line->text, size[THE_TEXT] = line->size, value[THE_SOURCE] = "text", size[THE_SOURCE] = 4;
+        size_t valid = utf8_valid(line->text, line->size);
+        if (valid < line->size) {
+            problem("%s:%llu: expected UTF-8 text, found another byte at byte %zu", line->path, (unsigned long long)line->number, valid);
             return 0;
         }
     }
     for (int i = 0; i < EXTRA; i++) if (!value[i]) {
-        int n = snprintf(place, sizeof place, r->json || r->separator ? "%s:%llu" : "%s", below_documents(r->path), (unsigned long long)r->line);
-        if (i == THE_ID && size[i] != IS_OTHER) value[i] = repaired, size[i] = utf8_repair(repaired, place, (size_t)n);     // a file's name
+        if (i == THE_ID && size[i] != IS_OTHER) value[i] = place, size[i] = put_place(place, below_documents(line->path), line->several ? line->number : 0);
         else if (i == THE_SOURCE && size[i] != IS_OTHER) value[i] = "", size[i] = 0;
         else {
             problem(size[i] == ABSENT ? "%s:%llu: expected a string \"%s\", found none" : "%s:%llu: expected \"%s\" to be a string",
-                    r->path, (unsigned long long)r->line, path[i]);
+                    line->path, (unsigned long long)line->number, path[i]);
             return 0;
         }
     }
@@ -398,7 +412,7 @@ static int document_parse(const Reader *r, Document *d) {
 static json_t *document_json(Document *d) {
     json_error_t error;
     if (!d->from->json) d->json = json_object();
-    else if (!(d->json = json_loadb(d->from->piece, d->from->size, JSON_ALLOW_NUL, &error))) {
+    else if (!(d->json = json_loadb(d->from->text, d->from->size, JSON_ALLOW_NUL, &error))) {
         problem("%s:%llu: cannot be used, at byte %d: %s", d->path, (unsigned long long)d->line, error.position, error.text);
         return NULL;
     }
@@ -410,15 +424,15 @@ static json_t *document_json(Document *d) {
 }
 
 // Blank lines are no documents.
-static int piece_is_blank(const Reader *r) {
+static int line_is_blank(const Line *line) {
     size_t blank = 0;
-    while (blank < r->size && memchr(" \t\r", r->piece[blank], 3)) blank++;
-    return r->json && blank == r->size;
+    while (blank < line->size && memchr(" \t\r", line->text[blank], 3)) blank++;
+    return line->json && blank == line->size;
 }
 
 // The next document that is fit for use: 1; 0 after the last.
 static int document_read(Reader *r, Document *d) {
-    while (reader_piece(r)) if (!piece_is_blank(r) && document_parse(r, d)) return 1;
+    while (reader_line(r)) if (!line_is_blank(&r->line) && document_parse(&r->line, d)) return 1;
     return 0;
 }
 

@@ -453,10 +453,9 @@ static int copies(const char *id, size_t size, double rate) {
 static void set_provenance(Document *d) {
     json_t *metadata = json_object_get(d->json, "metadata");
     if (!json_is_object(metadata)) json_object_set_new(d->json, "metadata", metadata = json_object());
-    char place[PATH + 32], repaired[3*sizeof place];        // a file's name need not be UTF-8
+    char place[PLACE];
     const char *file = strrchr(d->path, '/') ? strrchr(d->path, '/') + 1 : d->path;
-    int n = snprintf(place, sizeof place, "%s:%llu", file, (unsigned long long)d->line);
-    json_object_set_new(metadata, "provenance", json_stringn(repaired, utf8_repair(repaired, place, (size_t)n)));
+    json_object_set_new(metadata, "provenance", json_stringn(place, put_place(place, file, d->line)));
 }
 
 // Steps 1 to 4 of the header. w: NULL to count only.
@@ -490,15 +489,15 @@ static void mix_document(const Stream *s, Document *d, int as_released, Tally *t
 // attributes have a line for every document that can be read, in the same order: anything else is a mistake nobody can mend.
 static void merge_attributes(Document *d, Reader *r) {
     json_error_t error;
-    CHECK(reader_piece(r), "%s: ends before %s:%llu; expected a line for each document", r->path, d->path, (unsigned long long)d->line);
-    json_t *line = json_loadb(r->piece, r->size, JSON_ALLOW_NUL, &error), *from = json_object_get(line, "attributes"), *to;
+    CHECK(reader_line(r), "%s: ends before %s:%llu; expected a line for each document", r->line.path, d->path, (unsigned long long)d->line);
+    json_t *line = json_loadb(r->line.text, r->line.size, JSON_ALLOW_NUL, &error), *from = json_object_get(line, "attributes"), *to;
     const char *id = json_string_value(json_object_get(line, "id"));
     size_t id_size = json_string_length(json_object_get(line, "id"));
-    CHECK(line, "%s:%llu: not JSON at byte %d: %s", r->path, (unsigned long long)r->line, error.position, error.text);
+    CHECK(line, "%s:%llu: not JSON at byte %d: %s", r->line.path, (unsigned long long)r->line.number, error.position, error.text);
     CHECK(id && id_size == d->id_size && !memcmp(id, d->id, id_size),
           "%s:%llu: the id is %s, that of %s:%llu is %s: these attributes are not of these documents",
-          r->path, (unsigned long long)r->line, id ? id : "no string", d->path, (unsigned long long)d->line, d->id);
-    CHECK(json_is_object(from), "%s:%llu: expected an object \"attributes\"", r->path, (unsigned long long)r->line);
+          r->line.path, (unsigned long long)r->line.number, id ? id : "no string", d->path, (unsigned long long)d->line, d->id);
+    CHECK(json_is_object(from), "%s:%llu: expected an object \"attributes\"", r->line.path, (unsigned long long)r->line.number);
     to = json_object_get(d->json, "attributes");
     if (d->json && !json_is_object(to)) json_object_set_new(d->json, "attributes", to = json_object());
     json_object_update(to, from);
@@ -521,8 +520,8 @@ static void mix_file(const Stream *s, const char *path, int as_released, Tally *
         else count(&t->read, d.size), count(&t->broken, d.size);
     }
     for (int i = 0; i < s->n_attributes; i++) {
-        CHECK(!reader_piece(attributes[i]), "%s:%llu: goes on after the last document of %s", attribute_path[i],
-              (unsigned long long)attributes[i]->line, path);
+        CHECK(!reader_line(attributes[i]), "%s:%llu: goes on after the last document of %s", attribute_path[i],
+              (unsigned long long)attributes[i]->line.number, path);
         reader_close(attributes[i]);
     }
     bar_add(r->packed_read, t->read.documents);

@@ -44,9 +44,9 @@ typedef struct { const char *text; size_t size; uint64_t hash; } Piece;
 typedef struct { Piece *piece; size_t n, room; } Pieces;
 
 typedef struct {
-    Reader from;                                            // the reader as it stood at this document; its piece is our copy
-    char *line;                                             // [line_room] that copy
-    size_t line_room;
+    Line line;                                              // its text is our copy:
+    char *copy;                                             // [copy_room]
+    size_t copy_room;
     int fit;                                                // for use: if not, there was a sentence
     Document d;
     Pieces cut[CUTS];                                       // the document itself is one piece; absent things are none
@@ -157,7 +157,7 @@ static void tag_sample(Sample *s, Worker *w) {
 // All of a sample but its line, which is there already.
 static void cut_document(Sample *s, Worker *w) {
     for (int cut = 0; cut < CUTS; cut++) s->cut[cut].n = 0;
-    s->fit = document_parse(&s->from, &s->d);
+    s->fit = document_parse(&s->line, &s->d);
     if (!s->fit) return;
     int url = s->d.extra[0] ? 0 : 1;
     cut_piece(s, CUT_DOCUMENTS, s->d.text, s->d.size);
@@ -898,14 +898,14 @@ static int read_span(const json_t *span, double number[3]) {
 
 // A line's attributes, all of them or none: its sample is fit only if they are what they should be.
 static void parse_attributes(Sample *s) {
-    const char *path = s->from.path, *name;
-    unsigned long long line = (unsigned long long)s->from.line;
+    const char *path = s->line.path, *name;
+    unsigned long long line = (unsigned long long)s->line.number;
     double number[3];
     json_error_t error;
     json_t *spans, *span, *attributes;
     size_t i;
     s->fit = 0;
-    s->d.json = json_loadb(s->from.piece, s->from.size, JSON_ALLOW_NUL, &error);
+    s->d.json = json_loadb(s->line.text, s->line.size, JSON_ALLOW_NUL, &error);
     if (!s->d.json) { problem("%s:%llu: not JSON at byte %d: %s", path, line, error.position, error.text); return; }
     attributes = json_object_get(s->d.json, "attributes");
     if (!json_is_object(attributes)) problem("%s:%llu: expected an object \"attributes\"; is this an attribute file?", path, line);
@@ -1002,15 +1002,15 @@ static int next_sample(Input *in, Sample *s) {
             if (in->at == in->files.n) return 0;
             in->reader = reader_open(in->files.path[in->at++]);
             in->read = 0;
-            if (in->reader) in->reader->extra[0] = "metadata.url", in->reader->extra[1] = "url";
+            if (in->reader) in->reader->line.extra[0] = "metadata.url", in->reader->line.extra[1] = "url";
             continue;
         }
-        while (reader_piece(in->reader)) {
+        while (reader_line(in->reader)) {
             const Reader *r = in->reader;
-            if (piece_is_blank(r)) continue;
-            s->line = (char *)grown(s->line, &s->line_room, r->size + PADDING, 1, "a line");
-            memcpy(s->line, r->piece, r->size);
-            s->from = *r, s->from.piece = s->line;
+            if (line_is_blank(&r->line)) continue;
+            s->copy = (char *)grown(s->copy, &s->copy_room, r->line.size + PADDING, 1, "a line");
+            memcpy(s->copy, r->line.text, r->line.size);
+            s->line = r->line, s->line.text = s->copy;
             bar_add(r->packed_read - in->read, 0);
             in->read = r->packed_read;
             return 1;
@@ -1031,7 +1031,7 @@ static json_t *count(Input *in, const Statistic *statistic, int statistics_n) {
 
     for (int n = -1; n; ) {
         size_t bytes = 0;
-        for (n = 0; n < BATCH && bytes < BATCH_BYTES && next_sample(in, &sample[n]); n++) bytes += sample[n].from.size;
+        for (n = 0; n < BATCH && bytes < BATCH_BYTES && next_sample(in, &sample[n]); n++) bytes += sample[n].line.size;
         #pragma omp parallel for schedule(dynamic, 1)
         for (int i = 0; i < n; i++)
             if (options.attributes) parse_attributes(&sample[i]); else cut_document(&sample[i], &worker[omp_get_thread_num()]);

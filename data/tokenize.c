@@ -39,7 +39,7 @@ typedef struct {
 // ---- one document ----------------------------------------------------------------------------------------------------
 
 typedef struct {
-    Reader from;                                            // as it was when it had read this document; piece is a copy of ours
+    Line line;                                              // with a copy of its text
     char *out;                                              // what is to be written: tokens, or a line; NULL: nothing
     size_t out_size, text_size;
     char *id;                                               // [id_size]
@@ -54,7 +54,7 @@ typedef struct {                                            // how items are wor
 } Work;
 
 static void item_free(Item *item) {
-    release((char *)item->from.piece), release(item->out), release(item->id);
+    release((char *)item->line.text), release(item->out), release(item->id);
     memset(item, 0, sizeof *item);
 }
 
@@ -64,7 +64,7 @@ static char *put_token(char *out, int id, size_t width) {              // little
 }
 static void item_tokens(const Work *w, Encoder *e, Item *item) {
     Document d;
-    if (!document_parse(&item->from, &d)) return;
+    if (!document_parse(&item->line, &d)) return;
     size_t size = d.size;
     const char *text = strip(d.text, &size);
     if (size) {
@@ -85,7 +85,7 @@ static void item_tokens(const Work *w, Encoder *e, Item *item) {
 static void item_print(const Work *w, Encoder *e, Item *item) {
     (void)w;
     Document d;
-    if (!document_parse(&item->from, &d)) return;
+    if (!document_parse(&item->line, &d)) return;
     size_t n = encode(e, d.text, d.size);
     json_t *string = json_stringn(d.id, d.id_size);
     char *id = json_dumps(string, JSON_ENCODE_ANY | JSON_COMPACT);
@@ -103,20 +103,20 @@ static void item_print(const Work *w, Encoder *e, Item *item) {
 }
 
 // The ids of a line {"id": ..., "ids": [...]} and the bytes they stand for; NULL, with a sentence, if it is no such line.
-static int *line_ids(const Work *w, const Reader *r, const json_t *line, size_t *n, size_t *bytes) {
+static int *line_ids(const Work *w, const Line *line, const json_t *json, size_t *n, size_t *bytes) {
     const Tokenizer *t = w->tokenizer;
-    const unsigned long long number = r->line;
-    const json_t *list = json_object_get(line, "ids"), *name = json_object_get(line, "id");
-    if (!json_is_array(list)) { problem("%s:%llu: expected an object with an array \"ids\"", r->path, number); return NULL; }
-    if (name && !json_is_string(name)) { problem("%s:%llu: expected \"id\" to be a string", r->path, number); return NULL; }
+    const unsigned long long number = line->number;
+    const json_t *list = json_object_get(json, "ids"), *name = json_object_get(json, "id");
+    if (!json_is_array(list)) { problem("%s:%llu: expected an object with an array \"ids\"", line->path, number); return NULL; }
+    if (name && !json_is_string(name)) { problem("%s:%llu: expected \"id\" to be a string", line->path, number); return NULL; }
     *n = json_array_size(list), *bytes = 0;
     int *ids = (int *)allocate(*n + 1, sizeof *ids, "a line's ids");
     for (size_t i = 0; i < *n; i++) {
         const json_t *value = json_array_get(list, i);
         json_int_t id = json_integer_value(value);
-        if (!json_is_integer(value)) problem("%s:%llu: expected item %zu of \"ids\" to be a whole number", r->path, number, i);
+        if (!json_is_integer(value)) problem("%s:%llu: expected item %zu of \"ids\" to be a whole number", line->path, number, i);
         else if (id < 0 || id >= t->vocab || t->size[id] < 0)
-            problem("%s:%llu: item %zu of \"ids\" is %lld, which is no token; ids are 0 to %d", r->path, number, i,
+            problem("%s:%llu: item %zu of \"ids\" is %lld, which is no token; ids are 0 to %d", line->path, number, i,
                     (long long)id, t->vocab - 1);
         else { ids[i] = (int)id, *bytes += (size_t)t->size[id]; continue; }
         release(ids);
@@ -126,27 +126,28 @@ static int *line_ids(const Work *w, const Reader *r, const json_t *line, size_t 
 }
 static void item_decode(const Work *w, Encoder *e, Item *item) {
     (void)e;
-    const Reader *r = &item->from;
+    const Line *line = &item->line;
     json_error_t error;
-    json_t *line = json_loadb(r->piece, r->size, JSON_ALLOW_NUL, &error);
+    json_t *json = json_loadb(line->text, line->size, JSON_ALLOW_NUL, &error);
     size_t n = 0, bytes = 0;
-    if (!line) problem("%s:%llu: not JSON at byte %d: %s", r->path, (unsigned long long)r->line, error.position, error.text);
-    int *ids = line ? line_ids(w, r, line, &n, &bytes) : NULL;
+    if (!json) problem("%s:%llu: not JSON at byte %d: %s", line->path, (unsigned long long)line->number, error.position, error.text);
+    int *ids = json ? line_ids(w, line, json, &n, &bytes) : NULL;
     if (ids) {
         char *raw = (char *)allocate(bytes + 1, 1, "a text"), *text = (char *)allocate(3*bytes + 1, 1, "a text");
         size_t size = utf8_repair(text, raw, decode(w->tokenizer, raw, ids, n));
-        json_t *id = json_incref(json_object_get(line, "id")), *result = json_object();
-        json_object_set_new(result, "id", id ? id : json_sprintf("%s:%llu", r->path, (unsigned long long)r->line));
+        json_t *id = json_incref(json_object_get(json, "id")), *result = json_object();
+        char place[PLACE];
+        json_object_set_new(result, "id", id ? id : json_stringn(place, put_place(place, line->path, line->number)));
         json_object_set_new(result, "text", json_stringn(text, size));
         char *dump = json_dumps(result, JSON_COMPACT);
-        CHECK(dump, "%s:%llu: not enough memory for its text", r->path, (unsigned long long)r->line);
+        CHECK(dump, "%s:%llu: not enough memory for its text", line->path, (unsigned long long)line->number);
         item->out_size = strlen(dump) + 1, item->text_size = size;
         item->out = (char *)allocate(item->out_size, 1, "a line of text");
         memcpy(item->out, dump, item->out_size - 1);
         item->out[item->out_size - 1] = '\n';
         free(dump), json_decref(result), release(raw), release(text), release(ids);
     }
-    json_decref(line);
+    json_decref(json);
 }
 
 // ---- reading: the ring -----------------------------------------------------------------------------------------------
@@ -185,7 +186,7 @@ static Place ring_place(const Ring *ring) {
     Place p;
     memset(&p, 0, sizeof p);
     p.batch = ring->batches, p.next = ring->next, p.n = ring->n;
-    for (int k = 0; k < ring->n; k++) p.file[k] = ring->slot[k].file, p.line[k] = ring->slot[k].reader->line;
+    for (int k = 0; k < ring->n; k++) p.file[k] = ring->slot[k].file, p.line[k] = ring->slot[k].reader->line.number;
     return p;
 }
 
@@ -203,8 +204,8 @@ static void ring_go_to(Ring *ring, const Place *p) {
     for (int k = 0; k < p->n; k++) {
         CHECK(ring_open(ring, p->file[k]), "%s: was read before, and cannot be read now", ring->path[p->file[k]]);
         Reader *r = ring->slot[k].reader;
-        while (r->line < p->line[k])
-            CHECK(reader_piece(r), "%s: ended before line %llu, which was read before; has it changed?", r->path,
+        while (r->line.number < p->line[k])
+            CHECK(reader_line(r), "%s: ended before line %llu, which was read before; has it changed?", r->line.path,
                   (unsigned long long)p->line[k]);
     }
 }
@@ -214,14 +215,14 @@ static void slot_read(Slot *slot, int share, size_t bytes, int silent) {
     Reader *r = slot->reader;
     size_t held = 0;
     for (slot->n = 0; slot->n < share && held < bytes; ) {
-        if (!reader_piece(r)) { slot->reader = NULL; break; }
-        if (piece_is_blank(r)) continue;
+        if (!reader_line(r)) { slot->reader = NULL; break; }
+        if (line_is_blank(&r->line)) continue;
         Item *item = &slot->item[slot->n++];
-        char *copy = (char *)allocate(r->size + PADDING, 1, "a document");
-        memcpy(copy, r->piece, r->size);
+        char *copy = (char *)allocate(r->line.size + PADDING, 1, "a document");
+        memcpy(copy, r->line.text, r->line.size);
         memset(item, 0, sizeof *item);
-        item->from = *r, item->from.piece = copy;
-        held += r->size;
+        item->line = r->line, item->line.text = copy;
+        held += r->line.size;
     }
     if (!silent) bar_add(r->packed_read - slot->counted, 0);
     slot->counted = r->packed_read;
@@ -244,7 +245,7 @@ static void batch_read(Batch *b, Ring *ring) {
         #pragma omp taskwait
         for (int i = 0; i < share; i++) for (int k = 0; k < open; k++) if (i < ring->slot[k].n) {
             b->item[b->n] = ring->slot[k].item[i];
-            held += b->item[b->n++].from.size;
+            held += b->item[b->n++].line.size;
         }
         int left = 0;
         for (int k = 0; k < ring->n; k++) if (ring->slot[k].reader) {              // close the ranks
@@ -268,8 +269,8 @@ static void batch_encode(Batch *b, const Work *w, Encode *encode_item) {
         i = b->taken++;
         if (i >= b->n) return;
         encode_item(w, w->encoder[omp_get_thread_num()], &b->item[i]);
-        release((char *)b->item[i].from.piece);
-        b->item[i].from.piece = NULL;
+        release((char *)b->item[i].line.text);
+        b->item[i].line.text = NULL;
     }
 }
 
@@ -372,14 +373,14 @@ static char *csv_field(char *out, const char *s, size_t n) {
     return out;
 }
 static void shard_put(Output *o, const Item *item) {
-    const char *path = item->from.path;
+    const char *path = item->line.path;
     size_t n = item->out_size/o->work->width;
     char *row = (char *)allocate(2*(item->id_size + strlen(path)) + 128, 1, "a row"), *p = row;
     p += sprintf(p, "%llu,%llu,", (unsigned long long)o->written, (unsigned long long)(o->written + n));
     p = csv_field(p, item->id, item->id_size);
     *p++ = ',';
     p = csv_field(p, path, strlen(path));
-    p += sprintf(p, ",%llu\r\n", (unsigned long long)item->from.line);
+    p += sprintf(p, ",%llu\r\n", (unsigned long long)item->line.number);
     writer_put(o->rows, row, (size_t)(p - row));
     writer_put(o->tokens, item->out, item->out_size);
     o->written += n, o->documents++, o->text += item->text_size;
@@ -400,8 +401,8 @@ static void write_tokens(void *to, Batch *b) {
         const Item *item = &b->item[set->no_shuffle || set->as_released ? (uint32_t)i : order[i]];
         uint64_t tokens = item->out_size/o->work->width;
         if (tokens > o->most) {
-            problem("%s:%llu: a document of %llu tokens does not fit into a file of at most %llu (--shard-tokens)", item->from.path,
-                    (unsigned long long)item->from.line, (unsigned long long)tokens, (unsigned long long)o->most);
+            problem("%s:%llu: a document of %llu tokens does not fit into a file of at most %llu (--shard-tokens)", item->line.path,
+                    (unsigned long long)item->line.number, (unsigned long long)tokens, (unsigned long long)o->most);
             continue;
         }
         if (o->tokens && o->written + tokens > o->most) {

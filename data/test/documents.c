@@ -158,29 +158,29 @@ static void test_two_readers(void) {
     int wrong = 0, understood = 0, turns = 40000;
     char line[512], place[64];
     Reader *r = reader_open(put_text("line.jsonl", ""));
-    r->extra[0] = "metadata.url", r->line = 3, r->piece = line;
-    snprintf(place, sizeof place, "%s:3", r->path);
+    r->line.extra[0] = "metadata.url", r->line.number = 3, r->line.text = line;
+    snprintf(place, sizeof place, "%s:3", r->line.path);
     int before = dup(2), nowhere = open("/dev/null", O_WRONLY);
     fflush(stderr), dup2(nowhere, 2), close(nowhere);
     for (int turn = 0; turn < turns; turn++) {
-        r->size = strlen(strcpy(line, lines[turn % 4]));
+        r->line.size = strlen(strcpy(line, lines[turn % 4]));
         for (int k = turn < 4 ? 0 : (int)(pcg64_next32(&random) % 4); k > 0; k--) {
-            size_t at = pcg64_next32(&random) % r->size;
+            size_t at = pcg64_next32(&random) % r->line.size;
             switch (pcg64_next32(&random) % 4) {
             case 0: line[at] = (char)pcg64_next32(&random); break;
             case 1: line[at] = odd[pcg64_next32(&random) % (sizeof odd - 1)]; break;
-            case 2: memmove(line + at, line + at + 1, r->size-- - at); break;
-            default: memmove(line + at + 1, line + at, r->size++ - at);
+            case 2: memmove(line + at, line + at + 1, r->line.size-- - at); break;
+            default: memmove(line + at + 1, line + at, r->line.size++ - at);
             }
         }
-        if (memchr(line, 0, r->size)) continue;             // jansson passes over a NUL behind a number
+        if (memchr(line, 0, r->line.size)) continue;             // jansson passes over a NUL behind a number
         Document d;
-        json_t *tree = json_loadb(line, r->size, JSON_ALLOW_NUL, NULL), *member[4];
+        json_t *tree = json_loadb(line, r->line.size, JSON_ALLOW_NUL, NULL), *member[4];
         static const char *const name[] = { "text", "id", "source", "url" };
         for (int i = 0; i < 4; i++) member[i] = json_object_get(i < 3 ? tree : json_object_get(tree, "metadata"), name[i]);
         int fit = json_is_string(member[0]) && (!member[1] || json_is_string(member[1])) &&
                   (!member[2] || json_is_null(member[2]) || json_is_string(member[2]));
-        int ours = document_parse(r, &d);
+        int ours = document_parse(&r->line, &d);
         if (ours && !tree) ours = document_json(&d) != NULL;
         wrong += ours != fit;
         if (ours && fit) {
@@ -214,10 +214,10 @@ static void test_separators(void) {
         for (size_t i = 0; i < n; i++) text[i] = "ab\n"[pcg64_next32(&r) % (turn % 4 == 3 ? 2 : 3)];
         for (size_t i = 0; turn % 4 == 3 && i + 13 < n; i += 1 + pcg64_next32(&r) % 70000) memcpy(text + i, separator, 13);
         Reader *reader = reader_open(put_file("pieces.txt", text, n));
-        while (reader_piece(reader)) {
+        while (reader_line(reader)) {
             const char *end = (const char *)memmem(text + at, n - at, separator, strlen(separator));
             size_t size = end ? (size_t)(end - text) - at : n - at;
-            wrong += reader->size != size || memcmp(reader->piece, text + at, zmin(size, reader->size));
+            wrong += reader->line.size != size || memcmp(reader->line.text, text + at, zmin(size, reader->line.size));
             at += size + (end ? strlen(separator) : 0);
         }
         wrong += at != n;
@@ -251,7 +251,7 @@ static void test_blocks(void) {
         Writer *w = writer_open(in_scratch(names[k]));
         writer_put(w, text, 7), writer_put(w, text + 7, BLOCK - 8), writer_put(w, text + BLOCK - 1, 1), writer_put(w, text + BLOCK, n - BLOCK), writer_close(w);
         Reader *r = reader_open(in_scratch(names[k]));
-        check(reader_piece(r) && r->size == n && !memcmp(r->piece, text, n), "%s: what is written in pieces comes back", names[k]);
+        check(reader_line(r) && r->line.size == n && !memcmp(r->line.text, text, n), "%s: what is written in pieces comes back", names[k]);
         reader_close(r);
     }
     release(text);

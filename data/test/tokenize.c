@@ -179,9 +179,9 @@ static void check_many(const char *directory, const char *what, uint64_t most) {
         Reader *r = reader_open(in_scratch(name));
         separator = NULL;
         unsigned long long at = 0, start, end;
-        for (int id; r && reader_piece(r) && r->size; at = end) {
+        for (int id; r && reader_line(r) && r->line.size; at = end) {
             char row[256];
-            snprintf(row, sizeof row, "%.*s", (int)r->size, r->piece);
+            snprintf(row, sizeof row, "%.*s", (int)r->line.size, r->line.text);
             if (sscanf(row, "%llu,%llu,%d,many/", &start, &end, &id) != 3 || id < 0 || id >= MANY ||
                 end*2 > (unsigned long long)size) { spans = 0; break; }
             spans &= start == at && end > start, seen[id]++, count++;
@@ -499,13 +499,13 @@ static void test_official_tokens(void) {
     run(tokens_out, sizeof tokens_out, "data/tokenize --tokenizer %s --print %s > %s/golden.jsonl", official, golden, scratch);
     Reader *expected = reader_open(golden), *found = reader_open(in_scratch("golden.jsonl"));
     int lines = 0, same = 0;
-    for (; reader_piece(expected); lines++) {
-        json_t *a = json_loadb(expected->piece, expected->size, JSON_ALLOW_NUL, NULL), *b = NULL;
-        if (reader_piece(found)) b = json_loadb(found->piece, found->size, JSON_ALLOW_NUL, NULL);
+    for (; reader_line(expected); lines++) {
+        json_t *a = json_loadb(expected->line.text, expected->line.size, JSON_ALLOW_NUL, NULL), *b = NULL;
+        if (reader_line(found)) b = json_loadb(found->line.text, found->line.size, JSON_ALLOW_NUL, NULL);
         same += b && json_equal(json_object_get(a, "ids"), json_object_get(b, "ids"));
         json_decref(a), json_decref(b);
     }
-    check(lines > 100 && same == lines && !reader_piece(found), "--print: %d of %d golden lines", same, lines);
+    check(lines > 100 && same == lines && !reader_line(found), "--print: %d of %d golden lines", same, lines);
     reader_close(expected), reader_close(found);
 }
 

@@ -10,7 +10,7 @@ static void fuzz(const unsigned char *data, size_t size) {
     separator = data[0] & 2 ? "\n\n" : NULL;
     Reader *r = reader_open(as_file(data + 1, size - 1));
     if (!r) return;
-    if (data[0] & 1) r->json = 1, r->separator = "\n";
+    if (data[0] & 1) r->line.json = 1, r->separator = "\n";
     for (Document d; document_read(r, &d); document_free(&d)) {
         if (utf8_valid(d.text, d.size) != d.size) abort();
         const json_t *text = json_object_get(document_json(&d), "text");        // the other reader has to find the same

@@ -14,8 +14,8 @@ static void fuzz(const unsigned char *data, size_t size) {
     const char *path = as_file(data, size);
     Reader *r = reader_open(path), *attributes = reader_open(path);
     if (!r || !attributes) return;
-    r->json = attributes->json = 1, r->separator = attributes->separator = "\n";
-    for (int i = 0; i < 2; i++) if (!reader_piece(r) || !reader_piece(attributes) || !(part[i] = json_loadb(r->piece, r->size, 0, NULL))) return;
+    r->line.json = attributes->line.json = 1, r->separator = attributes->separator = "\n";
+    for (int i = 0; i < 2; i++) if (!reader_line(r) || !reader_line(attributes) || !(part[i] = json_loadb(r->line.text, r->line.size, 0, NULL))) return;
     stream_rules(s, part[0], "rules");
     stream_replacements(s, part[1], "replacements");
     s->rate = 1;

@@ -9,10 +9,10 @@ static void fuzz(const unsigned char *data, size_t size) {
     Trackers *all = (Trackers *)allocate(1, sizeof *all, "trackers");
     Reader *r = reader_open(as_file(data, size));
     if (!r) return;
-    r->json = 1, r->separator = "\n";
-    while (reader_piece(r)) {
+    r->line.json = 1, r->separator = "\n";
+    while (reader_line(r)) {
         Sample *s = (Sample *)allocate(1, sizeof *s, "a sample");
-        s->from = *r;
+        s->line = r->line;
         parse_attributes(s);
         if (s->fit) attributes_add(all, s, 0), document_free(&s->d);
     }

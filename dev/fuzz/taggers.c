@@ -17,7 +17,7 @@ static void fuzz_start(void) {
 static void fuzz(const unsigned char *data, size_t size) {
     Reader *r = reader_open(as_file(data, size));
     if (!r) return;
-    r->json = 1, r->separator = "\n";
+    r->line.json = 1, r->separator = "\n";
     View view;
     Tags tags;
     memset(&view, 0, sizeof view), memset(&tags, 0, sizeof tags);

@@ -35,11 +35,11 @@ static void fuzz(const unsigned char *data, size_t size) {
     }
     Reader *r = reader_open(path);
     if (!r) return;
-    r->json = 1, r->separator = "\n";
-    while (reader_piece(r)) {
+    r->line.json = 1, r->separator = "\n";
+    while (reader_line(r)) {
         Item item;
         memset(&item, 0, sizeof item);
-        item.from = *r;
+        item.line = r->line;
         item_decode(&work, NULL, &item);
         if (item.out && utf8_valid(item.out, item.out_size) != item.out_size) abort();
     }
