@@ -61,7 +61,6 @@ static const char *const openmp_note = " (built without OpenMP: one thread is al
 static inline int omp_get_max_threads(void) { return 1; }
 static inline int omp_get_thread_num(void) { return 0; }
 static inline void omp_set_num_threads(int n) { (void)n; }
-static inline void omp_set_max_active_levels(int n) { (void)n; }
 #endif
 
 // All arithmetic is in `real`: float, or double in the tests that compare gradients with finite differences.
@@ -2355,7 +2354,7 @@ static void print_sample(const Run *run, int wanted) {
 }
 
 static volatile sig_atomic_t asked_to_stop = 0;
-static void on_signal(int number) { asked_to_stop = 1, signal(number, SIG_DFL); }       // a second one ends it at once
+static void on_signal(int signal) { (void)signal; asked_to_stop = 1; }
 
 // Never writes into an earlier run: its directory is moved aside, to the first free of out.1, out.2, ...
 static void fresh_directory(const char *out) {
