@@ -464,8 +464,8 @@ static Whole *whole_begin(const char *path) {
     make_directories_of(path);
     int fd = open(w->temporary, O_RDWR | O_CREAT, 0666);
     CHECK(fd >= 0, "%s: cannot be written: %s", w->temporary, strerror(errno));
-    int ours = !flock(fd, LOCK_EX | LOCK_NB) && !fstat(fd, &s) && !stat(w->temporary, &named) && s.st_ino == named.st_ino;
-    CHECK(ours, "%s: another run is writing it", path);
+    int locked = !flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK;      // where there are no locks, we do without
+    CHECK(locked && !fstat(fd, &s) && !stat(w->temporary, &named) && s.st_ino == named.st_ino, "%s: another run is writing it", path);
     CHECK(ftruncate(fd, 0) == 0 && (w->file = fdopen(fd, "wb")), "%s: cannot be written: %s", w->temporary, strerror(errno));
     #pragma omp critical (unfinished)
     {
@@ -484,9 +484,10 @@ static void whole_forget(Whole *w) {
     release(w);
 }
 static void whole_end(Whole *w) {
-    close_written(w->file, w->temporary);
+    int failed = fflush(w->file) || ferror(w->file) || fsync(fileno(w->file));
+    CHECK(!failed, "%s: writing failed: %s; is the disk full?", w->path, strerror(errno));
     CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary, w->path, strerror(errno));
-    whole_forget(w);
+    fclose(w->file), whole_forget(w);                       // and with it the lock, when nobody can take our file for theirs
 }
 // Can it be written when a long run is over? NULL, nothing, and "-" can.
 static void whole_check(const char *path) {
