@@ -704,21 +704,25 @@ static void check_name(const char *option, const char *name) {
 }
 
 // One command makes what is below attributes/NAME/; the file .command there holds it, as far as the attributes depend on it.
-// Another command may neither add to them nor replace some. documents: one of its input files.
+// Another command may neither add to them nor replace some; nor may one with another --separator (noted in hexadecimal, for it may be
+// a newline). documents: one of its input files.
 static void note_command(const char *command, const char *documents, const char *name) {
-    char note[PATH];
+    char note[PATH], whole[2*PATH];
+    int size = snprintf(whole, sizeof whole, "%s%s", command, separator ? ", --separator " : "");
+    CHECK(size < (int)sizeof whole, "this command is too long to be noted: %.100s ...", command);
+    for (const char *s = separator; s && *s && size < (int)sizeof whole - 8; s++) size += sprintf(whole + size, "%02x", (unsigned char)*s);
     attributes_directory(note, documents, name);
     CHECK(strlen(note) + strlen(".command.tmp") < PATH, "%s: this path is too long", documents);
     strcat(note, ".command");
     if (!file_exists(note)) {
         Writer *w = writer_open(note);
-        writer_text(w, command), writer_text(w, "\n"), writer_close(w);
+        writer_text(w, whole), writer_text(w, "\n"), writer_close(w);
         return;
     }
     char *before = read_text(note);
     before[strcspn(before, "\n")] = 0;
-    CHECK(!strcmp(before, command), "%s: the attributes there were made by\n    %s\nand not by\n    %s\nchoose another --name, or remove them",
-          note, before, command);
+    CHECK(!strcmp(before, whole), "%s: the attributes there were made by\n    %s\nand not by\n    %s\nchoose another --name, or remove them",
+          note, before, whole);
     release(before);
 }
 

@@ -324,6 +324,8 @@ static void test_tag_command(void) {
     put_text("sep/documents/a.txt", "one##two two");
     run(out, sizeof out, "data/curate tag --taggers char_length_v1 --separator '##' %s/sep/documents 2>&1; cat %s/sep/attributes/tags/a.txt.jsonl", scratch, scratch);
     check(strstr(out, "{\"id\":\"a.txt:1\",\"attributes\":{\"char_length_v1__length\":[[0,3,3]]}}\n{\"id\":\"a.txt:2\"") != NULL, "tag --separator: %s", out);
+    code = run(out, sizeof out, "data/curate tag --taggers char_length_v1 %s/sep/documents 2>&1", scratch);
+    check(code == 1 && strstr(out, "--separator 2323"), "tag: documents that were cut otherwise are others: %s", out);
     code = run(out, sizeof out, "data/curate tag --taggers c4_v1 %s", in_scratch("t/documents"));
     check(code == 1 && strstr(out, "the attributes there were made by"), "attributes of other taggers are not taken for these");
     // The note is of what results depend on: the list's contents, not its place; and only where a tagger reads it.
