@@ -54,6 +54,7 @@ typedef struct {
     int shift;                                              // 64 - log2 of the number of bits
     char *names;                                            // of the input files whose keys it holds, a line for each: file_mark
     size_t names_room;
+    struct stat on_disk;                                    // its file, as it was read, or last written; st_ino 0: there was none
 } Filter;
 
 static Filter filter_new(double expected, double rate, const char *what, const char *options) {
@@ -81,11 +82,16 @@ static uint64_t filter_check(const FilterHeader *h) { return XXH3_64bits(h, offs
 // Complete under its name, or not at all.
 static void filter_save(Filter *f, const char *path) {
     Whole *w = whole_begin(path);
+    struct stat now;
+    int is_there = !stat(path, &now);
+    CHECK(is_there == (f->on_disk.st_ino != 0) && (!is_there || (now.st_ino == f->on_disk.st_ino && !time_order(&now, &f->on_disk))),
+          "%s: another run has written this filter since we read it, so the keys of one would be lost; run one after the other", path);
     f->header.names = strlen(f->names), f->header.check = filter_check(&f->header);
     CHECK(fwrite(&f->header, sizeof f->header, 1, w->file) == 1 && fwrite(f->bits, 1, f->header.bytes, w->file) == f->header.bytes &&
           fwrite(f->names, 1, f->header.names, w->file) == f->header.names,
           "%s: writing failed: %s; is the disk full?", path, strerror(errno));
     whole_end(w);
+    CHECK(stat(path, &f->on_disk) == 0, "%s: was written, and is gone", path);
 }
 
 // options: those that its keys must have been chosen by, or NULL.
@@ -104,6 +110,7 @@ static Filter filter_load(const char *path, const char *what, const char *option
           path, h.options, options);
     Filter f = filter_new(h.expected, h.rate, h.what, h.options);
     f.header = h;
+    CHECK(fstat(fileno(file), &f.on_disk) == 0, "%s: cannot be read: %s", path, strerror(errno));
     f.names = (char *)grown(f.names, &f.names_room, h.names + 1, 1, "the names of the files");
     CHECK(fread(f.bits, 1, h.bytes, file) == h.bytes && fread(f.names, 1, h.names, file) == h.names, "%s: cannot be read", path);
     fclose(file);
@@ -395,7 +402,8 @@ static void name_append(Filter *f, const char *path) {
 static void mark_file(Marking *m, const Dedupe *how, const char *path, const char *mark) {
     Batch b;
     char attributes[PATH];
-    int fine = batch_read(&b, how, path);
+    struct stat documents;
+    int known = !stat(path, &documents), fine = batch_read(&b, how, path);
     if (m->read_only) batch_mark(&b, m, how);
     #pragma omp ordered
     {
@@ -404,6 +412,7 @@ static void mark_file(Marking *m, const Dedupe *how, const char *path, const cha
     }
     attributes_path(attributes, path, how->name);
     uint64_t duplicates = fine ? attributes_write(&b, how, attributes) : 0;
+    if (fine && known) set_time_of(attributes, &documents);
     #pragma omp critical (marking)
     {
         m->documents += b.records, m->bytes += b.bytes, m->keys += b.keys, m->passages += b.passages;
@@ -414,7 +423,7 @@ static void mark_file(Marking *m, const Dedupe *how, const char *path, const cha
 
 // Files whose keys the filter holds leave the list. Returns the marks of the others.
 static char **files_to_mark(const Marking *m, const Dedupe *how, Files *files) {
-    KeySet held = { NULL, 0, 0 }, paths = { NULL, 0, 0 }, times = { NULL, 0, 0 };       // whole marks, and their halves
+    KeySet held = { NULL, 0, 0 }, paths = { NULL, 0, 0 }, times = { NULL, 0, 0 };       // marks; paths; sizes and times of files that are gone
     char **mark = (char **)allocate((size_t)files->n + 1, sizeof *mark, "the names of the files");
     char (*attributes)[PATH] = (char (*)[PATH])allocate((size_t)files->n, sizeof *attributes, "the names of the files");
     int left = 0, kept = 0;
@@ -422,7 +431,10 @@ static char **files_to_mark(const Marking *m, const Dedupe *how, Files *files) {
         end = s + strcspn(s, "\n");
         const char *path = (const char *)memchr(s, '/', (size_t)(end - s));
         set_add(&held, XXH3_128bits(s, (size_t)(end - s)));
-        if (path) set_add(&paths, XXH3_128bits(path, (size_t)(end - path))), set_add(&times, XXH3_128bits(s, (size_t)(path - s)));
+        char *name = path ? strndup(path, (size_t)(end - path)) : NULL;
+        if (name) set_add(&paths, XXH3_128bits(name, strlen(name)));
+        if (name && !file_exists(name)) set_add(&times, XXH3_128bits(s, (size_t)(path - s)));
+        free(name);
         if (!*end) break;
     }
     for (int i = 0; i < files->n; i++) attributes_path(attributes[i], files->path[i], how->name);
@@ -438,8 +450,8 @@ static char **files_to_mark(const Marking *m, const Dedupe *how, Files *files) {
         }
         CHECK(!set_has(&paths, XXH3_128bits(path, strlen(path))), "%s: has changed since the filter took its keys; begin with a new filter",
               files->path[i]);
-        CHECK(!set_has(&times, XXH3_128bits(now, (size_t)(path - now))), "%s: the filter holds the keys of another file of the same size and "
-              "time: has it been moved? Begin with a new filter; or, if it is none of those, `touch` it", files->path[i]);
+        CHECK(!set_has(&times, XXH3_128bits(now, (size_t)(path - now))), "%s: the filter holds the keys of a file of the same size and "
+              "time that is gone: has it been moved? Begin with a new filter; or, if this is another file, `touch` it", files->path[i]);
         mark[left] = now, files->path[left++] = files->path[i];
     }
     if (kept) fprintf(stderr, "%d of %d files were done before: kept\n", kept, files->n);
@@ -450,8 +462,8 @@ static char **files_to_mark(const Marking *m, const Dedupe *how, Files *files) {
 
 // save: the filter's file, or NULL.
 static void mark_files(Marking *m, const Dedupe *how, const char *command, Files files, const char *save, double save_every) {
-    for (int i = 0; i < files.n; i++) note_command(command, files.path[i], how->name);
     char **mark = files_to_mark(m, how, &files);
+    for (int i = 0; i < files.n; i++) note_command(command, files.path[i], how->name);
     int group = 8*omp_get_max_threads();
     double saved = seconds();
     m->began = saved;

@@ -483,10 +483,24 @@ static void whole_forget(Whole *w) {
     }
     release(w);
 }
+static int same_bytes(const char *a, const char *b) {
+    struct stat s, t;
+    if (stat(a, &s) || stat(b, &t) || s.st_size != t.st_size) return 0;
+    FILE *f = fopen(a, "rb"), *g = fopen(b, "rb");
+    char x[4096], y[4096];
+    size_t n = 1;
+    int same = f && g;
+    while (same && n) n = fread(x, 1, sizeof x, f), same = fread(y, 1, sizeof y, g) == n && !memcmp(x, y, n);
+    if (f) fclose(f);
+    if (g) fclose(g);
+    return same;
+}
+// A file that is there already, with the same bytes, stays: with its time, by which others know it.
 static void whole_end(Whole *w) {
     int failed = fflush(w->file) || ferror(w->file) || fsync(fileno(w->file));
     CHECK(!failed, "%s: writing failed: %s; is the disk full?", w->path, strerror(errno));
-    CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary, w->path, strerror(errno));
+    if (same_bytes(w->temporary, w->path)) unlink(w->temporary);
+    else CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary, w->path, strerror(errno));
     fclose(w->file), whole_forget(w);                       // and with it the lock, when nobody can take our file for theirs
 }
 // Can it be written when a long run is over? NULL, nothing, and "-" can.
@@ -628,6 +642,9 @@ static int file_found(const char *path, const struct stat *s, int type, struct F
 }
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
+typedef struct { char *real; const char *name; } Named;
+static int by_real(const void *a, const void *b) { return strcmp(((const Named *)a)->real, ((const Named *)b)->real); }
+
 // Bytes of the files, as they lie on the disk: for the progress bar.
 static uint64_t files_bytes(char **path, int n) {
     struct stat s;
@@ -652,15 +669,17 @@ static Files files_named(const char **name, int n) {
     }
     files_found = NULL;
     CHECK(f.n, "expected files or directories of documents on the command line; --help explains");
-    char **real = (char **)allocate((size_t)f.n, sizeof *real, "the names of the files");
+    Named *named = (Named *)allocate((size_t)f.n, sizeof *named, "the names of the files");
     for (int i = 0; i < f.n; i++) {
-        real[i] = strcmp(f.path[i], "-") ? realpath(f.path[i], NULL) : strdup("-");
-        CHECK(real[i], "%s: cannot be read: %s", f.path[i], strerror(errno));
+        char *real = realpath(f.path[i], NULL);             // NULL: standard input, or a pipe of the shell's
+        named[i] = (Named){ real ? real : strdup(f.path[i]), f.path[i] };
+        CHECK(named[i].real, "not enough memory for the names of %d files", f.n);
     }
-    qsort(real, (size_t)f.n, sizeof *real, by_name);
-    for (int i = 1; i < f.n; i++) CHECK(strcmp(real[i - 1], real[i]), "%s: is named twice", real[i]);
-    for (int i = 0; i < f.n; i++) free(real[i]);
-    release(real);
+    qsort(named, (size_t)f.n, sizeof *named, by_real);
+    for (int i = 1; i < f.n; i++)
+        CHECK(strcmp(named[i - 1].real, named[i].real), "%s and %s are one file, which is named twice", named[i - 1].name, named[i].name);
+    for (int i = 0; i < f.n; i++) free(named[i].real);
+    release(named);
     return f;
 }
 
@@ -703,21 +722,32 @@ static void check_name(const char *option, const char *name) {
           "%s %s: expected the name of an attribute: letters, digits, _ - .", option, name);
 }
 
+static int holds_files(const char *path) {
+    DIR *directory = opendir(path);
+    int n = 0;
+    for (struct dirent *entry; directory && (entry = readdir(directory)); ) n += *entry->d_name != '.' && !ends_with(entry->d_name, ".tmp");
+    if (directory) closedir(directory);
+    return n > 0;
+}
+
 // One command makes what is below attributes/NAME/; the file .command there holds it, as far as the attributes depend on it.
 // Another command may neither add to them nor replace some; nor may one with another --separator (noted in hexadecimal, for it may be
 // a newline). documents: one of its input files.
 static void note_command(const char *command, const char *documents, const char *name) {
-    char note[PATH], whole[2*PATH];
-    int size = snprintf(whole, sizeof whole, "%s%s", command, separator ? ", --separator " : "");
+    char note[PATH], temporary[PATH], whole[2*PATH];
+    int size = snprintf(whole, sizeof whole, "%s%s", command, separator && *separator ? ", --separator " : "");
     CHECK(size < (int)sizeof whole, "this command is too long to be noted: %.100s ...", command);
     for (const char *s = separator; s && *s && size < (int)sizeof whole - 8; s++) size += sprintf(whole + size, "%02x", (unsigned char)*s);
     attributes_directory(note, documents, name);
-    CHECK(strlen(note) + strlen(".command.tmp") < PATH, "%s: this path is too long", documents);
+    int holds = holds_files(note);                          // asked first: a run beside us may note the same command now, then write
+    CHECK(snprintf(temporary, PATH, "%s.command.%ld.tmp", note, (long)getpid()) < PATH, "%s: this path is too long", documents);
     strcat(note, ".command");
     if (!file_exists(note)) {
-        Writer *w = writer_open(note);
-        writer_text(w, whole), writer_text(w, "\n"), writer_close(w);
-        return;
+        CHECK(!holds, "%s is missing: who made the attributes there? Choose another --name, or remove them", note);
+        make_directories_of(note);
+        FILE *file = open_to_write(temporary);
+        fprintf(file, "%s\n", whole), close_written(file, temporary);
+        CHECK(rename(temporary, note) == 0, "%s: cannot be renamed to %s: %s", temporary, note, strerror(errno));
     }
     char *before = read_text(note);
     before[strcspn(before, "\n")] = 0;
@@ -726,7 +756,7 @@ static void note_command(const char *command, const char *documents, const char 
     release(before);
 }
 
-// Attributes carry the time of the documents that they are about (or a later one, if others made them): so those that are older
+// Attributes carry the time of the documents that they are about (those that others made, a later one): so those of another time
 // are about what is no longer there. Sets it; asks for it.
 static void set_time_of(const char *attributes, const struct stat *documents) {
     const struct timespec times[2] = { { 0, UTIME_OMIT }, documents->st_mtim };

@@ -27,7 +27,7 @@ times; a hash of the id decides. Or every stream has a `weight` w_s: then rate_s
 its rules (counted by a first pass over the files), and N is `total_bytes`, or without it sum_s c_s.
 
 A shard has its name once it is whole. A run that was interrupted is simply started again: it writes the same bytes, and
-refuses to leave shards of another mix beside its own. Attributes that are older than their documents are refused, too.
+refuses to leave shards of another mix beside its own. Attributes of documents that have changed since are refused, too.
 */
 #include <glob.h>
 
@@ -558,23 +558,29 @@ static Shard *shards_of(Mix mix, int as_released, int *n) {
 
 // NAME-0123.jsonl.gz and the like
 static int is_shard_name(const char *name) {
-    const char *end = strstr(name, ".json");
-    size_t digits = 0;
-    while (end && digits < (size_t)(end - name) && strchr("0123456789", end[-1 - (long)digits])) digits++;
-    return digits >= 4 && digits < (size_t)(end - name) && end[-1 - (long)digits] == '-' && !ends_with(name, ".tmp");
+    static const char *const ends[] = { ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst" };
+    size_t n = strlen(name), digits = 0;
+    for (int i = 0; i < 4; i++) if (ends_with(name, ends[i])) {
+        n -= strlen(ends[i]);
+        while (digits < n && name[n - 1 - digits] >= '0' && name[n - 1 - digits] <= '9') digits++;
+        return digits >= 4 && digits < n && name[n - 1 - digits] == '-';
+    }
+    return 0;
+}
+// The file of a directory, however that is spelled.
+static Key place_of_file(const char *directory, const char *name) {
+    char path[2*PATH], *real = realpath(directory, NULL);
+    int n = snprintf(path, sizeof path, "%s/%s", real ? real : directory, name);
+    free(real);
+    return XXH3_128bits(path, (size_t)imin(n, (int)sizeof path - 1));
 }
 
 // Shards of an earlier mix, of other streams or of more files, would be read with the new ones: their documents would come twice.
 // And no input may be written over.
 static void check_output(Mix mix, const Shard *shard, int n) {
     KeySet ours = { NULL, 0, 0 };
-    for (int i = 0; i < n; i++) set_add(&ours, XXH3_128bits(shard[i].path, strlen(shard[i].path)));
-    for (int i = 0; i < mix.n; i++) {                       // ms/out and ./ms/out are one directory
-        struct stat a, b;
-        for (int k = 0; k < i && !stat(mix.stream[i].output, &a) && !strcmp(mix.stream[i].name, mix.stream[k].name); k++)
-            CHECK(stat(mix.stream[k].output, &b) || a.st_ino != b.st_ino || a.st_dev != b.st_dev,
-                  "two streams write %s/%s", mix.stream[i].output, mix.stream[i].name);
-    }
+    for (int i = 0; i < n; i++)
+        CHECK(!set_add(&ours, place_of_file(shard[i].stream->output, strrchr(shard[i].path, '/') + 1)), "two streams write %s", shard[i].path);
     for (int i = 0; i < mix.n; i++) {
         const Stream *s = &mix.stream[i];
         DIR *directory = opendir(s->output);
@@ -582,7 +588,7 @@ static void check_output(Mix mix, const Shard *shard, int n) {
         for (struct dirent *entry; directory && (entry = readdir(directory)); ) {
             if (!is_shard_name(entry->d_name)) continue;
             path_join(path, s->output, entry->d_name);
-            CHECK(set_add(&ours, XXH3_128bits(path, strlen(path))),
+            CHECK(set_add(&ours, place_of_file(s->output, entry->d_name)),
                   "%s: left by another mix; remove it, or choose another output path", path);
             for (int k = 0; k < mix.n; k++) for (int f = 0; f < mix.stream[k].files.n; f++) {
                 struct stat in, out;
@@ -613,13 +619,16 @@ static void check_inputs(Mix mix) {
             for (int k = 0; k < mix.n && !stat(*path ? path : "/", &in); k++)
                 CHECK(stat(mix.stream[k].output, &out) || in.st_ino != out.st_ino || in.st_dev != out.st_dev,
                       "%s: is written to, but holds inputs; choose another output path", mix.stream[k].output);
-            CHECK(stat(file, &in) == 0, "%s: cannot be read: %s", file, strerror(errno));
+            if (stat(file, &in) || access(file, R_OK)) continue;            // it will have its sentence
             for (int a = 0; a < s->n_attributes; a++) {
                 attributes_path(path, file, s->attributes[a]);
                 CHECK(stat(path, &out) == 0, "%s: missing: the attributes %s of %s; `curate tag` or `curate dedupe` makes them",
                       path, s->attributes[a], file);
-                CHECK(time_order(&out, &in) >= 0, "%s: is older than %s: made before that was changed? Make it again; or, if both are only "
-                      "copies, `touch` it", path, file);
+                char note[PATH];                            // ours have the very time of their documents
+                attributes_directory(note, file, s->attributes[a]);
+                int is_ours = strlen(note) + strlen(".command") < PATH && file_exists(strcat(note, ".command")), order = time_order(&out, &in);
+                CHECK(is_ours ? !order : order >= 0, "%s: is %s than %s, which has changed since? Make it again; or, if both are only copies, "
+                      "`touch -r` it", path, order < 0 ? "older" : "younger", file);
             }
         }
     }

@@ -1081,6 +1081,7 @@ int main(int argc, char **argv) {
     static Input in;
     in.files = files_named(name, names);
     check_no_input(&in.files, options.json), check_no_input(&in.files, options.png);
+    CHECK(!options.json || !options.png || strcmp(options.json, options.png), "--json and --png: expected two names, found %s twice", options.png);
     whole_check(options.json), whole_check(options.png);
 
     bar_begin("counting", in.files.bytes);

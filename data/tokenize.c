@@ -449,6 +449,9 @@ static void check_same(const char *path, const char *what, const json_t *was, co
     size_t i;
     if (json_is_object(was) && json_is_object(is))
         json_object_foreach((json_t *)is, key, value) check_same(path, key, json_object_get(was, key), value);
+    else if (json_is_string(json_array_get(is, 0)) && json_equal(json_array_get(was, 0), json_array_get(is, 0)))
+        CHECK(json_equal(was, is), "%s: the files beside it were made with another recipe: the input %s has changed since; choose another --out, "
+              "or remove this one", path, json_string_value(json_array_get(is, 0)));
     else if (json_is_array(was) && json_is_array(is) && json_array_size(was) == json_array_size(is))
         json_array_foreach(is, i, value) check_same(path, what, json_array_get(was, i), value);
     else if (!json_equal(was, is)) {

@@ -15,7 +15,7 @@ static void refuses(const char *what, const char *sentence, const char *format, 
 static void test_inputs(void) {
     char out[4096];
     put_text("c/documents/a.jsonl", "{\"id\":\"a\",\"text\":\"one two\"}\n");
-    refuses("a file by two names", "documents/a.jsonl: is named twice", "$P/curate tag --taggers char_length_v1 documents ./documents/a.jsonl");
+    refuses("a file by two names", "documents/a.jsonl and ./documents/a.jsonl are one file, which is named twice", "$P/curate tag --taggers char_length_v1 documents ./documents/a.jsonl");
     refuses("a file and a link to it", "is named twice", "ln -s documents/a.jsonl link.jsonl; $P/stats documents link.jsonl");
     refuses("a directory without files", "there is no file that could be read", "mkdir -p empty; $P/stats documents empty");
     run(out, sizeof out, "cd %s/c; ln -s nowhere documents/b.jsonl; $OLDPWD/data/stats documents 2>&1 >/dev/null; rm documents/b.jsonl", scratch);
@@ -29,7 +29,7 @@ static void test_inputs(void) {
     refuses("more files than may be open", "Too many open files", "for i in 1 2 3 4; do cp documents/a.jsonl $i.jsonl; done; exec >/dev/null; ulimit -n 6; "
             "exec $P/tokenize --threads 1 --tokenizer %s --eos 1 --out tokens 1.jsonl 2.jsonl 3.jsonl 4.jsonl", small_path);
     refuses("a corpus that was moved under the same filter", "has it been moved?", "D='$P/curate dedupe --by document --expected 9 --name d --bloom f'; "
-            "eval $D documents >/dev/null 2>&1; mkdir moved; cp -rp documents moved; eval $D moved/documents");
+            "eval $D documents >/dev/null 2>&1; mkdir moved; mv documents moved; eval $D moved/documents; r=$?; mv moved/documents .; (exit $r)");
     refuses("a model of letters for toxicity", "expected a model of words, found one of letters",
             "$P/curate tag --taggers ngram_nsfw_sentence_v1 --nsfw-model $P/language.safetensors documents");
     refuses("a model of words for languages", "expected a model of letters, found one of words",
@@ -62,7 +62,56 @@ static void test_outputs(void) {
     check(code && (strstr(out, "is the disk full?") || strstr(out, "gnuplot failed")) && !strstr(out, "full.png\n"), "a picture that is cut off is none: %s", out);
 }
 
+// What users do: every command twice, side by side, with files that were added, restored, or come from the future.
+static void test_ordinary_days(void) {
+    char out[8192];
+    put_text("o/documents/x/a.jsonl", "{\"id\":\"a\",\"text\":\"one two\"}\n"), put_text("o/documents/y/b.jsonl", "{\"id\":\"b\",\"text\":\"3 four\"}\n");
+    put_text("o/m.json", "{\"streams\":[{\"name\":\"x\",\"documents\":[\"documents/x\"],\"attributes\":[\"tags\",\"d\"],\"output\":{\"path\":\"mixed\"}},\n"
+                         "{\"name\":\"y\",\"documents\":[\"documents/y\"],\"attributes\":[\"tags\",\"d\"],\"output\":{\"path\":\"./mixed\"}}]}");
+    put_text("o/all", "set -e\n$P/curate tag --taggers char_length_v1 documents\n$P/curate dedupe --by document --expected 9 --name d --bloom d.bloom documents\n"
+                      "$P/curate mix m.json\n$P/tokenize --tokenizer $T --eos 1 --out tokens mixed\n$P/stats --json report.json mixed\n");
+    const char *all = "export P=$PWD/data T=%s; cd %s/o; %s; sh -c '. ./all' 2>&1; echo code $?";
+    run(out, sizeof out, all, small_path, scratch, "touch -d '+2 hours' documents/x/a.jsonl");
+    check(strstr(out, "code 0\n") != NULL, "documents from the future are documents: %s", out);
+    run(out, sizeof out, all, small_path, scratch, "sleep 0.02");
+    check(strstr(out, "code 0\n") && strstr(out, "was finished before"), "all commands once more: nothing is left to do: %s", out);
+    run(out, sizeof out, "cd %s/o; touch -d 2001-01-01 documents/x/a.jsonl; $OLDPWD/data/curate tag --taggers char_length_v1 documents 2>/dev/null; "
+        "$OLDPWD/data/curate mix m.json", scratch);
+    check(strstr(out, "attributes/d/x/a.jsonl: is younger than documents/x/a.jsonl") != NULL, "documents restored from long ago are others: %s", out);
+    run(out, sizeof out, "P=$PWD/data; cd %s/o; for i in 1 2 3 4 5 6; do $P/curate tag --name n$i --taggers char_length_v1 documents/x >/dev/null 2>&1 || echo x & p=$!; "
+        "$P/curate tag --name n$i --taggers char_length_v1 documents/y >/dev/null 2>&1 || echo y; wait $p; done; echo done", scratch);
+    check(!strcmp(out, "done\n"), "two halves of a corpus may be tagged at the same time: %s", out);
+    run(out, sizeof out, "P=$PWD/data; cd %s/o; touch -d @1e9 documents/x/a.jsonl documents/y/b.jsonl; rm d.bloom; D='$P/curate dedupe --by document --expected 9 --name e --bloom d.bloom'; "
+        "eval $D documents/x >/dev/null 2>&1 && eval $D documents/y", scratch);
+    check(strstr(out, "duplicates       0 of 1") != NULL, "two files of one size and time are two: %s", out);
+    run(out, sizeof out, "cd %s/o; echo a text | $OLDPWD/data/stats /dev/stdin", scratch);
+    check(strstr(out, "documents                        1\n") != NULL, "a pipe by its name: %s", out);
+    run(out, sizeof out, "cd %s/o; mkdir -p attributes/theirs/x; echo theirs > attributes/theirs/x/a.jsonl; "
+        "$OLDPWD/data/curate tag --name theirs --taggers char_length_v1 documents; cat attributes/theirs/x/a.jsonl", scratch);
+    check(strstr(out, ".command is missing: who made the attributes there?") && strstr(out, "\ntheirs\n"), "attributes that others made are not replaced: %s", out);
+    run(out, sizeof out, "cd %s/o; $OLDPWD/data/stats --json r --png r documents", scratch);
+    check(strstr(out, "expected two names") != NULL, "two reports of one name: %s", out);
+    check(is_shard_name("a-0001.jsonl.gz") && is_shard_name("a.json-00010.json.zst") && !is_shard_name("notes-2023.json") &&
+          !is_shard_name("a-001.jsonl.gz") && !is_shard_name("0001.jsonl.gz") && !is_shard_name("a-0001.jsonl.gz.tmp"), "what is a shard's name");
+}
+
+// Of two runs with one filter, the second to save it would throw the keys of the first away.
+static void test_two_filters(void) {
+    const char *path = in_scratch("two.bloom");
+    Filter f = filter_new(10, 1e-3, "paragraphs", ""), g;
+    filter_save(&f, path), g = filter_load(path, "paragraphs", NULL), filter_add(&f, XXH3_128bits("a", 1)), filter_save(&f, path), filter_save(&f, path);
+    fflush(stdout);
+    pid_t child = fork();
+    if (!child) { CHECK(freopen("/dev/null", "w", stderr), "no /dev/null"); filter_save(&g, path); _exit(0); }
+    int status = 0;
+    waitpid(child, &status, 0);
+    check(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_FAILURE, "a filter that another run has written meanwhile is not replaced: %d", status);
+    filter_free(&f), filter_free(&g);
+}
+
 static void test_command(void) {
     test_inputs();
+    test_ordinary_days();
+    test_two_filters();
     test_outputs();
 }
