@@ -65,7 +65,7 @@ static void test_outputs(void) {
 // What users do: every command twice, side by side, with files that were added, restored, or come from the future.
 static void test_ordinary_days(void) {
     char out[8192];
-    put_text("o/documents/x/a.jsonl", "{\"id\":\"a\",\"text\":\"one two\"}\n"), put_text("o/documents/y/b.jsonl", "{\"id\":\"b\",\"text\":\"3 four\"}\n");
+    put_text("o/documents/x/a.jsonl", "{\"id\":\"a\",\"text\":\"one two\"}\n"), put_text("o/documents/y/b.jsonl", "{\"id\":\"b\",\"text\":\"3 fours\"}\n");
     put_text("o/m.json", "{\"streams\":[{\"name\":\"x\",\"documents\":[\"documents/x\"],\"attributes\":[\"tags\",\"d\"],\"output\":{\"path\":\"mixed\"}},\n"
                          "{\"name\":\"y\",\"documents\":[\"documents/y\"],\"attributes\":[\"tags\",\"d\"],\"output\":{\"path\":\"./mixed\"}}]}");
     put_text("o/all", "set -e\n$P/curate tag --taggers char_length_v1 documents\n$P/curate dedupe --by document --expected 9 --name d --bloom d.bloom documents\n"

@@ -12,7 +12,7 @@ static void fuzz_start(void) {
     filter_add(&f, XXH3_128bits("b", 1));
     name_append(&f, "12 34.567 /documents/x.jsonl"), name_append(&f, "1 2.3 /documents/y.jsonl");
     char path[] = "/tmp/fuzz_filter_XXXXXX";
-    close(mkstemp(path));
+    close(mkstemp(path)), unlink(path);
     filter_save(&f, path);
     const unsigned char *saved = map_file(path, &bytes);
     length = bytes, whole = (unsigned char *)allocate(length, 1, "a filter");
