@@ -81,7 +81,7 @@ static void test_ordinary_days(void) {
     run(out, sizeof out, "P=$PWD/data; cd %s/o; for i in 1 2 3 4 5 6; do $P/curate tag --name n$i --taggers char_length_v1 documents/x >/dev/null 2>&1 || echo x & p=$!; "
         "$P/curate tag --name n$i --taggers char_length_v1 documents/y >/dev/null 2>&1 || echo y; wait $p; done; echo done", scratch);
     check(!strcmp(out, "done\n"), "two halves of a corpus may be tagged at the same time: %s", out);
-    run(out, sizeof out, "P=$PWD/data; cd %s/o; touch -d @1e9 documents/x/a.jsonl documents/y/b.jsonl; rm d.bloom; D='$P/curate dedupe --by document --expected 9 --name e --bloom d.bloom'; "
+    run(out, sizeof out, "P=$PWD/data; cd %s/o; touch -d @1000000000 documents/x/a.jsonl documents/y/b.jsonl; rm d.bloom; D='$P/curate dedupe --by document --expected 9 --name e --bloom d.bloom'; "
         "eval $D documents/x >/dev/null 2>&1 && eval $D documents/y", scratch);
     check(strstr(out, "duplicates       0 of 1") != NULL, "two files of one size and time are two: %s", out);
     run(out, sizeof out, "cd %s/o; echo a text | $OLDPWD/data/stats /dev/stdin", scratch);
