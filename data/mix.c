@@ -27,7 +27,8 @@ times; a hash of the id decides. Or every stream has a `weight` w_s: then rate_s
 its rules (counted by a first pass over the files), and N is `total_bytes`, or without it sum_s c_s.
 
 A shard has its name once it is whole. A run that was interrupted is simply started again: it writes the same bytes, and
-refuses to leave shards of another mix beside its own. Attributes of documents that have changed since are refused, too.
+refuses to leave shards of another mix beside its own. Attributes of documents that have changed since `curate` made them
+are refused, too.
 */
 #include <glob.h>
 
@@ -627,8 +628,9 @@ static void check_inputs(Mix mix) {
                 char note[PATH];                            // ours have the very time of their documents
                 attributes_directory(note, file, s->attributes[a]);
                 int is_ours = strlen(note) + strlen(".command") < PATH && file_exists(strcat(note, ".command")), order = time_order(&out, &in);
-                CHECK(is_ours ? !order : order >= 0, "%s: is %s than %s, which has changed since? Make it again; or, if both are only copies, "
+                CHECK(!is_ours || !order, "%s: is %s than %s, which has changed since? Make it again; or, if both are only copies, "
                       "`touch -r` it", path, order < 0 ? "older" : "younger", file);
+                if (!is_ours && order < 0) fprintf(stderr, "note: %s is older than %s: is it still about that?\n", path, file);
             }
         }
     }

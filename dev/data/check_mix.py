@@ -2,7 +2,7 @@
 
 Needs `make data`, and the PyPI package dolma (1.2.1). Prints what differs; the exit code is the number of differences.
 """
-import glob, gzip, json, os, random, subprocess, sys, tempfile, time
+import glob, gzip, json, os, random, shutil, subprocess, sys, tempfile, time
 
 DOLMA = os.path.join(os.path.dirname(sys.executable), "dolma")
 CURATE = os.path.abspath("data/curate")
@@ -48,8 +48,10 @@ for by, section in [("document", {"documents": {"attribute_name": "r", "key": "$
     dolma("dedupe", {"documents": ["d/documents/*.gz"], "dedupe": {"name": "r"} | section,
                      "bloom_filter": {"file": by + ".bin", "size_in_bytes": 0, "read_only": False, "estimated_doc_count": 100000, "desired_false_positive_rate": 1e-9}})
     theirs = [(d["id"], d["attributes"].get("r", [])) for d in lines("d/attributes/r/*")]
+    shutil.rmtree("d/attributes/r")
     run(CURATE, "dedupe", "--by", by, "--as-released", "--name", "r", "--expected", "100000", "--false-positives", "1e-9", "d/documents")
     compare("dedupe by " + by, theirs, [(d["id"], d["attributes"]["r"]) for d in lines("d/attributes/r/*")])
+    shutil.rmtree("d/attributes/r")
 
 for case, rules in enumerate([[], ["$@.attributes[?(@.a && @.a[0] && @.a[0][2] >= 0.5)]"], ["$.attributes[?(@.b && @.b[0] && @.b[0][2] < 0.5)]"]]):
     def config(path):
