@@ -1126,9 +1126,13 @@ static void remove_directory(const char *path) {
 }
 
 // Written bytes are only safe once they have reached the disk, and a full disk may say so as late as here.
-static void close_written(FILE *file, const char *path) {
+static void flush_written(FILE *file, const char *path) {
     int failed = fflush(file) || ferror(file) || fsync(fileno(file));
-    CHECK(fclose(file) == 0 && !failed, "%s: writing failed: %s; is the disk full?", path, strerror(errno));
+    CHECK(!failed, "%s: writing failed: %s; is the disk full?", path, strerror(errno));
+}
+static void close_written(FILE *file, const char *path) {
+    flush_written(file, path);
+    CHECK(fclose(file) == 0, "%s: writing failed: %s; is the disk full?", path, strerror(errno));
 }
 static FILE *open_to_write(const char *path) {
     FILE *file = fopen(path, "wb");

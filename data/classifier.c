@@ -261,10 +261,8 @@ static void prepare_language(void) { prepare_model(&language_model, &model_files
 static int english_label;                                   // in language_model
 static void prepare_english(void) {
     prepare_language();
-    int l = 0;
-    while (l < language_model->labels && strcmp(language_model->label[l], "en")) l++;
-    english_label = l;
-    CHECK(l < language_model->labels, "%s: expected a label en, for English, found none", model_files.language);
+    for (english_label = 0; english_label < language_model->labels && strcmp(language_model->label[english_label], "en"); ) english_label++;
+    CHECK(english_label < language_model->labels, "%s: expected a label en, for English, found none", model_files.language);
 }
 static void prepare_toxic(void) { prepare_model(&toxic_model, &model_files.toxic, "toxic.safetensors", 1); }
 static void prepare_nsfw(void) { prepare_model(&nsfw_model, &model_files.nsfw, "nsfw.safetensors", 1); }

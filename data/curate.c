@@ -91,7 +91,7 @@ static void write_tags(Writer *w, const TagRun *run, const Document *d, const Ta
 enum { GROUP_OF_DOCUMENTS = 256 };
 static void tag_file(const TagRun *run, View *view, int thread, const char *in, const char *out) {
     struct stat documents;
-    int standard = !strcmp(in, "-"), known = !standard && !stat(in, &documents);       // its time before it is read
+    int known = strcmp(in, "-") && !stat(in, &documents);               // its time before it is read
     Reader *r = reader_open(in);
     if (!r) return;
     Writer *w = writer_open(out);

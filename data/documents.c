@@ -222,7 +222,7 @@ static Reader *reader_open(const char *path) {
     Reader *r = (Reader *)allocate(1, sizeof *r, "a reader");
     r->line.path = standard ? "standard input" : path, r->file = file;
     r->line.json = standard || is_json_name(path);
-    r->separator = r->line.json ? "\n" : separator && *separator ? separator : NULL, r->line.several = r->separator != NULL;
+    r->separator = r->line.json ? "\n" : separator, r->line.several = r->separator != NULL;
     r->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes");
     r->capacity = 4*BLOCK, r->buffer = (char *)allocate(r->capacity + PADDING, 1, "a file's text");
     reader_fill_packed(r);
@@ -497,8 +497,7 @@ static int same_bytes(const char *a, const char *b) {
 }
 // A file that is there already, with the same bytes, stays: with its time, by which others know it.
 static void whole_end(Whole *w) {
-    int failed = fflush(w->file) || ferror(w->file) || fsync(fileno(w->file));
-    CHECK(!failed, "%s: writing failed: %s; is the disk full?", w->path, strerror(errno));
+    flush_written(w->file, w->temporary);
     if (same_bytes(w->temporary, w->path)) unlink(w->temporary);
     else CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary, w->path, strerror(errno));
     fclose(w->file), whole_forget(w);                       // and with it the lock, when nobody can take our file for theirs
@@ -611,6 +610,7 @@ static const char **command_line(const char *usage, void (*more)(void), const Op
     const char **name = (const char **)allocate((size_t)argc + 1, sizeof *name, "the command line");
     memory_advice = "";                                     // that of train_olmo
     *names = parse_options(table, n, argc, argv, name);
+    if (separator && !*separator) separator = NULL;         // --separator ''
     if (!*help) return name;
     printf("usage: %s\n", usage);
     print_options(table, n);
@@ -686,8 +686,10 @@ static Files files_named(const char **name, int n) {
 // No output may be written over one of them.
 static void check_no_input(const Files *files, const char *output) {
     struct stat in, out;
-    for (int i = 0; output && i < files->n && !stat(output, &out); i++)
-        CHECK(stat(files->path[i], &in) || in.st_ino != out.st_ino || in.st_dev != out.st_dev, "%s: would be written over, but is an input", output);
+    if (!output || stat(output, &out)) return;
+    for (int i = 0; i < files->n; i++)
+        CHECK(stat(files->path[i], &in) || in.st_ino != out.st_ino || in.st_dev != out.st_dev,
+              "%s: would be written over, but is an input; choose another output path", output);
 }
 
 // ---- attributes: beside the documents ----------------------------------------------------------------------------------
@@ -724,26 +726,34 @@ static void check_name(const char *option, const char *name) {
 
 static int holds_files(const char *path) {
     DIR *directory = opendir(path);
-    int n = 0;
-    for (struct dirent *entry; directory && (entry = readdir(directory)); ) n += *entry->d_name != '.' && !ends_with(entry->d_name, ".tmp");
+    int found = 0;
+    for (struct dirent *entry; !found && directory && (entry = readdir(directory)); )
+        found = *entry->d_name != '.' && !ends_with(entry->d_name, ".tmp");
     if (directory) closedir(directory);
-    return n > 0;
+    return found;
+}
+static void note_path(char out[PATH], const char *documents, const char *name) {
+    attributes_directory(out, documents, name);
+    CHECK(strlen(out) + strlen(".command") < PATH, "%s: this path is too long", documents);
+    strcat(out, ".command");
 }
 
 // One command makes what is below attributes/NAME/; the file .command there holds it, as far as the attributes depend on it.
 // Another command may neither add to them nor replace some; nor may one with another --separator (noted in hexadecimal, for it may be
 // a newline). documents: one of its input files.
 static void note_command(const char *command, const char *documents, const char *name) {
-    char note[PATH], temporary[PATH], whole[2*PATH];
-    int size = snprintf(whole, sizeof whole, "%s%s", command, separator && *separator ? ", --separator " : "");
+    char note[PATH], directory[PATH], temporary[PATH], whole[2*PATH];
+    int size = snprintf(whole, sizeof whole, "%s%s", command, separator ? ", --separator " : "");
     CHECK(size < (int)sizeof whole, "this command is too long to be noted: %.100s ...", command);
     for (const char *s = separator; s && *s && size < (int)sizeof whole - 8; s++) size += sprintf(whole + size, "%02x", (unsigned char)*s);
-    attributes_directory(note, documents, name);
-    int holds = holds_files(note);                          // asked first: a run beside us may note the same command now, then write
-    CHECK(snprintf(temporary, PATH, "%s.command.%ld.tmp", note, (long)getpid()) < PATH, "%s: this path is too long", documents);
-    strcat(note, ".command");
-    if (!file_exists(note)) {
-        CHECK(!holds, "%s is missing: who made the attributes there? Choose another --name, or remove them", note);
+    note_path(note, documents, name), attributes_directory(directory, documents, name);
+    int missing = !file_exists(note);
+    if (missing && holds_files(directory)) {                // unless a run beside us has noted its command now, and then written
+        missing = !file_exists(note);
+        CHECK(!missing, "%s is missing: who made the attributes there? Choose another --name, or remove them", note);
+    }
+    CHECK(snprintf(temporary, PATH, "%s.%ld.tmp", note, (long)getpid()) < PATH, "%s: this path is too long", documents);
+    if (missing) {
         make_directories_of(note);
         FILE *file = open_to_write(temporary);
         fprintf(file, "%s\n", whole), close_written(file, temporary);

@@ -591,12 +591,7 @@ static void check_output(Mix mix, const Shard *shard, int n) {
             path_join(path, s->output, entry->d_name);
             CHECK(set_add(&ours, place_of_file(s->output, entry->d_name)),
                   "%s: left by another mix; remove it, or choose another output path", path);
-            for (int k = 0; k < mix.n; k++) for (int f = 0; f < mix.stream[k].files.n; f++) {
-                struct stat in, out;
-                int same = !stat(path, &out) && !stat(mix.stream[k].files.path[f], &in) &&
-                            in.st_ino == out.st_ino && in.st_dev == out.st_dev;
-                CHECK(!same, "%s: would be written over, but is an input; choose another output path", path);
-            }
+            for (int k = 0; k < mix.n; k++) check_no_input(&mix.stream[k].files, path);
         }
         if (directory) closedir(directory);
     }
@@ -626,8 +621,8 @@ static void check_inputs(Mix mix) {
                 CHECK(stat(path, &out) == 0, "%s: missing: the attributes %s of %s; `curate tag` or `curate dedupe` makes them",
                       path, s->attributes[a], file);
                 char note[PATH];                            // ours have the very time of their documents
-                attributes_directory(note, file, s->attributes[a]);
-                int is_ours = strlen(note) + strlen(".command") < PATH && file_exists(strcat(note, ".command")), order = time_order(&out, &in);
+                note_path(note, file, s->attributes[a]);
+                int is_ours = file_exists(note), order = time_order(&out, &in);
                 CHECK(!is_ours || !order, "%s: is %s than %s, which has changed since? Make it again; or, if both are only copies, "
                       "`touch -r` it", path, order < 0 ? "older" : "younger", file);
                 if (!is_ours && order < 0) fprintf(stderr, "note: %s is older than %s: is it still about that?\n", path, file);

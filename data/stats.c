@@ -872,8 +872,9 @@ static uint64_t bucket_of(double x) {
 }
 static double bucket_start(uint64_t bucket) { return ldexp((double)((int64_t)(bucket >> 16) - (1 << 20))/100000, (int)(bucket & 0xffff) - (1 << 15)); }
 
+static double within_doubles(double x) { return fmin(DBL_MAX, fmax(-DBL_MAX, x)); }
 static void tracker_add(Trackers *all, const char *name, const char *what, double x) {
-    x = fmin(DBL_MAX, fmax(-DBL_MAX, x));                   // the length of a span that nobody meant
+    x = within_doubles(x);                                  // the length of a span that nobody meant
     char *full = format_text("%s/%s", name, what);
     uint64_t *number = table_count(&all->numbers, hash_of(full, strlen(full)));
     if (!*number) {
@@ -882,7 +883,7 @@ static void tracker_add(Trackers *all, const char *name, const char *what, doubl
         *number = all->n;
     } else free(full);
     Tracker *t = &all->tracker[*number - 1];
-    t->n++, t->sum = fmin(DBL_MAX, fmax(-DBL_MAX, t->sum + x)), t->least = fmin(t->least, x), t->most = fmax(t->most, x);
+    t->n++, t->sum = within_doubles(t->sum + x), t->least = fmin(t->least, x), t->most = fmax(t->most, x);
     ++*table_count(&t->buckets, bucket_of(x));
 }
 
