@@ -18,13 +18,19 @@ ICU     = $(shell pkg-config --exists icu-uc 2>/dev/null && pkg-config --cflags 
 LIBS    = icu-uc jansson libpcre2-8 libxxhash libzstd simdjson zlib
 DATA    = data/tokenize data/curate data/stats
 
-.PHONY: all test bench data clean
+.PHONY: all test bench data clean always
 all: train_olmo
 
-train_olmo: $(SOURCE) $(CORPUS)
+# Other flags, another compiler, a library that was installed meanwhile: what they go into is built again. The stamp holds
+# all of them, and is written only when they have changed.
+STAMP   = $(shell $(CC) --version 2>/dev/null | head -n 1) $(CXX) $(FLAGS) $(ICU) $(CLD2) $(shell pkg-config --modversion $(LIBS) 2>&1 | tr '\n' ' ')
+build/flags: always
+	@mkdir -p build; stamp='$(subst ','\'',$(STAMP))'; echo "$$stamp" | cmp -s - $@ || echo "$$stamp" > $@
+
+train_olmo: $(SOURCE) $(CORPUS) build/flags
 	$(CC) $(FLAGS) -o $@ $< -lm $(ICU)
 
-data/stories: data/stories.c
+data/stories: data/stories.c build/flags
 	$(CC) -O2 -std=c11 -Wall -Wextra $(CFLAGS) -o $@ $< -lm
 
 data/stories.txt: data/stories
@@ -32,9 +38,9 @@ data/stories.txt: data/stories
 data/stories_val.txt: data/stories.txt ;
 
 # The same tests twice: in float, and in double, where finite differences can see every gradient.
-test_olmo: test_olmo.c $(SOURCE)
+test_olmo: test_olmo.c $(SOURCE) build/flags
 	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU)
-test_olmo_double: test_olmo.c $(SOURCE)
+test_olmo_double: test_olmo.c $(SOURCE) build/flags
 	$(CC) $(FLAGS) -Wno-unused-function -DREAL=double -o $@ $< -lm $(ICU)
 
 # ... and those of the data room, where its libraries are installed.
@@ -45,19 +51,18 @@ test: train_olmo test_olmo test_olmo_double $(DATA_TESTS:%=% $(DATA))
 
 bench: train_olmo dev/bench/bench
 	dev/bench/bench
-dev/ngram: dev/ngram.c
+dev/ngram: dev/ngram.c build/flags
 	$(CC) $(FLAGS) -o $@ $< -lm
-dev/bench/bench: dev/bench/bench.c $(SOURCE)
+dev/bench/bench: dev/bench/bench.c $(SOURCE) build/flags
 	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm -ldl
 
 # Two libraries speak C++: data/*.cc is all of it. CLD2 knows languages; where it is not installed, its tagger says so.
 CLD2    = $(shell echo '\#include <cld2/public/encodings.h>' | $(CXX) -E -xc++ - >/dev/null 2>&1 && echo build/cld2.o)
-build/%.o: data/%.cc
-	@mkdir -p build
+build/%.o: data/%.cc build/flags
 	$(CXX) -O2 -Wall -Wextra -std=c++17 $(CFLAGS) -fno-sanitize=vptr -c -o $@ $<
 
 data: $(DATA)
-$(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE) build/json.o $(CLD2)
+$(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE) build/json.o $(CLD2) build/flags
 	@pkg-config --print-errors --exists $(LIBS) || { echo "make data needs these libraries: see data/README.md"; exit 1; }
 	$(CC) $(FLAGS) -Wno-unused-function -DICU $(CLD2:%.o=-DCLD2) $(shell pkg-config --cflags $(LIBS)) -o $@ $< \
 	    build/json.o $(CLD2:%=% -lcld2) $(shell pkg-config --libs $(LIBS)) -lstdc++ -lm

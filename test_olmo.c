@@ -24,16 +24,18 @@ The witnesses (each section below is one of them):
 #include <sys/wait.h>
 
 static int passed, failed;
+static FILE *failures;                                       // the names of what failed, for the end of the report
 
 // Counts one test, and says which it was.
 static int check(int fine, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static int check(int fine, const char *format, ...) {
+    char name[16384];
     va_list args;
     va_start(args, format);
-    printf(fine ? "ok    " : "FAIL  ");
-    vprintf(format, args);
-    printf("\n");
+    vsnprintf(name, sizeof name, format, args);
     va_end(args);
+    printf("%s%s\n", fine ? "ok    " : "FAIL  ", name);
+    if (!fine) fprintf(failures, "FAIL  %s\n", name);
     if (fine) passed++; else failed++;
     return fine;
 }
@@ -2401,17 +2403,27 @@ static void test_signals(void) {
 
 // ---- all of them -----------------------------------------------------------------------------------------------------
 
-// Another program's tests: its report here, and its counts into ours.
+// Another program's tests: its report here, and its counts and failures into ours.
 static void run_part(const char *program) {
     char *out = (char *)allocate(1 << 20, 1, "the report of another test program");
     int code = shell(out, 1 << 20, "%s --part", program), p = 0, f = 0;
     const char *last = strstr(out, "part: ");
     printf("---- %s ----\n", program);
     if (last) printf("%.*s", (int)(last - out), out);
-    if (!last || sscanf(last, "part: %d passed, %d failed", &p, &f) != 2 || code != (f != 0)) check(0,
-                                                                      "%s ended with code %d before its last test", program, code);
+    if (!last || sscanf(last, "part: %d passed, %d failed", &p, &f) != 2 || code != (f != 0))
+        check(0, "%s ended with code %d before its last test", program, code);
+    for (const char *line = out; *line; line += strcspn(line, "\n") + (line[strcspn(line, "\n")] == '\n'))
+        if (!strncmp(line, "FAIL  ", 6)) fprintf(failures, "%.*s\n", (int)strcspn(line, "\n"), line);
     passed += p, failed += f;
     release(out);
+}
+
+// The last lines of a report: what failed, by name, and the counts.
+static int verdict(int part) {
+    rewind(failures);
+    for (int c; !part && (c = fgetc(failures)) != EOF; ) putchar(c);
+    printf("%s%d passed, %d failed\n", part ? "part: " : "", passed, failed);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv) {
@@ -2419,6 +2431,8 @@ int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "--counting-device")) return counting_main(argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "--plain-device")) return olmo_main(argc - 1, argv + 1, &cpu_device);
     char self[PATH], unused[16];
+    failures = tmpfile();
+    CHECK(failures, "no temporary file can be made");
     CHECK(realpath(argv[0], self), "%s: cannot be found", argv[0]);
     make_directory("build"), make_directory("build/test");
     if (!in_double) printf("---- %s ----\n", argv[0]);
@@ -2470,6 +2484,5 @@ int main(int argc, char **argv) {
         run_part(twin);
         for (int i = 1; i < argc; i++) run_part(argv[i]);                // make test names those of the data room
     }
-    printf("%s%d passed, %d failed\n", argc > 1 && !strcmp(argv[1], "--part") ? "part: " : "", passed, failed);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return verdict(argc > 1 && !strcmp(argv[1], "--part"));
 }
