@@ -81,27 +81,27 @@ static void golden_batch(int *tokens, int *targets, int B, int T, int vocab) {
 }
 
 // A model, a batch and its buffers, as most tests want them.
-typedef struct { Olmo *m; int B, T, *tokens, *targets; real *losses, *zlosses, *dlosses; } Bench;
+typedef struct { Olmo *m; int B, T, *tokens, *targets; real *losses, *zlosses, *weights; } Bench;
 
 static Bench bench_of(Config c, int B, int T, int real_vocab) {
     Bench t;
     size_t N = (size_t)B*T;
-    t.m = olmo_build(&c), t.B = B, t.T = T;
+    t.m = olmo_build(&c, 1), t.B = B, t.T = T;
     golden_weights(t.m);
     t.tokens = (int *)allocate(2*N, sizeof(int), "a test"), t.targets = t.tokens + N;
     golden_batch(t.tokens, t.targets, B, T, real_vocab);
-    t.losses = (real *)allocate(3*N, sizeof(real), "a test"), t.zlosses = t.losses + N, t.dlosses = t.zlosses + N;
-    for (size_t n = 0; n < N; n++) t.dlosses[n] = (real)(1.0/(double)N);
+    t.losses = (real *)allocate(3*N, sizeof(real), "a test"), t.zlosses = t.losses + N, t.weights = t.zlosses + N;
+    for (size_t n = 0; n < N; n++) t.weights[n] = (real)(1.0/(double)N);
     return t;
 }
 static void bench_free(Bench *t) { olmo_free(t->m), release(t->tokens), release(t->losses); }
 
-// Forward, and the sum of the weighted losses; backward too if asked.
+// Forward, and the sum of the weighted losses; backward too if asked. (Without it, acts.logits are the logits.)
 static double bench_loss(Bench *t, int backward) {
     double loss = 0;
-    olmo_forward(t->m, t->losses, t->zlosses, t->tokens, t->targets, t->B, t->T);
-    for (int n = 0; n < t->B*t->T; n++) loss += (double)t->dlosses[n]*((double)t->losses[n] + (double)t->zlosses[n]);
-    if (backward) olmo_backward(t->m, t->dlosses);
+    olmo_forward(t->m, t->losses, t->zlosses, t->tokens, t->targets, backward ? t->weights : NULL, t->B, t->T);
+    for (int n = 0; n < t->B*t->T; n++) loss += (double)t->weights[n]*((double)t->losses[n] + (double)t->zlosses[n]);
+    if (backward) olmo_backward(t->m);
     return loss;
 }
 static void clear_grads(Olmo *m) { memset(m->grads, 0, m->layout.size*sizeof(real)); }
@@ -162,7 +162,7 @@ static void test_op_goldens(void) {                          // A.7
 
 static void test_adamw_golden(void) {                        // A.7, through a model whose first three weights are the example's
     Config c = config_of(2, 1, 1, 1, 2, 2, 1, 0, 0, 0);
-    Olmo *m = olmo_build(&c);
+    Olmo *m = olmo_build(&c, 1);
     const double g[2][3] = { { 0.1, -0.2, 0 }, { 0.3, 0.1, -1e-4 } },
         p[2][3] = { { 0.98900104, -1.98800051, 2.99699998 }, { 0.97892559, -1.98332906, 3.00045204 } };
     real *w = m->weight.layer[0].att_proj, *dw = m->grad.layer[0].att_proj;
@@ -244,8 +244,8 @@ static void golden_model(const Golden *g) {
             double loss = 0;
             clear_grads(m);
             for (int b = 0; b < 4; b += 2) {
-                olmo_forward(m, t.losses, t.zlosses, t.tokens + b*T, t.targets + b*T, 2, T);
-                olmo_backward(m, t.dlosses);
+                olmo_forward(m, t.losses, t.zlosses, t.tokens + b*T, t.targets + b*T, t.weights, 2, T);
+                olmo_backward(m);
                 for (int n = 0; n < 2*T; n++) loss += (double)t.losses[n]/N;
             }
             if (s == 13) { check(near(loss, decay ? g->after_decayed : g->loss[12], 2e-5), "%s: after 12 updates%s %.6f (A.4)",
@@ -311,7 +311,7 @@ static void test_generation_golden(void) {                   // A.5: greedy
             real losses[14], zlosses[14];
             int targets[14];
             for (int i = 0; i < 14; i++) targets[i] = i == n - 1 ? tokens[n] : IGNORE;
-            olmo_forward(t.m, losses, zlosses, tokens, targets, 1, n);
+            olmo_forward(t.m, losses, zlosses, tokens, targets, NULL, 1, n);
             sum -= (double)losses[n - 1];
             fine &= tokens[n] == expected[row];
         }
@@ -489,7 +489,7 @@ static void model_differences(const char *name, Config c, int B, int T, const do
     Olmo *m = t.m;
     double worst = 0;
     int entries = 0;
-    for (int n = 0; n < B*T; n++) t.dlosses[n] = (real)(0.3 + fabs(noise(7, (size_t)n)));       // uneven weights, like DPO's
+    for (int n = 0; n < B*T; n++) t.weights[n] = (real)(0.3 + fabs(noise(7, (size_t)n)));       // uneven weights, like DPO's
     if (T > 3) t.targets[1] = IGNORE;
     if (T == 1) for (int b = 0; b < B; b++) t.targets[b] = 1;                                    // T = 1 predicts nothing by itself
     bench_loss(&t, 1);
@@ -698,7 +698,7 @@ static void test_reference(const char *path) {
     int same = 1;
     for (int n = 0; n < N; n++) {
         same &= t.tokens[n] == (int)tokens[n] && ((int)targets[n] == IGNORE || t.targets[n] == (int)targets[n]);
-        t.targets[n] = (int)targets[n], t.dlosses[n] = (real)(1/denominator);
+        t.targets[n] = (int)targets[n], t.weights[n] = (real)(1/denominator);
     }
     check(same, "%s: the tokens are the ones it was made with", path);
 
@@ -718,7 +718,7 @@ static void test_reference(const char *path) {
     t.m->config.n_layers = c.n_layers, t.m->acts.B = 0;
     bench_loss(&t, 0);
     compare_with(st, list, list_activations(&t, list), 1, table, &lines);
-    olmo_backward(t.m, t.dlosses);
+    bench_loss(&t, 1);
     const double delta = gradient_length(&c, B, T);
     compare_with(st, list, list_tensors(&t, t.m->grads, delta, "grad", list), 1, table, &lines);
 
@@ -729,8 +729,8 @@ static void test_reference(const char *path) {
         double loss = 0;
         for (int b = 0; b < B; b += r.micro_batch) {
             int rows = imin(r.micro_batch, B - b);
-            olmo_forward(t.m, t.losses, t.zlosses, t.tokens + b*T, t.targets + b*T, rows, T);
-            olmo_backward(t.m, t.dlosses);
+            olmo_forward(t.m, t.losses, t.zlosses, t.tokens + b*T, t.targets + b*T, t.weights, rows, T);
+            olmo_backward(t.m);
             for (int n = 0; n < rows*T; n++) loss += (double)t.losses[n]/denominator;
         }
         AdamW how = { learning_rate(&r, s), r.beta1, r.beta2, r.eps, r.weight_decay, r.decay_embeddings, clip_limit(&r, s), s };
@@ -767,7 +767,7 @@ static void dump_precision(const char *path) {
         Bench t = precision_bench(i);
         bench_loss(&t, 0);
         dump_named(list, list_activations(&t, list), file);
-        olmo_backward(t.m, t.dlosses);
+        bench_loss(&t, 1);
         dump_named(list, list_tensors(&t, t.m->grads, 0, "grad", list), file);
         bench_free(&t);
     }
@@ -792,7 +792,7 @@ static void test_precision(const char *path) {
         int lines = 0;
         bench_loss(&t, 0);
         compare_dump(list, list_activations(&t, list), file, table, &lines);
-        olmo_backward(t.m, t.dlosses);
+        bench_loss(&t, 1);
         compare_dump(list, list_tensors(&t, t.m->grads, gradient_length(&t.m->config, t.B, t.T), "grad", list), file, table, &lines);
         check(print_lines("float against double", table, lines), "float against double, model %d: within the budget", i + 1);
         bench_free(&t);
@@ -881,8 +881,8 @@ static void train_bits(Config c, int B, int T, int micro, int threads, real *gra
     Bench t = bench_of(c, B, T, c.vocab);
     for (int s = 1; s <= 3; s++) {
         for (int b = 0; b < B; b += micro) {
-            olmo_forward(t.m, t.losses, t.zlosses, t.tokens + b*T, t.targets + b*T, imin(micro, B - b), T);
-            olmo_backward(t.m, t.dlosses);
+            olmo_forward(t.m, t.losses, t.zlosses, t.tokens + b*T, t.targets + b*T, t.weights, imin(micro, B - b), T);
+            olmo_backward(t.m);
         }
         if (s == 3) memcpy(grads, t.m->grads, t.m->layout.size*sizeof(real));
         AdamW how = { 1e-2, 0.9, 0.95, 1e-5, 0.1, 0, 1, s };
@@ -936,13 +936,45 @@ static void test_kv_cache(void) {
     }
 }
 
+// A model built without training: the losses of one that trains, bit for bit, and the memory of one layer.
+static void test_without_training(void) {
+    enum { B = 3, T = 301, N = B*T, V = 37 };               // more rows than are given logits at a time
+    const Config c = config_of(36, 4, 6, 2, 50, V, T, 0, 0.7, 1e-3);
+    Bench t = bench_of(c, B, T, V);
+    Olmo *plain = olmo_build(&c, 0);
+    real *losses = noise_reals(2*N, 0, 0), *zlosses = losses + N;
+    check(N > (int)HEAD_ROWS && N % (int)HEAD_ROWS, "the last chunk of logits is a smaller one");
+    check(!plain->grads && !plain->moment1 && !plain->moment2, "a model without training has neither gradients nor moments");
+    memcpy(plain->params, t.m->params, t.m->layout.size*sizeof(real));
+    bench_loss(&t, 1);
+    olmo_forward(plain, losses, zlosses, t.tokens, t.targets, NULL, B, T);
+    check(same_bits(losses, t.losses, N) && same_bits(zlosses, t.zlosses, N) && losses[0] > 0 && zlosses[0] > 0,
+          "a model without training has the losses of one with weights, bit for bit");
+    bench_loss(&t, 0);
+    check(same_bits(losses, t.losses, N) && same_bits(zlosses, t.zlosses, N), "so has a training model whose forward pass has no weights");
+
+    Memory with[MAX_MEMORY], without[MAX_MEMORY];
+    const int n = cpu_device.memory(with, &c, 1, B, T), m = cpu_device.memory(without, &c, 0, B, T);
+    size_t all = 0, few = 0, acts = 0, weights = t.m->layout.size*sizeof(real);
+    for (int i = 0; i < n; i++) all += with[i].bytes;
+    for (int i = 0; i < m; i++) few += without[i].bytes, acts += !strcmp(without[i].name, "activations") ? without[i].bytes : 0;
+    check(all == 4*weights + t.m->arena_size && few == weights + plain->arena_size, "the memory plan is what is allocated: %zu and %zu bytes",
+          all, few);
+    const size_t row = (5*36 + 60 + 50 + 25 + 4 + 6)*sizeof(real) + 60 + 2*sizeof(int);        // x, xn1, att, xn2, xnf; qkv; ug; h
+    check(acts < N*row + 16*64, "without training the activations are those of one layer: %zu bytes for %d layers", acts, c.n_layers);
+    olmo_free(plain), release(losses);
+    bench_free(&t);
+}
+
 // A second device, added without touching anything: it counts the calls and lets the CPU do the work.
 enum { BUILD, FORWARD, BACKWARD, UPDATE, DECODE, CALLS };
 static int calls[CALLS];
-static void *counting_build(const Config *c) { calls[BUILD]++; return cpu_device.build(c); }
-static void counting_forward(void *m, real *l, real *z, const int *t, const int *y, int B,
-                             int T) { calls[FORWARD]++; cpu_device.forward(m, l, z, t, y, B, T); }
-static void counting_backward(void *m, const real *d) { calls[BACKWARD]++; cpu_device.backward(m, d); }
+static void *counting_build(const Config *c, int training) { calls[BUILD]++; return cpu_device.build(c, training); }
+static void counting_forward(void *m, real *l, real *z, const int *t, const int *y, const real *w, int B, int T) {
+    calls[FORWARD]++;
+    cpu_device.forward(m, l, z, t, y, w, B, T);
+}
+static void counting_backward(void *m) { calls[BACKWARD]++; cpu_device.backward(m); }
 static double counting_update(void *m, const AdamW *how) { calls[UPDATE]++; return cpu_device.update(m, how); }
 static void counting_decode(void *m, real *l, const int *t, int n, int past) { calls[DECODE]++; cpu_device.decode(m, l, t, n, past); }
 static int counting_main(int argc, char **argv) {            // the whole program, on that device
@@ -1178,9 +1210,9 @@ static void test_train_step(void) {
         run->device = &cpu_device, run->order_epoch = -1;
         run->train = corpus_open("build/test/step.bin", "build/test/step_mask.bin", 2, T), run->val = run->train;
         olmo_layout(&run->layout, &unused, NULL, &run->o.config);
-        run->model = olmo_build(&run->o.config);
+        run->model = olmo_build(&run->o.config, 1);
         model_init(run);
-        Olmo *theirs = (Olmo *)run->model, *m = olmo_build(&run->o.config);
+        Olmo *theirs = (Olmo *)run->model, *m = olmo_build(&run->o.config, 1);
         int init = 1, fine = 1;
         for (int i = 0; i < m->layout.n; i++) {
             const Tensor *t = &m->layout.tensor[i];
@@ -1199,8 +1231,8 @@ static void test_train_step(void) {
             for (int n = 0; n < N; n++) count += k == 1 || val_targets[n] >= 0;
             if (k == 2) count = 1;
             for (int n = 0; n < N; n++) weights[n] = (real)(1/count);
-            olmo_forward(m, own, own_z, val_tokens, val_targets, G, T);
-            olmo_backward(m, weights);
+            olmo_forward(m, own, own_z, val_tokens, val_targets, weights, G, T);
+            olmo_backward(m);
             for (int n = 0; n < N; n++) loss += (double)own[n], zloss += (double)own_z[n];
             AdamW how = { learning_rate(&r, s), r.beta1, r.beta2, r.eps, r.weight_decay, r.decay_embeddings, clip_limit(&r, s), s };
             double norm = olmo_update(m, &how);
@@ -1216,7 +1248,7 @@ static void test_train_step(void) {
             double sum = 0;
             uint64_t predicted, counted = 0;
             for (uint64_t i = 0; i < (uint64_t)windows; i++) corpus_window(&run->val, i, V, val_tokens + i*T, val_targets + i*T);
-            olmo_forward(m, own, own_z, val_tokens, val_targets, windows, T);
+            olmo_forward(m, own, own_z, val_tokens, val_targets, NULL, windows, T);
             for (int n = 0; n < windows*T; n++) if (val_targets[n] >= 0) sum += (double)own[n], counted++;
             check(near(evaluate(run, &predicted), sum/(double)counted, 1e-9) && predicted == counted,
                   "validation is the mean over all predicted tokens, a ragged last pass included");
@@ -1276,7 +1308,7 @@ static void test_edges(void) {
           "cross entropy over %d columns", WIDE);
 
     Config c = config_of(8, 1, 2, 2, 8, 50, 16, 1, 0, 0);    // all zero: every token is as likely, so u alone decides
-    Olmo *m = olmo_build(&c);
+    Olmo *m = olmo_build(&c, 1);
     const Sampling plain = { 1, 1, 0 };
     int tokens[16] = {0};
     fine = generate(&cpu_device, m, &c, tokens, 1, 16, plain, 9) == 16;
@@ -2457,6 +2489,7 @@ int main(int argc, char **argv) {
     test_attention_naive();
     test_training_bits();
     test_kv_cache();
+    test_without_training();
     if (!in_double) {
         CHECK(shell(unused, sizeof unused,
                     "%s_double --dump build/test/double.bin", self) == 0, "%s_double --dump failed; `make test` builds it", self);

@@ -635,13 +635,13 @@ void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *lo
     }
 }
 
-// d(loss + zloss)/dlogits_j = (1 + 2 z lse) p_j - [j is the target], times dlosses[n].
-// logits, dlogits: [N, V] ("=", and may be one array), dlosses, lse, targets: [N]; a row whose weight is 0 is only cleared.
-void crossentropy_backward(real *dlogits, const real *dlosses, const real *lse, const real *logits, const int *targets, double z,
+// d(loss + zloss)/dlogits_j = (1 + 2 z lse) p_j - [j is the target], times weights[n].
+// logits, dlogits: [N, V] ("=", and may be one array), weights, lse, targets: [N]; a row whose weight is 0 is only cleared.
+void crossentropy_backward(real *dlogits, const real *weights, const real *lse, const real *logits, const int *targets, double z,
                            int N, int V) {
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
-        real *d = dlogits + (size_t)n*V, weight = targets[n] < 0 ? 0 : dlosses[n];
+        real *d = dlogits + (size_t)n*V, weight = targets[n] < 0 ? 0 : weights[n];
         if (weight == 0) { memset(d, 0, sizeof(real)*V); continue; }
         row_exp(d, logits + (size_t)n*V, 1, lse[n], V);
         real factor = weight*(1 + 2*(real)z*lse[n]);
@@ -771,13 +771,17 @@ typedef struct {
 
 typedef struct {
     int B, T;
+    int head_rows;                                          // rows of logits that exist at a time
+    int going_back;                                         // the last forward pass had weights: olmo_backward may follow
     int *tokens, *targets;                                  // [N]             copies, for the backward pass
     real *x, *h;                                            // [N, C], [N, F]  the residual stream; the MLP's inner values
     LayerActs layer[MAX_LAYERS];
     real *xnf, *rstdf;                                      // [N, C], [N]     last norm
-    real *logits, *lse;                                     // [N, V], [N]
+    real *lse;                                              // [N]
+    real *logits;                                           // [head_rows, V]  after a forward pass with weights: dlogits
     real *dx, *dxn, *dqkv, *datt, *dh;                      // [N, C], [N, C], [N, Q], [N, C], [N, F]
     real *rope, *work;                                      // [T, D];         scratch of attention
+    size_t kept_bytes, logits_bytes, work_bytes;            // how much of all this is what
 } Acts;
 
 typedef struct { char *base; size_t used; } Arena;          // base NULL: only count
@@ -789,15 +793,21 @@ static void *take(Arena *arena, size_t count, size_t size) {
 }
 static real *take_reals(Arena *arena, size_t count) { return (real *)take(arena, count, sizeof(real)); }
 
-// Called twice: to learn the bytes a pass over B x T tokens takes, then to hand out the pointers.
-static size_t acts_layout(Acts *a, char *base, const Config *c, int B, int T) {
-    size_t N = (size_t)B*T, C = c->d_model, D = C/c->n_heads, Q = (c->n_heads + 2*c->n_kv_heads)*D, F = c->mlp_hidden/2;
+// Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers. Without training nothing waits
+// for a backward pass, so all layers use the memory of the first, and the logits are made HEAD_ROWS rows at a time.
+enum { HEAD_ROWS = 480 };
+
+static size_t acts_layout(Acts *a, char *base, const Config *c, int training, int B, int T) {
+    const size_t N = (size_t)B*T, C = c->d_model, D = C/c->n_heads, F = c->mlp_hidden/2, V = c->vocab;
+    const size_t Q = (c->n_heads + 2*c->n_kv_heads)*D;
     Arena arena = { base, 0 };
     a->B = B, a->T = T;
+    a->going_back = 0;
     a->tokens = (int *)take(&arena, N, sizeof(int)), a->targets = (int *)take(&arena, N, sizeof(int));
     a->x = take_reals(&arena, N*C), a->h = take_reals(&arena, N*F);
     for (int l = 0; l < c->n_layers; l++) {
         LayerActs *s = &a->layer[l];
+        if (l > 0 && !training) { *s = a->layer[0]; continue; }
         s->xn1 = take_reals(&arena, N*C), s->rstd1 = take_reals(&arena, N);
         s->qkv = take_reals(&arena, N*Q);
         s->att = take_reals(&arena, N*C), s->lse = take_reals(&arena, N*c->n_heads);
@@ -806,10 +816,19 @@ static size_t acts_layout(Acts *a, char *base, const Config *c, int B, int T) {
         s->pass = c->clip_qkv > 0 ? (unsigned char *)take(&arena, N*Q, 1) : NULL;
     }
     a->xnf = take_reals(&arena, N*C), a->rstdf = take_reals(&arena, N);
-    a->logits = take_reals(&arena, N*c->vocab), a->lse = take_reals(&arena, N);
-    a->dx = take_reals(&arena, N*C), a->dxn = take_reals(&arena, N*C);
-    a->dqkv = take_reals(&arena, N*Q), a->datt = take_reals(&arena, N*C), a->dh = take_reals(&arena, N*F);
+    a->lse = take_reals(&arena, N);
+    a->kept_bytes = arena.used;
+
+    a->head_rows = training ? B*T : imin(B*T, HEAD_ROWS);
+    a->logits = take_reals(&arena, a->head_rows*V);
+    a->logits_bytes = arena.used - a->kept_bytes;
+
+    if (training) {
+        a->dx = take_reals(&arena, N*C), a->dxn = take_reals(&arena, N*C);
+        a->dqkv = take_reals(&arena, N*Q), a->datt = take_reals(&arena, N*C), a->dh = take_reals(&arena, N*F);
+    }
     a->rope = take_reals(&arena, (size_t)T*D), a->work = take_reals(&arena, attention_work(T));
+    a->work_bytes = arena.used - a->kept_bytes - a->logits_bytes;
     return arena.used;
 }
 
@@ -817,6 +836,7 @@ static size_t acts_layout(Acts *a, char *base, const Config *c, int B, int T) {
 
 typedef struct {
     Config config;
+    int training;                                           // 0: no gradients, no moments, no backward pass
     Layout layout;
     real *params, *grads, *moment1, *moment2;               // flat, [layout.size] each
     Weights weight, grad;                                   // pointers into params and grads
@@ -826,16 +846,23 @@ typedef struct {
     real *cache;                                            // [L, seq_len, Q] rows of qkv, for olmo_decode
 } Olmo;
 
-Olmo *olmo_build(const Config *c) {
+static size_t cache_size(const Config *c) {
+    size_t Q = (size_t)(c->n_heads + 2*c->n_kv_heads)*(c->d_model/c->n_heads);
+    return (size_t)c->n_layers*c->seq_len*Q;
+}
+
+Olmo *olmo_build(const Config *c, int training) {
     Olmo *m = (Olmo *)allocate(1, sizeof(Olmo), "the model's tables");
     Weights unused;
     m->config = *c;
+    m->training = training;
     olmo_layout(&m->layout, &unused, NULL, c);
     m->params = (real *)allocate(m->layout.size, sizeof(real), "the parameters");
+    olmo_layout(&m->layout, &m->weight, m->params, c);
+    if (!training) return m;
     m->grads = (real *)allocate(m->layout.size, sizeof(real), "the gradients");
     m->moment1 = (real *)allocate(m->layout.size, sizeof(real), "AdamW's first moments");
     m->moment2 = (real *)allocate(m->layout.size, sizeof(real), "AdamW's second moments");
-    olmo_layout(&m->layout, &m->weight, m->params, c);
     olmo_layout(&m->layout, &m->grad, m->grads, c);
     return m;
 }
@@ -849,23 +876,27 @@ void olmo_free(Olmo *m) {
 static Acts *olmo_reserve(Olmo *m, int B, int T) {
     Acts *a = &m->acts;
     if (a->B == B && a->T == T) return a;
-    size_t needed = acts_layout(a, NULL, &m->config, B, T);
+    size_t needed = acts_layout(a, NULL, &m->config, m->training, B, T);
     if (needed > m->arena_size) {
         release(m->arena);
         m->arena = allocate(needed, 1, "the activations");
         m->arena_size = needed;
     }
-    acts_layout(a, (char *)m->arena, &m->config, B, T);
+    acts_layout(a, (char *)m->arena, &m->config, m->training, B, T);
     rope_table(a->rope, m->config.rope_theta, T, m->config.d_model/m->config.n_heads);
     return a;
 }
 
 // tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is negative (ignored);
-// zlosses[b,t] likewise. What follows from them is the caller's choice, made by the weights that olmo_backward is given.
-void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *targets, int B, int T) {
+// zlosses[b,t] likewise. weights[b,t] are what olmo_backward will weigh them with: the caller's choice of an objective.
+// NULL: no backward pass follows.
+void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *targets, const real *weights,
+                  int B, int T) {
     const Config *c = &m->config;
     const int N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
+    CHECK(m->training || !weights, "a model that was built without training has no backward pass");
     Acts *a = olmo_reserve(m, B, T);
+    a->going_back = weights != NULL;
     memcpy(a->tokens, tokens, sizeof(int)*N);
     memcpy(a->targets, targets, sizeof(int)*N);
 
@@ -885,20 +916,25 @@ void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const
         matmul_forward(a->x, a->h, w->ff_out, N, F, C, 1);                          // x += h . ff_out^T
     }
     norm_forward(a->xnf, a->rstdf, a->x, N, C);
-    matmul_forward(a->logits, a->xnf, m->weight.head, N, C, V, 0);
-    crossentropy_forward(losses, zlosses, a->lse, a->logits, targets, c->z_loss, N, V);
+    for (int n = 0; n < N; n += a->head_rows) {
+        const int rows = imin(a->head_rows, N - n);
+        matmul_forward(a->logits, a->xnf + (size_t)n*C, m->weight.head, rows, C, V, 0);
+        crossentropy_forward(losses + n, zlosses + n, a->lse + n, a->logits, targets + n, c->z_loss, rows, V);
+        if (weights) crossentropy_backward(a->logits, weights + n, a->lse + n, a->logits, targets + n, c->z_loss, rows, V);
+    }
 }
 
-// grads += the gradient of sum_{b,t} dlosses[b,t]*(losses[b,t] + zlosses[b,t]) of the last olmo_forward, which it uses
-// up: one backward pass a forward pass. The same paragraph, from bottom to top.
-void olmo_backward(Olmo *m, const real *dlosses) {
+// grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last olmo_forward, which it uses
+// up: one backward pass per forward pass. The same paragraph, from bottom to top; dlogits are there already.
+void olmo_backward(Olmo *m) {
     const Config *c = &m->config;
     Acts *a = &m->acts;
+    CHECK(a->going_back, "a backward pass needs a forward pass with weights before it, one each");
+    a->going_back = 0;
     const int B = a->B, T = a->T, N = B*T;
     const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
 
-    real *dlogits = a->logits;
-    crossentropy_backward(dlogits, dlosses, a->lse, a->logits, a->targets, c->z_loss, N, V);
+    const real *dlogits = a->logits;
     matmul_backward_input(a->dxn, dlogits, m->weight.head, N, C, V);
     memset(a->dx, 0, sizeof(real)*N*C);
     norm_backward(a->dx, a->dxn, a->xnf, a->rstdf, N, C);
@@ -937,8 +973,9 @@ void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
     const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab,
         T = c->seq_len;
-    if (!m->cache) m->cache = (real *)allocate((size_t)c->n_layers*T*Q, sizeof(real), "the KV cache");
+    if (!m->cache) m->cache = (real *)allocate(cache_size(c), sizeof(real), "the KV cache");
     Acts *a = olmo_reserve(m, 1, T);
+    a->going_back = 0;
 
     embed_forward(a->x, tokens, m->weight.wte, n, C);
     for (int l = 0; l < c->n_layers; l++) {
@@ -1049,30 +1086,58 @@ static double clip_limit(const Recipe *r, int s) {
 
 typedef enum { PARAMS, GRADS, MOMENT1, MOMENT2 } Space;     // the four flat arrays; all have olmo_layout's offsets
 
+typedef struct { const char *name; size_t bytes; } Memory;  // one entry of a memory plan
+enum { MAX_MEMORY = 16 };
+
 typedef struct {
     const char *name;
-    size_t (*activation_bytes)(const Config *c, int B, int T);
-    void  *(*build)(const Config *c);                       // parameters, moments, gradients: all zero
+    // What a model for passes over B x T tokens will take, entry by entry; returns how many, at most MAX_MEMORY.
+    int    (*memory)(Memory *plan, const Config *c, int training, int B, int T);
+    // All numbers are zero. Without training there are neither gradients nor moments, and no activations are kept.
+    void  *(*build)(const Config *c, int training);
     void   (*destroy)(void *model);
-    void   (*forward)(void *model, real *losses, real *zlosses, const int *tokens, const int *targets, int B, int T);
-    void   (*backward)(void *model, const real *dlosses);   // gradients add up until update clears them
+    // weights[b,t]: what backward will weigh losses + zlosses with; NULL: no backward pass follows.
+    void   (*forward)(void *model, real *losses, real *zlosses, const int *tokens, const int *targets, const real *weights,
+                      int B, int T);
+    void   (*backward)(void *model);                        // once per forward with weights; gradients add up until update
     double (*update)(void *model, const AdamW *how);
     void   (*decode)(void *model, real *logits, const int *tokens, int n, int past);
     void   (*get)(void *model, Space space, size_t offset, size_t count, real *host);
     void   (*set)(void *model, Space space, size_t offset, size_t count, const real *host);
 } Device;
 
+static void add_memory(Memory *plan, int *n, const char *name, size_t bytes) {
+    plan[*n].name = name;
+    plan[(*n)++].bytes = bytes;
+}
+
 static real *space_of(void *model, Space space) {
     Olmo *m = (Olmo *)model;
     return space == PARAMS ? m->params : space == GRADS ? m->grads : space == MOMENT1 ? m->moment1 : m->moment2;
 }
-static size_t cpu_activation_bytes(const Config *c, int B, int T) { Acts unused; return acts_layout(&unused, NULL, c, B, T); }
-static void *cpu_build(const Config *c) { return olmo_build(c); }
-static void cpu_destroy(void *m) { olmo_free((Olmo *)m); }
-static void cpu_forward(void *m, real *losses, real *zlosses, const int *tokens, const int *targets, int B, int T) {
-    olmo_forward((Olmo *)m, losses, zlosses, tokens, targets, B, T);
+static int cpu_memory(Memory *plan, const Config *c, int training, int B, int T) {
+    static Layout layout;
+    static Acts acts;
+    Weights unused;
+    olmo_layout(&layout, &unused, NULL, c);
+    acts_layout(&acts, NULL, c, training, B, T);
+    const size_t weights = layout.size*sizeof(real);
+    int n = 0;
+    add_memory(plan, &n, "weights", weights);
+    if (training) add_memory(plan, &n, "gradients", weights);
+    if (training) add_memory(plan, &n, "AdamW", 2*weights);
+    add_memory(plan, &n, "activations", acts.kept_bytes);
+    add_memory(plan, &n, "logits", acts.logits_bytes);
+    add_memory(plan, &n, "workspace", acts.work_bytes);
+    return n;
 }
-static void cpu_backward(void *m, const real *dlosses) { olmo_backward((Olmo *)m, dlosses); }
+static void *cpu_build(const Config *c, int training) { return olmo_build(c, training); }
+static void cpu_destroy(void *m) { olmo_free((Olmo *)m); }
+static void cpu_forward(void *m, real *losses, real *zlosses, const int *tokens, const int *targets, const real *weights,
+                        int B, int T) {
+    olmo_forward((Olmo *)m, losses, zlosses, tokens, targets, weights, B, T);
+}
+static void cpu_backward(void *m) { olmo_backward((Olmo *)m); }
 static double cpu_update(void *m, const AdamW *how) { return olmo_update((Olmo *)m, how); }
 static void cpu_decode(void *m, real *logits, const int *tokens, int n, int past) { olmo_decode((Olmo *)m, logits, tokens, n, past); }
 static void cpu_get(void *m, Space space, size_t offset, size_t count, real *host) {
@@ -1083,7 +1148,7 @@ static void cpu_set(void *m, Space space, size_t offset, size_t count, const rea
 }
 
 static const Device cpu_device = {
-    "cpu", cpu_activation_bytes, cpu_build, cpu_destroy, cpu_forward, cpu_backward, cpu_update, cpu_decode, cpu_get, cpu_set,
+    "cpu", cpu_memory, cpu_build, cpu_destroy, cpu_forward, cpu_backward, cpu_update, cpu_decode, cpu_get, cpu_set,
 };
 
 // ======================================================================================================================
@@ -2264,7 +2329,7 @@ static double evaluate(const Run *run, uint64_t *predicted) {
         int b = 0;
         for (; b < B && i < run->val.windows; b++, i++)
             corpus_window(&run->val, i, run->o.config.vocab, tokens + (size_t)b*T, targets + (size_t)b*T);
-        run->device->forward(run->model, losses, losses + N, tokens, targets, b, T);
+        run->device->forward(run->model, losses, losses + N, tokens, targets, NULL, b, T);
         for (int n = 0; n < b*T; n++) if (targets[n] >= 0) sum += (double)losses[n], ++*predicted;
     }
     release(tokens), release(losses);
@@ -2407,7 +2472,7 @@ static Step train_step(Run *run, uint32_t *order, int *tokens, int *targets, rea
     Progress *at = &run->at;
     const int T = o->config.seq_len, batch = r->batch, micro = r->micro_batch;
     const size_t N = (size_t)batch*T;
-    real *zlosses = losses + (size_t)micro*T, *dlosses = zlosses + (size_t)micro*T;
+    real *zlosses = losses + (size_t)micro*T, *weights = zlosses + (size_t)micro*T;
     Step s = { 0, 0, 0, 0 };
 
     if (at->instance + (uint64_t)batch > run->train.windows) at->epoch++, at->instance = 0;     // a rest smaller than a batch is left out
@@ -2421,11 +2486,12 @@ static Step train_step(Run *run, uint32_t *order, int *tokens, int *targets, rea
     for (size_t n = 0; n < N; n++) denominator += targets[n] >= 0 || !strcmp(o->denominator, "all");
     if (denominator == 0) fprintf(stderr, "note: step %d: no token of this batch is to be predicted; all its labels are masked\n", at->step + 1);
     denominator = fmax(denominator, 1);
-    for (size_t n = 0; n < (size_t)micro*T; n++) dlosses[n] = (real)(1/denominator);
+    for (size_t n = 0; n < (size_t)micro*T; n++) weights[n] = (real)(1/denominator);
     for (int b = 0; b < batch; b += micro) {
         int B = imin(micro, batch - b);
-        run->device->forward(run->model, losses, zlosses, tokens + (size_t)b*T, targets + (size_t)b*T, B, T);
-        run->device->backward(run->model, dlosses);
+        run->device->forward(run->model, losses, zlosses, tokens + (size_t)b*T, targets + (size_t)b*T, weights,
+                             B, T);
+        run->device->backward(run->model);
         for (int n = 0; n < B*T; n++) s.loss += (double)losses[n], s.zloss += (double)zlosses[n];
     }
     s.loss /= denominator, s.zloss /= denominator;
@@ -2672,17 +2738,20 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
 static void print_banner(const Run *run) {
     const Options *o = &run->o;
     const Config *c = &o->config;
-    const double weights = (double)run->layout.size*sizeof(real);
-    char a[48], b[48], d[48], e[48];
+    Memory plan[MAX_MEMORY];
+    const int entries = run->device->memory(plan, c, 1, o->recipe.micro_batch, c->seq_len);
+    double total = 0;
+    char a[48];
     printf("OLMo in C: %d layers, d_model %d, %d heads (%d key/value), mlp_hidden %d, vocabulary %d, %s head, T %d%s\n",
            c->n_layers, c->d_model, c->n_heads,
            c->n_kv_heads, c->mlp_hidden, c->vocab, c->tied ? "tied" : "untied", c->seq_len, c->clip_qkv > 0 ? ", clipped q, k, v" : "");
     printf("%s parameters; device %s, %d thread%s%s\n", with_commas((double)run->layout.size, a), run->device->name,
            omp_get_max_threads(), omp_get_max_threads() > 1 ? "s" : "",
            openmp_note);
-    printf("memory: weights %s, gradients %s, AdamW %s, activations %s (%d x %d tokens a pass)\n", bytes_text(weights, a),
-           bytes_text(weights, b), bytes_text(2*weights, d),
-           bytes_text((double)run->device->activation_bytes(c, o->recipe.micro_batch, c->seq_len), e), o->recipe.micro_batch, c->seq_len);
+    for (int i = 0; i < entries; i++) total += (double)plan[i].bytes;
+    printf("memory: %s for passes of %d x %d tokens", bytes_text(total, a), o->recipe.micro_batch, c->seq_len);
+    for (int i = 0; i < entries; i++) printf("%s%s %s", i ? ", " : ": ", plan[i].name, bytes_text((double)plan[i].bytes, a));
+    printf("\n");
     fflush(stdout);
 }
 
@@ -2714,7 +2783,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (training || o->eval) open_data(&run, argv[0]);
     if (training) print_data(&run);
 
-    run.model = device->build(&o->config);
+    run.model = device->build(&o->config, training);
     if (o->resume) run.at = checkpoint_read(directory, &run.layout, device, run.model, o->config.tied);
     else if (loaded) weights_read(directory, &run.layout, device, run.model, o->config.tied);
     else model_init(&run);

@@ -280,17 +280,22 @@ static void bench_attention(void) {
 
 // ---- memory ----------------------------------------------------------------------------------------------------------
 static void print_memory(void) {
-    char a[48], b[48], c[48], d[48];
-    printf("\nmemory (as allocated, from the layouts)\n");
+    char a[48];
+    printf("\nmemory (as allocated)\n");
     for (int i = 0; i < 3; i++) {                           // tiny, 150m, 1b
         const Preset *p = &presets[i];
-        static Layout layout;
-        Weights unused;
-        olmo_layout(&layout, &unused, NULL, &p->config);
-        int B = p->recipe.micro_batch, T = p->config.seq_len;
-        double weights = (double)layout.size*sizeof(real), acts = (double)cpu_activation_bytes(&p->config, B, T);
-        printf("  %-5s weights %s, gradients %s, AdamW %s, activations at B=%d T=%d %s (%.0f bytes a token)\n", p->name, bytes_text(weights, a), bytes_text(weights, b),
-               bytes_text(2*weights, c), B, T, bytes_text(acts, d), acts/B/T);
+        const int B = p->recipe.micro_batch, T = p->config.seq_len;
+        for (int training = 1; training >= 0; training--) {
+            Memory plan[MAX_MEMORY];
+            double total = 0;
+            int n = cpu_device.memory(plan, &p->config, training, B, T);
+            printf("  %-5s %-15s B=%d T=%d:", p->name, training ? "training" : "without training", B, T);
+            for (int k = 0; k < n; k++) {
+                total += (double)plan[k].bytes;
+                printf(" %s %s,", plan[k].name, bytes_text((double)plan[k].bytes, a));
+            }
+            printf(" together %s\n", bytes_text(total, a));
+        }
     }
 }
 
@@ -298,25 +303,25 @@ static void print_memory(void) {
 // Every function that a step calls, timed alone, over all layers and on the model's own buffers. If these times do not
 // add up to that of the whole step, something was forgotten: the last line tells.
 
-typedef struct { Run run; Olmo *model; int B, T, *tokens, *targets; real *losses, *dlosses; } Subject;
+typedef struct { Run run; Olmo *model; int B, T, *tokens, *targets; real *losses, *weights; } Subject;
 
 static Subject subject_build(const Options *o) {
     Subject s;
     memset(&s, 0, sizeof s);
-    s.run.o = *o, s.run.device = &cpu_device, s.run.model = s.model = olmo_build(&o->config), s.run.layout = s.model->layout;
+    s.run.o = *o, s.run.device = &cpu_device, s.run.model = s.model = olmo_build(&o->config, 1), s.run.layout = s.model->layout;
     s.B = o->recipe.micro_batch, s.T = o->config.seq_len;
     int N = s.B*s.T;
     s.tokens = (int *)allocate(2*(size_t)N, sizeof(int), "a batch"), s.targets = s.tokens + N;
-    s.losses = (real *)allocate(3*(size_t)N, sizeof(real), "the losses"), s.dlosses = s.losses + 2*(size_t)N;
+    s.losses = (real *)allocate(3*(size_t)N, sizeof(real), "the losses"), s.weights = s.losses + 2*(size_t)N;
     for (int n = 0; n < N; n++) {
         s.tokens[n] = (int)(hash64((uint64_t)n) % (uint64_t)o->config.vocab), s.targets[n] = (int)(hash64((uint64_t)n + 1) % (uint64_t)o->config.vocab);
-        s.dlosses[n] = (real)1/N;
+        s.weights[n] = (real)1/N;
     }
     model_init(&s.run);
     return s;
 }
 static void subject_free(Subject *s) { olmo_free(s->model), release(s->tokens), release(s->losses); }
-static void subject_forward(Subject *s) { olmo_forward(s->model, s->losses, s->losses + (size_t)s->B*s->T, s->tokens, s->targets, s->B, s->T); }
+static void subject_forward(Subject *s) { olmo_forward(s->model, s->losses, s->losses + (size_t)s->B*s->T, s->tokens, s->targets, s->weights, s->B, s->T); }
 
 typedef enum { ATT_PROJ, ATTN_OUT, FF_PROJ, FF_OUT, HEAD_PRODUCT, MATRICES } Place;
 
@@ -348,7 +353,7 @@ static void step_op(const Subject *s, Op op, int back) {
     const int B = s->B, T = s->T, N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
     real *unused = s->losses + N;
     if (op == CROSSENTROPY && !back) crossentropy_forward(s->losses, unused, a->lse, a->logits, s->targets, c->z_loss, N, V);
-    if (op == CROSSENTROPY && back) crossentropy_backward(a->logits, s->dlosses, a->lse, a->logits, s->targets, c->z_loss, N, V);
+    if (op == CROSSENTROPY && back) crossentropy_backward(a->logits, s->weights, a->lse, a->logits, s->targets, c->z_loss, N, V);
     if (op == EMBED && !back) embed_forward(a->x, s->tokens, s->model->weight.wte, N, C);
     if (op == EMBED && back) for (int b = 0; b < B; b++) embed_backward(s->model->grad.wte, a->dx + (size_t)b*T*C, s->tokens + (size_t)b*T, T, C);
     if (op == NORM && !back) norm_forward(a->xnf, a->rstdf, a->x, N, C);
@@ -381,14 +386,14 @@ static void bench_step(const Options *o, double budget) {
     char a[48];
 
     // A first step, not counted, touches all memory. Then a round is a whole step, and its parts.
-    subject_forward(&s), olmo_backward(s.model, s.dlosses), olmo_update(s.model, &how);
+    subject_forward(&s), olmo_backward(s.model), olmo_update(s.model, &how);
     forward.n = backward.n = update.n = probes.n = 0;
     memset(product, 0, sizeof product), memset(other, 0, sizeof other);
     for (int round = 0; round < 2 || (seconds() - start < budget && round < 500); round++) {
         probe(&probes);
         how.step = round + 1;
         t = seconds(), subject_forward(&s), keep(&forward, seconds() - t);
-        t = seconds(), olmo_backward(s.model, s.dlosses), keep(&backward, seconds() - t);
+        t = seconds(), olmo_backward(s.model), keep(&backward, seconds() - t);
         t = seconds(), olmo_update(s.model, &how), keep(&update, seconds() - t);
         subject_forward(&s);                                // the backward pass has used up the activations
         for (int i = 0; i < MATRICES; i++) for (int p = 0; p < PRODUCTS; p++)
@@ -437,7 +442,7 @@ static void bench_big(void) {
     start = seconds(), subject_forward(&s);
     double forward = seconds() - start, loss = 0;
     for (int n = 0; n < c->seq_len; n++) loss += (double)s.losses[n]/c->seq_len;
-    start = seconds(), olmo_backward(s.model, s.dlosses);
+    start = seconds(), olmo_backward(s.model);
     double backward = seconds() - start;
     double flops = (6e-9*(double)s.model->layout.size + 6e-9*c->n_layers*c->d_model*(c->seq_len + 1))*c->seq_len;        // tied: the head is in size
     getrusage(RUSAGE_SELF, &usage);

@@ -16,10 +16,10 @@ int main(int argc, char **argv) {
     const Config *c = &run.o.config;
     int *tokens = (int *)allocate(2*(size_t)c->seq_len, sizeof(int), "the ids"), *targets = tokens + c->seq_len, T = prompt_tokens(&run, tokens);
     real *losses = (real *)allocate(2*(size_t)T, sizeof(real), "the losses");
-    Olmo *m = olmo_build(c);
+    Olmo *m = olmo_build(c, 1);                              // a training model keeps the logits of all rows
     for (int t = 0; t < T; t++) targets[t] = IGNORE;
     weights_read(argv[1], &m->layout, &cpu_device, m, c->tied);
-    olmo_forward(m, losses, losses + T, tokens, targets, 1, T);
+    olmo_forward(m, losses, losses + T, tokens, targets, NULL, 1, T);
     FILE *file = open_to_write(argv[3]);
     fwrite(m->acts.logits, sizeof(real), (size_t)T*c->vocab, file);
     close_written(file, argv[3]);
