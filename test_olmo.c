@@ -2012,7 +2012,8 @@ static void test_hostile_files(void) {
 // ---- the command line ------------------------------------------------------------------------------------------------
 static void refused_flags(void) {
     static const struct { const char *flags, *names; } rows[] = {
-        { "--frobnicate", "--frobnicate" }, { "stories.txt", "stories.txt" }, { "--step 3", "--step:" }, { "--steps=3", "--steps=3" }, { "-h", "-h" },
+        { "--frobnicate", "--frobnicate" }, { "stories.txt", "stories.txt" }, { "--step 3", "--step:" }, { "--steps=x", "--steps x" }, { "--steps=", "--steps" }, { "-help", "-help" },
+        { "--tied=1", "--tied" }, { "-h=1", "-h=1" }, { "=3", "=3" },
         { "''", "there is no such option" }, { "--steps", "--steps" }, { "--steps ''", "--steps" }, { "--steps x", "--steps" },
         { "--steps -1", "--steps" }, { "--steps 1.5", "--steps" }, { "--steps 3x", "--steps" }, { "--steps 2147483648", "--steps" },
         { "--steps 99999999999999999999", "--steps" }, { "--steps --eval", "--steps --eval" }, { "--lr", "--lr" }, { "--lr ''", "--lr" },
@@ -2079,7 +2080,7 @@ static void promised_answers(void) {
     static const char *const options[] = {                   // DESIGN section 10
         "--model", "--load", "--d-model", "--n-layers", "--n-heads", "--n-kv-heads", "--mlp-hidden", "--vocab", "--seq-len", "--rope-theta",
         "--clip-qkv", "--eos", "--tied", "--untied", "--init", "--data", "--val", "--tokenizer", "--label-mask", "--dtype", "--steps", "--batch",
-        "--micro-batch", "--seed",
+        "--micro-batch", "--seed", "--recipe", "--epochs",
         "--lr", "--schedule", "--warmup", "--final-lr", "--weight-decay", "--beta1", "--beta2", "--eps", "--decay-embeddings", "--clip",
         "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads", "--out", "--save-every", "--eval-every",
         "--sample-every", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids", "--temperature", "--top-k", "--top-p", "--help",
@@ -2116,6 +2117,57 @@ static void promised_answers(void) {
     check(went_well(code) && !strcmp(first, last_line(said)), "the same seed, the same ids");
     code = train_olmo("--load good --generate 20 --prompt-ids 1,2,3");
     check(went_well(code) && strstr(complained, "13 new tokens"), "what does not fit into --seq-len is noted");
+}
+
+// What is not plainly a request to train must not train, nor move an earlier run aside.
+static void plain_requests(void) {
+    static const struct { const char *flags, *names; } rows[] = {
+        { "--prompt One", "--generate" }, { "--prompt-ids 1", "--generate" }, { "--generate 0", "--generate 0" },
+        { "--prompt One --generate 0", "--generate" }, { "--prompt One --sample-every 0", "--generate" },
+        { "--temperature 0", "--generate" }, { "--top-k 3", "--generate" }, { "--top-p 0.5", "--generate" },
+        { "--export-dtype bf16", "--export DIR" }, { "--shard-mb 5", "--export DIR" }, { "--resume --eval", "choose one" },
+        { "--resume --generate 3", "choose one" }, { "--generate 3 --prompt a --prompt-ids 1", "only one" },
+        { "--epochs 1", "only one" },
+    };
+    CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin", tiny_model)), "a test could not train: %s", complained);
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
+        refuses(rows[i].flags, rows[i].names, "", "%s --steps 1 --data ids.bin %s", strstr(rows[i].flags, "resume") ? "" :
+                "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 64 --seq-len 16 --batch 4", rows[i].flags);
+    check(newest_checkpoint("out") == 1 && !file_exists("out.1"), "and the earlier run is still where it was");
+    system_or_die("rm -rf out");
+
+    int code = train_olmo("-h"), same;
+    char *help = said;
+    said = NULL;
+    same = went_well(code) && went_well(train_olmo("--help")) && !strcmp(help, said);
+    check(same, "-h is --help");
+    release(help);
+    code = train_olmo("%s --steps=2 --batch=3 --data=ids.bin --out=equals", tiny_model);
+    check(went_well(code) && newest_checkpoint("equals") == 2, "--option=value: code %d, %.40s", code, complained);
+    code = train_olmo("%s --steps 1 --data ids.bin --out sampled --prompt-ids 1,2 --sample-every 1", tiny_model);
+    check(went_well(code), "--prompt-ids with --sample-every trains: %s", complained);
+}
+
+// Weights that have learned already are trained further by a recipe for that, and it is said which.
+static void fine_tuning(void) {
+    CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin", tiny_model)), "a test could not train: %s", complained);
+    int code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0");
+    check(went_well(code) && strstr(said, "recipe sft: 3 steps of 128 sequences; linear, 0 steps of warm-up to lr 2e-06"),
+          "--load: the recipe is that of fine-tuning, three times through 200 windows: %s%s", complained, said);
+    check(strstr(said, "starting from out.1/step1\n") && newest_checkpoint("out.1") == 1,
+          "and the run that is moved aside has its new name");
+    code = train_olmo("--load out/latest --data few.bin --val none --sample-every 0 --out fine");
+    check(went_well(code) && strstr(said, "3 steps of 30 sequences") && strstr(said, "starting from out/latest\n"),
+          "a batch is no larger than the data, where nobody asked for it");
+    code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine --batch 2 --epochs 1");
+    check(went_well(code) && strstr(said, "100 steps of 2 sequences; linear, 3 steps of warm-up"), "--epochs and --batch decide");
+    code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine --steps 1 --lr 1e-3 --warmup 7");
+    check(went_well(code) && strstr(said, "1 steps of 128 sequences; linear, 7 steps of warm-up to lr 0.0010"), "so do the others");
+    code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine --model tiny --steps 1 --batch 5");
+    check(went_well(code) && strstr(said, "recipe tiny: 1 steps of 5 sequences; linear, 100 steps of warm-up to lr 0.0060"),
+          "--model takes that preset's recipe");
+    refuses("a recipe that is none", "--recipe dpo-x", "no such recipe", "--load out/latest --data ids.bin --recipe dpo-x");
+    system_or_die("rm -rf out out.1 fine");
 }
 
 // What can only fail late must not cost the hours before it.
@@ -2158,6 +2210,8 @@ static void test_command_line(void) {
     system_or_die("mv out/step6 good && rm -rf out");
     refused_flags();
     promised_answers();
+    plain_requests();
+    fine_tuning();
     late_failures();
     leave_yard();
 }

@@ -2079,19 +2079,31 @@ static int generate(const Device *device, void *model, const Config *c, int *tok
 // 9. Program: one command line, one training loop
 // ======================================================================================================================
 
+enum { MAX_OPTIONS = 96 };
+
 typedef struct {
     Config config;
     Recipe recipe;
-    const char *model, *load, *init, *data, *val, *tokenizer, *label_mask, *dtype, *denominator, *out, *prompt, *prompt_ids, *export_dir, *export_dtype;
-    int seed, threads, save_every, eval_every, sample_every, shard_mb;
+    const char *model, *load, *init, *tuning;
+    const char *data, *val, *label_mask, *dtype, *denominator;
+    const char *tokenizer, *prompt, *prompt_ids;
+    const char *out, *export_dir, *export_dtype;
+    int seed, epochs, threads, save_every, eval_every, sample_every, shard_mb;
     int tied, untied, resume, eval, generate, help, version;
     Sampling sampling;
+    const void *given[MAX_OPTIONS + 1];         // the fields that the command line has set; NULL behind the last
 } Options;
 
 typedef enum { GROUP, FLAG, WHOLE, NUMBER, TEXT } Kind;
 typedef struct { const char *name; Kind kind; void *value; const char *about; } Option;
 
-// The one table that parses, and that --help prints.
+// Has the command line set this field?  given(o, &o->recipe.steps)
+static int given(const Options *o, const void *field) {
+    for (int i = 0; o->given[i]; i++) if (o->given[i] == field) return 1;
+    return 0;
+}
+
+// The one table that parses, and that --help prints. table: [MAX_OPTIONS]; returns how many it has.
 static int option_table(Options *o, Option *table) {
     Config *c = &o->config;
     Recipe *r = &o->recipe;
@@ -2119,7 +2131,9 @@ static int option_table(Options *o, Option *table) {
         { "--label-mask", TEXT, &o->label_mask, "PATH[,PATH] beside --data: a byte for each token, 0 where it must not be a label" },
         { "--dtype", TEXT, &o->dtype, "uint16 or uint32: tokens in files without a NumPy header" },
         { "training", GROUP, NULL, "" },
+        { "--recipe", TEXT, &o->tuning, "sft: as OLMo-7B was fine-tuned (the default with --load, unless --model names a preset)" },
         { "--steps", WHOLE, &r->steps, "updates in all" },
+        { "--epochs", WHOLE, &o->epochs, "instead of --steps: times the whole data (0: --steps decides)" },
         { "--batch", WHOLE, &r->batch, "sequences an update" },
         { "--micro-batch", WHOLE, &r->micro_batch, "sequences a forward pass: less memory, the same result" },
         { "--seed", WHOLE, &o->seed, "of init, data order and sampling" },
@@ -2159,10 +2173,11 @@ static int option_table(Options *o, Option *table) {
         { "--help", FLAG, &o->help, "this text" },
         { "--version", FLAG, &o->version, "what this is" },
     };
+    const int n = (int)(sizeof all/sizeof *all);
+    CHECK(n <= MAX_OPTIONS, "option_table: %d options, and room for %d", n, MAX_OPTIONS);
     memcpy(table, all, sizeof all);
-    return (int)(sizeof all/sizeof *all);
+    return n;
 }
-enum { MAX_OPTIONS = 80 };
 
 // The table as text; in brackets the values it points to now: the defaults, before parse_options has changed them.
 static void print_options(const Option *table, int n) {
@@ -2178,33 +2193,59 @@ static void print_options(const Option *table, int n) {
     }
 }
 
-// Sets what the table points to. Arguments that are no options (and the lone "-") go to files[]: room for argc of them, or
-// NULL where there may be none. Returns how many.
-static int parse_options(const Option *table, int n, int argc, char **argv, const char **files) {
-    int found = 0;
-    for (int i = 1; i < argc; i++) {
-        const Option *option = NULL;
-        if (files && (argv[i][0] != '-' || !argv[i][1])) { files[found++] = argv[i]; continue; }
-        for (int k = 0; k < n && !option; k++) if (table[k].kind != GROUP && !strcmp(argv[i], table[k].name)) option = &table[k];
-        CHECK(option, "%s: there is no such option; --help lists them all", argv[i]);
-        if (option->kind == FLAG) { *(int *)option->value = 1; continue; }
-        CHECK(i + 1 < argc, "%s: expected a value after it", option->name);
-        const char *value = argv[++i];
-        char *end = NULL;
-        errno = 0;
-        if (option->kind == TEXT) *(const char **)option->value = value;
-        else if (option->kind == NUMBER) {
-            double x = strtod(value, &end);
-            CHECK(end != value && !*end && isfinite(x) && x >= 0, "%s %s: expected a number that is not negative", option->name, value);
-            *(double *)option->value = x;
-        } else {
-            long x = strtol(value, &end, 10);
-            int least = *(int *)option->value < 0 ? -1 : 0;             // -1 is `none`, where that is the default
-            CHECK(end != value && !*end && !errno && x >= least && x <= INT32_MAX,
-                  "%s %s: expected a whole number from %d to %d", option->name, value, least, INT32_MAX);
-            *(int *)option->value = (int)x;
-        }
+// The row for an argument "--name", "--name=value" or "-h"; *value: what stands behind the "=", or NULL.
+static const Option *option_named(const Option *table, int n, const char *argument, const char **value) {
+    size_t length = strcspn(argument, "=");
+    *value = argument[length] ? argument + length + 1 : NULL;
+    if (!strcmp(argument, "-h")) argument = "--help", length = strlen(argument);
+    for (int k = 0; k < n; k++) {
+        const char *name = table[k].name;
+        if (table[k].kind != GROUP && strlen(name) == length && !strncmp(name, argument, length)) return &table[k];
     }
+    die("%s: there is no such option; --help lists them all", argument);
+}
+
+// Writes a value, as it stands on the command line, to where the row points.
+static void set_option(const Option *option, const char *value) {
+    char *end = NULL;
+    if (option->kind == TEXT) *(const char **)option->value = value;
+    if (option->kind == NUMBER) {
+        double x = strtod(value, &end);
+        CHECK(end != value && !*end && isfinite(x) && x >= 0,
+              "%s %s: expected a number that is not negative", option->name, value);
+        *(double *)option->value = x;
+    }
+    if (option->kind == WHOLE) {
+        errno = 0;
+        long x = strtol(value, &end, 10);
+        int least = *(int *)option->value < 0 ? -1 : 0;     // -1 is `none`, where that is the default
+        CHECK(end != value && !*end && !errno && x >= least && x <= INT32_MAX,
+              "%s %s: expected a whole number from %d to %d", option->name, value, least, INT32_MAX);
+        *(int *)option->value = (int)x;
+    }
+}
+
+// Sets what the table points to. Arguments that are no options (and the lone "-") go to files[]: room for argc of them, or
+// NULL where there may be none. given: [n + 1], gets the addresses that were set, and a NULL; or NULL itself. Returns how
+// many files there are.
+static int parse_options(const Option *table, int n, int argc, char **argv, const char **files, const void **given) {
+    int found = 0, set = 0;
+    for (int i = 1; i < argc; i++) {
+        if (files && (argv[i][0] != '-' || !argv[i][1])) { files[found++] = argv[i]; continue; }
+        const char *value;
+        const Option *option = option_named(table, n, argv[i], &value);
+        if (option->kind == FLAG) {
+            CHECK(!value, "%s: takes no value, found \"%s\"", option->name, value);
+            *(int *)option->value = 1;
+        } else {
+            CHECK(value || i + 1 < argc, "%s: expected a value after it", option->name);
+            set_option(option, value ? value : argv[++i]);
+        }
+        int known = 0;
+        for (int k = 0; given && k < set; k++) known |= given[k] == option->value;
+        if (given && !known) given[set++] = option->value;
+    }
+    if (given) given[set] = NULL;
     return found;
 }
 
@@ -2219,21 +2260,55 @@ static int finished(void) {
     return EXIT_SUCCESS;
 }
 
+// Recipes for weights that have learned already. Steps and warm-up depend on the data: complete_recipe fills them in.
+typedef struct { const char *name, *about; Recipe recipe; int epochs; double warmup; } Tuning;       // warmup: of the steps
+
+static const Tuning tunings[] = {
+    // schedule  lr  final warmup steps batch micro decay beta1 beta2   eps emb clip  clip warm-up: steps, factor
+    { "sft", "as OLMo-7B was fine-tuned (arXiv 2402.00838, appendix B): 3 epochs",
+      { "linear", 2e-6, 0,    0,    0,  128,   1,    0, 0.9, 0.999, 1e-8,  0,  0,     0,  1 }, 3, 0.03 },
+};
+enum { TUNINGS = sizeof tunings/sizeof *tunings };
+
+static const Tuning *tuning_named(const char *name) {
+    for (int i = 0; i < TUNINGS; i++) if (!strcmp(tunings[i].name, name)) return &tunings[i];
+    die("--recipe %s: there is no such recipe; choose sft", name);
+}
+
+// What a recipe leaves to the data: steps from epochs, the warm-up as a part of them, and no batch larger than the data.
+static void complete_recipe(Options *o, uint64_t windows) {
+    Recipe *r = &o->recipe;
+    const Tuning *tuning = o->tuning ? tuning_named(o->tuning) : NULL;
+    if (tuning && !given(o, &r->batch)) r->batch = (int)zmin((size_t)r->batch, windows);
+    CHECK(windows >= (uint64_t)r->batch, "--batch %d: the training data has only %llu windows of %d tokens",
+          r->batch, (unsigned long long)windows, o->config.seq_len);
+    r->micro_batch = imin(r->micro_batch, r->batch);
+    if (o->epochs && !given(o, &r->steps)) {
+        double steps = (double)o->epochs*(double)(windows/(uint64_t)r->batch);
+        CHECK(steps <= INT32_MAX, "--epochs %d: %.0f steps are more than %d", o->epochs, steps, INT32_MAX);
+        r->steps = (int)steps;
+    }
+    if (tuning && !given(o, &r->warmup)) r->warmup = (int)(tuning->warmup*r->steps);
+}
+
 static void print_help(Options *o) {
     Option table[MAX_OPTIONS];
     printf("usage: train_olmo [options]      without any: train a small OLMo on stories\n");
     print_options(table, option_table(o, table));
-    printf("\nIn brackets: the values of --model %s. Presets:", o->model ? o->model : "tiny");
+    printf("\nIn brackets: the values of --model %s. Presets:", o->model);
     for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) printf("%s %s (%s)", i ? "," : "", presets[i].name, presets[i].about);
-    printf(".\n");
+    printf(".\nRecipes:");
+    for (int i = 0; i < TUNINGS; i++) printf("%s %s (%s)", i ? "," : "", tunings[i].name, tunings[i].about);
+    printf(".\n\nFine-tuning: --load DIR --data tokens.npy --out NEW goes on from the weights in DIR, with the recipe sft.\n"
+           "--lr, --epochs and the others change it; --model NAME takes that preset's recipe instead, as if training from scratch.\n");
 }
 
-// The options a preset implies; flags are parsed over them.
+// The options that a preset implies; flags are parsed over them.
 static Options options_of_preset(const char *name) {
     Options o;
     Preset preset = preset_named(name);
     memset(&o, 0, sizeof o);
-    o.config = preset.config, o.recipe = preset.recipe;
+    o.model = preset.name, o.config = preset.config, o.recipe = preset.recipe;
     o.init = "mitchell", o.dtype = "uint16", o.denominator = "predicted", o.out = "out", o.export_dtype = "fp32";
     o.seed = 6198, o.save_every = 1000, o.eval_every = 500, o.sample_every = 1000;
     o.sampling.temperature = 0.8, o.sampling.top_p = 1;
@@ -2426,16 +2501,36 @@ static volatile sig_atomic_t asked_to_stop = 0;
 static void on_signal(int signal) { (void)signal; asked_to_stop = 1; }
 
 // Never writes into an earlier run: its directory is moved aside, to the first free of out.1, out.2, ...
-static void fresh_directory(const char *out) {
-    char aside[PATH], metrics[PATH];
+static int holds_run(const char *out) {
+    char metrics[PATH];
     path_join(metrics, out, "metrics.jsonl");
-    if (newest_checkpoint(out) >= 0 || file_exists(metrics)) {
-        int n = 1;
-        do CHECK(snprintf(aside, sizeof aside, "%s.%d", out, n++) < PATH, "%s: this path is too long", out); while (file_exists(aside));
+    return newest_checkpoint(out) >= 0 || file_exists(metrics);
+}
+static const char *free_name(const char *out) {
+    static char aside[PATH];
+    int n = 1;
+    do CHECK(snprintf(aside, sizeof aside, "%s.%d", out, n++) < PATH, "%s: this path is too long", out);
+    while (file_exists(aside));
+    return aside;
+}
+static void fresh_directory(const char *out) {
+    if (holds_run(out)) {
+        const char *aside = free_name(out);
         CHECK(rename(out, aside) == 0, "%s: holds an earlier run and cannot be moved to %s: %s", out, aside, strerror(errno));
         printf("%s held an earlier run: moved to %s (--resume would have gone on with it)\n", out, aside);
     }
     make_directory(out);
+}
+
+// Where the weights came from, under the name that it will have: the new run may move its own origin aside.
+static void say_origin(const Options *o, const char *directory) {
+    char origin[PATH], out[PATH];
+    const char *aside = NULL, *rest = directory;
+    if (!o->resume && realpath(directory, origin) && realpath(o->out, out) && holds_run(o->out)) {
+        size_t n = strlen(out);
+        if (!strncmp(origin, out, n) && origin[n] == '/') aside = free_name(o->out), rest = origin + n;
+    }
+    printf("%s %s%s\n", o->resume ? "going on from" : "starting from", aside ? aside : "", rest);
 }
 
 // Keeps the lines of metrics.jsonl up to `step`: what a resumed run goes on from. A line cut off by a crash goes too.
@@ -2569,8 +2664,6 @@ static void train(Run *run) {
     const Recipe *r = &o->recipe;
     Progress *at = &run->at;
     const int T = o->config.seq_len, first = at->step;
-    CHECK(run->train.windows >= (uint64_t)r->batch, "--batch %d: the training data has only %llu windows of %d tokens",
-          r->batch, (unsigned long long)run->train.windows, T);
     uint32_t *order = (uint32_t *)allocate(run->train.windows, sizeof *order, "the order of the data");
     int *tokens = (int *)allocate(2*(size_t)r->batch*T, sizeof(int), "a batch"), *targets = tokens + (size_t)r->batch*T;
     real *losses = (real *)allocate(3*(size_t)r->micro_batch*T, sizeof(real), "the losses");
@@ -2646,6 +2739,32 @@ static void check_same_model(const Config *asked, const Config *found, const cha
     must_match("--tied", asked->tied, found->tied, directory);
 }
 
+// What was asked for must be plain: an option that only serves another one needs that beside it.
+static void check_request(const Options *o) {
+    const int samples = o->generate || (given(o, &o->sample_every) && o->sample_every);
+    const char *const sampling = "--generate N, the number of new tokens (or, while training, --sample-every N)";
+    const struct { const char *name; const void *field; int served; const char *needs; } rows[] = {
+        { "--prompt", &o->prompt, samples, sampling },
+        { "--prompt-ids", &o->prompt_ids, samples, sampling },
+        { "--temperature", &o->sampling.temperature, samples, sampling },
+        { "--top-k", &o->sampling.top_k, samples, sampling },
+        { "--top-p", &o->sampling.top_p, samples, sampling },
+        { "--export-dtype", &o->export_dtype, o->export_dir != NULL, "--export DIR" },
+        { "--shard-mb", &o->shard_mb, o->export_dir != NULL, "--export DIR" },
+        { "--label-mask", &o->label_mask, o->data != NULL, "--data, the files it belongs to" },
+    };
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
+        CHECK(rows[i].served || !given(o, rows[i].field), "%s: expected %s beside it", rows[i].name, rows[i].needs);
+    CHECK(o->generate || !given(o, &o->generate), "--generate 0: expected at least one token");
+    CHECK(!o->prompt || !o->prompt_ids, "--prompt and --prompt-ids: only one of them can be continued");
+    CHECK(!given(o, &o->epochs) || !given(o, &o->recipe.steps), "--epochs and --steps: only one of them can decide");
+    CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
+    CHECK(!o->resume || !o->load,
+          "--resume goes on from the newest checkpoint in %s, --load starts from another model; choose one", o->out);
+    const char *instead = o->generate ? "--generate" : o->eval ? "--eval" : o->export_dir ? "--export" : NULL;
+    CHECK(!o->resume || !instead, "--resume goes on training, %s is done instead of it; choose one", instead);
+}
+
 static void check_recipe(const Options *o) {
     const Recipe *r = &o->recipe;
     CHECK(r->batch > 0 && r->micro_batch > 0, "--batch %d --micro-batch %d: expected at least one sequence", r->batch, r->micro_batch);
@@ -2655,7 +2774,6 @@ static void check_recipe(const Options *o) {
     CHECK(!strcmp(o->denominator, "predicted") || !strcmp(o->denominator, "all"),
           "--denominator %s: expected predicted or all", o->denominator);
     CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"), "--dtype %s: expected uint16 or uint32", o->dtype);
-    CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
     (void)learning_rate(r, r->warmup + 1);                  // says so if there is no such schedule
 }
 
@@ -2671,7 +2789,6 @@ static void open_data(Run *run, const char *program) {
     static char default_data[PATH], default_val[PATH];
     char first[PATH];
     int T = o->config.seq_len, width = !strcmp(o->dtype, "uint16") ? 2 : 4;
-    CHECK(!o->label_mask || o->data, "--label-mask %s: expected --data, the files it belongs to", o->label_mask);
     if (!o->data && !(o->eval && o->val)) {
         CHECK(o->config.vocab == 256,
               "--data: expected token files for a vocabulary of %d; the default stories are bytes", o->config.vocab);
@@ -2699,13 +2816,19 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
     Option table[MAX_OPTIONS];
     int n = option_table(o, table);
     *o = options_of_preset("tiny");
-    parse_options(table, n, argc, argv, NULL);
-    const char *model = o->model;
+    parse_options(table, n, argc, argv, NULL, o->given);
+    const char *model = given(o, &o->model) ? o->model : NULL, *tuning = o->tuning;
+    const int help = o->help, version = o->version;
+    *directory = 0;
+    if (help || version) {                                  // whatever else was asked for
+        *o = options_of_preset(model ? model : "tiny");
+        o->help = help, o->version = version;
+        return 0;
+    }
+    check_request(o);
+    if (o->load && !model && !tuning) tuning = "sft";       // weights that have learned already
     CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
     int instead = o->generate || o->eval || o->export_dir, newest = newest_checkpoint(o->out);
-    *directory = 0;
-    CHECK(!o->resume || !o->load,
-          "--resume goes on from the newest checkpoint in %s, --load starts from another model; choose one", o->out);
     CHECK(!o->resume || newest >= 0, "--resume: %s holds no checkpoint stepN", o->out);
     if (o->load) CHECK(snprintf(directory, PATH, "%s", o->load) < PATH, "%s: this path is too long", o->load);
     else if (o->resume || (instead && !model && newest >= 0))                       // what was trained last
@@ -2719,9 +2842,10 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
         if (!model && same) model = presets[i].name;
     }
     *o = options_of_preset(model ? model : "tiny");
+    if (tuning) o->recipe = tuning_named(tuning)->recipe, o->epochs = tuning_named(tuning)->epochs, o->tuning = tuning;
     o->config.n_kv_heads = 0;
     if (*directory) o->config = found;
-    parse_options(table, n, argc, argv, NULL);
+    parse_options(table, n, argc, argv, NULL, o->given);
     if (o->tied || o->untied) o->config.tied = o->tied;
     if (!o->config.n_kv_heads) o->config.n_kv_heads = o->config.n_heads;
     static char out[PATH], export_dir[PATH];
@@ -2760,6 +2884,12 @@ static void print_data(const Run *run) {
     if (run->train.n) printf("data: %s windows of %d tokens in %d file%s, %s for validation\n",
                              with_commas((double)run->train.windows, a), run->train.T, run->train.n,
                              run->train.n > 1 ? "s" : "", run->val.windows ? with_commas((double)run->val.windows, b) : "none");
+    const Options *o = &run->o;
+    const Recipe *r = &o->recipe;
+    char c[48];
+    if (!o->resume) printf("recipe %s: ", o->tuning ? o->tuning : o->model); else printf("recipe: ");
+    printf("%s steps of %d sequences; %s, %d steps of warm-up to lr %s\n", with_commas(r->steps, a), r->batch, r->schedule,
+           r->warmup, figure(r->lr, c));
     if (!isnan(run->floor)) printf("a perfect model of this validation data has a loss of %s: that is the floor\n", figure(run->floor, a));
     fflush(stdout);
 }
@@ -2781,13 +2911,13 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (training) print_banner(&run);
     load_tokenizer(&run, directory);
     if (training || o->eval) open_data(&run, argv[0]);
-    if (training) print_data(&run);
+    if (training) complete_recipe(o, run.train.windows), print_data(&run);
 
     run.model = device->build(&o->config, training);
     if (o->resume) run.at = checkpoint_read(directory, &run.layout, device, run.model, o->config.tied);
     else if (loaded) weights_read(directory, &run.layout, device, run.model, o->config.tied);
     else model_init(&run);
-    if (training && loaded) printf("%s %s\n", o->resume ? "going on from" : "starting from", directory);
+    if (training && loaded) say_origin(o, directory);
     if (!training) fprintf(stderr, loaded ? "model: %s\n" : "note: an untrained model; --load names another\n", directory);
 
     if (o->eval) {

@@ -609,7 +609,7 @@ static const char **command_line(const char *usage, void (*more)(void), const Op
                                  int argc, char **argv, int *names) {
     const char **name = (const char **)allocate((size_t)argc + 1, sizeof *name, "the command line");
     memory_advice = "";                                     // that of train_olmo
-    *names = parse_options(table, n, argc, argv, name);
+    *names = parse_options(table, n, argc, argv, name, NULL);
     if (separator && !*separator) separator = NULL;         // --separator ''
     if (!*help) return name;
     printf("usage: %s\n", usage);
