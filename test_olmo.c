@@ -1,9 +1,11 @@
 /*
 Every test of OLMo in C.      make test      (the last line counts them, and the exit code is the verdict)
 
+    ./test_olmo gemm resume        only these: the names are in the table at the end       ./test_olmo units     all but 7
+
 One source, two programs: test_olmo computes in float and is the one to run; test_olmo_double is the same file compiled
-with -DREAL=double, where finite differences are sharp enough to see every gradient. test_olmo runs it and adds its count (and that of any other
-test program named on its command line: data/test/test_data).
+with -DREAL=double, where finite differences are sharp enough to see every gradient. test_olmo runs it and adds its count
+(and that of any other test program whose path is on its command line: data/test/test_data).
 The witnesses (each section below is one of them):
 
     1. goldens        numbers that the official code printed (OLMO_SPEC appendix A)
@@ -23,6 +25,7 @@ The witnesses (each section below is one of them):
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+static char self[4096];                                      // the absolute path of this program
 static int passed, failed;
 static FILE *failures;                                       // the names of what failed, for the end of the report
 
@@ -37,8 +40,27 @@ static int check(int fine, const char *format, ...) {
     printf("%s%s\n", fine ? "ok    " : "FAIL  ", name);
     if (!fine) fprintf(failures, "FAIL  %s\n", name);
     if (fine) passed++; else failed++;
+    if (!fine && getenv("STOP_AT_FAILURE")) exit(EXIT_FAILURE);                    // enough for dev/mutate.py
     return fine;
 }
+// Runs a shell command; its standard output in out. Returns the exit code, or 128 + the signal.
+static int shell(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int shell(char *out, size_t size, const char *format, ...) {
+    char command[2*PATH];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(command, sizeof command, format, args);
+    va_end(args);
+    fflush(stdout);
+    FILE *in = popen(command, "r");
+    CHECK(in, "%s: cannot be run: %s", command, strerror(errno));
+    size_t n = 0;
+    for (int ch; (ch = fgetc(in)) != EOF; ) if (n + 1 < size) out[n++] = (char)ch;
+    out[n] = 0;
+    int status = pclose(in);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 // The larger one; a NaN is larger than anything, so that an error which is not a number cannot hide.
 static double larger(double a, double b) { return isnan(a) || b <= a ? a : b; }
 static int near(double x, double y, double tolerance) { return fabs(x - y) <= tolerance; }       // false for NaN
@@ -751,6 +773,15 @@ static void test_reference(const char *path) {
     bench_free(&t);
 }
 
+static void test_references(void) {
+    static const char *const cases[] = { "small", "gqa_clip", "head128", "zloss_mask" };
+    for (int i = 0; i < 4; i++) {
+        char path[PATH];
+        snprintf(path, sizeof path, "dev/reference/%s.safetensors", cases[i]);
+        test_reference(path);
+    }
+}
+
 // The same model in both programs: test_olmo_double --dump writes what test_olmo then reads.
 static Bench precision_bench(int i) {
     Config tied = config_of(128, 4, 4, 4, 1024, 256, 160, 1, 0, 0), gqa = config_of(96, 3, 6, 2, 200, 1000, 101, 0, 1.5, 1e-3);
@@ -782,7 +813,10 @@ static void compare_dump(const Named *list, int n, FILE *file, Line *table, int 
         release(y);
     }
 }
-static void test_precision(const char *path) {
+static void test_precision(void) {
+    const char *path = "build/test/double.bin";
+    char unused[16];
+    CHECK(shell(unused, sizeof unused, "'%s_double' --dump %s", self, path) == 0, "%s_double --dump failed; `make test` builds it", self);
     Named *list = (Named *)allocate(MAX_NAMED, sizeof *list, "a test");
     FILE *file = fopen(path, "rb");
     CHECK(file, "%s: test_olmo_double --dump did not write it", path);
@@ -985,25 +1019,7 @@ static int counting_main(int argc, char **argv) {            // the whole progra
     printf("calls %d %d %d %d %d\n", calls[BUILD], calls[FORWARD], calls[BACKWARD], calls[UPDATE], calls[DECODE]);
     return code;
 }
-// Runs a shell command; its standard output in out. Returns the exit code, or 128 + the signal.
-static int shell(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static int shell(char *out, size_t size, const char *format, ...) {
-    char command[2*PATH];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(command, sizeof command, format, args);
-    va_end(args);
-    fflush(stdout);
-    FILE *in = popen(command, "r");
-    CHECK(in, "%s: cannot be run: %s", command, strerror(errno));
-    size_t n = 0;
-    for (int ch; (ch = fgetc(in)) != EOF; ) if (n + 1 < size) out[n++] = (char)ch;
-    out[n] = 0;
-    int status = pclose(in);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static void test_second_device(const char *self) {
+static void test_second_device(void) {
     char plain[PATH], counted[PATH];
     const char *flags = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 32 --steps 3 --batch 4 --micro-batch 2 --sample-every 3 --eval-every 3 "
                         "--data train_olmo.c.txt --prompt ab --threads 1";
@@ -2487,7 +2503,7 @@ static void test_signals(void) {
     leave_yard();
 }
 
-// ---- all of them -----------------------------------------------------------------------------------------------------
+// ---- the report --------------------------------------------------------------------------------------------------------
 
 // Another program's tests: its report here, and its counts and failures into ours.
 static void run_part(const char *program) {
@@ -2512,64 +2528,76 @@ static int verdict(int part) {
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+// ---- all of them -----------------------------------------------------------------------------------------------------
+// In this order: what needs no program first, what is quick first.
+typedef enum { IN_FLOAT, IN_DOUBLE, IN_BOTH, OF_PROGRAM } When;             // OF_PROGRAM: in float, and runs ./train_olmo
+
+static const struct { const char *name; void (*run)(void); When when; } tests[] = {
+    { "parameter_counts", test_parameter_counts, IN_BOTH },
+    { "op_goldens", test_op_goldens, IN_BOTH },
+    { "adamw_golden", test_adamw_golden, IN_BOTH },
+    { "model_goldens", test_model_goldens, IN_BOTH },
+    { "generation_golden", test_generation_golden, IN_BOTH },
+    { "op_differences", test_op_differences, IN_DOUBLE },
+    { "model_differences", test_model_differences, IN_DOUBLE },
+    { "references", test_references, IN_BOTH },
+    { "exp", test_exp, IN_BOTH },
+    { "gemm", test_gemm, IN_BOTH },
+    { "attention_naive", test_attention_naive, IN_BOTH },
+    { "training_bits", test_training_bits, IN_BOTH },
+    { "kv_cache", test_kv_cache, IN_BOTH },
+    { "without_training", test_without_training, IN_BOTH },
+    { "precision", test_precision, IN_FLOAT },
+    { "shuffle_goldens", test_shuffle_goldens, IN_FLOAT },
+    { "schedules", test_schedules, IN_FLOAT },
+    { "number_formats", test_number_formats, IN_FLOAT },
+    { "json", test_json, IN_FLOAT },
+    { "data", test_data, IN_FLOAT },
+    { "sampling", test_sampling, IN_FLOAT },
+    { "eos", test_eos, IN_FLOAT },
+    { "init", test_init, IN_FLOAT },
+    { "train_step", test_train_step, IN_FLOAT },
+    { "edges", test_edges, IN_FLOAT },
+    { "second_device", test_second_device, IN_FLOAT },
+    { "hostile_files", test_hostile_files, OF_PROGRAM },
+    { "command_line", test_command_line, OF_PROGRAM },
+    { "resume", test_resume, OF_PROGRAM },
+    { "save_load_save", test_save_load_save, OF_PROGRAM },
+    { "full_disk", test_full_disk, OF_PROGRAM },
+    { "signals", test_signals, OF_PROGRAM },
+    { "kill_while_saving", test_kill_while_saving, OF_PROGRAM },
+};
+
+// Is this test asked for? By its name, or as one of the `units`, which run no program; without any names all are.
+static int asked_for(const char *name, When when, int argc, char **argv) {
+    int names = 0;
+    if (when == (in_double ? IN_FLOAT : IN_DOUBLE) || (in_double && when == OF_PROGRAM)) return 0;
+    for (int i = 1; i < argc; i++) {
+        if (strchr(argv[i], '/') || argv[i][0] == '-') continue;
+        names++;
+        if (!strcmp(argv[i], name) || (!strcmp(argv[i], "units") && when != OF_PROGRAM)) return 1;
+    }
+    return !names;
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "--dump")) { dump_precision(argv[2]); return EXIT_SUCCESS; }
     if (argc > 1 && !strcmp(argv[1], "--counting-device")) return counting_main(argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "--plain-device")) return olmo_main(argc - 1, argv + 1, &cpu_device);
-    char self[PATH], unused[16];
+    int part = argc > 1 && !strcmp(argv[1], "--part"), named = 0;
     failures = tmpfile();
     CHECK(failures, "no temporary file can be made");
     CHECK(realpath(argv[0], self), "%s: cannot be found", argv[0]);
     make_directory("build"), make_directory("build/test");
     if (!in_double) printf("---- %s ----\n", argv[0]);
-
-    test_parameter_counts();
-    test_op_goldens();
-    test_adamw_golden();
-    test_model_goldens();
-    test_generation_golden();
-    if (in_double) {
-        test_op_differences();
-        test_model_differences();
-    }
-    const char *const cases[] = { "small", "gqa_clip", "head128", "zloss_mask" };
-    for (int i = 0; i < 4; i++) {
-        char path[PATH];
-        snprintf(path, sizeof path, "dev/reference/%s.safetensors", cases[i]);
-        test_reference(path);
-    }
-    test_exp();
-    test_gemm();
-    test_attention_naive();
-    test_training_bits();
-    test_kv_cache();
-    test_without_training();
-    if (!in_double) {
-        CHECK(shell(unused, sizeof unused,
-                    "%s_double --dump build/test/double.bin", self) == 0, "%s_double --dump failed; `make test` builds it", self);
-        test_precision("build/test/double.bin");
-        test_shuffle_goldens();
-        test_schedules();
-        test_number_formats();
-        test_json();
-        test_data();
-        test_sampling();
-        test_eos();
-        test_init();
-        test_train_step();
-        test_edges();
-        test_second_device(self);
-        test_hostile_files();
-        test_command_line();
-        test_resume();
-        test_save_load_save();
-        test_kill_while_saving();
-        test_full_disk();
-        test_signals();
+    for (size_t i = 0; i < sizeof tests/sizeof *tests; i++)
+        if (asked_for(tests[i].name, tests[i].when, argc, argv)) named++, tests[i].run();
+    CHECK(named, "%s: there is no such test; their names are in the table at the end of test_olmo.c", argv[argc - 1]);
+    if (!in_double && asked_for("twin", IN_FLOAT, argc, argv)) {
         char twin[PATH + 16];
         snprintf(twin, sizeof twin, "%s_double", self);
         run_part(twin);
-        for (int i = 1; i < argc; i++) run_part(argv[i]);                // make test names those of the data room
     }
-    return verdict(argc > 1 && !strcmp(argv[1], "--part"));
+    for (int i = 1; i < argc; i++) if (strchr(argv[i], '/')) run_part(argv[i]);        // make test names those of the data room
+    return verdict(part);
 }
