@@ -1201,15 +1201,21 @@ static void test_init(void) {
     release(list);
 }
 
+static double value_of(const Metrics *m, const char *name) {
+    for (int i = 0; i < m->n; i++) if (!strcmp(m->list[i].name, name)) return m->list[i].value;
+    return NAN;
+}
+
 // The program's own step, beside one put together here from the parts that the sections above have tested: the windows it
 // should see, the denominator, the schedule, and AdamW. Equal bits in all parameters.
 static void test_train_step(void) {
     enum { T = 8, V = 4200, W = 12, G = 4, STEPS = 7, N = G*T };
     uint16_t ids[W*T];
     unsigned char mask[W*T];
-    uint32_t order[W], expected[W];
-    int tokens[2*N], *targets = tokens + N, val_tokens[W*T], val_targets[W*T];
-    real losses[3*N], own[W*T], own_z[W*T], weights[N];
+    uint32_t expected[W];
+    int val_tokens[W*T], val_targets[W*T];
+    real own[W*T], own_z[W*T], weights[N];
+    Metrics metrics = { NULL, 0, 0 };
     Run *run = (Run *)allocate(1, sizeof *run, "a test");
     for (int i = 0; i < W*T; i++) ids[i] = (uint16_t)(hash64((uint64_t)i) % V), mask[i] = hash64((uint64_t)i + 1000) % 3 != 0;
     for (int k = 0; k < 3; k++) {                            // k: predicted; all, with decaying embeddings; every label masked
@@ -1224,7 +1230,9 @@ static void test_train_step(void) {
         Recipe r = { "linear", 1e-2, 0.1, 2, 9, G, 3, 0.1, 0.8, 0.9, 1e-5, k == 1, 0.05, 2, 4 };
         run->o.recipe = r, run->o.seed = 41 + k, run->o.denominator = k == 1 ? "all" : "predicted", run->o.init = inits[k];
         run->device = &cpu_device, run->order_epoch = -1;
-        run->train = corpus_open("build/test/step.bin", "build/test/step_mask.bin", 2, T), run->val = run->train;
+        run->train_files = corpus_open("build/test/step.bin", "build/test/step_mask.bin", 2, T);
+        run->train = run->val = corpus_rows(&run->train_files);
+        run->objective = objective_named(run->o.denominator), run->judge = objectives[0];
         olmo_layout(&run->layout, &unused, NULL, &run->o.config);
         run->model = olmo_build(&run->o.config, 1);
         model_init(run);
@@ -1239,11 +1247,12 @@ static void test_train_step(void) {
         }
         check(init && theirs->params[0] != init_value(1, &m->layout.tensor[0], 0, 1, 3),
               "model_init %s: every element of every tensor, by its number", inits[k]);
+        Batch batch = batch_of(&run->train, G, r.micro_batch);
         for (int s = 1; s <= STEPS; s++) {
             double loss = 0, zloss = 0, count = 0;
             int first = (s - 1) % epoch*G;
             epoch_order(expected, (uint32_t)windows, (uint64_t)(41 + k + (s - 1)/epoch));
-            for (int g = 0; g < G; g++) corpus_window(&run->train, expected[first + g], V, val_tokens + g*T, val_targets + g*T);
+            for (int g = 0; g < G; g++) corpus_window(&run->train_files, expected[first + g], V, val_tokens + g*T, val_targets + g*T);
             for (int n = 0; n < N; n++) count += k == 1 || val_targets[n] >= 0;
             if (k == 2) count = 1;
             for (int n = 0; n < N; n++) weights[n] = (real)(1/count);
@@ -1252,21 +1261,25 @@ static void test_train_step(void) {
             for (int n = 0; n < N; n++) loss += (double)own[n], zloss += (double)own_z[n];
             AdamW how = { learning_rate(&r, s), r.beta1, r.beta2, r.eps, r.weight_decay, r.decay_embeddings, clip_limit(&r, s), s };
             double norm = olmo_update(m, &how);
-            Step got = train_step(run, order, tokens, targets, losses);
-            fine &= near(got.loss, loss/count, 1e-9) && near(got.zloss, zloss/count,
-                                                             1e-9) && got.norm == norm && got.lr == how.lr && (k == 2 ? loss == 0 : loss > 0 && zloss > 0)
-                    && same_bits(theirs->params, m->params,
-                                 m->layout.size) && run->at.step == s && run->at.tokens == (uint64_t)(s*N) && run->at.epoch == (s - 1)/epoch;
+            metrics.n = 0;
+            train_step(run, &batch, &metrics);
+            fine &= near(value_of(&metrics, "train/CrossEntropyLoss"), loss/count, 1e-9)
+                    && near(value_of(&metrics, "train/ZLoss"), zloss/count, 1e-9)
+                    && value_of(&metrics, "optim/total_grad_norm") == norm && value_of(&metrics, "optim/learning_rate_group0") == how.lr
+                    && (k == 2 ? loss == 0 : loss > 0 && zloss > 0) && same_bits(theirs->params, m->params, m->layout.size)
+                    && run->at.step == s && run->at.tokens == (uint64_t)(s*N) && run->at.epoch == (s - 1)/epoch;
         }
+        batch_free(&batch), release(run->order);
         check(fine, "%d steps of the program over several epochs, denominator %s%s: what its parts make of the same windows", STEPS,
               run->o.denominator, k == 2 ? ", every label masked" : "");
         if (k < 2) {
             double sum = 0;
-            uint64_t predicted, counted = 0;
-            for (uint64_t i = 0; i < (uint64_t)windows; i++) corpus_window(&run->val, i, V, val_tokens + i*T, val_targets + i*T);
+            uint64_t counted = 0;
+            for (uint64_t i = 0; i < (uint64_t)windows; i++) corpus_window(&run->train_files, i, V, val_tokens + i*T, val_targets + i*T);
             olmo_forward(m, own, own_z, val_tokens, val_targets, NULL, windows, T);
             for (int n = 0; n < windows*T; n++) if (val_targets[n] >= 0) sum += (double)own[n], counted++;
-            check(near(evaluate(run, &predicted), sum/(double)counted, 1e-9) && predicted == counted,
+            double sums[MAX_SUMS], predicted = evaluate(run, &run->val, &run->judge, sums);
+            check(near(sums[0]/predicted, sum/(double)counted, 1e-9) && predicted == (double)counted,
                   "validation is the mean over all predicted tokens, a ragged last pass included");
             uint64_t hash = params_hash(run);
             real *p = theirs->params, *end = p + run->layout.size - 1, swap = p[0];

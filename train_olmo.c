@@ -1819,6 +1819,23 @@ static int newest_checkpoint(const char *out) {
 // ======================================================================================================================
 // 7. Data: token files, text, OLMo's order, batches
 // ======================================================================================================================
+
+enum { IGNORE = -100 };                                     // a target without a loss
+
+// Rows are what a run learns from, or is judged by, whatever they are made of: windows of token files (here), conversations
+// and pairs of them (data/chat.c). Rows of one group belong together: a chosen and a rejected answer, for instance.
+typedef struct {
+    const char *unit;                                       // what a group is, in the plural: "windows"
+    uint64_t groups;
+    int group;                                              // rows per group: rows g*group, g*group + 1, ... are group g
+    int T;                                                  // tokens of the longest row, at most
+    int keep_rest;                                          // the last batch of an epoch may be smaller than the others
+    const void *source;                                     // what `read` reads from
+    // Row i into tokens[T] and targets[T], where targets[t] = tokens[t+1] or IGNORE. Returns its length; NULL, NULL: no more.
+    int (*read)(const void *source, uint64_t i, int vocab, int *tokens, int *targets);
+} Rows;
+
+// ---- token files -----------------------------------------------------------------------------------------------------
 // A file of n tokens is cut into floor(n/T) windows of T; the rest is dropped. A window has T-1 predictions: the label of
 // its last token lies in another window (OLMO_SPEC 5.1).
 
@@ -1947,8 +1964,6 @@ static Corpus corpus_hold_out(Corpus *train) {
     return val;
 }
 
-enum { IGNORE = -100 };                                     // a target without a loss
-
 // Window `index` of the corpus: tokens[T], and targets[T], where targets[t] = tokens[t+1] or IGNORE.
 static void corpus_window(const Corpus *c, uint64_t index, int vocab, int *tokens, int *targets) {
     const TokenFile *f = c->file;
@@ -1965,6 +1980,17 @@ static void corpus_window(const Corpus *c, uint64_t index, int vocab, int *token
         if (t) targets[t - 1] = f->mask && !f->mask[start + (uint64_t)t] ? IGNORE : (int)id;
     }
     targets[c->T - 1] = IGNORE;
+}
+
+// The windows of a corpus as rows. An epoch's last windows are left out if they do not fill a batch, as OLMo does.
+static int read_window(const void *corpus, uint64_t i, int vocab, int *tokens, int *targets) {
+    const Corpus *c = (const Corpus *)corpus;
+    if (tokens) corpus_window(c, i, vocab, tokens, targets);
+    return c->T;
+}
+static Rows corpus_rows(const Corpus *c) {
+    Rows rows = { "windows", c->windows, 1, c->T, 0, c, read_window };
+    return rows;
 }
 
 // ---- OLMo's order ----------------------------------------------------------------------------------------------------
@@ -2027,6 +2053,78 @@ static void epoch_order(uint32_t *order, uint32_t n, uint64_t seed) {
         do j = pcg64_next32(&r) & mask; while (j > i);
         uint32_t swap = order[i];
         order[i] = order[j], order[j] = swap;
+    }
+}
+
+// ---- batches ---------------------------------------------------------------------------------------------------------
+// The rows of one update go through the model in passes of at most `micro` rows. A pass is padded to its longest row, so rows
+// of like length share one: they are sorted by length, and by their place in the update among equals. This order does not
+// depend on `micro`, and padding changes no bit of a row's numbers: so neither do the gradients depend on it.
+
+typedef struct {
+    uint64_t index;                                         // which of the rows it is
+    int length, padded, labels;                             // tokens; with padding; how many are to be predicted
+    size_t start;                                           // its first token in the batch
+    double loss, zloss;                                     // sums over its labels, once it went through the model
+    double weight;                                          // what each of its labels weighs in the gradient
+} Row;
+
+typedef struct {
+    int n, group, micro;                                    // rows; how many belong together; the most in one pass
+    Row *row, **order;                                      // [n] by place in the update; [n] by length
+    int *tokens, *targets;                                  // one pass after the other, each [B, T]
+    real *losses, *zlosses, *weights;                       // beside them
+} Batch;
+
+typedef struct { int B, T; size_t start; } Pass;            // B rows padded to T tokens, from `start` on
+
+// Room for `groups` groups of these rows.
+static Batch batch_of(const Rows *rows, int groups, int micro) {
+    Batch b;
+    size_t n = (size_t)groups*(size_t)rows->group, room = n*(size_t)rows->T;
+    b.n = 0, b.group = rows->group, b.micro = micro*rows->group;
+    b.row = (Row *)allocate(n, sizeof *b.row, "the rows of a batch");
+    b.order = (Row **)allocate(n, sizeof *b.order, "the rows of a batch");
+    b.tokens = (int *)allocate(2*room, sizeof(int), "a batch"), b.targets = b.tokens + room;
+    b.losses = (real *)allocate(3*room, sizeof(real), "the losses"), b.zlosses = b.losses + room, b.weights = b.zlosses + room;
+    return b;
+}
+static void batch_free(Batch *b) { release(b->row), release(b->order), release(b->tokens), release(b->losses); }
+
+static int by_length(const void *a, const void *b) {        // shortest first; among equals, as they stand in the update
+    const Row *x = *(Row *const *)a, *y = *(Row *const *)b;
+    return x->length != y->length ? (x->length > y->length) - (x->length < y->length) : (x > y) - (x < y);
+}
+
+// The pass that begins with the k-th row of the order; the next one begins with row k + B.
+static Pass batch_pass(const Batch *b, int k) {
+    int B = imin(b->micro, b->n - k);
+    Pass pass = { B, b->order[k + B - 1]->length, b->order[k]->start };
+    return pass;
+}
+
+// Reads groups order[0..groups), or where order is NULL the groups from `first` on, padded with `pad`.
+static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64_t first, int groups, int vocab, int pad) {
+    const uint64_t G = (uint64_t)rows->group;
+    size_t start = 0;
+    b->n = groups*rows->group;
+    for (int r = 0; r < b->n; r++) {
+        uint64_t g = (uint64_t)r/G;
+        b->order[r] = &b->row[r];
+        b->row[r].index = (order ? order[g] : first + g)*G + (uint64_t)r % G;
+        b->row[r].length = rows->read(rows->source, b->row[r].index, vocab, NULL, NULL);
+    }
+    qsort(b->order, (size_t)b->n, sizeof *b->order, by_length);
+    for (int k = 0; k < b->n; ) {
+        const int T = batch_pass(b, k).T, end = k + batch_pass(b, k).B;
+        for (; k < end; k++, start += (size_t)T) {
+            Row *row = b->order[k];
+            int *tokens = b->tokens + start, *targets = b->targets + start;
+            rows->read(rows->source, row->index, vocab, tokens, targets);
+            for (int t = row->length; t < T; t++) tokens[t] = pad, targets[t] = IGNORE;
+            row->start = start, row->padded = T, row->labels = 0;
+            for (int t = 0; t < T; t++) row->labels += targets[t] >= 0;
+        }
     }
 }
 
@@ -2276,15 +2374,16 @@ static const Tuning *tuning_named(const char *name) {
 }
 
 // What a recipe leaves to the data: steps from epochs, the warm-up as a part of them, and no batch larger than the data.
-static void complete_recipe(Options *o, uint64_t windows) {
+static void complete_recipe(Options *o, const Rows *rows) {
     Recipe *r = &o->recipe;
     const Tuning *tuning = o->tuning ? tuning_named(o->tuning) : NULL;
-    if (tuning && !given(o, &r->batch)) r->batch = (int)zmin((size_t)r->batch, windows);
-    CHECK(windows >= (uint64_t)r->batch, "--batch %d: the training data has only %llu windows of %d tokens",
-          r->batch, (unsigned long long)windows, o->config.seq_len);
+    if (tuning && !given(o, &r->batch)) r->batch = (int)zmin((size_t)r->batch, rows->groups);
+    CHECK(rows->groups >= (uint64_t)r->batch, "--batch %d: the training data has only %llu %s of %d tokens",
+          r->batch, (unsigned long long)rows->groups, rows->unit, rows->T);
     r->micro_batch = imin(r->micro_batch, r->batch);
     if (o->epochs && !given(o, &r->steps)) {
-        double steps = (double)o->epochs*(double)(windows/(uint64_t)r->batch);
+        const uint64_t batch = (uint64_t)r->batch, rest = rows->keep_rest ? batch - 1 : 0;
+        double steps = (double)o->epochs*(double)((rows->groups + rest)/batch);
         CHECK(steps <= INT32_MAX, "--epochs %d: %.0f steps are more than %d", o->epochs, steps, INT32_MAX);
         r->steps = (int)steps;
     }
@@ -2315,6 +2414,110 @@ static Options options_of_preset(const char *name) {
     return o;
 }
 
+// ---- objectives ------------------------------------------------------------------------------------------------------
+// The model computes a loss per token; what is minimized is a weighted sum of them. An objective chooses the weights, one per
+// row, and knows what to measure. Each of its sums is divided by one denominator, which is a sum over the groups as well:
+//
+//     predicted    sum of losses / number of labels                        every label counts the same (OLMO_SPEC 1.12)
+//     all          sum of losses / number of tokens
+//     sequences    sum of (mean loss of a row) / number of rows with a label
+
+enum { MAX_SUMS = 8 };
+
+typedef struct { const char *name, *label; } Measure;       // in metrics.jsonl; on the console (NULL: not there)
+
+typedef struct Objective {
+    const char *name;
+    int looks_first;                                        // its weights depend on the losses
+    // One group: adds its terms to sums, gives its rows the weights that their labels have before the division by the
+    // denominator, and returns its part of that.
+    double (*share)(const struct Objective *o, Row *row, double *sums);
+    const Measure *measure;                                 // what the sums, divided, are called; ends with a NULL
+} Objective;
+
+static double share_predicted(const Objective *o, Row *row, double *sums) {
+    (void)o;
+    row->weight = 1, sums[0] += row->loss, sums[1] += row->zloss;
+    return row->labels;
+}
+static double share_all(const Objective *o, Row *row, double *sums) {
+    (void)share_predicted(o, row, sums);
+    return row->length;
+}
+static double share_sequences(const Objective *o, Row *row, double *sums) {
+    (void)o;
+    row->weight = 1/fmax(1, row->labels), sums[0] += row->weight*row->loss, sums[1] += row->weight*row->zloss;
+    return row->labels > 0;
+}
+
+static const Measure losses_measured[] = { { "train/CrossEntropyLoss", "loss" }, { "train/ZLoss", NULL }, { NULL, NULL } };
+static const Objective objectives[] = {                     // the first one judges validation data, too
+    { "predicted", 0, share_predicted, losses_measured },
+    { "all", 0, share_all, losses_measured },
+    { "sequences", 0, share_sequences, losses_measured },
+};
+
+static Objective objective_named(const char *name) {
+    for (size_t i = 0; i < sizeof objectives/sizeof *objectives; i++) if (!strcmp(objectives[i].name, name)) return objectives[i];
+    die("--denominator %s: expected predicted, all or sequences", name);
+}
+
+// The sums of a batch are added to sums[MAX_SUMS]; returns its denominator.
+static double objective_sums(const Objective *o, const Batch *b, double *sums) {
+    double denominator = 0;
+    for (int r = 0; r < b->n; r += b->group) denominator += o->share(o, &b->row[r], sums);
+    return denominator;
+}
+
+// weights[b,t]: where there is a label, its row's weight over the denominator of the whole update. So the gradients of passes
+// simply add up. Returns the denominator.
+static double objective_weigh(const Objective *o, Batch *b) {
+    double unused[MAX_SUMS] = { 0 }, denominator = objective_sums(o, b, unused);
+    for (int r = 0; r < b->n; r++) {
+        const Row *row = &b->row[r];
+        for (size_t i = row->start; i < row->start + (size_t)row->padded; i++)
+            b->weights[i] = (real)(b->targets[i] < 0 ? 0 : row->weight/denominator);
+    }
+    return denominator;
+}
+
+// ---- metrics ---------------------------------------------------------------------------------------------------------
+// What is known of a step: whoever measures something appends it. metrics.jsonl has all of it, the console what has a label.
+
+typedef struct { char name[112]; const char *label; double value; char note[48]; } Metric;     // the note is for the console
+typedef struct { Metric *list; int n, room; } Metrics;
+
+static Metric *metric(Metrics *m, double value, const char *label, const char *format, ...) __attribute__((format(printf, 4, 5)));
+static Metric *metric(Metrics *m, double value, const char *label, const char *format, ...) {
+    if (m->n == m->room) {
+        m->room = 2*m->room + 16;
+        Metric *list = (Metric *)allocate((size_t)m->room, sizeof *list, "the metrics");
+        if (m->n) memcpy(list, m->list, (size_t)m->n*sizeof *list);
+        release(m->list);
+        m->list = list;
+    }
+    Metric *new_one = &m->list[m->n++];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(new_one->name, sizeof new_one->name, format, args);
+    va_end(args);
+    new_one->label = label, new_one->value = value, new_one->note[0] = 0;
+    return new_one;
+}
+
+// What an objective has measured. set: NULL while training; else what stands before the name, and for its train/.
+static void metric_means(Metrics *m, const Objective *o, const char *set, const double *sums, double denominator) {
+    for (int i = 0; o->measure[i].name; i++) {
+        const Measure *measure = &o->measure[i];
+        const char *last = strrchr(measure->name, '/') + 1, *name = set && !strncmp(measure->name, "train/", 6) ? last : measure->name;
+        const double mean = sums[i]/denominator;
+        if (set && !measure->label) continue;
+        metric(m, mean, set ? last : measure->label, "%s%s", set ? set : "", name);
+        if (strcmp(last, "CrossEntropyLoss")) continue;
+        metric(m, fmin(exp(mean), 1e300), set ? "Perplexity" : "ppl", "%sPerplexity", set ? set : "train/");
+    }
+}
+
 // ---- a run -----------------------------------------------------------------------------------------------------------
 typedef struct {
     Options o;
@@ -2322,10 +2525,13 @@ typedef struct {
     void *model;
     Tokenizer *tokenizer;                                   // NULL: tokens are bytes, or ids that we cannot read
     Layout layout;
-    Corpus train, val;
+    Corpus train_files, val_files;
+    Rows train, val;                                        // what to learn, and what to be judged by; no groups: nothing
+    Objective objective, judge;                             // what is minimized on `train`, and measured on `val`
     double floor;                                           // loss of a perfect model on `val`, where known; else NAN
     Progress at;
-    int order_epoch;                                        // the epoch that train()'s order was shuffled for
+    uint32_t *order;                                        // [train.groups] the shuffled groups ...
+    int order_epoch;                                        // ... of this epoch
 } Run;
 
 static double seconds(void) {
@@ -2346,8 +2552,9 @@ static const char *with_commas(double x, char *out) {
     return out;
 }
 
-// A positive number as OLMo's console prints it: 12,345  123.4  12.34  1.234  0.1234  1e-05
+// A number as OLMo's console prints it: 12,345  123.4  12.34  1.234  0.1234  1e-05. out: [48]
 static const char *figure(double x, char *out) {
+    if (x < 0) { out[0] = '-', figure(-x, out + 1); return out; }
     if (x > 1000 && x < 1e18) return with_commas(x, out);
     if (!(x > 1e-4 && x < 1e18)) sprintf(out, "%.3g", x);
     else sprintf(out, "%.*f", x > 100 ? 1 : x > 10 ? 2 : x > 1 ? 3 : 4, x);
@@ -2392,24 +2599,38 @@ static void model_init(const Run *run) {
     }
 }
 
-// Mean -log p over the predicted tokens of the whole validation corpus. The windows go through in fixed order.
-static double evaluate(const Run *run, uint64_t *predicted) {
-    int T = run->o.config.seq_len, B = run->o.recipe.micro_batch;
-    size_t N = (size_t)B*T;
-    int *tokens = (int *)allocate(2*N, sizeof(int), "a batch"), *targets = tokens + N;
-    real *losses = (real *)allocate(2*N, sizeof(real), "the losses");
-    double sum = 0;
-    *predicted = 0;
-    for (uint64_t i = 0; i < run->val.windows; ) {
-        int b = 0;
-        for (; b < B && i < run->val.windows; b++, i++)
-            corpus_window(&run->val, i, run->o.config.vocab, tokens + (size_t)b*T, targets + (size_t)b*T);
-        run->device->forward(run->model, losses, losses + N, tokens, targets, NULL, b, T);
-        for (int n = 0; n < b*T; n++) if (targets[n] >= 0) sum += (double)losses[n], ++*predicted;
+// The whole batch through the model, pass by pass, and the sums of each row. With `learn` the gradients add up, by the weights.
+static void batch_through(const Run *run, Batch *b, int learn) {
+    for (int k = 0; k < b->n; k += batch_pass(b, k).B) {
+        const Pass p = batch_pass(b, k);
+        run->device->forward(run->model, b->losses + p.start, b->zlosses + p.start, b->tokens + p.start, b->targets + p.start,
+                             learn ? b->weights + p.start : NULL, p.B, p.T);
+        if (learn) run->device->backward(run->model);
+        for (int i = k; i < k + p.B; i++) {
+            Row *row = b->order[i];
+            const real *losses = b->losses + row->start, *zlosses = b->zlosses + row->start;
+            row->loss = row->zloss = 0;
+            for (int t = 0; t < row->length; t++) row->loss += (double)losses[t], row->zloss += (double)zlosses[t];
+        }
     }
-    release(tokens), release(losses);
-    CHECK(*predicted, "the validation data has no token to predict; are all labels masked?");
-    return sum/(double)*predicted;
+}
+
+// The sums that `judge` makes of all these rows, into sums[MAX_SUMS]; returns their denominator. They are read in fixed order, a
+// few passes at a time, so that there are rows of like length.
+static double evaluate(const Run *run, const Rows *rows, const Objective *judge, double *sums) {
+    const Config *c = &run->o.config;
+    const int micro = run->o.recipe.micro_batch, some = 8*micro;
+    Batch b = batch_of(rows, some, micro);
+    double denominator = 0;
+    memset(sums, 0, MAX_SUMS*sizeof *sums);
+    for (uint64_t g = 0; g < rows->groups; g += (uint64_t)b.n/(uint64_t)b.group) {
+        batch_read(&b, rows, NULL, g, (int)zmin((size_t)some, rows->groups - g), c->vocab, imax(0, c->eos));
+        batch_through(run, &b, 0);
+        denominator += objective_sums(judge, &b, sums);
+    }
+    batch_free(&b);
+    CHECK(denominator > 0, "the validation data has no token to predict; are all labels masked?");
+    return denominator;
 }
 
 // The tokenizer that --tokenizer names; or, where there is text to read or to write, the one that came with the model.
@@ -2557,47 +2778,46 @@ static void save(const Run *run) {
     printf("saved %s\n", path);
 }
 
-typedef struct { double loss, zloss, norm, lr; } Step;      // loss, zloss: means over the batch; norm: before clipping
-
-// One update: the next batch of this epoch's order, micro-batch by micro-batch, then AdamW. order: [train.windows];
-// tokens, targets: [batch, T]; losses: [3, micro, T], for losses, zlosses and their weights.
-static Step train_step(Run *run, uint32_t *order, int *tokens, int *targets, real *losses) {
-    const Options *o = &run->o;
-    const Recipe *r = &o->recipe;
+// The next groups in this epoch's order.
+static void next_batch(Run *run, Batch *batch) {
+    const Config *c = &run->o.config;
+    const Rows *rows = &run->train;
     Progress *at = &run->at;
-    const int T = o->config.seq_len, batch = r->batch, micro = r->micro_batch;
-    const size_t N = (size_t)batch*T;
-    real *zlosses = losses + (size_t)micro*T, *weights = zlosses + (size_t)micro*T;
-    Step s = { 0, 0, 0, 0 };
-
-    if (at->instance + (uint64_t)batch > run->train.windows) at->epoch++, at->instance = 0;     // a rest smaller than a batch is left out
-    if (run->order_epoch != at->epoch) epoch_order(order, (uint32_t)run->train.windows, (uint64_t)o->seed + (uint64_t)at->epoch);
+    const uint64_t left = rows->groups - at->instance, wanted = (uint64_t)run->o.recipe.batch;
+    if (left == 0 || (left < wanted && !rows->keep_rest)) at->epoch++, at->instance = 0;
+    if (!run->order) run->order = (uint32_t *)allocate(rows->groups, sizeof *run->order, "the order of the data");
+    if (run->order_epoch != at->epoch) epoch_order(run->order, (uint32_t)rows->groups, (uint64_t)run->o.seed + (uint64_t)at->epoch);
     run->order_epoch = at->epoch;
-    for (int b = 0; b < batch; b++)
-        corpus_window(&run->train, order[at->instance + (uint64_t)b], o->config.vocab, tokens + (size_t)b*T, targets + (size_t)b*T);
+    const int groups = (int)zmin(wanted, rows->groups - at->instance);
+    batch_read(batch, rows, run->order + at->instance, 0, groups, c->vocab, imax(0, c->eos));
+    at->instance += (uint64_t)groups;
+    for (int r = 0; r < batch->n; r++) at->tokens += (uint64_t)batch->row[r].length;
+}
 
-    // Every token weighs 1/denominator of the whole batch, so the gradients of micro-batches simply add up.
-    double denominator = 0;
-    for (size_t n = 0; n < N; n++) denominator += targets[n] >= 0 || !strcmp(o->denominator, "all");
-    if (denominator == 0) fprintf(stderr, "note: step %d: no token of this batch is to be predicted; all its labels are masked\n", at->step + 1);
-    denominator = fmax(denominator, 1);
-    for (size_t n = 0; n < (size_t)micro*T; n++) weights[n] = (real)(1/denominator);
-    for (int b = 0; b < batch; b += micro) {
-        int B = imin(micro, batch - b);
-        run->device->forward(run->model, losses, zlosses, tokens + (size_t)b*T, targets + (size_t)b*T, weights,
-                             B, T);
-        run->device->backward(run->model);
-        for (int n = 0; n < B*T; n++) s.loss += (double)losses[n], s.zloss += (double)zlosses[n];
-    }
-    s.loss /= denominator, s.zloss /= denominator;
+// One update: pick the rows, weigh them, forward and backward, AdamW.
+static void train_step(Run *run, Batch *batch, Metrics *metrics) {
+    const Recipe *r = &run->o.recipe;
+    const Objective *objective = &run->objective;
+    Progress *at = &run->at;
+    double sums[MAX_SUMS] = { 0 };
 
-    at->step++, at->instance += (uint64_t)batch, at->tokens += N;
-    s.lr = learning_rate(r, at->step);
-    AdamW how = { s.lr, r->beta1, r->beta2, r->eps, r->weight_decay, r->decay_embeddings, clip_limit(r, at->step), at->step };
-    s.norm = run->device->update(run->model, &how);
-    CHECK(isfinite(s.loss) && isfinite(s.norm), "step %d: the loss is %g and the gradient norm %g; this step was not saved. "
-          "Go on from the last checkpoint with a lower --lr or --clip", at->step, s.loss, s.norm);
-    return s;
+    at->step++;
+    next_batch(run, batch);
+    if (objective->looks_first) batch_through(run, batch, 0);
+    double denominator = objective_weigh(objective, batch);
+    if (denominator == 0) fprintf(stderr, "note: step %d: no token of this batch is to be predicted; all its labels are masked\n", at->step);
+    batch_through(run, batch, 1);
+    (void)objective_sums(objective, batch, sums);
+
+    const double lr = learning_rate(r, at->step), loss = sums[0]/fmax(1, denominator);
+    AdamW how = { lr, r->beta1, r->beta2, r->eps, r->weight_decay, r->decay_embeddings, clip_limit(r, at->step), at->step };
+    const double norm = run->device->update(run->model, &how);
+    CHECK(isfinite(loss) && isfinite(norm), "step %d: the loss is %g and the gradient norm %g; this step was not saved. "
+          "Go on from the last checkpoint with a lower --lr or --clip", at->step, loss, norm);
+    metric_means(metrics, objective, NULL, sums, fmax(1, denominator));
+    metric(metrics, norm, "grad_norm", "optim/total_grad_norm");         // before clipping
+    metric(metrics, lr, "lr", "optim/learning_rate_group0");
+    metric(metrics, (double)at->tokens, NULL, "throughput/total_tokens");
 }
 
 // All that a step's bits depend on, besides the data, the seed and the checkpoint. --micro-batch and --threads do not belong to it.
@@ -2615,10 +2835,10 @@ static void recipe_text(char *out, size_t size, const Options *o) {
 static void check_resumed(Run *run) {
     const Options *o = &run->o;
     Progress *at = &run->at;
-    if (at->step == 0) at->instances = run->train.windows, at->seed = (uint64_t)o->seed;
-    CHECK(at->instances == run->train.windows && at->seed == (uint64_t)o->seed,
-          "--resume: the checkpoint was made with --seed %llu and %llu windows of data, now there are --seed %d and %llu; give the same options again",
-          (unsigned long long)at->seed, (unsigned long long)at->instances, o->seed, (unsigned long long)run->train.windows);
+    if (at->step == 0) at->instances = run->train.groups, at->seed = (uint64_t)o->seed;
+    CHECK(at->instances == run->train.groups && at->seed == (uint64_t)o->seed,
+          "--resume: the checkpoint was made with --seed %llu and %llu %s of data, now there are --seed %d and %llu; give the same options again",
+          (unsigned long long)at->seed, (unsigned long long)at->instances, run->train.unit, o->seed, (unsigned long long)run->train.groups);
     char recipe[sizeof at->recipe];
     recipe_text(recipe, sizeof recipe, o);
     if (at->step && *at->recipe && strcmp(at->recipe, recipe))
@@ -2626,76 +2846,99 @@ static void check_resumed(Run *run) {
     memcpy(at->recipe, recipe, sizeof recipe);
 }
 
-// Reads all validation windows: a bad token is found now, not at step 500. tokens, targets: [T], scratch.
-static void check_validation(const Run *run, int *tokens, int *targets) {
+// Reads all validation rows: a bad token is found now, not at step 500.
+static void check_validation(const Run *run) {
+    const Rows *rows = &run->val;
+    int *tokens = (int *)allocate(2*(size_t)rows->T, sizeof(int), "a row"), *targets = tokens + rows->T;
     uint64_t predictable = 0;
-    for (uint64_t i = 0; i < run->val.windows; i++) {
-        corpus_window(&run->val, i, run->o.config.vocab, tokens, targets);
-        for (int t = 0; t < run->o.config.seq_len; t++) predictable += targets[t] >= 0;
+    for (uint64_t i = 0; i < rows->groups*(uint64_t)rows->group; i++) {
+        int length = rows->read(rows->source, i, run->o.config.vocab, tokens, targets);
+        for (int t = 0; t < length; t++) predictable += targets[t] >= 0;
     }
-    CHECK(!run->val.windows || predictable, "the validation data has no token to predict; are all labels masked?");
+    release(tokens);
+    CHECK(!rows->groups || predictable, "the validation data has no token to predict; are all labels masked?");
 }
 
-// A step's line in metrics.jsonl, under OLMo's names [OLMO_SPEC 6.1], and with `show` on the console. val_loss NAN: not measured.
-static void log_step(const Run *run, FILE *metrics, Step s, double val_loss, double speed, int eta, int show) {
-    const Progress *at = &run->at;
-    char a[48], b[48], c[48], d[48], e[48];
-    fprintf(metrics,
-            "{\"step\": %d, \"train/CrossEntropyLoss\": %.9g, \"train/Perplexity\": %.9g, \"train/ZLoss\": %.9g, \"optim/total_grad_norm\": %.9g, "
-            "\"optim/learning_rate_group0\": %.9g, \"throughput/total_tokens\": %llu, \"throughput/device/tokens_per_second\": %.6g",
-            at->step, s.loss, fmin(exp(s.loss), 1e300), s.zloss, s.norm, s.lr, (unsigned long long)at->tokens, speed);
-    if (show) printf("[step=%d/%d,epoch=%d] loss=%s ppl=%s grad_norm=%s lr=%s tokens/s=%s eta=%d:%02d\n", at->step, run->o.recipe.steps, at->epoch,
-                     figure(s.loss, a), figure(exp(s.loss), b), figure(s.norm, c), figure(s.lr, d), figure(speed, e), eta/60, eta % 60);
-    if (!isnan(val_loss)) {
-        fprintf(metrics, ", \"eval/validation/CrossEntropyLoss\": %.9g, \"eval/validation/Perplexity\": %.9g", val_loss, fmin(exp(val_loss), 1e300));
-        printf("    eval/validation/CrossEntropyLoss=%s Perplexity=%s", figure(val_loss, a), figure(exp(val_loss), b));
-        if (!isnan(run->floor)) {
-            fprintf(metrics, ", \"eval/validation/floor\": %.9g", run->floor);
-            printf("   a perfect model: %s (we are %.1f%% above)", figure(run->floor, a), 100*(val_loss/run->floor - 1));
-        }
-        printf("\n");
+// A step's line in metrics.jsonl, under OLMo's names [OLMO_SPEC 6.1].
+static void write_metrics(const Run *run, FILE *file, const Metrics *m) {
+    fprintf(file, "{\"step\": %d", run->at.step);
+    for (int i = 0; i < m->n; i++) {
+        const double x = m->list[i].value;
+        fprintf(file, x == floor(x) && fabs(x) < 1e15 ? ", \"%s\": %.0f" : ", \"%s\": %.9g", m->list[i].name, x);
     }
-    fprintf(metrics, "}\n");
-    CHECK(fflush(metrics) == 0, "%s/metrics.jsonl: writing failed: %s", run->o.out, strerror(errno));
+    fprintf(file, "}\n");
+    CHECK(fflush(file) == 0, "%s/metrics.jsonl: writing failed: %s", run->o.out, strerror(errno));
+}
+
+static int is_evaluation(const Metric *m) { return !strncmp(m->name, "eval/", 5); }
+
+// The same on the console: training on one line, every set of an evaluation on a line of its own.
+static void print_metrics(const Run *run, const Metrics *m, int eta) {
+    const Progress *at = &run->at;
+    const char *set = "";                                   // the name up to its last slash
+    char x[48];
+    printf("[step=%d/%d,epoch=%d]", at->step, run->o.recipe.steps, at->epoch);
+    for (int i = 0; i < m->n; i++) {
+        const Metric *one = &m->list[i];
+        if (one->label && !is_evaluation(one)) printf(" %s=%s", one->label, figure(one->value, x));
+    }
+    printf(" eta=%d:%02d", eta/60, eta % 60);
+    for (int i = 0; i < m->n; i++) {
+        const Metric *one = &m->list[i];
+        if (!one->label || !is_evaluation(one)) continue;
+        size_t length = (size_t)(strrchr(one->name, '/') + 1 - one->name);
+        int same = !strncmp(set, one->name, length);
+        printf("%s%s=%s%s", same ? " " : "\n    ", same ? one->label : one->name, figure(one->value, x), one->note);
+        set = one->name;
+    }
+    printf("\n");
+}
+
+// The validation loss beside that of a perfect model, where one is known.
+static void validate(const Run *run, Metrics *metrics) {
+    double sums[MAX_SUMS], denominator = evaluate(run, &run->val, &run->judge, sums), loss = sums[0]/denominator;
+    CHECK(isfinite(loss), "step %d: the validation loss is %g", run->at.step, loss);
+    metric_means(metrics, &run->judge, "eval/validation/", sums, denominator);
+    if (isnan(run->floor)) return;
+    Metric *floor = metric(metrics, run->floor, "  a perfect model", "eval/validation/floor");
+    snprintf(floor->note, sizeof floor->note, " (we are %.1f%% above)", 100*(loss/run->floor - 1));
 }
 
 static void train(Run *run) {
     const Options *o = &run->o;
     const Recipe *r = &o->recipe;
     Progress *at = &run->at;
-    const int T = o->config.seq_len, first = at->step;
-    uint32_t *order = (uint32_t *)allocate(run->train.windows, sizeof *order, "the order of the data");
-    int *tokens = (int *)allocate(2*(size_t)r->batch*T, sizeof(int), "a batch"), *targets = tokens + (size_t)r->batch*T;
-    real *losses = (real *)allocate(3*(size_t)r->micro_batch*T, sizeof(real), "the losses");
+    const int first = at->step;
+    Batch batch = batch_of(&run->train, r->batch, r->micro_batch);
+    Metrics metrics = { NULL, 0, 0 };
     check_resumed(run);
-    check_validation(run, tokens, targets);
+    check_validation(run);
     if (!o->resume) fresh_directory(o->out);                // only now that nothing is wrong with the options and the data
-    FILE *metrics = metrics_open(o->out, at->step);
+    FILE *file = metrics_open(o->out, at->step);
     double begun = seconds(), shown = 0;
     int saved = at->step;
 
     if (at->step >= r->steps) printf("nothing to do: step %d of %d is done already\n", at->step, r->steps);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     while (at->step < r->steps && !asked_to_stop) {
-        double start = seconds(), val_loss = NAN;
-        Step s = train_step(run, order, tokens, targets, losses);
-        double now = seconds(), left = (now - begun)/(at->step - first)*(r->steps - at->step);
-        int last = at->step == r->steps || asked_to_stop;
-        if (run->val.windows && (last || (o->eval_every && at->step % o->eval_every == 0))) {
-            uint64_t predicted;
-            val_loss = evaluate(run, &predicted);
-            CHECK(isfinite(val_loss), "step %d: the validation loss is %g", at->step, val_loss);
-        }
-        int show = last || !isnan(val_loss) || now - shown > 2;         // a line every two seconds is enough to watch
-        if (show) shown = now;
-        log_step(run, metrics, s, val_loss, (double)r->batch*T/(now - start), (int)fmin(left, 1e9), show);
-        if (o->sample_every && (last || at->step % o->sample_every == 0)) { printf("    "); print_sample(run, T); }
+        const double start = seconds();
+        const uint64_t tokens = at->tokens;
+        metrics.n = 0;
+        train_step(run, &batch, &metrics);
+        const double now = seconds(), left = (now - begun)/(at->step - first)*(r->steps - at->step);
+        metric(&metrics, (double)(at->tokens - tokens)/(now - start), "tokens/s", "throughput/device/tokens_per_second");
+        const int last = at->step == r->steps || asked_to_stop;
+        const int judged = run->val.groups && (last || (o->eval_every && at->step % o->eval_every == 0));
+        if (judged) validate(run, &metrics);
+        write_metrics(run, file, &metrics);
+        if (last || judged || now - shown > 2) print_metrics(run, &metrics, (int)fmin(left, 1e9)), shown = now;
+        if (o->sample_every && (last || at->step % o->sample_every == 0)) { printf("    "); print_sample(run, o->config.seq_len); }
         if (last || (o->save_every && at->step % o->save_every == 0)) save(run), saved = at->step;
         fflush(stdout);
     }
     if (saved != at->step) save(run);
-    fclose(metrics);
-    release(order), release(tokens), release(losses);
+    fclose(file);
+    batch_free(&batch), release(metrics.list), release(run->order);
     if (asked_to_stop) printf("stopped as asked; go on with --resume and the same options\n");
     printf("params hash 0x%016llx\n", (unsigned long long)params_hash(run));
 }
@@ -2771,8 +3014,7 @@ static void check_recipe(const Options *o) {
     CHECK((uint64_t)r->micro_batch*(uint64_t)o->config.seq_len < 1 << 30, "--micro-batch %d: too many tokens in one pass", r->micro_batch);
     CHECK(r->beta1 < 1 && r->beta2 < 1, "--beta1 %g --beta2 %g: expected numbers below 1", r->beta1, r->beta2);
     CHECK(o->sampling.top_p > 0 && o->sampling.top_p <= 1, "--top-p %g: expected a probability above 0", o->sampling.top_p);
-    CHECK(!strcmp(o->denominator, "predicted") || !strcmp(o->denominator, "all"),
-          "--denominator %s: expected predicted or all", o->denominator);
+    (void)objective_named(o->denominator);
     CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"), "--dtype %s: expected uint16 or uint32", o->dtype);
     (void)learning_rate(r, r->warmup + 1);                  // says so if there is no such schedule
 }
@@ -2795,9 +3037,11 @@ static void open_data(Run *run, const char *program) {
         o->data = beside_program(program, "data/stories.txt", default_data);
         if (!o->val) o->val = beside_program(program, "data/stories_val.txt", default_val);
     }
-    if (o->data) run->train = corpus_open(o->data, o->label_mask, width, T);
-    if (!o->val) run->val = corpus_hold_out(&run->train);
-    else if (strcmp(o->val, "none")) run->val = corpus_open(o->val, NULL, width, T);
+    if (o->data) run->train_files = corpus_open(o->data, o->label_mask, width, T);
+    if (!o->val) run->val_files = corpus_hold_out(&run->train_files);
+    else if (strcmp(o->val, "none")) run->val_files = corpus_open(o->val, NULL, width, T);
+    run->train = corpus_rows(&run->train_files), run->val = corpus_rows(&run->val_files);
+    run->objective = objective_named(o->denominator), run->judge = objectives[0];
     run->floor = o->val ? known_floor(list_item("--val", o->val, 0, first)) : NAN;
 }
 
@@ -2881,14 +3125,14 @@ static void print_banner(const Run *run) {
 
 static void print_data(const Run *run) {
     char a[48], b[48];
-    if (run->train.n) printf("data: %s windows of %d tokens in %d file%s, %s for validation\n",
-                             with_commas((double)run->train.windows, a), run->train.T, run->train.n,
-                             run->train.n > 1 ? "s" : "", run->val.windows ? with_commas((double)run->val.windows, b) : "none");
     const Options *o = &run->o;
     const Recipe *r = &o->recipe;
     char c[48];
+    if (run->train.groups) printf("data: %s %s of %d tokens in %d file%s, %s for validation\n", with_commas((double)run->train.groups, a),
+                                  run->train.unit, run->train.T, run->train_files.n, run->train_files.n > 1 ? "s" : "",
+                                  run->val.groups ? with_commas((double)run->val.groups, b) : "none");
     if (!o->resume) printf("recipe %s: ", o->tuning ? o->tuning : o->model); else printf("recipe: ");
-    printf("%s steps of %d sequences; %s, %d steps of warm-up to lr %s\n", with_commas(r->steps, a), r->batch, r->schedule,
+    printf("%s steps of %d %s; %s, %d steps of warm-up to lr %s\n", with_commas(r->steps, a), r->batch, run->train.group > 1 ? run->train.unit : "sequences", r->schedule,
            r->warmup, figure(r->lr, c));
     if (!isnan(run->floor)) printf("a perfect model of this validation data has a loss of %s: that is the floor\n", figure(run->floor, a));
     fflush(stdout);
@@ -2911,7 +3155,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (training) print_banner(&run);
     load_tokenizer(&run, directory);
     if (training || o->eval) open_data(&run, argv[0]);
-    if (training) complete_recipe(o, run.train.windows), print_data(&run);
+    if (training) complete_recipe(o, &run.train), print_data(&run);
 
     run.model = device->build(&o->config, training);
     if (o->resume) run.at = checkpoint_read(directory, &run.layout, device, run.model, o->config.tied);
@@ -2921,10 +3165,9 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (!training) fprintf(stderr, loaded ? "model: %s\n" : "note: an untrained model; --load names another\n", directory);
 
     if (o->eval) {
-        uint64_t predicted;
-        CHECK(run.val.windows, "--eval: there is no validation data; give --val");
-        double loss = evaluate(&run, &predicted);
-        printf("val loss %.9g perplexity %.9g tokens %llu\n", loss, exp(loss), (unsigned long long)predicted);
+        CHECK(run.val.groups, "--eval: there is no validation data; give --val");
+        double sums[MAX_SUMS], predicted = evaluate(&run, &run.val, &run.judge, sums), loss = sums[0]/predicted;
+        printf("val loss %.9g perplexity %.9g tokens %.0f\n", loss, exp(loss), predicted);
     }
     if (o->generate) print_sample(&run, o->generate);
     if (o->export_dir) {
