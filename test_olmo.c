@@ -1740,7 +1740,9 @@ static void hostile_configs(void) {
         { "a hidden size of true", "\"hidden_size\": 16", "\"hidden_size\": true", "hidden_size" },
         { "a hidden size of 1e300", "\"hidden_size\": 16", "\"hidden_size\": 1e300", "hidden_size" },
         { "a hidden size of 1e999", "\"hidden_size\": 16", "\"hidden_size\": 1e999", "hidden_size" },
-        { "a hidden size of NaN", "\"hidden_size\": 16", "\"hidden_size\": NaN", "not JSON" },
+        { "a hidden size of NaN", "\"hidden_size\": 16", "\"hidden_size\": NaN", "hidden_size" },
+        { "a hidden size of Infinity", "\"hidden_size\": 16", "\"hidden_size\": Infinity", "found Infinity" },
+        { "a hidden size of infinity", "\"hidden_size\": 16", "\"hidden_size\": infinity", "not JSON" },
         { "a hidden size of 16.5", "\"hidden_size\": 16", "\"hidden_size\": 16.5", "hidden_size" },
         { "a hidden size of 2^32 + 16", "\"hidden_size\": 16", "\"hidden_size\": 4294967312", "hidden_size" },
         { "17 channels for 2 heads", "\"hidden_size\": 16", "\"hidden_size\": 17", "heads" },
@@ -1754,7 +1756,7 @@ static void hostile_configs(void) {
         { "no inner width", "\"intermediate_size\": 16", "\"intermediate_size\": 0", "intermediate_size" },
         { "no vocabulary", "\"vocab_size\": 64", "\"vocab_size\": 0", "vocab_size" },
         { "a vocabulary of a billion", "\"vocab_size\": 64", "\"vocab_size\": 1000000000", "vocab_size" },
-        { "an end of text outside the vocabulary", "\"eos_token_id\": null", "\"eos_token_id\": 64", "eos" },
+        { "a list of ends that holds a word", "\"eos_token_id\": null", "\"eos_token_id\": [0, \"a\"]", "found [0, \"a\"]" },
         { "a negative end of text", "\"eos_token_id\": null", "\"eos_token_id\": -1", "eos_token_id" },
         { "positions of 0", "\"max_position_embeddings\": 16", "\"max_position_embeddings\": 0", "max_position_embeddings" },
         { "positions of 1e9", "\"max_position_embeddings\": 16", "\"max_position_embeddings\": 1e9", "max_position_embeddings" },
@@ -1763,6 +1765,8 @@ static void hostile_configs(void) {
         { "a scaled RoPE, as older files say it", "\"rope_scaling\": null",
          "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}", "RoPE" },
         { "a scaled RoPE, as newer files say it", "\"rope_type\": \"default\"", "\"rope_type\": \"yarn\"", "RoPE" },
+        { "a scaled RoPE that has no type", "\"rope_scaling\": null", "\"rope_scaling\": {\"factor\": 2.0}", "RoPE" },
+        { "a RoPE that is a word", "\"rope_scaling\": null", "\"rope_scaling\": \"none\"", "rope_scaling" },
         { "a RoPE base of 0", "{\"rope_theta\": 10000", "{\"rope_theta\": 0", "rope_theta" },
         { "a negative clip_qkv", "\"clip_qkv\": null", "\"clip_qkv\": -8", "clip_qkv" },
         { "another width than the weights", "\"intermediate_size\": 16", "\"intermediate_size\": 17", "the config asks for 17 x 16" },
@@ -1838,6 +1842,63 @@ static void hostile_indices(void) {
     refuses("a shard that is cut off", "bad/a.safetensors", "cut off", "%s", load_bad);
     release(p.bytes), release(p.header), release(header);
     unlink(path);
+}
+
+// What transformers writes, and loads, and once was refused here. Each row's `says` is in the note that goes with it.
+static void foreign_directories(const Parsed *good) {
+    static const struct { const char *what, *find, *replace, *says; int eos; } rows[] = {
+        { "an end of text outside the vocabulary", "\"eos_token_id\": null", "\"eos_token_id\": 50279", "outside the vocabulary of 64", -1 },
+        { "a list of ends of text", "\"eos_token_id\": null", "\"eos_token_id\": [50279, 7, 0]", "a document ends with 7", 7 },
+        { "a list of one", "\"eos_token_id\": null", "\"eos_token_id\": [63]", "", 63 },
+        { "a list of none", "\"eos_token_id\": null", "\"eos_token_id\": []", "", -1 },
+        { "a RoPE that is scaled by nothing", "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"default\"}", "", -1 },
+        { "the same in older words", "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"default\", \"factor\": 1.0}", "", -1 },
+        { "NaN and Infinity where they do no harm", "\"use_cache\": true",
+          "\"a\": NaN, \"b\": Infinity, \"c\": [-Infinity], \"use_cache\": true", "", -1 },
+    };
+    copy_file("good/model.safetensors", bad_weights);
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        copy_file("good/config.json", "bad/config.json");
+        edit_file("bad/config.json", rows[i].find, rows[i].replace);
+        int code = train_olmo("%s", load_bad), noted = strstr(complained, rows[i].says) && (*rows[i].says != 0) == (strstr(complained, "note: ") != NULL);
+        int eos = went_well(code) ? config_read("bad").eos : -2;
+        check(went_well(code) && noted && eos == rows[i].eos, "%s loads: %.*s", rows[i].what, (int)strcspn(complained, "\n"), complained);
+    }
+    int code = train_olmo("--load bad --eos 5 --export eos");
+    check(went_well(code) && config_read("eos").eos == 5, "--eos names another end of text");
+    copy_file("good/config.json", "bad/config.json");
+
+    char *header = replaced(good->header, "{\"__meta",                  // 8 int64, and 4 bool, that are no weights
+                            "{\"position_ids\":{\"dtype\":\"I64\",\"shape\":[8],\"data_offsets\":[10240,10304]},"
+                            "\"mask\":{\"dtype\":\"BOOL\",\"shape\":[4],\"data_offsets\":[10304,10308]},\"__meta");
+    char *data = (char *)allocate(good->data_size + 4096, 1, "a test");
+    memcpy(data, good->data, good->data_size);
+    write_weights(bad_weights, strlen(header), header, strlen(header), data, good->data_size + 68);
+    code = train_olmo("%s", load_bad);
+    check(went_well(code), "buffers of other types than weights load: code %d", code);
+    release(header);
+    header = replaced(good->header, "{\"__meta", "{\"lm_head.weight\":{\"dtype\":\"F32\",\"shape\":[64,16],\"data_offsets\":[10240,14336]},\"__meta");
+    memcpy(data + good->data_size, good->data, 4096);
+    write_weights(bad_weights, strlen(header), header, strlen(header), data, good->data_size + 4096);
+    code = train_olmo("%s", load_bad);
+    check(went_well(code) && !strstr(complained, "lm_head"), "a tied head that is there twice loads: code %d", code);
+    data[good->data_size + 4095] ^= 1;
+    write_weights(bad_weights, strlen(header), header, strlen(header), data, good->data_size + 4096);
+    code = train_olmo("%s", load_bad);
+    check(went_well(code) && strstr(complained, "lm_head.weight is left out"), "and if it differs, that is said: %.*s", (int)strcspn(complained, "\n"), complained);
+    release(header), release(data);
+
+    make_directory("bad/sub");
+    refuses("a file that PyTorch pickled", "bad/sub", "save_pretrained", "--eval --val ids.bin --load bad/sub%s",
+            system("cp good/config.json bad/sub; : >bad/sub/pytorch_model.bin") ? " --no" : "");
+    system_or_die("rm -rf bad/sub eos && mkdir -p a_run && cp -r good a_run/step1 && ln -s step1 a_run/latest");
+    refuses("a run in place of a model", "a_run/latest", "names the newest", "--eval --val ids.bin --load a_run");
+    refuses("the name of a model on a hub", "https://huggingface.co/allenai/OLMo-1B-hf", "tokenizer.json",
+            "--eval --val ids.bin --load allenai/OLMo-1B-hf");
+    copy_file("good/model.safetensors", bad_weights);
+    edit_file("bad/config.json", "\"olmo\"", "{\"a name\": \"which is very long\", \"and another\": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10000000, 11000000, 12]}");
+    refuses("a long value is quoted up to a comma", "7, 8, 9 ...;", "model_type", "%s", load_bad);
+    copy_file("good/config.json", "bad/config.json");
 }
 
 // A NumPy file of 64 numbers of `width` bytes with this version and dict; the header is padded to `announced` bytes.
@@ -2032,6 +2093,7 @@ static void test_hostile_files(void) {
     hostile_numbers();
     hostile_configs();
     hostile_indices();
+    foreign_directories(&good);
     hostile_tokens();
     hostile_checkpoints();
     release(good.bytes), release(good.header);
@@ -2362,6 +2424,11 @@ static void test_save_load_save(void) {
           "config.json has all digits of clip_qkv and of rope_theta");
     release(text);
     system_or_die("rm -rf made");
+    CHECK(went_well(train_olmo("%s --steps 1 --clip-qkv 8 --data ids.bin --out whole", tiny_model)), "a test could not train: %s", complained);
+    text = read_text("whole/step1/config.json");
+    check(strstr(text, "\"clip_qkv\": 8.0,") && strstr(text, "\"rope_theta\": 10000.0"), "and a float is written as one, for transformers 5");
+    release(text);
+    system_or_die("rm -rf whole");
     // 3 MB in shards of at most 1 MB: nothing changes but the files.
     const char *sharded = "--untied --d-model 64 --n-layers 3 --n-heads 2 --mlp-hidden 1024 --vocab 3000 --seq-len 16";
     char loss[128];

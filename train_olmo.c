@@ -1247,13 +1247,28 @@ static const char *json_skip(const char *s, int depth) {
             if (*s != ',') return NULL;
         }
     }
-    static const char *const words[] = { "true", "false", "null" };
-    for (int i = 0; i < 3; i++) if (!strncmp(s, words[i], strlen(words[i]))) return s + strlen(words[i]);
+    static const char *const words[] = { "true", "false", "null", "NaN", "Infinity", "-Infinity" };     // the last three: Python's
+    for (int i = 0; i < 6; i++) if (!strncmp(s, words[i], strlen(words[i]))) return s + strlen(words[i]);
     size_t digits = strspn(s, "0123456789+-.eE");
     char *end;
     if (!digits || (*s != '-' && (*s < '0' || *s > '9'))) return NULL;
     (void)strtod(s, &end);
     return end == s + digits ? end : NULL;
+}
+
+// A value as a sentence quotes it: whole, or cut between two of its parts. Holds for the next three calls.
+static const char *json_quoted(const char *value) {
+    enum { LONGEST = 80 };
+    static char text[4][LONGEST + 8];
+    static int turn;
+    const char *end = value ? json_skip(value, 0) : NULL, *cut = value;
+    char *out = text[turn = (turn + 1) % 4];
+    if (!end) return "none";
+    if (end - value <= LONGEST) return snprintf(out, LONGEST + 1, "%.*s", (int)(end - value), value), out;
+    for (const char *s = value; s - value < LONGEST; s++)             // a comma ends a part; so does a letter of a long string
+        if (*s == ',' || (*value == '"' && ((unsigned char)*s & 0xc0) != 0x80)) cut = s;
+    snprintf(out, LONGEST + 8, "%.*s ...", (int)(cut > value ? cut - value : 1), value);
+    return out;
 }
 
 // An object's members: the value of the first, then of the one after a value; NULL after the last.
@@ -1298,7 +1313,7 @@ static double json_number(const char *object, const char *path, const char *name
     char *end;
     double number = strtod(value, &end);
     CHECK(end != value && number >= low && number <= high,
-          "%s: expected \"%s\" to be a number from %.10g to %.10g, found %.30s", path, name, low, high, value);
+          "%s: expected \"%s\" to be a number from %.10g to %.10g, found %s", path, name, low, high, json_quoted(value));
     return number;
 }
 static double json_whole(const char *object, const char *path, const char *name, double low, double high, double otherwise) {
@@ -1328,10 +1343,14 @@ static int json_whole_numbers(const char *array, uint64_t *out, int most) {
 }
 
 // ---- number formats --------------------------------------------------------------------------------------------------
-typedef enum { F32, BF16, F16 } Dtype;
+typedef enum { F32, BF16, F16, NO_WEIGHT } Dtype;           // from there on: buffers, which a file may hold beside weights
 static const struct { const char *safetensors, *torch; int size; } dtypes[] = {
     { "F32", "float32", 4 }, { "BF16", "bfloat16", 2 }, { "F16", "float16", 2 },
+    { "F64", NULL, 8 }, { "I64", NULL, 8 }, { "U64", NULL, 8 }, { "I32", NULL, 4 }, { "U32", NULL, 4 },
+    { "I16", NULL, 2 }, { "U16", NULL, 2 }, { "I8", NULL, 1 }, { "U8", NULL, 1 }, { "BOOL", NULL, 1 },
+    { "F8_E4M3", NULL, 1 }, { "F8_E5M2", NULL, 1 }, { "F8_E8M0", NULL, 1 },
 };
+enum { DTYPES = sizeof dtypes/sizeof *dtypes };
 
 // bfloat16 is the upper half of a float. To it: round to nearest, ties to even; a NaN stays one.
 static float float_from_bf16(uint16_t h) { uint32_t u = (uint32_t)h << 16; float f; memcpy(&f, &u, 4); return f; }
@@ -1397,21 +1416,21 @@ static void read_entry(Entry *e, const char *path, const char *key, const char *
     memcpy(e->name, key + 1, (size_t)length);
     CHECK(dtype && shape && offsets, "%s: tensor %s lacks a dtype, a shape or data_offsets", path, e->name);
     int type = 0, n;
-    while (type < 3 && !json_is(dtype, dtypes[type].safetensors)) type++;
-    CHECK(type < 3, "%s: tensor %s has dtype %.12s; expected F32, BF16 or F16", path, e->name, dtype);
+    while (type < DTYPES && !json_is(dtype, dtypes[type].safetensors)) type++;
+    CHECK(type < DTYPES, "%s: tensor %s has dtype %s; expected F32, BF16 or F16", path, e->name, json_quoted(dtype));
     e->type = (Dtype)type;
     uint64_t dim[4] = {1, 1, 1, 1}, bound[2] = {0, 0}, count = 1;
     e->dims = json_whole_numbers(shape, dim, 4);
-    CHECK(e->dims >= 0, "%s: tensor %s has shape %.40s; expected at most four whole numbers", path, e->name, shape);
+    CHECK(e->dims >= 0, "%s: tensor %s has shape %s; expected at most four whole numbers", path, e->name, json_quoted(shape));
     for (int i = 0; i < e->dims; i++) {
         CHECK(dim[i] == 0 || count <= ((uint64_t)1 << 50)/dim[i],
-              "%s: tensor %s has shape %.40s, which is larger than any file", path, e->name, shape);
+              "%s: tensor %s has shape %s, which is larger than any file", path, e->name, json_quoted(shape));
         count *= dim[i];
     }
     n = json_whole_numbers(offsets, bound, 2);
     CHECK(n == 2 && bound[0] <= bound[1] && bound[1] - bound[0] == count*(uint64_t)dtypes[type].size,
-          "%s: tensor %s needs %llu bytes for its shape, but data_offsets are %.60s", path, e->name,
-          (unsigned long long)count*dtypes[type].size, offsets);
+          "%s: tensor %s needs %llu bytes for its shape, but data_offsets are %s", path, e->name,
+          (unsigned long long)count*(unsigned)dtypes[type].size, json_quoted(offsets));
     e->begin = bound[0], e->end = bound[1], e->rows = dim[0], e->cols = count/(dim[0] ? dim[0] : 1);
 }
 
@@ -1436,7 +1455,7 @@ static Safetensors *safetensors_open(const char *path) {
     int n = 0;
     for (value = json_first(object, &key); value; value = json_next(value, &key)) {
         if (json_is(key, "__metadata__")) continue;
-        CHECK(*value == '{', "%s: expected an object for each tensor, found %.20s", path, value);
+        CHECK(*value == '{', "%s: expected an object for each tensor, found %s", path, json_quoted(value));
         read_entry(&st->entry[n++], path, key, value);
     }
     release(header);
@@ -1467,6 +1486,7 @@ static void safetensors_read(const Safetensors *st, const Entry *e, const Device
     static float floats[CHUNK];
     static real numbers[CHUNK];
     size_t size = (size_t)dtypes[e->type].size, count = e->rows*e->cols;
+    CHECK(e->type < NO_WEIGHT, "%s: tensor %s has dtype %s; expected F32, BF16 or F16", st->path, e->name, dtypes[e->type].safetensors);
     CHECK(fseeko(st->file, (off_t)(st->data + e->begin), SEEK_SET) == 0, "%s: cannot seek to tensor %s", st->path, e->name);
     for (size_t done = 0; done < count; ) {
         size_t n = zmin(CHUNK, count - done);
@@ -1482,6 +1502,28 @@ static void safetensors_read(const Safetensors *st, const Entry *e, const Device
         device->set(model, space, offset + done, n, numbers);
         done += n;
     }
+}
+
+// Do two tensors hold the same numbers?
+static int safetensors_same(const Safetensors *a, const Entry *x, const Safetensors *b, const Entry *y) {
+    static unsigned char bytes[2][4*CHUNK];
+    static float floats[2][CHUNK];
+    const Safetensors *st[2] = { a, b };
+    const Entry *e[2] = { x, y };
+    const size_t count = x->rows*x->cols;
+    if (x->rows != y->rows || x->cols != y->cols || x->type >= NO_WEIGHT || y->type >= NO_WEIGHT) return 0;
+    for (size_t done = 0; done < count; done += CHUNK) {
+        const size_t n = zmin(CHUNK, count - done);
+        for (int i = 0; i < 2; i++) {
+            const size_t size = (size_t)dtypes[e[i]->type].size;
+            int fine = fseeko(st[i]->file, (off_t)(st[i]->data + e[i]->begin + done*size), SEEK_SET) == 0;
+            CHECK(fine && fread(bytes[i], size, n, st[i]->file) == n,
+                  "%s: the numbers of tensor %s could not be read", st[i]->path, e[i]->name);
+            floats_from(floats[i], bytes[i], n, e[i]->type);
+        }
+        if (memcmp(floats[0], floats[1], n*sizeof(float))) return 0;
+    }
+    return 1;
 }
 
 // What a file of ours holds: rows x cols numbers of one of the device's flat arrays, under a name.
@@ -1534,19 +1576,67 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
 // ---- Hugging Face directories ----------------------------------------------------------------------------------------
 // config.json and model.safetensors (or several with an index), as transformers' OlmoForCausalLM reads and writes them.
 
+// The path of DIRECTORY/config.json, or a sentence that says what may have been meant.
+static void find_config(char *path, const char *directory) {
+    char latest[PATH], elsewhere[PATH];
+    const char *slash = strchr(directory, '/');
+    path_join(path, directory, "config.json");
+    path_join(latest, directory, "latest");
+    path_join(elsewhere, latest, "config.json");
+    CHECK(file_exists(path) || !file_exists(elsewhere),
+          "%s: holds no model but a run's checkpoints; %s names the newest", directory, latest);
+    int hub = !file_exists(directory) && slash && !strchr(slash + 1, '/') && slash[1] && !strchr("./~", *directory);
+    CHECK(!hub, "%s: there is no such directory, and hubs are not reached from here; download config.json, the .safetensors files "
+          "and tokenizer.json from https://huggingface.co/%s/tree/main into a directory, and name that", directory, directory);
+}
+
+// The id that ends a document. transformers writes a number, a list of them, or null; and OlmoConfig's default is 50279,
+// however small the vocabulary.
+static int config_eos(const char *config, const char *path, int vocab) {
+    enum { MOST = 64 };
+    const char *value = json_get(config, "eos_token_id");
+    uint64_t id[MOST];
+    int n = value && *value == '[' ? json_whole_numbers(value, id, MOST) : 0;
+    if (n == 0 && !(value && *value == '[')) {
+        int one = json_int(config, path, "eos_token_id", 0, 1 << 24, -1);
+        if (one < 0) return -1;
+        id[n++] = (uint64_t)one;
+    }
+    CHECK(n >= 0, "%s: expected \"eos_token_id\" to be an id or a list of them, found %s", path, json_quoted(value));
+    for (int i = 0; i < n; i++) if (id[i] < (uint64_t)vocab) {
+        if (n > 1) fprintf(stderr, "note: %s: \"eos_token_id\" is %s; a document ends with %d (--eos names another)\n", path,
+                           json_quoted(value), (int)id[i]);
+        return (int)id[i];
+    }
+    if (n) fprintf(stderr, "note: %s: \"eos_token_id\" %s is outside the vocabulary of %d: taken for none (--eos names one)\n", path,
+                   json_quoted(value), vocab);
+    return -1;
+}
+
+// RoPE's object, which older files call rope_scaling and newer ones rope_parameters, must leave the angles as they are.
+static void check_rope(const char *config, const char *path, const char *name) {
+    const char *rope = json_get(config, name), *type;
+    if (!rope || *rope == 'n') return;
+    CHECK(*rope == '{', "%s: expected an object \"%s\", found %s", path, name, json_quoted(rope));
+    if (!(type = json_get(rope, "rope_type"))) type = json_get(rope, "type");
+    CHECK(!type ? !json_get(rope, "factor") : json_is(type, "default"),
+          "%s: \"%s\" is %s; OLMo-1's RoPE is not scaled", path, name, json_quoted(rope));
+}
+
+// The sizes in a Hugging Face directory's config.json.
 static Config config_read(const char *directory) {
     char path[PATH];
-    path_join(path, directory, "config.json");
+    find_config(path, directory);
     char *text = read_text(path);
     const char *o = json_root(text, path), *type = json_get(o, "model_type"), *act = json_get(o, "hidden_act");
-    CHECK(type && json_is(type, "olmo"), "%s: expected \"model_type\": \"olmo\" (transformers' OlmoForCausalLM), found %.24s; "
-          "the older hf_olmo format, and OLMo-2, are other models", path, type ? type : "none");
-    CHECK(!act || json_is(act, "silu"), "%s: expected \"hidden_act\": \"silu\", found %.24s", path, act);
+    CHECK(type && json_is(type, "olmo"), "%s: expected \"model_type\": \"olmo\" (transformers' OlmoForCausalLM), found %s; "
+          "the older hf_olmo format, and OLMo-2, are other models", path, json_quoted(type));
+    CHECK(!act || json_is(act, "silu"), "%s: expected \"hidden_act\": \"silu\", found %s", path, json_quoted(act));
     CHECK(!json_flag(o, "attention_bias"), "%s: \"attention_bias\" is true; OLMo has no biases", path);
-    const char *rope = json_get(o, "rope_parameters"), *scaling = json_get(o, "rope_scaling");
-    const char *kind = rope && *rope == '{' ? json_get(rope, "rope_type") : NULL;
-    CHECK((!scaling || *scaling == 'n') && (!kind || json_is(kind, "default")), "%s: this RoPE is scaled; OLMo-1's is not", path);
-    if (!rope || *rope != '{' || !json_get(rope, "rope_theta")) rope = o;                         // older files keep it outside
+    check_rope(o, path, "rope_parameters");
+    check_rope(o, path, "rope_scaling");
+    const char *rope = json_get(o, "rope_parameters");
+    if (!rope || *rope != '{' || !json_get(rope, "rope_theta")) rope = o;          // older files keep it outside
     Config c;
     c.d_model = json_int(o, path, "hidden_size", 1, 1 << 16, NAN);
     c.n_layers = json_int(o, path, "num_hidden_layers", 1, MAX_LAYERS, NAN);
@@ -1555,7 +1645,7 @@ static Config config_read(const char *directory) {
     c.mlp_hidden = 2*json_int(o, path, "intermediate_size", 1, 1 << 19, NAN);
     c.vocab = json_int(o, path, "vocab_size", 2, 1 << 24, NAN);
     c.seq_len = json_int(o, path, "max_position_embeddings", 1, 1 << 20, 2048);
-    c.eos = json_int(o, path, "eos_token_id", 0, 1 << 24, -1);
+    c.eos = config_eos(o, path, c.vocab);
     c.rope_theta = json_number(rope, path, "rope_theta", 1e-3, 1e12, 10000);
     c.clip_qkv = json_number(o, path, "clip_qkv", 0, 1e30, 0);
     c.tied = json_flag(o, "tie_word_embeddings");
@@ -1565,23 +1655,33 @@ static Config config_read(const char *directory) {
     return c;
 }
 
+// A number with all its digits, and a point: transformers 5 refuses 8 where it wants a float, every version reads 8.0.
+static const char *json_float(double x, char *out) {
+    int n = sprintf(out, "%.17g", x);
+    if (!strpbrk(out, ".e")) memcpy(out + n, ".0", 3);
+    return out;
+}
+
 static void config_write(const char *directory, const Config *c, Dtype type) {
-    char path[PATH], eos[16] = "null", clip[32] = "null";
+    char path[PATH], eos[16] = "null", clip[32] = "null", theta[32];
     path_join(path, directory, "config.json");
     FILE *file = open_to_write(path);
     if (c->eos >= 0) snprintf(eos, sizeof eos, "%d", c->eos);
-    if (c->clip_qkv > 0) snprintf(clip, sizeof clip, "%.17g", c->clip_qkv);
-    fprintf(file, "{\n  \"architectures\": [\"OlmoForCausalLM\"],\n  \"model_type\": \"olmo\",\n  \"hidden_act\": \"silu\",\n"
-            "  \"attention_bias\": false,\n  \"attention_dropout\": 0.0,\n  \"use_cache\": true,\n  \"initializer_range\": 0.02,\n");
-    fprintf(file, "  \"hidden_size\": %d,\n  \"num_hidden_layers\": %d,\n  \"num_attention_heads\": %d,\n  \"num_key_value_heads\": %d,\n"
-            "  \"intermediate_size\": %d,\n  \"vocab_size\": %d,\n  \"max_position_embeddings\": %d,\n",
-            c->d_model, c->n_layers, c->n_heads, c->n_kv_heads, c->mlp_hidden/2, c->vocab, c->seq_len);
-    fprintf(file,
-            "  \"rope_theta\": %.17g,\n  \"rope_parameters\": {\"rope_theta\": %.17g, \"rope_type\": \"default\"},\n  \"rope_scaling\": null,\n",
-            c->rope_theta, c->rope_theta);
-    fprintf(file,
-            "  \"clip_qkv\": %s,\n  \"tie_word_embeddings\": %s,\n  \"bos_token_id\": null,\n  \"eos_token_id\": %s,\n  \"pad_token_id\": %s,\n"
-            "  \"torch_dtype\": \"%s\"\n}\n", clip, c->tied ? "true" : "false", eos, c->vocab > 50000 ? "1" : "null", dtypes[type].torch);
+    if (c->clip_qkv > 0) json_float(c->clip_qkv, clip);
+    json_float(c->rope_theta, theta);
+    fprintf(file, "{\n  \"architectures\": [\"OlmoForCausalLM\"],\n  \"model_type\": \"olmo\",\n");
+    fprintf(file, "  \"hidden_act\": \"silu\",\n  \"attention_bias\": false,\n  \"attention_dropout\": 0.0,\n");
+    fprintf(file, "  \"use_cache\": true,\n  \"initializer_range\": 0.02,\n");
+    fprintf(file, "  \"hidden_size\": %d,\n  \"num_hidden_layers\": %d,\n", c->d_model, c->n_layers);
+    fprintf(file, "  \"num_attention_heads\": %d,\n  \"num_key_value_heads\": %d,\n", c->n_heads, c->n_kv_heads);
+    fprintf(file, "  \"intermediate_size\": %d,\n  \"vocab_size\": %d,\n", c->mlp_hidden/2, c->vocab);
+    fprintf(file, "  \"max_position_embeddings\": %d,\n", c->seq_len);
+    fprintf(file, "  \"rope_theta\": %s,\n  \"rope_scaling\": null,\n", theta);              // transformers 4
+    fprintf(file, "  \"rope_parameters\": {\"rope_theta\": %s, \"rope_type\": \"default\"},\n", theta);                 // 5
+    fprintf(file, "  \"clip_qkv\": %s,\n  \"tie_word_embeddings\": %s,\n", clip, c->tied ? "true" : "false");
+    fprintf(file, "  \"bos_token_id\": null,\n  \"eos_token_id\": %s,\n", eos);
+    fprintf(file, "  \"pad_token_id\": %s,\n", c->vocab > 50000 ? "1" : "null");            // OLMo's tokenizer pads with 1
+    fprintf(file, "  \"torch_dtype\": \"%s\"\n}\n", dtypes[type].torch);
     close_written(file, path);
 }
 
@@ -1602,53 +1702,86 @@ static Slice *hugging_face_slices(const Layout *layout, int *n) {
     return list;
 }
 
-static void weights_read(const char *directory, const Layout *layout, const Device *device, void *model, int tied) {
-    enum { MAX_SHARDS = 1024 };
-    char path[PATH];
-    Safetensors **shard = (Safetensors **)allocate(MAX_SHARDS, sizeof *shard, "the list of shards");
-    int shards = 0, wanted = 0, present = 0;
-    path_join(path, directory, "model.safetensors");
-    if (file_exists(path)) shard[shards++] = safetensors_open(path);
-    else {
-        path_join(path, directory, "model.safetensors.index.json");
-        CHECK(file_exists(path),
-              "%s: expected model.safetensors, or model.safetensors.index.json and its shards; found neither", directory);
-        char *text = read_text(path);
-        const char *map = json_get(json_root(text, path), "weight_map"), *key, *value;
-        CHECK(map && *map == '{', "%s: expected an object \"weight_map\", found none", path);
-        for (value = json_first(map, &key); value; value = json_next(value, &key)) {
-            char name[256], file[PATH];
-            int length = (int)(json_skip(value, 0) - value) - 2, known = 0;
-            CHECK(*value == '"' && length > 0 && length < (int)sizeof name, "%s: expected a file name, found %.40s", path, value);
-            snprintf(name, sizeof name, "%.*s", length, value + 1);
-            CHECK(!strchr(name, '/') && !strchr(name, '\\'), "%s: %s: a shard must lie in the same directory", path, name);
-            path_join(file, directory, name);
-            for (int i = 0; i < shards; i++) known |= !strcmp(shard[i]->path, file);
-            CHECK(known || shards < MAX_SHARDS, "%s: more than %d shards", path, MAX_SHARDS);
-            if (!known) shard[shards++] = safetensors_open(file);
-        }
-        release(text);
+typedef struct { Safetensors **at; int n; } Shards;
+
+// The index's "weight_map" names a shard for each tensor; each shard is opened once.
+static void open_indexed(Shards *shards, const char *directory, const char *path) {
+    enum { MOST = 1024 };
+    char *text = read_text(path);
+    const char *map = json_get(json_root(text, path), "weight_map"), *key, *value;
+    CHECK(map && *map == '{', "%s: expected an object \"weight_map\", found none", path);
+    shards->at = (Safetensors **)allocate(MOST, sizeof *shards->at, "the list of shards");
+    for (value = json_first(map, &key); value; value = json_next(value, &key)) {
+        char name[256], file[PATH];
+        int length = (int)(json_skip(value, 0) - value) - 2, known = 0;
+        CHECK(*value == '"' && length > 0 && length < (int)sizeof name,
+              "%s: expected a file name, found %s", path, json_quoted(value));
+        snprintf(name, sizeof name, "%.*s", length, value + 1);
+        CHECK(!strchr(name, '/') && !strchr(name, '\\'), "%s: %s: a shard must lie in the same directory", path, name);
+        path_join(file, directory, name);
+        for (int i = 0; i < shards->n; i++) known |= !strcmp(shards->at[i]->path, file);
+        CHECK(known || shards->n < MOST, "%s: more than %d shards", path, MOST);
+        if (!known) shards->at[shards->n++] = safetensors_open(file);
     }
+    release(text);
+}
+
+static Shards shards_open(const char *directory) {
+    char path[PATH], old[PATH];
+    Shards shards = { NULL, 0 };
+    path_join(path, directory, "model.safetensors");
+    if (file_exists(path)) {
+        shards.at = (Safetensors **)allocate(1, sizeof *shards.at, "the list of shards");
+        shards.at[shards.n++] = safetensors_open(path);
+        return shards;
+    }
+    path_join(path, directory, "model.safetensors.index.json");
+    path_join(old, directory, "pytorch_model.bin");
+    CHECK(file_exists(path) || !file_exists(old),
+          "%s: expected model.safetensors, found pytorch_model.bin; transformers' save_pretrained writes it as safetensors", directory);
+    CHECK(file_exists(path), "%s: expected model.safetensors, or model.safetensors.index.json and its shards; found neither", directory);
+    open_indexed(&shards, directory, path);
+    return shards;
+}
+
+static const Entry *shards_find(const Shards *shards, const char *name, const Safetensors **in) {
+    const Entry *e = NULL;
+    for (int s = 0; s < shards->n && !e; s++) if ((e = safetensors_find(shards->at[s], name))) *in = shards->at[s];
+    return e;
+}
+
+// What transformers' files hold beside weights: RoPE's frequencies, a tied head for the second time, masks and positions.
+static int is_buffer(const Entry *e, int tied) {
+    return strstr(e->name, "rotary_emb.") || (tied && !strcmp(e->name, "lm_head.weight")) || e->type >= NO_WEIGHT;
+}
+
+// Fills the parameters from model.safetensors or its shards: each tensor that the layout names must be there with its
+// shape, and nothing else but buffers.
+static void weights_read(const char *directory, const Layout *layout, const Device *device, void *model, int tied) {
+    Shards shards = shards_open(directory);
+    const Safetensors *in = NULL, *other = NULL;
+    int wanted = 0, present = 0;
     Slice *slice = hugging_face_slices(layout, &wanted);
     for (int i = 0; i < wanted; i++) {
-        const Entry *e = NULL;
-        int s = -1;
-        while (!e && ++s < shards) e = safetensors_find(shard[s], slice[i].name);
+        const Entry *e = shards_find(&shards, slice[i].name, &in);
         CHECK(e, "%s: tensor %s is missing; the config asks for it", directory, slice[i].name);
         CHECK(e->dims == 2 && e->rows == (size_t)slice[i].rows && e->cols == (size_t)slice[i].cols,
-              "%s: tensor %s is %zu x %zu, but the config asks for %d x %d", shard[s]->path, slice[i].name, e->rows, e->cols,
-              slice[i].rows, slice[i].cols);
-        safetensors_read(shard[s], e, device, model, slice[i].space, slice[i].offset);
+              "%s: tensor %s is %zu x %zu of %s, but the config asks for %d x %d of F32, BF16 or F16", in->path, e->name,
+              e->rows, e->cols, dtypes[e->type].safetensors, slice[i].rows, slice[i].cols);
+        safetensors_read(in, e, device, model, slice[i].space, slice[i].offset);
     }
-    for (int s = 0; s < shards; s++) {
-        for (int i = 0; i < shard[s]->n; i++) {             // old files keep RoPE's frequencies, and a tied head twice
-            const char *name = shard[s]->entry[i].name;
-            present += !strstr(name, "rotary_emb.inv_freq") && !(tied && !strcmp(name, "lm_head.weight"));
-        }
-        safetensors_close(shard[s]);
+    const Entry *head = shards_find(&shards, "lm_head.weight", &in);
+    const Entry *embedding = shards_find(&shards, "model.embed_tokens.weight", &other);
+    if (tied && head && !safetensors_same(in, head, other, embedding))
+        fprintf(stderr, "note: %s: lm_head.weight is left out, for \"tie_word_embeddings\" is true, though it differs from the "
+                "embedding; if the model has a head of its own, write false in config.json\n", in->path);
+    for (int s = 0; s < shards.n; s++) {
+        for (int i = 0; i < shards.at[s]->n; i++) present += !is_buffer(&shards.at[s]->entry[i], tied);
+        safetensors_close(shards.at[s]);
     }
-    release(shard), release(slice);
-    CHECK(wanted == present, "%s: holds %d tensors where an OLMo of this config has %d; this is another model", directory, present, wanted);
+    release(shards.at), release(slice);
+    CHECK(wanted == present, "%s: holds %d tensors where an OLMo of this config has %d; this is another model",
+          directory, present, wanted);
 }
 
 // Writes config.json and the weights into a directory, in one file or in shards of at most shard_bytes (0: one file).
