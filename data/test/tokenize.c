@@ -520,7 +520,6 @@ static void test_training_on_tokens(void) {
 }
 
 static void test_tokenize(void) {
-    snprintf(small_path, sizeof small_path, "%s", small_tokenizer("small.json", 0));
     test_tokens_by_hand();
     test_token_order();
     test_file_sizes();
