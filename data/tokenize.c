@@ -180,7 +180,7 @@ typedef struct {
     Place from;                                             // where the ring stood before it
     Item *item;                                             // [n]
     int n, taken;                                           // the first `taken` are being encoded, or are
-} Batch;
+} Portion;
 
 static Place ring_place(const Ring *ring) {
     Place p;
@@ -231,7 +231,7 @@ static void slot_read(Slot *slot, int share, size_t bytes, int silent) {
 
 // The next batch: rounds of the ring, until it is full or nothing is left. In a round every file is read by a thread of
 // its own, as many documents as it may give; then they are put in the order of turns.
-static void batch_read(Batch *b, Ring *ring) {
+static void portion_read(Portion *b, Ring *ring) {
     size_t held = 0;
     b->from = ring_place(ring), b->n = b->taken = 0;
     while (b->n < ring->batch && held < batch_bytes) {
@@ -260,10 +260,10 @@ static void batch_read(Batch *b, Ring *ring) {
 // ---- three batches on their way --------------------------------------------------------------------------------------
 
 typedef void Encode(const Work *, Encoder *, Item *);       // item_tokens, item_print or item_decode
-typedef void Write(void *to, Batch *);                      // all items of a batch, in its order or shuffled
+typedef void Write(void *to, Portion *);                      // all items of a batch, in its order or shuffled
 
 // One thread's part in encoding a batch: the next item that nobody has taken, until none is left.
-static void batch_encode(Batch *b, const Work *w, Encode *encode_item) {
+static void portion_encode(Portion *b, const Work *w, Encode *encode_item) {
     for (int i;;) {
         #pragma omp atomic capture
         i = b->taken++;
@@ -276,21 +276,21 @@ static void batch_encode(Batch *b, const Work *w, Encode *encode_item) {
 
 // Everything in the ring through `encode_item` and `write`, unless asked to stop.
 static void run_batches(Ring *ring, const Work *w, Encode *encode_item, Write *write, void *to) {
-    Batch batch[3];
+    Portion batch[3];
     memset(batch, 0, sizeof batch);
     for (int i = 0; i < 3; i++) batch[i].item = (Item *)allocate((size_t)ring->batch, sizeof(Item), "a batch");
     for (int k = 0; k < ring->size; k++) ring->slot[k].item = (Item *)allocate((size_t)ring->batch, sizeof(Item), "a batch");
     #pragma omp parallel
     #pragma omp single
     for (int i = 0, busy = 1; busy && !asked_to_stop; i++) {
-        Batch *reading = &batch[i % 3], *encoding = &batch[(i + 2) % 3], *writing = &batch[(i + 1) % 3];
+        Portion *reading = &batch[i % 3], *encoding = &batch[(i + 2) % 3], *writing = &batch[(i + 1) % 3];
         #pragma omp task
-        batch_read(reading, ring);
+        portion_read(reading, ring);
         #pragma omp task
         write(to, writing);
         for (int t = 0; t < omp_get_max_threads(); t++) {
             #pragma omp task
-            batch_encode(encoding, w, encode_item);
+            portion_encode(encoding, w, encode_item);
         }
         #pragma omp taskwait
         for (int k = 0; k < writing->n; k++) item_free(&writing->item[k]);
@@ -305,7 +305,7 @@ static void run_batches(Ring *ring, const Work *w, Encode *encode_item, Write *w
     for (int k = 0; k < ring->size; k++) release(ring->slot[k].item);
 }
 
-static void write_lines(void *to, Batch *b) {
+static void write_lines(void *to, Portion *b) {
     for (int i = 0; i < b->n; i++) writer_put((Writer *)to, b->item[i].out, b->item[i].out_size);
 }
 
@@ -388,7 +388,7 @@ static void shard_put(Output *o, const Item *item) {
 }
 
 // The documents of a batch, shuffled, from the first on that is in no finished file.
-static void write_tokens(void *to, Batch *b) {
+static void write_tokens(void *to, Portion *b) {
     Output *o = (Output *)to;
     const Settings *set = &o->work->set;
     uint32_t *order = (uint32_t *)allocate((size_t)b->n + 1, sizeof *order, "the order of a batch");
