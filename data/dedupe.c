@@ -233,13 +233,13 @@ typedef struct {                                            // all of one input 
     size_t keys, passages, records, ids_size, key_room, passage_room, record_room, ids_room;
     uint64_t bytes, without;                                // of text; documents that lack the field
     WordHashes words;
-} Batch;
+} Portion;
 
-static void add_key(Batch *b, Key key) {
+static void add_key(Portion *b, Key key) {
     b->key = (Key *)room_for_one(b->key, &b->key_room, b->keys, sizeof *b->key);
     b->key[b->keys++] = key;
 }
-static void add_passage(Batch *b, size_t start, size_t end, size_t key) {        // of the keys from `key` on
+static void add_passage(Portion *b, size_t start, size_t end, size_t key) {        // of the keys from `key` on
     b->passage = (Passage *)room_for_one(b->passage, &b->passage_room, b->passages, sizeof *b->passage);
     Passage passage = { start, end, key, b->keys - key };
     b->passage[b->passages++] = passage;
@@ -253,7 +253,7 @@ static int is_left_out(const Dedupe *how, const char *text, size_t size) {
 
 // The n-grams that start at words 0, stride, 2 stride ... As released, at 0, 1, 1 + stride ... (quirk B2). A paragraph with
 // fewer than two n-grams is compared whole.
-static void add_ngrams(Batch *b, const Dedupe *how, const char *text, size_t size, size_t start, size_t end) {
+static void add_ngrams(Portion *b, const Dedupe *how, const char *text, size_t size, size_t start, size_t end) {
     size_t n = (size_t)how->ngram, words = word_hashes(&b->words, text, size), first = b->keys;
     for (size_t i = 0; i + n <= words; i += how->as_released && !i ? 1 : (size_t)imax(how->stride, 1))
         add_key(b, XXH3_128bits(b->words.hash + i, n*sizeof *b->words.hash));
@@ -266,7 +266,7 @@ static void add_ngrams(Batch *b, const Dedupe *how, const char *text, size_t siz
 
 // A paragraph's key is the text before its newline; its span covers the newline. As released, an empty one follows the last
 // newline, and whether a span grows by the newline is asked of bytes instead of code points (quirk B1).
-static void add_paragraphs(Batch *b, const Dedupe *how, const char *text, size_t size) {
+static void add_paragraphs(Portion *b, const Dedupe *how, const char *text, size_t size) {
     for (size_t at = 0, start = 0, end; at < size || (how->as_released && size && text[size - 1] == '\n' && at == size); start = end) {
         const char *newline = (const char *)memchr(text + at, '\n', size - at);
         size_t length = newline ? (size_t)(newline - text) - at : size - at;
@@ -280,7 +280,7 @@ static void add_paragraphs(Batch *b, const Dedupe *how, const char *text, size_t
     }
 }
 
-static void add_document(Batch *b, const Dedupe *how, const Document *d) {
+static void add_document(Portion *b, const Dedupe *how, const Document *d) {
     int which = d->extra[0] ? 0 : 1;
     const char *key = how->field[0] ? d->extra[which] : d->text;
     size_t size = how->field[0] ? d->extra_size[which] : d->size;
@@ -299,7 +299,7 @@ static void add_document(Batch *b, const Dedupe *how, const Document *d) {
 }
 
 // 0, with a sentence, if the file cannot be read.
-static int batch_read(Batch *b, const Dedupe *how, const char *path) {
+static int portion_read(Portion *b, const Dedupe *how, const char *path) {
     memset(b, 0, sizeof *b);
     Reader *r = reader_open(path);
     if (!r) return 0;
@@ -310,13 +310,13 @@ static int batch_read(Batch *b, const Dedupe *how, const char *path) {
     reader_close(r);
     return 1;
 }
-static void batch_free(Batch *b) {
+static void portion_free(Portion *b) {
     release(b->key), release(b->old), release(b->passage), release(b->record), release(b->ids), release(b->words.hash);
 }
 
 // ---- attributes ------------------------------------------------------------------------------------------------------
 
-static int is_duplicate(const Batch *b, const Passage *s, double overlap, double *score) {
+static int is_duplicate(const Portion *b, const Passage *s, double overlap, double *score) {
     size_t old = 0;
     for (size_t i = 0; i < s->keys; i++) old += b->old[s->key + i];
     *score = (double)old/(double)s->keys;
@@ -324,7 +324,7 @@ static int is_duplicate(const Batch *b, const Passage *s, double overlap, double
 }
 
 // Returns how many passages are duplicates.
-static uint64_t attributes_write(const Batch *b, const Dedupe *how, const char *path) {
+static uint64_t attributes_write(const Portion *b, const Dedupe *how, const char *path) {
     uint64_t duplicates = 0;
     Writer *w = writer_open(path);
     for (size_t i = 0, s = 0; i < b->records; i++) {
@@ -363,7 +363,7 @@ static int is_old(Marking *m, Key key, int insert) {
 }
 // All keys of a file, one after the other: looked up, and inserted. But the n-grams of a paragraph are inserted when all of them
 // have been looked up, so that it does not meet its own. (As released, it does.) Not called by two threads at a time, if m changes.
-static void batch_mark(Batch *b, Marking *m, const Dedupe *how) {
+static void batch_mark(Portion *b, Marking *m, const Dedupe *how) {
     double began = seconds();
     for (size_t i = 0, p = 0, n; i < b->keys; i += n) {
         n = p < b->passages && b->passage[p].key == i ? b->passage[p++].keys : 1;
@@ -400,10 +400,10 @@ static void name_append(Filter *f, const char *path) {
 
 // One file: read, mark, write. Called in a loop with `ordered`: only the insertions wait for each other.
 static void mark_file(Marking *m, const Dedupe *how, const char *path, const char *mark) {
-    Batch b;
+    Portion b;
     char attributes[PATH];
     struct stat documents;
-    int known = !stat(path, &documents), fine = batch_read(&b, how, path);
+    int known = !stat(path, &documents), fine = portion_read(&b, how, path);
     if (m->read_only) batch_mark(&b, m, how);
     #pragma omp ordered
     {
@@ -418,7 +418,7 @@ static void mark_file(Marking *m, const Dedupe *how, const char *path, const cha
         m->documents += b.records, m->bytes += b.bytes, m->keys += b.keys, m->passages += b.passages;
         m->duplicates += duplicates, m->without += b.without;
     }
-    batch_free(&b);
+    portion_free(&b);
 }
 
 // Files whose keys the filter holds leave the list. Returns the marks of the others.
@@ -598,7 +598,7 @@ static int dedupe_command(int argc, char **argv) {
 // A filter of the evaluation text's paragraphs, but for short ones and punctuation. Now their number is known before.
 static Filter filter_of_evaluation(const char *against, const Dedupe *how, double rate) {
     char path[PATH];
-    Batch b;
+    Portion b;
     memset(&b, 0, sizeof b);
     for (int i = 0; list_item("--against", against, i, path); i++) {
         const char *name = path;
@@ -613,7 +613,7 @@ static Filter filter_of_evaluation(const char *against, const Dedupe *how, doubl
     CHECK(b.keys, "--against %s: no paragraph has %d words or more", against, how->min_words);
     Filter f = filter_new((double)b.keys, rate, "paragraphs", "");
     for (size_t i = 0; i < b.keys; i++) filter_add(&f, b.key[i]);
-    batch_free(&b);
+    portion_free(&b);
     return f;
 }
 
