@@ -1453,6 +1453,14 @@ static pid_t start_olmo(const char *format, ...) {
     va_end(args);
     return pid;
 }
+static void sleep_ms(int ms) { struct timespec t = { ms/1000, ms % 1000*1000000L }; nanosleep(&t, NULL); }
+
+// Waits until the run has written so many bytes of metrics.
+static void wait_for_metrics(const char *path, off_t bytes) {
+    struct stat s;
+    for (int ms = 0; (stat(path, &s) || s.st_size < bytes) && ms < 1000*PATIENCE; ms++) sleep_ms(1);
+}
+
 static int train_olmo(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static int train_olmo(const char *format, ...) {             // ... and waits for its end
     va_list args;
@@ -1913,11 +1921,120 @@ static void write_numpy(const char *path, int version, const char *dict, int ann
     write_bytes(path, bytes, 10 + (size_t)announced + 64*(size_t)width);
 }
 
+// Numbers of every whole type that NumPy has, llm.c's header, and text under any name: all of it is the same 64 tokens.
+static void foreign_tokens(void) {
+    static const struct { const char *dtype; int width; } types[] = {
+        { "|u1", 1 }, { "|i1", 1 }, { "<u2", 2 }, { "<i2", 2 }, { "<u4", 4 }, { "<i4", 4 }, { "<u8", 8 }, { "<i8", 8 },
+    };
+    const char *model = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 256 --seq-len 16 --seed 5 --val none --sample-every 0";
+    const char *train = "--steps 2 --batch 4 --out twice";
+    unsigned char ids[64], bytes[1024 + 64*8];
+    char hash[64] = "";
+    for (int i = 0; i < 64; i++) ids[i] = (unsigned char)(i % 7 + 'A');
+    write_bytes("same.txt", ids, sizeof ids);
+    CHECK(went_well(train_olmo("%s %s --data same.txt", model, train)), "a test could not train: %s", complained);
+    snprintf(hash, sizeof hash, "%s", last_line(said));
+    for (size_t k = 0; k < sizeof types/sizeof *types; k++) {
+        const int width = types[k].width;
+        memset(bytes, 0, sizeof bytes);
+        char *dict = (char *)bytes + 10;
+        memcpy(bytes, "\x93NUMPY\1\0\x76\0", 10), memset(dict, ' ', 118);
+        int n = sprintf(dict, "{'descr': '%s', 'fortran_order': False, 'shape': (64,), }", types[k].dtype);
+        dict[n] = ' ';
+        for (int i = 0; i < 64; i++) bytes[128 + i*width] = ids[i];
+        write_bytes("same.npy", bytes, 128 + 64*(size_t)width);
+        int code = train_olmo("%s %s --data same.npy", model, train);
+        check(went_well(code) && !strcmp(last_line(said), hash), "NumPy's %s gives the same tokens: %.30s", types[k].dtype,
+              code ? complained : last_line(said));
+    }
+    bytes[128 + 5*8 + 7] = 0x80;                             // <i8, and negative
+    write_bytes("same.npy", bytes, 128 + 64*8);
+    refuses("a negative token", "same.npy", "token 5 is -9223372036854775738", "%s %s --data same.npy", model, train);
+
+    static const struct { uint32_t magic; int width; const char *name; } kinds[] = { { 20240520, 2, "GPT-2" }, { 20240801, 4, "Llama 3" } };
+    for (int k = 0; k < 2; k++) {
+        const uint32_t head[3] = { kinds[k].magic, 1, 64 };
+        memset(bytes, 0, sizeof bytes);
+        memcpy(bytes, head, sizeof head);
+        for (int i = 0; i < 64; i++) bytes[1024 + i*kinds[k].width] = ids[i];
+        write_bytes("llmc.bin", bytes, 1024 + 64*(size_t)kinds[k].width);
+        int code = train_olmo("%s %s --data llmc.bin", model, train);
+        check(went_well(code) && !strcmp(last_line(said), hash) && strstr(complained, kinds[k].name),
+              "llm.c's header is recognised: %.*s", (int)strcspn(complained, "\n"), complained);
+        write_bytes("llmc.bin", bytes, 1024 + 63*(size_t)kinds[k].width);
+        refuses("llm.c's file that is cut off", "llmc.bin", kinds[k].name, "%s %s --data llmc.bin", model, train);
+    }
+    static const char *const names[] = { "same.md", "same", "same.c" };
+    for (int k = 0; k < 3; k++) {
+        write_bytes(names[k], ids, sizeof ids);
+        int code = train_olmo("%s %s --data %s", model, train, names[k]);
+        check(went_well(code) && !strcmp(last_line(said), hash), "text in %s is bytes, too", names[k]);
+    }
+    system_or_die("rm -rf same same.* twice twice.* llmc.bin");
+}
+
+// A floor is that of one file, in windows of one length.
+static void floors_hold(void) {
+    const char *model = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 256 --batch 4 --sample-every 0 --steps 1";
+    char text[257], floor[128];
+    for (int i = 0; i < 256; i++) text[i] = (char)('a' + i*i % 26);
+    write_bytes("floor.txt", text, 256), write_bytes("other.txt", text, 255);
+    snprintf(floor, sizeof floor, "0.125\nwindows of 16 bytes, in a file with the FNV-1a hash 0x%016llx\n",
+             (unsigned long long)fnv1a(fnv1a_start, (unsigned char *)text, 256));
+    write_text("floor.txt.floor", floor), write_text("other.txt.floor", floor);
+    static const struct { const char *what, *flags; int shown; } rows[] = {
+        { "the file and the windows it was made for", "--seq-len 16 --val floor.txt", 1 },
+        { "windows of another length", "--seq-len 8 --val floor.txt", 0 },
+        { "another file", "--seq-len 16 --val other.txt", 0 },
+        { "a second file", "--seq-len 16 --val floor.txt,floor.txt", 0 },
+        { "the last of its own windows", "--seq-len 16", 0 },
+    };
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        int code = train_olmo("%s %s --data floor.txt --out floor", model, rows[i].flags), n = 0;
+        char *metrics = slurp("floor/metrics.jsonl", NULL);
+        n += strstr(said, "a perfect model of this") != NULL, n += strstr(said, "a perfect model: 0.1250") != NULL;
+        n += strstr(said, "a perfect model=0.1250") != NULL, n += metrics && strstr(metrics, "\"eval/validation/floor\": 0.125");
+        check(went_well(code) && n == (rows[i].shown ? 3 : 0), "the floor beside %s: said in %d places", rows[i].what, n);
+        release(metrics);
+    }
+    // dev/plot.sh, with a gnuplot that only keeps what it is told.
+    system_or_die("mkdir -p bin && printf '%s\n' '#!/bin/sh' 'cat \"$1\" >>plots' ': >\"$(dirname \"$1\")/loss.png\"' >bin/gnuplot && chmod +x bin/gnuplot");
+    CHECK(went_well(train_olmo("%s --seq-len 16 --data floor.txt --val floor.txt --out a", model)) &&
+          went_well(train_olmo("%s --seq-len 8 --data floor.txt --val floor.txt --out b", model)), "a test could not train: %s", complained);
+    static const struct { const char *runs; int drawn; } plots[] = { { "a", 1 }, { "a a", 1 }, { "a b", 0 }, { "b a", 0 }, { "b", 0 } };
+    for (size_t i = 0; i < sizeof plots/sizeof *plots; i++) {
+        char out[256], *plot;
+        int code = shell(out, sizeof out, "rm -f plots; set --; for run in %s; do set -- \"$@\" $run/metrics.jsonl; done; "
+                         "PATH=$PWD/bin:$PATH '%s/dev/plot.sh' \"$@\" 2>/dev/null", plots[i].runs, home);
+        plot = slurp("plots", NULL);
+        check(code == 0 && plot && (strstr(plot, "a perfect model") != NULL) == plots[i].drawn, "dev/plot.sh of %s: code %d, %s", plots[i].runs,
+              code, plots[i].drawn ? "with the floor" : "without a floor");
+        release(plot);
+    }
+    system_or_die("rm -rf a b bin plots loss.png");
+    write_text("floor.txt.floor", "0.125\n");
+    int code = train_olmo("%s --seq-len 16 --val floor.txt --data floor.txt --out floor", model);
+    check(went_well(code) && !strstr(said, "perfect"), "a floor that does not say of what is none");
+    system_or_die("rm -rf floor floor.*");
+}
+
+// The processor's signal for it becomes a sentence.
+static void shrinking_file(void) {
+    copy_file("ids.bin", "shrinks.bin");
+    pid_t pid = start_olmo("%s --steps 100000000 --data few.bin,shrinks.bin --out shrinks", tiny_model);
+    wait_for_metrics("shrinks/metrics.jsonl", 1000);
+    CHECK(truncate("shrinks.bin", 100) == 0, "shrinks.bin: %s", strerror(errno));
+    int code = wait_for(pid);
+    check(code == 1 && error_lines() == 1 && strstr(complained, "error: shrinks.bin: became shorter"),
+          "a data file that becomes shorter: code %d, %.*s", code, (int)strcspn(complained, "\n"), complained);
+    system_or_die("rm -rf shrinks shrinks.bin");
+}
+
 static void hostile_tokens(void) {
     static const struct { const char *what, *dict, *says; } rows[] = {
         { "NumPy floats", "{'descr': '<f4', 'fortran_order': False, 'shape': (32,), }", "<f4" },
         { "big-endian NumPy numbers", "{'descr': '>u2', 'fortran_order': False, 'shape': (64,), }", ">u2" },
-        { "signed NumPy numbers", "{'descr': '<i2', 'fortran_order': False, 'shape': (64,), }", "<i2" },
+        { "NumPy numbers of no known kind", "{'descr': '<i3', 'fortran_order': False, 'shape': (64,), }", "numpy.save(PATH, " },
         { "a NumPy array in Fortran's order", "{'descr': '<u2', 'fortran_order': True, 'shape': (64,), }", "plain" },
         { "a NumPy array of two dimensions", "{'descr': '<u2', 'fortran_order': False, 'shape': (8, 8), }", "one dimension" },
         { "a NumPy array of no dimension", "{'descr': '<u2', 'fortran_order': False, 'shape': (), }", "items" },
@@ -1953,8 +2070,8 @@ static void hostile_tokens(void) {
         { "1002 bytes of 4-byte tokens", "x.bin", 1002, "--dtype uint32", "no whole number" },
         { "fewer tokens than a window", "x.bin", 30, "", "fewer than one window" },
         { "fewer characters than a window", "x.txt", 15, "--vocab 256", "fewer than one window" },
-        { "a name that says nothing", "x.dat", 1000, "", "what is in it" },
-        { "a name without an end", "x", 1000, "", "what is in it" },
+        { "zeros under a name that says nothing", "x.dat", 1000, "", "what is in it" },
+        { "zeros under a name without an end", "x", 1000, "", "what is in it" },
     };
     char *zeros = (char *)allocate(4096, 1, "a test");
     for (size_t i = 0; i < sizeof files/sizeof *files; i++) {
@@ -1968,12 +2085,21 @@ static void hostile_tokens(void) {
     refuses("a directory in place of a token file", "folder.bin", "expected a file", "%s %s folder.bin", tiny_model, train);
     CHECK(mkfifo("pipe.bin", 0666) == 0, "pipe.bin: %s", strerror(errno));
     refuses("a pipe in place of a token file", "pipe.bin", "expected a file", "%s %s pipe.bin", tiny_model, train);
+    write_text("documents.jsonl", "{\"id\": \"a\", \"text\": \"One sunny day there was a fox on the moor.\"}\n");
+    refuses("documents in place of tokens", "documents.jsonl", "data/tokenize", "%s %s documents.jsonl", tiny_model, train);
     write_tokens("large.bin", 16*16, 1000);
     refuses("tokens outside the vocabulary", "large.bin", "vocabulary ends at 63", "%s %s large.bin", tiny_model, train);
     refuses("tokens of another width", "ids.bin", "vocabulary ends at 63", "%s %s ids.bin --dtype uint32", tiny_model, train);
     refuses("validation tokens outside the vocabulary", "large.bin", "vocabulary ends at 63", "%s %s ids.bin --val large.bin",
             tiny_model, train);
     check(!strstr(said, "[step="), "and that is said before the first step, not hours later");
+    size_t size;
+    char *late = slurp("ids.bin", &size);                    // the last window but one, of 200: no batch of the first step
+    late[size - 17*2] = 64;
+    write_bytes("late.bin", late, size);
+    refuses("one training token outside the vocabulary", "late.bin", "token 3183 is 64", "%s %s few.bin,late.bin", tiny_model, train);
+    check(!strstr(said, "[step="), "that, too, before the first step");
+    release(late);
 
     memset(zeros, 1, 4096);
     write_bytes("mask.bin", zeros, 200*16), write_bytes("short.bin", zeros, 200*16 - 1), write_numpy("wide.npy", 1, dict, 118, 2);
@@ -1998,6 +2124,7 @@ static void hostile_tokens(void) {
     release(held_out);
     release(zeros);
 
+    foreign_tokens();
     static const char *const floors[] = { "", "low", "-1", "0", "nan", "inf" };
     for (size_t i = 0; i < sizeof floors/sizeof *floors; i++) {
         char what[80];
@@ -2095,6 +2222,8 @@ static void test_hostile_files(void) {
     hostile_indices();
     foreign_directories(&good);
     hostile_tokens();
+    floors_hold();
+    shrinking_file();
     hostile_checkpoints();
     release(good.bytes), release(good.header);
     leave_yard();
@@ -2457,14 +2586,6 @@ static void test_save_load_save(void) {
 }
 
 // ---- kill -9, full disks, signals ------------------------------------------------------------------------------------
-static void sleep_ms(int ms) { struct timespec t = { ms/1000, ms % 1000*1000000L }; nanosleep(&t, NULL); }
-
-// Waits until the run has written so many bytes of metrics.
-static void wait_for_metrics(const char *path, off_t bytes) {
-    struct stat s;
-    for (int ms = 0; (stat(path, &s) || s.st_size < bytes) && ms < 1000*PATIENCE; ms++) sleep_ms(1);
-}
-
 // Waits until the run has saved a checkpoint after this one.
 static void wait_for_checkpoint(const char *out, int step) {
     for (int ms = 0; newest_checkpoint(out) <= step && ms < 1000*PATIENCE; ms++) sleep_ms(1);

@@ -1976,19 +1976,47 @@ typedef struct {
     char path[PATH];
     const unsigned char *data;                              // the mapped file, after its header
     const unsigned char *mask;                              // one byte a token: may it be a label?  NULL: all may
+    int text;                                               // every byte is a token
     int width;                                              // bytes a token
     uint64_t tokens, first, windows;                        // the windows [first, first + windows) are ours
 } TokenFile;
 
 typedef struct { TokenFile *file; int n, T; uint64_t windows; } Corpus;
 
+// A mapped file that becomes shorter has no bytes left where we read them: the processor then stops us with SIGBUS. So that
+// this, too, ends with a sentence, every mapping is on a list. (Only what a signal handler may call is called.)
+typedef struct Mapped { const unsigned char *start; uint64_t size; char *path; struct Mapped *next; } Mapped;
+static Mapped *mapped_files;
+
+static void on_bus_error(int number, siginfo_t *info, void *context) {
+    static const char reason[] = ": became shorter while it was being read; restore it, and go on with --resume\n";
+    const unsigned char *at = (const unsigned char *)info->si_addr;
+    (void)context;
+    for (const Mapped *m = mapped_files; m; m = m->next) {
+        if (at < m->start || at >= m->start + m->size) continue;
+        if (write(2, "error: ", 7) < 0 || write(2, m->path, strlen(m->path)) < 0 || write(2, reason, sizeof reason - 1) < 0) _exit(1);
+        _exit(EXIT_FAILURE);
+    }
+    signal(number, SIG_DFL);                                // none of ours: the same access again, and the default end
+}
+
 static const unsigned char *map_file(const char *path, uint64_t *size) {
     FILE *file = open_to_read(path, size);
     CHECK(*size > 0, "%s: the file is empty", path);
-    void *p = mmap(NULL, *size, PROT_READ, MAP_SHARED, fileno(file), 0);
-    CHECK(p != MAP_FAILED, "%s: cannot be mapped: %s", path, strerror(errno));
+    void *start = mmap(NULL, *size, PROT_READ, MAP_SHARED, fileno(file), 0);
+    CHECK(start != MAP_FAILED, "%s: cannot be mapped: %s", path, strerror(errno));
     fclose(file);
-    return (const unsigned char *)p;
+    Mapped *m = (Mapped *)allocate(1, sizeof *m, path);
+    m->start = (const unsigned char *)start, m->size = *size, m->next = mapped_files;
+    CHECK((m->path = strdup(path)), "not enough memory for the name of %s", path);
+    if (!mapped_files) {
+        struct sigaction action;
+        memset(&action, 0, sizeof action);
+        action.sa_sigaction = on_bus_error, action.sa_flags = SA_SIGINFO;
+        sigaction(SIGBUS, &action, NULL);
+    }
+    mapped_files = m;
+    return m->start;
 }
 
 static int ends_with(const char *s, const char *end) {
@@ -1996,45 +2024,90 @@ static int ends_with(const char *s, const char *end) {
     return n >= m && !strcmp(s + n - m, end);
 }
 
+// The n low bytes first.
+static uint64_t little_endian(const unsigned char *p, int n) {
+    uint64_t x = 0;
+    for (int byte = n - 1; byte >= 0; byte--) x = x << 8 | p[byte];
+    return x;
+}
+
 // A real NumPy file begins "\x93NUMPY", version, header length, and a Python dict. OLMo's own ".npy" files have no header
 // at all. Returns the header's length (0: none), and the bytes an item takes.
 static uint64_t numpy_header(const unsigned char *data, uint64_t size, const char *path, int *width) {
+    static const struct { const char *name; int width; } types[] = {
+        { "'<u2'", 2 }, { "'<i2'", 2 }, { "'<u4'", 4 }, { "'<i4'", 4 }, { "'<u8'", 8 }, { "'<i8'", 8 },
+        { "'|u1'", 1 }, { "'|i1'", 1 }, { "'|b1'", 1 },
+    };
     if (size < 12 || memcmp(data, "\x93NUMPY", 6)) return 0;
-    int wide = data[6] >= 2;
-    uint64_t length = wide ? (uint64_t)data[8] | (uint64_t)data[9] << 8 | (uint64_t)data[10] << 16 | (uint64_t)data[11] << 24
-                           : (uint64_t)data[8] | (uint64_t)data[9] << 8;
-    uint64_t start = wide ? 12 : 10;
-    char header[1024], *at;
-    CHECK(data[6] >= 1 && data[6] <= 3 && length < sizeof header && start + length <= size,
+    const int version = data[6];
+    const uint64_t start = version >= 2 ? 12 : 10, length = little_endian(data + 8, version >= 2 ? 4 : 2);
+    const char *advice = "numpy.save(PATH, array.reshape(-1).astype('<u2')) writes what can be read";
+    char header[1024], *at, *end;
+    CHECK(version >= 1 && version <= 3 && length < sizeof header && start + length <= size,
           "%s: this NumPy header is damaged or cut off", path);
     memcpy(header, data + start, length);
     header[length] = 0;
-    at = strstr(header, "'descr':");
-    *width = !at ? 0 : strstr(at, "'<u2'") ? 2 : strstr(at, "'<u4'") ? 4 : strstr(at, "'|u1'") || strstr(at, "'|b1'") ? 1 : 0;
-    CHECK(*width, "%s: expected a NumPy array of uint16, uint32 (little-endian), uint8 or bool, found %.60s", path, header);
+    header[strcspn(header, "\n")] = 0;
+    while (length && (at = strrchr(header, ' ')) && !at[1]) *at = 0;                 // it is padded with blanks
+    at = strstr(header, "'descr':"), *width = 0;
+    if (at) at += strlen("'descr':"), at += strspn(at, " ");
+    for (size_t i = 0; at && i < sizeof types/sizeof *types; i++)
+        if (!strncmp(at, types[i].name, strlen(types[i].name))) *width = types[i].width;
+    CHECK(*width, "%s: expected a NumPy array of whole numbers (little-endian), found %s; %s", path, header, advice);
     CHECK(strstr(header, "'fortran_order': False") && (at = strstr(header, "'shape': (")),
-          "%s: expected a plain NumPy array, found %.60s", path, header);
-    char *end;
-    uint64_t items = strtoull(at + strlen("'shape': ("), &end, 10);
+          "%s: expected a plain NumPy array, found %s; %s", path, header, advice);
+    const uint64_t items = strtoull(at + strlen("'shape': ("), &end, 10), bytes = size - start - length;
     CHECK((*end == ',' && end[1 + (end[1] == ' ')] == ')') || *end == ')',
-        "%s: expected a NumPy array of one dimension, found %.60s", path, at);
-    CHECK(items == (size - start - length)/(uint64_t)*width && (size - start - length) % (uint64_t)*width == 0,
-          "%s: the NumPy header announces %llu items, the file holds %llu bytes of them", path, (unsigned long long)items,
-          (unsigned long long)(size - start - length));
+          "%s: expected a NumPy array of one dimension, found %s; %s", path, at, advice);
+    CHECK(items == bytes/(uint64_t)*width && bytes % (uint64_t)*width == 0,
+          "%s: the NumPy header announces %llu items, the file holds %llu bytes of them", path,
+          (unsigned long long)items, (unsigned long long)bytes);
     return start + length;
 }
 
-// .txt: every byte is a token. .npy and .bin: tokens of `width` bytes, unless a NumPy header says otherwise.
+// llm.c's files begin with 256 numbers of 32 bits: a magic one, a version, and how many tokens follow. Returns the header's
+// length (0: none), and the bytes a token takes.
+static uint64_t llmc_header(const unsigned char *data, uint64_t size, const char *path, int *width) {
+    static const struct { uint32_t magic; int width; const char *tokens; } kinds[] = {
+        { 20240520, 2, "GPT-2" }, { 20240801, 4, "Llama 3" },
+    };
+    enum { LENGTH = 256*4 };
+    for (size_t i = 0; i < sizeof kinds/sizeof *kinds && size >= LENGTH; i++) {
+        if (little_endian(data, 4) != kinds[i].magic) continue;
+        const uint64_t version = little_endian(data + 4, 4), tokens = little_endian(data + 8, 4);
+        *width = kinds[i].width;
+        CHECK(version == 1 && tokens == (size - LENGTH)/(uint64_t)*width,
+              "%s: has llm.c's header of version %llu, which announces %llu tokens of %s; the file holds %llu bytes of them",
+              path, (unsigned long long)version, (unsigned long long)tokens, kinds[i].tokens, (unsigned long long)(size - LENGTH));
+        fprintf(stderr, "note: %s: has llm.c's header; its %llu tokens are those of %s\n",
+                path, (unsigned long long)tokens, kinds[i].tokens);
+        return LENGTH;
+    }
+    return 0;
+}
+
+// Text has no control characters but those that move the cursor; token files have zero bytes almost at once.
+static int looks_like_text(const unsigned char *data, uint64_t size) {
+    const char allowed[] = { '\t', '\n', '\v', '\f', '\r', '\033' };
+    for (uint64_t i = 0; i < size && i < 1 << 16; i++)
+        if (data[i] < ' ' && !memchr(allowed, data[i], sizeof allowed)) return 0;
+    return 1;
+}
+
+// .npy and .bin: tokens of `width` bytes, unless a header says otherwise. In .txt, and in any text, every byte is a token.
 static TokenFile token_file(const char *path, const char *mask, int width, int T) {
     TokenFile f;
-    uint64_t size, header;
+    uint64_t size, header = 0;
     memset(&f, 0, sizeof f);
     CHECK(snprintf(f.path, sizeof f.path, "%s", path) < PATH, "%s: this path is too long", path);
-    CHECK(ends_with(path, ".txt") || ends_with(path, ".npy") || ends_with(path, ".bin"),
-          "%s: what is in it? Expected a name that ends in .txt (bytes of text), .npy or .bin (tokens)", path);
     f.data = map_file(path, &size);
-    f.width = ends_with(path, ".txt") ? 1 : width;
-    header = f.width == 1 ? 0 : numpy_header(f.data, size, path, &f.width);
+    const int tokens = ends_with(path, ".npy") || ends_with(path, ".bin");
+    f.text = ends_with(path, ".txt") || (!tokens && looks_like_text(f.data, size));
+    CHECK(tokens || f.text, "%s: what is in it? Expected text, or a name that ends in .npy or .bin (tokens)", path);
+    CHECK(!f.text || !strstr(path, ".json"), "%s: JSON, not text; data/tokenize makes tokens of documents", path);
+    f.width = f.text ? 1 : width;
+    if (tokens) header = numpy_header(f.data, size, path, &f.width);
+    if (tokens && !header) header = llmc_header(f.data, size, path, &f.width);
     f.data += header, size -= header;
     CHECK(size % (uint64_t)f.width == 0,
           "%s: %llu bytes are no whole number of %d-byte tokens; is it cut off, or is --dtype wrong?", path,
@@ -2053,6 +2126,50 @@ static TokenFile token_file(const char *path, const char *mask, int width, int T
     }
     return f;
 }
+
+static void outside_vocabulary(const TokenFile *f, uint64_t token, int vocab) {
+    const uint64_t id = little_endian(f->data + token*(uint64_t)f->width, f->width);
+    die("%s: token %llu is %lld, but the model's vocabulary ends at %d; wrong --dtype, or another tokenizer?", f->path,
+        (unsigned long long)token, (long long)id, vocab - 1);
+}
+
+// The largest of n tokens. (Four loops, for each must run as fast as memory.)
+static uint64_t largest_token(const unsigned char *p, size_t n, int width) {
+    uint8_t a = 0;
+    uint16_t b = 0, x16;
+    uint32_t c = 0, x32;
+    uint64_t d = 0, x64;
+    if (width == 1) for (size_t i = 0; i < n; i++) a = p[i] > a ? p[i] : a;
+    if (width == 2) for (size_t i = 0; i < n; i++) memcpy(&x16, p + 2*i, 2), b = x16 > b ? x16 : b;
+    if (width == 4) for (size_t i = 0; i < n; i++) memcpy(&x32, p + 4*i, 4), c = x32 > c ? x32 : c;
+    if (width == 8) for (size_t i = 0; i < n; i++) memcpy(&x64, p + 8*i, 8), d = x64 > d ? x64 : d;
+    return a | b | c | d;
+}
+
+// All of a corpus before the first step: one token that the model does not know would end the run hours later.
+static void corpus_check(const Corpus *c, int vocab) {
+    enum { BLOCK = 1 << 20 };                               // tokens
+    for (int i = 0; i < c->n; i++) {
+        const TokenFile *f = &c->file[i];
+        const uint64_t first = f->first*(uint64_t)c->T, end = first + f->windows*(uint64_t)c->T;
+        const int64_t blocks = (int64_t)((end - first + BLOCK - 1)/BLOCK);
+        int64_t bad = blocks;                               // the first block that holds such a token
+        #pragma omp parallel for schedule(dynamic) reduction(min: bad)
+        for (int64_t k = 0; k < blocks; k++) {
+            const uint64_t from = first + (uint64_t)k*BLOCK, n = zmin(BLOCK, end - from);
+            if (k < bad && largest_token(f->data + from*(uint64_t)f->width, n, f->width) >= (uint64_t)vocab) bad = k;
+        }
+        for (uint64_t t = first + (uint64_t)bad*BLOCK; bad < blocks && t < end; t++)
+            if (largest_token(f->data + t*(uint64_t)f->width, 1, f->width) >= (uint64_t)vocab) outside_vocabulary(f, t, vocab);
+    }
+}
+
+// FNV-1a, the fingerprint of everything here: equal bytes have equal ones.
+static uint64_t fnv1a(uint64_t hash, const unsigned char *bytes, uint64_t n) {
+    for (uint64_t i = 0; i < n; i++) hash = (hash ^ bytes[i])*0x100000001b3u;
+    return hash;
+}
+static const uint64_t fnv1a_start = 0xcbf29ce484222325u;
 
 // The i-th of a comma-separated list, or NULL.
 static char *list_item(const char *flag, const char *list, int i, char *out) {
@@ -2104,11 +2221,8 @@ static void corpus_window(const Corpus *c, uint64_t index, int vocab, int *token
     while (index >= f->windows) index -= f->windows, f++;
     uint64_t start = (f->first + index)*(uint64_t)c->T;
     for (int t = 0; t < c->T; t++) {
-        const unsigned char *p = f->data + (start + (uint64_t)t)*(uint64_t)f->width;
-        uint32_t id = 0;
-        for (int byte = f->width - 1; byte >= 0; byte--) id = id << 8 | p[byte];                     // little-endian
-        CHECK(id < (uint32_t)vocab, "%s: token %llu is %u, but the model's vocabulary ends at %d; wrong --dtype, or another tokenizer?",
-              f->path, (unsigned long long)(start + (uint64_t)t), id, vocab - 1);
+        const uint64_t id = little_endian(f->data + (start + (uint64_t)t)*(uint64_t)f->width, f->width);
+        if (id >= (uint64_t)vocab) outside_vocabulary(f, start + (uint64_t)t, vocab);
         tokens[t] = (int)id;
         if (t) targets[t - 1] = f->mask && !f->mask[start + (uint64_t)t] ? IGNORE : (int)id;
     }
@@ -2702,7 +2816,7 @@ static const char *bytes_text(double bytes, char *out) {
 // A 64-bit fingerprint of all parameters (FNV-1a, fed a float's 32 bits at a time): equal runs print equal hashes.
 static uint64_t params_hash(const Run *run) {
     static real numbers[CHUNK];
-    uint64_t hash = 0xcbf29ce484222325u;
+    uint64_t hash = fnv1a_start;
     for (size_t done = 0; done < run->layout.size; ) {
         size_t n = zmin(CHUNK, run->layout.size - done);
         run->device->get(run->model, PARAMS, done, n, numbers);
@@ -3078,16 +3192,22 @@ static void train(Run *run) {
 
 // ---- main ------------------------------------------------------------------------------------------------------------
 
-// "PATH.floor", beside a validation file, holds the loss of a perfect model on it; only data/stories.c can know one.
-static double known_floor(const char *val) {
+// "PATH.floor", beside a validation file, holds the loss of a perfect model on it; only data/stories.c can know one. It holds
+// for these bytes, cut into windows of this length, and for nothing else.
+static double known_floor(const Corpus *val) {
     char path[PATH];
     double floor = NAN;
-    CHECK(snprintf(path, sizeof path, "%s.floor", val) < PATH, "%s: this path is too long", val);
+    int T = 0;
+    unsigned long long hash = 0;
+    const TokenFile *f = val->file;
+    if (val->n != 1) return NAN;
+    CHECK(snprintf(path, sizeof path, "%s.floor", f->path) < PATH, "%s: this path is too long", f->path);
     FILE *file = fopen(path, "r");
     if (!file) return NAN;
     CHECK(fscanf(file, "%lf", &floor) == 1 && floor > 0 && isfinite(floor), "%s: expected a positive number", path);
+    int known = fscanf(file, " windows of %d bytes, in a file with the FNV-1a hash 0x%llx", &T, &hash) == 2;
     fclose(file);
-    return floor;
+    return known && T == val->T && hash == fnv1a(fnv1a_start, f->data, f->tokens*(uint64_t)f->width) ? floor : NAN;
 }
 
 // A file of the repository: in the current directory, or beside the program.
@@ -3162,7 +3282,6 @@ static Dtype dtype_named(const char *name) {
 static void open_data(Run *run, const char *program) {
     Options *o = &run->o;
     static char default_data[PATH], default_val[PATH];
-    char first[PATH];
     int T = o->config.seq_len, width = !strcmp(o->dtype, "uint16") ? 2 : 4;
     if (!o->data && !(o->eval && o->val)) {
         CHECK(o->config.vocab == 256,
@@ -3170,12 +3289,18 @@ static void open_data(Run *run, const char *program) {
         o->data = beside_program(program, "data/stories.txt", default_data);
         if (!o->val) o->val = beside_program(program, "data/stories_val.txt", default_val);
     }
-    if (o->data) run->train_files = corpus_open(o->data, o->label_mask, width, T);
+    if (o->data) {
+        run->train_files = corpus_open(o->data, o->label_mask, width, T);
+        corpus_check(&run->train_files, o->config.vocab);
+    }
     if (!o->val) run->val_files = corpus_hold_out(&run->train_files);
-    else if (strcmp(o->val, "none")) run->val_files = corpus_open(o->val, NULL, width, T);
+    else if (strcmp(o->val, "none")) {
+        run->val_files = corpus_open(o->val, NULL, width, T);
+        corpus_check(&run->val_files, o->config.vocab);
+    }
     run->train = corpus_rows(&run->train_files), run->val = corpus_rows(&run->val_files);
     run->objective = objective_named(o->denominator), run->judge = objectives[0];
-    run->floor = o->val ? known_floor(list_item("--val", o->val, 0, first)) : NAN;
+    run->floor = o->val && run->val_files.n ? known_floor(&run->val_files) : NAN;
 }
 
 // "out/" is "out"

@@ -5,8 +5,8 @@
 #   dev/plot.sh -o depth.png layers2/metrics.jsonl layers4/metrics.jsonl
 #
 # Lines are train losses (a running mean over a hundredth of the run; one run alone also shows every step, pale), points
-# are validation losses, and the dashed line is the loss of a perfect model, where metrics.jsonl knows it. Runs are named
-# after their directories.
+# are validation losses, and the dashed line is the loss of a perfect model, where every metrics.jsonl knows the same one.
+# Runs are named after their directories.
 set -eu
 
 usage='usage: dev/plot.sh [-o loss.png] out/metrics.jsonl [more...]'
@@ -36,7 +36,7 @@ function value(key,    at) {                        # the number after "key":, o
     n++; x[n] = tokens; sum[n] = sum[n - 1] + loss
     print tokens, loss > (to "steps" run)
     if (valid != "") print tokens, valid > (to "validation" run)
-    if (floor != "") print floor > (to "floor")
+    if (floor != "") print floor > (to "floor" run)
 }
 END {
     if (!n) exit 1
@@ -59,8 +59,14 @@ for file in "$@"; do
     [ ! -f "$work/validation$run" ] ||
         points="$points '$work/validation$run' using (\$1/unit):2 with points pointtype 7 pointsize size linetype $run title '$name, validation',"
 done
+
+# A floor holds for the data it was computed for: it is drawn where all runs have the same.
 floor=''
-[ ! -f "$work/floor" ] || floor="$(tail -n 1 "$work/floor") with lines linewidth width dashtype 2 linecolor rgb '#555555' title 'a perfect model'"
+for i in $(seq $run); do tail -n 1 "$work/floor$i" 2>/dev/null || echo none; done | sort -u >"$work/floors"
+if [ "$(wc -l <"$work/floors")" -gt 1 ]; then echo 'note: these runs were not measured on the same data: no loss of a perfect model is drawn' >&2
+elif [ "$(cat "$work/floors")" != none ]; then
+    floor="$(cat "$work/floors") with lines linewidth width dashtype 2 linecolor rgb '#555555' title 'a perfect model'"
+fi
 pale=''                                             # only where the picture has room for it
 [ $run -gt 1 ] || pale="'$work/steps1' using (\$1/unit):2 with lines linewidth 1 linecolor rgb '#bcd3ea' notitle,"
 
