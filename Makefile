@@ -1,4 +1,5 @@
 # make train_olmo && ./train_olmo      the default run          make test     every test; the exit code is the verdict
+# make train_olmo_cu                   the same on a GPU        make test-gpu    its tests, where there is one
 # make bench                           how fast, and why        make clean
 # make data                            the data room: tokenize, curate, stats (its libraries: data/README.md)
 #
@@ -18,8 +19,9 @@ ICU     = $(shell pkg-config --exists icu-uc 2>/dev/null && pkg-config --cflags 
 LIBS    = icu-uc jansson libpcre2-8 libxxhash libzstd simdjson zlib
 DATA    = data/tokenize data/curate data/stats
 
-.PHONY: all test bench data clean always
-all: train_olmo
+.PHONY: all test test-gpu bench data clean always
+all: train_olmo $(GPU)
+	@[ "$(GPU)" ] || echo "skipped: the programs for a GPU; nvcc is not installed here"
 
 # Other flags, another compiler, a library that was installed meanwhile: what they go into is built again. The stamp holds
 # all of them, and is written only when they have changed.
@@ -37,6 +39,26 @@ data/stories.txt: data/stories
 	data/stories
 data/stories_val.txt: data/stories.txt ;
 
+# The GPU's two programs and their tests, where CUDA's compiler is: machine code for each of GPU_ARCH, and PTX, which newer
+# cards translate for themselves. GPU_ARCH=90a builds sooner, for an H100 or H200 alone.
+NVCC     ?= nvcc
+GPU_ARCH ?= 80 86 89 90a
+NVCC_AT   = $(shell command -v $(firstword $(NVCC)) 2>/dev/null)
+CARD      = $(if $(NVCC_AT),$(shell nvidia-smi -L 2>/dev/null | grep GPU))
+GPU       = $(if $(NVCC_AT),train_olmo_cu train_olmo_cu_fp32)
+GPU_TESTS = $(if $(CARD),test_olmo_cu test_olmo_cu_fp32)
+GPU_FLAGS = -std=c++17 -O3 --threads 0 -diag-suppress 177 -x cu \
+            $(foreach a,$(GPU_ARCH),-gencode arch=compute_$a,code=sm_$a) -gencode arch=compute_80,code=compute_80 \
+            -Xcompiler -Wall,-Wextra,-Wno-unused-function,-fno-math-errno,$(OPENMP),$(ARCH)
+GPU_LIBS  = -lcublasLt -Xlinker -rpath,$(realpath $(dir $(realpath $(NVCC_AT)))../lib64)
+
+train_olmo_cu train_olmo_cu_fp32 test_olmo_cu test_olmo_cu_fp32: train_olmo.cu test_olmo.c $(SOURCE) build/flags
+	@[ "$(NVCC_AT)" ] || { echo "error: $@ needs CUDA's compiler, nvcc, which is not installed here"; exit 1; }
+	$(NVCC) $(GPU_FLAGS) $(if $(findstring fp32,$@),-DFP32) -o $@ $(if $(findstring test,$@),test_olmo.c,$<) $(GPU_LIBS) $(ICU)
+
+test-gpu: test_olmo_cu test_olmo_cu_fp32
+	./test_olmo_cu ./test_olmo_cu_fp32
+
 # The same tests twice: in float, and in double, where finite differences can see every gradient.
 test_olmo: test_olmo.c $(SOURCE) build/flags
 	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU)
@@ -45,9 +67,10 @@ test_olmo_double: test_olmo.c $(SOURCE) build/flags
 
 # ... and those of the data room, where its libraries are installed.
 DATA_TESTS = $(shell pkg-config --exists $(LIBS) 2>/dev/null && echo data/test/test_data)
-test: train_olmo test_olmo test_olmo_double $(DATA_TESTS:%=% $(DATA))
+test: train_olmo test_olmo test_olmo_double $(GPU_TESTS) $(DATA_TESTS:%=% $(DATA))
 	@[ "$(DATA_TESTS)" ] || echo "skipped: the tests of data/; its libraries are not installed here (data/README.md)"
-	./test_olmo $(DATA_TESTS)
+	@[ "$(GPU_TESTS)" ] || echo "skipped: the tests on a GPU (make test-gpu); here is no card, or no nvcc"
+	./test_olmo $(GPU_TESTS:%=./%) $(DATA_TESTS)
 
 bench: train_olmo dev/bench/bench
 	dev/bench/bench
@@ -68,4 +91,4 @@ $(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE)
 	    build/json.o $(CLD2:%=% -lcld2) $(shell pkg-config --libs $(LIBS)) -lstdc++ -lm
 
 clean:
-	rm -rf train_olmo test_olmo test_olmo_double data/stories data/stories.txt data/stories_val.txt* dev/ngram dev/bench/bench $(DATA) data/test/test_data build
+	rm -rf train_olmo train_olmo_cu train_olmo_cu_fp32 test_olmo test_olmo_double test_olmo_cu test_olmo_cu_fp32 data/stories data/stories.txt data/stories_val.txt* dev/ngram dev/bench/bench $(DATA) data/test/test_data build

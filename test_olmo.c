@@ -19,8 +19,10 @@ The witnesses (each section below is one of them):
 #define OLMO_LIBRARY
 #ifdef __CUDACC__
 #include "train_olmo.cu"
+static const int on_gpu = 1;
 #else
 #include "train_olmo.c"
+static const int on_gpu = 0;
 #endif
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -1493,7 +1495,7 @@ static int holds(const char *path, const char *part) {
     DIR *directory = opendir(path);
     int found = 0;
     if (!directory) return 0;
-    for (struct dirent *entry; (entry = readdir(directory)); ) found |= strstr(entry->d_name, part) != NULL;
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) found |= strstr(entry->d_name, part) != NULL;
     closedir(directory);
     return found;
 }
@@ -2704,6 +2706,261 @@ static void test_signals(void) {
     leave_yard();
 }
 
+// ======================================================================================================================
+// 8. The GPU against the CPU (only in the program that nvcc builds: make test-gpu)
+// ======================================================================================================================
+#ifdef __CUDACC__
+// Both sides compute in float, so a difference may use two budgets of section 4, which add like their errors do. The bf16
+// program also stores in bf16: S such roundings behind a tensor, of 2^-8 each, add 2^-8*sqrt(S).
+static double gpu_budget(double length, double stores) {
+    return sqrt(2.0)*budget(length) + (sizeof(elem) == 2 ? 0x1p-8*sqrt(stores) : 0);
+}
+enum { STORES_FORWARD = 8, STORES_BACKWARD = 12 };           // a layer: xn1, qkv twice, P, att, xn2, ug, h; and back
+
+template <class X> static real *fetched(const X *at, size_t n) {                     // a copy in the host's memory
+    X *raw = (X *)allocate(n, sizeof(X), "a test");
+    real *x = (real *)allocate(n, sizeof(real), "a test");
+    CUDA(cudaStreamSynchronize(card.stream));
+    CUDA(cudaMemcpy(raw, at, n*sizeof(X), cudaMemcpyDeviceToHost));
+    for (size_t i = 0; i < n; i++) x[i] = (real)raw[i];
+    release(raw);
+    return x;
+}
+static double difference(const real *x, const real *y, size_t n) {                   // relative
+    double d = 0, size = 0;
+    for (size_t i = 0; i < n; i++) d += ((double)x[i] - (double)y[i])*((double)x[i] - (double)y[i]), size += (double)y[i]*(double)y[i];
+    return size > 0 ? sqrt(d/size) : sqrt(d);
+}
+template <class X> static void compare_fetched(Line *table, int *lines, const char *name, const X *gpu, const real *cpu, size_t n,
+                                               double allowed) {
+    real *x = fetched(gpu, n);
+    add_line(table, lines, name, difference(x, cpu, n), allowed);
+    release(x);
+}
+
+// The rows of [B, H, T] that the GPU keeps padded to 128; the Hopper version keeps logarithms to base 2.
+static void compare_lse(Line *table, int *lines, const float *gpu, const real *cpu, const Bench *t, double allowed) {
+    const int H = t->m->config.n_heads, D = t->m->config.d_model/H, ld = padded(t->T, 128);
+    real *x = fetched(gpu, (size_t)t->B*H*ld);
+    for (int i = 0; i < t->B*H; i++) for (int j = 0; j < t->T; j++) x[i*t->T + j] = x[i*ld + j]*(real)(on_hopper(D) ? M_LN2 : 1);
+    add_line(table, lines, "act.l.0.lse", difference(x, cpu, (size_t)t->B*H*t->T), allowed);
+    release(x);
+}
+
+// The same weights on both sides: multiples of bf16's precision, so that what differs is the arithmetic.
+static GpuOlmo *gpu_twin(Bench *t, int training) {
+    Olmo *m = t->m;
+    for (size_t i = 0; i < m->layout.size; i++) m->params[i] = float_from_bf16(bf16_from_float(m->params[i]));
+    GpuOlmo *g = gpu_olmo_build(&m->config, training);
+    gpu_set(g, PARAMS, 0, m->layout.size, m->params);
+    return g;
+}
+static real *gpu_fetch(GpuOlmo *g, Space space) {
+    real *x = (real *)allocate(g->layout.size, sizeof(real), "a test");
+    gpu_get(g, space, 0, g->layout.size, x);
+    return x;
+}
+
+static void compare_activations(Line *table, int *lines, const Bench *t, const GpuOlmo *g, const real *losses) {
+    const Config *c = &t->m->config;
+    const size_t N = (size_t)t->B*t->T, C = c->d_model, D = C/c->n_heads, Q = (c->n_heads + 2*c->n_kv_heads)*D, F = c->mlp_hidden/2;
+    for (int l = 0; l < c->n_layers; l++) {
+        const LayerActs *s = &t->m->acts.layer[l];
+        const GpuLayerActs *d = &g->acts.layer[l];
+        const double k = path_length(c, t->T, l + 1), b = STORES_FORWARD*l;
+        compare_fetched(table, lines, "act.l.0.xn1", d->xn1, s->xn1, N*C, gpu_budget(k, b + 1));
+        compare_fetched(table, lines, "act.l.0.rstd1", d->rstd1, s->rstd1, N, gpu_budget(k, b + 1));
+        compare_fetched(table, lines, "act.l.0.qkv", d->qkv, s->qkv, N*Q, gpu_budget(k, b + 3));
+        compare_lse(table, lines, d->lse, s->lse, t, gpu_budget(k, b + 4));
+        compare_fetched(table, lines, "act.l.0.att", d->att, s->att, N*C, gpu_budget(k, b + 5));
+        compare_fetched(table, lines, "act.l.0.xn2", d->xn2, s->xn2, N*C, gpu_budget(k, b + 6));
+        compare_fetched(table, lines, "act.l.0.rstd2", d->rstd2, s->rstd2, N, gpu_budget(k, b + 6));
+        compare_fetched(table, lines, "act.l.0.ug", d->ug, s->ug, N*2*F, gpu_budget(k, b + 7));
+    }
+    const double k = path_length(c, t->T, c->n_layers) + 2*(double)C + c->vocab, b = STORES_FORWARD*c->n_layers;
+    compare_fetched(table, lines, "act.h", g->acts.h, t->m->acts.h, N*F, gpu_budget(k, b));
+    compare_fetched(table, lines, "act.x", g->acts.x, t->m->acts.x, N*C, gpu_budget(k, b));
+    compare_fetched(table, lines, "act.xnf", g->acts.xnf, t->m->acts.xnf, N*C, gpu_budget(k, b + 1));
+    add_line(table, lines, "losses", difference(losses, t->losses, N), gpu_budget(k, b + 2));
+}
+
+// Values at clip_qkv's edge may be clipped on one side only, and then their gradients are 0 on one side only: n flipped of
+// m add sqrt(n/m).
+static double flipped(const Bench *t, const GpuOlmo *g) {
+    const Config *c = &t->m->config;
+    const size_t n = (size_t)t->B*t->T*(c->n_heads + 2*c->n_kv_heads)*(c->d_model/c->n_heads);
+    double flips = 0;
+    for (int l = 0; l < c->n_layers && c->clip_qkv > 0; l++) {
+        real *pass = fetched(g->acts.layer[l].pass, n);
+        for (size_t i = 0; i < n; i++) flips += pass[i] != t->m->acts.layer[l].pass[i];
+        release(pass);
+    }
+    return sqrt(flips/((double)n*c->n_layers));
+}
+
+static void compare_gradients(Line *table, int *lines, const Bench *t, const real *gpu, double flips) {
+    const Config *c = &t->m->config;
+    for (int k = 0; k < t->m->layout.n; k++) {
+        const Tensor *w = &t->m->layout.tensor[k];
+        const int back = w->role == HEAD ? 0 : c->n_layers - imax(0, w->layer);      // layers between the loss and this one's end
+        const double stores = STORES_FORWARD*c->n_layers + 4 + STORES_BACKWARD*back;
+        char name[96];
+        snprintf(name, sizeof name, "grad.%s", w->name);
+        add_line(table, lines, name, difference(gpu + w->offset, t->m->grads + w->offset, (size_t)w->rows*w->cols),
+                 gpu_budget(gradient_length(c, t->B, t->T), stores) + flips);
+    }
+}
+
+static const struct { const char *what; Config c; int B; } gpu_cases[] = {
+    //                                               d  L  H  G  mlp vocab    T tied clip  z
+    { "the default model",              config_of(  64, 4, 4, 4,  512,  256,  256, 1, 0,   0   ), 4 },
+    { "grouped, clipped, z-loss, odd T", config_of( 96, 2, 6, 2,  128,  136,   33, 0, 1.5, 1e-3), 3 },
+    { "one key head, odd sizes",        config_of(  60, 2, 5, 1,   88,  101,   17, 0, 0,   0   ), 2 },
+    { "head size 64",                   config_of( 256, 2, 4, 2,  512,  512,  200, 1, 0,   0   ), 2 },
+    { "head size 128",                  config_of( 256, 2, 2, 2,  512,  512,  320, 1, 0,   0   ), 2 },
+    { "head size 128, grouped",         config_of( 512, 2, 4, 1,  512,  512,  130, 0, 2,   1e-4), 3 },
+    { "one token",                      config_of(  64, 2, 2, 2,  128,   64,    1, 1, 0,   0   ), 1 },
+    { "T 2048",                         config_of( 256, 1, 2, 2,  512,  512, 2048, 1, 0,   0   ), 1 },
+};
+enum { GPU_CASES = sizeof gpu_cases/sizeof *gpu_cases };
+
+// Every activation, loss and gradient against the C file's; some targets ignored, weights uneven.
+static void test_gpu_tensors(void) {
+    for (int i = 0; i < GPU_CASES; i++) {
+        const Config c = gpu_cases[i].c;
+        const int B = gpu_cases[i].B, N = B*c.seq_len;
+        Bench t = bench_of(c, B, c.seq_len, c.vocab);
+        GpuOlmo *g = gpu_twin(&t, 1);
+        real *losses = (real *)allocate(2*(size_t)N, sizeof(real), "a test"), *alone = losses + N;
+        Line table[64];
+        int lines = 0, same = 1;
+        for (int n = 0; n < N; n++) t.weights[n] *= (real)(n % 7 == 3 ? 0 : 1 + n % 3);
+        olmo_forward(t.m, t.losses, t.zlosses, t.tokens, t.targets, t.weights, B, c.seq_len);
+        olmo_forward(g, alone, t.zlosses, t.tokens, t.targets, NULL, B, c.seq_len);
+        olmo_forward(g, losses, t.zlosses, t.tokens, t.targets, t.weights, B, c.seq_len);
+        compare_activations(table, &lines, &t, g, losses);
+        add_line(table, &lines, "losses alone", difference(alone, t.losses, N),
+                 gpu_budget(path_length(&c, c.seq_len, c.n_layers) + 2*c.d_model + c.vocab, STORES_FORWARD*c.n_layers + 1));
+        for (int n = 0; n < N; n++) same &= t.targets[n] >= 0 || losses[n] == 0;
+        const double flips = flipped(&t, g);
+        olmo_backward(t.m), olmo_backward(g);
+        real *grads = gpu_fetch(g, GRADS);
+        compare_gradients(table, &lines, &t, grads, flips);
+        check(print_lines(gpu_cases[i].what, table, lines) && same, "GPU against CPU, %s: within the budget", gpu_cases[i].what);
+        release(grads), release(losses), olmo_free(g), bench_free(&t);
+    }
+}
+
+// Twelve updates on both sides from the same start, and on the GPU twice: equal bits, after equal steps.
+static void test_gpu_training(void) {
+    for (int i = 0; i < GPU_CASES; i++) {
+        const Config c = gpu_cases[i].c;
+        const int B = gpu_cases[i].B, T = c.seq_len, N = B*T, STEPS = 12;
+        Bench t = bench_of(c, B, T, c.vocab);
+        GpuOlmo *g[2] = { gpu_twin(&t, 1), gpu_twin(&t, 1) };
+        double worst = 0, first = 0, last = 0, allowed = gpu_budget(gradient_length(&c, B, T), 20*c.n_layers + 4)*STEPS, norms = 0;
+        for (int step = 1; step <= STEPS; step++) {
+            const AdamW how = { 1e-3, 0.9, 0.95, 1e-5, 0.1, 0, 1.0, step };
+            double cpu = 0, gpu = 0, norm[3];
+            olmo_forward(t.m, t.losses, t.zlosses, t.tokens, t.targets, t.weights, B, T), olmo_backward(t.m);
+            for (int n = 0; n < N; n++) cpu += (double)t.losses[n]/N;
+            for (int k = 0; k < 2; k++)
+                olmo_forward(g[k], t.losses, t.zlosses, t.tokens, t.targets, t.weights, B, T), olmo_backward(g[k]);
+            for (int n = 0; n < N; n++) gpu += (double)t.losses[n]/N;
+            norm[0] = olmo_update(t.m, &how), norm[1] = olmo_update(g[0], &how), norm[2] = olmo_update(g[1], &how);
+            norms = larger(norms, larger(fabs(norm[1]/norm[0] - 1), norm[1] == norm[2] ? 0 : NAN));
+            worst = larger(worst, fabs(gpu/cpu - 1)), last = cpu;
+            if (step == 1) first = cpu;
+        }
+        int same = 1;
+        for (int space = PARAMS; space <= MOMENT2; space++) {
+            real *x = gpu_fetch(g[0], (Space)space), *y = gpu_fetch(g[1], (Space)space);
+            same &= !memcmp(x, y, c.tied ? sizeof(real)*t.m->layout.size : sizeof(real)*t.m->layout.size);
+            release(x), release(y);
+        }
+        check(same, "GPU, %s: twelve steps twice give equal bits", gpu_cases[i].what);
+        check(worst <= allowed && norms <= 3*allowed && (N == 1 || last < first),
+              "GPU, %s: twelve steps from loss %.4f to %.4f, at most %.1e from the CPU's (norms %.1e; budget %.1e)",
+              gpu_cases[i].what, first, last, worst, norms, allowed);
+        olmo_free(g[0]), olmo_free(g[1]), bench_free(&t);
+    }
+}
+
+// A batch cut in two adds up to the whole one's gradients; an update with a gradient that is not finite changes nothing;
+// what was set is what is got, and used gradients are zeros.
+static void test_gpu_state(void) {
+    const Config c = gpu_cases[1].c;
+    const int B = 4, T = c.seq_len;
+    Bench t = bench_of(c, B, T, c.vocab);
+    GpuOlmo *g = gpu_olmo_build(&c, 1);
+    const size_t size = t.m->layout.size;
+    for (int space = PARAMS; space <= MOMENT2; space++) gpu_set(g, (Space)space, 0, size, t.m->params);
+    int same = 1, zero = 1;
+    for (int space = PARAMS; space <= MOMENT2; space++) {
+        real *x = gpu_fetch(g, (Space)space);
+        same &= !memcmp(x, t.m->params, size*sizeof(real));
+        release(x);
+    }
+    check(same, "GPU: parameters, gradients and moments come back bit for bit");
+    real piece[5] = { 1.5f, -0x1.fffffep-3f, 3e38f, 1e-42f, -0.0f }, back[5];
+    gpu_set(g, PARAMS, 7, 5, piece), gpu_get(g, PARAMS, 7, 5, back);
+    check(!memcmp(piece, back, sizeof piece), "GPU: and so do a rounding up, the largest, the smallest, and minus zero");
+
+    const AdamW how = { 1e-3, 0.9, 0.95, 1e-5, 0.1, 0, 1.0, 1 };
+    real *before = gpu_fetch(g, PARAMS), nan = (real)NAN;
+    gpu_set(g, GRADS, size/2, 1, &nan);
+    const double norm = olmo_update(g, &how);
+    real *after = gpu_fetch(g, PARAMS);
+    check(isnan(norm) && !memcmp(before, after, size*sizeof(real)), "GPU: a gradient that is no number changes nothing");
+    release(before), release(after), olmo_free(g);
+
+    g = gpu_twin(&t, 1);
+    olmo_forward(g, t.losses, t.zlosses, t.tokens, t.targets, t.weights, B, T), olmo_backward(g);
+    real *whole = gpu_fetch(g, GRADS);
+    (void)olmo_update(g, &how);
+    real *used = gpu_fetch(g, GRADS);
+    for (size_t i = 0; i < size; i++) zero &= used[i] == 0;
+    check(zero, "GPU: an update leaves zeros for gradients");
+    gpu_set(g, PARAMS, 0, size, t.m->params);
+    (void)olmo_update(g, &how);                                                      // the next pass overwrites, the one after adds
+    gpu_set(g, PARAMS, 0, size, t.m->params);
+    for (int b = 0; b < B; b += 2) {
+        olmo_forward(g, t.losses, t.zlosses, t.tokens + b*T, t.targets + b*T, t.weights, 2, T);
+        olmo_backward(g);
+    }
+    real *cut = gpu_fetch(g, GRADS);
+    double worst = 0;
+    for (int k = 0; k < t.m->layout.n; k++) {
+        const Tensor *w = &t.m->layout.tensor[k];
+        worst = larger(worst, difference(cut + w->offset, whole + w->offset, (size_t)w->rows*w->cols));
+    }
+    const double allowed = gpu_budget(gradient_length(&c, B, T), 20*c.n_layers);
+    check(worst <= allowed, "GPU: two micro-batches give the gradients of one, within %.1e (budget %.1e)", worst, allowed);
+    release(whole), release(used), release(cut), olmo_free(g), bench_free(&t);
+}
+
+// Decoding in pieces against the CPU's, in models with and without training; and greedy text, with the cache and without.
+static void test_gpu_decode(void) {
+    for (int i = 0; i < GPU_CASES; i++) for (int training = 0; training < 2; training++) {
+        const Config c = gpu_cases[i].c;
+        const int T = imin(c.seq_len, 300), pieces[] = { 11, 1, 1, 5, 1, 150, 1, 1000 };
+        Bench t = bench_of(c, 1, T, c.vocab);
+        GpuOlmo *g = gpu_twin(&t, training);
+        real *cpu = (real *)allocate(2*(size_t)c.vocab, sizeof(real), "a test"), *gpu = cpu + c.vocab;
+        double worst = 0;
+        for (int k = 0, past = 0, n; past < T; k++, past += n) {
+            n = imin(pieces[k % 8], T - past);
+            olmo_decode(t.m, cpu, t.tokens + past, n, past), olmo_decode(g, gpu, t.tokens + past, n, past);
+            worst = larger(worst, difference(gpu, cpu, c.vocab));
+        }
+        const double allowed = gpu_budget(path_length(&c, T, c.n_layers) + 3*c.d_model, STORES_FORWARD*c.n_layers + 1);
+        check(worst <= allowed, "GPU, %s, %s training: decoded in pieces, logits at most %.1e from the CPU's (budget %.1e)",
+              gpu_cases[i].what, training ? "with" : "without", worst, allowed);
+        release(cpu), olmo_free(g), bench_free(&t);
+    }
+}
+#endif
+
 // ---- the report --------------------------------------------------------------------------------------------------------
 
 // Another program's tests: its report here, and its counts and failures into ours.
@@ -2731,7 +2988,7 @@ static int verdict(int part) {
 
 // ---- all of them -----------------------------------------------------------------------------------------------------
 // In this order: what needs no program first, what is quick first.
-typedef enum { IN_FLOAT, IN_DOUBLE, IN_BOTH, OF_PROGRAM } When;             // OF_PROGRAM: in float, and runs ./train_olmo
+typedef enum { IN_FLOAT, IN_DOUBLE, IN_BOTH, OF_PROGRAM, ON_GPU } When;     // OF_PROGRAM: in float, and runs ./train_olmo
 
 static const struct { const char *name; void (*run)(void); When when; } tests[] = {
     { "parameter_counts", test_parameter_counts, IN_BOTH },
@@ -2767,11 +3024,18 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "full_disk", test_full_disk, OF_PROGRAM },
     { "signals", test_signals, OF_PROGRAM },
     { "kill_while_saving", test_kill_while_saving, OF_PROGRAM },
+#ifdef __CUDACC__
+    { "gpu_tensors", test_gpu_tensors, ON_GPU },
+    { "gpu_training", test_gpu_training, ON_GPU },
+    { "gpu_state", test_gpu_state, ON_GPU },
+    { "gpu_decode", test_gpu_decode, ON_GPU },
+#endif
 };
 
 // Is this test asked for? By its name, or as one of the `units`, which run no program; without any names all are.
 static int asked_for(const char *name, When when, int argc, char **argv) {
     int names = 0;
+    if (on_gpu != (when == ON_GPU)) return 0;               // what nvcc builds tests the GPU, and only that
     if (when == (in_double ? IN_FLOAT : IN_DOUBLE) || (in_double && when == OF_PROGRAM)) return 0;
     for (int i = 1; i < argc; i++) {
         if (strchr(argv[i], '/') || argv[i][0] == '-') continue;
@@ -2794,7 +3058,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof tests/sizeof *tests; i++)
         if (asked_for(tests[i].name, tests[i].when, argc, argv)) named++, tests[i].run();
     CHECK(named, "%s: there is no such test; their names are in the table at the end of test_olmo.c", argv[argc - 1]);
-    if (!in_double && asked_for("twin", IN_FLOAT, argc, argv)) {
+    if (!in_double && !on_gpu && asked_for("twin", IN_FLOAT, argc, argv)) {
         char twin[PATH + 16];
         snprintf(twin, sizeof twin, "%s_double", self);
         run_part(twin);

@@ -1,0 +1,1386 @@
+/*
+OLMo in C, on one GPU: train_olmo.c again, in kernels.
+
+    make train_olmo_cu && ./train_olmo_cu             bf16 weights and activations, fp32 sums, gradients and optimizer
+    make train_olmo_cu_fp32 && ./train_olmo_cu_fp32   fp32 throughout: for checking one against the other
+    ./train_olmo_cu --help                            every option of the CPU program
+
+How to read it. Lay train_olmo.c beside it: sections 2 to 5 come in the same order here, under the same names, with
+the same arguments and then a stream. Everything else - the presets and the layout, files, data, sampling, the
+training loop - is the .c file, included below. What differs, and why:
+
+- A function is a kernel, which says what one thread does, and a launcher, which has the .c function's name.
+- `elem` is what weights and activations are stored in: bf16, or float in the strict program. Sums are fp32: the
+  residual stream x, its gradient dx, every sum in a kernel, all gradients of parameters.
+- The optimizer's fp32 weight is kept in two halves: the upper is the bf16 weight of the forward pass itself.
+- The head runs in chunks of rows, forward and backward at once: nothing as wide as the vocabulary is kept. So the
+  gradient of the head is made by olmo_forward.
+- A buffer serves twice where the .c has two for clarity: dh becomes h again in place, datt lies where dxn will.
+- Gradients that an update has used up are not cleared but overwritten by the next backward pass.
+
+Every sum has one fixed order, as on the CPU, and no two blocks add to one number in the order in which they happen to
+arrive: a run repeats bit for bit on the same card.
+*/
+#ifndef OLMO_LIBRARY
+#define OLMO_LIBRARY                                        // the .c file's main is the CPU's
+#define OLMO_GPU_PROGRAM
+#endif
+#include "train_olmo.c"
+#include <cublasLt.h>
+#include <cuda_bf16.h>
+
+#ifdef FP32
+typedef float elem;
+static const cudaDataType ELEM = CUDA_R_32F;
+static const char *const precision = "fp32";
+#else
+typedef __nv_bfloat16 elem;
+static const cudaDataType ELEM = CUDA_R_16BF;
+static const char *const precision = "bf16";
+#endif
+static_assert(sizeof(real) == sizeof(float), "the GPU computes in float");
+
+// ---- the card --------------------------------------------------------------------------------------------------------
+
+static struct {
+    int ready;
+    cudaDeviceProp props;
+    cudaStream_t stream;                                    // all work, in order
+    cublasLtHandle_t blas;
+    void *workspace;                                        // of cuBLASLt
+} card;
+enum { WORKSPACE = 64 << 20 };
+
+#define CUDA(call) do { \
+    cudaError_t error_ = (call); \
+    CHECK(error_ == cudaSuccess, "the GPU reports \"%s\" (%s, line %d)", \
+          cudaGetErrorString(error_), __FILE__, __LINE__); \
+} while (0)
+#define BLAS(call) do { \
+    cublasStatus_t error_ = (call); \
+    CHECK(error_ == CUBLAS_STATUS_SUCCESS, "cuBLASLt reports \"%s\" (%s, line %d)", \
+          cublasLtGetStatusString(error_), __FILE__, __LINE__); \
+} while (0)
+#define LAUNCHED() CUDA(cudaGetLastError())                 // after every kernel: were its arguments possible?
+
+// Zeroed memory of the card, or a sentence.
+static void *gpu_allocate(size_t count, size_t size, const char *what) {
+    void *p = NULL;
+    size_t free = 0, total = 0;
+    cudaError_t status = cudaMalloc(&p, count*size);
+    if (status == cudaErrorMemoryAllocation) CUDA(cudaMemGetInfo(&free, &total));
+    CHECK(status != cudaErrorMemoryAllocation,
+          "not enough memory on the GPU for %s: %.2f GB needed, %.2f of %.2f GB free%s", what,
+          (double)(count*size)*1e-9, (double)free*1e-9, (double)total*1e-9, memory_advice);
+    CUDA(status);
+    CUDA(cudaMemsetAsync(p, 0, count*size, card.stream));
+    return p;
+}
+static void gpu_release(void *p) { CUDA(cudaFree(p)); }
+
+// The first card that CUDA shows (CUDA_VISIBLE_DEVICES chooses another), made ready once.
+static void card_open(void) {
+    int cards = 0;
+    if (card.ready) return;
+    cudaError_t status = cudaGetDeviceCount(&cards);
+    CHECK(status == cudaSuccess && cards > 0,
+          "no GPU can be used here: %s; train_olmo is the same program for the CPU",
+          status == cudaSuccess ? "CUDA shows none" : cudaGetErrorString(status));
+    CUDA(cudaSetDevice(0));
+    CUDA(cudaGetDeviceProperties(&card.props, 0));
+    CHECK(card.props.major >= 8, "%s: compute capability %d.%d; expected 8.0 or newer, which knows bf16",
+          card.props.name, card.props.major, card.props.minor);
+    CUDA(cudaStreamCreateWithFlags(&card.stream, cudaStreamNonBlocking));
+    BLAS(cublasLtCreate(&card.blas));
+    card.workspace = gpu_allocate(WORKSPACE, 1, "the workspace of the matrix products");
+    card.ready = 1;
+}
+
+// ---- numbers in kernels ----------------------------------------------------------------------------------------------
+// A thread moves W numbers at a time, 16 bytes of bf16, where the sizes allow it (W = 8), else one.
+
+template <class X, int W> struct alignas(sizeof(X)*W) Vector { X at[W]; };
+
+template <int W, class X> static __device__ __forceinline__ void load(float (&out)[W], const X *from) {
+    Vector<X, W> v = *(const Vector<X, W> *)from;
+    #pragma unroll
+    for (int w = 0; w < W; w++) out[w] = (float)v.at[w];
+}
+template <int W, class X> static __device__ __forceinline__ void store(X *to, const float (&in)[W]) {
+    Vector<X, W> v;
+    #pragma unroll
+    for (int w = 0; w < W; w++) v.at[w] = (X)in[w];
+    *(Vector<X, W> *)to = v;
+}
+
+static __device__ __forceinline__ float warp_sum(float x) {
+    for (int lane = 16; lane; lane /= 2) x += __shfl_xor_sync(~0u, x, lane);
+    return x;
+}
+static __device__ __forceinline__ float warp_max(float x) {
+    for (int lane = 16; lane; lane /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, lane));
+    return x;
+}
+
+// The sum over all threads of the block (a multiple of 32), known to all of them; then the same for the maximum.
+static __device__ float block_sum(float x) {
+    __shared__ float part[32];
+    const int warp = threadIdx.x/32, lane = threadIdx.x % 32;
+    x = warp_sum(x);
+    __syncthreads();                                        // the last call's readers are done with part
+    if (lane == 0) part[warp] = x;
+    __syncthreads();
+    return warp_sum(lane < blockDim.x/32 ? part[lane] : 0);
+}
+static __device__ float block_max(float x) {
+    __shared__ float part[32];
+    const int warp = threadIdx.x/32, lane = threadIdx.x % 32;
+    x = warp_max(x);
+    __syncthreads();
+    if (lane == 0) part[warp] = x;
+    __syncthreads();
+    return warp_max(lane < blockDim.x/32 ? part[lane] : -INFINITY);
+}
+
+static inline unsigned ceil_div(size_t n, size_t by) { return (unsigned)((n + by - 1)/by); }
+
+// Threads of a block that walks over a row of n numbers, W at a time: whole warps, at most `most`.
+static inline int row_threads(int n, int W, int most) { return imin(most, imax(32, (n/W + 31)/32*32)); }
+
+// ======================================================================================================================
+// 2. Layers: each x_forward beside its x_backward
+// ======================================================================================================================
+
+// ---- matrix products -------------------------------------------------------------------------------------------------
+// cuBLASLt multiplies. Its choice of an algorithm for a product is kept in a Plan, one for each size and arrangement.
+
+typedef struct { const elem *at; size_t ld; int turned; size_t stride; } Operand;
+
+// A matrix as stored, rows ld apart, or its transpose; in a batch of products, `stride` further for each.
+static inline Operand upright(const elem *at, size_t ld, size_t stride = 0) { return { at, ld, 0, stride }; }
+static inline Operand turned(const elem *at, size_t ld, size_t stride = 0) { return { at, ld, 1, stride }; }
+
+typedef struct {
+    size_t M, N, K, batch, a_turned, b_turned, add, type;
+    size_t a_ld, b_ld, c_ld, a_stride, b_stride, c_stride;
+    size_t a_align, b_align, c_align;                       // bytes: kernels differ in what they can load at once
+} Product;
+
+typedef struct {
+    Product product;
+    cublasLtMatmulDesc_t how;
+    cublasLtMatrixLayout_t a, b, c;
+    cublasLtMatmulAlgo_t algorithm;
+} Plan;
+
+static size_t alignment(const void *p, size_t stride) {
+    size_t bits = (uintptr_t)p | stride | 256;
+    return bits & -bits;
+}
+
+// cuBLASLt counts columns first, so it sees every matrix transposed, and we ask it for c^T = b^T . a^T.
+static cublasLtMatrixLayout_t blas_layout(size_t type, size_t rows, size_t cols, size_t ld, size_t batch, size_t stride) {
+    cublasLtMatrixLayout_t layout;
+    int32_t count = (int32_t)batch;
+    int64_t step = (int64_t)stride;
+    BLAS(cublasLtMatrixLayoutCreate(&layout, (cudaDataType)type, cols, rows, (int64_t)ld));
+    BLAS(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count));
+    BLAS(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step, sizeof step));
+    return layout;
+}
+
+static cublasStatus_t multiply(const Plan *plan, const cublasLtMatmulAlgo_t *algorithm, void *d, const void *c,
+                               const elem *a, const elem *b, cudaStream_t stream) {
+    const float one = 1, beta = plan->product.add ? 1.0f : 0.0f;
+    return cublasLtMatmul(card.blas, plan->how, &one, b, plan->b, a, plan->a, &beta, c, plan->c, d, plan->c,
+                          algorithm, card.workspace, WORKSPACE, stream);
+}
+
+// *hash += a number that depends on every bit of x and where it stands. Integer sums have no order.
+static __global__ void hash_kernel(unsigned long long *hash, const unsigned short *x, size_t count) {
+    unsigned long long sum = 0;
+    for (size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x; i < count; i += (size_t)gridDim.x*blockDim.x) {
+        unsigned long long bits = (x[i] + i*65536)*0x9e3779b97f4a7c15u;
+        sum += (bits ^ (bits >> 29))*0xbf58476d1ce4e5b9u;
+    }
+    atomicAdd(hash, sum);
+}
+
+// Which of cuBLASLt's proposals is fastest? The clock is not the same twice, and a run has to give the same bits twice:
+// so it may choose only among those whose result has the bits of the first proposal's. Most have, for they sum in
+// one order and differ in their tiles. d is scratch as large as c.
+static int fastest(const Plan *plan, const cublasLtMatmulHeuristicResult_t *proposal, int n, void *d, const void *c,
+                   const elem *a, const elem *b, size_t bytes, cudaStream_t stream) {
+    unsigned long long *sum = (unsigned long long *)gpu_allocate(1, sizeof *sum, "a hash"), hash, first = 0;
+    cudaEvent_t start, end;
+    int best = 0;
+    float best_time = INFINITY;
+    CUDA(cudaEventCreate(&start));
+    CUDA(cudaEventCreate(&end));
+    for (int i = 0; i < n; i++) {
+        if (multiply(plan, &proposal[i].algo, d, c, a, b, stream) != CUBLAS_STATUS_SUCCESS) continue;
+        CUDA(cudaMemsetAsync(sum, 0, sizeof *sum, stream));
+        hash_kernel<<<1024, 256, 0, stream>>>(sum, (const unsigned short *)d, bytes/2);
+        CUDA(cudaMemcpyAsync(&hash, sum, sizeof hash, cudaMemcpyDeviceToHost, stream));
+        CUDA(cudaStreamSynchronize(stream));
+        if (i == 0) first = hash;
+        if (hash != first) continue;
+        for (int again = 0; again < 3; again++) {
+            float time;
+            CUDA(cudaEventRecord(start, stream));
+            BLAS(multiply(plan, &proposal[i].algo, d, c, a, b, stream));
+            CUDA(cudaEventRecord(end, stream));
+            CUDA(cudaEventSynchronize(end));
+            CUDA(cudaEventElapsedTime(&time, start, end));
+            if (time < best_time) best_time = time, best = i;
+        }
+    }
+    CUDA(cudaEventDestroy(start));
+    CUDA(cudaEventDestroy(end));
+    gpu_release(sum);
+    return best;
+}
+
+static void plan_make(Plan *plan, const Product *p, const void *c, const elem *a, const elem *b, cudaStream_t stream) {
+    enum { PROPOSALS = 8 };
+    cublasLtMatmulHeuristicResult_t proposal[PROPOSALS];
+    cublasLtMatmulPreference_t wish;
+    const cublasOperation_t transpose = CUBLAS_OP_T;
+    const size_t workspace = WORKSPACE;
+    const uint32_t align_a = (uint32_t)p->a_align, align_b = (uint32_t)p->b_align, align_c = (uint32_t)p->c_align;
+    const uint32_t no_atomics = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    int found = 0;
+    plan->product = *p;
+    BLAS(cublasLtMatmulDescCreate(&plan->how, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    if (p->b_turned)
+        BLAS(cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_TRANSA, &transpose, sizeof transpose));
+    if (p->a_turned)
+        BLAS(cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_TRANSB, &transpose, sizeof transpose));
+    plan->a = blas_layout(ELEM, p->a_turned ? p->K : p->M, p->a_turned ? p->M : p->K, p->a_ld, p->batch, p->a_stride);
+    plan->b = blas_layout(ELEM, p->b_turned ? p->N : p->K, p->b_turned ? p->K : p->N, p->b_ld, p->batch, p->b_stride);
+    plan->c = blas_layout(p->type, p->M, p->N, p->c_ld, p->batch, p->c_stride);
+
+    BLAS(cublasLtMatmulPreferenceCreate(&wish));
+    #define WISH(what, value) \
+        BLAS(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_##what, &value, sizeof value))
+    WISH(MAX_WORKSPACE_BYTES, workspace);
+    WISH(REDUCTION_SCHEME_MASK, no_atomics);
+    WISH(MIN_ALIGNMENT_A_BYTES, align_b);
+    WISH(MIN_ALIGNMENT_B_BYTES, align_a);
+    WISH(MIN_ALIGNMENT_C_BYTES, align_c);
+    WISH(MIN_ALIGNMENT_D_BYTES, align_c);
+    #undef WISH
+    BLAS(cublasLtMatmulAlgoGetHeuristic(card.blas, plan->how, plan->b, plan->a, plan->c, plan->c, wish, PROPOSALS,
+                                        proposal, &found));
+    BLAS(cublasLtMatmulPreferenceDestroy(wish));
+    CHECK(found > 0, "cuBLASLt has no algorithm for a product of %zu x %zu x %zu", p->M, p->N, p->K);
+
+    int best = 0;
+    size_t bytes = p->M*p->N*(p->type == CUDA_R_32F ? 4 : 2);
+    void *scratch = NULL;
+    if (found > 1 && p->batch == 1 && (double)p->M*p->N*p->K > 5e9) {       // long enough to be worth a comparison
+        if (cudaMalloc(&scratch, bytes) == cudaSuccess)
+            best = fastest(plan, proposal, found, scratch, c, a, b, bytes, stream);
+        (void)cudaGetLastError();                           // no room: then the first will do
+        CUDA(cudaFree(scratch));
+    }
+    plan->algorithm = proposal[best].algo;
+}
+
+static void plan_free(Plan *plan) {
+    if (!plan->how) return;
+    cublasLtMatmulDescDestroy(plan->how);
+    cublasLtMatrixLayoutDestroy(plan->a);
+    cublasLtMatrixLayoutDestroy(plan->b);
+    cublasLtMatrixLayoutDestroy(plan->c);
+}
+
+// c[M,N] = a[M,K] . b[K,N], or += if add: `batch` such products, c_stride apart. C is float or elem.
+template <class C> static void gemm(C *c, size_t c_ld, Operand a, Operand b, int M, int N, int K, int add,
+                                    cudaStream_t stream, int batch = 1, size_t c_stride = 0) {
+    enum { PLANS = 512 };
+    static Plan plans[PLANS];
+    static int made = 0;
+    Product p;
+    memset(&p, 0, sizeof p);
+    p.M = M, p.N = N, p.K = K, p.batch = batch, p.a_turned = a.turned, p.b_turned = b.turned, p.add = add;
+    p.type = sizeof(C) == sizeof(float) ? CUDA_R_32F : CUDA_R_16BF;
+    p.a_ld = a.ld, p.b_ld = b.ld, p.c_ld = c_ld;
+    p.a_stride = a.stride, p.b_stride = b.stride, p.c_stride = c_stride;
+    p.a_align = alignment(a.at, a.stride*sizeof(elem)), p.b_align = alignment(b.at, b.stride*sizeof(elem));
+    p.c_align = alignment(c, c_stride*sizeof(C));
+    int i = 0;
+    while (i < imin(made, PLANS) && memcmp(&plans[i].product, &p, sizeof p)) i++;
+    if (i == imin(made, PLANS)) {                           // a new product: the oldest plan makes room
+        i = made++ % PLANS;
+        plan_free(&plans[i]);
+        plan_make(&plans[i], &p, c, a.at, b.at, stream);
+    }
+    BLAS(multiply(&plans[i], &plans[i].algorithm, c, c, a.at, b.at, stream));
+}
+
+// One row times a matrix reads every weight once and has no other work: a warp per output, at the speed of memory.
+template <class X, int W> static __global__ void matvec_kernel(X *out, const elem *inp, const elem *weight, int C, int O,
+                                                               int add) {
+    const int o = (int)(blockIdx.x*blockDim.x + threadIdx.x)/32, lane = threadIdx.x % 32;
+    float x[W], w[W], sum = 0;
+    if (o >= O) return;
+    #pragma unroll 4
+    for (int c = lane*W; c < C; c += 32*W) {
+        load(x, inp + c);
+        load(w, weight + (size_t)o*C + c);
+        for (int k = 0; k < W; k++) sum += x[k]*w[k];
+    }
+    sum = warp_sum(sum);
+    if (lane == 0) out[o] = (X)(sum + (add ? (float)out[o] : 0));
+}
+
+// out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: the residual stream grows in the product's own last step.
+template <class X> void matmul_forward(X *out, const elem *inp, const elem *weight, int N, int C, int O, int add,
+                                       cudaStream_t stream) {
+    if (N > 1) {
+        gemm(out, O, upright(inp, C), turned(weight, C), N, O, C, add, stream);
+        return;
+    }
+    if (C % 8 == 0) matvec_kernel<X, 8><<<ceil_div(O, 8), 256, 0, stream>>>(out, inp, weight, C, O, add);
+    else matvec_kernel<X, 1><<<ceil_div(O, 8), 256, 0, stream>>>(out, inp, weight, C, O, add);
+    LAUNCHED();
+}
+
+// dweight[O,C] (+)= dout[N,O]^T . inp[N,C]       "+=" if add, else "=": the first after an update need not add
+void matmul_backward_weight(float *dweight, const elem *dout, const elem *inp, int N, int C, int O, int add,
+                            cudaStream_t stream) {
+    gemm(dweight, C, turned(dout, O), upright(inp, C), O, C, N, add, stream);
+}
+
+// dinp[N,C] = dout[N,O] . weight[O,C]
+void matmul_backward_input(elem *dinp, const elem *dout, const elem *weight, int N, int C, int O, cudaStream_t stream) {
+    gemm(dinp, C, upright(dout, O), upright(weight, C), N, C, O, 0, stream);
+}
+
+// ---- embedding -------------------------------------------------------------------------------------------------------
+// x[n,:] = wte[tokens[n],:]         x: [N, C], wte: [V, C]
+template <int W> static __global__ void embed_forward_kernel(float *x, const int *tokens, const elem *wte, int C) {
+    const int n = blockIdx.x;
+    float row[W];
+    for (int c = threadIdx.x*W; c < C; c += blockDim.x*W) {
+        load(row, wte + (size_t)tokens[n]*C + c);
+        store(x + (size_t)n*C + c, row);
+    }
+}
+void embed_forward(float *x, const int *tokens, const elem *wte, int N, int C, cudaStream_t stream) {
+    if (C % 8 == 0) embed_forward_kernel<8><<<N, row_threads(C, 8, 256), 0, stream>>>(x, tokens, wte, C);
+    else embed_forward_kernel<1><<<N, row_threads(C, 1, 256), 0, stream>>>(x, tokens, wte, C);
+    LAUNCHED();
+}
+
+// dwte[tokens[n],:] += dx[n,:], in the order of n: a token that occurs twice adds twice. Blocks own a token's channels:
+// the k-th distinct token stands at positions place[first[k]], ..., place[first[k + 1] - 1]. (Atomic adds would need no
+// list, and would give other bits every time.)       dwte: [V, C], dx: [N, C]
+template <int W> static __global__ void embed_backward_kernel(float *dwte, const float *dx, const int *tokens,
+                                                              const int *place, const int *first, int C) {
+    const int k = blockIdx.x, c = (blockIdx.y*blockDim.x + threadIdx.x)*W;
+    if (c >= C) return;
+    float *to = dwte + (size_t)tokens[place[first[k]]]*C + c, sum[W], d[W];
+    load(sum, to);
+    #pragma unroll 4
+    for (int i = first[k]; i < first[k + 1]; i++) {
+        load(d, dx + (size_t)place[i]*C + c);
+        for (int w = 0; w < W; w++) sum[w] += d[w];
+    }
+    store(to, sum);
+}
+void embed_backward(float *dwte, const float *dx, const int *tokens, const int *place, const int *first, int distinct,
+                    int C, cudaStream_t stream) {
+    const dim3 wide(distinct, ceil_div(C, 4*128)), narrow(distinct, ceil_div(C, 128));
+    if (C % 4 == 0) embed_backward_kernel<4><<<wide, 128, 0, stream>>>(dwte, dx, tokens, place, first, C);
+    else embed_backward_kernel<1><<<narrow, 128, 0, stream>>>(dwte, dx, tokens, place, first, C);
+    LAUNCHED();
+}
+
+// The list for it, made on the CPU by counting: place: [N], first: [N + 1], count: [V] of scratch. Returns how many
+// tokens are distinct.
+static int places_by_token(int *place, int *first, int *count, const int *tokens, int N, int V) {
+    int distinct = 0, start = 0;
+    memset(count, 0, sizeof(int)*V);
+    for (int n = 0; n < N; n++) count[tokens[n]]++;
+    for (int v = 0; v < V; v++) if (count[v]) {
+        int times = count[v];
+        first[distinct++] = count[v] = start;
+        start += times;
+    }
+    first[distinct] = N;
+    for (int n = 0; n < N; n++) place[count[tokens[n]]++] = n;
+    return distinct;
+}
+
+// ---- layer norm without parameters -----------------------------------------------------------------------------------
+// y = (x - mean(x)) * rstd,   rstd = 1/sqrt(var(x) + 1e-5)         x, y: [N, C], rstd: [N]
+// A block per row. It reads the row three times, but only the first time from beyond the nearest cache.
+template <int W> static __global__ void norm_forward_kernel(elem *y, float *rstd, const float *x, int C) {
+    const size_t row = (size_t)blockIdx.x*C;
+    const int start = threadIdx.x*W, step = blockDim.x*W;
+    float v[W], sum = 0, squares = 0;
+    for (int c = start; c < C; c += step) {
+        load(v, x + row + c);
+        for (int w = 0; w < W; w++) sum += v[w];
+    }
+    const float mean = block_sum(sum)/C;
+    for (int c = start; c < C; c += step) {
+        load(v, x + row + c);
+        for (int w = 0; w < W; w++) squares += (v[w] - mean)*(v[w] - mean);
+    }
+    const float r = 1/sqrtf(block_sum(squares)/C + 1e-5f);
+    for (int c = start; c < C; c += step) {
+        load(v, x + row + c);
+        for (int w = 0; w < W; w++) v[w] = (v[w] - mean)*r;
+        store(y + row + c, v);
+    }
+    if (threadIdx.x == 0) rstd[blockIdx.x] = r;
+}
+void norm_forward(elem *y, float *rstd, const float *x, int N, int C, cudaStream_t stream) {
+    if (C % 8 == 0) norm_forward_kernel<8><<<N, row_threads(C, 8, 1024), 0, stream>>>(y, rstd, x, C);
+    else norm_forward_kernel<1><<<N, row_threads(C, 1, 1024), 0, stream>>>(y, rstd, x, C);
+    LAUNCHED();
+}
+
+// dx += rstd * (dy - avg(dy) - y*avg(dy*y)), and dx once more as the products that follow want it: dx_elem.
+// dx, dx_elem, dy, y: [N, C], rstd: [N]
+template <int W> static __global__ void norm_backward_kernel(float *dx, elem *dx_elem, const elem *dy, const elem *y,
+                                                             const float *rstd, int C) {
+    const size_t row = (size_t)blockIdx.x*C;
+    const int start = threadIdx.x*W, step = blockDim.x*W;
+    float g[W], out[W], d[W], sum = 0, sum_y = 0;
+    for (int c = start; c < C; c += step) {
+        load(g, dy + row + c);
+        load(out, y + row + c);
+        for (int w = 0; w < W; w++) sum += g[w], sum_y += g[w]*out[w];
+    }
+    const float avg = block_sum(sum)/C, avg_y = block_sum(sum_y)/C, r = rstd[blockIdx.x];
+    for (int c = start; c < C; c += step) {
+        load(g, dy + row + c);
+        load(out, y + row + c);
+        load(d, dx + row + c);
+        for (int w = 0; w < W; w++) d[w] += r*(g[w] - avg - out[w]*avg_y);
+        store(dx + row + c, d);
+        store(dx_elem + row + c, d);
+    }
+}
+void norm_backward(float *dx, elem *dx_elem, const elem *dy, const elem *y, const float *rstd, int N, int C,
+                   cudaStream_t stream) {
+    if (C % 8 == 0)
+        norm_backward_kernel<8><<<N, row_threads(C, 8, 1024), 0, stream>>>(dx, dx_elem, dy, y, rstd, C);
+    else norm_backward_kernel<1><<<N, row_threads(C, 1, 1024), 0, stream>>>(dx, dx_elem, dy, y, rstd, C);
+    LAUNCHED();
+}
+
+// ---- clipping q, k, v ------------------------------------------------------------------------------------------------
+// x = min(max(x, -clip), clip), in place; pass[i] = 1 where |x| <= clip already.         x, pass: [count]
+static __global__ void clip_forward_kernel(elem *x, unsigned char *pass, float c, size_t count) {
+    const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const float v = (float)x[i];
+    pass[i] = v >= -c && v <= c;
+    x[i] = (elem)(v < -c ? -c : v > c ? c : v);
+}
+void clip_forward(elem *x, unsigned char *pass, double clip, size_t count, cudaStream_t stream) {
+    clip_forward_kernel<<<ceil_div(count, 256), 256, 0, stream>>>(x, pass, (float)clip, count);
+    LAUNCHED();
+}
+
+// dx = 0 where x was clipped, in place.      dx, pass: [count]
+static __global__ void clip_backward_kernel(elem *dx, const unsigned char *pass, size_t count) {
+    const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
+    if (i < count && !pass[i]) dx[i] = (elem)0.0f;
+}
+void clip_backward(elem *dx, const unsigned char *pass, size_t count, cudaStream_t stream) {
+    clip_backward_kernel<<<ceil_div(count, 256), 256, 0, stream>>>(dx, pass, count);
+    LAUNCHED();
+}
+
+// ---- rotary positions ------------------------------------------------------------------------------------------------
+// Each head's halves (a, b) are turned by the angle of the row's position, in place:
+//     a' = a cos - b sin,    b' = b cos + a sin                 x: [N, Q], of which the first `heads` heads are turned
+// Row n stands at position past + n % T. `turn` is +1, or -1 to turn back. The table is the CPU's: rope_table.
+template <int W> static __global__ void rotate_kernel(elem *x, const float *table, float turn, int T, int past,
+                                                      int heads, int D, int Q) {
+    const int n = blockIdx.x, half = D/2;
+    const float *at = table + (size_t)(past + n % T)*D;
+    float a[W], b[W], cosine[W], sine[W];
+    for (int i = threadIdx.x*W; i < heads*half; i += blockDim.x*W) {
+        elem *pair = x + (size_t)n*Q + i/half*D + i%half;
+        load(a, pair);
+        load(b, pair + half);
+        load(cosine, at + i%half);
+        load(sine, at + half + i%half);
+        for (int w = 0; w < W; w++) {
+            const float first = a[w]*cosine[w] - turn*b[w]*sine[w], second = b[w]*cosine[w] + turn*a[w]*sine[w];
+            a[w] = first, b[w] = second;
+        }
+        store(pair, a);
+        store(pair + half, b);
+    }
+}
+static void rotate(elem *x, const float *table, float turn, int N, int T, int past, int heads, int D, int Q,
+                   cudaStream_t stream) {
+    const int pairs = heads*(D/2), wide = row_threads(pairs, 8, 256), narrow = row_threads(pairs, 1, 256);
+    if (D % 16 == 0) rotate_kernel<8><<<N, wide, 0, stream>>>(x, table, turn, T, past, heads, D, Q);
+    else rotate_kernel<1><<<N, narrow, 0, stream>>>(x, table, turn, T, past, heads, D, Q);
+    LAUNCHED();
+}
+void rope_forward(elem *qkv, const float *table, int N, int T, int past, int heads, int D, int Q, cudaStream_t stream) {
+    rotate(qkv, table, 1, N, T, past, heads, D, Q, stream);
+}
+// A rotation's transpose is the rotation back.
+void rope_backward(elem *dqkv, const float *table, int N, int T, int heads, int D, int Q, cudaStream_t stream) {
+    rotate(dqkv, table, -1, N, T, 0, heads, D, Q, stream);
+}
+
+// ---- causal attention ------------------------------------------------------------------------------------------------
+// For every head:  S = q k^T / sqrt(D),  P = softmax over keys <= query,  att = P v.
+// This is the version for every card, head size and precision, told as the .c tells it: a tile of QUERIES queries makes
+// its rows of S, softmax makes P of them, and a product makes att. Only one tile's rows exist at a time. One product
+// serves up to `at_once` key/value heads as a batch.
+enum { QUERIES = 256, SCORES = 16 << 20 };                  // SCORES: of S at a time, unless one head needs more
+
+static inline int padded(int n, int to) { return (n + to - 1)/to*to; }
+
+// What the tiles of one pass share: `rows` queries, `heads` key/value heads, rows of S `ld` apart.
+typedef struct { int at_once, ld; float *S, *dP; elem *P, *dS; float *dk, *dv; } AttentionWork;
+
+static size_t attention_layout(AttentionWork *w, char *base, int keys, int T, int G, int D, int backward) {
+    Arena arena = { base, 0 };
+    w->ld = padded(keys, 8);
+    const size_t tile = (size_t)imin(T, QUERIES)*w->ld;
+    w->at_once = imax(1, imin(G, (int)(SCORES/tile)));
+    w->S = (float *)take(&arena, w->at_once*tile, sizeof(float));
+    w->P = (elem *)take(&arena, w->at_once*tile, sizeof(elem));
+    if (!backward) return arena.used;
+    w->dP = (float *)take(&arena, w->at_once*tile, sizeof(float));
+    w->dS = (elem *)take(&arena, w->at_once*tile, sizeof(elem));
+    w->dk = (float *)take(&arena, (size_t)w->at_once*T*D, sizeof(float));
+    w->dv = (float *)take(&arena, (size_t)w->at_once*T*D, sizeof(float));
+    return arena.used;
+}
+
+// A block per row of S, of batch member z: query `query` of head first + z*group. Keys beyond the query count nothing.
+static __global__ void softmax_forward_kernel(elem *P, float *lse, const float *S, float scale, int ld, int past, int t0,
+                                              int lse_ld, int first, int group) {
+    const int t = t0 + blockIdx.x, seen = past + t + 1, head = first + blockIdx.y*group;
+    const size_t row = ((size_t)blockIdx.y*gridDim.x + blockIdx.x)*ld;
+    float most = -INFINITY, sum = 0;
+    for (int j = threadIdx.x; j < seen; j += blockDim.x) most = fmaxf(most, scale*S[row + j]);
+    most = block_max(most);
+    for (int j = threadIdx.x; j < seen; j += blockDim.x) sum += expf(scale*S[row + j] - most);
+    sum = block_sum(sum);
+    for (int j = threadIdx.x; j < ld; j += blockDim.x)
+        P[row + j] = (elem)(j < seen ? expf(scale*S[row + j] - most)/sum : 0);
+    if (threadIdx.x == 0) lse[(size_t)head*lse_ld + t] = most + logf(sum);
+}
+
+// att: [B, T, H*D], lse: [B, H, T padded to 128]; q: [B*T] rows q_ld apart, k, v: [B*(past + T)] rows kv_ld apart
+static void attention_forward_tiles(elem *att, float *lse, void *work, const elem *q, size_t q_ld, const elem *k,
+                                    const elem *v, size_t kv_ld, int B, int T, int past, int H, int G, int D,
+                                    cudaStream_t stream) {
+    const int group = H/G, lse_ld = padded(T, 128);
+    const float scale = 1/sqrtf((float)D);
+    AttentionWork w;
+    attention_layout(&w, (char *)work, past + T, T, G, D, 0);
+    for (int b = 0; b < B; b++) for (int t0 = 0; t0 < T; t0 += QUERIES) for (int g = 0; g < G; g += w.at_once)
+    for (int r = 0; r < group; r++) {
+        const int rows = imin(QUERIES, T - t0), n = past + t0 + rows, heads = imin(w.at_once, G - g);
+        const int h = g*group + r, ld = padded(n, 8);       // heads h, h + group, ... read key/value heads g, g + 1, ...
+        const elem *queries = q + ((size_t)b*T + t0)*q_ld + h*D;
+        const size_t past_keys = (size_t)b*(past + T)*kv_ld + g*D;
+        const elem *keys = k + past_keys, *values = v + past_keys;
+        elem *out = att + ((size_t)b*T + t0)*H*D + h*D;
+        gemm(w.S, ld, upright(queries, q_ld, group*D), turned(keys, kv_ld, D), rows, n, D, 0, stream,
+             heads, (size_t)rows*ld);
+        softmax_forward_kernel<<<dim3(rows, heads), 128, 0, stream>>>(w.P, lse + (size_t)b*H*lse_ld, w.S, scale, ld,
+                                                                      past, t0, lse_ld, h, group);
+        LAUNCHED();
+        gemm(out, (size_t)H*D, upright(w.P, ld, (size_t)rows*ld), upright(values, kv_ld, D), rows, D, n, 0, stream,
+             heads, group*D);
+    }
+}
+
+// P = exp(S - lse),  dS_ij = P_ij (dP_ij - datt_i . att_i), with the scale of S in it: see the .c.
+static __global__ void softmax_backward_kernel(elem *P, elem *dS, const float *S, const float *dP, const float *lse,
+                                               const elem *datt, const elem *att, float scale, int ld, int t0,
+                                               int lse_ld, int first, int group, int H, int D) {
+    const int t = t0 + blockIdx.x, seen = t + 1, head = first + blockIdx.y*group;
+    const size_t row = ((size_t)blockIdx.y*gridDim.x + blockIdx.x)*ld, at = ((size_t)t*H + head)*D;
+    const float log_sum = lse[(size_t)head*lse_ld + t];
+    float dot = 0;
+    for (int d = threadIdx.x; d < D; d += blockDim.x) dot += (float)datt[at + d]*(float)att[at + d];
+    dot = block_sum(dot);
+    for (int j = threadIdx.x; j < ld; j += blockDim.x) {
+        const float p = j < seen ? expf(scale*S[row + j] - log_sum) : 0;
+        P[row + j] = (elem)p;
+        dS[row + j] = (elem)(j < seen ? scale*p*(dP[row + j] - dot) : 0);
+    }
+}
+
+// dk and dv, summed in float, to their columns of dqkv.      dk, dv: [heads, T, D]; out: [T, Q] from the first k on
+static __global__ void keys_values_kernel(elem *out, const float *dk, const float *dv, int T, int G, int D, int Q) {
+    const int t = blockIdx.x, head = blockIdx.y;
+    for (int d = threadIdx.x; d < D; d += blockDim.x) {
+        out[(size_t)t*Q + head*D + d] = (elem)dk[((size_t)head*T + t)*D + d];
+        out[(size_t)t*Q + (G + head)*D + d] = (elem)dv[((size_t)head*T + t)*D + d];
+    }
+}
+
+//     dq = dS k,   dk += dS^T q,   dv += P^T datt
+// qkv, dqkv: [B, T, Q], att, datt: [B, T, H*D], lse: [B, H, T padded]. "=": all of dqkv is overwritten. The last tile,
+// whose queries see every key, comes first: it sets dk and dv, to which the others add.
+static void attention_backward_tiles(elem *dqkv, void *work, const elem *datt, const elem *att, const float *lse,
+                                     const elem *qkv, int B, int T, int H, int G, int D, cudaStream_t stream) {
+    const int group = H/G, Q = (H + 2*G)*D, lse_ld = padded(T, 128);
+    const size_t C = (size_t)H*D;
+    const float scale = 1/sqrtf((float)D);
+    AttentionWork w;
+    attention_layout(&w, (char *)work, T, T, G, D, 1);
+    for (int b = 0; b < B; b++) for (int g = 0; g < G; g += w.at_once) {
+        const int heads = imin(w.at_once, G - g);
+        const elem *q = qkv + (size_t)b*T*Q, *k = q + (H + g)*D, *v = k + G*D;
+        const elem *o = att + (size_t)b*T*C, *dout = datt + (size_t)b*T*C;
+        elem *dq = dqkv + (size_t)b*T*Q;
+        for (int t0 = (T - 1)/QUERIES*QUERIES; t0 >= 0; t0 -= QUERIES) for (int r = 0; r < group; r++) {
+            const int rows = imin(QUERIES, T - t0), n = t0 + rows, h = g*group + r, ld = padded(n, 8);
+            const int add = n < T || r > 0;
+            const size_t tile = (size_t)rows*ld, next = (size_t)group*D;
+            const elem *queries = q + (size_t)t0*Q + h*D, *douts = dout + t0*C + h*D;
+            gemm(w.S, ld, upright(queries, Q, next), turned(k, Q, D), rows, n, D, 0, stream, heads, tile);
+            gemm(w.dP, ld, upright(douts, C, next), turned(v, Q, D), rows, n, D, 0, stream, heads, tile);
+            softmax_backward_kernel<<<dim3(rows, heads), 128, 0, stream>>>(
+                w.P, w.dS, w.S, w.dP, lse + (size_t)b*H*lse_ld, dout, o, scale, ld, t0, lse_ld, h, group, H, D);
+            LAUNCHED();
+            gemm(dq + (size_t)t0*Q + h*D, Q, upright(w.dS, ld, tile), upright(k, Q, D), rows, D, n, 0, stream, heads, next);
+            gemm(w.dk, D, turned(w.dS, ld, tile), upright(queries, Q, next), n, D, rows, add, stream, heads, (size_t)T*D);
+            gemm(w.dv, D, turned(w.P, ld, tile), upright(douts, C, next), n, D, rows, add, stream, heads, (size_t)T*D);
+        }
+        keys_values_kernel<<<dim3(T, heads), row_threads(D, 1, 128), 0, stream>>>(dq + (H + g)*D, w.dk, w.dv, T, G, D, Q);
+        LAUNCHED();
+    }
+}
+
+// ---- causal attention on Hopper --------------------------------------------------------------------------------------
+static int attention_sm90_fits(int D) { (void)D; return 0; }
+static size_t attention_sm90_work(int B, int T, int H, int G, int D) { return (size_t)0*(B + T + H + G + D); }
+void attention_forward_sm90(elem *, float *, void *, const elem *, int, int, int, int, int, cudaStream_t) {}
+void attention_backward_sm90(elem *, void *, const elem *, const elem *, const float *, const elem *, const float *,
+                             int, int, int, int, int, cudaStream_t) {}
+
+static int on_hopper(int D) { return card.ready && card.props.major == 9 && attention_sm90_fits(D); }
+
+static size_t attention_work(int B, int T, int H, int G, int D, int training) {
+    AttentionWork unused;
+    return on_hopper(D) ? attention_sm90_work(B, T, H, G, D) : attention_layout(&unused, NULL, T, T, G, D, training);
+}
+
+// att: [B, T, H*D], lse: [B, H, T padded to 128], qkv: [B, T, Q]
+void attention_forward(elem *att, float *lse, void *work, const elem *qkv, int B, int T, int H, int G, int D,
+                       cudaStream_t stream) {
+    const size_t Q = (size_t)(H + 2*G)*D;
+    const elem *k = qkv + H*D, *v = k + G*D;
+    if (on_hopper(D)) attention_forward_sm90(att, lse, work, qkv, B, T, H, G, D, stream);
+    else attention_forward_tiles(att, lse, work, qkv, Q, k, v, Q, B, T, 0, H, G, D, stream);
+}
+
+// dqkv: [B, T, Q], of the q and k before they were turned: rope_backward is in it.
+void attention_backward(elem *dqkv, void *work, const elem *datt, const elem *att, const float *lse, const elem *qkv,
+                        const float *rope, int B, int T, int H, int G, int D, cudaStream_t stream) {
+    if (on_hopper(D)) {
+        attention_backward_sm90(dqkv, work, datt, att, lse, qkv, rope, B, T, H, G, D, stream);
+        return;
+    }
+    attention_backward_tiles(dqkv, work, datt, att, lse, qkv, B, T, H, G, D, stream);
+    rope_backward(dqkv, rope, B*T, T, H + G, D, (H + 2*G)*D, stream);
+}
+
+// ---- attention of one query ------------------------------------------------------------------------------------------
+// When a model speaks, one query a head meets all the keys of the cache. The keys are cut into pieces, a block each:
+// it leaves its maximum, its sum of exponentials and its sum of exponentials times values; then they are joined.
+// q: [H*D], k, v: [n] rows ld apart; piece: [H, pieces, 2 + D]
+enum { PIECE = 128 };
+
+template <int W> static __global__ void attention_pieces_kernel(float *piece, const elem *q, const elem *k, const elem *v,
+                                                                size_t ld, int n, int group, int D, float scale) {
+    __shared__ float p[PIECE];
+    const int h = blockIdx.y, j0 = blockIdx.x*PIECE, count = min(PIECE, n - j0);
+    const int warp = threadIdx.x/32, lane = threadIdx.x % 32;
+    const size_t at = (size_t)j0*ld + h/group*D;
+    float x[W], y[W];
+    for (int j = warp; j < count; j += PIECE/32) {
+        float sum = 0;
+        for (int d = lane*W; d < D; d += 32*W) {
+            load(x, q + h*D + d);
+            load(y, k + at + j*ld + d);
+            for (int w = 0; w < W; w++) sum += x[w]*y[w];
+        }
+        sum = warp_sum(sum);
+        if (lane == 0) p[j] = scale*sum;
+    }
+    __syncthreads();
+    const float s = threadIdx.x < count ? p[threadIdx.x] : -INFINITY, most = block_max(s), e = expf(s - most);
+    const float sum = block_sum(e);
+    float *out = piece + ((size_t)h*gridDim.x + blockIdx.x)*(2 + D);
+    p[threadIdx.x] = e;
+    if (threadIdx.x == 0) out[0] = most, out[1] = sum;
+    __syncthreads();
+    for (int d = threadIdx.x; d < D; d += PIECE) {
+        float o = 0;
+        #pragma unroll 8
+        for (int j = 0; j < count; j++) o += p[j]*(float)v[at + j*ld + d];
+        out[2 + d] = o;
+    }
+}
+
+static __global__ void attention_join_kernel(elem *att, const float *piece, int pieces, int D) {
+    const float *in = piece + (size_t)blockIdx.x*pieces*(2 + D);
+    float most = -INFINITY, sum = 0;
+    for (int i = 0; i < pieces; i++) most = fmaxf(most, in[(size_t)i*(2 + D)]);
+    for (int i = 0; i < pieces; i++) sum += expf(in[(size_t)i*(2 + D)] - most)*in[(size_t)i*(2 + D) + 1];
+    for (int d = threadIdx.x; d < D; d += blockDim.x) {
+        float o = 0;
+        for (int i = 0; i < pieces; i++) o += expf(in[(size_t)i*(2 + D)] - most)*in[(size_t)i*(2 + D) + 2 + d];
+        att[(size_t)blockIdx.x*D + d] = (elem)(o/sum);
+    }
+}
+
+static size_t attention_one_work(int n, int H, int D) { return (size_t)H*ceil_div(n, PIECE)*(2 + D)*sizeof(float); }
+
+static void attention_one(elem *att, void *work, const elem *q, const elem *k, const elem *v, size_t ld, int n, int H,
+                          int G, int D, cudaStream_t stream) {
+    const dim3 grid(ceil_div(n, PIECE), H);
+    float *piece = (float *)work, scale = 1/sqrtf((float)D);
+    if (D % 64 == 0) attention_pieces_kernel<2><<<grid, PIECE, 0, stream>>>(piece, q, k, v, ld, n, H/G, D, scale);
+    else attention_pieces_kernel<1><<<grid, PIECE, 0, stream>>>(piece, q, k, v, ld, n, H/G, D, scale);
+    LAUNCHED();
+    attention_join_kernel<<<H, row_threads(D, 1, 256), 0, stream>>>(att, piece, grid.x, D);
+    LAUNCHED();
+}
+
+// ---- SwiGLU ----------------------------------------------------------------------------------------------------------
+// h = up * silu(gate),   silu(z) = z*sigma(z)         ug: [N, 2F] = up | gate (OLMo's order: the gate is second), h: [N, F]
+template <int W> static __global__ void swiglu_forward_kernel(elem *h, const elem *ug, int F) {
+    const elem *up = ug + (size_t)blockIdx.x*2*F, *gate = up + F;
+    float u[W], z[W];
+    for (int f = threadIdx.x*W; f < F; f += blockDim.x*W) {
+        load(u, up + f);
+        load(z, gate + f);
+        for (int w = 0; w < W; w++) u[w] *= z[w]/(1 + expf(-z[w]));
+        store(h + (size_t)blockIdx.x*F + f, u);
+    }
+}
+void swiglu_forward(elem *h, const elem *ug, int N, int F, cudaStream_t stream) {
+    if (F % 8 == 0) swiglu_forward_kernel<8><<<N, row_threads(F, 8, 256), 0, stream>>>(h, ug, F);
+    else swiglu_forward_kernel<1><<<N, row_threads(F, 1, 256), 0, stream>>>(h, ug, F);
+    LAUNCHED();
+}
+
+// dup = dh*silu(gate),   dgate = dh*up*sigma*(1 + gate*(1 - sigma)); and h again, which the forward pass did not keep.
+// dug may be ug itself, and h may be dh: a thread reads its numbers before it overwrites them.
+template <int W> static __global__ void swiglu_backward_kernel(elem *dug, elem *h, const elem *dh, const elem *ug, int F) {
+    const size_t row = (size_t)blockIdx.x*2*F;
+    float u[W], z[W], d[W], out[W];
+    for (int f = threadIdx.x*W; f < F; f += blockDim.x*W) {
+        load(u, ug + row + f);
+        load(z, ug + row + F + f);
+        load(d, dh + row/2 + f);
+        for (int w = 0; w < W; w++) {
+            const float sigma = 1/(1 + expf(-z[w])), silu = z[w]*sigma;
+            out[w] = u[w]*silu;
+            z[w] = d[w]*u[w]*sigma*(1 + z[w]*(1 - sigma));
+            u[w] = d[w]*silu;
+        }
+        store(h + row/2 + f, out);
+        store(dug + row + f, u);
+        store(dug + row + F + f, z);
+    }
+}
+void swiglu_backward(elem *dug, elem *h, const elem *dh, const elem *ug, int N, int F, cudaStream_t stream) {
+    if (F % 8 == 0) swiglu_backward_kernel<8><<<N, row_threads(F, 8, 256), 0, stream>>>(dug, h, dh, ug, F);
+    else swiglu_backward_kernel<1><<<N, row_threads(F, 1, 256), 0, stream>>>(dug, h, dh, ug, F);
+    LAUNCHED();
+}
+
+// ---- softmax cross entropy, with optional z-loss ---------------------------------------------------------------------
+// losses[n] = lse - logits[n, target],  zlosses[n] = z*lse^2,  lse = log sum_j exp(logits[n,j]);  both 0 if target < 0.
+// With weights, and then in place:
+//     dlogits_j = weights[n]*((1 + 2 z lse) p_j - [j is the target]),   p_j = exp(logits_j - lse);  0 where the weight is.
+// logits: [N, V] of X (float where no backward pass follows); losses, zlosses, targets, weights: [N]. A block per row:
+// the second time it reads the row it finds it in the L2 cache.
+template <class X, int W> static __global__ void crossentropy_kernel(float *losses, float *zlosses, X *logits,
+                                                                     const int *targets, const float *weights, float z,
+                                                                     int V) {
+    const int n = blockIdx.x, target = targets[n];
+    X *row = logits + (size_t)n*V;
+    const float at_target = target < 0 ? 0 : (float)row[target];
+    float x[W], most = -INFINITY, sum = 0;                  // of this thread's columns: sum of exp(x - most)
+    for (int v = threadIdx.x*W; v < V; v += blockDim.x*W) {
+        load(x, row + v);
+        float top = most;
+        for (int w = 0; w < W; w++) top = fmaxf(top, x[w]);
+        sum *= expf(most - top);
+        for (int w = 0; w < W; w++) sum += expf(x[w] - top);
+        most = top;
+    }
+    const float all = block_max(most), lse = all + logf(block_sum(most == -INFINITY ? sum : sum*expf(most - all)));
+    if (threadIdx.x == 0) {
+        losses[n] = target < 0 ? 0 : lse - at_target;
+        zlosses[n] = target < 0 ? 0 : z*lse*lse;
+    }
+    if (!weights) return;
+    const float weight = target < 0 ? 0 : weights[n], factor = weight*(1 + 2*z*lse);
+    for (int v = threadIdx.x*W; v < V; v += blockDim.x*W) {
+        load(x, row + v);
+        for (int w = 0; w < W; w++)
+            x[w] = weight == 0 ? 0 : factor*expf(x[w] - lse) - (v + w == target ? weight : 0);
+        store(row + v, x);
+    }
+}
+template <class X> void crossentropy_forward(float *losses, float *zlosses, X *logits, const int *targets, const float *weights,
+                                     double z, int N, int V, cudaStream_t stream) {
+    const int wide = row_threads(V, 8, 512), narrow = row_threads(V, 1, 512);
+    if (V % 8 == 0)
+        crossentropy_kernel<X, 8><<<N, wide, 0, stream>>>(losses, zlosses, logits, targets, weights, (float)z, V);
+    else crossentropy_kernel<X, 1><<<N, narrow, 0, stream>>>(losses, zlosses, logits, targets, weights, (float)z, V);
+    LAUNCHED();
+}
+
+// ======================================================================================================================
+// 3. Model: activations, forward, backward
+// ======================================================================================================================
+
+// ---- weights in two halves -------------------------------------------------------------------------------------------
+// The bf16 weight is the upper half of the optimizer's float, rounded to nearest; `rest`, the signed lower half, tells
+// the float exactly. So the weights take 4 bytes, not 6, and casting them is no step of its own.
+#ifdef FP32
+static __device__ __forceinline__ float joined(elem weight, int16_t) { return weight; }
+static __device__ __forceinline__ elem upper(float p) { return p; }
+static __device__ __forceinline__ int16_t lower(float) { return 0; }
+#else
+static __device__ __forceinline__ float joined(elem weight, int16_t rest) {
+    return __uint_as_float(((uint32_t)__bfloat16_as_ushort(weight) << 16) + (uint32_t)(int32_t)rest);
+}
+static __device__ __forceinline__ elem upper(float p) {
+    return __ushort_as_bfloat16((uint16_t)((__float_as_uint(p) + 0x8000) >> 16));
+}
+static __device__ __forceinline__ int16_t lower(float p) { return (int16_t)(__float_as_uint(p) & 0xffff); }
+#endif
+
+// p[i] = the float weight;  and back. `rest` is NULL in the strict program and in a model that is not trained.
+static __global__ void join_kernel(float *p, const elem *weight, const int16_t *rest, size_t count) {
+    const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
+    if (i < count) p[i] = joined(weight[i], rest ? rest[i] : 0);
+}
+static __global__ void split_kernel(elem *weight, int16_t *rest, const float *p, size_t count) {
+    const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    weight[i] = upper(p[i]);
+    if (rest) rest[i] = lower(p[i]);
+}
+
+// ---- activations -----------------------------------------------------------------------------------------------------
+typedef struct {
+    elem *xn1, *qkv, *att, *xn2, *ug;                       // [N, C], [N, Q], [N, C], [N, C], [N, 2F]
+    float *rstd1, *rstd2, *lse;                             // [N], [N], [B, H, T padded to 128]
+    unsigned char *pass;                                    // [N, Q]          only with clip_qkv
+} GpuLayerActs;
+
+typedef struct {
+    int B, T;
+    int head_rows;                                          // rows of logits that exist at a time
+    int going_back;                                         // the last forward pass had weights: olmo_backward may follow
+    int *tokens, *targets, *place, *first;                  // [N], [N], [N], [N + 1]      see embed_backward
+    int distinct;
+    float *weights, *losses, *zlosses;                      // [N]
+    float *x;                                               // [N, C]          the residual stream
+    elem *h;                                                // [N, F]          the MLP's inner values, and their gradient
+    GpuLayerActs layer[MAX_LAYERS];
+    elem *xnf;                                              // [N, C]          last norm
+    float *rstdf;                                           // [N]
+    void *logits;                                           // [head_rows, V]  of elem; of float without weights
+    float *dx;                                              // [N, C]
+    elem *dx_elem, *dxn, *dqkv;                             // [N, C], [N, C], [N, Q]
+    void *work;                                             // scratch of attention
+    size_t kept_bytes, logits_bytes, work_bytes;
+} GpuActs;
+
+enum { TRAIN_HEAD_ROWS = 8192, EVAL_HEAD_ROWS = 1024 };
+
+// A piece of the arena that starts on a multiple of 256 bytes: what the copy engine and the fastest products ask for.
+static void *take_aligned(Arena *arena, size_t count, size_t size) {
+    arena->used = (arena->used + 255)/256*256;
+    return take(arena, count, size);
+}
+static elem *take_elems(Arena *arena, size_t count) { return (elem *)take_aligned(arena, count, sizeof(elem)); }
+static float *take_floats(Arena *arena, size_t count) { return (float *)take_aligned(arena, count, sizeof(float)); }
+static int *take_ints(Arena *arena, size_t count) { return (int *)take_aligned(arena, count, sizeof(int)); }
+
+// Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers.
+static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training, int B, int T) {
+    const int H = c->n_heads, G = c->n_kv_heads;
+    const size_t N = (size_t)B*T, C = c->d_model, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
+    Arena arena = { base, 0 };
+    a->B = B, a->T = T;
+    a->going_back = 0;
+    a->tokens = take_ints(&arena, N), a->targets = take_ints(&arena, N);
+    a->losses = take_floats(&arena, N), a->zlosses = take_floats(&arena, N);
+    a->x = take_floats(&arena, N*C), a->h = take_elems(&arena, N*F);
+    for (int l = 0; l < c->n_layers; l++) {
+        GpuLayerActs *s = &a->layer[l];
+        if (l > 0 && !training) { *s = a->layer[0]; continue; }
+        s->xn1 = take_elems(&arena, N*C), s->rstd1 = take_floats(&arena, N);
+        s->qkv = take_elems(&arena, N*Q);
+        s->att = take_elems(&arena, N*C), s->lse = take_floats(&arena, (size_t)B*H*padded(T, 128));
+        s->xn2 = take_elems(&arena, N*C), s->rstd2 = take_floats(&arena, N);
+        s->ug = take_elems(&arena, N*2*F);
+        s->pass = c->clip_qkv > 0 ? (unsigned char *)take_aligned(&arena, N*Q, 1) : NULL;
+    }
+    a->xnf = take_elems(&arena, N*C), a->rstdf = take_floats(&arena, N);
+    a->kept_bytes = arena.used;
+
+    a->head_rows = imax(2, imin(B*T, training ? TRAIN_HEAD_ROWS : EVAL_HEAD_ROWS));
+    a->logits = take_aligned(&arena, a->head_rows*V, training ? sizeof(elem) : sizeof(float));
+    a->logits_bytes = arena.used - a->kept_bytes;
+
+    if (training) {
+        a->weights = take_floats(&arena, N);
+        a->place = take_ints(&arena, N), a->first = take_ints(&arena, N + 1);
+        a->dx = take_floats(&arena, N*C);
+        a->dx_elem = sizeof(elem) == sizeof(float) ? (elem *)a->dx : take_elems(&arena, N*C);
+        a->dxn = take_elems(&arena, N*C), a->dqkv = take_elems(&arena, N*Q);
+    }
+    const size_t one = attention_one_work(c->seq_len, H, (int)D), work = attention_work(B, T, H, G, (int)D, training);
+    a->work = take_aligned(&arena, one > work ? one : work, 1);
+    a->work_bytes = arena.used - a->kept_bytes - a->logits_bytes;
+    return arena.used;
+}
+
+// ---- the model -------------------------------------------------------------------------------------------------------
+
+typedef struct { elem *weight; float *grad; } Parameter;    // a matrix and its gradient, which lie at one offset
+typedef struct { Parameter att_proj, attn_out, ff_proj, ff_out; } GpuLayer;
+
+// What the norm of all gradients decides on the card, without asking the host.
+typedef struct { double norm; float factor; int finite; } Clip;
+enum { NORM_PIECES = 1024 };
+
+typedef struct {
+    Config config;
+    int training;
+    Layout layout;
+    elem *weights;                                          // flat, [layout.size], as all of these
+    int16_t *rests;                                         // lower halves of the weights
+    float *grads, *moment1, *moment2;
+    int grads_used;                                         // they stand for zeros: an update has used them
+    Parameter wte, head;
+    GpuLayer layer[MAX_LAYERS];
+    GpuActs acts;
+    void *arena;
+    size_t arena_size;
+    float *rope;                                            // [rope_T, D]
+    int rope_T;
+    elem *cache;                                            // [L, seq_len, 2*G*D]     k | v of each position
+    float *staging;                                         // [CHUNK]         between host and card
+    double *norm_piece;                                     // [NORM_PIECES]
+    Clip *clip;
+    int *place, *first, *count;                             // on the host, for places_by_token
+} GpuOlmo;
+
+static Parameter parameter(const GpuOlmo *m, int tensor) {
+    const size_t offset = m->layout.tensor[tensor].offset;
+    return { m->weights + offset, m->training ? m->grads + offset : NULL };
+}
+
+GpuOlmo *gpu_olmo_build(const Config *c, int training) {
+    card_open();
+    GpuOlmo *m = (GpuOlmo *)allocate(1, sizeof(GpuOlmo), "the model's tables");
+    Weights unused;
+    m->config = *c;
+    m->training = training;
+    olmo_layout(&m->layout, &unused, NULL, c);
+    const size_t size = m->layout.size;
+    m->weights = (elem *)gpu_allocate(size, sizeof(elem), "the weights");
+    m->staging = (float *)gpu_allocate(CHUNK, sizeof(float), "the staging buffer");
+    if (training) {
+        if (sizeof(elem) < sizeof(float))
+            m->rests = (int16_t *)gpu_allocate(size, sizeof(int16_t), "the lower halves of the weights");
+        m->grads = (float *)gpu_allocate(size, sizeof(float), "the gradients");
+        m->moment1 = (float *)gpu_allocate(size, sizeof(float), "AdamW's first moments");
+        m->moment2 = (float *)gpu_allocate(size, sizeof(float), "AdamW's second moments");
+        m->norm_piece = (double *)gpu_allocate(NORM_PIECES, sizeof(double), "the gradient norm");
+        m->clip = (Clip *)gpu_allocate(1, sizeof(Clip), "the gradient norm");
+        m->count = (int *)allocate(c->vocab, sizeof(int), "a count of tokens");
+    }
+    m->wte = parameter(m, 0);
+    for (int l = 0; l < c->n_layers; l++) {                 // in the order of olmo_layout
+        GpuLayer *w = &m->layer[l];
+        w->att_proj = parameter(m, 1 + 4*l), w->attn_out = parameter(m, 2 + 4*l);
+        w->ff_proj = parameter(m, 3 + 4*l), w->ff_out = parameter(m, 4 + 4*l);
+    }
+    m->head = c->tied ? m->wte : parameter(m, m->layout.n - 1);
+    return m;
+}
+
+void olmo_free(GpuOlmo *m) {
+    CUDA(cudaStreamSynchronize(card.stream));
+    gpu_release(m->weights), gpu_release(m->rests), gpu_release(m->grads);
+    gpu_release(m->moment1), gpu_release(m->moment2);
+    gpu_release(m->arena), gpu_release(m->rope), gpu_release(m->cache), gpu_release(m->staging);
+    gpu_release(m->norm_piece), gpu_release(m->clip);
+    release(m->place), release(m->first), release(m->count), release(m);
+}
+
+// Activations for B x T tokens: kept from call to call, made anew when they must grow.
+static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
+    GpuActs *a = &m->acts;
+    const int D = m->config.d_model/m->config.n_heads;
+    if (T > m->rope_T) {
+        float *table = (float *)allocate((size_t)T*D, sizeof(float), "the rotary table");
+        gpu_release(m->rope);
+        m->rope = (float *)gpu_allocate((size_t)T*D, sizeof(float), "the rotary table");
+        rope_table(table, m->config.rope_theta, T, D);
+        CUDA(cudaMemcpyAsync(m->rope, table, sizeof(float)*T*D, cudaMemcpyHostToDevice, card.stream));
+        CUDA(cudaStreamSynchronize(card.stream));
+        release(table);
+        m->rope_T = T;
+    }
+    if (a->B == B && a->T == T) return a;
+    const size_t needed = acts_layout(a, NULL, &m->config, m->training, B, T);
+    if (needed > m->arena_size) {
+        const size_t N = (size_t)B*T;
+        gpu_release(m->arena);
+        m->arena = gpu_allocate(needed, 1, "the activations");
+        m->arena_size = needed;
+        release(m->place), release(m->first);
+        m->place = (int *)allocate(N, sizeof(int), "the places of tokens");
+        m->first = (int *)allocate(N + 1, sizeof(int), "the places of tokens");
+    }
+    acts_layout(a, (char *)m->arena, &m->config, m->training, B, T);
+    return a;
+}
+
+template <class X> static void to_card(X *card_side, const X *host, size_t count) {
+    CUDA(cudaMemcpyAsync(card_side, host, sizeof(X)*count, cudaMemcpyHostToDevice, card.stream));
+}
+template <class X> static void to_host(X *host, const X *card_side, size_t count) {
+    CUDA(cudaMemcpyAsync(host, card_side, sizeof(X)*count, cudaMemcpyDeviceToHost, card.stream));
+}
+
+// tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is negative (ignored);
+// zlosses[b,t] likewise. weights[b,t] are what olmo_backward weighs them with; NULL: no backward pass follows.
+// With weights the head goes back at once, chunk by chunk: dhead += here, and dxn waits for olmo_backward.
+void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, const int *targets, const real *weights,
+                  int B, int T) {
+    const Config *c = &m->config;
+    const int N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
+    const int F = c->mlp_hidden/2, V = c->vocab;
+    cudaStream_t stream = card.stream;
+    CHECK(m->training || !weights, "a model that was built without training has no backward pass");
+    GpuActs *a = olmo_reserve(m, B, T);
+    a->going_back = weights != NULL;
+    to_card(a->tokens, tokens, N);
+    to_card(a->targets, targets, N);
+    if (weights) {
+        a->distinct = places_by_token(m->place, m->first, m->count, tokens, N, V);
+        to_card(a->weights, weights, N);
+        to_card(a->place, m->place, N);
+        to_card(a->first, m->first, a->distinct + 1);
+    }
+
+    embed_forward(a->x, a->tokens, m->wte.weight, N, C, stream);
+    for (int l = 0; l < c->n_layers; l++) {
+        const GpuLayer *w = &m->layer[l];
+        GpuLayerActs *s = &a->layer[l];
+        norm_forward(s->xn1, s->rstd1, a->x, N, C, stream);
+        matmul_forward(s->qkv, s->xn1, w->att_proj.weight, N, C, Q, 0, stream);
+        if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q, stream);
+        rope_forward(s->qkv, m->rope, N, T, 0, H + G, D, Q, stream);
+        attention_forward(s->att, s->lse, a->work, s->qkv, B, T, H, G, D, stream);
+        matmul_forward(a->x, s->att, w->attn_out.weight, N, C, C, 1, stream);       // x += att . attn_out^T
+        norm_forward(s->xn2, s->rstd2, a->x, N, C, stream);
+        matmul_forward(s->ug, s->xn2, w->ff_proj.weight, N, C, 2*F, 0, stream);
+        swiglu_forward(a->h, s->ug, N, F, stream);
+        matmul_forward(a->x, a->h, w->ff_out.weight, N, F, C, 1, stream);           // x += h . ff_out^T
+    }
+    norm_forward(a->xnf, a->rstdf, a->x, N, C, stream);
+    const int head_rows = weights || !m->training ? a->head_rows : a->head_rows/2;     // floats are wider
+    for (int n = 0; n < N; n += head_rows) {
+        const int rows = imin(head_rows, N - n);
+        const elem *xnf = a->xnf + (size_t)n*C;
+        if (!weights) {
+            float *logits = (float *)a->logits;
+            matmul_forward(logits, xnf, m->head.weight, rows, C, V, 0, stream);
+            crossentropy_forward(a->losses + n, a->zlosses + n, logits, a->targets + n, (float *)NULL, c->z_loss, rows, V,
+                                 stream);
+            continue;
+        }
+        elem *logits = (elem *)a->logits, *dlogits = logits;
+        matmul_forward(logits, xnf, m->head.weight, rows, C, V, 0, stream);
+        crossentropy_forward(a->losses + n, a->zlosses + n, dlogits, a->targets + n, a->weights + n, c->z_loss, rows, V,
+                             stream);
+        matmul_backward_input(a->dxn + (size_t)n*C, dlogits, m->head.weight, rows, C, V, stream);
+        matmul_backward_weight(m->head.grad, dlogits, xnf, rows, C, V, n > 0 || !m->grads_used, stream);
+    }
+    to_host(losses, a->losses, N);
+    to_host(zlosses, a->zlosses, N);
+    CUDA(cudaStreamSynchronize(stream));
+}
+
+// grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last olmo_forward, which it uses
+// up: one backward pass per forward pass. The gradients of a layer are complete when its turn is over.
+void olmo_backward(GpuOlmo *m) {
+    const Config *c = &m->config;
+    GpuActs *a = &m->acts;
+    CHECK(a->going_back, "a backward pass needs a forward pass with weights before it, one each");
+    a->going_back = 0;
+    const int B = a->B, T = a->T, N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H;
+    const int Q = (H + 2*G)*D, F = c->mlp_hidden/2, add = !m->grads_used;
+    cudaStream_t stream = card.stream;
+
+    CUDA(cudaMemsetAsync(a->dx, 0, sizeof(float)*N*C, stream));
+    norm_backward(a->dx, a->dx_elem, a->dxn, a->xnf, a->rstdf, N, C, stream);
+    for (int l = c->n_layers - 1; l >= 0; l--) {
+        const GpuLayer *w = &m->layer[l];
+        GpuLayerActs *s = &a->layer[l];
+        elem *dh = a->h, *dug = s->ug, *datt = a->dxn;
+        matmul_backward_input(dh, a->dx_elem, w->ff_out.weight, N, F, C, stream);
+        swiglu_backward(dug, a->h, dh, s->ug, N, F, stream);                        // makes h again
+        matmul_backward_weight(w->ff_out.grad, a->dx_elem, a->h, N, F, C, add, stream);
+        matmul_backward_weight(w->ff_proj.grad, dug, s->xn2, N, C, 2*F, add, stream);
+        matmul_backward_input(a->dxn, dug, w->ff_proj.weight, N, C, 2*F, stream);
+        norm_backward(a->dx, a->dx_elem, a->dxn, s->xn2, s->rstd2, N, C, stream);
+        matmul_backward_weight(w->attn_out.grad, a->dx_elem, s->att, N, C, C, add, stream);
+        matmul_backward_input(datt, a->dx_elem, w->attn_out.weight, N, C, C, stream);
+        attention_backward(a->dqkv, a->work, datt, s->att, s->lse, s->qkv, m->rope, B, T, H, G, D, stream);
+        if (c->clip_qkv > 0) clip_backward(a->dqkv, s->pass, (size_t)N*Q, stream);
+        matmul_backward_weight(w->att_proj.grad, a->dqkv, s->xn1, N, C, Q, add, stream);
+        matmul_backward_input(a->dxn, a->dqkv, w->att_proj.weight, N, C, Q, stream);
+        norm_backward(a->dx, a->dx_elem, a->dxn, s->xn1, s->rstd1, N, C, stream);
+    }
+    if (!add && !c->tied) CUDA(cudaMemsetAsync(m->wte.grad, 0, sizeof(float)*c->vocab*C, stream));
+    embed_backward(m->wte.grad, a->dx, a->tokens, a->place, a->first, a->distinct, C, stream);
+    m->grads_used = 0;
+}
+
+static size_t cache_size(const GpuOlmo *m) {
+    const Config *c = &m->config;
+    return (size_t)c->n_layers*c->seq_len*2*c->n_kv_heads*(c->d_model/c->n_heads);
+}
+
+// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ...; logits: [V], after the last.
+// past + n <= seq_len, and positions 0 .. past-1 were decoded before, with these weights. It borrows the activations.
+void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
+    const Config *c = &m->config;
+    const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, KV = 2*G*D;
+    const int F = c->mlp_hidden/2, V = c->vocab, T = c->seq_len;
+    cudaStream_t stream = card.stream;
+    if (!m->cache) m->cache = (elem *)gpu_allocate(cache_size(m), sizeof(elem), "the KV cache");
+    GpuActs *a = olmo_reserve(m, 1, T);
+    a->going_back = 0;
+    to_card(a->tokens, tokens, n);
+
+    embed_forward(a->x, a->tokens, m->wte.weight, n, C, stream);
+    for (int l = 0; l < c->n_layers; l++) {
+        const GpuLayer *w = &m->layer[l];
+        GpuLayerActs *s = &a->layer[l];
+        elem *keys = m->cache + (size_t)l*T*KV, *values = keys + G*D, *new_keys = s->qkv + C;
+        norm_forward(s->xn1, s->rstd1, a->x, n, C, stream);
+        matmul_forward(s->qkv, s->xn1, w->att_proj.weight, n, C, Q, 0, stream);
+        if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)n*Q, stream);
+        rope_forward(s->qkv, m->rope, n, n, past, H + G, D, Q, stream);
+        CUDA(cudaMemcpy2DAsync(keys + (size_t)past*KV, sizeof(elem)*KV, new_keys, sizeof(elem)*Q, sizeof(elem)*KV, n,
+                               cudaMemcpyDeviceToDevice, stream));
+        if (n == 1) attention_one(s->att, a->work, s->qkv, keys, values, KV, past + 1, H, G, D, stream);
+        else if (past == 0) attention_forward(s->att, s->lse, a->work, s->qkv, 1, n, H, G, D, stream);
+        else attention_forward_tiles(s->att, s->lse, a->work, s->qkv, Q, keys, values, KV, 1, n, past, H, G, D, stream);
+        matmul_forward(a->x, s->att, w->attn_out.weight, n, C, C, 1, stream);
+        norm_forward(s->xn2, s->rstd2, a->x, n, C, stream);
+        matmul_forward(s->ug, s->xn2, w->ff_proj.weight, n, C, 2*F, 0, stream);
+        swiglu_forward(a->h, s->ug, n, F, stream);
+        matmul_forward(a->x, a->h, w->ff_out.weight, n, F, C, 1, stream);
+    }
+    norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C, stream);
+    matmul_forward((float *)a->logits, a->xnf, m->head.weight, 1, C, V, 0, stream);
+    to_host(logits, (float *)a->logits, V);
+    CUDA(cudaStreamSynchronize(stream));
+}
+
+// ======================================================================================================================
+// 4. Optimizer: AdamW, clipping
+// ======================================================================================================================
+
+// sqrt(sum of squares) of all gradients, in NORM_PIECES partial sums that are added in their order; and what follows for
+// the update: the factor that clips, and whether there is to be one.
+static __global__ void norm_pieces_kernel(double *piece, const float *g, size_t size) {
+    __shared__ double part[256];
+    double squares = 0;
+    for (size_t i = blockIdx.x*256 + threadIdx.x; i < size; i += NORM_PIECES*256) squares += (double)g[i]*(double)g[i];
+    part[threadIdx.x] = squares;
+    for (int half = 128; half; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
+    }
+    if (threadIdx.x == 0) piece[blockIdx.x] = part[0];
+}
+static __global__ void norm_join_kernel(Clip *clip, const double *piece, double limit) {
+    double sum = 0;
+    #pragma unroll 16
+    for (int i = 0; i < NORM_PIECES; i++) sum += piece[i];
+    clip->norm = sqrt(sum);
+    clip->finite = isfinite(clip->norm);
+    clip->factor = limit > 0 ? (float)fmin(1.0, limit/(clip->norm + 1e-6)) : 1;
+}
+
+typedef struct { float step_size, correction, eps, beta2, grow1, grow2; } AdamWFactors;
+
+template <int W> static __global__ void adamw_kernel(elem *weight, int16_t *rest, const float *g, float *m, float *v,
+                                                     size_t count, const Clip *clip, float keep, AdamWFactors f) {
+    const size_t i = (blockIdx.x*(size_t)blockDim.x + threadIdx.x)*W;
+    if (i >= count || !clip->finite) return;
+    float grad[W], m_new[W], v_new[W];
+    Vector<elem, W> p = *(Vector<elem, W> *)(weight + i);
+    Vector<int16_t, W> low = {};
+    if (rest) low = *(Vector<int16_t, W> *)(rest + i);
+    load(grad, g + i);
+    load(m_new, m + i);
+    load(v_new, v + i);
+    for (int w = 0; w < W; w++) {
+        grad[w] *= clip->factor;
+        m_new[w] += f.grow1*(grad[w] - m_new[w]);
+        v_new[w] = f.beta2*v_new[w] + f.grow2*grad[w]*grad[w];
+        const float step = f.step_size*m_new[w]/(sqrtf(v_new[w])/f.correction + f.eps);
+        const float now = joined(p.at[w], low.at[w])*keep - step;
+        p.at[w] = upper(now), low.at[w] = lower(now);
+    }
+    store(m + i, m_new);
+    store(v + i, v_new);
+    *(Vector<elem, W> *)(weight + i) = p;
+    if (rest) *(Vector<int16_t, W> *)(rest + i) = low;
+}
+
+// Gradients that an update has used stand for zeros; whoever reads them needs the zeros themselves.
+static void clear_used(GpuOlmo *m) {
+    if (m->grads_used) CUDA(cudaMemsetAsync(m->grads, 0, sizeof(float)*m->layout.size, card.stream));
+    m->grads_used = 0;
+}
+
+// One update, as in the .c, and its comment holds. The host learns the norm when all is done.
+double olmo_update(GpuOlmo *model, const AdamW *how) {
+    cudaStream_t stream = card.stream;
+    AdamWFactors f;
+    Clip clip;
+    f.step_size = (float)(how->lr/(1 - pow(how->beta1, how->step)));
+    f.correction = (float)sqrt(1 - pow(how->beta2, how->step)), f.eps = (float)how->eps;
+    f.beta2 = (float)how->beta2, f.grow1 = (float)(1 - how->beta1), f.grow2 = (float)(1 - how->beta2);
+    clear_used(model);
+    norm_pieces_kernel<<<NORM_PIECES, 256, 0, stream>>>(model->norm_piece, model->grads, model->layout.size);
+    LAUNCHED();
+    norm_join_kernel<<<1, 1, 0, stream>>>(model->clip, model->norm_piece, how->clip);
+    LAUNCHED();
+    for (int k = 0; k < model->layout.n; k++) {
+        const Tensor *t = &model->layout.tensor[k];
+        const float keep = (float)(1 - (decays(t, how->decay_embeddings) ? how->lr*how->weight_decay : 0));
+        const size_t count = (size_t)t->rows*t->cols, at = t->offset;
+        elem *weight = model->weights + at;
+        int16_t *rest = model->rests ? model->rests + at : NULL;
+        float *g = model->grads + at, *m = model->moment1 + at, *v = model->moment2 + at;
+        if (count % 4 == 0 && at % 4 == 0)
+            adamw_kernel<4><<<ceil_div(count, 1024), 256, 0, stream>>>(weight, rest, g, m, v, count, model->clip, keep, f);
+        else adamw_kernel<1><<<ceil_div(count, 256), 256, 0, stream>>>(weight, rest, g, m, v, count, model->clip, keep, f);
+        LAUNCHED();
+    }
+    to_host(&clip, model->clip, 1);
+    CUDA(cudaStreamSynchronize(stream));
+    model->grads_used = clip.finite;
+    return clip.norm;
+}
+
+// ======================================================================================================================
+// 5. Device: the GPU as one table of functions
+// ======================================================================================================================
+
+static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T) {
+    static Layout layout;
+    static GpuActs acts;
+    Weights unused;
+    olmo_layout(&layout, &unused, NULL, c);
+    acts_layout(&acts, NULL, c, training, B, T);
+    const size_t size = layout.size;
+    int n = 0;
+    add_memory(plan, &n, "weights", size*sizeof(elem));
+    if (training && sizeof(elem) < sizeof(float)) add_memory(plan, &n, "their lower halves", size*sizeof(int16_t));
+    if (training) add_memory(plan, &n, "gradients", size*sizeof(float));
+    if (training) add_memory(plan, &n, "AdamW", 2*size*sizeof(float));
+    add_memory(plan, &n, "activations", acts.kept_bytes);
+    add_memory(plan, &n, "logits", acts.logits_bytes);
+    add_memory(plan, &n, "workspace", acts.work_bytes + WORKSPACE);
+    return n;
+}
+
+static float *gpu_space(GpuOlmo *m, Space space) {
+    return space == GRADS ? m->grads : space == MOMENT1 ? m->moment1 : m->moment2;
+}
+
+// Numbers come and go as float. Parameters pass through the staging buffer, CHUNK at a time, where their halves meet.
+static void gpu_get(void *model, Space space, size_t offset, size_t count, real *host) {
+    GpuOlmo *m = (GpuOlmo *)model;
+    if (space == GRADS) clear_used(m);
+    if (space != PARAMS) to_host(host, gpu_space(m, space) + offset, count);
+    else for (size_t n = 0, k; n < count; n += k) {
+        const size_t at = offset + n;
+        k = zmin(CHUNK, count - n);
+        join_kernel<<<ceil_div(k, 256), 256, 0, card.stream>>>(m->staging, m->weights + at, m->rests ? m->rests + at : NULL, k);
+        LAUNCHED();
+        to_host(host + n, m->staging, k);
+    }
+    CUDA(cudaStreamSynchronize(card.stream));
+}
+static void gpu_set(void *model, Space space, size_t offset, size_t count, const real *host) {
+    GpuOlmo *m = (GpuOlmo *)model;
+    if (space == GRADS) clear_used(m);
+    if (space != PARAMS) to_card(gpu_space(m, space) + offset, host, count);
+    else for (size_t n = 0, k; n < count; n += k) {
+        const size_t at = offset + n;
+        k = zmin(CHUNK, count - n);
+        to_card(m->staging, host + n, k);
+        split_kernel<<<ceil_div(k, 256), 256, 0, card.stream>>>(m->weights + at, m->rests ? m->rests + at : NULL, m->staging, k);
+        LAUNCHED();
+    }
+    CUDA(cudaStreamSynchronize(card.stream));
+}
+
+static void *gpu_build(const Config *c, int training) { return gpu_olmo_build(c, training); }
+static void gpu_destroy(void *m) { olmo_free((GpuOlmo *)m); }
+static void gpu_forward(void *m, real *losses, real *zlosses, const int *tokens, const int *targets, const real *weights,
+                        int B, int T) {
+    olmo_forward((GpuOlmo *)m, losses, zlosses, tokens, targets, weights, B, T);
+}
+static void gpu_backward(void *m) { olmo_backward((GpuOlmo *)m); }
+static double gpu_update(void *m, const AdamW *how) { return olmo_update((GpuOlmo *)m, how); }
+static void gpu_decode(void *m, real *logits, const int *tokens, int n, int past) {
+    olmo_decode((GpuOlmo *)m, logits, tokens, n, past);
+}
+
+// The table. Its name tells the card and its memory, beside which the plan is printed.
+static const Device *gpu_device(void) {
+    static char name[400] = "GPU";
+    static const Device device = {
+        name, gpu_memory, gpu_build, gpu_destroy, gpu_forward, gpu_backward, gpu_update, gpu_decode, gpu_get, gpu_set,
+    };
+    size_t free, total;
+    int cards = 0;
+    if (cudaGetDeviceCount(&cards) != cudaSuccess || cards == 0) return &device;    // build will say so; --help needs none
+    card_open();
+    CUDA(cudaMemGetInfo(&free, &total));
+    snprintf(name, sizeof name, "%s (%s), %.1f of %.1f GB free", card.props.name, precision, (double)free*1e-9,
+             (double)total*1e-9);
+    return &device;
+}
+
+#ifdef OLMO_GPU_PROGRAM
+int main(int argc, char **argv) { return olmo_main(argc, argv, gpu_device()); }
+#endif
