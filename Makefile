@@ -52,7 +52,7 @@ GPU_FLAGS = -std=c++17 -O3 --threads 0 -diag-suppress 177 -x cu \
             -Xcompiler -Wall,-Wextra,-Wno-unused-function,-fno-math-errno,$(OPENMP),$(ARCH)
 GPU_LIBS  = -lcublasLt -Xlinker -rpath,$(realpath $(dir $(realpath $(NVCC_AT)))../lib64)
 
-train_olmo_cu train_olmo_cu_fp32 test_olmo_cu test_olmo_cu_fp32: train_olmo.cu test_olmo.c $(SOURCE) build/flags
+train_olmo_cu train_olmo_cu_fp32 test_olmo_cu test_olmo_cu_fp32: train_olmo.cu test_olmo.c $(SOURCE) $(CORPUS) build/flags
 	@[ "$(NVCC_AT)" ] || { echo "error: $@ needs CUDA's compiler, nvcc, which is not installed here"; exit 1; }
 	$(NVCC) $(GPU_FLAGS) $(if $(findstring fp32,$@),-DFP32) -o $@ $(if $(findstring test,$@),test_olmo.c,$<) $(GPU_LIBS) $(ICU)
 

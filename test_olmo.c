@@ -2752,6 +2752,7 @@ static GpuOlmo *gpu_twin(Bench *t, int training) {
     Olmo *m = t->m;
     for (size_t i = 0; i < m->layout.size; i++) m->params[i] = float_from_bf16(bf16_from_float(m->params[i]));
     GpuOlmo *g = gpu_olmo_build(&m->config, training);
+    if (t->T == 1) t->targets[0] = 1;                        // a lone token has something to predict, too
     gpu_set(g, PARAMS, 0, m->layout.size, m->params);
     return g;
 }
@@ -2784,21 +2785,23 @@ static void compare_activations(Line *table, int *lines, const Bench *t, const G
     add_line(table, lines, "losses", difference(losses, t->losses, N), gpu_budget(k, b + 2));
 }
 
-// Values at clip_qkv's edge may be clipped on one side only, and then their gradients are 0 on one side only: n flipped of
-// m add sqrt(n/m).
-static double flipped(const Bench *t, const GpuOlmo *g) {
+// Values at clip_qkv's edge may be clipped on one side only, and then their gradients are 0 on one side only. These flips
+// are counted apart: an error of e moves about a share e of the values over an edge. The CPU then clips as the GPU did.
+static int take_flips(Bench *t, const GpuOlmo *g) {
     const Config *c = &t->m->config;
     const size_t n = (size_t)t->B*t->T*(c->n_heads + 2*c->n_kv_heads)*(c->d_model/c->n_heads);
     double flips = 0;
     for (int l = 0; l < c->n_layers && c->clip_qkv > 0; l++) {
         real *pass = fetched(g->acts.layer[l].pass, n);
-        for (size_t i = 0; i < n; i++) flips += pass[i] != t->m->acts.layer[l].pass[i];
+        unsigned char *ours = t->m->acts.layer[l].pass;
+        for (size_t i = 0; i < n; i++) flips += pass[i] != ours[i], ours[i] = (unsigned char)pass[i];
         release(pass);
     }
-    return sqrt(flips/((double)n*c->n_layers));
+    if (flips) printf("      %.0f of %zu values were clipped on one side only\n", flips, n*c->n_layers);
+    return flips <= 1 + gpu_budget(path_length(c, t->T, c->n_layers), STORES_FORWARD*c->n_layers)*(double)n*c->n_layers;
 }
 
-static void compare_gradients(Line *table, int *lines, const Bench *t, const real *gpu, double flips) {
+static void compare_gradients(Line *table, int *lines, const Bench *t, const real *gpu) {
     const Config *c = &t->m->config;
     for (int k = 0; k < t->m->layout.n; k++) {
         const Tensor *w = &t->m->layout.tensor[k];
@@ -2807,7 +2810,7 @@ static void compare_gradients(Line *table, int *lines, const Bench *t, const rea
         char name[96];
         snprintf(name, sizeof name, "grad.%s", w->name);
         add_line(table, lines, name, difference(gpu + w->offset, t->m->grads + w->offset, (size_t)w->rows*w->cols),
-                 gpu_budget(gradient_length(c, t->B, t->T), stores) + flips);
+                 gpu_budget(gradient_length(c, t->B, t->T), stores));
     }
 }
 
@@ -2842,10 +2845,10 @@ static void test_gpu_tensors(void) {
         add_line(table, &lines, "losses alone", difference(alone, t.losses, N),
                  gpu_budget(path_length(&c, c.seq_len, c.n_layers) + 2*c.d_model + c.vocab, STORES_FORWARD*c.n_layers + 1));
         for (int n = 0; n < N; n++) same &= t.targets[n] >= 0 || losses[n] == 0;
-        const double flips = flipped(&t, g);
+        same &= take_flips(&t, g);
         olmo_backward(t.m), olmo_backward(g);
         real *grads = gpu_fetch(g, GRADS);
-        compare_gradients(table, &lines, &t, grads, flips);
+        compare_gradients(table, &lines, &t, grads);
         check(print_lines(gpu_cases[i].what, table, lines) && same, "GPU against CPU, %s: within the budget", gpu_cases[i].what);
         release(grads), release(losses), olmo_free(g), bench_free(&t);
     }
@@ -2875,11 +2878,11 @@ static void test_gpu_training(void) {
         int same = 1;
         for (int space = PARAMS; space <= MOMENT2; space++) {
             real *x = gpu_fetch(g[0], (Space)space), *y = gpu_fetch(g[1], (Space)space);
-            same &= !memcmp(x, y, c.tied ? sizeof(real)*t.m->layout.size : sizeof(real)*t.m->layout.size);
+            same &= !memcmp(x, y, sizeof(real)*t.m->layout.size);
             release(x), release(y);
         }
         check(same, "GPU, %s: twelve steps twice give equal bits", gpu_cases[i].what);
-        check(worst <= allowed && norms <= 3*allowed && (N == 1 || last < first),
+        check(worst <= allowed && norms <= 3*allowed && last < first,
               "GPU, %s: twelve steps from loss %.4f to %.4f, at most %.1e from the CPU's (norms %.1e; budget %.1e)",
               gpu_cases[i].what, first, last, worst, norms, allowed);
         olmo_free(g[0]), olmo_free(g[1]), bench_free(&t);
