@@ -1,40 +1,45 @@
 /*
 OLMo in C: the open language model, trained, saved, resumed, evaluated and sampled by one readable file.
 
-    make train_olmo && ./train_olmo                 about a minute: a small OLMo learns to tell stories, byte by byte
+    make train_olmo && ./train_olmo                 about a minute: a small OLMo learns to tell stories
     ./train_olmo --generate 200 --load out/latest   let it tell another one
     ./train_olmo --data book.txt                    the same on any text
     ./train_olmo --help                             everything else
 
-The model is OLMo-1 (arXiv 2402.00838): a decoder-only transformer without biases, with LayerNorms that have no
-parameters, rotary positions, SwiGLU, and nothing else. For tokens t_1..t_T and every layer
+The model is OLMo-1 (arXiv 2402.00838): a decoder-only transformer without biases, with LayerNorms
+that have no parameters, rotary positions, SwiGLU, and nothing else. For tokens t_1..t_T:
 
     x  <- embed(t)
-    x  <- x + attention(norm(x))           q, k, v from one fused matrix; optional clipping of q, k, v; RoPE on q, k
-    x  <- x + swiglu(norm(x))              up and gate from one fused matrix
+    x  <- x + attention(norm(x))           in every layer: q, k, v from one matrix; clipping; RoPE on q, k
+    x  <- x + swiglu(norm(x))              in every layer: up and gate from one matrix
     -log p(t_{i+1}) = cross entropy of softmax(head . norm(x_i))
 
 How to read it. The file is told in the order in which its parts depend on each other:
 
-    1. config      sizes and presets                        6. files       safetensors, config.json, checkpoints
-    2. layers      each x_forward beside its x_backward     7. data        token files, text, OLMo's order, batches
-    3. model       layout, init, forward, backward          8. generation  sampling with the KV cache
-    4. optimizer   AdamW, clipping, schedules               9. program     one command line, one training loop
-    5. device      the CPU as one table of functions
+    1. config      sizes and presets                  6. files       safetensors, config.json, checkpoints
+    2. layers      each x_forward beside x_backward   7. data        token files, text, OLMo's order, batches
+    3. model       layout, init, forward, backward    8. generation  sampling with the KV cache
+    4. optimizer   AdamW, clipping, schedules         9. program     one command line, one training loop
+    5. device      how the CPU is fast; its table
 
-Sections 1-4 are the lesson: whoever stops there has seen the whole of OLMo. 5-9 make it usable.
+Sections 1-4 are the lesson: whoever stops there has seen the whole of OLMo. They say what is computed,
+in plain loops over a few sums and one matrix product. Section 5 tells how this CPU computes those fast,
+and may be skipped. 6-9 make the model usable.
 
 Conventions, kept everywhere:
-- Arguments come in the order: outputs (of a forward pass: also what it saves for the backward pass), scratch, inputs (of
-  a backward pass: gradients, then what was saved), weights, constants, sizes. Gradients are d + name.
-- "=" functions overwrite their output, "+=" functions add to it; the comment above each says which.
-- Shapes: B sequences of T tokens, N = B*T rows; C = d_model; H query heads and G key/value heads of size D = C/H;
-  Q = (H + 2G)*D, the width of a fused q|k|v row; F = inner width of the MLP (mlp_hidden counts 2F); V = vocabulary
-  rows; L layers. All matrices are row-major; a weight [O, C] maps C inputs to O outputs: out = inp . weight^T.
-- Threads own disjoint pieces of the output, and every sum has one fixed order. So no result depends on the number of
-  threads, nor on how a batch is cut into micro-batches: two runs give equal bits.
+- Arguments come in this order: outputs (of a forward pass: also what it saves for the backward pass),
+  scratch, inputs (of a backward pass: gradients, then what was saved), weights, constants, sizes.
+- A gradient is called d + name. "=" functions overwrite their output, "+=" functions add to it; the
+  comment above each says which.
+- Shapes: B sequences of T tokens, N = B*T rows; C = d_model; H query heads and G key/value heads of
+  size D = C/H; Q = (H + 2G)*D, the width of a fused q|k|v row; F = inner width of the MLP (mlp_hidden
+  counts 2F); V = vocabulary rows; L layers.
+- All matrices are row-major; a weight [O, C] maps C inputs to O outputs: out = inp . weight^T.
+- Threads own disjoint pieces of the output, and every sum has one fixed order. So no result depends on
+  the number of threads, nor on how a batch is cut into micro-batches: two runs give equal bits.
 - Every failure is one sentence on stderr, and exit code 1.
-- The numbers in brackets (OLMO_SPEC 4.2) are sections of dev/OLMO_SPEC.md: what the official code does, and where.
+- The numbers in brackets (OLMO_SPEC 4.2) are sections of dev/OLMO_SPEC.md: what the official code does,
+  and where.
 */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -70,7 +75,7 @@ static inline void omp_set_num_threads(int n) { (void)n; }
 typedef REAL real;
 
 // die("...") prints the sentence and ends the program; CHECK(it is fine, "sentence if not", ...).
-static const char *half_written = NULL;         // a directory being written: removed if we fail before it is complete
+static const char *half_written = NULL;         // a directory being written: removed if we fail
 static void remove_directory(const char *path);
 
 static void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
@@ -88,16 +93,21 @@ static void die(const char *format, ...) {
 }
 #define CHECK(fine, ...) do { if (!(fine)) die(__VA_ARGS__); } while (0)
 
-static const char *memory_advice = "; try a smaller model, --micro-batch or --seq-len";          // of this program's options
+static const char *memory_advice = "; try a smaller model, --micro-batch or --seq-len";     // of this program
 
-// Zeroed memory that starts on a cache line, or a sentence. calloc's large blocks take no space until they are touched.
+// Zeroed memory that starts on a cache line, or a sentence. calloc's large blocks take no space until they
+// are touched. 128 bytes more: up to 64 to reach the next cache line, and 64 before it, which hold the
+// block's own address for release().
 static void *allocate(size_t count, size_t size, const char *what) {
-    size_t bytes = count*size + 128;
+    const size_t bytes = count*size + 128, page = 4096;
     char *raw = size && count > (SIZE_MAX - 128)/size ? NULL : (char *)calloc(bytes, 1);
-    CHECK(raw, "not enough memory for %s: %.2f GB needed%s", what, (double)count*(double)size*1e-9, memory_advice);
-    if (bytes >= 4 << 20) madvise(raw + 4096 - (uintptr_t)raw % 4096, bytes - 4096, MADV_HUGEPAGE);      // fewer pages to look up
+    CHECK(raw, "not enough memory for %s: %.2f GB needed%s",
+          what, (double)count*(double)size*1e-9, memory_advice);
+    if (bytes >= 4 << 20) {                                 // huge pages: fewer addresses to look up
+        madvise(raw + page - (uintptr_t)raw % page, bytes - page, MADV_HUGEPAGE);
+    }
     char *start = raw + 128 - (uintptr_t)raw % 64;
-    memcpy(start - sizeof raw, &raw, sizeof raw);                       // release() finds the block's own address here
+    memcpy(start - sizeof raw, &raw, sizeof raw);
     return start;
 }
 static void release(void *start) {
@@ -109,10 +119,11 @@ static void release(void *start) {
 static inline int imin(int a, int b) { return a < b ? a : b; }
 static inline int imax(int a, int b) { return a > b ? a : b; }
 static inline size_t zmin(size_t a, size_t b) { return a < b ? a : b; }
+static inline size_t zmax(size_t a, size_t b) { return a > b ? a : b; }
 
-// ======================================================================================================================
+// ================================================================================================
 // 1. Config: sizes and presets
-// ======================================================================================================================
+// ================================================================================================
 
 typedef struct {
     int d_model, n_layers, n_heads, n_kv_heads;
@@ -130,23 +141,24 @@ typedef struct {
 typedef struct {
     const char *schedule;
     double lr, final_lr;                        // peak, and the fraction of it at the end
-    int warmup, steps, batch, micro_batch;      // in steps; in steps; sequences an update; sequences a forward pass
+    int warmup, steps;                          // in steps
+    int batch, micro_batch;                     // sequences per update; sequences per forward pass
     double weight_decay, beta1, beta2, eps;
     int decay_embeddings;
     double clip;                                // largest global gradient norm
-    int clip_warmup_steps;                      // for so many steps the largest norm is clip*clip_warmup_factor
-    double clip_warmup_factor;
+    int clip_warmup_steps;                      // for so many steps the largest norm is
+    double clip_warmup_factor;                  // clip*clip_warmup_factor
 } Recipe;
 
 typedef struct { const char *name, *about; Config config; Recipe recipe; } Preset;
 
 enum { MAX_LAYERS = 128 };
 
-// The released models (OLMO_SPEC 1.13, from OLMo's configs/official-0724), and two sizes for smaller machines: `150m` has
-// the sizes of OLMo's configs/tiny/OLMo-150M.yaml with OLMo-1's norm, init and context.
+// The released models (OLMO_SPEC 1.13, from OLMo's configs/official-0724), and two sizes for smaller
+// machines: `150m` has the sizes of OLMo's configs/tiny/OLMo-150M.yaml with OLMo-1's norm, init and context.
 static const Preset presets[] = {
     //     d   L   H   G    mlp  vocab      T tied    eos   theta clip z
-    // schedule    lr  final warmup  steps batch micro decay beta1 beta2  eps emb clip   clip warm-up: steps, factor
+    // schedule    lr  final warmup  steps batch micro decay beta1 beta2  eps emb clip   clip warm-up
     { "tiny", "the default: bytes, trained in about a minute",
       {   64,  4,  4,  4,   512,   256,   256, 1,     -1,  10000,  0, 0 },
       { "linear", 6e-3, 0.05,   100,   3500,    4,   4,  0.1,  0.9, 0.95,  1e-5,  0, 1.0,     0,  1 } },
@@ -165,46 +177,62 @@ static const Preset presets[] = {
 };
 
 static Preset preset_named(const char *name) {
-    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) if (!strcmp(presets[i].name, name)) return presets[i];
+    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) {
+        if (!strcmp(presets[i].name, name)) return presets[i];
+    }
     die("--model %s: there is no such preset; choose tiny, 150m, 1b, 7b or 7b-0424", name);
 }
 
 // Sizes that fit together, or a sentence that names the source of the sizes.
 static void config_check(const Config *c, const char *source) {
     CHECK(c->d_model > 0 && c->n_heads > 0 && c->d_model % c->n_heads == 0 && c->d_model <= 1 << 16,
-          "%s: d_model %d cannot be cut into %d heads; it must be a positive multiple of the number of heads", source, c->d_model,
-          c->n_heads);
-    CHECK(c->d_model/c->n_heads % 2 == 0, "%s: the head size %d is odd; RoPE needs pairs", source, c->d_model/c->n_heads);
+          "%s: d_model %d cannot be cut into %d heads; it must be a positive multiple of the number of heads",
+          source, c->d_model, c->n_heads);
+    CHECK(c->d_model/c->n_heads % 2 == 0,
+          "%s: the head size %d is odd; RoPE needs pairs", source, c->d_model/c->n_heads);
     CHECK(c->n_kv_heads > 0 && c->n_heads % c->n_kv_heads == 0,
           "%s: %d query heads cannot share %d key/value heads evenly", source, c->n_heads, c->n_kv_heads);
-    CHECK(c->n_layers > 0 && c->n_layers <= MAX_LAYERS, "%s: %d layers; expected 1 to %d", source, c->n_layers, MAX_LAYERS);
+    CHECK(c->n_layers > 0 && c->n_layers <= MAX_LAYERS,
+          "%s: %d layers; expected 1 to %d", source, c->n_layers, MAX_LAYERS);
     CHECK(c->mlp_hidden > 0 && c->mlp_hidden % 2 == 0 && c->mlp_hidden <= 1 << 20,
-          "%s: mlp_hidden %d must be positive and even: it counts the up half and the gate half", source, c->mlp_hidden);
-    CHECK(c->vocab > 1 && c->vocab <= 1 << 24, "%s: a vocabulary of %d; expected 2 to %d", source, c->vocab, 1 << 24);
-    CHECK(c->seq_len > 0 && c->seq_len <= 1 << 20, "%s: a sequence length of %d; expected 1 to %d", source, c->seq_len, 1 << 20);
-    CHECK(c->eos >= -1 && c->eos < c->vocab, "%s: eos id %d is outside the vocabulary of %d", source, c->eos, c->vocab);
-    CHECK(c->rope_theta > 0 && isfinite(c->rope_theta), "%s: rope_theta %g must be positive", source, c->rope_theta);
-    CHECK(c->clip_qkv >= 0 && isfinite(c->clip_qkv), "%s: clip_qkv %g must be positive, or 0 for none", source, c->clip_qkv);
-    CHECK(c->z_loss >= 0 && isfinite(c->z_loss), "%s: z_loss %g must not be negative", source, c->z_loss);
+          "%s: mlp_hidden %d must be positive and even: it counts the up half and the gate half",
+          source, c->mlp_hidden);
+    CHECK(c->vocab > 1 && c->vocab <= 1 << 24,
+          "%s: a vocabulary of %d; expected 2 to %d", source, c->vocab, 1 << 24);
+    CHECK(c->seq_len > 0 && c->seq_len <= 1 << 20,
+          "%s: a sequence length of %d; expected 1 to %d", source, c->seq_len, 1 << 20);
+    CHECK(c->eos >= -1 && c->eos < c->vocab,
+          "%s: eos id %d is outside the vocabulary of %d", source, c->eos, c->vocab);
+    CHECK(c->rope_theta > 0 && isfinite(c->rope_theta),
+          "%s: rope_theta %g must be positive", source, c->rope_theta);
+    CHECK(c->clip_qkv >= 0 && isfinite(c->clip_qkv),
+          "%s: clip_qkv %g must be positive, or 0 for none", source, c->clip_qkv);
+    CHECK(c->z_loss >= 0 && isfinite(c->z_loss),
+          "%s: z_loss %g must not be negative", source, c->z_loss);
 }
 
-// ======================================================================================================================
+// ================================================================================================
 // 2. Layers: each x_forward beside its x_backward
-// ======================================================================================================================
+// ================================================================================================
 
-// ---- matrix products -------------------------------------------------------------------------------------------------
-// One product serves the whole model, because a matrix is seen through two strides: element (i,j) of a Matrix is
-// at[i*row + j*col]. Swapping the strides transposes it, and nothing is moved. A linear layer out = inp.W^T needs
-//     forward   out  =  inp  . W^T        backward   dinp = dout . W,    dW += dout^T . inp
+// ---- matrix products ---------------------------------------------------------------------------
+// A Matrix is a view: element (i,j) lies at at[i*row + j*col]. Swapping the strides transposes it,
+// and nothing is moved. So one product serves all three uses of a linear layer:
+//     forward     out  = inp . W^T
+//     backward    dinp = dout . W,    dW += dout^T . inp
 
 typedef struct { const real *at; size_t row, col; } Matrix;
 
-static inline Matrix strided(const real *at, size_t row, size_t col) { Matrix m; m.at = at; m.row = row; m.col = col; return m; }
-static inline Matrix matrix(const real *at, size_t ld) { return strided(at, ld, 1); }       // rows ld apart, as stored
-static inline Matrix transposed(const real *at, size_t ld) { return strided(at, 1, ld); }
-static inline Matrix block(Matrix m, int i, int j) { m.at += i*m.row + j*m.col; return m; }  // from element (i,j) on
+static inline Matrix strided(const real *at, size_t row, size_t col) {
+    Matrix m;
+    m.at = at, m.row = row, m.col = col;
+    return m;
+}
+// As stored, with rows `width` numbers apart; and the same numbers read as the transpose.
+static inline Matrix matrix(const real *at, size_t width) { return strided(at, width, 1); }
+static inline Matrix transposed(const real *at, size_t width) { return strided(at, 1, width); }
 
-// c[i*ldc + j] = (add ? c : 0) + sum_k a(i,k) b(k,j)      c: [M, N], a: [M, K], b: [K, N].     What gemm() must equal.
+// c[i,j] = sum_k a(i,k) b(k,j), or += if add.      a: [M, K], b: [K, N], c: [M, N] with rows ldc apart
 void gemm_naive(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add) {
     for (int i = 0; i < M; i++) for (int j = 0; j < N; j++) {
         real sum = 0;
@@ -213,9 +241,877 @@ void gemm_naive(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, in
     }
 }
 
-// The fast one says the same in three ideas: (1) an MR x NR block of c stays in vector registers while k runs;
-// (2) what it reads is first packed into the order in which it is read, so memory is touched in cache-sized pieces and
-// strides cost nothing; (3) c is cut into tiles, one thread a tile, so no two threads ever add to the same number.
+// What the model calls: gemm_naive's result up to rounding, a hundred times faster (section 5). The sum
+// over k is taken in runs that never cross a multiple of `span`, and one run is added after the other.
+void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add);
+
+// out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: so the residual stream grows.
+void matmul_forward(real *out, const real *inp, const real *weight, int N, int C, int O, int add) {
+    gemm(out, O, matrix(inp, C), transposed(weight, C), N, O, C, C, add);
+}
+
+// dinp[N,C] = dout[N,O] . weight[O,C]
+void matmul_backward_input(real *dinp, const real *dout, const real *weight, int N, int C, int O) {
+    gemm(dinp, C, matrix(dout, O), matrix(weight, C), N, C, O, O, 0);
+}
+
+// dweight[O,C] += dout[B*T,O]^T . inp[B*T,C].  The span is T: every sequence is summed by itself, so the
+// bits are the same however the B sequences are cut into micro-batches.
+void matmul_backward_weight(real *dweight, const real *dout, const real *inp, int B, int T, int C, int O) {
+    gemm(dweight, C, transposed(dout, O), matrix(inp, C), O, C, B*T, T, 1);
+}
+
+// ---- sums over a row ---------------------------------------------------------------------------
+// Section 5 computes these in vectors, always in one order. row_exp returns the sum of its y.
+static real row_sum(const real *x, int n);                          // sum_j x[j]
+static real row_dot(const real *x, const real *y, int n);           // sum_j x[j]*y[j]
+static real row_max(const real *x, int n);                          // max_j x[j]
+static void row_add(real *y, const real *x, int n);                 // y[j] += x[j]
+static inline real fast_exp(real x);                                // e^x
+static real row_exp(real *y, const real *x, real scale, real shift, int n);  // y[j] = e^(scale*x[j] - shift)
+
+// ---- embedding ---------------------------------------------------------------------------------
+// x[n,:] = wte[tokens[n],:]                                                        x: [N, C], wte: [V, C]
+void embed_forward(real *x, const int *tokens, const real *wte, int N, int C) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        memcpy(x + (size_t)n*C, wte + (size_t)tokens[n]*C, sizeof(real)*C);
+    }
+}
+
+// dwte[tokens[n],:] += dx[n,:]                                                   dwte: [V, C], dx: [N, C]
+// A token that occurs twice adds twice, in the order of n. Threads own channels: two rows may be one token.
+void embed_backward(real *dwte, const real *dx, const int *tokens, int N, int C) {
+    enum { CHANNELS = 64 };
+    #pragma omp parallel for
+    for (int first = 0; first < C; first += CHANNELS) {
+        const int end = imin(first + CHANNELS, C);
+        for (int n = 0; n < N; n++) {
+            real *d = dwte + (size_t)tokens[n]*C;
+            for (int c = first; c < end; c++) d[c] += dx[(size_t)n*C + c];
+        }
+    }
+}
+
+// ---- layer norm without parameters -------------------------------------------------------------
+// y = (x - mean(x)) * rstd,    rstd = 1/sqrt(var(x) + 1e-5)                x, y: [N, C], rstd: [N]
+// Ba, Kiros, Hinton 2016 (arXiv 1607.06450), without gain and bias (paper 2.1; OLMO_SPEC 1.4).
+// The backward pass needs y and rstd alone: the residual stream x itself is never stored.
+void norm_forward(real *y, real *rstd, const real *x, int N, int C) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        const real *in = x + (size_t)n*C;
+        real *out = y + (size_t)n*C;
+        const real mean = row_sum(in, C)/C;
+        for (int c = 0; c < C; c++) out[c] = in[c] - mean;
+        rstd[n] = 1/(real)sqrt(row_dot(out, out, C)/C + (real)1e-5);
+        for (int c = 0; c < C; c++) out[c] *= rstd[n];
+    }
+}
+
+// From d mean/dx_j = 1/C and d rstd/dx_j = -rstd^2 y_j/C:   dy_i/dx_j = rstd*([i = j] - 1/C - y_i y_j/C).
+// Multiplied by the gradient dy and summed over i, that is
+//     dx += rstd * (dy - avg(dy) - y*avg(dy*y))                            dx, dy, y: [N, C], rstd: [N]
+// "+=", because the residual stream passes around the norm as well as through it.
+void norm_backward(real *dx, const real *dy, const real *y, const real *rstd, int N, int C) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        const real *g = dy + (size_t)n*C, *out = y + (size_t)n*C;
+        real *d = dx + (size_t)n*C;
+        const real avg = row_sum(g, C)/C;
+        const real avg_y = row_dot(g, out, C)/C;
+        for (int c = 0; c < C; c++) d[c] += rstd[n]*(g[c] - avg - out[c]*avg_y);
+    }
+}
+
+// ---- clipping q, k, v --------------------------------------------------------------------------
+// x = min(max(x, -clip), clip), in place; pass[i] = 1 where |x| <= clip already.       x, pass: [count]
+// (OLMo-7B of April 2024 trains with clip = 8: no attention score can run away. OLMO_SPEC 1.5)
+void clip_forward(real *x, unsigned char *pass, double clip, size_t count) {
+    const real c = (real)clip;
+    #pragma omp parallel for
+    for (size_t i = 0; i < count; i++) {
+        pass[i] = x[i] >= -c && x[i] <= c;
+        x[i] = x[i] < -c ? -c : x[i] > c ? c : x[i];
+    }
+}
+
+// dx = 0 where x was clipped, in place. A value of exactly +-clip passes, as in torch.  dx, pass: [count]
+void clip_backward(real *dx, const unsigned char *pass, size_t count) {
+    #pragma omp parallel for
+    for (size_t i = 0; i < count; i++) dx[i] = pass[i] ? dx[i] : 0;
+}
+
+// ---- rotary positions (RoPE) -------------------------------------------------------------------
+// Su et al. 2021 (arXiv 2104.09864): turn pairs of q's and k's numbers by angles that grow with the
+// position. A product q.k then depends on how far apart the two are, and not on where they stand.
+//
+// table[t, 0:D/2] = cos, table[t, D/2:D] = sin of t/theta^(2i/D), in float whatever `real` is: that is
+// the reference's definition (OLMO_SPEC 1.6), and at position 2000 a more precise angle would differ.
+void rope_table(real *table, double theta, int T, int D) {
+    for (int t = 0; t < T; t++) for (int i = 0; i < D/2; i++) {
+        const float angle = (float)t*(1.0f/powf((float)theta, (float)(2*i)/(float)D));
+        table[(size_t)t*D + i] = cosf(angle);
+        table[(size_t)t*D + D/2 + i] = sinf(angle);
+    }
+}
+
+// A pair is (a, b) = numbers i and D/2 + i of a head, the reference's choice:
+//     a' = a cos - b sin,    b' = b cos + a sin                    x: [N, Q]; its first `heads` heads turn
+// In place. Row n stands at position past + n % T. `turn` is +1, or -1 to turn back.
+static void rotate(real *x, const real *table, real turn, int N, int T, int past, int heads, int D, int Q) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        const real *cosine = table + (size_t)(past + n % T)*D, *sine = cosine + D/2;
+        for (int h = 0; h < heads; h++) {
+            real *a = x + (size_t)n*Q + h*D, *b = a + D/2;
+            #pragma omp simd
+            for (int i = 0; i < D/2; i++) {
+                const real first = a[i]*cosine[i] - turn*b[i]*sine[i];
+                const real second = b[i]*cosine[i] + turn*a[i]*sine[i];
+                a[i] = first;
+                b[i] = second;
+            }
+        }
+    }
+}
+void rope_forward(real *qkv, const real *table, int N, int T, int past, int heads, int D, int Q) {
+    rotate(qkv, table, 1, N, T, past, heads, D, Q);
+}
+// A rotation's transpose is the rotation back.
+void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D, int Q) {
+    rotate(dqkv, table, -1, N, T, 0, heads, D, Q);
+}
+
+// ---- causal attention --------------------------------------------------------------------------
+// For every head:  S = q k^T / sqrt(D),   P = softmax of S over the keys <= query,   att = P v.
+// (Vaswani et al. 2017, arXiv 1706.03762; paper 2.1; OLMO_SPEC 1.7.)  A row of qkv, Q numbers wide:
+//
+//     | q_0 | q_1 | ...             | q_H-1 | k_0 | ... | k_G-1 | v_0 | ... | v_G-1 |     D numbers each
+//
+// Query head h reads k and v of head h/(H/G): with G < H several share them (arXiv 2305.13245).
+//
+// No T x T matrix is stored. A thread takes a tile of QUERIES queries, computes their rows of S in its
+// own scratch, and keeps one number per query, lse = log sum_j exp(S_j), from which the backward pass
+// makes P = exp(S - lse) again (Rabe and Staats 2021, arXiv 2112.05682). 96 queries are 16 panels of
+// the product in section 5, and their S for 2,048 keys (0.8 MB) still fits a core's L2 cache.
+enum { QUERIES = 96 };
+
+// gemm on the calling thread alone. Of a causal product only what counts is computed, up to a few columns
+// or terms more: the caller sees to it that these do no harm.
+typedef enum {
+    DENSE,                      // everything counts
+    SCORES,                     // query i, key j:   c(i,j) counts where j <= i + past
+    AVERAGE,                    // query i, key k:   a(i,k) counts where k <= i + past
+    GRADIENT,                   // key i, query k:   a(i,k) counts where i <= k + past
+} Causal;
+static void causal_product(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add,
+                           Causal causal, int past);
+static int scratch_row(int keys);                           // numbers from one row of S to the next
+
+// How many numbers of scratch attention_forward needs. To be asked for after --threads is set.
+static size_t attention_forward_work(int keys) {
+    return (size_t)omp_get_max_threads()*QUERIES*scratch_row(keys);
+}
+
+// att: [B, T, H*D], lse: [B, H, T], work: attention_forward_work(past + T) numbers
+// q: [B, T] rows, q_width apart;  kv: [B, past + T] rows of k and v heads, kv_width apart. In training
+// both lie in qkv, and past is 0; in generation kv is the cache, which holds `past` earlier tokens.
+void attention_forward(real *att, real *lse, real *work, const real *q, int q_width,
+                       const real *kv, int kv_width, int B, int T, int past, int H, int G, int D) {
+    const int keys = past + T, row = scratch_row(keys), tiles = (T + QUERIES - 1)/QUERIES;
+    const real scale = 1/(real)sqrt((real)D);
+    #pragma omp parallel for collapse(3) schedule(dynamic)
+    for (int tile = tiles - 1; tile >= 0; tile--) for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) {
+        const int t0 = tile*QUERIES, rows = imin(QUERIES, T - t0);
+        const int seen = past + t0 + rows;                          // keys that the tile's last query sees
+        const real *queries = q + ((size_t)b*T + t0)*q_width + h*D;
+        const real *k = kv + (size_t)b*keys*kv_width + h/(H/G)*D, *v = k + G*D;
+        real *S = work + (size_t)omp_get_thread_num()*QUERIES*row;
+        real *out = att + ((size_t)b*T + t0)*H*D + h*D;
+
+        causal_product(S, row, matrix(queries, q_width), transposed(k, kv_width),
+                       rows, seen, D, 0, SCORES, past + t0);
+        for (int i = 0; i < rows; i++) {                            // S becomes P
+            real *s = S + (size_t)i*row;
+            const int n = past + t0 + i + 1;                        // keys that this query sees
+            const real most = scale*row_max(s, n);                  // exp(S - most) cannot overflow
+            const real sum = row_exp(s, s, scale, most, n);
+            for (int j = 0; j < n; j++) s[j] *= 1/sum;
+            for (int j = n; j < seen; j++) s[j] = 0;
+            lse[((size_t)b*H + h)*T + t0 + i] = most + (real)log(sum);
+        }
+        causal_product(out, (size_t)H*D, matrix(S, row), matrix(v, kv_width),
+                       rows, D, seen, 0, AVERAGE, past + t0);
+    }
+}
+
+// P comes back from lse, and dP = datt . v^T. Since dP_k/dS_j = P_k ([j = k] - P_j) within a row,
+//     dS_j = P_j (dP_j - sum_k P_k dP_k),    and  sum_k P_k dP_k = sum_k P_k (datt . v_k) = datt . att:
+// one product of D numbers per query, instead of one of T. Then
+//     dq = dS k / sqrt(D),    dk += dS^T q / sqrt(D),    dv += P^T datt
+//
+// A task is one head's block of KEYS keys and all queries that see it. Keys and values add up over the
+// heads that share them, queries over the blocks: the first head and the first block write to dqkv, the
+// others to parts of their own, which are added in order at the end. So even one sequence with one
+// key/value head keeps all threads busy, and no result depends on how many there are.
+enum { KEYS = 512 };
+
+static size_t attention_backward_work(int B, int T, int H, int G, int D) {
+    const size_t N = (size_t)B*T, blocks = (T + KEYS - 1)/KEYS;
+    const size_t tiles = (size_t)omp_get_max_threads()*2*QUERIES*scratch_row(imin(T, KEYS));
+    return tiles + (blocks - 1)*N*H*D + (H/G - 1)*N*2*G*D;
+}
+
+// dqkv, qkv: [B, T, Q], datt, att: [B, T, H*D], lse: [B, H, T], work: attention_backward_work(...) numbers.
+// "=": all of dqkv is overwritten.
+void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse,
+                        const real *qkv, int B, int T, int H, int G, int D) {
+    const int Q = (H + 2*G)*D, row = scratch_row(imin(T, KEYS)), blocks = (T + KEYS - 1)/KEYS, group = H/G;
+    const size_t N = (size_t)B*T;
+    const real scale = 1/(real)sqrt((real)D);
+    real *dq_parts = work + (size_t)omp_get_max_threads()*2*QUERIES*row;        // [blocks - 1, N, H*D]
+    real *dkv_parts = dq_parts + (blocks - 1)*N*H*D;                            // [group - 1, N, 2*G*D]
+
+    #pragma omp parallel for collapse(3) schedule(dynamic)
+    for (int block = 0; block < blocks; block++) for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) {
+        const int k0 = block*KEYS, keys = imin(KEYS, T - k0), g = h/group, member = h % group;
+        const int dq_width = block ? H*D : Q, dkv_width = member ? 2*G*D : Q;
+        const real *k = qkv + ((size_t)b*T + k0)*Q + (H + g)*D, *v = k + G*D;
+        real *dq = (block ? dq_parts + (block - 1)*N*H*D : dqkv) + (size_t)b*T*dq_width + h*D;
+        real *dkv = member ? dkv_parts + (member - 1)*N*2*G*D : dqkv + H*D;
+        real *dk = dkv + ((size_t)b*T + k0)*dkv_width + g*D, *dv = dk + G*D;
+        real *P = work + (size_t)omp_get_thread_num()*2*QUERIES*row, *dS = P + (size_t)QUERIES*row;
+
+        for (int j = 0; j < keys; j++) {
+            memset(dk + (size_t)j*dkv_width, 0, sizeof(real)*D);
+            memset(dv + (size_t)j*dkv_width, 0, sizeof(real)*D);
+        }
+        for (int t0 = k0; t0 < T; t0 += QUERIES) {
+            const int rows = imin(QUERIES, T - t0), past = t0 - k0;
+            const int seen = imin(keys, past + rows);               // keys that the tile's last query sees
+            const real *out = att + ((size_t)b*T + t0)*H*D + h*D;
+            const Matrix q = matrix(qkv + ((size_t)b*T + t0)*Q + h*D, Q);
+            const Matrix dout = matrix(datt + ((size_t)b*T + t0)*H*D + h*D, (size_t)H*D);
+
+            causal_product(P, row, q, transposed(k, Q), rows, seen, D, 0, SCORES, past);
+            causal_product(dS, row, dout, transposed(v, Q), rows, seen, D, 0, SCORES, past);
+            for (int i = 0; i < rows; i++) {
+                real *p = P + (size_t)i*row, *ds = dS + (size_t)i*row;
+                const int n = imin(keys, past + i + 1);             // keys that this query sees
+                const real dot = row_dot(out + (size_t)i*H*D, dout.at + (size_t)i*H*D, D);
+                row_exp(p, p, scale, lse[((size_t)b*H + h)*T + t0 + i], n);
+                for (int j = 0; j < n; j++) ds[j] = scale*p[j]*(ds[j] - dot);
+                for (int j = n; j < seen; j++) p[j] = ds[j] = 0;
+            }
+            causal_product(dq + (size_t)t0*dq_width, dq_width, matrix(dS, row), matrix(k, Q),
+                           rows, D, seen, 0, AVERAGE, past);
+            causal_product(dk, dkv_width, transposed(dS, row), q, seen, D, rows, 1, GRADIENT, past);
+            causal_product(dv, dkv_width, transposed(P, row), dout, seen, D, rows, 1, GRADIENT, past);
+        }
+    }
+    if (blocks == 1 && group == 1) return;
+    #pragma omp parallel for
+    for (size_t n = 0; n < N; n++) {
+        real *dq = dqkv + n*Q, *dkv = dq + H*D;
+        const int t = (int)(n % (size_t)T);
+        for (int block = 1; block*KEYS <= t; block++) {
+            row_add(dq, dq_parts + ((block - 1)*N + n)*H*D, H*D);
+        }
+        for (int member = 1; member < group; member++) {
+            row_add(dkv, dkv_parts + ((member - 1)*N + n)*2*G*D, 2*G*D);
+        }
+    }
+}
+
+// ---- SwiGLU ------------------------------------------------------------------------------------
+// h = up * silu(gate),    silu(z) = z*sigma(z),    sigma(z) = 1/(1 + e^-z)            h: [N, F]
+// ug: [N, 2F] = up | gate; the gate is second: OLMo's order.      (Shazeer 2020, arXiv 2002.05202)
+void swiglu_forward(real *h, const real *ug, int N, int F) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        const real *up = ug + (size_t)n*2*F, *gate = up + F;
+        real *out = h + (size_t)n*F;
+        #pragma omp simd
+        for (int f = 0; f < F; f++) out[f] = up[f]*gate[f]/(1 + fast_exp(-gate[f]));
+    }
+}
+
+// sigma' = sigma*(1 - sigma), so silu'(z) = sigma + z*sigma*(1 - sigma) = sigma*(1 + z*(1 - sigma)):
+//     dup = dh*silu(gate),    dgate = dh*up*sigma*(1 + gate*(1 - sigma))
+// and h again, which the forward pass did not keep.     "="; dug may be ug: each number is read before
+// it is overwritten.                                       dug, ug: [N, 2F], h, dh: [N, F]
+void swiglu_backward(real *dug, real *h, const real *dh, const real *ug, int N, int F) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        const real *up = ug + (size_t)n*2*F, *gate = up + F, *d = dh + (size_t)n*F;
+        real *dup = dug + (size_t)n*2*F, *dgate = dup + F, *out = h + (size_t)n*F;
+        #pragma omp simd
+        for (int f = 0; f < F; f++) {
+            const real u = up[f], z = gate[f], sigma = 1/(1 + fast_exp(-z));
+            out[f] = u*z*sigma;
+            dup[f] = d[f]*z*sigma;
+            dgate[f] = d[f]*u*sigma*(1 + z*(1 - sigma));
+        }
+    }
+}
+
+// ---- softmax cross entropy, with optional z-loss -----------------------------------------------
+// lse = log sum_j exp(logits_j),    loss = -log softmax(logits)[target] = lse - logits[target]
+// zloss = z*lse^2 keeps the logits from drifting (PaLM, arXiv 2204.02311). Both are 0 if target < 0.
+// logits: [N, V]; losses, zlosses, lse: [N]. All V columns count, the padding too (OLMO_SPEC 1.10).
+void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *logits, const int *targets,
+                          double z, int N, int V) {
+    enum { PIECE = 512 };
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        const real *row = logits + (size_t)n*V, most = row_max(row, V);
+        real p[PIECE], sum = 0;                             // only the sum is wanted: each piece of p
+        for (int v = 0; v < V; v += PIECE) {                // overwrites the one before
+            sum += row_exp(p, row + v, 1, most, imin(PIECE, V - v));
+        }
+        lse[n] = most + (real)log(sum);
+        losses[n] = targets[n] < 0 ? 0 : lse[n] - row[targets[n]];
+        zlosses[n] = targets[n] < 0 ? 0 : (real)z*lse[n]*lse[n];
+    }
+}
+
+// d lse/dlogits_j = softmax(logits)_j = exp(logits_j - lse) = p_j, so with weights[n] before both losses
+//     dlogits_j = weight * ((1 + 2 z lse) p_j - [j = target])
+// logits, dlogits: [N, V], "=", and may be one array: the forward pass turns one into the other in place.
+// weights, lse, targets: [N]; a row without target or weight is only cleared.
+void crossentropy_backward(real *dlogits, const real *weights, const real *lse, const real *logits,
+                           const int *targets, double z, int N, int V) {
+    #pragma omp parallel for
+    for (int n = 0; n < N; n++) {
+        real *d = dlogits + (size_t)n*V;
+        const real weight = targets[n] < 0 ? 0 : weights[n];
+        if (weight == 0) { memset(d, 0, sizeof(real)*V); continue; }
+        row_exp(d, logits + (size_t)n*V, 1, lse[n], V);
+        const real factor = weight*(1 + 2*(real)z*lse[n]);
+        for (int v = 0; v < V; v++) d[v] *= factor;
+        d[targets[n]] -= weight;
+    }
+}
+
+// ================================================================================================
+// 3. Model: layout, init, forward, backward
+// ================================================================================================
+
+// ---- one list of tensors -----------------------------------------------------------------------
+// olmo_layout names every parameter tensor once, in order. Allocation, init, weight decay, files, tests
+// and printing walk the list it makes; README.md says what a new tensor takes. Parameters, gradients and
+// both AdamW moments are flat arrays that share these offsets.
+
+typedef enum {
+    EMBEDDING,                                      // [V, C]   a row for each token
+    INPUT, OUTPUT,                                  // reads from the residual stream; writes to it
+    HEAD,                                           // [V, C]   from the last norm to the logits
+    GAIN,                                           // [rows]   a vector of ones at first, without decay
+} Role;                                             //          (OLMo-1 has none; for variants that do)
+
+typedef struct { char name[80]; int rows; } Part;   // rows that are a tensor in Hugging Face's files
+
+typedef struct {
+    char name[80];                                  // OLMo's name (OLMO_SPEC 1.1)
+    Role role;
+    int layer;                                      // -1: in none
+    int dims, rows, cols;                           // 2: a matrix; 1: a vector of `rows` numbers, cols is 1
+    size_t offset;                                  // of the first element in the flat arrays
+    int n_parts;
+    Part part[3];
+} Tensor;
+
+typedef struct { real *att_proj, *attn_out, *ff_proj, *ff_out; } LayerWeights;
+typedef struct { real *wte, *head; LayerWeights layer[MAX_LAYERS]; } Weights;
+
+enum { MAX_TENSORS = 2 + 16*MAX_LAYERS };
+
+typedef struct {
+    Tensor tensor[MAX_TENSORS];
+    int n;
+    size_t size;                                    // elements of all tensors together
+} Layout;
+
+// Appends a tensor; cols 0: a vector. Returns where it lies behind `base`, or NULL if base is NULL.
+static real *add_tensor(Layout *list, real *base, Role role, int layer, int rows, int cols,
+                        const char *name) {
+    CHECK(list->n < MAX_TENSORS, "a model of more than %d tensors; raise MAX_TENSORS", MAX_TENSORS);
+    Tensor *t = &list->tensor[list->n++];
+    memset(t, 0, sizeof *t);
+    if (layer < 0) snprintf(t->name, sizeof t->name, "transformer.%s.weight", name);
+    else snprintf(t->name, sizeof t->name, "transformer.blocks.%d.%s.weight", layer, name);
+    t->role = role;
+    t->layer = layer;
+    t->dims = cols ? 2 : 1;
+    t->rows = rows;
+    t->cols = cols ? cols : 1;
+    t->offset = list->size;
+    list->size += (size_t)t->rows*t->cols;
+    return base ? base + t->offset : NULL;
+}
+
+// The next `rows` rows of the tensor added last, under the name they have in Hugging Face's files.
+static void add_part(Layout *list, int rows, const char *name) {
+    Tensor *t = &list->tensor[list->n - 1];
+    Part *p = &t->part[t->n_parts++];
+    p->rows = rows;
+    if (t->layer < 0) snprintf(p->name, sizeof p->name, "%s.weight", name);
+    else snprintf(p->name, sizeof p->name, "model.layers.%d.%s.weight", t->layer, name);
+}
+
+// Fills the list, and points w into base. (base NULL: only the list is wanted.)
+void olmo_layout(Layout *list, Weights *w, real *base, const Config *c) {
+    const int C = c->d_model, D = C/c->n_heads, kv = c->n_kv_heads*D, F = c->mlp_hidden/2;
+    list->n = 0;
+    list->size = 0;
+    w->wte = add_tensor(list, base, EMBEDDING, -1, c->vocab, C, "wte");
+    add_part(list, c->vocab, "model.embed_tokens");
+    for (int l = 0; l < c->n_layers; l++) {
+        LayerWeights *layer = &w->layer[l];
+        layer->att_proj = add_tensor(list, base, INPUT, l, C + 2*kv, C, "att_proj");
+        add_part(list, C, "self_attn.q_proj");
+        add_part(list, kv, "self_attn.k_proj");
+        add_part(list, kv, "self_attn.v_proj");
+        layer->attn_out = add_tensor(list, base, OUTPUT, l, C, C, "attn_out");
+        add_part(list, C, "self_attn.o_proj");
+        layer->ff_proj = add_tensor(list, base, INPUT, l, 2*F, C, "ff_proj");
+        add_part(list, F, "mlp.up_proj");
+        add_part(list, F, "mlp.gate_proj");
+        layer->ff_out = add_tensor(list, base, OUTPUT, l, C, F, "ff_out");
+        add_part(list, C, "mlp.down_proj");
+    }
+    w->head = w->wte;
+    if (c->tied) return;
+    w->head = add_tensor(list, base, HEAD, -1, c->vocab, C, "ff_out");
+    add_part(list, c->vocab, "lm_head");
+}
+
+// As released: matrices decay, the embedding does not (not even where it is the head too), unless the
+// recipe says so.
+static int decays(const Tensor *t, int decay_embeddings) {
+    if (t->role == GAIN) return 0;
+    return t->role != EMBEDDING || decay_embeddings;
+}
+
+// ---- init --------------------------------------------------------------------------------------
+// The standard deviations of OLMO_SPEC 3. All but `normal` are cut at three of them.
+//     mitchell       1/sqrt(C);  OUTPUT 1/sqrt(2 fan_in (layer + 1)): deeper layers begin with a smaller
+//                    voice. The released models have it; OLMo's code credits Mitchell Wortsman.
+//     normal         0.02
+//     full_megatron  0.02;       OUTPUT 0.02/sqrt(2L);  HEAD 1/sqrt(C).   After metaseq; Llama 2 has it too.
+static double init_std(const Tensor *t, const Config *c, const char *init) {
+    const double by_width = 1/sqrt((double)c->d_model);
+    if (!strcmp(init, "mitchell")) return t->role == OUTPUT ? 1/sqrt(2.0*t->cols*(t->layer + 1)) : by_width;
+    if (!strcmp(init, "normal")) return 0.02;
+    CHECK(!strcmp(init, "full_megatron"),
+          "--init %s: there is no such init; choose mitchell, normal or full_megatron", init);
+    return t->role == OUTPUT ? 0.02/sqrt(2.0*c->n_layers) : t->role == HEAD ? by_width : 0.02;
+}
+
+// How many deviations from 0 the distribution is cut at; 0: it is not.
+static double init_cut(const char *init) { return strcmp(init, "normal") ? 3 : 0; }
+
+// A hash is all the randomness we need: number i of stream s is hash(s + i), whoever asks for it first.
+static uint64_t hash64(uint64_t x) {                // splitmix64 (Steele, Lea, Flood 2014)
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30))*0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27))*0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+// In (0, 1]: the largest is rounded up.
+static double uniform(uint64_t bits) { return ((double)(bits >> 11) + 0.5)*0x1p-53; }
+
+// Element i of a tensor: a normal number (Box and Muller), drawn again while it is beyond the cut.
+static real init_value(uint64_t seed, const Tensor *t, size_t i, double std, double cut) {
+    if (t->role == GAIN) return 1;
+    for (uint64_t draw = hash64(hash64(seed) + t->offset + i);; draw = hash64(draw)) {
+        const double z = sqrt(-2*log(uniform(draw)))*cos(2*M_PI*uniform(hash64(~draw)));
+        if (cut == 0 || fabs(z) <= cut) return (real)(std*z);
+    }
+}
+
+// ---- activations -------------------------------------------------------------------------------
+// What a layer keeps for its backward pass. The residual stream is not among it, nor h: see the norm and
+// SwiGLU.
+typedef struct {
+    real *xn1, *rstd1;                              // [N, C], [N]     first norm
+    real *qkv;                                      // [N, Q]          clipped and rotated
+    real *att, *lse;                                // [N, C], [B, H, T]
+    real *xn2, *rstd2;                              // [N, C], [N]     second norm
+    real *ug;                                       // [N, 2F]         up | gate
+    unsigned char *pass;                            // [N, Q]          only with clip_qkv
+} LayerActs;
+
+typedef struct {
+    int B, T;
+    int head_rows;                                  // rows of logits that exist at a time
+    int going_back;                                 // the last forward pass had weights: back is allowed
+    int *tokens, *targets;                          // [N]             copies, for the backward pass
+    real *x, *h;                                    // [N, C], [N, F]  the residual stream; inside the MLP
+    LayerActs layer[MAX_LAYERS];
+    real *xnf, *rstdf;                              // [N, C], [N]     last norm
+    real *lse;                                      // [N]
+    real *logits;                                   // [head_rows, V]  with weights: dlogits in the end
+    real *dx, *dxn, *dqkv, *datt, *dh;              // [N, C], [N, C], [N, Q], [N, C], [N, F]
+    real *rope, *work;                              // [T, D];         scratch of attention
+    size_t kept_bytes, logits_bytes, work_bytes;    // how much of all this is what
+} Acts;
+
+typedef struct { char *base; size_t used; } Arena;  // base NULL: only count
+
+static void *take(Arena *arena, size_t count, size_t size) {
+    void *p = arena->base ? arena->base + arena->used : NULL;
+    arena->used += (count*size + 63)/64*64;
+    return p;
+}
+static real *take_reals(Arena *arena, size_t count) { return (real *)take(arena, count, sizeof(real)); }
+
+// Without training the logits are made so many rows at a time: enough for the product to be fast.
+enum { HEAD_ROWS = 480 };
+
+// Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers. Without training
+// nothing waits for a backward pass, so all layers use the memory of the first.
+static size_t acts_layout(Acts *a, char *base, const Config *c, int training, int B, int T) {
+    const int H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H;
+    const size_t N = (size_t)B*T, C = c->d_model, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
+    Arena arena = { base, 0 };
+    a->B = B;
+    a->T = T;
+    a->going_back = 0;
+    a->tokens = (int *)take(&arena, N, sizeof(int));
+    a->targets = (int *)take(&arena, N, sizeof(int));
+    a->x = take_reals(&arena, N*C);
+    a->h = take_reals(&arena, N*F);
+    for (int l = 0; l < c->n_layers; l++) {
+        LayerActs *s = &a->layer[l];
+        if (l > 0 && !training) { *s = a->layer[0]; continue; }
+        s->xn1 = take_reals(&arena, N*C);
+        s->rstd1 = take_reals(&arena, N);
+        s->qkv = take_reals(&arena, N*Q);
+        s->att = take_reals(&arena, N*C);
+        s->lse = take_reals(&arena, N*H);
+        s->xn2 = take_reals(&arena, N*C);
+        s->rstd2 = take_reals(&arena, N);
+        s->ug = take_reals(&arena, N*2*F);
+        s->pass = c->clip_qkv > 0 ? (unsigned char *)take(&arena, N*Q, 1) : NULL;
+    }
+    a->xnf = take_reals(&arena, N*C);
+    a->rstdf = take_reals(&arena, N);
+    a->lse = take_reals(&arena, N);
+    a->kept_bytes = arena.used;
+
+    a->head_rows = training ? B*T : imin(B*T, HEAD_ROWS);
+    a->logits = take_reals(&arena, a->head_rows*V);
+    a->logits_bytes = arena.used - a->kept_bytes;
+
+    size_t work = attention_forward_work(T);
+    if (training) {
+        a->dx = take_reals(&arena, N*C);
+        a->dxn = take_reals(&arena, N*C);
+        a->dqkv = take_reals(&arena, N*Q);
+        a->datt = take_reals(&arena, N*C);
+        a->dh = take_reals(&arena, N*F);
+        work = zmax(work, attention_backward_work(B, T, H, G, D));
+    }
+    a->rope = take_reals(&arena, (size_t)T*D);
+    a->work = take_reals(&arena, work);
+    a->work_bytes = arena.used - a->kept_bytes - a->logits_bytes;
+    return arena.used;
+}
+
+// ---- one block ---------------------------------------------------------------------------------
+//
+//    x [N, C]                                                         the residual stream
+//    |--> norm --> xn1 [N, C] --> att_proj --> qkv [N, Q] --> clip, RoPE --> attention --> att [N, C] --.
+//    + <----------------------------------------------------------------------------- attn_out <-------'
+//    |--> norm --> xn2 [N, C] --> ff_proj  --> ug [N, 2F] --> swiglu --> h [N, F] ----------------------.
+//    + <----------------------------------------------------------------------------- ff_out   <-------'
+//    x
+//
+// The block of B sequences of T tokens at positions past, past + 1, ... In training past is 0 and cache
+// is NULL. In generation B is 1, and the layer's cache, [seq_len, 2*G*D], holds the keys and values of the
+// tokens before these; theirs are added to it.
+static void block_forward(Acts *a, LayerActs *s, const LayerWeights *w, real *cache, const Config *c,
+                          int B, int T, int past) {
+    const int N = B*T, C = c->d_model, F = c->mlp_hidden/2;
+    const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
+
+    norm_forward(s->xn1, s->rstd1, a->x, N, C);
+    matmul_forward(s->qkv, s->xn1, w->att_proj, N, C, Q, 0);
+    if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q);
+    rope_forward(s->qkv, a->rope, N, T, past, H + G, D, Q);
+
+    const real *kv = s->qkv + H*D;
+    const int kv_width = cache ? 2*G*D : Q;
+    for (int t = 0; cache && t < T; t++) {
+        memcpy(cache + (size_t)(past + t)*kv_width, kv + (size_t)t*Q, sizeof(real)*kv_width);
+    }
+    attention_forward(s->att, s->lse, a->work, s->qkv, Q, cache ? cache : kv, kv_width, B, T, past, H, G, D);
+    matmul_forward(a->x, s->att, w->attn_out, N, C, C, 1);                  // x += att . attn_out^T
+
+    norm_forward(s->xn2, s->rstd2, a->x, N, C);
+    matmul_forward(s->ug, s->xn2, w->ff_proj, N, C, 2*F, 0);
+    swiglu_forward(a->h, s->ug, N, F);
+    matmul_forward(a->x, a->h, w->ff_out, N, F, C, 1);                      // x += h . ff_out^T
+}
+
+// The same from the bottom up. a->dx: the gradient of the residual stream, below the block on entry, above
+// it on return. The gradients of the weights are added to dw.
+static void block_backward(Acts *a, LayerActs *s, const LayerWeights *w, const LayerWeights *dw,
+                           const Config *c) {
+    const int B = a->B, T = a->T, N = B*T, C = c->d_model, F = c->mlp_hidden/2;
+    const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
+
+    real *dug = s->ug;                                                      // takes its place
+    matmul_backward_input(a->dh, a->dx, w->ff_out, N, F, C);
+    swiglu_backward(dug, a->h, a->dh, s->ug, N, F);                         // makes h again
+    matmul_backward_weight(dw->ff_out, a->dx, a->h, B, T, F, C);
+    matmul_backward_weight(dw->ff_proj, dug, s->xn2, B, T, C, 2*F);
+    matmul_backward_input(a->dxn, dug, w->ff_proj, N, C, 2*F);
+    norm_backward(a->dx, a->dxn, s->xn2, s->rstd2, N, C);
+
+    matmul_backward_weight(dw->attn_out, a->dx, s->att, B, T, C, C);
+    matmul_backward_input(a->datt, a->dx, w->attn_out, N, C, C);
+    attention_backward(a->dqkv, a->work, a->datt, s->att, s->lse, s->qkv, B, T, H, G, D);
+    rope_backward(a->dqkv, a->rope, N, T, H + G, D, Q);
+    if (c->clip_qkv > 0) clip_backward(a->dqkv, s->pass, (size_t)N*Q);
+    matmul_backward_weight(dw->att_proj, a->dqkv, s->xn1, B, T, C, Q);
+    matmul_backward_input(a->dxn, a->dqkv, w->att_proj, N, C, Q);
+    norm_backward(a->dx, a->dxn, s->xn1, s->rstd1, N, C);
+}
+
+// ---- the model ---------------------------------------------------------------------------------
+
+typedef struct {
+    Config config;
+    int training;                                   // 0: no gradients, no moments, no backward pass
+    Layout layout;
+    real *params, *grads, *moment1, *moment2;       // flat, [layout.size] each
+    Weights weight, grad;                           // pointers into params and grads
+    Acts acts;
+    void *arena;                                    // what acts points into
+    size_t arena_size;
+    real *cache;                                    // [L, seq_len, 2*G*D] keys and values, for olmo_decode
+} Olmo;
+
+Olmo *olmo_build(const Config *c, int training) {
+    Olmo *m = (Olmo *)allocate(1, sizeof(Olmo), "the model's tables");
+    Weights unused;
+    m->config = *c;
+    m->training = training;
+    olmo_layout(&m->layout, &unused, NULL, c);
+    m->params = (real *)allocate(m->layout.size, sizeof(real), "the parameters");
+    olmo_layout(&m->layout, &m->weight, m->params, c);
+    if (!training) return m;
+    m->grads = (real *)allocate(m->layout.size, sizeof(real), "the gradients");
+    m->moment1 = (real *)allocate(m->layout.size, sizeof(real), "AdamW's first moments");
+    m->moment2 = (real *)allocate(m->layout.size, sizeof(real), "AdamW's second moments");
+    olmo_layout(&m->layout, &m->grad, m->grads, c);
+    return m;
+}
+
+void olmo_free(Olmo *m) {
+    release(m->params);
+    release(m->grads);
+    release(m->moment1);
+    release(m->moment2);
+    release(m->arena);
+    release(m->cache);
+    release(m);
+}
+
+// Activations for B x T tokens: kept from call to call, made anew when they must grow.
+static Acts *olmo_reserve(Olmo *m, int B, int T) {
+    Acts *a = &m->acts;
+    a->going_back = 0;
+    if (a->B == B && a->T == T) return a;
+    const size_t needed = acts_layout(a, NULL, &m->config, m->training, B, T);
+    if (needed > m->arena_size) {
+        release(m->arena);
+        m->arena = allocate(needed, 1, "the activations");
+        m->arena_size = needed;
+    }
+    acts_layout(a, (char *)m->arena, &m->config, m->training, B, T);
+    rope_table(a->rope, m->config.rope_theta, T, m->config.d_model/m->config.n_heads);
+    return a;
+}
+
+// tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is
+// negative (ignored); zlosses[b,t] likewise. weights[b,t] are what olmo_backward will weigh both with:
+// the caller's choice of an objective. NULL: no backward pass follows.
+void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
+                  const real *weights, int B, int T) {
+    const Config *c = &m->config;
+    const int N = B*T, C = c->d_model, V = c->vocab;
+    CHECK(m->training || !weights, "a model that was built without training has no backward pass");
+    Acts *a = olmo_reserve(m, B, T);
+    memcpy(a->tokens, tokens, sizeof(int)*N);
+    memcpy(a->targets, targets, sizeof(int)*N);
+
+    embed_forward(a->x, tokens, m->weight.wte, N, C);
+    for (int l = 0; l < c->n_layers; l++) {
+        block_forward(a, &a->layer[l], &m->weight.layer[l], NULL, c, B, T, 0);
+    }
+    norm_forward(a->xnf, a->rstdf, a->x, N, C);
+    for (int n = 0; n < N; n += a->head_rows) {             // once, in a model that trains
+        const int rows = imin(a->head_rows, N - n), *target = targets + n;
+        real *logits = a->logits, *lse = a->lse + n;
+        matmul_forward(logits, a->xnf + (size_t)n*C, m->weight.head, rows, C, V, 0);
+        crossentropy_forward(losses + n, zlosses + n, lse, logits, target, c->z_loss, rows, V);
+        if (weights) crossentropy_backward(logits, weights + n, lse, logits, target, c->z_loss, rows, V);
+    }
+    a->going_back = weights != NULL;
+}
+
+// grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last olmo_forward,
+// whose activations it uses up: one backward pass per forward pass with weights.
+void olmo_backward(Olmo *m) {
+    const Config *c = &m->config;
+    Acts *a = &m->acts;
+    const int B = a->B, T = a->T, N = B*T, C = c->d_model, V = c->vocab;
+    CHECK(a->going_back, "a backward pass needs a forward pass with weights before it, one each");
+    a->going_back = 0;
+
+    const real *dlogits = a->logits;                        // the forward pass left them here
+    matmul_backward_input(a->dxn, dlogits, m->weight.head, N, C, V);
+    memset(a->dx, 0, sizeof(real)*N*C);
+    norm_backward(a->dx, a->dxn, a->xnf, a->rstdf, N, C);
+    for (int l = c->n_layers - 1; l >= 0; l--) {
+        block_backward(a, &a->layer[l], &m->weight.layer[l], &m->grad.layer[l], c);
+    }
+    // With tied weights the head and the embedding add to one matrix. Sequence by sequence they do so in
+    // an order that does not depend on B: this is why the head's weight gradient waits until now.
+    for (int b = 0; b < B; b++) {
+        const size_t first = (size_t)b*T;
+        matmul_backward_weight(m->grad.head, dlogits + first*V, a->xnf + first*C, 1, T, C, V);
+        embed_backward(m->grad.wte, a->dx + first*C, a->tokens + first, T, C);
+    }
+}
+
+static size_t cache_size(const Config *c) {
+    return (size_t)c->n_layers*c->seq_len*2*c->n_kv_heads*(c->d_model/c->n_heads);
+}
+
+// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with past + n
+// <= seq_len; logits: [V], after the last of them. Positions 0..past-1 were decoded before, with these
+// weights. Equal bits to olmo_forward's, and it borrows the activations: no olmo_backward after it.
+void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
+    const Config *c = &m->config;
+    const int C = c->d_model;
+    if (!m->cache) m->cache = (real *)allocate(cache_size(c), sizeof(real), "the KV cache");
+    Acts *a = olmo_reserve(m, 1, c->seq_len);
+
+    embed_forward(a->x, tokens, m->weight.wte, n, C);
+    for (int l = 0; l < c->n_layers; l++) {
+        real *cache = m->cache + cache_size(c)/c->n_layers*l;
+        block_forward(a, &a->layer[l], &m->weight.layer[l], cache, c, 1, n, past);
+    }
+    norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C);
+    matmul_forward(logits, a->xnf, m->weight.head, 1, C, c->vocab, 0);
+}
+
+// ================================================================================================
+// 4. Optimizer: AdamW, clipping, schedules
+// ================================================================================================
+
+typedef struct {
+    double lr, beta1, beta2, eps, weight_decay;
+    int decay_embeddings;
+    double clip;                                    // largest global gradient norm; 0: no clipping
+    int step;                                       // 1 for the first update
+} AdamW;
+
+// sqrt(sum of squares) of all gradients. The number of partial sums is fixed, so the bits do not depend on
+// the threads.
+static double global_norm(const real *g, size_t size) {
+    enum { PIECES = 512 };
+    double piece[PIECES], sum = 0;
+    #pragma omp parallel for
+    for (int i = 0; i < PIECES; i++) {
+        const size_t start = size/PIECES*i, end = i + 1 < PIECES ? start + size/PIECES : size;
+        double squares = 0;
+        #pragma omp simd reduction(+ : squares)
+        for (size_t j = start; j < end; j++) squares += (double)g[j]*(double)g[j];
+        piece[i] = squares;
+    }
+    for (int i = 0; i < PIECES; i++) sum += piece[i];
+    return sqrt(sum);
+}
+
+// One update; then the gradients are cleared. Returns their norm before clipping; if that is not finite,
+// nothing is changed. Adam (Kingma, Ba 2015, arXiv 1412.6980) with decoupled weight decay (Loshchilov,
+// Hutter 2019, arXiv 1711.05101), in torch's order of operations (OLMO_SPEC 4.2, 4.3):
+//     g *= min(1, clip/(norm + 1e-6))
+//     p *= 1 - lr*weight_decay                                         where the tensor decays
+//     m += (1 - beta1)*(g - m)                                         a moving average of g ...
+//     v  = beta2*v + (1 - beta2)*g^2                                   ... and of its square
+//     p -= lr/(1 - beta1^t) * m/(sqrt(v)/sqrt(1 - beta2^t) + eps)      both began at 0: 1 - beta^t corrects
+double olmo_update(Olmo *model, const AdamW *adamw) {
+    const double norm = global_norm(model->grads, model->layout.size);
+    if (!isfinite(norm)) return norm;
+    const real clip = (real)(adamw->clip > 0 ? fmin(1, adamw->clip/(norm + 1e-6)) : 1);
+    const real beta2 = (real)adamw->beta2, eps = (real)adamw->eps;
+    const real one_minus_beta1 = (real)(1 - adamw->beta1), one_minus_beta2 = (real)(1 - adamw->beta2);
+    const real step_size = (real)(adamw->lr/(1 - pow(adamw->beta1, adamw->step)));
+    const real correction = (real)sqrt(1 - pow(adamw->beta2, adamw->step));
+    for (int k = 0; k < model->layout.n; k++) {
+        const Tensor *t = &model->layout.tensor[k];
+        const size_t count = (size_t)t->rows*t->cols;
+        const double weight_decay = decays(t, adamw->decay_embeddings) ? adamw->weight_decay : 0;
+        const real decay = (real)(1 - adamw->lr*weight_decay);
+        real *p = model->params + t->offset, *g = model->grads + t->offset;
+        real *m = model->moment1 + t->offset, *v = model->moment2 + t->offset;
+        #pragma omp parallel for simd
+        for (size_t i = 0; i < count; i++) {
+            const real grad = g[i]*clip;
+            m[i] += one_minus_beta1*(grad - m[i]);
+            v[i] = beta2*v[i] + one_minus_beta2*grad*grad;
+            p[i] = p[i]*decay - step_size*m[i]/((real)sqrt(v[i])/correction + eps);
+            g[i] = 0;
+        }
+    }
+    return norm;
+}
+
+// The learning rate of step s = 1, 2, ...: linear warm-up from a tenth of the peak, then the schedule
+// (OLMO_SPEC 4.5).
+static double learning_rate(const Recipe *r, int s) {
+    const double warmup = r->warmup, peak = r->lr, low = r->lr*r->final_lr;
+    if (s < warmup) return peak*(0.1 + 0.9*s/warmup);
+
+    const double done = r->steps > warmup ? fmin(1, (s - warmup)/(r->steps - warmup)) : 1;  // 0 .. 1
+    const double wave = (1 + cos(M_PI*done))/2;                                             // 1 .. 0
+    const double cosine = low + (peak - low)*wave;
+    const double inverse_sqrt = peak*sqrt(fmax(warmup, 1)/fmax(fmax(warmup, 1), s));
+    if (!strcmp(r->schedule, "cosine")) return cosine;
+    if (!strcmp(r->schedule, "linear")) return peak - (peak - low)*done;
+    if (!strcmp(r->schedule, "inverse-sqrt")) return inverse_sqrt;
+    if (!strcmp(r->schedule, "max")) return fmax(cosine, inverse_sqrt);
+    if (!strcmp(r->schedule, "envelope")) return low + (peak - low)*(1 - done)*wave;
+    CHECK(!strcmp(r->schedule, "constant"), "--schedule %s: there is no such schedule; "
+          "choose cosine, linear, inverse-sqrt, max, envelope or constant", r->schedule);
+    return peak;
+}
+
+// The largest gradient norm of step s. OLMo's trainer clips with the limit that the step before has set, so
+// warm-up starts and ends one step late, and the first step has the plain limit (OLMO_SPEC 4.1).
+static double clip_limit(const Recipe *r, int s) {
+    return s > 1 && s - 1 <= r->clip_warmup_steps ? r->clip*r->clip_warmup_factor : r->clip;
+}
+
+// ================================================================================================
+// 5. Device: how the CPU is fast, and its table of functions
+// ================================================================================================
+// The lesson is over. First come the fast product and the sums over rows that section 2 has declared, for
+// those who want to know; then the table through which everything below this section computes.
+
+// ---- the fast product --------------------------------------------------------------------------
+// After Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication". Three ideas:
+// (1) an MR x NR block of c stays in vector registers while k runs; (2) what it reads is first packed into
+// the order in which it is read, so memory is touched in cache-sized pieces and strides cost nothing;
+// (3) c is cut into tiles, one thread a tile, so no two threads ever add to the same number.
 #if defined(__AVX512F__)
 enum { VEC_BYTES = 64 };
 #elif defined(__AVX__)
@@ -224,52 +1120,74 @@ enum { VEC_BYTES = 32 };
 enum { VEC_BYTES = 16 };
 #endif
 typedef real vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
-enum { VL = VEC_BYTES/sizeof(real), MR = 6, NR = 2*VL };    // 12 sums + 2 of b + 1 of a: fits the 16 registers of AVX2
-enum { MC = 480, NC = 512, KC = 256 };                      // a packed block of a lives in the L2 cache, a panel of b in L1
+enum { VL = VEC_BYTES/sizeof(real) };           // numbers in a vector
+enum { MR = 6, NR = 2*VL };                     // 12 sums + 2 of b + 1 of a: fits the 16 registers of AVX2
+enum { MC = 480, NC = 512, KC = 256 };          // a packed block of a fits the L2 cache, a panel of b L1
+enum { FEW = 4 };                               // so few rows of a are not worth packing b
 
-// out[c*ldout + r] = in[r*ldin + c] for VL x VL numbers. A perfect shuffle, as of the two halves of a deck of cards, takes
-// two instructions a pair of vectors; log2(VL) of them make a transpose.
-static void transpose(real *out, size_t ldout, const real *in, size_t ldin) {
-    enum { ALL = VL*VL };
-    real deck[2][ALL] __attribute__((aligned(64))), *from = deck[0], *to = deck[1];
+// The part of a matrix that begins at element (i,j).
+static inline Matrix block(Matrix m, int i, int j) { m.at += i*m.row + j*m.col; return m; }
+
+// out[c*ldout + r] = in[r*ldin + c] for VL x VL numbers. A perfect shuffle, as of the two halves of a deck
+// of cards, takes two instructions per pair of vectors; log2(VL) of them make a transpose.
+static inline void transpose(real *out, size_t ldout, const real *in, size_t ldin) {
+    enum { CARDS = VL*VL };
+    real deck[2][CARDS] __attribute__((aligned(64))), *from = deck[0], *to = deck[1];
     for (int r = 0; r < VL; r++) memcpy(from + r*VL, in + r*ldin, sizeof(real)*VL);
     for (int round = 1; round < VL; round *= 2) {
-        for (int i = 0; i < ALL/2; i++) { to[2*i] = from[i]; to[2*i + 1] = from[i + ALL/2]; }
+        for (int i = 0; i < CARDS/2; i++) {
+            to[2*i] = from[i];
+            to[2*i + 1] = from[i + CARDS/2];
+        }
         real *swap = from;
-        from = to, to = swap;
+        from = to;
+        to = swap;
     }
     for (int c = 0; c < VL; c++) memcpy(out + c*ldout, from + c*VL, sizeof(real)*VL);
 }
 
-// Vectors that hold n numbers, or one more: rows an odd number of cache lines apart do not meet in one set of the cache.
+// Vectors that hold n numbers, or one more: rows an odd number of cache lines apart do not meet in one set
+// of the cache.
 static inline int odd_vectors(int n) { return (n + VL - 1)/VL | 1; }
 
-// Rows of x, `width` at a time, to panels p[k*width + r], in blocks of VL x VL. Rows missing in the last panel are not written.
-// The blocks come in the order in which memory holds them, so that the prefetcher can follow.
+// Rows of x, `width` at a time, to panels p[k*width + r], in blocks of VL x VL; rows missing in the last
+// panel are not written. The blocks come in the order in which memory holds them, for the prefetcher.
 static void pack(real *p, Matrix x, int rows, int K, int width) {
     const int by_rows = x.col == 1, outer = by_rows ? rows : K, inner = by_rows ? K : rows;
     for (int o = 0; o < outer; o += VL) for (int i = 0; i < inner; i += VL) {
-        int r0 = by_rows ? o : i, k0 = by_rows ? i : o, n = imin(VL, rows - r0), depth = imin(VL, K - k0);
+        const int r0 = by_rows ? o : i, k0 = by_rows ? i : o;
+        const int n = imin(VL, rows - r0), depth = imin(VL, K - k0);
         const real *from = x.at + r0*x.row + k0*x.col;
         real *to = p + (size_t)(r0/width)*width*K + k0*width + r0 % width;
-        if (n == VL && x.row == 1) for (int k = 0; k < depth; k++) memcpy(to + k*width, from + k*x.col, sizeof(real)*VL);
-        else if (n == VL && depth == VL && x.col == 1) transpose(to, width, from, x.row);
-        else for (int k = 0; k < depth; k++) for (int r = 0; r < n; r++) to[k*width + r] = from[r*x.row + k*x.col];
+        if (n == VL && x.row == 1) {
+            for (int k = 0; k < depth; k++) memcpy(to + k*width, from + k*x.col, sizeof(real)*VL);
+        } else if (n == VL && depth == VL && x.col == 1) {
+            transpose(to, width, from, x.row);
+        } else for (int k = 0; k < depth; k++) for (int r = 0; r < n; r++) {
+            to[k*width + r] = from[r*x.row + k*x.col];
+        }
     }
 }
 
-// c[0:m, 0:n] (+)= MR rows of a times one packed panel of b; m <= MR, n <= NR. Inlined: short sums are done sooner than a call.
-static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t ldc, Matrix a, const real *b, int m, int n, int K,
-                                                                 int add) {
-    for (int i = 0; i < m; i++) { __builtin_prefetch(c + i*ldc, 1); __builtin_prefetch(c + i*ldc + VL, 1); }
+// c[0:m, 0:n] (+)= MR rows of a times one packed panel of b; m <= MR, n <= NR.
+// Inlined: short sums are done sooner than a call.
+static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t ldc, Matrix a, const real *b,
+                                                                 int m, int n, int K, int add) {
+    for (int i = 0; i < m; i++) {
+        __builtin_prefetch(c + i*ldc, 1);
+        __builtin_prefetch(c + i*ldc + VL, 1);
+    }
     const real *at = a.at;
     vec sum[MR][2];
     memset(sum, 0, sizeof sum);
     if (n > VL) for (int k = 0; k < K; k++, at += a.col, b += NR) {
-        vec b0 = *(const vec *)b, b1 = *(const vec *)(b + VL);
-        for (int i = 0; i < MR; i++) { sum[i][0] += at[i*a.row]*b0; sum[i][1] += at[i*a.row]*b1; }
-    } else for (int k = 0; k < K; k++, at += a.col, b += NR) {                      // half a panel: half the work
-        vec b0 = *(const vec *)b;
+        const vec b0 = *(const vec *)b, b1 = *(const vec *)(b + VL);
+        for (int i = 0; i < MR; i++) {
+            sum[i][0] += at[i*a.row]*b0;
+            sum[i][1] += at[i*a.row]*b1;
+        }
+    } else for (int k = 0; k < K; k++, at += a.col, b += NR) {          // half a panel: half the work
+        const vec b0 = *(const vec *)b;
         for (int i = 0; i < MR; i++) sum[i][0] += at[i*a.row]*b0;
     }
     if (m == MR && n % VL == 0) {
@@ -278,81 +1196,114 @@ static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t
             if (add) sum[i][v] += *out;
             *out = sum[i][v];
         }
-    } else {                                                                        // at the edge of the matrix
+    } else {                                                            // at the edge of the matrix
         real s[MR][NR];
         memcpy(s, sum, sizeof s);
-        for (int i = 0; i < m; i++) for (int j = 0; j < n; j++) c[i*ldc + j] = s[i][j] + (add ? c[i*ldc + j] : 0);
+        for (int i = 0; i < m; i++) for (int j = 0; j < n; j++) {
+            c[i*ldc + j] = s[i][j] + (add ? c[i*ldc + j] : 0);
+        }
     }
 }
 
-// Products of attention, where queries see no later keys, need not be whole. "X sees Y" counts only Y <= X + past, of the
-// rows and columns of c and the index of the sum; panels and blocks of k in which nothing counts are skipped.
-typedef enum { ALL, ROWS_SEE_COLUMNS, ROWS_SEE_SUM, SUM_SEES_ROWS } Causal;
+// How many of K terms, from the k0-th on, are summed before they are added to c: all loops over k below
+// make these steps, so all of them give the same bits.
+static int run_length(int k0, int K, int span) { return imin(imin(KC, K - k0), span - k0 % span); }
 
-// gemm on one thread. K is summed in order, in blocks of at most KC that never straddle a multiple of `span`: the bits of c
-// depend on span, but not on how c is cut into tiles.
-// Where the rows of a are contiguous already, or b is too narrow for a packed copy of a to be read often, a is read where it
-// lies, but for its last rows; columns 4096 bytes apart, which all fall into one set of the cache, are always copied.
-static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add, Causal causal, int past) {
-    static __thread real packed_a[(MC + 2*VL)*KC] __attribute__((aligned(64))), packed_b[(NC + NR)*KC] __attribute__((aligned(64)));
-    for (int i0 = 0; i0 < M; i0 += MC) for (int j0 = 0; j0 < N; j0 += NC) {
-        int m = imin(MC, M - i0), n = imin(NC, N - j0);
-        int in_place = a.col == 1 || (n <= 4*NR && a.col*sizeof(real) % 4096) ? m/MR*MR : 0, lda = odd_vectors(m - in_place)*VL;
-        for (int k0 = 0, k; k0 < K; k0 += k) {
-            k = imin(imin(KC, K - k0), span - k0 % span);
-            Matrix rows = block(a, i0, k0), columns = block(b, k0, j0), packed = strided(packed_a, 1, lda);
-            pack(packed_a, block(rows, in_place, 0), m - in_place, k, lda);
-            pack(packed_b, strided(columns.at, columns.col, columns.row), n, k, NR);
-            for (int j = 0; j < n; j += NR) for (int i = 0; i < m; i += MR) {
-                int seen = i0 + i + MR + past, from = 0, to = k;                    // of these rows
-                if (causal == ROWS_SEE_COLUMNS && j0 + j >= seen) continue;
-                if (causal == ROWS_SEE_SUM) to = imin(k, seen - k0);
-                if (causal == SUM_SEES_ROWS) from = imax(0, i0 + i - past - k0);
-                if (from >= to) continue;
-                Matrix panel = i < in_place ? block(rows, i, from) : block(packed, i - in_place, from);
-                gemm_registers(c + (i0 + i)*ldc + j0 + j, ldc, panel, packed_b + (size_t)j*k + from*NR, imin(MR, m - i), imin(NR, n - j),
-                               to - from, add || k0);
+// gemm for few rows, on one thread: generation multiplies the whole model with one row per token. That is as
+// fast as b can be read, so b is read once; its panel is no wider than the sums of one row.
+static void gemm_few(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
+    static __thread real panel[KC*NR] __attribute__((aligned(64)));
+    for (int j = 0; j < N; j += NR) for (int k0 = 0, k; k0 < K; k0 += k) {
+        const int n = imin(NR, N - j);
+        k = run_length(k0, K, span);
+        const Matrix columns = block(b, k0, j);
+        pack(panel, strided(columns.at, columns.col, columns.row), n, k, NR);
+        for (int m = 0; m < M; m++) {
+            const real *row = a.at + m*a.row + k0*a.col;
+            vec sum[2];
+            memset(sum, 0, sizeof sum);
+            for (int i = 0; i < k; i++) {
+                sum[0] += row[i*a.col]*((const vec *)panel)[2*i];
+                sum[1] += row[i*a.col]*((const vec *)panel)[2*i + 1];
+            }
+            for (int r = 0; r < n; r++) {
+                c[m*ldc + j + r] = sum[r/VL][r % VL] + (add || k0 ? c[m*ldc + j + r] : 0);
             }
         }
     }
 }
 
+// gemm on one thread. The bits of c depend on span and KC, but not on how c is cut into tiles.
+// Rows of a are packed where they have to be: not where they are contiguous already, nor where b is too
+// narrow for a packed copy to be read often; but always where columns lie a multiple of 4096 bytes apart,
+// which all fall into one set of the cache, and at the end, where a panel is not full.
+// Of a causal product, panels and terms that do not count are skipped.
+static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add,
+                      Causal causal, int past) {
+    static __thread real packed_a[(MC + 2*VL)*KC] __attribute__((aligned(64)));
+    static __thread real packed_b[(NC + NR)*KC] __attribute__((aligned(64)));
+    if (M <= FEW) { gemm_few(c, ldc, a, b, M, N, K, span, add); return; }
+    for (int i0 = 0; i0 < M; i0 += MC) for (int j0 = 0; j0 < N; j0 += NC) {
+        const int m = imin(MC, M - i0), n = imin(NC, N - j0);
+        const int direct = a.col == 1 || (n <= 4*NR && a.col*sizeof(real) % 4096);
+        const int unpacked = direct ? m/MR*MR : 0, width = odd_vectors(m - unpacked)*VL;
+        for (int k0 = 0, k; k0 < K; k0 += k) {
+            k = run_length(k0, K, span);
+            const Matrix rows = block(a, i0, k0), columns = block(b, k0, j0);
+            const Matrix packed = strided(packed_a, 1, width);
+            pack(packed_a, block(rows, unpacked, 0), m - unpacked, k, width);
+            pack(packed_b, strided(columns.at, columns.col, columns.row), n, k, NR);
+            for (int j = 0; j < n; j += NR) for (int i = 0; i < m; i += MR) {
+                const int seen = i0 + i + MR + past;            // keys that the last of these queries sees
+                int from = 0, to = k;                           // the terms that count
+                if (causal == SCORES && j0 + j >= seen) continue;
+                if (causal == AVERAGE) to = imin(k, seen - k0);
+                if (causal == GRADIENT) from = imax(0, i0 + i - past - k0);
+                if (from >= to) continue;
+                const Matrix panel = i < unpacked ? block(rows, i, from) : block(packed, i - unpacked, from);
+                gemm_registers(c + (i0 + i)*ldc + j0 + j, ldc, panel, packed_b + (size_t)j*k + from*NR,
+                               imin(MR, m - i), imin(NR, n - j), to - from, add || k0);
+            }
+        }
+    }
+}
+
+static void causal_product(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add,
+                           Causal causal, int past) {
+    gemm_tile(c, ldc, a, b, M, N, K, K, add, causal, past);
+}
+
 // The size of a tile, when n is cut into equal tiles of at most `most`, rounded up to whole panels.
 static int tile_size(int n, int most, int panel) {
-    int parts = (n + most - 1)/most;
+    const int parts = (n + most - 1)/most;
     return ((n + parts - 1)/parts + panel - 1)/panel*panel;
 }
 
-// c[M,N] = a[M,K] . b[K,N], or += if add; span as above.
+// The tiles start at MC x NC, what the caches hold, and are halved until all threads end at about the same
+// time: when every thread gets equally many, or so many that the last ones do not matter; but not below
+// four panels in all, which would be packed more often than used.
 void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
-    int mc = tile_size(M, MC, MR), nc = tile_size(N, NC, NR), threads = omp_get_max_threads();
-    for (;;) {                                                                      // smaller tiles, until all threads
-        int tiles = ((M + mc - 1)/mc)*((N + nc - 1)/nc);                            // end at about the same time
+    const int threads = omp_get_max_threads();
+    int mc = tile_size(M, MC, MR), nc = tile_size(N, NC, NR);
+    for (;;) {
+        const int tiles = ((M + mc - 1)/mc)*((N + nc - 1)/nc);
         if (tiles % threads == 0 || tiles >= 8*threads || mc + nc <= 4*(MR + NR)) break;
-        if (nc > mc) nc = tile_size(nc, (nc + 1)/2, NR); else mc = tile_size(mc, (mc + 1)/2, MR);
+        if (nc > mc) nc = tile_size(nc, (nc + 1)/2, NR);
+        else mc = tile_size(mc, (mc + 1)/2, MR);
     }
     #pragma omp parallel for collapse(2) schedule(dynamic)
-    for (int i = 0; i < M; i += mc) for (int j = 0; j < N; j += nc)
-        gemm_tile(c + i*ldc + j, ldc, block(a, i, 0), block(b, 0, j), imin(mc, M - i), imin(nc, N - j), K, span, add, ALL, 0);
+    for (int i = 0; i < M; i += mc) for (int j = 0; j < N; j += nc) {
+        gemm_tile(c + i*ldc + j, ldc, block(a, i, 0), block(b, 0, j), imin(mc, M - i), imin(nc, N - j),
+                  K, span, add, DENSE, 0);
+    }
 }
 
-// out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: the residual stream grows in the product's own last step.
-void matmul_forward(real *out, const real *inp, const real *weight, int N, int C, int O, int add) {
-    gemm(out, O, matrix(inp, C), transposed(weight, C), N, O, C, C, add);
-}
+// ---- sums over a row ---------------------------------------------------------------------------
+// In VL interleaved partial sums: that is vector code, and one order wherever the row lies in memory.
 
-// dweight[O,C] += dout[B*T,O]^T . inp[B*T,C], summed sequence by sequence: one order, however the batch is cut.
-void matmul_backward_weight(real *dweight, const real *dout, const real *inp, int B, int T, int C, int O) {
-    gemm(dweight, C, transposed(dout, O), matrix(inp, C), O, C, B*T, T, 1);
-}
+// Rows of attention's scratch start on a cache line each.
+static int scratch_row(int keys) { return odd_vectors(keys)*VL; }
 
-// dinp[N,C] = dout[N,O] . weight[O,C]
-void matmul_backward_input(real *dinp, const real *dout, const real *weight, int N, int C, int O) {
-    gemm(dinp, C, matrix(dout, O), matrix(weight, C), N, C, O, O, 0);
-}
-
-// ---- rows ------------------------------------------------------------------------------------------------------------
-// Sums over a row in VL interleaved partial sums: that is vector code, and the same order wherever the row lies in memory.
 static real sum_of_lanes(const real *lane) {
     real total = 0;
     for (int v = 0; v < VL; v++) total += lane[v];
@@ -394,727 +1345,95 @@ static real row_max(const real *x, int n) {
     return lane[0];
 }
 
-// e^x = 2^n e^r with n = round(x/ln 2), so |r| <= ln(2)/2, where eight terms of the Taylor series reach float precision.
-// Plain arithmetic, so that a loop over it becomes vector code; libm's exp would cost as much as the matrix products.
-// x is clamped to [-87, 88]; a NaN stays a NaN. In the tests' double it is simply exp.
+static void row_add(real *y, const real *x, int n) {
+    #pragma omp simd
+    for (int j = 0; j < n; j++) y[j] += x[j];
+}
+
+// e^x = 2^n e^r with n = round(x/ln 2), so |r| <= ln(2)/2, where eight terms of the Taylor series reach
+// float precision. Plain arithmetic, so that a loop over it becomes vector code; libm's exp would cost as
+// much as the matrix products. x is clamped to [-87, 88]; a NaN stays a NaN. In the tests' double it is
+// simply exp.
 static inline real fast_exp(real x) {
     if (sizeof(real) == sizeof(double)) return (real)exp((double)x);
-    const float to_integer = 12582912.0f;                   // 1.5 * 2^23: adding it rounds, and leaves n in the low bits
-    float y = (float)x;
+    const float to_integer = 12582912.0f;                   // 1.5 * 2^23: adding it rounds, and leaves n
+    float y = (float)x;                                     // in the low bits
     y = y < -87.0f ? -87.0f : y;
     y = y > 88.0f ? 88.0f : y;
-    float shifted = y*1.44269504f + to_integer, n = shifted - to_integer;
-    float r = y - n*0.693145752f - n*1.42860677e-6f;        // ln 2 in two parts: n times the first is exact
-    float series = 1 + r*(1 + r*(1.0f/2 + r*(1.0f/6 + r*(1.0f/24 + r*(1.0f/120 + r*(1.0f/720 + r*(1.0f/5040)))))));
+    const float shifted = y*1.44269504f + to_integer, n = shifted - to_integer;
+    const float r = y - n*0.693145752f - n*1.42860677e-6f;  // ln 2 in two parts: n times the first is exact
+    const float series = 1 + r*(1 + r*(1.0f/2 + r*(1.0f/6 + r*(1.0f/24 + r*(1.0f/120
+                       + r*(1.0f/720 + r*(1.0f/5040)))))));
     int32_t bits;
     float power;
     memcpy(&bits, &shifted, sizeof bits);
-    bits = (int32_t)((uint32_t)bits << 23) + (127 << 23);
+    bits = (int32_t)((uint32_t)bits << 23) + (127 << 23);   // n becomes a float's exponent
     memcpy(&power, &bits, sizeof power);
     return (real)(series*power);
 }
 
-// y[j] = exp(scale*x[j] - shift); returns the sum
 static real row_exp(real *y, const real *x, real scale, real shift, int n) {
     real lane[VL] = {0};
     int j = 0;
     for (; j + VL <= n; j += VL) {
         #pragma omp simd
-        for (int v = 0; v < VL; v++) { y[j + v] = fast_exp(scale*x[j + v] - shift); lane[v] += y[j + v]; }
+        for (int v = 0; v < VL; v++) {
+            y[j + v] = fast_exp(scale*x[j + v] - shift);
+            lane[v] += y[j + v];
+        }
     }
-    for (int v = 0; j < n; j++, v++) { y[j] = fast_exp(scale*x[j] - shift); lane[v] += y[j]; }
+    for (int v = 0; j < n; j++, v++) {
+        y[j] = fast_exp(scale*x[j] - shift);
+        lane[v] += y[j];
+    }
     return sum_of_lanes(lane);
 }
 
-// ---- embedding -------------------------------------------------------------------------------------------------------
-// x[n,:] = wte[tokens[n],:]         x: [N, C], wte: [V, C]
-void embed_forward(real *x, const int *tokens, const real *wte, int N, int C) {
-    #pragma omp parallel for
-    for (int n = 0; n < N; n++) memcpy(x + (size_t)n*C, wte + (size_t)tokens[n]*C, sizeof(real)*C);
-}
+// ---- the table ---------------------------------------------------------------------------------
+// Everything below this section computes through such a table, and never touches a model directly: another
+// device is another table, and no other change.
 
-// dwte[tokens[n],:] += dx[n,:], in the order of n: a token that occurs twice adds twice. Threads own channels, not rows.
-// dwte: [V, C], dx: [N, C]
-void embed_backward(real *dwte, const real *dx, const int *tokens, int N, int C) {
-    #pragma omp parallel for
-    for (int c0 = 0; c0 < C; c0 += 64) for (int n = 0; n < N; n++)
-        for (int c = c0; c < imin(c0 + 64, C); c++) dwte[(size_t)tokens[n]*C + c] += dx[(size_t)n*C + c];
-}
-
-// ---- layer norm without parameters -----------------------------------------------------------------------------------
-// y = (x - mean(x)) * rstd,   rstd = 1/sqrt(var(x) + 1e-5)         x, y: [N, C], rstd: [N]       (paper 2.1; OLMO_SPEC 1.4)
-// y and rstd are all the backward pass needs: the residual stream x itself is never stored.
-void norm_forward(real *y, real *rstd, const real *x, int N, int C) {
-    #pragma omp parallel for
-    for (int n = 0; n < N; n++) {
-        const real *in = x + (size_t)n*C;
-        real *out = y + (size_t)n*C, mean = row_sum(in, C)/C;
-        for (int c = 0; c < C; c++) out[c] = in[c] - mean;
-        rstd[n] = 1/(real)sqrt(row_dot(out, out, C)/C + (real)1e-5);
-        for (int c = 0; c < C; c++) out[c] *= rstd[n];
-    }
-}
-
-// dx += rstd * (dy - avg(dy) - y*avg(dy*y)): moving x along 1 or along y does not change y. "+=", for the residual
-// stream passes around the norm as well as through it.    dx, dy, y: [N, C], rstd: [N]
-void norm_backward(real *dx, const real *dy, const real *y, const real *rstd, int N, int C) {
-    #pragma omp parallel for
-    for (int n = 0; n < N; n++) {
-        const real *g = dy + (size_t)n*C, *out = y + (size_t)n*C;
-        real *d = dx + (size_t)n*C, avg = row_sum(g, C)/C, avg_y = row_dot(g, out, C)/C;
-        for (int c = 0; c < C; c++) d[c] += rstd[n]*(g[c] - avg - out[c]*avg_y);
-    }
-}
-
-// ---- clipping q, k, v ------------------------------------------------------------------------------------------------
-// x = min(max(x, -clip), clip), in place; pass[i] = 1 where |x| <= clip already.         x, pass: [count]
-void clip_forward(real *x, unsigned char *pass, double clip, size_t count) {
-    const real c = (real)clip;
-    #pragma omp parallel for
-    for (size_t i = 0; i < count; i++) {
-        pass[i] = x[i] >= -c && x[i] <= c;
-        x[i] = x[i] < -c ? -c : x[i] > c ? c : x[i];
-    }
-}
-
-// dx = 0 where x was clipped, in place; a value of exactly +-clip passes, as in torch.      dx, pass: [count]
-void clip_backward(real *dx, const unsigned char *pass, size_t count) {
-    #pragma omp parallel for
-    for (size_t i = 0; i < count; i++) dx[i] = pass[i] ? dx[i] : 0;
-}
-
-// ---- rotary positions ------------------------------------------------------------------------------------------------
-// table[t, 0:D/2] = cos, [D/2:D] = sin of t/theta^(2i/D), in float whatever `real` is: that is the reference's definition
-// (OLMO_SPEC 1.6), and at position 2000 a more precise angle would be another one.
-void rope_table(real *table, double theta, int T, int D) {
-    for (int t = 0; t < T; t++) for (int i = 0; i < D/2; i++) {
-        float angle = (float)t*(1.0f/powf((float)theta, (float)(2*i)/(float)D));
-        table[(size_t)t*D + i] = cosf(angle);
-        table[(size_t)t*D + D/2 + i] = sinf(angle);
-    }
-}
-
-// Each head's halves (a, b) are turned by the angle of the row's position, in place:
-//     a' = a cos - b sin,    b' = b cos + a sin                 x: [N, Q], of which the first `heads` heads are turned
-// Row n stands at position past + n % T. `turn` is +1, or -1 to turn back.
-static void rotate(real *x, const real *table, real turn, int N, int T, int past, int heads, int D, int Q) {
-    #pragma omp parallel for
-    for (int n = 0; n < N; n++) {
-        const real *cosine = table + (size_t)(past + n % T)*D, *sine = cosine + D/2;
-        for (int h = 0; h < heads; h++) {
-            real *a = x + (size_t)n*Q + h*D, *b = a + D/2;
-            #pragma omp simd
-            for (int i = 0; i < D/2; i++) {
-                real first = a[i]*cosine[i] - turn*b[i]*sine[i], second = b[i]*cosine[i] + turn*a[i]*sine[i];
-                a[i] = first, b[i] = second;
-            }
-        }
-    }
-}
-void rope_forward(real *qkv, const real *table, int N, int T, int past, int heads, int D, int Q) {
-    rotate(qkv, table, 1, N, T, past, heads, D, Q);
-}
-// A rotation's transpose is the rotation back.
-void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D, int Q) {
-    rotate(dqkv, table, -1, N, T, 0, heads, D, Q);
-}
-
-// ---- causal attention ------------------------------------------------------------------------------------------------
-// For every head:  S = q k^T / sqrt(D),  P = softmax over keys <= query,  att = P v.         (paper 2.1; OLMO_SPEC 1.7)
-// qkv: [B, past + T, Q] holds q (H heads), k (G heads), v (G heads) in each row; query head h reads k/v head h/(H/G).
-// Queries are the last T positions of each sequence: past = 0 in training, > 0 when a KV cache holds earlier rows.
-//
-// No T x T matrix is ever stored: a thread takes ROWS queries, computes their rows of S in its own `work`, and keeps one
-// number a row, lse = log sum_j exp(S_j), from which the backward pass rebuilds P = exp(S - lse).
-enum { ROWS = 96 };
-
-// Numbers of scratch: for each thread two blocks of ROWS rows, S or P and dS. It must be asked for after --threads is set.
-static inline int attention_stride(int keys) { return odd_vectors(keys)*VL; }
-static size_t attention_work(int keys) { return (size_t)omp_get_max_threads()*2*ROWS*attention_stride(keys); }
-
-// att: [B, T, H*D], lse: [B, H, T], work: attention_work(past + T) numbers
-void attention_forward(real *att, real *lse, real *work, const real *qkv, int B, int T, int past, int H, int G, int D) {
-    int Q = (H + 2*G)*D, keys = past + T, stride = attention_stride(keys), tiles = (T + ROWS - 1)/ROWS;
-    real scale = 1/(real)sqrt((real)D);
-    #pragma omp parallel for collapse(3) schedule(dynamic)
-    for (int tile = 0; tile < tiles; tile++) for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) {
-        int t0 = (tiles - 1 - tile)*ROWS, rows = imin(ROWS, T - t0), n = past + t0 + rows;      // the longest rows first
-        const real *q = qkv + ((size_t)b*keys + past + t0)*Q + h*D;
-        const real *k = qkv + (size_t)b*keys*Q + (H + h/(H/G))*D, *v = k + G*D;
-        real *S = work + (size_t)omp_get_thread_num()*2*ROWS*stride, *o = att + ((size_t)b*T + t0)*H*D + h*D;
-        gemm_tile(S, stride, matrix(q, Q), transposed(k, Q), rows, n, D, D, 0, ROWS_SEE_COLUMNS, past + t0);
-        for (int i = 0; i < rows; i++) {
-            real *s = S + (size_t)i*stride;
-            int seen = past + t0 + i + 1;
-            real most = scale*row_max(s, seen), sum = row_exp(s, s, scale, most, seen), inverse = 1/sum;
-            for (int j = 0; j < seen; j++) s[j] *= inverse;
-            for (int j = seen; j < imin(seen + MR, n); j++) s[j] = 0;
-            lse[((size_t)b*H + h)*T + t0 + i] = most + (real)log(sum);
-        }
-        gemm_tile(o, (size_t)H*D, matrix(S, stride), matrix(v, Q), rows, D, n, n, 0, ROWS_SEE_SUM, past + t0);
-    }
-}
-
-// With P rebuilt from lse, and dP = datt . v^T:
-//     dS_ij = P_ij (dP_ij - sum_k P_ik dP_ik),   and the sum over k is simply datt_i . att_i
-//     dq = dS k / sqrt(D),   dk += dS^T q / sqrt(D),   dv += P^T datt
-// qkv, dqkv: [B, T, Q], att, datt: [B, T, H*D], lse: [B, H, T]. "=": all of dqkv is
-// overwritten. One thread owns a k/v head of a sequence, and takes its queries in order.
-void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse,
-                        const real *qkv, int B, int T, int H, int G, int D) {
-    int Q = (H + 2*G)*D, stride = attention_stride(T);
-    real scale = 1/(real)sqrt((real)D);
-    #pragma omp parallel for collapse(2) schedule(dynamic)
-    for (int b = 0; b < B; b++) for (int g = 0; g < G; g++) {
-        const real *rows_b = qkv + (size_t)b*T*Q, *k = rows_b + (H + g)*D, *v = k + G*D;
-        real *drows_b = dqkv + (size_t)b*T*Q, *dk = drows_b + (H + g)*D, *dv = dk + G*D;
-        real *P = work + (size_t)omp_get_thread_num()*2*ROWS*stride, *dS = P + (size_t)ROWS*stride;
-        for (int t = 0; t < T; t++) { memset(dk + (size_t)t*Q, 0, sizeof(real)*D); memset(dv + (size_t)t*Q, 0, sizeof(real)*D); }
-        for (int h = g*(H/G); h < (g + 1)*(H/G); h++) for (int t0 = 0; t0 < T; t0 += ROWS) {
-            int rows = imin(ROWS, T - t0), n = t0 + rows;
-            const real *q = rows_b + (size_t)t0*Q + h*D;
-            const real *o = att + ((size_t)b*T + t0)*H*D + h*D, *dout = datt + ((size_t)b*T + t0)*H*D + h*D;
-            gemm_tile(P, stride, matrix(q, Q), transposed(k, Q), rows, n, D, D, 0, ROWS_SEE_COLUMNS, t0);
-            gemm_tile(dS, stride, matrix(dout, (size_t)H*D), transposed(v, Q), rows, n, D, D, 0, ROWS_SEE_COLUMNS, t0);
-            for (int i = 0; i < rows; i++) {
-                real *p = P + (size_t)i*stride, *ds = dS + (size_t)i*stride;
-                int seen = t0 + i + 1;
-                real dot = row_dot(o + (size_t)i*H*D, dout + (size_t)i*H*D, D);
-                row_exp(p, p, scale, lse[((size_t)b*H + h)*T + t0 + i], seen);
-                for (int j = 0; j < seen; j++) ds[j] = scale*p[j]*(ds[j] - dot);
-                for (int j = seen; j < imin(seen + MR, n); j++) p[j] = ds[j] = 0;
-            }
-            gemm_tile(drows_b + (size_t)t0*Q + h*D, Q, matrix(dS, stride), matrix(k, Q), rows, D, n, n, 0, ROWS_SEE_SUM, t0);
-            gemm_tile(dk, Q, transposed(dS, stride), matrix(q, Q), n, D, rows, rows, 1, SUM_SEES_ROWS, t0);
-            gemm_tile(dv, Q, transposed(P, stride), matrix(dout, (size_t)H*D), n, D, rows, rows, 1, SUM_SEES_ROWS, t0);
-        }
-    }
-}
-
-// ---- SwiGLU ----------------------------------------------------------------------------------------------------------
-// h = up * silu(gate),   silu(z) = z*sigma(z)         ug: [N, 2F] = up | gate (OLMo's order: the gate is second), h: [N, F]
-void swiglu_forward(real *h, const real *ug, int N, int F) {
-    #pragma omp parallel for
-    for (int n = 0; n < N; n++) {
-        const real *up = ug + (size_t)n*2*F, *gate = up + F;
-        real *out = h + (size_t)n*F;
-        #pragma omp simd
-        for (int f = 0; f < F; f++) out[f] = up[f]*gate[f]/(1 + fast_exp(-gate[f]));
-    }
-}
-
-// dup = dh*silu(gate),   dgate = dh*up*sigma*(1 + gate*(1 - sigma)); and h again, which the forward pass did not keep.
-// dug may be ug itself: each element is read before it is overwritten.
-void swiglu_backward(real *dug, real *h, const real *dh, const real *ug, int N, int F) {
-    #pragma omp parallel for
-    for (int n = 0; n < N; n++) {
-        const real *up = ug + (size_t)n*2*F, *gate = up + F, *d = dh + (size_t)n*F;
-        real *dup = dug + (size_t)n*2*F, *dgate = dup + F, *out = h + (size_t)n*F;
-        #pragma omp simd
-        for (int f = 0; f < F; f++) {
-            real u = up[f], z = gate[f], sigma = 1/(1 + fast_exp(-z));
-            out[f] = u*z*sigma;
-            dup[f] = d[f]*z*sigma;
-            dgate[f] = d[f]*u*sigma*(1 + z*(1 - sigma));
-        }
-    }
-}
-
-// ---- softmax cross entropy, with optional z-loss ---------------------------------------------------------------------
-// losses[n] = lse - logits[n, target],  zlosses[n] = z*lse^2,  lse = log sum_j exp(logits[n,j]);  both 0 if target < 0.
-// logits: [N, V]; losses, zlosses, lse: [N]. All V columns count, padding rows of the vocabulary too (OLMO_SPEC 1.10).
-void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *logits, const int *targets, double z, int N, int V) {
-    #pragma omp parallel for
-    for (int n = 0; n < N; n++) {
-        const real *row = logits + (size_t)n*V;
-        real p[512], most = row_max(row, V), sum = 0;       // only the sum is wanted: each 512 of p overwrite the last
-        for (int v = 0; v < V; v += 512) sum += row_exp(p, row + v, 1, most, imin(512, V - v));
-        lse[n] = most + (real)log(sum);
-        losses[n] = targets[n] < 0 ? 0 : lse[n] - row[targets[n]];
-        zlosses[n] = targets[n] < 0 ? 0 : (real)z*lse[n]*lse[n];
-    }
-}
-
-// d(loss + zloss)/dlogits_j = (1 + 2 z lse) p_j - [j is the target], times weights[n].
-// logits, dlogits: [N, V] ("=", and may be one array), weights, lse, targets: [N]; a row whose weight is 0 is only cleared.
-void crossentropy_backward(real *dlogits, const real *weights, const real *lse, const real *logits, const int *targets, double z,
-                           int N, int V) {
-    #pragma omp parallel for
-    for (int n = 0; n < N; n++) {
-        real *d = dlogits + (size_t)n*V, weight = targets[n] < 0 ? 0 : weights[n];
-        if (weight == 0) { memset(d, 0, sizeof(real)*V); continue; }
-        row_exp(d, logits + (size_t)n*V, 1, lse[n], V);
-        real factor = weight*(1 + 2*(real)z*lse[n]);
-        for (int v = 0; v < V; v++) d[v] *= factor;
-        d[targets[n]] -= weight;
-    }
-}
-
-// ======================================================================================================================
-// 3. Model: layout, init, forward, backward
-// ======================================================================================================================
-
-// ---- one list of tensors ---------------------------------------------------------------------------------------------
-// olmo_layout names every parameter tensor once, in order. Allocation, init, weight decay, files, tests and printing walk
-// the list it makes. Parameters, gradients and both AdamW moments are flat arrays that share these offsets.
-
-typedef enum { EMBEDDING, INPUT, OUTPUT, HEAD } Role;       // INPUT reads the residual stream, OUTPUT writes to it
-
-typedef struct { char name[80]; int rows; } Part;           // a block of rows that Hugging Face keeps as a tensor of its own
-
-typedef struct {
-    char name[80];                                          // OLMo's name (OLMO_SPEC 1.1)
-    Role role;
-    int layer, rows, cols;
-    size_t offset;                                          // first element in the flat arrays
-    int n_parts;
-    Part part[3];
-} Tensor;
-
-typedef struct { real *att_proj, *attn_out, *ff_proj, *ff_out; } LayerWeights;
-typedef struct { real *wte, *head; LayerWeights layer[MAX_LAYERS]; } Weights;
-
-typedef struct {
-    Tensor tensor[2 + 4*MAX_LAYERS];
-    int n;
-    size_t size;                                            // elements of all tensors together
-} Layout;
-
-static real *add_tensor(Layout *list, real *base, Role role, int layer, int rows, int cols, const char *name) {
-    Tensor *t = &list->tensor[list->n++];
-    memset(t, 0, sizeof *t);
-    if (layer < 0) snprintf(t->name, sizeof t->name, "transformer.%s.weight", name);
-    else snprintf(t->name, sizeof t->name, "transformer.blocks.%d.%s.weight", layer, name);
-    t->role = role, t->layer = layer, t->rows = rows, t->cols = cols, t->offset = list->size;
-    list->size += (size_t)rows*cols;
-    return base ? base + t->offset : NULL;
-}
-
-static void add_part(Layout *list, int rows, const char *name) {
-    Tensor *t = &list->tensor[list->n - 1];
-    Part *p = &t->part[t->n_parts++];
-    p->rows = rows;
-    if (t->layer < 0) snprintf(p->name, sizeof p->name, "%s.weight", name);
-    else snprintf(p->name, sizeof p->name, "model.layers.%d.%s.weight", t->layer, name);
-}
-
-// Fills the list, and points w into base (NULL: only the list is wanted).
-void olmo_layout(Layout *list, Weights *w, real *base, const Config *c) {
-    int C = c->d_model, D = C/c->n_heads, kv = c->n_kv_heads*D, F = c->mlp_hidden/2;
-    list->n = 0, list->size = 0;
-    w->wte = add_tensor(list, base, EMBEDDING, -1, c->vocab, C, "wte");
-    add_part(list, c->vocab, "model.embed_tokens");
-    for (int l = 0; l < c->n_layers; l++) {
-        LayerWeights *layer = &w->layer[l];
-        layer->att_proj = add_tensor(list, base, INPUT, l, C + 2*kv, C, "att_proj");
-        add_part(list, C, "self_attn.q_proj");
-        add_part(list, kv, "self_attn.k_proj");
-        add_part(list, kv, "self_attn.v_proj");
-        layer->attn_out = add_tensor(list, base, OUTPUT, l, C, C, "attn_out");
-        add_part(list, C, "self_attn.o_proj");
-        layer->ff_proj = add_tensor(list, base, INPUT, l, 2*F, C, "ff_proj");
-        add_part(list, F, "mlp.up_proj");
-        add_part(list, F, "mlp.gate_proj");
-        layer->ff_out = add_tensor(list, base, OUTPUT, l, C, F, "ff_out");
-        add_part(list, C, "mlp.down_proj");
-    }
-    w->head = w->wte;
-    if (c->tied) return;
-    w->head = add_tensor(list, base, HEAD, -1, c->vocab, C, "ff_out");
-    add_part(list, c->vocab, "lm_head");
-}
-
-// As released: matrices decay, the embedding does not (not even where it is the head too), unless the recipe says so.
-static int decays(const Tensor *t, int decay_embeddings) { return t->role != EMBEDDING || decay_embeddings; }
-
-// ---- init ------------------------------------------------------------------------------------------------------------
-// Standard deviations of OLMO_SPEC 3; all but `normal` are cut at three of them.
-//     mitchell       1/sqrt(d);  OUTPUT 1/sqrt(2 fan_in (layer + 1)): deeper layers start with a smaller voice
-//     normal         0.02
-//     full_megatron  0.02;       OUTPUT 0.02/sqrt(2L);  HEAD 1/sqrt(d)
-static double init_std(const Tensor *t, const Config *c, const char *init) {
-    if (!strcmp(init, "mitchell")) return t->role == OUTPUT ? 1/sqrt(2.0*t->cols*(t->layer + 1)) : 1/sqrt((double)c->d_model);
-    if (!strcmp(init, "normal")) return 0.02;
-    CHECK(!strcmp(init, "full_megatron"), "--init %s: there is no such init; choose mitchell, normal or full_megatron", init);
-    return t->role == OUTPUT ? 0.02/sqrt(2.0*c->n_layers) : t->role == HEAD ? 1/sqrt((double)c->d_model) : 0.02;
-}
-
-static double init_cut(const char *init) { return strcmp(init, "normal") ? 3 : 0; }         // in deviations; 0: no cut
-
-// A hash is all the randomness we need: number i of stream s is hash(s + i), whoever asks for it first.
-static uint64_t hash64(uint64_t x) {                        // splitmix64 (Steele, Lea, Flood 2014)
-    x += 0x9e3779b97f4a7c15u;
-    x = (x ^ (x >> 30))*0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27))*0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-static double uniform(uint64_t bits) { return ((double)(bits >> 11) + 0.5)*0x1p-53; }       // in (0, 1]: the largest is rounded up
-
-// Element i of a tensor: a normal number (Box and Muller), drawn again while it is more than `cut` deviations out.
-static real init_value(uint64_t seed, const Tensor *t, size_t i, double std, double cut) {
-    for (uint64_t draw = hash64(hash64(seed) + t->offset + i);; draw = hash64(draw)) {
-        double z = sqrt(-2*log(uniform(draw)))*cos(2*M_PI*uniform(hash64(~draw)));
-        if (cut == 0 || fabs(z) <= cut) return (real)(std*z);
-    }
-}
-
-// ---- activations -----------------------------------------------------------------------------------------------------
-// What a layer keeps for its backward pass. The residual stream is not among it, nor h: see norm and swiglu.
-typedef struct {
-    real *xn1, *rstd1;                                      // [N, C], [N]     first norm
-    real *qkv;                                              // [N, Q]          clipped and rotated
-    real *att, *lse;                                        // [N, C], [B, H, T]
-    real *xn2, *rstd2;                                      // [N, C], [N]     second norm
-    real *ug;                                               // [N, 2F]         up | gate
-    unsigned char *pass;                                    // [N, Q]          only with clip_qkv
-} LayerActs;
-
-typedef struct {
-    int B, T;
-    int head_rows;                                          // rows of logits that exist at a time
-    int going_back;                                         // the last forward pass had weights: olmo_backward may follow
-    int *tokens, *targets;                                  // [N]             copies, for the backward pass
-    real *x, *h;                                            // [N, C], [N, F]  the residual stream; the MLP's inner values
-    LayerActs layer[MAX_LAYERS];
-    real *xnf, *rstdf;                                      // [N, C], [N]     last norm
-    real *lse;                                              // [N]
-    real *logits;                                           // [head_rows, V]  after a forward pass with weights: dlogits
-    real *dx, *dxn, *dqkv, *datt, *dh;                      // [N, C], [N, C], [N, Q], [N, C], [N, F]
-    real *rope, *work;                                      // [T, D];         scratch of attention
-    size_t kept_bytes, logits_bytes, work_bytes;            // how much of all this is what
-} Acts;
-
-typedef struct { char *base; size_t used; } Arena;          // base NULL: only count
-
-static void *take(Arena *arena, size_t count, size_t size) {
-    void *p = arena->base ? arena->base + arena->used : NULL;
-    arena->used += (count*size + 63)/64*64;
-    return p;
-}
-static real *take_reals(Arena *arena, size_t count) { return (real *)take(arena, count, sizeof(real)); }
-
-// Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers. Without training nothing waits
-// for a backward pass, so all layers use the memory of the first, and the logits are made HEAD_ROWS rows at a time.
-enum { HEAD_ROWS = 480 };
-
-static size_t acts_layout(Acts *a, char *base, const Config *c, int training, int B, int T) {
-    const size_t N = (size_t)B*T, C = c->d_model, D = C/c->n_heads, F = c->mlp_hidden/2, V = c->vocab;
-    const size_t Q = (c->n_heads + 2*c->n_kv_heads)*D;
-    Arena arena = { base, 0 };
-    a->B = B, a->T = T;
-    a->going_back = 0;
-    a->tokens = (int *)take(&arena, N, sizeof(int)), a->targets = (int *)take(&arena, N, sizeof(int));
-    a->x = take_reals(&arena, N*C), a->h = take_reals(&arena, N*F);
-    for (int l = 0; l < c->n_layers; l++) {
-        LayerActs *s = &a->layer[l];
-        if (l > 0 && !training) { *s = a->layer[0]; continue; }
-        s->xn1 = take_reals(&arena, N*C), s->rstd1 = take_reals(&arena, N);
-        s->qkv = take_reals(&arena, N*Q);
-        s->att = take_reals(&arena, N*C), s->lse = take_reals(&arena, N*c->n_heads);
-        s->xn2 = take_reals(&arena, N*C), s->rstd2 = take_reals(&arena, N);
-        s->ug = take_reals(&arena, N*2*F);
-        s->pass = c->clip_qkv > 0 ? (unsigned char *)take(&arena, N*Q, 1) : NULL;
-    }
-    a->xnf = take_reals(&arena, N*C), a->rstdf = take_reals(&arena, N);
-    a->lse = take_reals(&arena, N);
-    a->kept_bytes = arena.used;
-
-    a->head_rows = training ? B*T : imin(B*T, HEAD_ROWS);
-    a->logits = take_reals(&arena, a->head_rows*V);
-    a->logits_bytes = arena.used - a->kept_bytes;
-
-    if (training) {
-        a->dx = take_reals(&arena, N*C), a->dxn = take_reals(&arena, N*C);
-        a->dqkv = take_reals(&arena, N*Q), a->datt = take_reals(&arena, N*C), a->dh = take_reals(&arena, N*F);
-    }
-    a->rope = take_reals(&arena, (size_t)T*D), a->work = take_reals(&arena, attention_work(T));
-    a->work_bytes = arena.used - a->kept_bytes - a->logits_bytes;
-    return arena.used;
-}
-
-// ---- the model -------------------------------------------------------------------------------------------------------
-
-typedef struct {
-    Config config;
-    int training;                                           // 0: no gradients, no moments, no backward pass
-    Layout layout;
-    real *params, *grads, *moment1, *moment2;               // flat, [layout.size] each
-    Weights weight, grad;                                   // pointers into params and grads
-    Acts acts;
-    void *arena;                                            // what acts points into
-    size_t arena_size;
-    real *cache;                                            // [L, seq_len, Q] rows of qkv, for olmo_decode
-} Olmo;
-
-static size_t cache_size(const Config *c) {
-    size_t Q = (size_t)(c->n_heads + 2*c->n_kv_heads)*(c->d_model/c->n_heads);
-    return (size_t)c->n_layers*c->seq_len*Q;
-}
-
-Olmo *olmo_build(const Config *c, int training) {
-    Olmo *m = (Olmo *)allocate(1, sizeof(Olmo), "the model's tables");
-    Weights unused;
-    m->config = *c;
-    m->training = training;
-    olmo_layout(&m->layout, &unused, NULL, c);
-    m->params = (real *)allocate(m->layout.size, sizeof(real), "the parameters");
-    olmo_layout(&m->layout, &m->weight, m->params, c);
-    if (!training) return m;
-    m->grads = (real *)allocate(m->layout.size, sizeof(real), "the gradients");
-    m->moment1 = (real *)allocate(m->layout.size, sizeof(real), "AdamW's first moments");
-    m->moment2 = (real *)allocate(m->layout.size, sizeof(real), "AdamW's second moments");
-    olmo_layout(&m->layout, &m->grad, m->grads, c);
-    return m;
-}
-
-void olmo_free(Olmo *m) {
-    release(m->params), release(m->grads), release(m->moment1), release(m->moment2), release(m->arena), release(m->cache);
-    release(m);
-}
-
-// Activations for B x T tokens: kept from call to call, made anew when they must grow.
-static Acts *olmo_reserve(Olmo *m, int B, int T) {
-    Acts *a = &m->acts;
-    if (a->B == B && a->T == T) return a;
-    size_t needed = acts_layout(a, NULL, &m->config, m->training, B, T);
-    if (needed > m->arena_size) {
-        release(m->arena);
-        m->arena = allocate(needed, 1, "the activations");
-        m->arena_size = needed;
-    }
-    acts_layout(a, (char *)m->arena, &m->config, m->training, B, T);
-    rope_table(a->rope, m->config.rope_theta, T, m->config.d_model/m->config.n_heads);
-    return a;
-}
-
-// tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is negative (ignored);
-// zlosses[b,t] likewise. weights[b,t] are what olmo_backward will weigh them with: the caller's choice of an objective.
-// NULL: no backward pass follows.
-void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *targets, const real *weights,
-                  int B, int T) {
-    const Config *c = &m->config;
-    const int N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
-    CHECK(m->training || !weights, "a model that was built without training has no backward pass");
-    Acts *a = olmo_reserve(m, B, T);
-    a->going_back = weights != NULL;
-    memcpy(a->tokens, tokens, sizeof(int)*N);
-    memcpy(a->targets, targets, sizeof(int)*N);
-
-    embed_forward(a->x, tokens, m->weight.wte, N, C);
-    for (int l = 0; l < c->n_layers; l++) {
-        const LayerWeights *w = &m->weight.layer[l];
-        LayerActs *s = &a->layer[l];
-        norm_forward(s->xn1, s->rstd1, a->x, N, C);
-        matmul_forward(s->qkv, s->xn1, w->att_proj, N, C, Q, 0);
-        if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q);
-        rope_forward(s->qkv, a->rope, N, T, 0, H + G, D, Q);
-        attention_forward(s->att, s->lse, a->work, s->qkv, B, T, 0, H, G, D);
-        matmul_forward(a->x, s->att, w->attn_out, N, C, C, 1);                      // x += att . attn_out^T
-        norm_forward(s->xn2, s->rstd2, a->x, N, C);
-        matmul_forward(s->ug, s->xn2, w->ff_proj, N, C, 2*F, 0);
-        swiglu_forward(a->h, s->ug, N, F);
-        matmul_forward(a->x, a->h, w->ff_out, N, F, C, 1);                          // x += h . ff_out^T
-    }
-    norm_forward(a->xnf, a->rstdf, a->x, N, C);
-    for (int n = 0; n < N; n += a->head_rows) {
-        const int rows = imin(a->head_rows, N - n);
-        matmul_forward(a->logits, a->xnf + (size_t)n*C, m->weight.head, rows, C, V, 0);
-        crossentropy_forward(losses + n, zlosses + n, a->lse + n, a->logits, targets + n, c->z_loss, rows, V);
-        if (weights) crossentropy_backward(a->logits, weights + n, a->lse + n, a->logits, targets + n, c->z_loss, rows, V);
-    }
-}
-
-// grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last olmo_forward, which it uses
-// up: one backward pass per forward pass. The same paragraph, from bottom to top; dlogits are there already.
-void olmo_backward(Olmo *m) {
-    const Config *c = &m->config;
-    Acts *a = &m->acts;
-    CHECK(a->going_back, "a backward pass needs a forward pass with weights before it, one each");
-    a->going_back = 0;
-    const int B = a->B, T = a->T, N = B*T;
-    const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
-
-    const real *dlogits = a->logits;
-    matmul_backward_input(a->dxn, dlogits, m->weight.head, N, C, V);
-    memset(a->dx, 0, sizeof(real)*N*C);
-    norm_backward(a->dx, a->dxn, a->xnf, a->rstdf, N, C);
-    for (int l = c->n_layers - 1; l >= 0; l--) {
-        const LayerWeights *w = &m->weight.layer[l], *dw = &m->grad.layer[l];
-        LayerActs *s = &a->layer[l];
-        matmul_backward_input(a->dh, a->dx, w->ff_out, N, F, C);
-        real *dug = s->ug;
-        swiglu_backward(dug, a->h, a->dh, s->ug, N, F);                             // makes h again
-        matmul_backward_weight(dw->ff_out, a->dx, a->h, B, T, F, C);
-        matmul_backward_weight(dw->ff_proj, dug, s->xn2, B, T, C, 2*F);
-        matmul_backward_input(a->dxn, dug, w->ff_proj, N, C, 2*F);
-        norm_backward(a->dx, a->dxn, s->xn2, s->rstd2, N, C);
-        matmul_backward_weight(dw->attn_out, a->dx, s->att, B, T, C, C);
-        matmul_backward_input(a->datt, a->dx, w->attn_out, N, C, C);
-        attention_backward(a->dqkv, a->work, a->datt, s->att, s->lse, s->qkv, B, T, H, G, D);
-        rope_backward(a->dqkv, a->rope, N, T, H + G, D, Q);
-        if (c->clip_qkv > 0) clip_backward(a->dqkv, s->pass, (size_t)N*Q);
-        matmul_backward_weight(dw->att_proj, a->dqkv, s->xn1, B, T, C, Q);
-        matmul_backward_input(a->dxn, a->dqkv, w->att_proj, N, C, Q);
-        norm_backward(a->dx, a->dxn, s->xn1, s->rstd1, N, C);
-    }
-    // With tied weights both of these add to one matrix. Sequence by sequence, they do so in an order that does not
-    // depend on B: this is why the head's weight gradient waits until now.
-    for (int b = 0; b < B; b++) {
-        matmul_backward_weight(m->grad.head, dlogits + (size_t)b*T*V, a->xnf + (size_t)b*T*C, 1, T, C, V);
-        embed_backward(m->grad.wte, a->dx + (size_t)b*T*C, a->tokens + (size_t)b*T, T, C);
-    }
-}
-
-// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ... ; logits: [V], after the last.
-// past + n <= seq_len, and positions 0 .. past-1 were decoded before, with these weights. It borrows the activations, so
-// no olmo_backward after it. The cache holds each layer's qkv rows, where keys and values already lie side by side (llama2.c
-// keeps only k and v). Equal bits to olmo_forward's, which adds in the same order.
-void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
-    const Config *c = &m->config;
-    const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab,
-        T = c->seq_len;
-    if (!m->cache) m->cache = (real *)allocate(cache_size(c), sizeof(real), "the KV cache");
-    Acts *a = olmo_reserve(m, 1, T);
-    a->going_back = 0;
-
-    embed_forward(a->x, tokens, m->weight.wte, n, C);
-    for (int l = 0; l < c->n_layers; l++) {
-        const LayerWeights *w = &m->weight.layer[l];
-        LayerActs *s = &a->layer[l];
-        real *qkv = m->cache + (size_t)l*T*Q, *rows = qkv + (size_t)past*Q;
-        norm_forward(s->xn1, s->rstd1, a->x, n, C);
-        matmul_forward(rows, s->xn1, w->att_proj, n, C, Q, 0);
-        if (c->clip_qkv > 0) clip_forward(rows, s->pass, c->clip_qkv, (size_t)n*Q);
-        rope_forward(rows, a->rope, n, n, past, H + G, D, Q);
-        attention_forward(s->att, s->lse, a->work, qkv, 1, n, past, H, G, D);
-        matmul_forward(a->x, s->att, w->attn_out, n, C, C, 1);
-        norm_forward(s->xn2, s->rstd2, a->x, n, C);
-        matmul_forward(s->ug, s->xn2, w->ff_proj, n, C, 2*F, 0);
-        swiglu_forward(a->h, s->ug, n, F);
-        matmul_forward(a->x, a->h, w->ff_out, n, F, C, 1);
-    }
-    norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C);
-    matmul_forward(logits, a->xnf, m->weight.head, 1, C, V, 0);
-}
-
-// ======================================================================================================================
-// 4. Optimizer: AdamW, clipping, schedules
-// ======================================================================================================================
-
-typedef struct {
-    double lr, beta1, beta2, eps, weight_decay;
-    int decay_embeddings;
-    double clip;                                            // largest global gradient norm; 0: no clipping
-    int step;                                               // 1 for the first update
-} AdamW;
-
-// sqrt(sum of squares) of all gradients. A fixed number of partial sums: the bits do not depend on the threads.
-static double global_norm(const real *g, size_t size) {
-    enum { PIECES = 512 };
-    double piece[PIECES], sum = 0;
-    #pragma omp parallel for
-    for (int i = 0; i < PIECES; i++) {
-        size_t start = size/PIECES*i, end = i + 1 < PIECES ? start + size/PIECES : size;
-        double squares = 0;
-        #pragma omp simd reduction(+ : squares)
-        for (size_t j = start; j < end; j++) squares += (double)g[j]*(double)g[j];
-        piece[i] = squares;
-    }
-    for (int i = 0; i < PIECES; i++) sum += piece[i];
-    return sqrt(sum);
-}
-
-// One update in torch's order (OLMO_SPEC 4.2, 4.3), then clears the gradients. Returns their norm, before clipping; if
-// that is not finite nothing is changed.
-//     g *= min(1, clip/(norm + 1e-6))
-//     p *= 1 - lr*weight_decay                             (where the tensor decays)
-//     m += (1 - beta1)(g - m),   v = beta2 v + (1 - beta2) g^2
-//     p -= lr/(1 - beta1^t) * m/(sqrt(v)/sqrt(1 - beta2^t) + eps)
-double olmo_update(Olmo *model, const AdamW *how) {
-    double norm = global_norm(model->grads, model->layout.size);
-    if (!isfinite(norm)) return norm;
-    const real factor = (real)(how->clip > 0 ? fmin(1, how->clip/(norm + 1e-6)) : 1);
-    const real step_size = (real)(how->lr/(1 - pow(how->beta1, how->step)));
-    const real correction = (real)sqrt(1 - pow(how->beta2, how->step)), eps = (real)how->eps;
-    const real beta2 = (real)how->beta2, grow1 = (real)(1 - how->beta1), grow2 = (real)(1 - how->beta2);
-    for (int k = 0; k < model->layout.n; k++) {
-        const Tensor *t = &model->layout.tensor[k];
-        const real keep = (real)(1 - (decays(t, how->decay_embeddings) ? how->lr*how->weight_decay : 0));
-        const size_t count = (size_t)t->rows*t->cols;
-        real *p = model->params + t->offset, *g = model->grads + t->offset, *m = model->moment1 + t->offset,
-            *v = model->moment2 + t->offset;
-        #pragma omp parallel for simd
-        for (size_t i = 0; i < count; i++) {
-            real grad = g[i]*factor;
-            m[i] += grow1*(grad - m[i]);
-            v[i] = beta2*v[i] + grow2*grad*grad;
-            p[i] = p[i]*keep - step_size*m[i]/((real)sqrt(v[i])/correction + eps);
-            g[i] = 0;
-        }
-    }
-    return norm;
-}
-
-// The learning rate of step s = 1, 2, ...: linear warm-up from a tenth of the peak, then the schedule (OLMO_SPEC 4.5).
-static double learning_rate(const Recipe *r, int s) {
-    const double warmup = r->warmup, peak = r->lr, low = r->lr*r->final_lr;
-    if (s < warmup) return peak*(0.1 + 0.9*s/warmup);
-    const double done = r->steps > warmup ? fmin(1, (s - warmup)/(r->steps - warmup)) : 1;      // 0 .. 1, after the warm-up
-    const double wave = (1 + cos(M_PI*done))/2;                                                 // 1 .. 0
-    const double cosine = low + (peak - low)*wave, root = peak*sqrt(fmax(warmup, 1)/fmax(fmax(warmup, 1), s));
-    if (!strcmp(r->schedule, "cosine")) return cosine;
-    if (!strcmp(r->schedule, "linear")) return peak - (peak - low)*done;
-    if (!strcmp(r->schedule, "inverse-sqrt")) return root;
-    if (!strcmp(r->schedule, "max")) return fmax(cosine, root);
-    if (!strcmp(r->schedule, "envelope")) return low + (peak - low)*(1 - done)*wave;
-    CHECK(!strcmp(r->schedule, "constant"),
-          "--schedule %s: there is no such schedule; choose cosine, linear, inverse-sqrt, max, envelope or constant", r->schedule);
-    return peak;
-}
-
-// The largest gradient norm of step s. OLMo's trainer clips with the limit that the step before has set, so warm-up
-// starts and ends one step late, and the first step has the plain limit (OLMO_SPEC 4.1).
-static double clip_limit(const Recipe *r, int s) {
-    return s > 1 && s - 1 <= r->clip_warmup_steps ? r->clip*r->clip_warmup_factor : r->clip;
-}
-
-// ======================================================================================================================
-// 5. Device: the CPU as one table of functions
-// ======================================================================================================================
-// Everything below this section computes through such a table, and never touches a model directly: another device is
-// another table, and no other change.
-
-typedef enum { PARAMS, GRADS, MOMENT1, MOMENT2 } Space;     // the four flat arrays; all have olmo_layout's offsets
+typedef enum { PARAMS, GRADS, MOMENT1, MOMENT2 } Space;     // the flat arrays; all have olmo_layout's offsets
 
 typedef struct { const char *name; size_t bytes; } Memory;  // one entry of a memory plan
 enum { MAX_MEMORY = 16 };
 
 typedef struct {
     const char *name;
-    // What a model for passes over B x T tokens will take, entry by entry; returns how many, at most MAX_MEMORY.
-    int    (*memory)(Memory *plan, const Config *c, int training, int B, int T);
-    // All numbers are zero. Without training there are neither gradients nor moments, and no activations are kept.
-    void  *(*build)(const Config *c, int training);
-    void   (*destroy)(void *model);
-    // weights[b,t]: what backward will weigh losses + zlosses with; NULL: no backward pass follows.
-    void   (*forward)(void *model, real *losses, real *zlosses, const int *tokens, const int *targets, const real *weights,
-                      int B, int T);
-    void   (*backward)(void *model);                        // once per forward with weights; gradients add up until update
-    double (*update)(void *model, const AdamW *how);
-    void   (*decode)(void *model, real *logits, const int *tokens, int n, int past);
-    void   (*get)(void *model, Space space, size_t offset, size_t count, real *host);
-    void   (*set)(void *model, Space space, size_t offset, size_t count, const real *host);
+
+    // What a model for passes over B x T tokens will take, entry by entry. Returns how many entries, at
+    // most MAX_MEMORY.
+    int (*memory)(Memory *plan, const Config *c, int training, int B, int T);
+
+    // All numbers are zero. Without training: neither gradients nor moments, and no activations are kept.
+    void *(*build)(const Config *c, int training);
+    void (*destroy)(void *model);
+
+    // tokens, targets [B,T] -> losses, zlosses [B,T]. weights[b,t]: what backward will weigh their sum
+    // with; NULL: no backward pass follows.
+    void (*forward)(void *model, real *losses, real *zlosses, const int *tokens, const int *targets,
+                    const real *weights, int B, int T);
+
+    // Once per forward with weights. Gradients add up until update clears them.
+    void (*backward)(void *model);
+
+    // Returns the norm of the gradients before clipping; if that is not finite, nothing is changed.
+    double (*update)(void *model, const AdamW *adamw);
+
+    // logits[V] after n more tokens of one sequence, of which it has seen `past`.
+    void (*decode)(void *model, real *logits, const int *tokens, int n, int past);
+
+    // Copies `count` numbers of one of the flat arrays to or from the host.
+    void (*get)(void *model, Space space, size_t offset, size_t count, real *host);
+    void (*set)(void *model, Space space, size_t offset, size_t count, const real *host);
 } Device;
 
 static void add_memory(Memory *plan, int *n, const char *name, size_t bytes) {
     plan[*n].name = name;
-    plan[(*n)++].bytes = bytes;
+    plan[*n].bytes = bytes;
+    ++*n;
 }
 
-static real *space_of(void *model, Space space) {
-    Olmo *m = (Olmo *)model;
-    return space == PARAMS ? m->params : space == GRADS ? m->grads : space == MOMENT1 ? m->moment1 : m->moment2;
-}
 static int cpu_memory(Memory *plan, const Config *c, int training, int B, int T) {
     static Layout layout;
     static Acts acts;
@@ -1129,17 +1448,30 @@ static int cpu_memory(Memory *plan, const Config *c, int training, int B, int T)
     add_memory(plan, &n, "activations", acts.kept_bytes);
     add_memory(plan, &n, "logits", acts.logits_bytes);
     add_memory(plan, &n, "workspace", acts.work_bytes);
+    add_memory(plan, &n, "KV cache", cache_size(c)*sizeof(real));
     return n;
 }
 static void *cpu_build(const Config *c, int training) { return olmo_build(c, training); }
 static void cpu_destroy(void *m) { olmo_free((Olmo *)m); }
-static void cpu_forward(void *m, real *losses, real *zlosses, const int *tokens, const int *targets, const real *weights,
-                        int B, int T) {
+static void cpu_forward(void *m, real *losses, real *zlosses, const int *tokens, const int *targets,
+                        const real *weights, int B, int T) {
     olmo_forward((Olmo *)m, losses, zlosses, tokens, targets, weights, B, T);
 }
 static void cpu_backward(void *m) { olmo_backward((Olmo *)m); }
-static double cpu_update(void *m, const AdamW *how) { return olmo_update((Olmo *)m, how); }
-static void cpu_decode(void *m, real *logits, const int *tokens, int n, int past) { olmo_decode((Olmo *)m, logits, tokens, n, past); }
+static double cpu_update(void *m, const AdamW *adamw) { return olmo_update((Olmo *)m, adamw); }
+static void cpu_decode(void *m, real *logits, const int *tokens, int n, int past) {
+    olmo_decode((Olmo *)m, logits, tokens, n, past);
+}
+
+static real *space_of(void *model, Space space) {
+    Olmo *m = (Olmo *)model;
+    switch (space) {
+        case PARAMS: return m->params;
+        case GRADS: return m->grads;
+        case MOMENT1: return m->moment1;
+        default: return m->moment2;
+    }
+}
 static void cpu_get(void *m, Space space, size_t offset, size_t count, real *host) {
     memcpy(host, space_of(m, space) + offset, count*sizeof(real));
 }
@@ -1148,7 +1480,8 @@ static void cpu_set(void *m, Space space, size_t offset, size_t count, const rea
 }
 
 static const Device cpu_device = {
-    "cpu", cpu_memory, cpu_build, cpu_destroy, cpu_forward, cpu_backward, cpu_update, cpu_decode, cpu_get, cpu_set,
+    "cpu", cpu_memory, cpu_build, cpu_destroy, cpu_forward, cpu_backward, cpu_update, cpu_decode,
+    cpu_get, cpu_set,
 };
 
 // ======================================================================================================================

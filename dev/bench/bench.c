@@ -248,14 +248,14 @@ static void bench_attention_shape(int B, int T, int H, int D) {
     static const char *const what[] = { "forward", "backward", "forward, naive", "backward, naive" };
     static Watch watch[4], probes;
     const size_t n = (size_t)B*T*H*D;
-    real *qkv = random_reals(3*n), *datt = random_reals(n), *work = (real *)allocate(attention_work(T), sizeof(real), "scratch");
+    real *qkv = random_reals(3*n), *datt = random_reals(n), *work = (real *)allocate(zmax(attention_forward_work(T), attention_backward_work(B, T, H, H, D)), sizeof(real), "scratch");
     real *att = random_reals(n), *lse = random_reals((size_t)B*H*T), *dqkv = random_reals(3*n);
     real *att2 = random_reals(n), *dqkv2 = random_reals(3*n), *P = random_reals((size_t)B*H*T*T), *dP = random_reals((size_t)B*H*T);
     probes.n = 0;
     for (int i = 0; i < 4; i++) watch[i].n = 0;
     for (int turn = 0; turn < TURNS; turn++) {
         probe(&probes);
-        while (again(&watch[0], 0.2)) attention_forward(att, lse, work, qkv, B, T, 0, H, H, D);
+        while (again(&watch[0], 0.2)) attention_forward(att, lse, work, qkv, 3*H*D, qkv + H*D, 3*H*D, B, T, 0, H, H, D);
         while (again(&watch[1], 0.2)) attention_backward(dqkv, work, datt, att, lse, qkv, B, T, H, H, D);
         probe(&probes);
         while (again(&watch[2], 0.05)) attention_forward_naive(att2, P, qkv, B, T, H, D);
@@ -366,7 +366,7 @@ static void step_op(const Subject *s, Op op, int back) {
         if (op == ROPE && back) rope_backward(a->dqkv, a->rope, N, T, H + G, D, Q);
         if (op == CLIP && c->clip_qkv > 0 && !back) clip_forward(k->qkv, k->pass, c->clip_qkv, (size_t)N*Q);
         if (op == CLIP && c->clip_qkv > 0 && back) clip_backward(a->dqkv, k->pass, (size_t)N*Q);
-        if (op == ATTENTION && !back) attention_forward(k->att, k->lse, a->work, k->qkv, B, T, 0, H, G, D);
+        if (op == ATTENTION && !back) attention_forward(k->att, k->lse, a->work, k->qkv, Q, k->qkv + H*D, Q, B, T, 0, H, G, D);
         if (op == ATTENTION && back) attention_backward(a->dqkv, a->work, a->datt, k->att, k->lse, k->qkv, B, T, H, G, D);
         if (op == SWIGLU && !back) swiglu_forward(a->h, k->ug, N, F);
         if (op == SWIGLU && back) swiglu_backward(k->ug, a->h, a->dh, k->ug, N, F);
