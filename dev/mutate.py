@@ -1,0 +1,312 @@
+#!/usr/bin/env python3
+"""Breaks a C file in one place at a time, and asks the tests whether they notice.
+
+    dev/mutate.py train_olmo.c --count 100                       a fresh seed, which is printed
+    dev/mutate.py data/mix.c data/dedupe.c --count 60 --seed 7
+    dev/mutate.py train_olmo.c --lines 900-1010 --count 20       only there
+    dev/mutate.py train_olmo.c --list                            every mutant there is, without running one
+
+A mutant is the file with one fault, of the kinds that people make:
+
+    sign        a + b -> a - b          compare   == -> !=, && -> ||, !x -> x        bound      < -> <=
+    constant    256 -> 257, 0.5 -> 1    operand   x[i] -> x[j], a name of the same line
+    dropped     a statement             swapped   f(a, b) -> f(b, a)                 condition  if (x) -> if (!(x))
+
+Lines are drawn at random, then a kind, then a fault of it. Left out are comments, strings, preprocessor lines, and what a sentence
+quotes (the arguments behind the text of CHECK, die and fprintf(stderr)): those change words alone. A fault that does not
+compile, or that the compiler turns into the same code (the object file has the same bytes), is drawn again.
+
+Every mutant is built at -O1 in a copy of the repository, and the tests run, the quick ones first, until one is red: then the
+mutant is dead. A program that crashes or hangs is as dead. At the end the survivors are listed, and the share that died is
+printed. A survivor is a test to be written; or it is equivalent, a fault that no test could see (it changes speed, say, or
+a value that is not used). These are listed in dev/mutants.txt with the reason, and are drawn again as well.
+"""
+import argparse, os, random, re, shutil, subprocess, sys, tempfile, time
+
+TOKEN = re.compile(r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/|\#(?:\\\n|[^\n])*) | (?P<string>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')
+    | (?P<number>\.?\d(?:[eEpP][+-]|[\w.])*) | (?P<name>[A-Za-z_]\w*)
+    | (?P<sign>->|\+\+|--|<<=|>>=|\.\.\.|[-+*/%&|^!=<>]=|&&|\|\||<<|>>|.)""", re.X | re.S)
+KEYWORDS = set("""auto break case char const continue default do double else enum extern float for goto if inline int long
+    register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while real vec
+    size_t uint8_t uint16_t uint32_t uint64_t int32_t int64_t uint128 off_t FILE va_list NULL""".split())
+SWAPS = {"+": "-", "-": "+", "*": "/", "/": "*", "%": "/", "+=": "-=", "-=": "+=", "++": "--", "--": "++", "*=": "/=",
+         "<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==", "&&": "||", "||": "&&",
+         "&": "|", "|": "&", "^": "|", "<<": ">>", ">>": "<<", "|=": "&=", "&=": "|="}
+KIND = {"<": "bound", "<=": "bound", ">": "bound", ">=": "bound", "==": "compare", "!=": "compare", "&&": "compare", "||": "compare"}
+SENTENCES = {"CHECK", "die"}
+
+
+class Token:
+    def __init__(self, kind, text, at, line):
+        self.kind, self.text, self.at, self.line = kind, text, at, line
+        self.end = at + len(text)
+
+
+def tokens_of(text):
+    tokens, line = [], 1
+    for match in TOKEN.finditer(text):
+        if match.lastgroup != "space":
+            tokens.append(Token(match.lastgroup, match.group(), match.start(), line))
+        line += match.group().count("\n")
+    return tokens
+
+
+def closing(tokens, i):
+    """The index of the bracket that closes the one at i."""
+    depth = 0
+    for k in range(i, len(tokens)):
+        depth += tokens[k].text in "([{"
+        depth -= tokens[k].text in ")]}"
+        if depth == 0:
+            return k
+    return len(tokens) - 1
+
+
+def quoted_by_sentences(tokens):
+    """Indices of what stands behind the text of a sentence: CHECK(fine, "text", this)."""
+    out = set()
+    for i, t in enumerate(tokens[:-1]):
+        stderr = t.text == "fprintf" and tokens[i + 2].text == "stderr"
+        if (t.text in SENTENCES or stderr) and tokens[i + 1].text == "(":
+            end = closing(tokens, i + 1)
+            text = next((k for k in range(i + 2, end) if tokens[k].kind == "string" and tokens[k - 1].text == ","), end)
+            out.update(range(text, end))
+    return out
+
+
+def is_variable(tokens, i):
+    t = tokens[i]
+    after = tokens[i + 1].text if i + 1 < len(tokens) else ""
+    return t.kind == "name" and t.text not in KEYWORDS and after != "(" and not t.text.isupper()
+
+
+def is_member(tokens, i):
+    return i > 0 and tokens[i - 1].text in (".", "->")
+
+
+def is_declaration(tokens, i, end):
+    """Is the statement of tokens[i:end] a declaration?  `Type name`, `Type *name = ...`"""
+    words = [t for t in tokens[i:end]]
+    if words[0].kind != "name" or words[0].text in KEYWORDS:
+        return True                         # also return, break, if: nothing that can be dropped alone
+    if len(words) > 1 and words[1].kind == "name":
+        return True
+    return len(words) > 3 and words[1].text == "*" and words[2].kind == "name" and words[3].text in "=;,["
+
+
+def mutants_of(text):
+    """All mutants: (line, kind, start, end, replacement), where text[start:end] is replaced."""
+    tokens, found = tokens_of(text), []
+    quoted = quoted_by_sentences(tokens)
+    lines = {}
+    for i, t in enumerate(tokens):
+        lines.setdefault(t.line, []).append(i)
+    depth = 0
+
+    def add(t, kind, start, end, replacement):
+        found.append((t.line, kind, start, end, replacement))
+
+    for i, t in enumerate(tokens):
+        if i in quoted:
+            continue
+        before = tokens[i - 1] if i else t
+        after = tokens[i + 1] if i + 1 < len(tokens) else t
+        binary = before.kind in ("name", "number") and before.text not in ("return", "case", "sizeof") or before.text in (")", "]")
+        if t.text in SWAPS and (binary or t.text in ("++", "--")):
+            add(t, KIND.get(t.text, "sign"), t.at, t.end, SWAPS[t.text])
+        if t.text == "-" and not binary:
+            add(t, "sign", t.at, t.end, "")
+        if t.text == "!":
+            add(t, "compare", t.at, t.end, "")
+        if t.kind == "number":
+            whole = re.fullmatch(r"(0[xX][0-9a-fA-F]+|\d+)([uUlL]*)", t.text)
+            if whole:
+                value = int(whole[1], 0) if not re.fullmatch(r"0\d+", whole[1]) else int(whole[1], 8)
+                for other in (value + 1, value - 1):
+                    if other >= 0:
+                        add(t, "constant", t.at, t.end, f"{other}{whole[2]}")
+            else:
+                real = re.fullmatch(r"([0-9.eE+-]+)(f?)", t.text)
+                if real:
+                    value = float(real[1])
+                    add(t, "constant", t.at, t.end, f"{2*value if value else 1.0}{real[2]}")
+        if is_variable(tokens, i):
+            others = sorted({tokens[k].text for k in lines[t.line] if is_variable(tokens, k) and tokens[k].text != t.text
+                             and is_member(tokens, k) == is_member(tokens, i)})
+            for other in others:
+                add(t, "operand", t.at, t.end, other)
+        if t.kind == "name" and after.text == "(" and t.text not in KEYWORDS:
+            end, depth, parts = closing(tokens, i + 1), 0, [i + 2]
+            for k in range(i + 2, end):
+                depth += (tokens[k].text in "([{") - (tokens[k].text in ")]}")
+                if depth == 0 and tokens[k].text == ",":
+                    parts.append(k + 1)
+            spans = [(tokens[a].at, tokens[b - 2].end if b != end + 1 else tokens[end - 1].end)
+                     for a, b in zip(parts, parts[1:] + [end + 1])] if end > i + 2 else []
+            for (a, b), (c, d), k in zip(spans, spans[1:], parts[1:]):
+                if text[a:b] != text[c:d] and k not in quoted:
+                    add(t, "swapped", a, d, text[c:d] + text[b:c] + text[a:b])
+        if t.text == "if" and after.text == "(":
+            end = closing(tokens, i + 1)
+            add(t, "condition", after.end, tokens[end].at, f"!({text[after.end:tokens[end].at]})")
+        if before.text in (";", "{", "}") or before.text == ")" and t.kind == "name" or before.text in ("else", ":"):
+            end, depth = i, 0
+            while end < len(tokens) and not (depth == 0 and tokens[end].text in (";", "{", "}")):
+                depth += (tokens[end].text in "([") - (tokens[end].text in ")]")
+                if depth < 0:
+                    break
+                end += 1
+            if end < len(tokens) and tokens[end].text == ";" and depth == 0 and end > i and not is_declaration(tokens, i, end):
+                if t.text not in SENTENCES:
+                    add(t, "dropped", t.at, tokens[end].at, "")
+    return found
+
+
+# ---- building and testing --------------------------------------------------------------------------------------------
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("files", nargs="+")
+parser.add_argument("--count", type=int, default=100, help="mutants to run")
+parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+parser.add_argument("--lines", help="FIRST-LAST: only these lines")
+parser.add_argument("--list", action="store_true", help="print all mutants and run none")
+parser.add_argument("--equivalents", default="dev/mutants.txt")
+options = parser.parse_args()
+os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+CFLAGS = "-O1 -march=native -w -Werror=int-conversion -Werror=incompatible-pointer-types"      # these no one would overlook
+UNITS = ["./test_olmo units", "./test_olmo_double units", "./test_olmo hostile_files command_line save_load_save full_disk",
+         "./test_olmo resume signals kill_while_saving"]
+PARTS = {"tokenizer": "tokenizer tokenize", "tokenize": "tokenize", "documents": "documents", "stats": "stats", "words": "stats",
+         "classifier": "classifier", "taggers": "taggers", "dedupe": "dedupe", "mix": "mix", "curate": "command"}
+
+
+def steps_for(file):
+    """What to build and what to run for a mutant of this file, the quick tests first."""
+    name = os.path.splitext(os.path.basename(file))[0]
+    programs, room = "train_olmo test_olmo test_olmo_double", "train_olmo data data/test/test_data"
+    if file == "train_olmo.c":
+        return programs, UNITS
+    if file == "data/stories.c":
+        return "data/stories", ["data/stories --check"]
+    if name in PARTS:
+        first, rest = PARTS[name], " ".join(sorted({p for v in PARTS.values() for p in v.split()}))
+        return room, [f"data/test/test_data {first}", f"data/test/test_data {rest}"]
+    return programs + " " + room.replace("train_olmo ", ""), UNITS
+
+
+def run(command, seconds):
+    """None if it went well, otherwise how it ended."""
+    process = subprocess.Popen(["bash", "-c", command], cwd=yard, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               stdin=subprocess.DEVNULL, start_new_session=True, errors="replace")
+    try:
+        said, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        process.communicate()
+        return "hangs"
+    if process.returncode == 0:
+        return None
+    red = [line for line in said.splitlines() if line.startswith("FAIL")] or [line for line in said.splitlines() if line.strip()] or [""]
+    return red[0 if red[0].startswith("FAIL") else -1][:150]
+
+
+def compiled(file, text):
+    """The object file's bytes, or None where it does not compile."""
+    unit = "data/curate.c" if os.path.dirname(file) == "data" and file not in ("data/stories.c", "data/stats.c", "data/tokenize.c") else file
+    with open(os.path.join(yard, file), "w") as out:
+        out.write(text)
+    command = (f"{os.environ.get('CC', 'cc')} -std=c11 {CFLAGS} -fopenmp -ffp-contract=fast -fno-math-errno -DICU "
+               f"-c -o mutant.o {unit}")
+    if subprocess.run(["bash", "-c", command], cwd=yard, capture_output=True).returncode:
+        return None
+    with open(os.path.join(yard, "mutant.o"), "rb") as obj:
+        return obj.read()
+
+
+def equivalents():
+    """dev/mutants.txt: `file: original line => mutated line   # reason`, blanks not counted."""
+    known = set()
+    if os.path.exists(options.equivalents):
+        for line in open(options.equivalents):
+            entry, mark, reason = line.partition("  # ")
+            if mark and reason.strip() and "=>" in entry:
+                known.add(re.sub(r"\s", "", entry))
+    return known
+
+
+def around(text, start, end):
+    return text[text.rfind("\n", 0, start) + 1:(text + "\n").find("\n", end)]
+
+
+sources = {file: open(file).read() for file in options.files}
+first, last = map(int, options.lines.split("-")) if options.lines else (1, 1 << 30)
+by_line = {}
+for file, text in sources.items():
+    for mutant in mutants_of(text):
+        if first <= mutant[0] <= last:
+            by_line.setdefault((file, mutant[0]), []).append(mutant)
+print(f"{sum(map(len, by_line.values()))} mutants on {len(by_line)} lines of {', '.join(sources)}; seed {options.seed}", flush=True)
+if options.list:
+    for (file, line), mutants in by_line.items():
+        for _, kind, start, end, new in mutants:
+            text = sources[file]
+            print(f"{file}:{line}: {kind}: {around(text, start, end).strip()}  =>  {around(text[:start] + new + text[end:], start, start + len(new)).strip()}")
+    sys.exit()
+
+yard = tempfile.mkdtemp(prefix="mutate")
+environment = dict(os.environ, STOP_AT_FAILURE="1", OMP_WAIT_POLICY="passive", OMP_NUM_THREADS="1")
+try:
+    tracked = subprocess.run(["git", "ls-files", "-z"], capture_output=True, check=True, text=True).stdout.split("\0")[:-1]
+    for name in tracked:
+        if os.path.exists(name):
+            os.makedirs(os.path.join(yard, os.path.dirname(name)), exist_ok=True)
+            shutil.copy2(name, os.path.join(yard, name))
+    if os.path.isdir("data/tokenizers"):
+        shutil.copytree("data/tokenizers", os.path.join(yard, "data/tokenizers"))
+    patience, sound = {}, {}
+    for file in sources:                    # what has no fault must be green, and tells how long a test may take
+        build, tests = steps_for(file)
+        for command in [f"make -s CFLAGS='{CFLAGS}' {build}"] + tests:
+            start = time.time()
+            if command not in patience and (wrong := run(command, 1800)):
+                sys.exit(f"error: without any fault, `{command}` fails: {wrong}")
+            patience.setdefault(command, 30 + 6*(time.time() - start))
+        sound[file] = compiled(file, sources[file])
+
+    draw, known = random.Random(options.seed), equivalents()
+    tried, same, equal, dead, survivors, everything = set(), 0, 0, 0, [], sum(map(len, by_line.values()))
+    while dead + len(survivors) < options.count and len(tried) < everything:
+        file, line = draw.choice(sorted(by_line))
+        kind = draw.choice(sorted({mutant[1] for mutant in by_line[file, line]}))        # or names would outnumber all else
+        mutant = draw.choice([mutant for mutant in by_line[file, line] if mutant[1] == kind])
+        if (file, mutant) in tried:
+            continue
+        tried.add((file, mutant))
+        _, kind, start, end, new = mutant
+        text = sources[file]
+        changed = text[:start] + new + text[end:]
+        was, now = around(text, start, end), around(changed, start, start + len(new))
+        if re.sub(r"\s", "", f"{file}: {was} => {now}") in known:
+            equal += 1
+            continue
+        obj = compiled(file, changed)
+        if obj is None or obj == sound[file]:
+            same += obj is not None
+            continue
+        build, tests = steps_for(file)
+        for command in [f"make -s CFLAGS='{CFLAGS}' {build}"] + tests:
+            if how := run(command, patience[command]):
+                break
+        if how:
+            dead += 1
+        else:
+            survivors.append(f"{file}:{line}: {kind}\n    {was.strip()}\n    {now.strip()}")
+        print(f"{dead + len(survivors):4d}  {'dead ' if how else 'ALIVE'}  {file}:{line} {kind}: {now.strip()[:90]}   {how or ''}", flush=True)
+        with open(os.path.join(yard, file), "w") as out:
+            out.write(text)
+    total = dead + len(survivors)
+    print("\nsurvivors:\n" + "\n".join(survivors) if survivors else "\nno survivors")
+    print(f"{dead} of {total} died ({100*dead/max(1, total):.0f} %), seed {options.seed}; "
+          f"not counted: {same} that the compiler finds equal, {equal} listed as equivalent")
+finally:
+    shutil.rmtree(yard, ignore_errors=True)
