@@ -1860,6 +1860,7 @@ static void foreign_directories(const Parsed *good) {
     static const struct { const char *what, *find, *replace, *says; int eos; } rows[] = {
         { "an end of text outside the vocabulary", "\"eos_token_id\": null", "\"eos_token_id\": 50279", "outside the vocabulary of 64", -1 },
         { "a list of ends of text", "\"eos_token_id\": null", "\"eos_token_id\": [50279, 7, 0]", "a document ends with 7", 7 },
+        { "a list as json.dumps(indent=2) writes it", "\"eos_token_id\": null", "\"eos_token_id\": [\n    9,\n    7\n  ]", "is [ 9, 7 ];", 9 },
         { "a list of one", "\"eos_token_id\": null", "\"eos_token_id\": [63]", "", 63 },
         { "a list of none", "\"eos_token_id\": null", "\"eos_token_id\": []", "", -1 },
         { "a RoPE that is scaled by nothing", "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"default\"}", "", -1 },

@@ -1589,18 +1589,23 @@ static const char *json_skip(const char *s, int depth) {
     return end == s + digits ? end : NULL;
 }
 
-// A value as a sentence quotes it: whole, or cut between two of its parts. Holds for the next three calls.
+// A value as a sentence quotes it: on one line, whole or cut between two of its parts. Holds for the next three calls.
 static const char *json_quoted(const char *value) {
     enum { LONGEST = 80 };
     static char text[4][LONGEST + 8];
     static int turn;
-    const char *end = value ? json_skip(value, 0) : NULL, *cut = value;
     char *out = text[turn = (turn + 1) % 4];
+    const char *end = value ? json_skip(value, 0) : NULL;
+    int n = 0, part = 0;                                    // part: where the last complete part of the value ends
     if (!end) return "none";
-    if (end - value <= LONGEST) return snprintf(out, LONGEST + 1, "%.*s", (int)(end - value), value), out;
-    for (const char *s = value; s - value < LONGEST; s++)             // a comma ends a part; so does a letter of a long string
-        if (*s == ',' || (*value == '"' && ((unsigned char)*s & 0xc0) != 0x80)) cut = s;
-    snprintf(out, LONGEST + 8, "%.*s ...", (int)(cut > value ? cut - value : 1), value);
+    for (const char *s = value; s < end && n < LONGEST; s++) {
+        const int between = *value == '"' ? ((unsigned char)*s & 0xc0) != 0x80 : *s == ',';  // two letters, or two members
+        if (between && n) part = n;
+        if (*s != '\n') out[n++] = *s;
+        else if (s += strspn(s, " \t\r\n") - 1, out[n - 1] != ' ') out[n++] = ' ';
+        if (s + 1 == end) part = n;
+    }
+    snprintf(out + part, 8, part == n ? "" : " ...");
     return out;
 }
 
