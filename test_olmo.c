@@ -2307,7 +2307,7 @@ static void promised_answers(void) {
         "--micro-batch", "--seed", "--recipe", "--epochs",
         "--lr", "--schedule", "--warmup", "--final-lr", "--weight-decay", "--beta1", "--beta2", "--eps", "--decay-embeddings", "--clip",
         "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads", "--out", "--save-every", "--eval-every",
-        "--sample-every", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids", "--temperature", "--top-k", "--top-p", "--help",
+        "--sample-every", "--keep", "--no-save", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids", "--temperature", "--top-k", "--top-p", "--help",
         "--version",
     };
     char missing[1024] = "";
@@ -2680,13 +2680,13 @@ static void test_full_disk(void) {
 }
 
 static void test_signals(void) {
-    static const struct { int number; const char *name; } signals[] = { { SIGINT, "SIGINT" }, { SIGTERM, "SIGTERM" } };
+    static const struct { int number; const char *name; } signals[] = { { SIGINT, "SIGINT" }, { SIGTERM, "SIGTERM" }, { SIGHUP, "SIGHUP" } };
     const char *recipe = "--steps 2000 --save-every 0 --eval-every 0 --data few.bin";
     char hash[64];
     enter_yard();
     CHECK(went_well(train_olmo("%s %s --out straight", tiny_model, recipe)), "a test could not train: %s", complained);
     snprintf(hash, sizeof hash, "%s", last_line(said));
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         pid_t pid = start_olmo("%s %s --out run", tiny_model, recipe);
         wait_for_metrics("run/metrics.jsonl", 1000);
         kill(pid, signals[i].number);
@@ -2698,13 +2698,74 @@ static void test_signals(void) {
               "resumed, it ends as if nothing had been: %.30s", last_line(said));
         system_or_die("rm -rf run");
     }
-    // Several at once: the first is enough, and the others must not end the save it has begun.
+    // Several at once, as a terminal and a program around ours send them: the first is enough.
     pid_t pid = start_olmo("%s %s --out run", tiny_model, recipe);
     wait_for_metrics("run/metrics.jsonl", 1000);
-    for (int i = 0; i < 20; i++) { kill(pid, i % 2 ? SIGINT : SIGTERM); sleep_ms(1); }
+    for (int i = 0; i < 6; i++) kill(pid, i % 2 ? SIGINT : SIGTERM);
     int code = wait_for(pid), newest = newest_checkpoint("run");
-    check(went_well(code) && newest > 0 && !holds("run", ".tmp"), "twenty signals in a row: code %d, and a checkpoint of step %d",
-          code, newest);
+    check(went_well(code) && newest > 0 && !holds("run", ".tmp") && strstr(said, "--resume goes on"),
+          "six signals at once: code %d, and a checkpoint of step %d", code, newest);
+    system_or_die("rm -rf run");
+
+    // What is ignored from the start stays so: nohup, and jobs in the background.
+    signal(SIGHUP, SIG_IGN);
+    pid = start_olmo("%s %s --out run", tiny_model, recipe);
+    signal(SIGHUP, SIG_DFL);
+    wait_for_metrics("run/metrics.jsonl", 1000);
+    kill(pid, SIGHUP);
+    code = wait_for(pid);
+    check(went_well(code) && !strcmp(last_line(said), hash), "a SIGHUP that is ignored ends nothing: code %d", code);
+    system_or_die("rm -rf run");
+
+    // In the middle of a validation of minutes: the checkpoint is there in a moment, and the run of one step is not asked to go on.
+    write_tokens("long.bin", 8 << 20, 64);
+    char *model = replaced(tiny_model, " --val none", " --val long.bin --data few.bin --out run");
+    for (int steps = 1; steps <= 2; steps++) {
+        pid = start_olmo("%s --steps %d --eval-every 1", model, steps);
+        wait_for_metrics("run/metrics.jsonl", 0);
+        sleep_ms(500);
+        kill(pid, SIGTERM);
+        code = wait_for(pid), newest = newest_checkpoint("run");
+        char *metrics = slurp("run/metrics.jsonl", NULL);
+        check(went_well(code) && newest == 1 && metrics && strstr(metrics, "\"step\": 1") && !strstr(metrics, "eval/"),
+              "SIGTERM in a long validation: code %d, a checkpoint of step %d, and nothing of the validation", code, newest);
+        check(went_well(code) && (strstr(said, "--resume") != NULL) == (steps == 2) && strstr(last_line(said), "params hash"),
+              "%s", steps == 1 ? "a finished run is not asked to go on" : "another is");
+        release(metrics);
+        system_or_die("rm -rf run run.1");
+    }
+    release(model);
+
+    // In the middle of a step of many passes: it is given up, and comes again on --resume, with the same bits.
+    const char *slow = "--d-model 32 --n-layers 1 --n-heads 2 --mlp-hidden 64 --vocab 64 --seq-len 512 --micro-batch 1 --steps 2 "
+                       "--sample-every 0 --val none --data long.bin";
+    CHECK(went_well(train_olmo("%s --batch 4 --out run", slow)), "a test could not train: %s", complained);
+    pid = start_olmo("%s --batch 16000 --out run --resume --steps 3", slow);
+    wait_for_metrics("run/metrics.jsonl", 10);
+    sleep_ms(500);
+    kill(pid, SIGTERM);
+    code = wait_for(pid);
+    check(went_well(code) && newest_checkpoint("run") == 2, "SIGTERM within a step of 16,000 passes: code %d, the last step is %d", code,
+          newest_checkpoint("run"));
+    system_or_die("rm -rf run");
+
+    // A second signal does not wait for anything.
+    pid = start_olmo("--d-model 256 --n-layers 4 --n-heads 4 --mlp-hidden 1024 --vocab 64 --seq-len 4096 --batch 4 --micro-batch 4 --steps 2 "
+                     "--sample-every 0 --val none --data long.bin --out run");
+    wait_for_metrics("run/metrics.jsonl", 0);
+    sleep_ms(300);
+    kill(pid, SIGTERM);
+    sleep_ms(400);
+    kill(pid, SIGTERM);
+    code = wait_for(pid);
+    check(code == 128 + SIGTERM && strstr(complained, "a second signal ends at once"), "a second signal ends at once: code %d, %.80s", code, complained);
+    system_or_die("rm -rf run");
+
+    // A console that is gone ends nothing: the run is as long as it was to be.
+    char out[256];
+    code = shell(out, sizeof out, "'%s' %s --steps 300 --data few.bin --out run 2>gone | head -n 1", program, tiny_model);
+    for (int ms = 0; newest_checkpoint("run") < 300 && ms < 1000*PATIENCE; ms++) sleep_ms(1);
+    check(code == 0 && newest_checkpoint("run") == 300, "| head ends nothing: the last step is %d", newest_checkpoint("run"));
     leave_yard();
 }
 
@@ -2991,6 +3052,69 @@ static int verdict(int part) {
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+// ---- one run beside another, and what is only convenient ---------------------------------------------------------------
+static int checkpoints_in(const char *out) {
+    int n = 0;
+    DIR *directory = opendir(out);
+    for (struct dirent *entry; directory && (entry = readdir(directory)); ) n += checkpoint_step(entry->d_name) >= 0;
+    if (directory) closedir(directory);
+    return n;
+}
+
+static void test_runs(void) {
+    enter_yard();
+    pid_t pid = start_olmo("%s --steps 100000000 --save-every 1000 --keep 2 --data few.bin", tiny_model);
+    wait_for_checkpoint("out", 0);
+    pid_t other = start_olmo("%s --steps 3 --data few.bin", tiny_model);
+    int code = wait_for(other);
+    check(code == 1 && error_lines() == 1 && strstr(complained, "error: out: another run is writing"), "a second run with this --out: code %d", code);
+    other = start_olmo("%s --steps 3 --data few.bin --resume", tiny_model);
+    code = wait_for(other);
+    check(code == 1 && error_lines() == 1 && strstr(complained, "error: out: another run is writing"), "--resume of a run that still runs: code %d", code);
+    check(newest_checkpoint("out") > 0 && !file_exists("out.1"), "neither has moved anything");
+    code = train_olmo("--eval --val few.bin");
+    check(went_well(code), "but what only reads may read: code %d", code);
+    kill(pid, SIGKILL);
+    wait_for(pid);
+    int newest = newest_checkpoint("out"), left = checkpoints_in("out");
+    check(left >= 1 && left <= 3, "--keep 2: %d checkpoints while one is being removed", left);
+    code = train_olmo("%s --steps %d --save-every 1 --keep 2 --data few.bin --resume", tiny_model, newest + 5);
+    check(went_well(code) && checkpoints_in("out") == 2 && newest_checkpoint("out") == newest + 5 && !holds("out", ".tmp"),
+          "a killed run leaves nothing locked, and --keep 2 keeps two: %d", checkpoints_in("out"));
+    system_or_die("rm -rf out");
+    code = train_olmo("%s --steps 4 --save-every 1 --no-save --data few.bin", tiny_model);
+    check(went_well(code) && checkpoints_in("out") == 0 && file_exists("out/metrics.jsonl") && strstr(last_line(said), "params hash"),
+          "--no-save: metrics alone");
+
+    // `latest` where it cannot be made: something else has the name.
+    system_or_die("rm -rf out && mkdir -p out/latest/full");
+    code = train_olmo("%s --steps 2 --save-every 1 --data few.bin", tiny_model);
+    check(went_well(code) && checkpoints_in("out") == 2 && strstr(complained, "note: out/latest: cannot be pointed to step1") && !holds("out", ".tmp"),
+          "a `latest` that cannot be made is said, and no more: code %d", code);
+    system_or_die("rm -rf out");
+
+    // The process has the program's name; its default corpus is found however it is started.
+    char out[256], copy[2*PATH];
+    snprintf(copy, sizeof copy, "mkdir -p bin/data links && cp '%s' bin/olmo_named && ln -s ../bin/olmo_named links/train", program);
+    system_or_die(copy);
+    char text[4096];
+    for (int i = 0; i < 4096; i++) text[i] = (char)('a' + i*i % 26);
+    write_bytes("bin/data/stories.txt", text, 4096), write_bytes("bin/data/stories_val.txt", text, 1024);
+    const char *small = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --steps 2 --sample-every 0";
+    code = shell(out, sizeof out, "env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT bin/olmo_named %s --steps 100000000 --out named >console & pid=$!; "
+                 "for i in $(seq 600); do [ -s named/metrics.jsonl ] && break; sleep 0.1; done; cat /proc/$pid/comm; kill -9 $pid", small);
+    check(!strcmp(out, "olmo_named\n"), "after its restart the process has its name: %.10s", out);
+    code = shell(out, sizeof out, "PATH=$PWD/bin:$PATH; mkdir -p far/away; cd far/away; olmo_named %s | tail -n 1", small);
+    check(!strncmp(out, "params hash", 11), "the default corpus beside a program found through PATH: %.30s", out);
+    code = shell(out, sizeof out, "cd far/away; ../../links/train %s | tail -n 1", small);
+    check(!strncmp(out, "params hash", 11), "and beside one started through a link: %.30s", out);
+    code = shell(out, sizeof out, "OMP_NUM_THREADS=20000 OMP_WAIT_POLICY=passive bin/olmo_named %s 2>&1", small);
+    check(code == 1 && strstr(out, "error: 20000 threads"), "20,000 threads by OMP_NUM_THREADS: code %d, %.60s", code, out);
+    code = shell(out, sizeof out, "OMP_NUM_THREADS=99999 bin/olmo_named %s 2>&1", small);
+    check(code == 1 && strstr(out, "error: 99999 threads"), "99,999: code %d, %.60s", code, out);
+    leave_yard();
+}
+
 // ---- all of them -----------------------------------------------------------------------------------------------------
 // In this order: what needs no program first, what is quick first.
 typedef enum { IN_FLOAT, IN_DOUBLE, IN_BOTH, OF_PROGRAM, ON_GPU } When;     // OF_PROGRAM: in float, and runs ./train_olmo
@@ -3028,6 +3152,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "save_load_save", test_save_load_save, OF_PROGRAM },
     { "full_disk", test_full_disk, OF_PROGRAM },
     { "signals", test_signals, OF_PROGRAM },
+    { "runs", test_runs, OF_PROGRAM },
     { "kill_while_saving", test_kill_while_saving, OF_PROGRAM },
 #ifdef __CUDACC__
     { "gpu_tensors", test_gpu_tensors, ON_GPU },

@@ -54,6 +54,7 @@ Conventions, kept everywhere:
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -1525,7 +1526,8 @@ static void remove_directory(const char *path) {
 
 // Written bytes are only safe once they have reached the disk, and a full disk may say so as late as here.
 static void flush_written(FILE *file, const char *path) {
-    int failed = fflush(file) || ferror(file) || fsync(fileno(file));
+    int failed = fflush(file) || ferror(file);
+    if (!failed && fsync(fileno(file))) failed = errno != EINVAL && errno != ENOTSUP;     // some file systems have no such call
     CHECK(!failed, "%s: writing failed: %s; is the disk full?", path, strerror(errno));
 }
 static void close_written(FILE *file, const char *path) {
@@ -1549,6 +1551,49 @@ static char *read_text(const char *path) {
     CHECK(got == size, "%s: %zu of %llu bytes could be read", path, got, (unsigned long long)size);
     CHECK(strlen(text) == got, "%s: expected text, found a NUL byte at byte %zu", path, strlen(text));
     return text;
+}
+
+// Only one run may write into a directory. The lock is the process's own: however it ends, the directory is free again.
+static int lock_directory(const char *path) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CHECK(fd >= 0, "%s: cannot be opened: %s", path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    CHECK(errno != EWOULDBLOCK, "%s: another run is writing into this directory; wait for its end, or choose another --out", path);
+    fprintf(stderr, "note: %s: cannot be locked (%s); let no second run write into it\n", path, strerror(errno));
+    return fd;
+}
+
+// The path of this program's file, links followed; empty where the system does not say.
+static const char *own_path(char *out) {
+    ssize_t n = readlink("/proc/self/exe", out, PATH - 1);
+    out[n > 0 ? n : 0] = 0;
+    return out;
+}
+
+// ---- stopping --------------------------------------------------------------------------------------------------------
+// SIGINT, SIGTERM and SIGHUP ask a training run to save what it has, and to end. Whatever may take longer than a moment looks
+// at asked_to_stop: a batch after each pass, validation, samples. A second signal ends the program at once; but a terminal
+// and a program around ours may both send one, so signals closer than a fifth of a second are the same.
+
+static volatile sig_atomic_t asked_to_stop = 0;
+
+static void on_signal(int number) {
+    static struct timespec first;
+    static const char note[] = "note: asked to stop; a second signal ends at once\n";
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (!asked_to_stop) {
+        first = now, asked_to_stop = 1;
+        if (write(2, note, sizeof note - 1) < 0) return;    // nobody there to read it
+    } else if ((double)(now.tv_sec - first.tv_sec) + 1e-9*(double)(now.tv_nsec - first.tv_nsec) > 0.2) {
+        signal(number, SIG_DFL), raise(number);
+    }
+}
+
+// What is ignored already (by nohup, say) stays so.
+static void heed_signals(void) {
+    const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+    for (int i = 0; i < 3; i++) if (signal(numbers[i], on_signal) == SIG_IGN) signal(numbers[i], SIG_IGN);
 }
 
 // ---- JSON ------------------------------------------------------------------------------------------------------------
@@ -2207,6 +2252,28 @@ static Slice *moment_slices(const Layout *layout) {
     return list;
 }
 
+// OUT/latest points to the newest checkpoint: a convenience, which some file systems cannot offer.
+static void point_latest(const char *path) {
+    char temporary[PATH], latest[PATH], out[PATH];
+    const char *name = strrchr(path, '/') + 1;
+    snprintf(out, sizeof out, "%.*s", (int)(name - 1 - path), path);
+    path_join(temporary, out, "latest.tmp"), path_join(latest, out, "latest");
+    unlink(temporary);
+    if (symlink(name, temporary) || rename(temporary, latest)) {
+        fprintf(stderr, "note: %s: cannot be pointed to %s: %s\n", latest, name, strerror(errno));
+        unlink(temporary);
+    }
+    sync_directory(out);
+}
+
+// The N of a name "stepN", or -1. (step0008 is none of ours.)
+static int checkpoint_step(const char *name) {
+    const char *digits = name + 4;
+    size_t n = strlen(name);
+    if (n < 5 || n > 13 || strncmp(name, "step", 4) || strspn(digits, "0123456789") != n - 4) return -1;
+    return *digits == '0' && n > 5 ? -1 : atoi(digits);
+}
+
 // A complete directory at `path`, or none: `path` itself never holds half a checkpoint.
 static void checkpoint_write(const char *path, const Config *c, const Layout *layout, const Device *device, void *model,
                              const Progress *at) {
@@ -2225,14 +2292,28 @@ static void checkpoint_write(const char *path, const Config *c, const Layout *la
                 (unsigned long long)at->seed, at->recipe);
     close_written(file, file_name);
     finish_directory(path, temporary);
-    const char *slash = strrchr(path, '/');                 // OUT/latest always points to the newest
-    snprintf(temporary, sizeof temporary, "%.*s/latest.tmp", (int)(slash - path), path);
-    snprintf(file_name, sizeof file_name, "%.*s/latest", (int)(slash - path), path);
-    unlink(temporary);
-    CHECK(symlink(slash + 1, temporary) == 0 && rename(temporary, file_name) == 0,
-          "%s: cannot be pointed to %s: %s", file_name, slash + 1, strerror(errno));
-    snprintf(temporary, sizeof temporary, "%.*s", (int)(slash - path), path);
-    sync_directory(temporary);
+    point_latest(path);
+}
+
+// Removes all but the newest `keep` checkpoints in OUT. Each loses its name first, for under its name a checkpoint is whole.
+static void remove_checkpoints(const char *out, int keep) {
+    for (;;) {
+        int n = 0, oldest = INT32_MAX, step;
+        DIR *directory = opendir(out);
+        for (struct dirent *entry; directory && (entry = readdir(directory)) != NULL; ) {
+            if ((step = checkpoint_step(entry->d_name)) >= 0) n++, oldest = imin(oldest, step);
+        }
+        if (directory) closedir(directory);
+        if (n <= keep) return;
+        char path[PATH], temporary[PATH], name[32];
+        snprintf(name, sizeof name, "step%d", oldest), path_join(path, out, name);
+        snprintf(name, sizeof name, "step%d.tmp", oldest), path_join(temporary, out, name);
+        remove_directory(temporary);
+        if (rename(path, temporary) == 0) remove_directory(temporary);
+        if (!file_exists(path) && !file_exists(temporary)) continue;
+        fprintf(stderr, "note: %s: cannot be removed: %s\n", path, strerror(errno));
+        return;
+    }
 }
 
 static Progress checkpoint_read(const char *path, const Layout *layout, const Device *device, void *model, int tied) {
@@ -2276,13 +2357,7 @@ static int newest_checkpoint(const char *out) {
     DIR *directory = opendir(out);
     int newest = -1;
     if (!directory) return -1;
-    for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) {
-        const char *digits = entry->d_name + 4;
-        size_t n = strlen(entry->d_name);
-        if (strncmp(entry->d_name, "step", 4) || n < 5 || n > 13 || strspn(digits, "0123456789") != n - 4) continue;
-        if (*digits == '0' && n > 5) continue;               // step0008 is none of ours
-        newest = imax(newest, atoi(digits));
-    }
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) newest = imax(newest, checkpoint_step(entry->d_name));
     closedir(directory);
     return newest;
 }
@@ -2749,7 +2824,7 @@ static int sample(const real *logits, int V, Sampling how, double u, Candidate *
 static int generate(const Device *device, void *model, const Config *c, int *tokens, int n, int limit, Sampling how, uint64_t seed) {
     real *logits = (real *)allocate((size_t)c->vocab, sizeof(real), "the logits");
     Candidate *candidate = (Candidate *)allocate((size_t)c->vocab, sizeof(Candidate), "the candidates");
-    for (int past = 0; n < limit; past = n++) {
+    for (int past = 0; n < limit && !asked_to_stop; past = n++) {
         device->decode(model, logits, tokens + past, n - past, past);
         tokens[n] = sample(logits, c->vocab, how, uniform(hash64(hash64(seed) + (uint64_t)n)), candidate);
         if (tokens[n] == c->eos) { n++; break; }
@@ -2771,7 +2846,7 @@ typedef struct {
     const char *data, *val, *label_mask, *dtype, *denominator;
     const char *tokenizer, *prompt, *prompt_ids;
     const char *out, *export_dir, *export_dtype;
-    int seed, epochs, threads, save_every, eval_every, sample_every, shard_mb;
+    int seed, epochs, threads, keep, no_save, save_every, eval_every, sample_every, shard_mb;
     int tied, untied, resume, eval, generate, help, version;
     Sampling sampling;
     const void *given[MAX_OPTIONS + 1];         // the fields that the command line has set; NULL behind the last
@@ -2838,6 +2913,8 @@ static int option_table(Options *o, Option *table) {
         { "--threads", WHOLE, &o->threads, "threads (0: all); the result does not depend on it" },
         { "--out", TEXT, &o->out, "directory of checkpoints and metrics.jsonl" },
         { "--save-every", WHOLE, &o->save_every, "steps between checkpoints (0: only at the end)" },
+        { "--keep", WHOLE, &o->keep, "checkpoints to keep: after each, all but the newest N are removed (0: none is)" },
+        { "--no-save", FLAG, &o->no_save, "no checkpoints; metrics.jsonl alone" },
         { "--eval-every", WHOLE, &o->eval_every, "steps between validations (0: only at the end)" },
         { "--sample-every", WHOLE, &o->sample_every, "steps between samples (0: none)" },
         { "--resume", FLAG, &o->resume, "go on from the newest checkpoint of --out" },
@@ -2932,8 +3009,12 @@ static int parse_options(const Option *table, int n, int argc, char **argv, cons
     return found;
 }
 
-static void use_threads(int n) {                            // 0: as many as there are processors
-    CHECK(n <= 1024, "--threads %d: expected at most 1024", n);
+// 0: as many as OMP_NUM_THREADS says, or as there are processors.
+static void use_threads(int n) {
+    enum { MOST = 1024 };
+    CHECK(n <= MOST, "--threads %d: expected at most %d", n, MOST);
+    CHECK(n || omp_get_max_threads() <= MOST,
+          "%d threads (OMP_NUM_THREADS, or the processors of this machine): expected at most %d", omp_get_max_threads(), MOST);
     if (n) omp_set_num_threads(n);
 }
 
@@ -3185,8 +3266,10 @@ static void model_init(const Run *run) {
 }
 
 // The whole batch through the model, pass by pass, and the sums of each row. With `learn` the gradients add up, by the weights.
-static void batch_through(const Run *run, Batch *b, int learn) {
-    for (int k = 0; k < b->n; k += batch_pass(b, k).B) {
+// Returns whether it went through: not if we were asked to stop.
+static int batch_through(const Run *run, Batch *b, int learn) {
+    int k = 0;
+    for (; k < b->n && !asked_to_stop; k += batch_pass(b, k).B) {
         const Pass p = batch_pass(b, k);
         run->device->forward(run->model, b->losses + p.start, b->zlosses + p.start, b->tokens + p.start, b->targets + p.start,
                              learn ? b->weights + p.start : NULL, p.B, p.T);
@@ -3198,6 +3281,7 @@ static void batch_through(const Run *run, Batch *b, int learn) {
             for (int t = 0; t < row->length; t++) row->loss += (double)losses[t], row->zloss += (double)zlosses[t];
         }
     }
+    return k >= b->n;
 }
 
 // The sums that `judge` makes of all these rows, into sums[MAX_SUMS]; returns their denominator. They are read in fixed order, a
@@ -3210,11 +3294,11 @@ static double evaluate(const Run *run, const Rows *rows, const Objective *judge,
     memset(sums, 0, MAX_SUMS*sizeof *sums);
     for (uint64_t g = 0; g < rows->groups; g += (uint64_t)b.n/(uint64_t)b.group) {
         batch_read(&b, rows, NULL, g, (int)zmin((size_t)some, rows->groups - g), c->vocab, imax(0, c->eos));
-        batch_through(run, &b, 0);
+        if (!batch_through(run, &b, 0)) break;
         denominator += objective_sums(judge, &b, sums);
     }
     batch_free(&b);
-    CHECK(denominator > 0, "the validation data has no token to predict; are all labels masked?");
+    CHECK(denominator > 0 || asked_to_stop, "the validation data has no token to predict; are all labels masked?");
     return denominator;
 }
 
@@ -3303,9 +3387,6 @@ static void print_sample(const Run *run, int wanted) {
     release(tokens);
 }
 
-static volatile sig_atomic_t asked_to_stop = 0;
-static void on_signal(int signal) { (void)signal; asked_to_stop = 1; }
-
 // Never writes into an earlier run: its directory is moved aside, to the first free of out.1, out.2, ...
 static int holds_run(const char *out) {
     char metrics[PATH];
@@ -3320,12 +3401,15 @@ static const char *free_name(const char *out) {
     return aside;
 }
 static void fresh_directory(const char *out) {
+    int lock = file_exists(out) ? lock_directory(out) : -1;
     if (holds_run(out)) {
         const char *aside = free_name(out);
         CHECK(rename(out, aside) == 0, "%s: holds an earlier run and cannot be moved to %s: %s", out, aside, strerror(errno));
         printf("%s held an earlier run: moved to %s (--resume would have gone on with it)\n", out, aside);
+        close(lock), lock = -1;                             // which has moved, too
     }
     make_directory(out);
+    if (lock < 0) lock_directory(out);
 }
 
 // Where the weights came from, under the name that it will have: the new run may move its own origin aside.
@@ -3356,11 +3440,14 @@ static FILE *metrics_open(const char *out, int step) {
 }
 
 static void save(const Run *run) {
+    const Options *o = &run->o;
     char path[PATH], name[32];
+    if (o->no_save) return;
     snprintf(name, sizeof name, "step%d", run->at.step);
-    path_join(path, run->o.out, name);
-    checkpoint_write(path, &run->o.config, &run->layout, run->device, run->model, &run->at);
+    path_join(path, o->out, name);
+    checkpoint_write(path, &o->config, &run->layout, run->device, run->model, &run->at);
     printf("saved %s\n", path);
+    if (o->keep) remove_checkpoints(o->out, o->keep);
 }
 
 // The next groups in this epoch's order.
@@ -3379,19 +3466,21 @@ static void next_batch(Run *run, Batch *batch) {
     for (int r = 0; r < batch->n; r++) at->tokens += (uint64_t)batch->row[r].length;
 }
 
-// One update: pick the rows, weigh them, forward and backward, AdamW.
-static void train_step(Run *run, Batch *batch, Metrics *metrics) {
+// One update: pick the rows, weigh them, forward and backward, AdamW. Returns whether it was done: if we are asked to stop on
+// the way, it was not, and all is as it was before.
+static int train_step(Run *run, Batch *batch, Metrics *metrics) {
     const Recipe *r = &run->o.recipe;
     const Objective *objective = &run->objective;
     Progress *at = &run->at;
+    const Progress before = *at;
     double sums[MAX_SUMS] = { 0 };
 
     at->step++;
     next_batch(run, batch);
-    if (objective->looks_first) batch_through(run, batch, 0);
+    if (objective->looks_first && !batch_through(run, batch, 0)) { *at = before; return 0; }
     double denominator = objective_weigh(objective, batch);
     if (denominator == 0) fprintf(stderr, "note: step %d: no token of this batch is to be predicted; all its labels are masked\n", at->step);
-    batch_through(run, batch, 1);
+    if (!batch_through(run, batch, 1)) { *at = before; return 0; }
     (void)objective_sums(objective, batch, sums);
 
     const double lr = learning_rate(r, at->step), loss = sums[0]/fmax(1, denominator);
@@ -3403,6 +3492,7 @@ static void train_step(Run *run, Batch *batch, Metrics *metrics) {
     metric(metrics, norm, "grad_norm", "optim/total_grad_norm");         // before clipping
     metric(metrics, lr, "lr", "optim/learning_rate_group0");
     metric(metrics, (double)at->tokens, NULL, "throughput/total_tokens");
+    return 1;
 }
 
 // All that a step's bits depend on, besides the data, the seed and the checkpoint. --micro-batch and --threads do not belong to it.
@@ -3482,6 +3572,7 @@ static void print_metrics(const Run *run, const Metrics *m, int eta) {
 // The validation loss beside that of a perfect model, where one is known.
 static void validate(const Run *run, Metrics *metrics) {
     double sums[MAX_SUMS], denominator = evaluate(run, &run->val, &run->judge, sums), loss = sums[0]/denominator;
+    if (asked_to_stop) return;
     CHECK(isfinite(loss), "step %d: the validation loss is %g", run->at.step, loss);
     metric_means(metrics, &run->judge, "eval/validation/", sums, denominator);
     if (isnan(run->floor)) return;
@@ -3504,19 +3595,20 @@ static void train(Run *run) {
     int saved = at->step;
 
     if (at->step >= r->steps) printf("nothing to do: step %d of %d is done already\n", at->step, r->steps);
-    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
+    heed_signals();
     while (at->step < r->steps && !asked_to_stop) {
         const double start = seconds();
         const uint64_t tokens = at->tokens;
         metrics.n = 0;
-        train_step(run, &batch, &metrics);
+        if (!train_step(run, &batch, &metrics)) break;
         const double now = seconds(), left = (now - begun)/(at->step - first)*(r->steps - at->step);
         metric(&metrics, (double)(at->tokens - tokens)/(now - start), "tokens/s", "throughput/device/tokens_per_second");
-        const int last = at->step == r->steps || asked_to_stop;
+        const int last = at->step == r->steps;
         const int judged = run->val.groups && (last || (o->eval_every && at->step % o->eval_every == 0));
         if (judged) validate(run, &metrics);
         write_metrics(run, file, &metrics);
         if (last || judged || now - shown > 2) print_metrics(run, &metrics, (int)fmin(left, 1e9)), shown = now;
+        if (asked_to_stop) break;
         if (o->sample_every && (last || at->step % o->sample_every == 0)) { printf("    "); print_sample(run, o->config.seq_len); }
         if (last || (o->save_every && at->step % o->save_every == 0)) save(run), saved = at->step;
         fflush(stdout);
@@ -3524,7 +3616,8 @@ static void train(Run *run) {
     if (saved != at->step) save(run);
     fclose(file);
     batch_free(&batch), release(metrics.list), release(run->order);
-    if (asked_to_stop) printf("stopped as asked; go on with --resume and the same options\n");
+    if (at->step < r->steps) printf("stopped as asked, after step %d of %d%s\n", at->step, r->steps,
+                                    at->step && !o->no_save ? "; --resume goes on" : "");
     printf("params hash 0x%016llx\n", (unsigned long long)params_hash(run));
 }
 
@@ -3548,11 +3641,13 @@ static double known_floor(const Corpus *val) {
     return known && T == val->T && hash == fnv1a(fnv1a_start, f->data, f->tokens*(uint64_t)f->width) ? floor : NAN;
 }
 
-// A file of the repository: in the current directory, or beside the program.
-static const char *beside_program(const char *program, const char *name, char *out) {
-    const char *slash = strrchr(program, '/');
+// A file of the repository: in the current directory, or beside the program, however that was started.
+static const char *beside_program(const char *name, char *out) {
+    char program[PATH];
+    char *slash = strrchr(own_path(program), '/');
     snprintf(out, PATH, "%s", name);
-    if (!file_exists(out) && slash) snprintf(out, PATH, "%.*s/%s", (int)(slash - program), program, name);
+    if (slash) *slash = 0;
+    if (slash && !file_exists(out)) path_join(out, program, name);
     CHECK(file_exists(out), "%s: the default corpus is missing; `make %s` writes it, or give --data", name, name);
     return out;
 }
@@ -3617,15 +3712,15 @@ static Dtype dtype_named(const char *name) {
     return F16;
 }
 
-static void open_data(Run *run, const char *program) {
+static void open_data(Run *run) {
     Options *o = &run->o;
     static char default_data[PATH], default_val[PATH];
     int T = o->config.seq_len, width = !strcmp(o->dtype, "uint16") ? 2 : 4;
     if (!o->data && !(o->eval && o->val)) {
         CHECK(o->config.vocab == 256,
               "--data: expected token files for a vocabulary of %d; the default stories are bytes", o->config.vocab);
-        o->data = beside_program(program, "data/stories.txt", default_data);
-        if (!o->val) o->val = beside_program(program, "data/stories_val.txt", default_val);
+        o->data = beside_program("data/stories.txt", default_data);
+        if (!o->val) o->val = beside_program("data/stories_val.txt", default_val);
     }
     if (o->data) {
         run->train_files = corpus_open(o->data, o->label_mask, width, T);
@@ -3748,12 +3843,14 @@ int olmo_main(int argc, char **argv, const Device *device) {
     Weights unused;
     olmo_layout(&run.layout, &unused, NULL, &o->config);
     int training = !o->generate && !o->eval && !o->export_dir;
+    if (training) signal(SIGPIPE, SIG_IGN);                 // a console that is gone (`| head`) does not end a run
     if (training) print_banner(&run);
     load_tokenizer(&run, directory);
-    if (training || o->eval) open_data(&run, argv[0]);
+    if (training || o->eval) open_data(&run);
     if (training) complete_recipe(o, &run.train), print_data(&run);
 
     run.model = device->build(&o->config, training);
+    if (o->resume) lock_directory(o->out);
     if (o->resume) run.at = checkpoint_read(directory, &run.layout, device, run.model, o->config.tied);
     else if (loaded) weights_read(directory, &run.layout, device, run.model, o->config.tied);
     else model_init(&run);
@@ -3782,8 +3879,9 @@ int olmo_main(int argc, char **argv, const Device *device) {
 // spinning thread takes the processor from the working one, and training becomes ten times slower. They read the setting
 // before main, so we start again with a shorter one.
 int main(int argc, char **argv) {
+    char path[PATH];                                        // by its own path, for it gives the process its name
     int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");
-    if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);
+    if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv(own_path(path), argv);
     return olmo_main(argc, argv, &cpu_device);
 }
 #endif
