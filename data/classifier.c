@@ -377,7 +377,8 @@ static Document *read_labelled(size_t *n, Files files) {
         r->line.extra[0] = "label";
         for (Document d; document_read(r, &d); ) {
             if (!d.extra[0] || !label_fits(d.extra[0])) {
-                problem("%s:%llu: expected a string \"label\" of 1 to 31 letters, digits, - or _", d.path, (unsigned long long)d.line);
+                problem(d.origin, d.line, "expected a string \"label\" of 1 to 31 letters, digits, - or _");
+                origin_lost(d.origin);
                 document_free(&d);
                 continue;
             }
@@ -467,6 +468,7 @@ static int train_command(int argc, char **argv) {
         { "--epochs", WHOLE, &o.epochs, "times each text is learned from" },
         { "--rate", NUMBER, &o.rate, "the first learning rate; it falls to 0" },
         { "--seed", WHOLE, &o.seed, "of the held-out tenth of the documents, and of the order" },
+        FIELD_OPTIONS,
         { "--on-error", TEXT, &o.on_error, "skip or stop: what becomes of a document that cannot be used" },
         { "--help", FLAG, &o.help, "this text" },
     };
@@ -500,6 +502,5 @@ static int train_command(int argc, char **argv) {
     printf("%s: %d labels, %d buckets, learned from %zu %s\n", o.out, c->labels, c->buckets, learned.n, pieces_are(c));
     for (size_t i = 0; i < documents; i++) document_free(&document[i]);
     release(document), release(learned.piece), release(held_out.piece), release(order), release(file), classifier_free(c);
-    problems_print();
-    return finished();
+    return documents_finished();
 }

@@ -97,8 +97,6 @@ static void tag_file(const TagRun *run, View *view, int thread, const char *in, 
     Writer *w = writer_open(out);
     Document *document = (Document *)allocate(GROUP_OF_DOCUMENTS, sizeof *document, "documents");
     Tags *tags = (Tags *)allocate(GROUP_OF_DOCUMENTS, sizeof *tags, "their tags");
-    uint64_t bytes = r->packed_read;
-    bar_add(bytes, 0);
     for (int n = 1; n; ) {
         size_t size = 0;
         for (n = 0; n < GROUP_OF_DOCUMENTS && size < 16 << 20 && document_read(r, &document[n]); n++) size += document[n].size;
@@ -110,8 +108,7 @@ static void tag_file(const TagRun *run, View *view, int thread, const char *in, 
             for (int k = 0; k < run->n; k++) tags[i].tagger = run->chosen[k]->name, run->chosen[k]->tag(&tags[i], v);
         }
         for (int i = 0; i < n; i++) write_tags(w, run, &document[i], &tags[i]), document_free(&document[i]);
-        bar_add(r->packed_read - bytes, (uint64_t)n);
-        bytes = r->packed_read;
+        bar_add(r, (uint64_t)n);
     }
     writer_close(w), reader_close(r);
     if (known) set_time_of(out, &documents);
@@ -188,7 +185,7 @@ static int tag_command(int argc, char **argv) {
         { "--toxic-model", TEXT, &model_files.toxic, "... ngram_hatespeech_..." },
         { "--nsfw-model", TEXT, &model_files.nsfw, "... ngram_nsfw_..." },
         { "run", GROUP, NULL, "" },
-        SEPARATOR_OPTION,
+        READING_OPTIONS,
         { "--as-released", FLAG, &tagger_options.as_released, "as the reference's files: scores of five digits, c4_v2's spans in lower-case text" },
         { "--threads", WHOLE, &run.threads, "threads (0: all); the result does not depend on it" },
         { "--on-error", TEXT, &run.on_error, "skip what cannot be read, or stop" },
@@ -207,7 +204,7 @@ static int tag_command(int argc, char **argv) {
     choose_taggers(&run);
     tag_files(&run, files_named(name, names));
     release(name);
-    return finished();
+    return documents_finished();
 }
 
 // ---- the program -----------------------------------------------------------------------------------------------------

@@ -66,8 +66,9 @@ static Filter filter_new(double expected, double rate, const char *what, const c
     f.header.k = (uint64_t)filter_k(8.0*(double)f.header.bytes, expected, rate);
     snprintf(f.header.what, sizeof f.header.what, "%s", what), snprintf(f.header.options, sizeof f.header.options, "%s", options);
     f.shift = 64 - __builtin_ctzll(8*f.header.bytes);
-    CHECK(f.header.bytes < 1ull << 46, "a filter of %.3g keys with %g false positives would need %.3g bytes", expected, rate,
-          (double)f.header.bytes);
+    char name[128];
+    snprintf(name, sizeof name, "a filter of %.4g keys with %g false positives", expected, rate);
+    check_memory((double)f.header.bytes, name, "take a smaller --expected, or a larger --false-positives");
     void *bits = mmap(NULL, f.header.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(bits != MAP_FAILED, "not enough memory for a filter of %.2f GB", 1e-9*(double)f.header.bytes);
     madvise(bits, f.header.bytes, MADV_HUGEPAGE);           // visits are random: small pages would each cost a walk of the page table
@@ -306,7 +307,7 @@ static int portion_read(Portion *b, const Dedupe *how, const char *path) {
     r->line.extra[0] = how->field[0], r->line.extra[1] = how->field[1];
     for (Document d; document_read(r, &d); document_free(&d)) add_document(b, how, &d);
     b->old = (unsigned char *)allocate(b->keys + 1, 1, "a file's keys");
-    bar_add(r->packed_read, b->records);
+    bar_add(r, b->records);
     reader_close(r);
     return 1;
 }
@@ -379,17 +380,30 @@ static void batch_mark(Portion *b, Marking *m, const Dedupe *how) {
     m->filtering += filtering;
 }
 
-// An input file as the filter remembers it, size, time of change and path: one that has changed is another.
+// An input file as the filter remembers it, in a line: size, time of change and path; one that has changed is
+// another. A newline in the path is noted as /./, for no real path has a directory of that name.
 static char *file_mark(const char *path) {
     struct stat s;
     char *real = realpath(path, NULL);
     CHECK(real && !stat(real, &s), "%s: cannot be read: %s", path, strerror(errno));
-    CHECK(!strchr(real, '\n'), "%s: a newline in a name would end its line in the filter's list; rename it", path);
-    size_t room = strlen(real) + 64;
-    char *mark = (char *)allocate(room, 1, "the names of the files");
-    snprintf(mark, room, "%lld %lld.%09ld %s", (long long)s.st_size, (long long)s.st_mtim.tv_sec, s.st_mtim.tv_nsec, real);
+    char *mark = (char *)allocate(3*strlen(real) + 64, 1, "the names of the files");
+    char *out = mark + sprintf(mark, "%lld %lld.%09ld ", (long long)s.st_size, (long long)s.st_mtim.tv_sec, s.st_mtim.tv_nsec);
+    for (const char *c = real; *c; c++) {
+        if (*c == '\n') memcpy(out, "/./", 3), out += 3;
+        else *out++ = *c;
+    }
     free(real);
     return mark;
+}
+// The path in [from, end), as the file system has it: the caller's to release.
+static char *marked_path(const char *from, const char *end) {
+    char *path = (char *)allocate((size_t)(end - from) + 1, 1, "the names of the files"), *out = path;
+    while (from < end) {
+        int newline = end - from >= 3 && !memcmp(from, "/./", 3);
+        *out++ = newline ? '\n' : *from;
+        from += newline ? 3 : 1;
+    }
+    return path;
 }
 static void name_append(Filter *f, const char *path) {
     size_t n = strlen(path);
@@ -431,10 +445,10 @@ static char **files_to_mark(const Marking *m, const Dedupe *how, Files *files) {
         end = s + strcspn(s, "\n");
         const char *path = (const char *)memchr(s, '/', (size_t)(end - s));
         set_add(&held, XXH3_128bits(s, (size_t)(end - s)));
-        char *name = path ? strndup(path, (size_t)(end - path)) : NULL;
-        if (name) set_add(&paths, XXH3_128bits(name, strlen(name)));
+        char *name = path ? marked_path(path, end) : NULL;
+        if (name) set_add(&paths, XXH3_128bits(path, (size_t)(end - path)));
         if (name && !file_exists(name)) set_add(&times, XXH3_128bits(s, (size_t)(path - s)));
-        free(name);
+        release(name);
         if (!*end) break;
     }
     for (int i = 0; i < files->n; i++) attributes_path(attributes[i], files->path[i], how->name);
@@ -524,13 +538,6 @@ static Filter filter_of_options(const Marking *m, const char *path, double expec
     return f;
 }
 
-// metadata.url, which may be written $.metadata.url; NULL for the text itself.
-static const char *field_path(const char *path) {
-    const char *names = strncmp(path, "$.", 2) ? path : path + 2;
-    CHECK(*names && *names != '.' && !strstr(names, "..") && !ends_with(names, "."), "--field %s: expected names with dots between them", path);
-    return strcmp(names, "text") ? names : NULL;
-}
-
 static int dedupe_command(int argc, char **argv) {
     const char *by = NULL, *bloom = NULL, *on_error = "skip";
     double expected = 0, rate = 0, save_every = 600;
@@ -557,7 +564,7 @@ static int dedupe_command(int argc, char **argv) {
         { "--exact", FLAG, &m.exact, "keep all keys as well: they decide, and the filter's false positives are counted" },
         { "--save-every", NUMBER, &save_every, "seconds between checkpoints: what an interruption costs at most" },
         { "run", GROUP, NULL, "" },
-        SEPARATOR_OPTION,
+        READING_OPTIONS,
         { "--as-released", FLAG, &how.as_released, "as Dolma's code: lengths in bytes, quirks B1 and B2 (DATA_SPEC 4.2), paragraphs that meet their own n-grams" },
         { "--threads", WHOLE, &threads, "threads (0: all); the result does not depend on it" },
         { "--on-error", TEXT, &on_error, "skip what cannot be read, or stop" },
@@ -578,7 +585,8 @@ static int dedupe_command(int argc, char **argv) {
     CHECK(how.unit == DOCUMENT || !how.field[0], "--by %s: --field is for --by url and --by document", by);
     CHECK(!m.exact || !m.read_only, "--exact and --read-only: choose one");
     check_name("--name", how.name), choose_on_error(on_error);
-    if (how.field[0]) how.field[0] = field_path(how.field[0]);
+    if (how.field[0]) how.field[0] = field_path("--field", how.field[0]);
+    if (how.field[0] && !strcmp(how.field[0], text_field)) how.field[0] = NULL;             // the text itself
     else if (url) how.field[0] = "metadata.url", how.field[1] = "url";
     if (how.unit == DOCUMENT) written = snprintf(what, sizeof what, "documents by %s", how.field[0] ? how.field[0] : "text");
     else if (how.unit == PARAGRAPH) written = snprintf(what, sizeof what, "paragraphs");
@@ -592,7 +600,7 @@ static int dedupe_command(int argc, char **argv) {
     mark_files(&m, &how, command, files_named(name, names), m.read_only ? NULL : bloom, save_every);
     print_marking(&m, &how);
     filter_free(&m.filter), release(m.set.slot), release(name);
-    return finished();
+    return documents_finished();
 }
 
 // A filter of the evaluation text's paragraphs, but for short ones and punctuation. Now their number is known before.
@@ -627,7 +635,7 @@ static int decontaminate_command(int argc, char **argv) {
     char command[256];
     const Option table[] = {
         { "options", GROUP, NULL, "" },
-        SEPARATOR_OPTION,
+        READING_OPTIONS,
         { "--against", TEXT, &against, "PATH[,PATH]: files or directories of evaluation documents" },
         { "--min-words", WHOLE, &evaluation.min_words, "words (Unicode's) that one of their paragraphs must have to count" },
         { "--false-positives", NUMBER, &rate, "probability that another paragraph is taken for one of theirs" },
@@ -649,5 +657,5 @@ static int decontaminate_command(int argc, char **argv) {
     mark_files(&m, &training, command, files_named(name, names), NULL, 0);
     print_marking(&m, &training);
     filter_free(&m.filter), release(name);
-    return finished();
+    return documents_finished();
 }

@@ -1,35 +1,46 @@
 /*
-Documents: what every program in data/ reads and writes. #included by them, after train_olmo.c (die, allocate, options).
+Documents: what every program in data/ reads and writes. #included by them, after train_olmo.c
+(die, allocate, options).
 
 A document is a JSON object on a line of its own, as Dolma keeps them (DATA_SPEC 1.1):
 
     {"id": "...", "text": "...", "source": "...", ...}          any further fields are kept
 
-in a file that is plain, gzip or zstd: its first bytes say which, not its name. A file whose name ends in neither .json,
-.jsonl nor .ndjson (before .gz or .zst) is plain text: one document {"id": its path, "source": "text", "text": all of it},
-or several, "path:1", "path:2" and so on, where --separator says what stands between them; these count as lines. (The path is
-that below `documents/`.) "-" is standard input: JSON lines.
+in a file that is plain, gzip or zstd: its first bytes say which, not its name. A name that ends in
+.json, .jsonl or .ndjson (before .gz or .zst, in capitals or not) says that a file holds such lines,
+and .txt that it does not. Of any other name, such as part-00000, the first line decides: if it is an
+object with a string "text", all lines are documents. What is left is plain text: one document
+{"id": its path, "source": "text", "text": all of it}, or several, "path:1", "path:2" and so on, where
+--separator says what stands between them; these count as lines. (The path is that below `documents/`.)
+Lines may end with CR LF, which is read as LF. "-" is standard input: JSON lines.
 
-Every input is hostile until checked: UTF-8, JSON, the types of the three fields, lengths. What cannot be used costs one
-sentence that begins with its file and line, and is skipped; or, if the user says so (--on-error stop), ends the program.
+Every input is hostile until checked: UTF-8, JSON, the types of the fields, lengths. What cannot be
+used costs one sentence that begins with its file and line, and is skipped; or, if the user says so
+(--on-error stop), ends the program. Of a kind of sentence that a file earns again and again only the
+first few are printed; all are counted. A program's last words are the inputs that gave no document,
+and where none of them gave any, it has failed.
 
-    Reader *r = reader_open(path);                       Writer *w = writer_open(path);      .gz and .zst are compressed
-    for (Document d; document_read(r, &d); document_free(&d)) ...      writer_put(w, bytes, size);
-    reader_close(r);                                     writer_close(w);       only now does the file have its name
+    Reader *r = reader_open(path);             Writer *w = writer_open(path);      .gz and .zst are compressed
+    for (Document d; document_read(r, &d); document_free(&d)) ...          writer_put(w, bytes, size);
+    reader_close(r);                           writer_close(w);       only now does the file have its name
+    return documents_finished();               the last words, and the exit code
 
-Two libraries read the JSON. simdjson takes the strings that every program wants out of a line, at a gigabyte a second; jansson
-makes a tree of all of it, at a tenth of that, for what changes documents (`curate mix`), and writes JSON.
+Two libraries read the JSON. simdjson takes the strings that every program wants out of a line, at a
+gigabyte a second. jansson makes trees of what is about documents (attributes, configurations), and
+writes JSON. Nobody reads the rest of a document: `curate mix` copies its bytes as they stand.
 */
 #include <fcntl.h>
 #include <ftw.h>
 #include <jansson.h>
+#include <strings.h>
 #include <sys/file.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-// ---- small things ----------------------------------------------------------------------------------------------------
+// ---- small things ------------------------------------------------------------------------------------
 
 // Room for `need` elements in an array that has `*room`; what it holds is kept.
 static void *grown(void *array, size_t *room, size_t need, size_t size, const char *what) {
@@ -41,7 +52,9 @@ static void *grown(void *array, size_t *room, size_t need, size_t size, const ch
     *room = more;
     return bigger;
 }
-static void *room_for_one(void *array, size_t *room, size_t used, size_t size) { return grown(array, room, used + 1, size, "a document's parts"); }
+static void *room_for_one(void *array, size_t *room, size_t used, size_t size) {
+    return grown(array, room, used + 1, size, "a document's parts");
+}
 
 static size_t code_points(const char *text, size_t size) {
     size_t n = 0;
@@ -67,13 +80,29 @@ static uint64_t hash_file(const char *path) {
     return hash;
 }
 
-// ---- white space -------------------------------------------------------------------------------------------------------
-// Two kinds. Unicode's: the tokenizer's SPACE, and what Rust trims. And Python's, of str.split() and str.strip(): that and
-// U+001C to U+001F (DATA_SPEC 1.3). Dolma is written in both languages; each function here says whose it is. Text is valid UTF-8.
+// Bytes of memory that this process may have: the machine's, or what its container leaves of them.
+static double memory_there_is(void) {
+    double bytes = (double)sysconf(_SC_PHYS_PAGES)*(double)sysconf(_SC_PAGESIZE), limit;
+    FILE *file = fopen("/sys/fs/cgroup/memory.max", "r");
+    if (file && fscanf(file, "%lf", &limit) == 1 && limit < bytes) bytes = limit;      // or "max"
+    if (file) fclose(file);
+    return bytes;
+}
+// The system promises more memory than there is, and ends the program when it is used: so ask first.
+static void check_memory(double bytes, const char *what, const char *advice) {
+    CHECK(bytes < memory_there_is(), "%s would need %.2f GiB of memory, and there are %.2f; %s", what,
+          bytes/0x1p30, memory_there_is()/0x1p30, advice);
+}
+
+// ---- white space -------------------------------------------------------------------------------------
+// Two kinds. Unicode's: the tokenizer's SPACE, and what Rust trims. And Python's, of str.split() and
+// str.strip(): that and U+001C to U+001F (DATA_SPEC 1.3). Dolma is written in both languages; each
+// function here says whose it is. Text is valid UTF-8.
 
 // Is all of it Unicode's?
 static int all_unicode_space(const char *s, const char *end) {
-    for (int length; s < end; s += length) if (char_class(utf8_decode(s, (size_t)(end - s), &length)) != SPACE) return 0;
+    for (int length; s < end; s += length)
+        if (char_class(utf8_decode(s, (size_t)(end - s), &length)) != SPACE) return 0;
     return 1;
 }
 
@@ -82,11 +111,15 @@ static inline int space_at(const char *s) {
     const unsigned char *b = (const unsigned char *)s;
     if (*b < 0x80) return *b == ' ' || (*b >= 9 && *b <= 13) || (*b >= 0x1c && *b <= 0x1f);
     switch (*b) {
-    case 0xc2: return b[1] == 0x85 || b[1] == 0xa0 ? 2 : 0;
-    case 0xe1: return b[1] == 0x9a && b[2] == 0x80 ? 3 : 0;                                         // U+1680
-    case 0xe2: return (b[1] == 0x80 && (b[2] <= 0x8a || b[2] == 0xa8 || b[2] == 0xa9 || b[2] == 0xaf))       // U+2000-200A, 2028, 2029, 202F
-                   || (b[1] == 0x81 && b[2] == 0x9f) ? 3 : 0;                                       // U+205F
-    case 0xe3: return b[1] == 0x80 && b[2] == 0x80 ? 3 : 0;                                         // U+3000
+    case 0xc2:                                              // U+0085, 00A0
+        return b[1] == 0x85 || b[1] == 0xa0 ? 2 : 0;
+    case 0xe1:                                              // U+1680
+        return b[1] == 0x9a && b[2] == 0x80 ? 3 : 0;
+    case 0xe2:                                              // U+2000-200A, 2028, 2029, 202F; 205F
+        if (b[1] == 0x80) return b[2] <= 0x8a || b[2] == 0xa8 || b[2] == 0xa9 || b[2] == 0xaf ? 3 : 0;
+        return b[1] == 0x81 && b[2] == 0x9f ? 3 : 0;
+    case 0xe3:                                              // U+3000
+        return b[1] == 0x80 && b[2] == 0x80 ? 3 : 0;
     }
     return 0;
 }
@@ -111,32 +144,103 @@ static const char *strip(const char *text, size_t *size) {
     return text;
 }
 
-// ---- what is wrong with the input ------------------------------------------------------------------------------------
+// ---- what is wrong with the input --------------------------------------------------------------------
 
+// An input file, and what became of it. They live as long as the program: its last words are of them.
+enum { KINDS_OF_SENTENCES = 8, SHOWN_OF_A_FILE = 3, SHOWN_IN_ALL = 50 };
+typedef struct Origin {
+    char *path;                                             // as sentences name it
+    uint64_t used, lost;                                    // documents that were fit for use; sentences
+    struct { const char *format; uint64_t n; } kind[KINDS_OF_SENTENCES];        // of those sentences
+    struct Origin *next;
+} Origin;
+
+static Origin *origins = NULL;
 static int stop_on_error = 0;                               // --on-error stop
-static int told_before = 0;                                 // a second pass over the same files: its sentences were those of the first
-static uint64_t problems = 0;                               // sentences so far: a program ends by printing how many
+static int told_before = 0;                                 // a second pass: its sentences were those of the first
+static uint64_t problems = 0, shown = 0;                    // sentences so far; those that were printed
 
-// problem("docs.jsonl:7: ..."): the caller skips what the sentence is about.
-static void problem(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void problem(const char *format, ...) {
-    char sentence[2048];
+static Origin *origin_new(const char *path) {
+    Origin *o = (Origin *)allocate(1, sizeof *o, "the name of a file");
+    o->path = (char *)allocate(strlen(path) + 1, 1, "the name of a file");
+    strcpy(o->path, path);
+    #pragma omp critical (problem)
+    o->next = origins, origins = o;
+    return o;
+}
+
+// A document is fit for use; or it was, and turns out not to be: after its sentence.
+static void origin_gave(Origin *o) {
+    #pragma omp atomic
+    o->used++;
+}
+static void origin_lost(Origin *o) {
+    #pragma omp atomic
+    o->used--;
+}
+
+// Shall a sentence of this kind be shown once more? Its format is the kind. *more: what to add to the last one.
+static int is_to_be_shown(Origin *o, const char *format, const char **more) {
+    static struct { const char *format; uint64_t n; } all[64];
+    size_t i = 0, k = 0;
+    while (i < KINDS_OF_SENTENCES - 1 && o->kind[i].format && o->kind[i].format != format) i++;
+    while (k < 63 && all[k].format && all[k].format != format) k++;
+    o->kind[i].format = all[k].format = format;
+    if (++o->kind[i].n > SHOWN_OF_A_FILE || all[k].n == SHOWN_IN_ALL) return 0;
+    if (o->kind[i].n == SHOWN_OF_A_FILE) *more = "; more like this of this file are only counted";
+    if (++all[k].n == SHOWN_IN_ALL) *more = "; more like this are only counted";
+    return 1;
+}
+
+// problem(origin, 7, "not JSON") says "docs.jsonl:7: not JSON; skipped". The caller skips what the
+// sentence is about. number: the line, or 0 for all of the file.
+static void problem(Origin *o, uint64_t number, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void problem(Origin *o, uint64_t number, const char *format, ...) {
+    char sentence[8192];
     va_list args;
+    int n = snprintf(sentence, 6000, number ? "%s:%llu: " : "%s: ", o->path, (unsigned long long)number);
+    n = imin(n, 5999);
     va_start(args, format);
-    vsnprintf(sentence, sizeof sentence, format, args);
+    vsnprintf(sentence + n, sizeof sentence - (size_t)n, format, args);
     va_end(args);
     if (told_before) return;
     #pragma omp critical (problem)
     {
+        const char *more = "";
         if (stop_on_error) die("%s", sentence);
         for (char *c = sentence; *c; c++) if ((unsigned char)*c < ' ' || *c == 127) *c = ' ';
-        fprintf(stderr, "warning: %s; skipped\n", sentence);
-        problems++;
+        o->lost++, problems++;
+        if (is_to_be_shown(o, format, &more)) fprintf(stderr, "warning: %s; skipped%s\n", sentence, more), shown++;
     }
 }
 
-static void problems_print(void) {
-    if (problems) fprintf(stderr, "%llu problem%s: each has its sentence above\n", (unsigned long long)problems, problems > 1 ? "s" : "");
+// The last words of a program, and its exit code. An input that gave no document at all is named once
+// more, at the very end, where nobody overlooks it; if that holds for all of them, the program has failed.
+static int documents_finished(void) {
+    enum { NAMED = 3 };
+    const Origin *named[NAMED];
+    int inputs = 0, hollow = 0;
+    int code = finished();
+    for (const Origin *o = origins; o; o = o->next) {
+        inputs += o->used || o->lost;
+        if (o->used || !o->lost) continue;
+        if (hollow < NAMED) named[hollow] = o;
+        hollow++;
+    }
+    if (problems)
+        fprintf(stderr, "%llu problem%s: %s above\n", (unsigned long long)problems, problems > 1 ? "s" : "",
+                shown == problems ? "each has its sentence" : "the first of each kind have their sentences");
+    if (!hollow) return code;
+    fprintf(stderr, "%s: no document at all came of ", hollow == inputs ? "error" : "WARNING");
+    if (inputs > 1) fprintf(stderr, "%d of %d inputs: ", hollow, inputs);
+    for (int i = 0; i < imin(hollow, NAMED); i++) {
+        char name[PATH];
+        snprintf(name, sizeof name, "%s", named[i]->path);
+        for (char *c = name; *c; c++) if ((unsigned char)*c < ' ' || *c == 127) *c = ' ';
+        fprintf(stderr, "%s%s", i ? ", " : "", name);
+    }
+    fprintf(stderr, hollow > NAMED ? " ...\n" : "\n");
+    return hollow == inputs ? EXIT_FAILURE : code;
 }
 
 // "skip" or "stop", as given to --on-error
@@ -145,21 +249,22 @@ static void choose_on_error(const char *word) {
     CHECK(stop_on_error || !strcmp(word, "skip"), "--on-error %s: expected skip or stop", word);
 }
 
-// ---- reading ---------------------------------------------------------------------------------------------------------
+// ---- reading -----------------------------------------------------------------------------------------
 
-enum { BLOCK = 1 << 18, PADDING = 64 };                     // bytes read, or decompressed, at a time; readable behind every line
-static const size_t longest_line = 64 << 20, longest_text = 200 << 20;       // what is longer is refused; the tokenizer counts in 32 bits
+enum { BLOCK = 1 << 18, PADDING = 64, ZSTD_HEADER = 5 };     // bytes read, or unpacked, at a time; readable behind every line
+static const size_t longest_line = 64 << 20, longest_text = 200 << 20;      // what is longer is refused
 
 typedef enum { PLAIN, GZIP, ZSTD } Packing;
 
-typedef struct {                                            // of a file; or a piece of a plain text, between separators
+typedef struct {                                            // of a file; or a piece of a plain text
     const char *path;                                       // as sentences name it
+    Origin *origin;
     uint64_t number;                                        // from 1
     const char *text;                                       // PADDING bytes behind it can be read
     size_t size;
     int json;                                               // a JSON object, not plain text
     int several;                                            // may be in its file
-    const char *extra[2];                                   // paths, such as metadata.url, of strings that documents are asked for
+    const char *extra[2];                                   // paths, such as metadata.url, of wanted strings
 } Line;
 
 typedef struct {
@@ -168,120 +273,134 @@ typedef struct {
     Packing packing;
     z_stream gzip;
     ZSTD_DStream *zstd;
-    unsigned char *packed;                                  // [BLOCK] bytes of the file: [packed_at, packed_end) not yet used
+    unsigned char *packed;                                  // [BLOCK] of the file: [packed_at, packed_end) are unused
     size_t packed_at, packed_end;
-    uint64_t packed_read;                                   // bytes of the file so far: what a progress bar counts
+    size_t wanted;                                          // of them, by zstd's next call
     int inside;                                             // of a compressed stream that has not ended
-    int ended;                                              // nothing follows [at, end)
-    char *buffer;                                           // [capacity] unpacked: [at, end) not yet used
+    int ended;                                              // nothing follows [at, end) ...
+    const char *broken;                                     // ... for this reason, which has yet to be told
+    int cut_off;                                            // ... and what is left is no whole line
+    int cr;                                                 // a CR follows, if no LF comes
+    char *buffer;                                           // [capacity] unpacked: [at, end) are unused
     size_t at, end, capacity;
-    const char *separator;                                  // between documents: a newline; in plain text the caller's, or none
+    const char *separator;                                  // of documents: a newline; in text the user's, or none
+    uint64_t packed_read, unpacked_read;                    // bytes so far ...
+    uint64_t packed_shown, unpacked_shown;                  // ... and those that the progress bar knows of
 } Reader;
 
-// What follows the last directory named documents; the whole path, if there is none.
-static const char *below_documents(const char *path) {
-    const char *below = path;
-    for (const char *s = path; (s = strstr(s, "documents/")); s++) if (s == path || s[-1] == '/') below = s + strlen("documents/");
-    return below;
-}
+// ---- reading: names, and what they say
 
-// Does the name, less .gz or .zst, end in this?
+static const char *separator = NULL;                        // --separator: between the documents of a text; or none
+static const char *text_field = "text", *id_field = "id";   // --text-field, --id-field: where documents have them
+
+// Does the name, less .gz or .zst, end in this, in capitals or not?
 static int name_ends_with(const char *path, const char *end) {
     size_t n = strlen(path), m = strlen(end);
-    if (ends_with(path, ".gz")) n -= 3; else if (ends_with(path, ".zst")) n -= 4;
-    return n >= m && !strncmp(path + n - m, end, m);
+    if (n >= 3 && !strcasecmp(path + n - 3, ".gz")) n -= 3;
+    else if (n >= 4 && !strcasecmp(path + n - 4, ".zst")) n -= 4;
+    return n >= m && !strncasecmp(path + n - m, end, m);
 }
-
 static int is_json_name(const char *path) {
     return name_ends_with(path, ".jsonl") || name_ends_with(path, ".json") || name_ends_with(path, ".ndjson");
 }
+static Packing packing_named(const char *path) {
+    size_t n = strlen(path);
+    if (n >= 3 && !strcasecmp(path + n - 3, ".gz")) return GZIP;
+    return n >= 4 && !strcasecmp(path + n - 4, ".zst") ? ZSTD : PLAIN;
+}
+
+// The files and directories that the command line, or a configuration, has named.
+static struct { char **name; int n; } named_inputs;
+
+// What follows the next directory named documents in `from`, which is a part of `path`; or NULL.
+static const char *after_documents(const char *path, const char *from) {
+    const char *s = from;
+    while ((s = strstr(s, "documents/")) && s > path && s[-1] != '/') s++;
+    return s ? s + strlen("documents/") : NULL;
+}
+// What follows the directory named documents; the whole path, if there is none. Where one lies below
+// another, as in web/documents/project/documents/x.txt, it is the last one in the name that the user gave,
+// or else the first: so `web/documents` is one corpus, whatever lies in it.
+static const char *below_documents(const char *path) {
+    const char *below = after_documents(path, path), *next = below;
+    size_t given = 0;
+    if (!below) return path;
+    if (!after_documents(path, below)) return below;
+    for (int i = 0; i < named_inputs.n; i++) {
+        const char *name = named_inputs.name[i];
+        size_t n = strlen(name);
+        if (n > given && !strncmp(path, name, n) && (path[n] == '/' || !path[n] || name[n - 1] == '/')) given = n;
+    }
+    for (; next && (size_t)(next - 1 - path) <= given; next = after_documents(path, next)) below = next;
+    return below;
+}
+
+// ---- reading: bytes
 
 static void reader_fill_packed(Reader *r) {
     r->packed_at = 0;
     r->packed_end = fread(r->packed, 1, BLOCK, r->file);
     r->packed_read += r->packed_end;
     if (!ferror(r->file)) return;
-    problem("%s: reading failed after byte %llu: %s", r->line.path, (unsigned long long)r->packed_read, strerror(errno));
+    problem(r->line.origin, 0, "reading failed after byte %llu: %s", (unsigned long long)r->packed_read,
+            strerror(errno));
     r->ended = 1;
 }
 
-static const char *separator = NULL;                        // --separator: between the documents of a plain text; NULL: it is one
+// The compressed stream cannot be followed to its end: the file ends here, and says so when it has been read up to
+// here. whole: it fails only the check that ends it, or is followed by something else. Otherwise its last line is
+// cut off, and lost.
+static void reader_break(Reader *r, const char *why, int whole) {
+    r->broken = why, r->cut_off = !whole, r->ended = 1;
+}
 
-// Returns NULL, with a sentence, if the file cannot be read.
-static Reader *reader_open(const char *path) {
-    int standard = !strcmp(path, "-");
-    struct stat s;
-    int missing = !standard && stat(path, &s);
-    if (missing || (!standard && S_ISDIR(s.st_mode))) {
-        problem("%s: cannot be read: %s", path, missing ? strerror(errno) : "expected a file, found a directory");
-        return NULL;
+// One step of unpacking into out[0..room): returns how many bytes; 0 may also mean that more input is
+// needed. Compressed streams may follow each other (`cat a.gz b.gz`).
+static size_t reader_unpack_gzip(Reader *r, char *out, size_t room) {
+    z_stream *z = &r->gzip;
+    if (!r->inside) inflateReset(z);
+    z->next_in = r->packed + r->packed_at, z->avail_in = (uInt)(r->packed_end - r->packed_at);
+    z->next_out = (unsigned char *)out, z->avail_out = (uInt)(room = zmin(room, BLOCK));
+    int code = inflate(z, Z_NO_FLUSH);
+    r->packed_at = r->packed_end - z->avail_in;
+    r->inside = code != Z_STREAM_END;
+    if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR) {
+        const char *why = z->msg ? z->msg : "unknown trouble";
+        reader_break(r, why, strstr(why, " check") != NULL);            // of a stream's sum, length or beginning
     }
-    FILE *file = standard ? stdin : fopen(path, "rb");
-    CHECK(file || (errno != EMFILE && errno != ENFILE && errno != ENOMEM), "%s: cannot be read: %s", path, strerror(errno));    // not its fault
-    if (!file) { problem("%s: cannot be read: %s", path, strerror(errno)); return NULL; }
-    Reader *r = (Reader *)allocate(1, sizeof *r, "a reader");
-    r->line.path = standard ? "standard input" : path, r->file = file;
-    r->line.json = standard || is_json_name(path);
-    r->separator = r->line.json ? "\n" : separator, r->line.several = r->separator != NULL;
-    r->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes");
-    r->capacity = 4*BLOCK, r->buffer = (char *)allocate(r->capacity + PADDING, 1, "a file's text");
-    reader_fill_packed(r);
-    const unsigned char *p = r->packed;
-    if (r->packed_end >= 2 && p[0] == 0x1f && p[1] == 0x8b) {
-        r->packing = GZIP;
-        CHECK(inflateInit2(&r->gzip, 15 + 16) == Z_OK, "%s: zlib cannot start", path);
-    } else if (r->packed_end >= 4 && p[0] == 0x28 && p[1] == 0xb5 && p[2] == 0x2f && p[3] == 0xfd) {
-        r->packing = ZSTD;
-        r->zstd = ZSTD_createDStream();
-        CHECK(r->zstd, "%s: libzstd cannot start", path);
-    }
-    return r;
+    return room - z->avail_out;
 }
-
-static void reader_close(Reader *r) {
-    if (!r) return;
-    if (r->packing == GZIP) inflateEnd(&r->gzip);
-    if (r->packing == ZSTD) ZSTD_freeDStream(r->zstd);
-    if (r->file != stdin) fclose(r->file);
-    release(r->packed), release(r->buffer), release(r);
+static size_t reader_unpack_zstd(Reader *r, char *out, size_t room) {
+    size_t have = r->packed_end - r->packed_at;
+    ZSTD_inBuffer input = { r->packed + r->packed_at, zmin(have, r->wanted), 0 };
+    ZSTD_outBuffer output = { out, room, 0 };
+    size_t code = ZSTD_decompressStream(r->zstd, &output, &input);
+    r->packed_at += input.pos;
+    r->inside = code != 0;
+    r->wanted = code ? code : ZSTD_HEADER;     // no more: so a checksum comes in a call of its own, and
+    if (!ZSTD_isError(code)) return output.pos;             // takes nothing with it that is unpacked already
+    ZSTD_ErrorCode error = ZSTD_getErrorCode(code);
+    reader_break(r, ZSTD_getErrorName(code), error == ZSTD_error_checksum_wrong || error == ZSTD_error_prefix_unknown);
+    return output.pos;
 }
-
-// The compressed stream cannot be followed to its end: the file ends here, with its last whole line.
-static void reader_break(Reader *r, const char *why) {
-    problem("%s: the %s stream breaks off after line %llu (%s): its rest cannot be read", r->line.path, r->packing == GZIP ? "gzip" : "zstd",
-            (unsigned long long)(r->line.number - 1), why);
-    r->at = r->end, r->ended = 1;
-}
-
-// One step of unpacking into out[0..room): returns how many bytes; 0 may also mean that more input is needed. Compressed
-// streams may follow each other (`cat a.gz b.gz`). A broken one ends the file, with a sentence.
 static size_t reader_unpack(Reader *r, char *out, size_t room) {
-    unsigned char *in = r->packed + r->packed_at;
-    size_t have = r->packed_end - r->packed_at, used = have, made = 0;
-    const char *broken = NULL;
+    size_t have = r->packed_end - r->packed_at;
     if (!have) return 0;
-    if (r->packing == PLAIN) {
-        used = made = zmin(have, room);
-        memcpy(out, in, made);
-    } else if (r->packing == GZIP) {
-        if (!r->inside) inflateReset(&r->gzip);
-        r->gzip.next_in = in, r->gzip.avail_in = (uInt)have;
-        r->gzip.next_out = (unsigned char *)out, r->gzip.avail_out = (uInt)zmin(room, BLOCK);
-        int code = inflate(&r->gzip, Z_NO_FLUSH);
-        used = have - r->gzip.avail_in, made = zmin(room, BLOCK) - r->gzip.avail_out;
-        r->inside = code != Z_STREAM_END;
-        if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR) broken = r->gzip.msg ? r->gzip.msg : "unknown trouble";
-    } else {
-        ZSTD_inBuffer input = { in, have, 0 };
-        ZSTD_outBuffer output = { out, room, 0 };
-        size_t code = ZSTD_decompressStream(r->zstd, &output, &input);
-        used = input.pos, made = output.pos;
-        r->inside = code != 0;
-        if (ZSTD_isError(code)) broken = ZSTD_getErrorName(code);
-    }
-    r->packed_at += used;
-    if (broken) reader_break(r, broken);
+    if (r->packing == GZIP) return reader_unpack_gzip(r, out, room);
+    if (r->packing == ZSTD) return reader_unpack_zstd(r, out, room);
+    size_t made = zmin(have, room);
+    memcpy(out, r->packed + r->packed_at, made);
+    r->packed_at += made;
     return made;
+}
+
+// CR LF as LF, in place; returns the new size.
+static size_t unix_newlines(char *text, size_t size) {
+    const char *in = (const char *)memchr(text, '\r', size), *end = text + size;
+    if (!in) return size;
+    char *out = text + (in - text);
+    for (; in < end; in++) if (*in != '\r' || in + 1 == end || in[1] != '\n') *out++ = *in;
+    return (size_t)(out - text);
 }
 
 // More unpacked bytes behind [at, end), whose beginning may move; or r->ended.
@@ -293,134 +412,341 @@ static void reader_fill(Reader *r) {
         release(r->buffer);
         r->buffer = bigger, r->capacity *= 2;
     }
-    while (!r->ended) {
-        size_t made = reader_unpack(r, r->buffer + r->end, r->capacity - r->end);
-        r->end += r->ended ? 0 : made;
-        if (made || r->ended) return;
-        if (r->packed_at < r->packed_end) continue;
+    for (size_t made = 0; !made && !r->ended; ) {
+        char *start = r->buffer + r->end;
+        if (r->cr) *start = '\r';
+        made = reader_unpack(r, start + r->cr, r->capacity - r->end - (size_t)r->cr);
+        r->unpacked_read += made;
+        if (made) {
+            size_t size = unix_newlines(start, made + (size_t)r->cr);
+            r->cr = size && start[size - 1] == '\r';        // is the next byte its LF?
+            r->end += size - (size_t)r->cr;
+        }
+        if (made || r->ended || r->packed_at < r->packed_end) continue;
         reader_fill_packed(r);
-        if (!r->packed_end && r->inside && !r->ended) reader_break(r, "the file is cut off");
-        r->ended = r->ended || !r->packed_end;
+        if (!r->packed_end && r->inside && !r->ended) reader_break(r, "the file is cut off", 0);
+        r->ended |= !r->packed_end;
     }
+    if (r->ended && r->cr) r->buffer[r->end++] = '\r', r->cr = 0;
 }
 
-// Reads the next line (or the next piece of a text file), without its separator; 0 after the last.
-static int reader_line(Reader *r) {
+// The next line (or the next piece of a text file), without its separator, whatever its size; 0 after the last.
+// *too_long: it is, and r->line.text is not all of it.
+static int reader_piece(Reader *r, int *too_long) {
     Line *line = &r->line;
-    size_t n = r->separator ? strlen(r->separator) : 0, most = line->json ? longest_line : longest_text, searched = 0;
-    int too_long = 0;
-    line->number++;
-    for (;;) {
+    size_t n = r->separator ? strlen(r->separator) : 0, searched = 0;
+    size_t most = line->json ? longest_line : longest_text;
+    for (*too_long = 0; ; ) {
         char *start = r->buffer + r->at, *found = NULL;
         size_t have = r->end - r->at;
         if (n && have >= n) found = (char *)memmem(start + searched, have - searched, r->separator, n);
         if (!found && !r->ended) {
-            if (have > most) too_long = 1, r->at = r->end - n, have = n;                    // forget it, look for its end
+            if (have > most) *too_long = 1, r->at = r->end - n, have = n;       // forget it, look for its end
             searched = have >= n && n ? have - n + 1 : 0;
             reader_fill(r);
             continue;
         }
+        if (!found && r->broken) {
+            problem(line->origin, 0, "the %s stream breaks off after line %llu (%s): its rest cannot be read",
+                    r->packing == GZIP ? "gzip" : "zstd", (unsigned long long)line->number, r->broken);
+            r->broken = NULL;
+            if (r->cut_off) r->at = r->end, have = 0, *too_long = 0;
+        }
         line->text = start, line->size = found ? (size_t)(found - start) : have;
         r->at += found ? line->size + n : line->size;
-        if (!found && !line->size && !too_long) { line->number--; return 0; }
-        int mark = line->number == 1 && line->size >= 3 && !memcmp(line->text, "\xef\xbb\xbf", 3);         // of the byte order
-        if (mark) line->text += 3, line->size -= 3;
-        if (!too_long && line->size <= most) return 1;
-        problem("%s:%llu: longer than %zu MB", line->path, (unsigned long long)line->number, most >> 20);
-        too_long = 0, searched = 0, line->number++;
+        if (!found && !line->size && !*too_long) return 0;
+        *too_long |= line->size > most;
+        return 1;
     }
 }
 
-// ---- documents -------------------------------------------------------------------------------------------------------
+// Reads the next line, or piece, that is not too long; 0 after the last.
+static int reader_line(Reader *r) {
+    Line *line = &r->line;
+    for (int too_long; reader_piece(r, &too_long); ) {
+        int first = ++line->number == 1;
+        if (too_long) {
+            problem(line->origin, line->number, "longer than %zu MB", (line->json ? longest_line : longest_text) >> 20);
+            continue;
+        }
+        int mark = first && line->size >= 3 && !memcmp(line->text, "\xef\xbb\xbf", 3);      // of the byte order
+        if (mark) line->text += 3, line->size -= 3;
+        return 1;
+    }
+    return 0;
+}
+
+// ---- reading: what kind of file is this?
+
+const char *json_strings(const char **value, size_t *size, const char *const *path, int n, const char *json,
+                         size_t bytes);                     // json.cc
+enum { ABSENT, IS_NULL, IS_OTHER };                         // what it says of a place where there is no string
+
+// [at, end) holds the first `lines` lines of the file, if it has so many, and if they are not too long.
+static const char *reader_look_ahead(Reader *r, int lines) {
+    for (;;) {
+        const char *s = r->buffer + r->at, *end = r->buffer + r->end;
+        int found = 0;
+        while (found < lines && (s = (const char *)memchr(s, '\n', (size_t)(end - s)))) found++, s++;
+        if (found == lines) return s - 1;
+        if (r->ended || r->end - r->at > longest_line) return end;
+        reader_fill(r);
+    }
+}
+
+// A whole JSON object? *goes_on: it is none only because it ends too early.
+static int is_object(const char *text, size_t size, int *goes_on) {
+    json_error_t error;
+    json_t *json = json_loadb(text, size, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
+    int found = json_is_object(json);
+    *goes_on = !json && json_error_code(&error) == json_error_premature_end_of_input;
+    json_decref(json);
+    return found;
+}
+
+static void reader_refuse(Reader *r, const char *what) {
+    problem(r->line.origin, 0, "%s", what);
+    r->at = r->end, r->ended = 1;
+}
+// Before anything is read: what the file holds, if its name does not say (named: 0). And what would look
+// like thousands of broken documents, but is a file of another kind.
+static void reader_decide(Reader *r, int named) {
+    const char *end = reader_look_ahead(r, 2), *first = r->buffer + r->at;
+    if (end - first > 262 && !memcmp(first + 257, "ustar", 5)) {
+        reader_refuse(r, "a tar archive, not documents: unpack it first");
+        return;
+    }
+    if (end - first >= 3 && !memcmp(first, "\xef\xbb\xbf", 3)) first += 3;
+    while (first < end && (*first == ' ' || *first == '\t')) first++;
+    const char *newline = (const char *)memchr(first, '\n', (size_t)(end - first));
+    const char *first_end = newline ? newline : end, *second = newline ? newline + 1 : end;
+    size_t size = (size_t)(first_end - first);
+    if (!size || size > longest_line || (*first != '{' && *first != '[')) return;
+    int goes_on, unused, object = is_object(first, size, &goes_on);
+    if (!named && object) r->line.json = 1;
+    if (!r->line.json || object) return;
+    int spread = goes_on && second < end;
+    if ((*first == '[' || spread) && !is_object(second, (size_t)(end - second), &unused))
+        reader_refuse(r, "one JSON value over several lines, or a list, not JSON lines: a document has a line of its "
+                      "own. `jq -c . FILE` writes such lines, of a list `jq -c '.[]' FILE`");
+}
+
+// What is packed in another way, by its first bytes.
+static const struct { const char *bytes, *sentence; } other_packings[] = {
+    { "\xfd" "7zXZ", "packed by xz; expected a plain file, gzip or zstd: unpack it first" },
+    { "BZh", "packed by bzip2; expected a plain file, gzip or zstd: unpack it first" },
+    { "\x04\x22\x4d\x18", "packed by lz4; expected a plain file, gzip or zstd: unpack it first" },
+    { "PK\x03\x04", "a zip archive; expected a plain file, gzip or zstd: unpack it first" },
+    { "PAR1", "a Parquet file; expected JSON lines or text: convert it first" },
+    { "ARROW1", "an Arrow file; expected JSON lines or text: convert it first" },
+};
+
+static void reader_start_unpacking(Reader *r) {
+    const unsigned char *p = r->packed;
+    size_t have = r->packed_end;
+    uint32_t magic = have < 4 ? 0 : p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    if (have >= 2 && p[0] == 0x1f && p[1] == 0x8b) {
+        r->packing = GZIP;
+        CHECK(inflateInit2(&r->gzip, 15 + 16) == Z_OK, "%s: zlib cannot start", r->line.path);
+    } else if (magic == 0xfd2fb528 || (magic & 0xfffffff0) == 0x184d2a50) {    // a frame; one that is skipped
+        r->packing = ZSTD, r->wanted = ZSTD_HEADER;
+        r->zstd = ZSTD_createDStream();
+        int wide = r->zstd && !ZSTD_isError(ZSTD_DCtx_setParameter(r->zstd, ZSTD_d_windowLogMax, 31));
+        CHECK(wide, "%s: libzstd cannot start", r->line.path);             // `zstd --long=31`: 2 GiB to look back
+    }
+    for (size_t i = 0; i < sizeof other_packings/sizeof *other_packings; i++) {
+        size_t n = strlen(other_packings[i].bytes);
+        if (have >= n && !memcmp(p, other_packings[i].bytes, n)) {
+            reader_refuse(r, other_packings[i].sentence);
+            return;
+        }
+    }
+}
+
+// Opens a file, or standard input. NULL, with a sentence, if there is none that can be read; what turns out
+// not to hold documents has its sentence, too, and no line.
+static Reader *reader_open(const char *path) {
+    int standard = !strcmp(path, "-");
+    struct stat s;
+    Origin *origin = origin_new(standard ? "standard input" : path);
+    int missing = !standard && stat(path, &s);
+    if (missing || (!standard && S_ISDIR(s.st_mode))) {
+        problem(origin, 0, "cannot be read: %s", missing ? strerror(errno) : "expected a file, found a directory");
+        return NULL;
+    }
+    FILE *file = standard ? stdin : fopen(path, "rb");
+    int ours = !file && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);            // not the file's fault
+    CHECK(!ours, "%s: cannot be read: %s", path, strerror(errno));
+    if (!file) { problem(origin, 0, "cannot be read: %s", strerror(errno)); return NULL; }
+    Reader *r = (Reader *)allocate(1, sizeof *r, "a reader");
+    r->line.origin = origin, r->line.path = origin->path, r->file = file;
+    r->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes");
+    r->capacity = 4*BLOCK, r->buffer = (char *)allocate(r->capacity + PADDING, 1, "a file's text");
+    reader_fill_packed(r);
+    reader_start_unpacking(r);
+    r->line.json = standard || is_json_name(path);
+    reader_decide(r, r->line.json || name_ends_with(path, ".txt"));
+    r->separator = r->line.json ? "\n" : separator, r->line.several = r->separator != NULL;
+    return r;
+}
+
+static void reader_close(Reader *r) {
+    if (!r) return;
+    if (r->packing == GZIP) inflateEnd(&r->gzip);
+    if (r->packing == ZSTD) ZSTD_freeDStream(r->zstd);
+    if (r->file != stdin) fclose(r->file);
+    release(r->packed), release(r->buffer), release(r);
+}
+
+// ---- documents ---------------------------------------------------------------------------------------
 
 typedef struct {
-    const char *id, *source, *text, *extra[2];              // source: "" if there is none; extra: NULL if there is none
-    size_t id_size, source_size, size, extra_size[2];       // bytes, of text: `size`. Valid UTF-8, in which even a NUL may stand
+    const char *id, *source, *text, *extra[2];              // source: "" if there is none; extra: NULL if none
+    size_t id_size, source_size, size, extra_size[2];       // bytes, of text: `size`. UTF-8, even with NULs
     char *own;                                              // where these strings are
-    json_t *json;                                           // all of the document, after document_json
+    json_t *attributes;                                     // what is known about it, if a program asks for that
     const Line *from;
-    const char *path;                                       // where it was read: sentences about it begin path:line
+    Origin *origin;                                         // where it was read ...
+    const char *path;
     uint64_t line;
 } Document;
 
-static void document_free(Document *d) { release(d->own), json_decref(d->json), d->own = NULL, d->json = NULL; }
-
-const char *json_strings(const char **value, size_t *size, const char *const *path, int n, const char *json, size_t bytes);      // json.cc
-enum { ABSENT, IS_NULL, IS_OTHER };                         // what it says of a place where there is no string
+static void document_free(Document *d) {
+    release(d->own), json_decref(d->attributes);
+    d->own = NULL, d->attributes = NULL;
+}
 
 // "path:number", or "path" if the number is 0. In UTF-8, which a file's name need not be. Returns its size.
 enum { PLACE = 3*(PATH + 32) };
 static size_t put_place(char out[PLACE], const char *path, uint64_t number) {
     char place[PATH + 32];
     int n = snprintf(place, sizeof place, number ? "%s:%llu" : "%s", path, (unsigned long long)number);
-    return utf8_repair(out, place, (size_t)n);
+    return utf8_repair(out, place, (size_t)imin(n, (int)sizeof place - 1));
 }
+
+// ---- documents: JSON as it stands
+// Of an object that is known to be JSON, the members, without a look at what is in them: so that a number of
+// any size, and any spelling, can be passed on as it was.
+
+typedef struct { const char *name, *value; size_t name_size, size; } Member;        // name: between its quotes
+
+// Moves *s from an object's opening brace, or from behind a member, to behind the next: 0 if there is none.
+static int next_member(const char **s, Member *m) {
+    const char *c = *s + strspn(*s, "{, \t\r\n");
+    int depth = 0;
+    if (*c != '"') return 0;
+    m->name = ++c;
+    for (; *c != '"'; c++) c += *c == '\\';
+    m->name_size = (size_t)(c++ - m->name);
+    m->value = c += strspn(c, ": \t\r\n");
+    for (; depth || (*c != ',' && *c != '}'); c++) {        // to the comma, or the brace, behind the value
+        if (*c == '"') for (c++; *c != '"'; c++) c += *c == '\\';
+        depth += (*c == '{' || *c == '[') - (*c == '}' || *c == ']');
+    }
+    *s = c;
+    while (strchr(" \t\r\n", c[-1])) c--;
+    m->size = (size_t)(c - m->value);
+    return 1;
+}
+// Is this its name? Escapes in it are read by jansson.
+static int is_named(const Member *m, const char *name) {
+    size_t n = strlen(name);
+    if (!memchr(m->name, '\\', m->name_size)) return m->name_size == n && !memcmp(m->name, name, n);
+    json_t *string = json_loadb(m->name - 1, m->name_size + 2, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    int same = json_string_length(string) == n && !memcmp(json_string_value(string), name, n);
+    json_decref(string);
+    return same;
+}
+// What stands at a path such as metadata.url, of names that occur twice the last; 0 if nothing does.
+static int find_member(Member *found, const char *object, const char *path) {
+    for (const char *name = path, *s = object; ; s = found->value) {
+        size_t n = strcspn(name, ".");
+        char part[PATH];
+        int there = 0;
+        if (*s != '{' || n >= sizeof part) return 0;
+        memcpy(part, name, n), part[n] = 0;
+        for (Member m; next_member(&s, &m); ) if (is_named(&m, part)) *found = m, there = 1;
+        if (!there || !name[n]) return there;
+        name += n + 1;
+    }
+}
+// The object of a line: what is before it is white space.
+static const char *object_of(const Line *line) { return line->text + strspn(line->text, " \t\r\n"); }
+
+// ---- documents: from a line
 
 // What is wrong with a line that simdjson refused: jansson knows the place, too.
 static void explain_json(const Line *line, const char *why) {
     json_error_t error;
     json_t *json = json_loadb(line->text, line->size, JSON_ALLOW_NUL, &error);
-    if (!json && json_error_code(&error) == json_error_numeric_overflow)
-        problem("%s:%llu: a number that is too large ends at byte %d", line->path, (unsigned long long)line->number, error.position);
-    else if (!json) problem("%s:%llu: not JSON at byte %d: %s", line->path, (unsigned long long)line->number, error.position, error.text);
-    else if (!json_is_object(json)) problem("%s:%llu: expected a JSON object", line->path, (unsigned long long)line->number);
-    else problem("%s:%llu: not JSON: %s", line->path, (unsigned long long)line->number, why);
+    int code = json ? 0 : json_error_code(&error);
+    if (!json && code == json_error_numeric_overflow)
+        problem(line->origin, line->number, "a number that is too large ends at byte %d", error.position);
+    else if (!json) problem(line->origin, line->number, "not JSON at byte %d: %s", error.position, error.text);
+    else if (!json_is_object(json)) problem(line->origin, line->number, "expected a JSON object");
+    else problem(line->origin, line->number, "not JSON: %s", why);
     json_decref(json);
 }
 
-// A line as a document: 1, or 0 with a sentence. A document without an id gets
-// "path:line" for one, for public corpora often have none (the path below `documents/`, however the rest is spelled); and one
-// without a source "". A null is no id, and no source.
+// The strings of a JSON line, or 0 with a sentence. But for the text, what is no string, an id that is a number
+// say, is taken as it stands there.
+enum { THE_TEXT, THE_ID, THE_SOURCE, EXTRA, STRINGS = EXTRA + 2 };
+static int line_strings(const Line *line, const char *value[STRINGS], size_t size[STRINGS]) {
+    const char *path[STRINGS] = { text_field, id_field, "source", line->extra[0], line->extra[1] };
+    int n = EXTRA + (line->extra[0] != NULL) + (line->extra[0] && line->extra[1]);
+    const char *why = json_strings(value, size, path, n, line->text, line->size);
+    if (why) { explain_json(line, why); return 0; }
+    if (!value[THE_TEXT]) {
+        if (size[THE_TEXT] != ABSENT) problem(line->origin, line->number, "expected \"%s\" to be a string", text_field);
+        else problem(line->origin, line->number, "expected a string \"%s\", found none (--text-field names another)",
+                     text_field);
+        return 0;
+    }
+    for (int i = THE_ID; i < STRINGS; i++) {
+        Member m;
+        if (!value[i] && size[i] == IS_OTHER && find_member(&m, object_of(line), path[i]))
+            value[i] = m.value, size[i] = m.size;
+    }
+    return 1;
+}
+static int text_strings(const Line *line, const char *value[STRINGS], size_t size[STRINGS]) {
+    size_t valid = utf8_valid(line->text, line->size);
+    value[THE_TEXT] = line->text, size[THE_TEXT] = line->size;
+    value[THE_SOURCE] = "text", size[THE_SOURCE] = strlen("text");
+    if (valid == line->size) return 1;
+    problem(line->origin, line->number, "expected UTF-8 text, found another byte at byte %zu", valid);
+    return 0;
+}
+
+// A line as a document: 1, or 0 with a sentence. One without an id gets "path:line" for one, for public corpora
+// often have none (the path below `documents/`, however the rest is spelled); one without a source gets "".
+// A null is no id, and no source.
 static int document_parse(const Line *line, Document *d) {
-    enum { THE_TEXT, THE_ID, THE_SOURCE, EXTRA, STRINGS = EXTRA + 2 };
-    const char *path[STRINGS] = { "text", "id", "source", line->extra[0], line->extra[1] }, *value[STRINGS] = { NULL };
+    const char *value[STRINGS] = { NULL };
     size_t size[STRINGS] = { 0 }, all = 0;
     char place[PLACE];
     memset(d, 0, sizeof *d);
-    d->from = line, d->path = line->path, d->line = line->number;
-    if (line->json) {
-        const char *why = json_strings(value, size, path, EXTRA + (line->extra[0] ? line->extra[1] ? 2 : 1 : 0), line->text, line->size);
-        if (why) { explain_json(line, why); return 0; }
-    } else {
-        value[THE_TEXT] = line->text, size[THE_TEXT] = line->size, value[THE_SOURCE] = "text", size[THE_SOURCE] = 4;
-        size_t valid = utf8_valid(line->text, line->size);
-        if (valid < line->size) {
-            problem("%s:%llu: expected UTF-8 text, found another byte at byte %zu", line->path, (unsigned long long)line->number, valid);
-            return 0;
-        }
+    d->from = line, d->origin = line->origin, d->path = line->path, d->line = line->number;
+    if (!(line->json ? line_strings(line, value, size) : text_strings(line, value, size))) return 0;
+    if (!value[THE_ID]) {
+        value[THE_ID] = place;
+        size[THE_ID] = put_place(place, below_documents(line->path), line->several ? line->number : 0);
     }
-    for (int i = 0; i < EXTRA; i++) if (!value[i]) {
-        if (i == THE_ID && size[i] != IS_OTHER) value[i] = place, size[i] = put_place(place, below_documents(line->path), line->several ? line->number : 0);
-        else if (i == THE_SOURCE && size[i] != IS_OTHER) value[i] = "", size[i] = 0;
-        else {
-            problem(size[i] == ABSENT ? "%s:%llu: expected a string \"%s\", found none" : "%s:%llu: expected \"%s\" to be a string",
-                    line->path, (unsigned long long)line->number, path[i]);
-            return 0;
-        }
-    }
+    if (!value[THE_SOURCE]) value[THE_SOURCE] = "", size[THE_SOURCE] = 0;
     for (int i = 0; i < STRINGS; i++) all += value[i] ? size[i] + 1 : 0;
     char *own = d->own = (char *)allocate(all, 1, "a document");
-    for (int i = 0; i < STRINGS; i++) if (value[i]) value[i] = (char *)memcpy(own, value[i], size[i]), own += size[i] + 1;
+    for (int i = 0; i < STRINGS; i++) if (value[i]) {
+        value[i] = (char *)memcpy(own, value[i], size[i]);
+        own += size[i] + 1;
+    }
     d->text = value[THE_TEXT], d->id = value[THE_ID], d->source = value[THE_SOURCE];
     d->size = size[THE_TEXT], d->id_size = size[THE_ID], d->source_size = size[THE_SOURCE];
-    for (int i = 0; i < 2; i++) d->extra[i] = value[EXTRA + i], d->extra_size[i] = value[EXTRA + i] ? size[EXTRA + i] : 0;
-    return 1;
-}
-
-// All of the document that was read last, as a tree; NULL, with a sentence, if jansson refuses what simdjson took: a whole number
-// beyond 63 bits, a NUL in a name.
-static json_t *document_json(Document *d) {
-    json_error_t error;
-    if (!d->from->json) d->json = json_object();
-    else if (!(d->json = json_loadb(d->from->text, d->from->size, JSON_ALLOW_NUL, &error))) {
-        problem("%s:%llu: cannot be used, at byte %d: %s", d->path, (unsigned long long)d->line, error.position, error.text);
-        return NULL;
+    for (int i = 0; i < 2; i++) {
+        d->extra[i] = value[EXTRA + i];
+        d->extra_size[i] = value[EXTRA + i] ? size[EXTRA + i] : 0;
     }
-    if (!json_object_get(d->json, "id")) json_object_set_new(d->json, "id", json_stringn(d->id, d->id_size));
-    if (d->from->json) return d->json;
-    json_object_set_new(d->json, "source", json_string(d->source));
-    json_object_set_new(d->json, "text", json_stringn(d->text, d->size));
-    return d->json;
+    origin_gave(d->origin);
+    return 1;
 }
 
 // Blank lines are no documents.
@@ -436,7 +762,7 @@ static int document_read(Reader *r, Document *d) {
     return 0;
 }
 
-// ---- writing ---------------------------------------------------------------------------------------------------------
+// ---- writing -----------------------------------------------------------------------------------------
 // A file is written as path.tmp and renamed when the last byte is on the disk: what has its name is whole.
 
 // Makes the directories that a path leads through.
@@ -452,25 +778,28 @@ typedef struct Whole { char path[PATH], temporary[PATH]; FILE *file; struct Whol
 static Whole *unfinished = NULL;
 static void remove_unfinished(void) { for (Whole *w = unfinished; w; w = w->next) unlink(w->temporary); }
 
-// w->file is open, or something else may write to w->temporary. Only a file is replaced, no device or pipe; and a lock keeps out
-// other runs that write to the same name.
+// w->file is open, or something else may write to w->temporary. Only a file is replaced, no device or pipe; and
+// a lock keeps out other runs that write to the same name.
 static Whole *whole_begin(const char *path) {
     static int registered = 0;
     Whole *w = (Whole *)allocate(1, sizeof *w, "a file's name");
     struct stat s, named;
-    CHECK(*path && snprintf(w->path, PATH, "%s", path) < PATH && snprintf(w->temporary, PATH, "%s.tmp", path) < PATH,
-          "%s: expected the name of a file, of less than %d bytes", path, PATH);
-    CHECK(stat(path, &s) || S_ISREG(s.st_mode), "%s: expected the name of a file, found a directory, a pipe or a device", path);
+    int fits = *path && snprintf(w->path, PATH, "%s", path) < PATH && snprintf(w->temporary, PATH, "%s.tmp", path) < PATH;
+    CHECK(fits, "%s: expected the name of a file, of less than %d bytes", path, PATH);
+    CHECK(stat(path, &s) || S_ISREG(s.st_mode), "%s: expected the name of a file, found a directory, a pipe or a device",
+          path);
     make_directories_of(path);
     int fd = open(w->temporary, O_RDWR | O_CREAT, 0666);
     CHECK(fd >= 0, "%s: cannot be written: %s", w->temporary, strerror(errno));
-    int locked = !flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK;      // where there are no locks, we do without
-    CHECK(locked && !fstat(fd, &s) && !stat(w->temporary, &named) && s.st_ino == named.st_ino, "%s: another run is writing it", path);
-    CHECK(ftruncate(fd, 0) == 0 && (w->file = fdopen(fd, "wb")), "%s: cannot be written: %s", w->temporary, strerror(errno));
+    int locked = !flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK;     // where there are no locks, we do without
+    int ours = locked && !fstat(fd, &s) && !stat(w->temporary, &named) && s.st_ino == named.st_ino;
+    CHECK(ours, "%s: another run is writing it", path);
+    int emptied = ftruncate(fd, 0) == 0 && (w->file = fdopen(fd, "wb"));
+    CHECK(emptied, "%s: cannot be written: %s", w->temporary, strerror(errno));
     #pragma omp critical (unfinished)
     {
-        if (!registered) registered = 1, atexit(remove_unfinished), signal(SIGXFSZ, SIG_IGN);    // a full disk is a sentence
-        w->next = unfinished, unfinished = w;
+        if (!registered) atexit(remove_unfinished), signal(SIGXFSZ, SIG_IGN);           // a full disk is a sentence
+        registered = 1, w->next = unfinished, unfinished = w;
     }
     return w;
 }
@@ -490,7 +819,10 @@ static int same_bytes(const char *a, const char *b) {
     char x[4096], y[4096];
     size_t n = 1;
     int same = f && g;
-    while (same && n) n = fread(x, 1, sizeof x, f), same = fread(y, 1, sizeof y, g) == n && !memcmp(x, y, n);
+    while (same && n) {
+        n = fread(x, 1, sizeof x, f);
+        same = fread(y, 1, sizeof y, g) == n && !memcmp(x, y, n);
+    }
     if (f) fclose(f);
     if (g) fclose(g);
     return same;
@@ -499,8 +831,9 @@ static int same_bytes(const char *a, const char *b) {
 static void whole_end(Whole *w) {
     flush_written(w->file, w->temporary);
     if (same_bytes(w->temporary, w->path)) unlink(w->temporary);
-    else CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary, w->path, strerror(errno));
-    fclose(w->file), whole_forget(w);                       // and with it the lock, when nobody can take our file for theirs
+    else CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary, w->path,
+               strerror(errno));
+    fclose(w->file), whole_forget(w);           // and with it the lock, when nobody can take our file for theirs
 }
 // Can it be written when a long run is over? NULL, nothing, and "-" can.
 static void whole_check(const char *path) {
@@ -526,9 +859,13 @@ static Writer *writer_open(const char *path) {
     Writer *w = (Writer *)allocate(1, sizeof *w, "a writer");
     if (strcmp(path, "-")) w->whole = whole_begin(path);
     w->path = w->whole ? w->whole->path : "standard output", w->file = w->whole ? w->whole->file : stdout;
-    w->packing = ends_with(path, ".gz") ? GZIP : ends_with(path, ".zst") ? ZSTD : PLAIN;
-    w->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes"), w->held = (char *)allocate(BLOCK, 1, "a file's text");
-    if (w->packing == GZIP) CHECK(deflateInit2(&w->gzip, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK, "%s: zlib cannot start", path);
+    w->packing = packing_named(path);
+    w->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes");
+    w->held = (char *)allocate(BLOCK, 1, "a file's text");
+    if (w->packing == GZIP) {
+        int code = deflateInit2(&w->gzip, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+        CHECK(code == Z_OK, "%s: zlib cannot start", path);
+    }
     if (w->packing == ZSTD) CHECK((w->zstd = ZSTD_createCStream()), "%s: libzstd cannot start", path);
     return w;
 }
@@ -567,19 +904,57 @@ static void writer_put(Writer *w, const void *bytes, size_t size) {
 }
 static void writer_text(Writer *w, const char *text) { writer_put(w, text, strlen(text)); }
 
+char *shortest_decimal(char *out, double x);                // json.cc
+// The fewest digits that read back as the same number. Of JSON's two kinds: 1 is whole, 1.0 is not.
+static void writer_number(Writer *w, double x) {
+    char digits[32];
+    writer_put(w, digits, (size_t)(shortest_decimal(digits, x) - digits));
+}
+static void writer_real(Writer *w, double x) {
+    char digits[40], *end = shortest_decimal(digits, x);
+    *end = 0;
+    writer_text(w, digits);
+    if (!strpbrk(digits, ".e")) writer_text(w, ".0");
+}
+
 static int put_json(const char *bytes, size_t size, void *w) { writer_put((Writer *)w, bytes, size); return 0; }
 // Any JSON value, compact, in UTF-8 (no newline after it).
-static void writer_json(Writer *w, const json_t *value) { json_dump_callback(value, put_json, w, JSON_COMPACT | JSON_ENCODE_ANY); }
+static void writer_json(Writer *w, const json_t *value) {
+    const char *name, *comma = "";
+    char digits[32];
+    json_t *part;
+    size_t i;
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        writer_text(w, "{");
+        json_object_foreach((json_t *)value, name, part) {
+            json_t *string = json_string(name);
+            writer_text(w, comma), writer_json(w, string), writer_text(w, ":"), writer_json(w, part);
+            json_decref(string), comma = ",";
+        }
+        writer_text(w, "}");
+        break;
+    case JSON_ARRAY:
+        writer_text(w, "[");
+        json_array_foreach(value, i, part) writer_text(w, comma), writer_json(w, part), comma = ",";
+        writer_text(w, "]");
+        break;
+    case JSON_REAL:
+        writer_real(w, json_real_value(value));
+        break;
+    case JSON_INTEGER:
+        snprintf(digits, sizeof digits, "%lld", (long long)json_integer_value(value));
+        writer_text(w, digits);
+        break;
+    default:
+        json_dump_callback(value, put_json, w, JSON_ENCODE_ANY);
+    }
+}
 static void writer_json_string(Writer *w, const char *text, size_t size) {
     json_t *value = json_stringn(text, size);
     CHECK(value, "%s: this string is not UTF-8: %.60s", w->path, text);
     writer_json(w, value);
     json_decref(value);
-}
-char *shortest_decimal(char *out, double x);                // json.cc
-static void writer_number(Writer *w, double x) {
-    char digits[32];
-    writer_put(w, digits, (size_t)(shortest_decimal(digits, x) - digits));
 }
 
 // [start,end,score]
@@ -598,19 +973,51 @@ static void writer_close(Writer *w) {
     release(w->packed), release(w->held), release(w);
 }
 
-// ---- the command line ------------------------------------------------------------------------------------------------
+// ---- the command line --------------------------------------------------------------------------------
 
-// A row of the table of a program that reads documents.
-#define SEPARATOR_OPTION { "--separator", TEXT, &separator, "between the documents of a plain text, such as '<|endoftext|>' (without it a file is one)" }
+// Rows of the table of a program that reads documents.
+#define FIELD_OPTIONS \
+    { "--text-field", TEXT, &text_field, "where JSON lines have their text: a name, or names with dots between" }, \
+    { "--id-field", TEXT, &id_field, "... and their ids; a document without one gets path:line" }
+#define READING_OPTIONS FIELD_OPTIONS, \
+    { "--separator", TEXT, &separator, "between the documents of a text, such as '<|endoftext|>' (else it is one)" }
 
-// Sets the table's options; with --help (*help is its value) prints usage and table, and what `more` has to say, and ends the
-// program. Returns the other arguments, *names of them: the caller's to release.
+// metadata.url, which may be written $.metadata.url: names with dots between them.
+static const char *field_path(const char *option, const char *path) {
+    const char *names = strncmp(path, "$.", 2) ? path : path + 2;
+    int fine = *names && *names != '.' && !strstr(names, "..") && !ends_with(names, ".");
+    CHECK(fine, "%s %s: expected names with dots between them", option, path);
+    return names;
+}
+
+// What was given of these options, as far as results depend on it: ", --separator 0a0a, --text-field content".
+// The separator is in hexadecimal, for it may be a newline. out: of `room` bytes; returns how many are used.
+static int reading_note(char *out, size_t room) {
+    int n = 0, most = (int)room;
+    *out = 0;
+    if (separator) n += snprintf(out, room, ", --separator ");
+    for (const char *s = separator; s && *s && n < most; s++)
+        n += snprintf(out + n, room - (size_t)n, "%02x", (unsigned char)*s);
+    if (n < most && strcmp(text_field, "text")) n += snprintf(out + n, room - (size_t)n, ", --text-field %s", text_field);
+    if (n < most && strcmp(id_field, "id")) n += snprintf(out + n, room - (size_t)n, ", --id-field %s", id_field);
+    CHECK(n < most, "--separator, --text-field, --id-field: too long to be noted");
+    return n;
+}
+
+// Sets the table's options; with --help (*help is its value) prints usage and table, and what `more` has to
+// say, and ends the program. Returns the other arguments, *names of them: the caller's to release.
 static const char **command_line(const char *usage, void (*more)(void), const Option *table, int n, const int *help,
                                  int argc, char **argv, int *names) {
     const char **name = (const char **)allocate((size_t)argc + 1, sizeof *name, "the command line");
     memory_advice = "";                                     // that of train_olmo
     *names = parse_options(table, n, argc, argv, name, NULL);
-    if (separator && !*separator) separator = NULL;         // --separator ''
+    if (separator) {                                        // texts are read with LF for CR LF
+        char *unix_separator = (char *)allocate(strlen(separator) + 1, 1, "--separator");
+        strcpy(unix_separator, separator);
+        unix_separator[unix_newlines(unix_separator, strlen(separator))] = 0;
+        separator = *separator ? unix_separator : NULL;     // --separator ''
+    }
+    text_field = field_path("--text-field", text_field), id_field = field_path("--id-field", id_field);
     if (!*help) return name;
     printf("usage: %s\n", usage);
     print_options(table, n);
@@ -619,17 +1026,27 @@ static const char **command_line(const char *usage, void (*more)(void), const Op
     exit(finished());
 }
 
-// ---- many files ------------------------------------------------------------------------------------------------------
+// ---- many files --------------------------------------------------------------------------------------
 
 typedef struct { char **path; int n, room; uint64_t bytes; } Files;
+
+// Attributes lie in a directory `attributes` beside `documents`; so where both are below what was named, they
+// are no documents.
+static int is_attributes(const char *path, const char *name) {
+    char beside[PATH];
+    int n = snprintf(beside, sizeof beside, "%.*sdocuments", (int)(name - path), path);
+    return !strcmp(name, "attributes") && n < PATH && file_exists(beside);
+}
 
 static Files *files_found;                                  // nftw's callback has no argument of ours
 static int file_found(const char *path, const struct stat *s, int type, struct FTW *place) {
     const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-    if (place->level && (*name == '.' || ends_with(path, ".tmp"))) return 0;
+    if (place->level && (*name == '.' || is_attributes(path, name))) return FTW_SKIP_SUBTREE;
+    if (place->level && ends_with(path, ".tmp")) return FTW_CONTINUE;
     if (type == FTW_DNR || type == FTW_NS || type == FTW_SLN)
-        problem("%s: cannot be read: %s", path, type == FTW_SLN ? "the link leads nowhere" : "permission is denied");
-    if (type != FTW_F || (place->level && !S_ISREG(s->st_mode))) return 0;
+        problem(origin_new(path), 0, "cannot be read: %s",
+                type == FTW_SLN ? "the link leads nowhere" : "permission is denied");
+    if (type != FTW_F || (place->level && !S_ISREG(s->st_mode))) return FTW_CONTINUE;
     Files *f = files_found;
     if (f->n == f->room) {
         f->room = 2*f->room + 64;
@@ -638,7 +1055,7 @@ static int file_found(const char *path, const struct stat *s, int type, struct F
     }
     f->bytes += (uint64_t)s->st_size;
     CHECK((f->path[f->n++] = strdup(path)), "not enough memory for the names of %d files", f->n);
-    return 0;
+    return FTW_CONTINUE;
 }
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
@@ -653,33 +1070,43 @@ static uint64_t files_bytes(char **path, int n) {
     return bytes;
 }
 
-// The files that the command line names; of a directory all files below it, in the order of their names, but for hidden
-// ones and *.tmp. Nothing at all is an error, and so is a file that is named twice: its documents would count twice.
+// A file that is named twice would count twice.
+static void check_no_twins(const Files *f) {
+    Named *named = (Named *)allocate((size_t)f->n, sizeof *named, "the names of the files");
+    for (int i = 0; i < f->n; i++) {
+        char *real = realpath(f->path[i], NULL);            // NULL: standard input, or a pipe of the shell's
+        named[i] = (Named){ real ? real : strdup(f->path[i]), f->path[i] };
+        CHECK(named[i].real, "not enough memory for the names of %d files", f->n);
+    }
+    qsort(named, (size_t)f->n, sizeof *named, by_real);
+    for (int i = 1; i < f->n; i++)
+        CHECK(strcmp(named[i - 1].real, named[i].real), "%s and %s are one file, which is named twice",
+              named[i - 1].name, named[i].name);
+    for (int i = 0; i < f->n; i++) free(named[i].real);
+    release(named);
+}
+
+// The files that the command line names; of a directory all files below it, in the order of their names, but
+// for what is hidden or in hidden directories (.git, .cache), attributes, and *.tmp. Nothing at all is an error.
 static Files files_named(const char **name, int n) {
     Files f = { NULL, 0, 0, 0 };
+    size_t names = (size_t)(named_inputs.n + n);
     files_found = &f;
+    named_inputs.name = (char **)realloc(named_inputs.name, (names + 1)*sizeof *named_inputs.name);
+    CHECK(named_inputs.name, "not enough memory for %zu names", names);
     for (int i = 0; i < n; i++) {
         int first = f.n;
         struct stat s;
         struct FTW top = { 0, 0 };
+        CHECK((named_inputs.name[named_inputs.n++] = strdup(name[i])), "not enough memory for %zu names", names);
         if (!strcmp(name[i], "-")) memset(&s, 0, sizeof s), file_found("-", &s, FTW_F, &top);
-        else CHECK(nftw(name[i], file_found, 32, 0) == 0, "%s: cannot be read: %s", name[i], strerror(errno));
+        else CHECK(nftw(name[i], file_found, 32, FTW_ACTIONRETVAL) == 0, "%s: cannot be read: %s", name[i], strerror(errno));
         CHECK(f.n > first, "%s: there is no file that could be read", name[i]);
         qsort(f.path + first, (size_t)(f.n - first), sizeof *f.path, by_name);
     }
     files_found = NULL;
     CHECK(f.n, "expected files or directories of documents on the command line; --help explains");
-    Named *named = (Named *)allocate((size_t)f.n, sizeof *named, "the names of the files");
-    for (int i = 0; i < f.n; i++) {
-        char *real = realpath(f.path[i], NULL);             // NULL: standard input, or a pipe of the shell's
-        named[i] = (Named){ real ? real : strdup(f.path[i]), f.path[i] };
-        CHECK(named[i].real, "not enough memory for the names of %d files", f.n);
-    }
-    qsort(named, (size_t)f.n, sizeof *named, by_real);
-    for (int i = 1; i < f.n; i++)
-        CHECK(strcmp(named[i - 1].real, named[i].real), "%s and %s are one file, which is named twice", named[i - 1].name, named[i].name);
-    for (int i = 0; i < f.n; i++) free(named[i].real);
-    release(named);
+    check_no_twins(&f);
     return f;
 }
 
@@ -692,15 +1119,17 @@ static void check_no_input(const Files *files, const char *output) {
               "%s: would be written over, but is an input; choose another output path", output);
 }
 
-// ---- attributes: beside the documents ----------------------------------------------------------------------------------
+// ---- attributes: beside the documents ----------------------------------------------------------------
 
-// .../documents/x.jsonl.gz -> .../attributes/NAME/, and x.jsonl.gz in it (DATA_SPEC 1.2). Attributes of a plain text are JSON lines
-// all the same.
+// .../documents/x.jsonl.gz -> .../attributes/NAME/, and x.jsonl.gz in it (DATA_SPEC 1.2). Attributes of what does
+// not call itself JSON lines are JSON lines all the same.
 static void attributes_directory(char out[PATH], const char *path, const char *name) {
     const char *rest = below_documents(path);
-    CHECK(rest > path, "%s: expected a path through a directory named documents: attributes go to attributes/%s beside it", path, name);
+    CHECK(rest > path, "%s: expected a path through a directory named documents: attributes go to attributes/%s "
+          "beside it", path, name);
     int before = (int)(rest - path) - (int)strlen("documents/");
-    CHECK(snprintf(out, PATH, "%.*sattributes/%s/", before, path, name) < PATH, "%s: this path is too long", path);
+    int n = snprintf(out, PATH, "%.*sattributes/%s/", before, path, name);
+    CHECK(n < PATH, "%s: this path is too long", path);
 }
 static void attributes_path(char out[PATH], const char *path, const char *name) {
     attributes_directory(out, path, name);
@@ -715,12 +1144,14 @@ static void check_different(char (*out)[PATH], int n) {
     memcpy(sorted, out, (size_t)n*sizeof *out);
     qsort(sorted, (size_t)n, sizeof *sorted, by_path);
     for (int i = 1; i < n; i++)
-        CHECK(strcmp(sorted[i - 1], sorted[i]), "%s: two of the files named have their attributes there; rename one", sorted[i]);
+        CHECK(strcmp(sorted[i - 1], sorted[i]), "%s: two of the files named have their attributes there; rename one",
+              sorted[i]);
     release(sorted);
 }
 static void check_name(const char *option, const char *name) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
     CHECK(name, "%s: is missing; expected the name of an attribute", option);
-    CHECK(*name && *name != '.' && !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")],
+    CHECK(*name && *name != '.' && !name[strspn(name, letters)],
           "%s %s: expected the name of an attribute: letters, digits, _ - .", option, name);
 }
 
@@ -738,21 +1169,21 @@ static void note_path(char out[PATH], const char *documents, const char *name) {
     strcat(out, ".command");
 }
 
-// One command makes what is below attributes/NAME/; the file .command there holds it, as far as the attributes depend on it.
-// Another command may neither add to them nor replace some; nor may one with another --separator (noted in hexadecimal, for it may be
-// a newline). documents: one of its input files.
+// One command makes what is below attributes/NAME/; the file .command there holds it, as far as the attributes
+// depend on it. Another command may neither add to them nor replace some. documents: one of its input files.
 static void note_command(const char *command, const char *documents, const char *name) {
-    char note[PATH], directory[PATH], temporary[PATH], whole[2*PATH];
-    int size = snprintf(whole, sizeof whole, "%s%s", command, separator ? ", --separator " : "");
+    char note[PATH], directory[PATH], temporary[PATH], whole[2*PATH], reading[PATH];
+    reading_note(reading, sizeof reading);
+    int size = snprintf(whole, sizeof whole, "%s%s", command, reading);
     CHECK(size < (int)sizeof whole, "this command is too long to be noted: %.100s ...", command);
-    for (const char *s = separator; s && *s && size < (int)sizeof whole - 8; s++) size += sprintf(whole + size, "%02x", (unsigned char)*s);
     note_path(note, documents, name), attributes_directory(directory, documents, name);
     int missing = !file_exists(note);
-    if (missing && holds_files(directory)) {                // unless a run beside us has noted its command now, and then written
+    if (missing && holds_files(directory)) {                // unless a run beside us has noted its command now
         missing = !file_exists(note);
         CHECK(!missing, "%s is missing: who made the attributes there? Choose another --name, or remove them", note);
     }
-    CHECK(snprintf(temporary, PATH, "%s.%ld.tmp", note, (long)getpid()) < PATH, "%s: this path is too long", documents);
+    int n = snprintf(temporary, PATH, "%s.%ld.tmp", note, (long)getpid());
+    CHECK(n < PATH, "%s: this path is too long", documents);
     if (missing) {
         make_directories_of(note);
         FILE *file = open_to_write(temporary);
@@ -761,45 +1192,51 @@ static void note_command(const char *command, const char *documents, const char 
     }
     char *before = read_text(note);
     before[strcspn(before, "\n")] = 0;
-    CHECK(!strcmp(before, whole), "%s: the attributes there were made by\n    %s\nand not by\n    %s\nchoose another --name, or remove them",
-          note, before, whole);
+    CHECK(!strcmp(before, whole), "%s: the attributes there were made by\n    %s\nand not by\n    %s\n"
+          "choose another --name, or remove them", note, before, whole);
     release(before);
 }
 
-// Attributes carry the time of the documents that they are about (those that others made, a later one): so those of another time
-// are about what is no longer there. Sets it; asks for it.
+// Attributes carry the time of the documents that they are about (those that others made, a later one): so those
+// of another time are about what is no longer there. Sets it; asks for it.
 static void set_time_of(const char *attributes, const struct stat *documents) {
     const struct timespec times[2] = { { 0, UTIME_OMIT }, documents->st_mtim };
-    CHECK(utimensat(AT_FDCWD, attributes, times, 0) == 0, "%s: its time cannot be set: %s", attributes, strerror(errno));
+    int code = utimensat(AT_FDCWD, attributes, times, 0);
+    CHECK(code == 0, "%s: its time cannot be set: %s", attributes, strerror(errno));
 }
 static int time_order(const struct stat *a, const struct stat *b) {     // -1: a is older, 1: younger
     const struct timespec x = a->st_mtim, y = b->st_mtim;
-    return x.tv_sec != y.tv_sec ? (x.tv_sec < y.tv_sec ? -1 : 1) : (x.tv_nsec > y.tv_nsec) - (x.tv_nsec < y.tv_nsec);
+    if (x.tv_sec != y.tv_sec) return x.tv_sec < y.tv_sec ? -1 : 1;
+    return (x.tv_nsec > y.tv_nsec) - (x.tv_nsec < y.tv_nsec);
 }
 
-// ---- the progress bar ------------------------------------------------------------------------------------------------
-// On a terminal, on standard error, at most five times a second; on anything else only its last line.
+// ---- the progress bar --------------------------------------------------------------------------------
+// On a terminal, on standard error, at most five times a second; on anything else only its last line. Its length
+// is the part of the files that has been read, as they lie on the disk; its speed is that of what is in them.
 
-static struct { const char *what; double total, done, documents, began, shown; } bar;
+static struct { const char *what; double total, done, unpacked, documents, began, shown; } bar;
 
 static void bar_begin(const char *what, uint64_t total_bytes) {
-    bar.what = what, bar.total = (double)total_bytes, bar.done = bar.documents = 0, bar.began = bar.shown = seconds();
+    bar.what = what, bar.total = (double)total_bytes, bar.done = bar.unpacked = bar.documents = 0;
+    bar.began = bar.shown = seconds();
 }
 static void bar_print(const char *end) {
+    static const char full[] = "##############################";
     double past = seconds() - bar.began, part = bar.total > 0 && bar.done < bar.total ? bar.done/bar.total : 1;
     char documents[64];
-    fprintf(stderr, "\r%s [%-30.*s] %3.0f%%  %s documents  %.1f MB/s  %.0f s%s", bar.what, (int)(30*part), "##############################",
-            100*part, with_commas(bar.documents, documents), 1e-6*bar.done/(past + 1e-9), past, end);
+    fprintf(stderr, "\r%s [%-30.*s] %3.0f%%  %s documents  %.1f MB/s of text  %.0f s%s", bar.what, (int)(30*part), full,
+            100*part, with_commas(bar.documents, documents), 1e-6*bar.unpacked/(past + 1e-9), past, end);
 }
-// `bytes` more of the input files have been read, and `documents` more are done. Called from any thread.
-static void bar_add(uint64_t bytes, uint64_t documents) {
+// What the reader (or NULL) has read since it was last shown here, and `documents` more that are done. Called from
+// any thread.
+static void bar_add(Reader *r, uint64_t documents) {
+    uint64_t packed = r ? r->packed_read - r->packed_shown : 0;
+    uint64_t unpacked = r ? r->unpacked_read - r->unpacked_shown : 0;
+    if (r) r->packed_shown = r->packed_read, r->unpacked_shown = r->unpacked_read;
     #pragma omp critical (bar)
     {
-        bar.done += (double)bytes, bar.documents += (double)documents;
+        bar.done += (double)packed, bar.unpacked += (double)unpacked, bar.documents += (double)documents;
         if (isatty(2) && seconds() - bar.shown > 0.2) bar_print(""), fflush(stderr), bar.shown = seconds();
     }
 }
-static void bar_end(void) {
-    bar_print("\n");
-    problems_print();
-}
+static void bar_end(void) { bar_print("\n"); }

@@ -7,8 +7,9 @@ The configuration is Dolma's, as JSON. Each stream takes documents and their att
 
     1. drops a document if there are `include` rules and none applies, or if an `exclude` rule applies;
     2. replaces spans of its text: PII by a mask, bad lines and duplicate paragraphs by nothing;
-    3. removes `discard_fields`, drops what is now shorter than `min_text_length` bytes (white space around it not counted);
-    4. notes file and line in metadata.provenance, and writes the document, or several copies, or none, as its rate says.
+    3. drops what is now shorter than `min_text_length` bytes (white space around it not counted);
+    4. writes the document, or several copies, or none, as its rate says: id and text, its other fields byte
+       for byte as they stand, but for `discard_fields`, and metadata.provenance, its file and line.
 
     {"streams": [{
         "name": "web",  "documents": ["web/documents"],  "attributes": ["tags", "duplicate_paragraphs"],
@@ -414,23 +415,21 @@ static Cut *document_cuts(const Stream *s, const json_t *attributes, size_t *n, 
     return cut;
 }
 
-static void replace_spans(const Stream *s, Document *d, const json_t *attributes, int as_released, Tally *t, const char **broken) {
+// The new text is in *out, if there is one.
+static void replace_spans(Text *out, const Stream *s, Document *d, int as_released, Tally *t, const char **broken) {
     size_t n;
     uint64_t touched = 0;
-    Cut *cut = document_cuts(s, attributes, &n, broken);
+    Cut *cut = document_cuts(s, d->attributes, &n, broken);
     if (n && !as_released) n = cuts_merge(cut, n, code_points(d->text, d->size));
     if (n && !*broken) {
-        Text out = { NULL, 0, 0 };
-        if (as_released) cuts_apply_as_released(&out, d->text, d->size, cut, n);
-        else cuts_apply(&out, d->text, d->size, cut, n);
+        if (as_released) cuts_apply_as_released(out, d->text, d->size, cut, n);
+        else cuts_apply(out, d->text, d->size, cut, n);
         for (size_t i = 0; i < n; i++) {
             Amount *a = &t->replaced[cut[i].by - s->replacement];
             a->spans++, a->bytes += cut[i].bytes, a->documents += !(touched >> (cut[i].by - s->replacement) & 1);
             touched |= 1ull << (cut[i].by - s->replacement);
         }
-        json_object_set_new(d->json, "text", json_stringn_nocheck(out.size ? out.text : "", out.size));
-        d->text = json_string_value(json_object_get(d->json, "text")), d->size = out.size;
-        release(out.text);
+        d->text = out->size ? out->text : "", d->size = out->size;
     }
     release(cut);
 }
@@ -451,57 +450,110 @@ static int copies(const char *id, size_t size, double rate) {
     return (int)whole + (uniform(XXH3_64bits(id, size)) < rate - whole);
 }
 
-static void set_provenance(Document *d) {
-    json_t *metadata = json_object_get(d->json, "metadata");
-    if (!json_is_object(metadata)) json_object_set_new(d->json, "metadata", metadata = json_object());
+// ---- writing a document: what a mix does not change, it does not even read
+
+// A member of the document, or of its metadata, as it stands.
+static void write_member(Writer *w, const Member *m) {
+    writer_text(w, ",\""), writer_put(w, m->name, m->name_size);
+    writer_text(w, "\":"), writer_put(w, m->value, m->size);
+}
+static int is_discarded(const Stream *s, const Member *m) {
+    for (int i = 0; i < s->n_discard; i++) if (is_named(m, s->discard[i])) return 1;
+    return 0;
+}
+
+// Its metadata with a note of its file and line. What is no object has no place for one, and stays as it is.
+static void write_metadata(Writer *w, const Document *d, const Member *metadata) {
+    int object = metadata && *metadata->value == '{', none = !metadata || *metadata->value == 'n';
+    if (!object && !none) { write_member(w, metadata); return; }
     char place[PLACE];
     const char *file = strrchr(d->path, '/') ? strrchr(d->path, '/') + 1 : d->path;
-    json_object_set_new(metadata, "provenance", json_stringn(place, put_place(place, file, d->line)));
+    size_t size = put_place(place, file, d->line);
+    writer_text(w, ",\"metadata\":{\"provenance\":"), writer_json_string(w, place, size);
+    const char *s = object ? metadata->value : NULL;
+    for (Member m; s && next_member(&s, &m); ) if (!is_named(&m, "provenance")) write_member(w, &m);
+    writer_text(w, "}");
+}
+
+// {"id", "text", what else there is, "attributes", "metadata"}. The fields that --id-field and --text-field have
+// named are "id" and "text" from now on.
+static void write_document(Writer *w, const Stream *s, const Document *d) {
+    const char *const ours[] = { "id", "text", id_field, text_field, "metadata", "attributes" };
+    int n_ours = s->n_attributes ? 6 : 5, has_metadata = 0, keeps_attributes = s->n_attributes > 0;
+    const char *at = d->from->json ? object_of(d->from) : NULL;
+    Member m, metadata;
+    writer_text(w, "{\"id\":"), writer_json_string(w, d->id, d->id_size);
+    writer_text(w, ",\"text\":"), writer_json_string(w, d->text, d->size);
+    if (!at) writer_text(w, ",\"source\":"), writer_json_string(w, d->source, d->source_size);
+    while (at && next_member(&at, &m)) {
+        int i = 0;
+        while (i < n_ours && !is_named(&m, ours[i])) i++;
+        if (is_discarded(s, &m)) continue;
+        if (i == n_ours) write_member(w, &m);
+        if (i == 4) metadata = m, has_metadata = 1;
+    }
+    for (int i = 0; i < s->n_discard; i++) keeps_attributes &= strcmp(s->discard[i], "attributes") != 0;
+    if (keeps_attributes) writer_text(w, ",\"attributes\":"), writer_json(w, d->attributes);
+    write_metadata(w, d, has_metadata ? &metadata : NULL);
+    writer_text(w, "}\n");
 }
 
 // Steps 1 to 4 of the header. w: NULL to count only.
 static void mix_document(const Stream *s, Document *d, int as_released, Tally *t, Writer *w) {
-    const json_t *attributes = json_object_get(d->json, "attributes"), *metadata = json_object_get(d->json, "metadata");
-    const char *broken = metadata && !json_is_null(metadata) && !json_is_object(metadata) ? "metadata" : NULL;
+    const char *broken = NULL;
     size_t bytes = d->size;
+    Text new_text = { NULL, 0, 0 };
     count(&t->read, bytes);
-    for (int r = 0; r < s->n_replacements; r++) t->offered[r] += json_object_get(attributes, s->replacement[r].key) != NULL;
-    int keep = stream_keeps(s, attributes, bytes, t, &broken);
-    if (keep) replace_spans(s, d, attributes, as_released, t, &broken);
+    for (int r = 0; r < s->n_replacements; r++)
+        t->offered[r] += json_object_get(d->attributes, s->replacement[r].key) != NULL;
+    int keep = stream_keeps(s, d->attributes, bytes, t, &broken);
+    if (keep) replace_spans(&new_text, s, d, as_released, t, &broken);
     if (broken) {
-        problem("%s:%llu: expected \"%s\" of this document to be %s", d->path, (unsigned long long)d->line, broken,
-                !strcmp(broken, "metadata") ? "an object" : "a list of spans [start, end, score]");
+        problem(d->origin, d->line, "expected \"%s\" of this document to be a list of spans [start, end, score]", broken);
+        origin_lost(d->origin);
         count(&t->broken, bytes);
-        return;
+    } else if (keep && (double)trimmed_size(d->text, d->size) < s->min_length) count(&t->too_short, bytes);
+    else if (keep) {
+        count(&t->passed, d->size);
+        int n = w ? copies(d->id, d->id_size, s->rate) : 0;
+        for (int i = 0; i < n; i++) write_document(w, s, d), count(&t->written, d->size);
     }
-    if (!keep) return;
-    if ((double)trimmed_size(d->text, d->size) < s->min_length) { count(&t->too_short, bytes); return; }
-    count(&t->passed, d->size);
-    if (!w) return;
-    int n = copies(d->id, d->id_size, s->rate);
-    for (int i = 0; i < s->n_discard; i++) json_object_del(d->json, s->discard[i]);
-    set_provenance(d);
-    for (int i = 0; i < n; i++) writer_json(w, d->json), writer_text(w, "\n"), count(&t->written, d->size);
+    release(new_text.text);
 }
 
 // ---- one file --------------------------------------------------------------------------------------------------------
 
-// The next line of an attribute file, which must be about the document `d`, into the document's own "attributes". Files of
-// attributes have a line for every document that can be read, in the same order: anything else is a mistake nobody can mend.
+// What a document says of itself under "attributes"; 0, with a sentence, if jansson cannot read it.
+static int own_attributes(Document *d) {
+    Member m;
+    if (!d->from->json || !find_member(&m, object_of(d->from), "attributes") || *m.value != '{') return 1;
+    json_error_t error;
+    d->attributes = json_loadb(m.value, m.size, JSON_ALLOW_NUL, &error);
+    if (d->attributes) return 1;
+    problem(d->origin, d->line, "its \"attributes\" cannot be used: %s", error.text);
+    origin_lost(d->origin);
+    return 0;
+}
+
+// The next line of an attribute file, which must be about the document `d`, into what is known about it. Files of
+// attributes have a line for every document that can be read, in the same order: anything else is a mistake
+// nobody can mend.
 static void merge_attributes(Document *d, Reader *r) {
     json_error_t error;
-    CHECK(reader_line(r), "%s: ends before %s:%llu; expected a line for each document", r->line.path, d->path, (unsigned long long)d->line);
-    json_t *line = json_loadb(r->line.text, r->line.size, JSON_ALLOW_NUL, &error), *from = json_object_get(line, "attributes"), *to;
-    const char *id = json_string_value(json_object_get(line, "id"));
-    size_t id_size = json_string_length(json_object_get(line, "id"));
-    CHECK(line, "%s:%llu: not JSON at byte %d: %s", r->line.path, (unsigned long long)r->line.number, error.position, error.text);
-    CHECK(id && id_size == d->id_size && !memcmp(id, d->id, id_size),
-          "%s:%llu: the id is %s, that of %s:%llu is %s: these attributes are not of these documents",
-          r->line.path, (unsigned long long)r->line.number, id ? id : "no string", d->path, (unsigned long long)d->line, d->id);
-    CHECK(json_is_object(from), "%s:%llu: expected an object \"attributes\"", r->line.path, (unsigned long long)r->line.number);
-    to = json_object_get(d->json, "attributes");
-    if (d->json && !json_is_object(to)) json_object_set_new(d->json, "attributes", to = json_object());
-    json_object_update(to, from);
+    const char *path = r->line.path;
+    CHECK(reader_line(r), "%s: ends before %s:%llu; expected a line for each document", path, d->path,
+          (unsigned long long)d->line);
+    unsigned long long number = (unsigned long long)r->line.number;
+    json_t *line = json_loadb(r->line.text, r->line.size, JSON_ALLOW_NUL, &error);
+    json_t *from = json_object_get(line, "attributes"), *name = json_object_get(line, "id");
+    CHECK(line, "%s:%llu: not JSON at byte %d: %s", path, number, error.position, error.text);
+    const char *id = json_string_value(name);
+    int same = id && json_string_length(name) == d->id_size && !memcmp(id, d->id, d->id_size);
+    CHECK(same, "%s:%llu: the id is %s, that of %s:%llu is %s: these attributes are not of these documents",
+          path, number, id ? id : "no string", d->path, (unsigned long long)d->line, d->id);
+    CHECK(json_is_object(from), "%s:%llu: expected an object \"attributes\"", path, number);
+    if (!d->attributes) d->attributes = json_object();
+    json_object_update(d->attributes, from);
     json_decref(line);
 }
 
@@ -515,7 +567,7 @@ static void mix_file(const Stream *s, const char *path, int as_released, Tally *
         CHECK(attributes[i], "%s: needed for %s", attribute_path[i], path);
     }
     for (Document d; document_read(r, &d); document_free(&d)) {
-        int whole = document_json(&d) != NULL;
+        int whole = own_attributes(&d);
         for (int i = 0; i < s->n_attributes; i++) merge_attributes(&d, attributes[i]);
         if (whole) mix_document(s, &d, as_released, t, w);
         else count(&t->read, d.size), count(&t->broken, d.size);
@@ -525,7 +577,7 @@ static void mix_file(const Stream *s, const char *path, int as_released, Tally *
               (unsigned long long)attributes[i]->line.number, path);
         reader_close(attributes[i]);
     }
-    bar_add(r->packed_read, t->read.documents);
+    bar_add(r, t->read.documents);
     reader_close(r);
 }
 
@@ -724,7 +776,7 @@ static void report(Mix mix, const Tally *tally, const char *path) {
     if (path) {
         Writer *w = writer_open(path);
         json_t *whole = json_pack("{s:o}", "streams", streams);
-        CHECK(json_dump_callback(whole, put_json, w, JSON_INDENT(1)) == 0, "%s: the report cannot be written as JSON", path);
+        CHECK(json_dump_callback(whole, put_json, w, JSON_INDENT(1) | JSON_REAL_PRECISION(15)) == 0, "%s: the report cannot be written as JSON", path);
         writer_text(w, "\n"), writer_close(w);
     }
 }
@@ -744,7 +796,7 @@ static int mix_command(int argc, char **argv) {
     int threads = 0, help = 0, as_released = 0, shards;
     const Option table[] = {
         { "options", GROUP, NULL, "" },
-        SEPARATOR_OPTION,
+        READING_OPTIONS,
         { "--report", TEXT, &report_path, "write the table of what each rule removed to this file as well, as JSON" },
         { "--as-released", FLAG, &as_released, "as Dolma's code: spans that overlap or are empty; the last shard is named .json.gz (DATA_SPEC 5.3, 5.4)" },
         { "--threads", WHOLE, &threads, "threads (0: all); the result does not depend on it" },
@@ -771,5 +823,5 @@ static int mix_command(int argc, char **argv) {
     mix_shards(mix, shard, shards, as_released, 1, tally);
     report(mix, tally, report_path);
     release(tally), release(shard), release(mix.stream), release(name);
-    return finished();
+    return documents_finished();
 }

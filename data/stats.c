@@ -899,33 +899,33 @@ static int read_span(const json_t *span, double number[3]) {
 
 // A line's attributes, all of them or none: its sample is fit only if they are what they should be.
 static void parse_attributes(Sample *s) {
-    const char *path = s->line.path, *name;
-    unsigned long long line = (unsigned long long)s->line.number;
+    const char *name;
     double number[3];
     json_error_t error;
     json_t *spans, *span, *attributes;
     size_t i;
     s->fit = 0;
-    s->d.json = json_loadb(s->line.text, s->line.size, JSON_ALLOW_NUL, &error);
-    if (!s->d.json) { problem("%s:%llu: not JSON at byte %d: %s", path, line, error.position, error.text); return; }
-    attributes = json_object_get(s->d.json, "attributes");
-    if (!json_is_object(attributes)) problem("%s:%llu: expected an object \"attributes\"; is this an attribute file?", path, line);
+    memset(&s->d, 0, sizeof s->d);
+    json_t *line = s->d.attributes = json_loadb(s->line.text, s->line.size, JSON_ALLOW_NUL, &error);
+    if (!line) { problem(s->line.origin, s->line.number, "not JSON at byte %d: %s", error.position, error.text); return; }
+    attributes = json_object_get(line, "attributes");
+    if (!json_is_object(attributes)) problem(s->line.origin, s->line.number, "expected an object \"attributes\"; is this an attribute file?");
     else {
         s->fit = 1;
         json_object_foreach(attributes, name, spans) {
             if (!json_is_array(spans)) s->fit = 0;
             json_array_foreach(spans, i, span) if (!read_span(span, number)) s->fit = 0;
-            if (!s->fit) { problem("%s:%llu: expected \"%s\" to be a list of [start, end, score]", path, line, name); break; }
+            if (!s->fit) { problem(s->line.origin, s->line.number, "expected \"%s\" to be a list of [start, end, score]", name); break; }
         }
     }
-    if (!s->fit) document_free(&s->d);
+    if (s->fit) origin_gave(s->line.origin); else document_free(&s->d);
 }
 static void attributes_add(void *state, const Sample *s, int which) {
     Trackers *all = (Trackers *)state;
     const char *name;
     json_t *spans;
     (void)which;
-    json_object_foreach(json_object_get(s->d.json, "attributes"), name, spans) {
+    json_object_foreach(json_object_get(s->d.attributes, "attributes"), name, spans) {
         size_t n = json_array_size(spans);
         for (size_t i = 0; i < n || i == 0; i++) {
             double number[3] = { 0, 0, 0 };                 // an empty list counts as one such span
@@ -994,7 +994,7 @@ static const Statistic attribute_statistics[] = {
 
 enum { BATCH = 4096, BATCH_BYTES = 8 << 20 };               // samples, and bytes of input, at a time
 
-typedef struct { Files files; int at; Reader *reader; uint64_t read; } Input;
+typedef struct { Files files; int at; Reader *reader; } Input;
 
 // The next line, or piece of text, of all files, copied to the sample; 0 after the last.
 static int next_sample(Input *in, Sample *s) {
@@ -1002,7 +1002,6 @@ static int next_sample(Input *in, Sample *s) {
         if (!in->reader) {
             if (in->at == in->files.n) return 0;
             in->reader = reader_open(in->files.path[in->at++]);
-            in->read = 0;
             if (in->reader) in->reader->line.extra[0] = "metadata.url", in->reader->line.extra[1] = "url";
             continue;
         }
@@ -1012,8 +1011,7 @@ static int next_sample(Input *in, Sample *s) {
             s->copy = (char *)grown(s->copy, &s->copy_room, r->line.size + PADDING, 1, "a line");
             memcpy(s->copy, r->line.text, r->line.size);
             s->line = r->line, s->line.text = s->copy;
-            bar_add(r->packed_read - in->read, 0);
-            in->read = r->packed_read;
+            bar_add(in->reader, 0);
             return 1;
         }
         reader_close(in->reader);
@@ -1041,7 +1039,7 @@ static json_t *count(Input *in, const Statistic *statistic, int statistics_n) {
             for (int i = 0; i < n; i++) if (sample[i].fit) statistic[k].add(state[k], &sample[i], statistic[k].which);
         uint64_t fit = 0;
         for (int i = 0; i < n; i++) if (sample[i].fit) document_free(&sample[i].d), fit++;
-        bar_add(0, fit);
+        bar_add(NULL, fit);
     }
     json_t *report = json_object();
     for (int k = 0; k < statistics_n; k++) {
@@ -1057,7 +1055,7 @@ int main(int argc, char **argv) {
         { "what", GROUP, NULL, "" },
         { "--tokenizer", TEXT, &options.tokenizer, "tokenizer.json: counts BPE tokens as well" },
         { "--attributes", FLAG, &options.attributes, "the files are attribute files: the distribution of every tagger's scores and lengths" },
-        SEPARATOR_OPTION,
+        READING_OPTIONS,
         { "how", GROUP, NULL, "" },
         { "--top", WHOLE, &options.top, "how many n-grams, domains and so on are listed" },
         { "--sketch-mb", WHOLE, &options.sketch_mb, "megabytes of the sketch that counts n-grams, one for each of n = 1, 2, 3, 10" },
@@ -1074,6 +1072,7 @@ int main(int argc, char **argv) {
                                      (int)(sizeof table/sizeof *table), &options.help, argc, argv, &names);
     CHECK(options.top <= 100000, "--top %d: expected 100000 at most", options.top);
     CHECK(options.sketch_mb >= 1, "--sketch-mb 0: expected at least 1");
+    if (!options.exact) check_memory(4.0*0x1p20*options.sketch_mb, "four sketches of --sketch-mb", "take smaller ones");
     CHECK(!options.png || !options.attributes, "--png: there is no picture of --attributes");
     choose_on_error(options.on_error);
     use_threads(options.threads);
@@ -1100,5 +1099,5 @@ int main(int argc, char **argv) {
     if (text) json_object_foreach(report, title, section) print_section(title, section);
     if (options.png) draw(report, options.png);
     json_decref(report), release(name);
-    return finished();
+    return documents_finished();
 }

@@ -592,8 +592,8 @@ static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number)
     const char *text = v->text + v->line[i].byte;
     size_t size = v->line[i].size + (i + 1 < v->lines), seen = 0, chars = v->line[i].start, sum = 0;     // chars: at byte `seen`
     if (kind == EMAIL && size > MOST_WITHOUT_BREAK && !has_breaks(text, size)) {
-        problem("%s:%llu: paragraph %zu has more than %d bytes without a break: the search for e-mail addresses in it would take too long",
-                v->document->path, (unsigned long long)v->document->line, i + 1, MOST_WITHOUT_BREAK);
+        problem(v->document->origin, v->document->line, "paragraph %zu has more than %d bytes without a break: the search for e-mail addresses in it would take too long",
+                i + 1, MOST_WITHOUT_BREAK);
         return 0;
     }
     if (!v->match) v->match = pcre2_match_data_create(8, NULL);
@@ -601,8 +601,8 @@ static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number)
     for (size_t at = 0; ; ) {
         int found = pcre2_match(pii_code[kind], (PCRE2_SPTR)text, size, at, PCRE2_NO_UTF_CHECK, v->match, pii_limits);
         if (found < 0 && found != PCRE2_ERROR_NOMATCH)
-            problem("%s:%llu: paragraph %zu takes too long to search to its end for %s (PCRE2: %d)", v->document->path,
-                    (unsigned long long)v->document->line, i + 1, pii[kind].type, found);
+            problem(v->document->origin, v->document->line, "paragraph %zu takes too long to search to its end for %s (PCRE2: %d)",
+                    i + 1, pii[kind].type, found);
         if (found < 0) return sum;
         const size_t *match = pcre2_get_ovector_pointer(v->match);
         at = match[1];

@@ -105,18 +105,17 @@ static void item_print(const Work *w, Encoder *e, Item *item) {
 // The ids of a line {"id": ..., "ids": [...]} and the bytes they stand for; NULL, with a sentence, if it is no such line.
 static int *line_ids(const Work *w, const Line *line, const json_t *json, size_t *n, size_t *bytes) {
     const Tokenizer *t = w->tokenizer;
-    const unsigned long long number = line->number;
     const json_t *list = json_object_get(json, "ids"), *name = json_object_get(json, "id");
-    if (!json_is_array(list)) { problem("%s:%llu: expected an object with an array \"ids\"", line->path, number); return NULL; }
-    if (name && !json_is_string(name)) { problem("%s:%llu: expected \"id\" to be a string", line->path, number); return NULL; }
+    if (!json_is_array(list)) { problem(line->origin, line->number, "expected an object with an array \"ids\""); return NULL; }
+    if (name && !json_is_string(name)) { problem(line->origin, line->number, "expected \"id\" to be a string"); return NULL; }
     *n = json_array_size(list), *bytes = 0;
     int *ids = (int *)allocate(*n + 1, sizeof *ids, "a line's ids");
     for (size_t i = 0; i < *n; i++) {
         const json_t *value = json_array_get(list, i);
         json_int_t id = json_integer_value(value);
-        if (!json_is_integer(value)) problem("%s:%llu: expected item %zu of \"ids\" to be a whole number", line->path, number, i);
+        if (!json_is_integer(value)) problem(line->origin, line->number, "expected item %zu of \"ids\" to be a whole number", i);
         else if (id < 0 || id >= t->vocab || t->size[id] < 0)
-            problem("%s:%llu: item %zu of \"ids\" is %lld, which is no token; ids are 0 to %d", line->path, number, i,
+            problem(line->origin, line->number, "item %zu of \"ids\" is %lld, which is no token; ids are 0 to %d", i,
                     (long long)id, t->vocab - 1);
         else { ids[i] = (int)id, *bytes += (size_t)t->size[id]; continue; }
         release(ids);
@@ -130,9 +129,10 @@ static void item_decode(const Work *w, Encoder *e, Item *item) {
     json_error_t error;
     json_t *json = json_loadb(line->text, line->size, JSON_ALLOW_NUL, &error);
     size_t n = 0, bytes = 0;
-    if (!json) problem("%s:%llu: not JSON at byte %d: %s", line->path, (unsigned long long)line->number, error.position, error.text);
+    if (!json) problem(line->origin, line->number, "not JSON at byte %d: %s", error.position, error.text);
     int *ids = json ? line_ids(w, line, json, &n, &bytes) : NULL;
     if (ids) {
+        origin_gave(line->origin);
         char *raw = (char *)allocate(bytes + 1, 1, "a text"), *text = (char *)allocate(3*bytes + 1, 1, "a text");
         size_t size = utf8_repair(text, raw, decode(w->tokenizer, raw, ids, n));
         json_t *id = json_incref(json_object_get(json, "id")), *result = json_object();
@@ -156,7 +156,6 @@ static void item_decode(const Work *w, Encoder *e, Item *item) {
 typedef struct {
     Reader *reader;                                         // NULL: the file has ended
     int file;                                               // its number, in the order of reading
-    uint64_t counted;                                       // of its bytes, by the progress bar
     Item *item;                                             // [n] what it has read for this batch
     int n;
 } Slot;
@@ -193,7 +192,7 @@ static Place ring_place(const Ring *ring) {
 // Opens file number `file` in the last slot. A file that cannot be read has had its sentence, and takes no slot.
 static int ring_open(Ring *ring, int file) {
     Slot *slot = &ring->slot[ring->n];
-    slot->file = file, slot->counted = 0, slot->n = 0;
+    slot->file = file, slot->n = 0;
     slot->reader = reader_open(ring->path[file]);
     if (slot->reader) ring->n++;
     return slot->reader != NULL;
@@ -224,8 +223,7 @@ static void slot_read(Slot *slot, int share, size_t bytes, int silent) {
         item->line = r->line, item->line.text = copy;
         held += r->line.size;
     }
-    if (!silent) bar_add(r->packed_read - slot->counted, 0);
-    slot->counted = r->packed_read;
+    if (!silent) bar_add(r, 0);
     if (!slot->reader) reader_close(r);
 }
 
@@ -373,13 +371,13 @@ static char *csv_field(char *out, const char *s, size_t n) {
     return out;
 }
 static void shard_put(Output *o, const Item *item) {
-    const char *path = item->line.path;
-    size_t n = item->out_size/o->work->width;
-    char *row = (char *)allocate(2*(item->id_size + strlen(path)) + 128, 1, "a row"), *p = row;
+    char path[PLACE];
+    size_t n = item->out_size/o->work->width, path_size = put_place(path, item->line.path, 0);
+    char *row = (char *)allocate(2*(item->id_size + path_size) + 128, 1, "a row"), *p = row;
     p += sprintf(p, "%llu,%llu,", (unsigned long long)o->written, (unsigned long long)(o->written + n));
     p = csv_field(p, item->id, item->id_size);
     *p++ = ',';
-    p = csv_field(p, path, strlen(path));
+    p = csv_field(p, path, path_size);
     p += sprintf(p, ",%llu\r\n", (unsigned long long)item->line.number);
     writer_put(o->rows, row, (size_t)(p - row));
     writer_put(o->tokens, item->out, item->out_size);
@@ -401,8 +399,9 @@ static void write_tokens(void *to, Portion *b) {
         const Item *item = &b->item[set->no_shuffle || set->as_released ? (uint32_t)i : order[i]];
         uint64_t tokens = item->out_size/o->work->width;
         if (tokens > o->most) {
-            problem("%s:%llu: a document of %llu tokens does not fit into a file of at most %llu (--shard-tokens)", item->line.path,
-                    (unsigned long long)item->line.number, (unsigned long long)tokens, (unsigned long long)o->most);
+            problem(item->line.origin, item->line.number, "a document of %llu tokens does not fit into a file of at most %llu (--shard-tokens)",
+                    (unsigned long long)tokens, (unsigned long long)o->most);
+            origin_lost(item->line.origin);
             continue;
         }
         if (o->tokens && o->written + tokens > o->most) {
@@ -413,7 +412,7 @@ static void write_tokens(void *to, Portion *b) {
         if (!o->tokens) shard_begin(o);
         shard_put(o, item);
     }
-    bar_add(0, (uint64_t)imax(0, n - first));
+    bar_add(NULL, (uint64_t)imax(0, n - first));
     release(order);
 }
 
@@ -425,12 +424,12 @@ static json_t *make_recipe(const Settings *s, const Files *files) {
     json_t *inputs = json_array();
     for (int i = 0; i < files->n; i++) {
         struct stat st;
-        CHECK(utf8_valid(files->path[i], strlen(files->path[i])) == strlen(files->path[i]),
-              "%s: the name of this file is not UTF-8, and token files name their sources; rename it", files->path[i]);
         CHECK(strcmp(files->path[i], "-"), "-: standard input cannot be read twice, so a run could not go on after an interruption; "
               "expected files (or --print)");
         CHECK(stat(files->path[i], &st) == 0, "%s: cannot be read: %s", files->path[i], strerror(errno));
-        json_array_append_new(inputs, json_pack("[s,I,I,I]", files->path[i], (json_int_t)st.st_size, (json_int_t)st.st_mtim.tv_sec,
+        char name[PLACE];
+        json_t *path = json_stringn(name, put_place(name, files->path[i], 0));
+        json_array_append_new(inputs, json_pack("[o,I,I,I]", path, (json_int_t)st.st_size, (json_int_t)st.st_mtim.tv_sec,
                                                 (json_int_t)st.st_mtim.tv_nsec));
     }
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)hash_file(s->tokenizer));
@@ -438,7 +437,9 @@ static json_t *make_recipe(const Settings *s, const Files *files) {
         "bos", s->bos, "dtype", s->dtype, "shard_tokens", (json_int_t)s->file_tokens, "seed", s->seed, "no_shuffle", s->no_shuffle,
         "groups", s->groups, "ring", s->ring, "batch", s->batch, "as_released", s->as_released,
         "separator", separator ? separator : "", "inputs", inputs);
-    CHECK(recipe, "--separator, --dtype: expected UTF-8");
+    int fields = recipe && !json_object_set_new(recipe, "text_field", json_string(text_field)) &&
+                 !json_object_set_new(recipe, "id_field", json_string(id_field));
+    CHECK(fields, "--separator, --text-field, --id-field, --dtype: expected UTF-8");
     return recipe;
 }
 
@@ -551,7 +552,8 @@ static uint64_t bytes_left(const Output *o) {
     return bytes;
 }
 
-static void print_result(const Output *o, uint64_t text_before, double past) {
+// Returns how many documents there are.
+static double print_result(const Output *o, uint64_t text_before, double past) {
     double tokens = 0, documents = 0, text = (double)o->text, speed = 1e-6*(double)(o->text - text_before)/past;
     size_t i;
     json_t *file;
@@ -565,6 +567,7 @@ static void print_result(const Output *o, uint64_t text_before, double past) {
     if (tokens > 0) printf(" (%.2f a token)", text/tokens);
     if (speed > 0) printf("; %.1f MB of text a second, %.1f a thread", speed, speed/omp_get_max_threads());
     printf("\n");
+    return documents;
 }
 
 // Vocabularies differ in what ends a document: in the one that OLMo was trained with, 50279 is also a masked IP address
@@ -580,13 +583,14 @@ static void print_eos(const Work *w) {
 static void drop_unreadable(Files *files) {
     int n = 0;
     for (int i = 0; i < files->n; i++)
-        if (strcmp(files->path[i], "-") && access(files->path[i], R_OK)) problem("%s: cannot be read: %s", files->path[i], strerror(errno));
+        if (strcmp(files->path[i], "-") && access(files->path[i], R_OK)) problem(origin_new(files->path[i]), 0, "cannot be read: %s", strerror(errno));
         else files->path[n++] = files->path[i];
     CHECK(n, "none of the files can be read");
     files->n = n;
 }
 
-static void write_token_files(const Work *w, Files *files, Ring *ring) {
+// Returns how many documents they hold.
+static double write_token_files(const Work *w, Files *files, Ring *ring) {
     const Settings *set = &w->set;
     drop_unreadable(files);
     Output o;
@@ -616,10 +620,12 @@ static void write_token_files(const Work *w, Files *files, Ring *ring) {
         state_write(&o);
     }
     bar_end();
+    double documents = 0;
     if (asked_to_stop) printf("stopped as asked; the same command goes on after the %zu files that are finished\n",
                               json_array_size(o.files));
-    else print_result(&o, text_before, seconds() - start);
+    else documents = print_result(&o, text_before, seconds() - start);
     json_decref(o.recipe), json_decref(o.files);
+    return documents;
 }
 
 static void check_settings(Settings *s) {
@@ -648,7 +654,7 @@ int main(int argc, char **argv) {
         { "--print", FLAG, &s->print, "or: write a line {\"id\", \"ids\"} for each document, of all its text and nothing else" },
         { "--decode", FLAG, &s->decode, "or: turn such lines into lines {\"id\", \"text\"}" },
         { "documents", GROUP, NULL, "" },
-        SEPARATOR_OPTION,
+        READING_OPTIONS,
         { "--on-error", TEXT, &s->on_error, "what to do about documents that cannot be used: skip or stop" },
         { "token files", GROUP, NULL, "" },
         { "--eos", WHOLE, &s->eos, "id that ends a document; not repeated where a document ends with it" },
@@ -678,6 +684,7 @@ int main(int argc, char **argv) {
     w.encoder = (Encoder **)allocate((size_t)omp_get_max_threads(), sizeof *w.encoder, "the encoders");
     for (int i = 0; i < omp_get_max_threads(); i++) w.encoder[i] = encoder_new(t);
 
+    double documents = 1;
     ring.batch = s->batch, ring.size = s->ring;
     ring.path = files.path, ring.end = files.n;
     if (s->out) {
@@ -685,17 +692,19 @@ int main(int argc, char **argv) {
               s->tokenizer, t->vocab - 1);
         CHECK(w.width == 4 || t->vocab <= 65536, "%s: has %d ids, more than uint16 can tell apart; use --dtype uint32",
               s->tokenizer, t->vocab);
-        write_token_files(&w, &files, &ring);
+        documents = write_token_files(&w, &files, &ring);
     } else {
         Writer *out = writer_open("-");
         ring.silent = 1;
         run_batches(&ring, &w, s->print ? item_print : item_decode, write_lines, out);
         writer_close(out);
-        problems_print();
     }
     for (int i = 0; i < omp_get_max_threads(); i++) encoder_free(w.encoder[i]);
     tokenizer_free(t), release(w.encoder), release(named);
     for (int i = 0; i < files.n; i++) free(files.path[i]);
     free(files.path);
-    return asked_to_stop ? 130 : finished();              // so that `tokenize && train` does not train on a part
+    if (asked_to_stop) return 130;                          // so that `tokenize && train` does not train on a part
+    int code = documents_finished();
+    CHECK(code != EXIT_SUCCESS || documents > 0, "%s: no input gave a document with text, so there are no tokens", s->out);
+    return code;
 }

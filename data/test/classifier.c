@@ -222,7 +222,8 @@ static void test_broken_models(void) {
         { "a missing end", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", 7 },
     };
     char out[4096], file[2048];
-    const char *one = put_text("one.jsonl", "{\"id\":\"1\",\"text\":\"a b\"}\n");
+    char one[PATH];
+    strcpy(one, put_text("one.jsonl", "{\"id\":\"1\",\"text\":\"a b\"}\n"));
     for (size_t i = 0; i < sizeof models/sizeof *models; i++) {
         size_t length = strlen(models[i].header), bytes = (size_t)abs(models[i].bytes);
         memset(file, 0, sizeof file);
@@ -248,7 +249,7 @@ static void test_broken_lessons(void) {
         { "", "at least two labels", "" },
         { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n{\"id\":\"2\",\"text\":\"b\",\"label\":\"x\"}\n", "at least two labels, found 1 in 2", "" },
         { "{\"id\":\"1\",\"text\":\"a\"}\n", "expected a string \"label\"", "--on-error stop" },
-        { "{\"id\":\"1\",\"text\":\"a\",\"label\":7}\n", "expected a string \"label\"", "--on-error stop" },
+        { "{\"id\":\"1\",\"text\":\"a\",\"label\":null}\n", "expected a string \"label\"", "--on-error stop" },
         { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"a/b\"}\n", "expected a string \"label\"", "--on-error stop" },
         { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"0123456789012345678901234567890123456789\"}\n", "expected a string \"label\"", "--on-error stop" },
         { "{\"id\":\"1\",\"text\":\"\",\"label\":\"x\"}\n{\"id\":\"2\",\"text\":\" \",\"label\":\"y\"}\n", "expected text to learn from", "" },
@@ -260,6 +261,9 @@ static void test_broken_lessons(void) {
     };
     char out[4096], model[PATH];
     strcpy(model, in_scratch("unborn.safetensors"));
+    int numbers = run(out, sizeof out, "data/curate train --epochs 1 --out %s %s", in_scratch("numbers.safetensors"), put_text("numbers.jsonl",
+                      "{\"text\":\"aa aa\",\"label\":0}\n{\"text\":\"bb bb\",\"label\":1}\n"));
+    check(numbers == 0 && strstr(out, "2 labels"), "labels may be numbers: %.200s", out);
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
         const char *path = put_text("lesson.jsonl", cases[i].text);
         int code = run(out, sizeof out, "data/curate train %s --out %s %s", cases[i].options, model, path);

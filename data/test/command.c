@@ -24,7 +24,7 @@ static void test_inputs(void) {
         "$P/curate tag --taggers char_length_v1 x/documents 2>/dev/null; cat x/attributes/tags/*; "
         "echo '{\"streams\":[{\"name\":\"s\",\"documents\":[\"x/documents\"],\"output\":{\"path\":\"y\"}}]}' > m.json; "
         "$P/curate mix m.json >/dev/null 2>&1; gzip -dc y/*", scratch);
-    check(strstr(out, "{\"id\":\"\xef\xbf\xbd.jsonl:1\",") && strstr(out, "{\"text\":\"x\",\"id\":\"\xef\xbf\xbd.jsonl:1\",\"metadata\":{\"provenance\":\"\xef\xbf\xbd.jsonl:1\"}}"),
+    check(strstr(out, "{\"id\":\"\xef\xbf\xbd.jsonl:1\",") && strstr(out, "{\"id\":\"\xef\xbf\xbd.jsonl:1\",\"text\":\"x\",\"metadata\":{\"provenance\":\"\xef\xbf\xbd.jsonl:1\"}}"),
           "a name that is not UTF-8 is repaired where it becomes an id: %s", out);
     refuses("more files than may be open", "Too many open files", "for i in 1 2 3 4; do cp documents/a.jsonl $i.jsonl; done; exec >/dev/null; ulimit -n 6; "
             "exec $P/tokenize --threads 1 --tokenizer %s --eos 1 --out tokens 1.jsonl 2.jsonl 3.jsonl 4.jsonl", small_path);
@@ -109,9 +109,95 @@ static void test_two_filters(void) {
     filter_free(&f), filter_free(&g);
 }
 
+// Losing everything is a failure, in every program; losing all of one input is the last thing that is said.
+static void test_losses(void) {
+    static const char *const commands[] = {
+        "$P/curate tag --taggers char_length_v1 %s", "$P/curate dedupe --by document --expected 9 --name d %s", "$P/stats %s",
+        "$P/tokenize --tokenizer $T --eos 1 --out tokens %s", "$P/tokenize --tokenizer $T --print %s", "$P/tokenize --tokenizer $T --decode %s",
+        "echo '{\"streams\":[{\"name\":\"s\",\"documents\":[\"%s\"],\"output\":{\"path\":\"mixed\"}}]}' > m.json; $P/curate mix m.json",
+    };
+    static const char *const inputs[] = { "l/documents/bad.jsonl", "l/documents/gone.jsonl.gz", "l/documents/table.json" };
+    char command[1024], out[4096];
+    put_text(inputs[0], "rubbish\n{\"id\":1}\n"), put_text(inputs[1], "\x1f\x8b no gzip"), put_text(inputs[2], "[\n{\"text\":\"a\"},\n{}\n]\n");
+    for (size_t i = 0; i < sizeof commands/sizeof *commands; i++) for (int k = 0; k < 3; k++) {
+        snprintf(command, sizeof command, commands[i], inputs[k] + 2);
+        int code = run(out, sizeof out, "export P=$PWD/data T=%s; cd %s/l; rm -rf attributes mixed tokens; { %s; } 2>&1 >/dev/null", small_path, scratch, command);
+        const char *last = strstr(out, "error: no document at all came of documents/");
+        check(code == 1 && last && !strchr(last, '\n')[1], "nothing of %s is a failure: %s", inputs[k], out);
+    }
+    put_text("l/documents/good.jsonl", "{\"text\":\"a\",\"id\":\"a\"}\n"), put_text("l/documents/empty.jsonl", "\n");
+    for (size_t i = 0; i + 2 < sizeof commands/sizeof *commands; i++) {
+        snprintf(command, sizeof command, commands[i], "documents/good.jsonl documents/bad.jsonl documents/empty.jsonl");
+        int code = run(out, sizeof out, "export P=$PWD/data T=%s; cd %s/l; rm -rf attributes mixed tokens; { %s; } 2>&1 >/dev/null", small_path, scratch, command);
+        check(code == 0 && ends_with(out, "\nWARNING: no document at all came of 1 of 2 inputs: documents/bad.jsonl\n"), "nothing of one input: %s", out);
+    }
+    int code = run(out, sizeof out, "P=$PWD/data; cd %s/l; $P/stats documents/empty.jsonl", scratch);
+    check(code == 0, "what is empty has lost nothing: %s", out);
+    refuses("tokens of nothing", "no input gave a document with text", "$P/tokenize --tokenizer %s --eos 1 --out none ../l/documents/empty.jsonl 2>&1 >/dev/null | grep ^error; false", small_path);
+}
+
+// Where documents have their text and id, for every program; and who made attributes by other fields.
+static void test_fields(void) {
+    char out[8192];
+    put_text("f/documents/a.jsonl", "{\"doc\":{\"content\":\"one two\",\"n\":1},\"key\":5,\"text\":\"no\",\"id\":\"no\"}\n{\"doc\":7,\"key\":6}\n");
+    put_text("f/m.json", "{\"streams\":[{\"name\":\"s\",\"documents\":[\"documents\"],\"attributes\":[\"tags\",\"d\"],"
+             "\"output\":{\"path\":\"mixed\",\"discard_fields\":[\"attributes\",\"metadata\"]}}]}");
+    const char *set = "set -- --text-field doc.content --id-field '$.key'; export P=$PWD/data T=%s; cd %s/f; ";
+    char command[4096];
+    snprintf(command, sizeof command, "%s%s", set, "{ $P/curate tag --taggers char_length_v1 \"$@\" documents; "
+             "$P/curate dedupe --by document --expected 9 --name d \"$@\" documents; $P/curate mix m.json \"$@\"; "
+             "$P/tokenize --tokenizer $T --eos 1 --out tokens \"$@\" documents; } > /dev/null 2>&1; "
+             "cat attributes/tags/a.jsonl attributes/d/a.jsonl; zcat mixed/* tokens/*.csv.gz; $P/tokenize --tokenizer $T --print \"$@\" documents 2>/dev/null; "
+             "$P/stats --json - \"$@\" documents 2>/dev/null | grep '\"characters\"'");
+    #pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    run(out, sizeof out, command, small_path, scratch);
+    check(!strcmp(out, "{\"id\":\"5\",\"attributes\":{\"char_length_v1__length\":[[0,7,7]]}}\n{\"id\":\"5\",\"attributes\":{\"d\":[]}}\n"
+          "{\"id\":\"5\",\"text\":\"one two\",\"doc\":{\"content\":\"one two\",\"n\":1},\"metadata\":{\"provenance\":\"a.jsonl:1\"}}\n"
+          "0,8,5,documents/a.jsonl,1\r\n{\"id\":\"5\",\"ids\":[111,110,101,32,116,119,111]}\n  \"characters\": 7,\n"), "--text-field and --id-field: %s", out);
+    refuses("tags by other fields", "not by", "$P/curate tag --taggers char_length_v1 ../f/documents");
+    refuses("tokens of other fields", "\"text_field\" was \"doc.content\" and is now \"key\"", "cd ../f; $P/tokenize --tokenizer %s --eos 1 --out tokens --text-field key documents", small_path);
+    refuses("a field of no name", "expected names with dots between them", "$P/stats --text-field a..b documents");
+}
+
+// `documents` in a corpus is a part of it; the place of attributes is that of the directory which was named.
+static void test_nested_documents(void) {
+    char out[4096];
+    put_text("n/documents/documents/a.jsonl", "{\"text\":\"a\"}\n"), put_text("n/documents/p/documents/q/b.jsonl", "{\"text\":\"b\"}\n");
+    put_text("n/m.json", "{\"streams\":[{\"name\":\"s\",\"documents\":[\"documents\"],\"attributes\":[\"tags\"],\"output\":{\"path\":\"mixed\"}}]}");
+    int code = run(out, sizeof out, "P=$PWD/data; cd %s/n; { $P/curate tag --taggers char_length_v1 documents && $P/curate mix m.json; } >/dev/null 2>log || cat log; "
+                   "find . -name '*.jsonl' | sort; zcat mixed/* | cut -d, -f1; cd documents/p; $P/curate tag --taggers char_length_v1 documents; find . | sort", scratch);
+    check(code == 0 && !strncmp(out, "./attributes/tags/documents/a.jsonl\n./attributes/tags/p/documents/q/b.jsonl\n./documents/documents/a.jsonl\n"
+          "./documents/p/documents/q/b.jsonl\n{\"id\":\"documents/a.jsonl:1\"\n{\"id\":\"p/documents/q/b.jsonl:1\"\n", 196), "documents below documents: %s", out);
+    check(strstr(out, "./attributes/tags/q/b.jsonl") != NULL, "... which may be a corpus of its own: %s", out);
+}
+
+// Any name that the file system takes is one for every program.
+static void test_any_name(void) {
+    char out[4096];
+    run(out, sizeof out, "export P=$PWD/data T=%s; cd %s; mkdir -p any/documents; cd any; for n in \"$(printf 'a\\nb')\" \"$(printf 'c\\377')\" 'd e,\"' -f; do "
+        "printf '{\"text\":\"%%s\"}\\n' \"${#n}\" > \"documents/$n.jsonl\"; done; D='$P/curate dedupe --by document --expected 9 --name d --bloom f documents'; "
+        "echo '{\"streams\":[{\"name\":\"s\",\"documents\":[\"documents\"],\"attributes\":[\"tags\",\"d\"],\"output\":{\"path\":\"mixed\"}}]}' > m.json; "
+        "{ $P/curate tag --taggers char_length_v1 documents && eval $D && $P/curate mix m.json && $P/tokenize --tokenizer $T --eos 1 --out tokens documents && "
+        "$P/stats documents; } >/dev/null 2>log || cat log; zcat mixed/* | wc -l; zcat tokens/*.csv.gz | grep -c 'documents/d e,\"\"\\.'; eval $D 2>&1 | grep -c kept; "
+        "rm documents/a*; eval $D 2>&1 | grep -c kept", small_path, scratch);
+    check(!strcmp(out, "4\n1\n1\n1\n"), "names with a newline, without UTF-8, with a comma, like an option: %s", out);
+}
+
+static void test_memory(void) {
+    refuses("a filter larger than the memory", "a filter of 2e+12 keys", "$P/curate dedupe --by document --expected 2e12 --name m documents");
+    refuses("a filter far larger than any memory", "GiB of memory, and there are", "$P/curate dedupe --by document --expected 9e14 --false-positives 1e-299 --name m documents");
+    refuses("sketches larger than the memory", "four sketches of --sketch-mb would need", "$P/stats --sketch-mb 2000000000 documents");
+    check(memory_there_is() > 1e8 && memory_there_is() < 1e15, "bytes of memory there are: %g", memory_there_is());
+}
+
 static void test_command(void) {
     test_inputs();
     test_ordinary_days();
     test_two_filters();
     test_outputs();
+    test_losses();
+    test_fields();
+    test_nested_documents();
+    test_any_name();
+    test_memory();
 }

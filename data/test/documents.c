@@ -85,8 +85,21 @@ static void test_packings(void) {
     test_reading("rubbish after a stream", in_scratch("rubbish.jsonl.gz"), "a=one", "breaks off after line 1");
     run(out, sizeof out, "(zstd -q -c %s; echo rubbish) > %s", in_scratch("small.jsonl"), in_scratch("rubbish.jsonl.zst"));
     test_reading("rubbish after a stream", in_scratch("rubbish.jsonl.zst"), "a=one", "zstd stream breaks off after line 1");
-    run(out, sizeof out, "(gzip -c %s | head -c -8; printf 12345678) > %s", in_scratch("small.jsonl"), in_scratch("sum.jsonl.gz"));
-    test_reading("a stream whose checksum is wrong", in_scratch("sum.jsonl.gz"), "", "breaks off after line 0");
+    static const char *const sums[] = { "gzip -c small.jsonl | head -c -8; printf 12345678", "gzip -c small.jsonl | head -c -4; printf 1234",
+                                        "zstd -qc --check small.jsonl | head -c -4; printf 1234", "zstd -qc --check < small.jsonl | head -c -4; printf 1234" };
+    for (int i = 0; i < 4; i++) {
+        run(out, sizeof out, "cd %s; { %s; } > sum.jsonl", scratch, sums[i]);
+        test_reading("a stream whose checksum or length is wrong", in_scratch("sum.jsonl"), "a=one", "breaks off after line 1");
+    }
+    run(out, sizeof out, "cd %s; printf '{\"text\":\"no newline\"}' | gzip -c > sum.jsonl; echo rubbish >> sum.jsonl", scratch);
+    snprintf(out, sizeof out, "%s:1=no newline", in_scratch("sum.jsonl"));
+    test_reading("rubbish after a last line without a newline", in_scratch("sum.jsonl"), out, "breaks off after line 0");
+    static const char *const frames[] = { "zstd -qc --long=28 < small.jsonl", "printf 'P*M\\030\\004\\0\\0\\0abcd'; zstd -qc small.jsonl", "pigz -c small.jsonl || gzip -c small.jsonl",
+                                          "zstd -qc small.jsonl; printf '_*M\\030\\0\\0\\0\\0'; zstd -qc < /dev/null" };
+    for (int i = 0; i < 4; i++) {
+        run(out, sizeof out, "cd %s; { %s; } > frame.jsonl 2>/dev/null", scratch, frames[i]);
+        test_reading(frames[i], in_scratch("frame.jsonl"), "a=one", "");
+    }
     snprintf(out, sizeof out, "%s:1=z", put_text("null.jsonl", "{\"id\":null,\"text\":\"z\"}\n"));
     test_reading("an id that is null is none", in_scratch("null.jsonl"), out, "");
     test_reading("a directory", scratch, "", "expected a file");
@@ -95,8 +108,8 @@ static void test_packings(void) {
 }
 
 static void test_lines(void) {
-    char nested[200001], line[256], deep[8192] = "";
-    memset(nested, '[', 200000), nested[200000] = 0;
+    char nested[200100], line[256], deep[8192] = "";
+    memset(nested, '[', 200000), strcpy(nested + 200000, "\n{\"id\":\"b\",\"text\":\"z\"}\n");
     sprintf(deep, "{\"id\":\"a\",\"text\":\"t\",\"x\":%.2046s", nested), memset(deep + strlen(deep), ']', 2046), strcpy(deep + 2046 + strcspn(deep, "]"), "}\n");
     struct { const char *what, *text, *documents, *sentence; size_t size; } cases[] = {
         { "a NUL that is written as JSON writes it", "{\"id\":\"a\",\"text\":\"x\\u0000y\"}", "a=x", "", 0 },
@@ -104,7 +117,7 @@ static void test_lines(void) {
         { "a bare NUL", "{\"id\":\"a\",\"text\":\"x\0y\"}\n{\"id\":\"b\",\"text\":\"z\"}\n", "b=z", ":1: not JSON", 46 },
         { "bytes that are not UTF-8", "{\"id\":\"a\",\"text\":\"x\xffy\"}\n{\"id\":\"b\",\"text\":\"z\"}\n", "b=z", ":1: not JSON at byte", 0 },
         { "a lone surrogate", "{\"id\":\"a\",\"text\":\"\\ud800\"}\n{\"id\":\"b\",\"text\":\"z\"}\n", "b=z", ":1: not JSON", 0 },
-        { "JSON that goes deep", nested, "", "depth", 0 },
+        { "JSON that goes deep", nested, "b=z", ":1: not JSON at byte", 0 },
         { "JSON as deep as both readers go", deep, "a=t", "", 0 },
         { "an array", "{\"id\":\"b\",\"text\":\"z\"}\n[1]\n", "b=z", ":2: expected a JSON object", 0 },
         { "two objects in a line", "{\"id\":\"b\",\"text\":\"z\"} {}\n", "", ":1: not JSON", 0 },
@@ -115,12 +128,16 @@ static void test_lines(void) {
         { "nothing but a byte order mark", "\xef\xbb\xbf", "", "", 0 },
         { "a bare NUL behind a number, which jansson overlooks", "{\"id\":\"a\",\"text\":\"t\",\"n\":1\0}\n", "", ":1: not JSON: ", 29 },
         { "a NUL in a text that comes before the error", "{\"text\":\"\\u0000\",}\n", "", "not JSON at byte 18", 0 },
-        { "a number beyond all bounds", "{\"id\":\"b\",\"text\":\"z\",\"n\":99999999999999999999}\n", "", "a number that is too large ends at byte 45", 0 },
+        { "a whole number beyond 64 bits", "{\"id\":\"b\",\"text\":\"z\",\"n\":[99999999999999999999,-99999999999999999999]}\n", "b=z", "", 0 },
+        { "one with zeros before it", "{\"id\":\"b\",\"text\":\"z\",\"n\":00999999999999999999999}\n", "", "not JSON at byte", 0 },
+        { "a number beyond all bounds", "{\"id\":\"b\",\"text\":\"z\",\"n\":1e999}\n", "", "a number that is too large ends at byte 30", 0 },
         { "no text", "{\"id\":\"b\"}\n", "", "expected a string \"text\", found none", 0 },
         { "a text that is a number", "{\"id\":\"b\",\"text\":7}\n", "", "\"text\" to be a string", 0 },
         { "a text that is null", "{\"id\":\"b\",\"text\":null}\n", "", "\"text\" to be a string", 0 },
-        { "an id that is a number", "{\"id\":7,\"text\":\"z\"}\n", "", "\"id\" to be a string", 0 },
-        { "a source that is a list", "{\"id\":\"b\",\"text\":\"z\",\"source\":[]}\n", "", "\"source\" to be a string", 0 },
+        { "an id that is a number", "{\"id\": -7.50 ,\"text\":\"z\"}\n", "-7.50=z", "", 0 },
+        { "an id that is an object", "{\"text\":\"z\",\"id\":{\"$oid\":[1, \"}\"]} }\n", "{\"$oid\":[1, \"}\"]}=z", "", 0 },
+        { "the last of two ids", "{\"id\":7,\"i\\u0064\":8,\"text\":\"z\"}\n", "8=z", "", 0 },
+        { "a source that is a list", "{\"id\":\"b\",\"text\":\"z\",\"source\":[]}\n", "b=z", "", 0 },
     };
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
         const char *path = put_file("lines.jsonl", cases[i].text, cases[i].size ? cases[i].size : strlen(cases[i].text));
@@ -144,8 +161,9 @@ static void test_lines(void) {
     test_reading("a text file that is not UTF-8", put_text("plain.txt", "x\xc3"), "", "expected UTF-8 text, found another byte at byte 1");
 }
 
-// What simdjson takes out of a line, against jansson's tree of it: of lines whose bytes are changed at random, too, which either
-// both refuse or both understand. (But for what only jansson refuses, whole numbers of 64 bits and a NUL in a name: document_json.)
+// What we take out of a line, by simdjson and as it stands, against jansson's tree of it: of lines whose bytes
+// are changed at random, too, which either both refuse or both understand. (But for a NUL in a name, which only
+// jansson refuses.)
 static void test_two_readers(void) {
     static const char *const lines[] = {
         "{\"text\":\"a \\u00e9\\n\\ud83d\\ude00 \\\"b\\\\\",\"id\":\"x\",\"metadata\":{\"url\":\"http://h/\",\"n\":[1,-2.5e3,true,null,{}]}}",
@@ -175,13 +193,12 @@ static void test_two_readers(void) {
         }
         if (memchr(line, 0, r->line.size)) continue;             // jansson passes over a NUL behind a number
         Document d;
-        json_t *tree = json_loadb(line, r->line.size, JSON_ALLOW_NUL, NULL), *member[4];
+        json_error_t error;
+        json_t *tree = json_loadb(line, r->line.size, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error), *member[4];
+        if (!tree && json_error_code(&error) == json_error_null_byte_in_key) continue;
         static const char *const name[] = { "text", "id", "source", "url" };
         for (int i = 0; i < 4; i++) member[i] = json_object_get(i < 3 ? tree : json_object_get(tree, "metadata"), name[i]);
-        int fit = json_is_string(member[0]) && (!member[1] || json_is_string(member[1])) &&
-                  (!member[2] || json_is_null(member[2]) || json_is_string(member[2]));
-        int ours = document_parse(&r->line, &d);
-        if (ours && !tree) ours = document_json(&d) != NULL;
+        int fit = json_is_string(member[0]), ours = document_parse(&r->line, &d);
         wrong += ours != fit;
         if (ours && fit) {
             const char *string[] = { d.text, d.id, d.source, d.extra[0] ? d.extra[0] : "" };
@@ -189,7 +206,10 @@ static void test_two_readers(void) {
             for (int i = 0; i < 4; i++) {
                 const char *expected = json_is_string(member[i]) ? json_string_value(member[i]) : i == 1 ? place : "";
                 size_t n = json_is_string(member[i]) ? json_string_length(member[i]) : strlen(expected);
-                wrong += n != size[i] || memcmp(expected, string[i], n);
+                int other = member[i] && !json_is_string(member[i]) && !json_is_null(member[i]);
+                json_t *again = other ? json_loadb(string[i], size[i], JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL) : NULL;
+                wrong += other ? !json_equal(again, member[i]) : n != size[i] || memcmp(expected, string[i], n) != 0;
+                json_decref(again);
             }
             understood++;
         }
@@ -241,7 +261,7 @@ static void test_writing(void) {
     release(text);
 }
 
-// Bytes that are put in pieces, of more than a block, come back; and a plain text as a tree.
+// Bytes that are put in pieces, of more than a block, come back.
 static void test_blocks(void) {
     static const char *const names[] = { "blocks.jsonl", "blocks.jsonl.gz", "blocks.jsonl.zst" };
     size_t n = 3*BLOCK + 5;
@@ -255,21 +275,21 @@ static void test_blocks(void) {
         reader_close(r);
     }
     release(text);
-    Reader *r = reader_open(put_text("tree.txt", "t"));
-    Document d;
-    check(document_read(r, &d) && document_json(&d) && json_object_size(d.json) == 3 && !strcmp(json_string_value(json_object_get(d.json, "source")), "text") &&
-          !strcmp(json_string_value(json_object_get(d.json, "text")), "t"), "a plain text as a tree");
-    document_free(&d), reader_close(r);
 }
 
 // A directory's files in the order of their names, whatever their order there; no hidden ones, none that is not whole yet.
 static void test_file_names(void) {
-    static const char *const names[] = { "names/c.jsonl", "names/a.jsonl", "names/.hidden.jsonl", "names/b.jsonl.tmp", "names/b/x.txt" };
-    for (int i = 0; i < 5; i++) put_text(names[i], "12");
+    static const char *const names[] = {
+        "names/c.jsonl", "names/a.jsonl", "names/.hidden.jsonl", "names/b.jsonl.tmp", "names/b/x.txt", "names/.git/objects/x",
+        "names/.cache/huggingface/y.jsonl", "names/d/documents/z", "names/d/attributes/n/z.jsonl", "names/e/attributes/z",
+    };
+    for (int i = 0; i < 10; i++) put_text(names[i], "12");
     const char *directory = in_scratch("names");
     Files f = files_named(&directory, 1);
-    check(f.n == 3 && f.bytes == 6 && ends_with(f.path[0], "names/a.jsonl") && ends_with(f.path[1], "names/b/x.txt") &&
+    check(f.n == 5 && f.bytes == 10 && ends_with(f.path[0], "names/a.jsonl") && ends_with(f.path[1], "names/b/x.txt") &&
           ends_with(f.path[2], "names/c.jsonl"), "a directory names its files in order, but for hidden ones and *.tmp: %d", f.n);
+    check(ends_with(f.path[3], "names/d/documents/z") && ends_with(f.path[4], "names/e/attributes/z"),
+          "attributes beside documents are none, and nothing in a hidden directory is: %s", f.path[3]);
     for (int i = 0; i < f.n; i++) free(f.path[i]);
     free(f.path);
 }
@@ -278,7 +298,8 @@ static void test_file_names(void) {
 static void test_beside_documents(void) {
     static const struct { const char *path, *below, *attributes; } cases[] = {
         { "documents/a.jsonl.gz", "a.jsonl.gz", "attributes/n/a.jsonl.gz" }, { "x/documents/y/a.txt", "y/a.txt", "x/attributes/n/y/a.txt.jsonl" },
-        { "documents/x/documents/a.ndjson", "a.ndjson", "documents/x/attributes/n/a.ndjson" },
+        { "documents/x/documents/a.ndjson", "x/documents/a.ndjson", "attributes/n/x/documents/a.ndjson" },
+        { "x/documents/a.ndjson", "a.ndjson", "x/attributes/n/a.ndjson" },
         { "x/mydocuments/a.jsonl", "x/mydocuments/a.jsonl", NULL },
         { "documents/mydocuments/a.jsonl", "mydocuments/a.jsonl", "attributes/n/mydocuments/a.jsonl" },
     };
@@ -334,8 +355,83 @@ static void test_odd_names(void) {
     }
 }
 
+// What a file's name says of what it holds, and what its first line says where the name is silent.
+static void test_kinds(void) {
+    static const char line[] = "{\"id\":\"a\",\"text\":\"1\"}\n{\"id\":\"b\",\"text\":\"2\"}\n";
+    static const char *const json[] = { "kind/x.JSONL", "kind/x.Json", "kind/part-00000", "kind/x.log", "kind/x.jsonl.1", "kind/x.NDJSON" };
+    char out[PATH], packed[2][PATH];
+    for (int i = 0; i < 6; i++) test_reading(json[i], put_text(json[i], line), "a=1 b=2", "");
+    strcpy(packed[0], in_scratch("kind/x.json.GZ")), strcpy(packed[1], in_scratch("kind/part-0.zst"));
+    run(out, sizeof out, "gzip -c %s > %s; zstd -qc %s > %s", in_scratch("kind/x.Json"), packed[0], in_scratch("kind/x.Json"), packed[1]);
+    for (int i = 0; i < 2; i++) test_reading(packed[i], packed[i], "a=1 b=2", "");
+    test_reading("JSON lines of one line", put_text("kind/one", "{\"id\":\"a\",\"text\":\"1\"}"), "a=1", "");
+    snprintf(out, sizeof out, "%s=44", put_text("kind/x.txt", line));
+    test_reading("a .txt of JSON lines is text", in_scratch("kind/x.txt"), out, "");
+    snprintf(out, sizeof out, "%s={\n\"text\": \"1\"\n}\n", put_text("kind/object", "{\n\"text\": \"1\"\n}\n"));
+    test_reading("a text that begins like JSON", in_scratch("kind/object"), out, "");
+    static const struct { const char *what, *name, *text, *sentence; int size; } refused[] = {
+        { "JSON over several lines", "p.json", "{\n  \"id\": \"a\",\n  \"text\": \"1\"\n}\n", ": one JSON value over several lines", 0 },
+        { "... in another way", "q.json", "{\"id\":\"a\",\n\"text\":\"1\"}\n", ": one JSON value over several lines", 0 },
+        { "a list over several lines", "r.jsonl", "[\n{\"id\":\"a\",\"text\":\"1\"},\n{\"text\":\"2\"}\n]\n", "a list, not JSON lines", 0 },
+        { "a list in one line", "s.json", " [{\"id\":\"a\",\"text\":\"1\"}]", "a list, not JSON lines", 0 },
+        { "a Parquet file", "t.json", "PAR1\0\0", "a Parquet file", 6 }, { "xz", "t.jsonl", "\xfd" "7zXZ\0", "packed by xz", 6 },
+        { "bzip2", "t.json.bz2", "BZh91AY", "packed by bzip2", 0 }, { "a zip archive", "t.zip", "PK\3\4\0", "a zip archive", 5 },
+    };
+    for (size_t i = 0; i < sizeof refused/sizeof *refused; i++) {
+        const char *path = put_file(refused[i].name, refused[i].text, refused[i].size ? (size_t)refused[i].size : strlen(refused[i].text));
+        test_reading(refused[i].what, path, "", refused[i].sentence);
+    }
+    run(out, sizeof out, "cd %s; echo text > in-a-tar; tar cf a.tar in-a-tar; gzip -c a.tar > a.tar.gz", scratch);
+    test_reading("a tar archive", in_scratch("a.tar.gz"), "", "a tar archive");
+    test_reading("a first line that is cut off, and good ones", put_text("u.jsonl", "{\"id\":\"a\",\n{\"id\":\"b\",\"text\":\"2\"}\n"), "b=2", ":1: not JSON");
+    test_reading("a list, and good lines", put_text("v.jsonl", "[1]\n{\"id\":\"b\",\"text\":\"2\"}\n"), "b=2", ":1: expected a JSON object");
+}
+
+// CR LF is LF, in texts and between them; a CR alone stays. The pair may lie in two blocks.
+static void test_crlf(void) {
+    char out[PATH], *text = (char *)allocate(3*BLOCK, 1, "a test");
+    separator = "\n\n";
+    const char *path = put_text("crlf.txt", "a\r\nb\r\n\r\nc\rd\r\r\n");
+    snprintf(out, sizeof out, "%s:1=a\nb %s:2=c\rd\r\n", path, path);
+    test_reading("CR LF", path, out, "");
+    separator = NULL;
+    snprintf(out, sizeof out, "%s=a\r", put_text("cr.txt", "a\r"));
+    test_reading("a CR at the end", in_scratch("cr.txt"), out, "");
+    int wrong = 0;
+    for (int shift = -2; shift < 3; shift++) {
+        size_t n = (size_t)(2*BLOCK + 1), at = (size_t)(BLOCK + shift);
+        memset(text, 'x', n), text[at] = '\r', text[at + 1] = '\n';
+        Reader *r = reader_open(put_file("block.txt", text, n));
+        wrong += !reader_line(r) || r->line.size != n - 1 || r->line.text[at] != '\n' || r->line.text[at - 1] != 'x' || r->line.text[at + 1] != 'x';
+        reader_close(r);
+    }
+    release(text);
+    check(!wrong, "CR LF at the end of a block: %d wrong", wrong);
+    run(out, sizeof out, "cd %s; printf 'a\\r\\nxb\\r\\nxc' > crlf.txt; %s/data/stats --separator \"$(printf '\\r\\nx')\" crlf.txt 2>/dev/null | "
+        "grep -c '^  documents  *3$'", scratch, getenv("PWD"));
+    check(atoi(out) == 1, "a separator of CR LF is LF, too: %s", out);
+}
+
+// Of a kind of sentence three are enough for a file, and fifty for all files; all are counted.
+static void test_many_sentences(void) {
+    char text[4000] = "", out[1 << 14];
+    for (int i = 0; i < 100; i++) strcat(text, i % 10 ? "{\"id\":\"a\"}\n" : "rubbish\n");
+    uint64_t before = problems;
+    char *said = sentences_of(read_all, put_text("often.jsonl", text));
+    int lines = 0;
+    for (const char *c = said; *c; c++) lines += *c == '\n';
+    check(lines == 6 && problems == before + 100, "a hundred broken lines of two kinds: %d sentences, %llu problems", lines, (unsigned long long)(problems - before));
+    check(strstr(said, "often.jsonl:3: ") && strstr(said, "; more like this of this file are only counted\n"), "the third says that it is the last: %s", said);
+    release(said);
+    run(out, sizeof out, "cd %s; mkdir many-bad; for i in $(seq 100); do echo rubbish > many-bad/$i.jsonl; done; %s/data/stats many-bad 2>&1 >/dev/null | grep -c 'not JSON'", scratch, getenv("PWD"));
+    check(atoi(out) == SHOWN_IN_ALL, "a hundred broken files: %s", out);
+}
+
 static void test_documents(void) {
     test_file_names();
+    test_kinds();
+    test_crlf();
+    test_many_sentences();
     test_packings();
     test_lines();
     test_two_readers();

@@ -195,22 +195,68 @@ static void test_mix_documents(void) {
     }
 }
 
-// What simdjson takes and jansson refuses is tagged, and cannot be mixed: it costs a sentence, and shifts nothing.
-static void test_mix_unfit(void) {
-    put_mix("{\"id\":\"a\",\"text\":\"one\"}\n{\"id\":\"b\",\"text\":\"two\",\"n\":18446744073709551615}\n{\"id\":\"c\",\"text\":\"three\"}\n",
-            "{\"id\":\"a\",\"attributes\":{}}\n{\"id\":\"b\",\"attributes\":{}}\n{\"id\":\"c\",\"attributes\":{\"k\":[[0,5,1]]}}\n");
-    const char *rules = ", \"attributes\": [\"t\"], \"filter\": {\"exclude\": [\"k\"]}";
+// What a mix does not change leaves it as it came, byte for byte, whatever any JSON library thinks of it: numbers of
+// any size and spelling, names with a NUL, metadata that is no object.
+static void test_mix_untouched(void) {
+    static const char *const others[] = {
+        "\"n\":18446744073709551615", "\"n\":-9223372036854775809", "\"n\":123456789012345678901234567890",
+        "\"n\":0.1", "\"n\":1E+2", "\"n\":-0.0", "\"n\":1.50", "\"a\\u0000b\":1", "\"caf\\u00e9\":\"\\ud83d\\ude00 \\/\"",
+        "\"x\":[ 1 , {\"y}\\\"\":[]} ]", "\"metadataX\":1", "\"source\":7", "\"attributes\":\"none\"",
+    };
+    for (size_t i = 0; i < sizeof others/sizeof *others; i++) {
+        char line[512], expected[512];
+        sprintf(line, "{ \"id\" : \"a\", %s, \"text\":\"one\" } \r\n", others[i]);
+        sprintf(expected, "{\"id\":\"a\",\"text\":\"one\",%s,\"metadata\":{\"provenance\":\"d.jsonl:1\"}}\n", others[i]);
+        put_mix(line, "");
+        check(!strcmp(mix_of("", "", ""), expected), "mix: %s stays as it is: %s", others[i], mix_out);
+    }
+    static const struct { const char *metadata, *expected; } metadata[] = {
+        { "{\"url\":\"u\",\"provenance\":\"old\",\"n\":1e1}", "{\"provenance\":\"d.jsonl:1\",\"url\":\"u\",\"n\":1e1}" },
+        { "null", "{\"provenance\":\"d.jsonl:1\"}" }, { "{}", "{\"provenance\":\"d.jsonl:1\"}" },
+        { "\"a string\"", "\"a string\"" }, { "[1]", "[1]" }, { "7", "7" },
+    };
+    for (size_t i = 0; i < sizeof metadata/sizeof *metadata; i++) {
+        char line[512], expected[512];
+        sprintf(line, "{\"id\":\"a\",\"metadata\":%s,\"text\":\"one\"}\n", metadata[i].metadata);
+        sprintf(expected, "{\"id\":\"a\",\"text\":\"one\",\"metadata\":%s}\n", metadata[i].expected);
+        put_mix(line, "");
+        check(!strcmp(mix_of("", "", ""), expected), "mix: the metadata %s: %s", metadata[i].metadata, mix_out);
+    }
+    put_mix("{\"id\":\"a\",\"text\":\"one\"}\n", "{\"id\":\"a\",\"attributes\":{\"k\":[[0,1,0.1],[1,2,1.0]]}}\n");
+    check(strstr(mix_of(", \"attributes\": [\"t\"]", "", ""), "\"attributes\":{\"k\":[[0,1,0.1],[1,2,1.0]]}") != NULL,
+          "mix: attributes keep their numbers: %s", mix_out);
+}
+
+// Every program calls a document by the same id: without one, or with a null, by its place; by a number as it is written.
+static void test_mix_ids(void) {
+    char out[8192];
+    run(out, sizeof out, "P=$PWD/data; rm -rf %s/i; mkdir -p %s/i/documents; cd %s/i; "
+        "printf '{\"id\":null,\"text\":\"one\"}\\n{\"id\":7,\"text\":\"two\"}\\n{\"text\":\"three\"}\\n{\"id\":18446744073709551616.50,\"text\":\"four\"}\\n"
+        "{\"id\":{\"$oid\":\"x\"},\"text\":\"five\"}\\n' > documents/a.jsonl; "
+        "echo '{\"streams\":[{\"name\":\"s\",\"documents\":[\"documents\"],\"attributes\":[\"tags\",\"d\"],\"output\":{\"path\":\"mixed\",\"discard_fields\":[\"attributes\"]}}]}' > m.json; "
+        "{ $P/curate tag --taggers char_length_v1 documents; $P/curate dedupe --by document --expected 9 --name d documents; $P/curate mix m.json; "
+        "$P/tokenize --tokenizer %s --eos 1 --no-shuffle --out tokens documents; } >/dev/null 2>log || cat log; "
+        "sed 's/,\"attr.*//' attributes/tags/a.jsonl; sed 's/,\"attr.*//' attributes/d/a.jsonl; zcat mixed/* | sed 's/,\"text.*//'; zcat tokens/*.csv.gz | cut -d, -f3",
+        scratch, scratch, scratch, small_path);
+    static const char ids[] = "{\"id\":\"a.jsonl:1\"\n{\"id\":\"7\"\n{\"id\":\"a.jsonl:3\"\n{\"id\":\"18446744073709551616.50\"\n{\"id\":\"{\\\"$oid\\\":\\\"x\\\"}\"\n";
+    char expected[4096];
+    sprintf(expected, "%s%s%sa.jsonl:1\n7\na.jsonl:3\n18446744073709551616.50\n\"{\"\"$oid\"\":\"\"x\"\"}\"\n", ids, ids, ids);
+    check(!strcmp(out, expected), "tag, dedupe, mix and tokenize call documents by the same ids: %s", out);
+}
+
+// Odd texts and ids.
+static void test_mix_odd(void) {
     char told[PATH];
-    check(strstr(mix_of(rules, "", ""), "\"id\":\"a\"") && !strstr(mix_out, "\"id\":\"b\"") && !strstr(mix_out, "\"id\":\"c\""),
-          "mix: a document that jansson refuses is skipped, and the next has its own attributes: %.200s", mix_out);
-    run(told, sizeof told, "grep -c 'd.jsonl:2: cannot be used' %s/m/errors; grep -c 'skipped *broken *1 documents' %s/m/table", scratch, scratch);
-    check(!strcmp(told, "1\n1\n"), "mix: it is said, and counted: %s", told);
     put_mix("{\"id\":\"a\\u0000b\",\"text\":\"o\\u0000ne\",\"attributes\":7}\n{\"text\":\"no id\"}\n",
             "{\"id\":\"a\\u0000b\",\"attributes\":{\"q\":[[0,1,1]]}}\n{\"id\":\"d.jsonl:2\",\"attributes\":{}}\n");
     check(strstr(mix_of(", \"attributes\": [\"t\"]", "", ""), "\"text\":\"o\\u0000ne\"") && strstr(mix_out, "\"q\":[[0,1,1]]") && strstr(mix_out, "\"id\":\"d.jsonl:2\""),
           "mix: texts and ids with a NUL, attributes that are no object, a document without an id: %.300s", mix_out);
     put_text("m/attributes/t/d.jsonl", "{\"id\":\"a\\u0000c\",\"attributes\":{}}\n{\"id\":\"d.jsonl:2\",\"attributes\":{}}\n");
     check(strstr(mix_of(", \"attributes\": [\"t\"]", "", ""), "are not of these documents") != NULL, "mix: ids that differ behind a NUL differ: %.300s", mix_out);
+    put_mix("{\"id\":\"a\",\"text\":\"one\",\"attributes\":{\"k\":[[0,1,18446744073709551616]]}}\n{\"id\":\"b\",\"text\":\"two\"}\n", "");
+    check(strstr(mix_of("", "", ""), "\"id\":\"b\"") && !strstr(mix_out, "\"id\":\"a\""), "mix: attributes that cannot be read: %s", mix_out);
+    run(told, sizeof told, "grep -c 'd.jsonl:1: its \"attributes\" cannot be used' %s/m/errors; grep -c 'skipped *broken *1 documents' %s/m/table", scratch, scratch);
+    check(!strcmp(told, "1\n1\n"), "mix: it is said, and counted: %s", told);
 }
 
 // The report counts what was cut out in bytes, spans and documents.
@@ -358,17 +404,13 @@ static void test_nearly_right(void) {
 }
 
 static void test_edges_of_documents(void) {
-    put_mix("{\"id\":\"a\",\"text\":\"one\",\"attributes\":{\"k\":[[0,1,1]],\"own\":[[0,1,2]]}}\n{\"id\":\"b\",\"text\":\"two\",\"metadata\":7}\n"
+    put_mix("{\"id\":\"a\",\"text\":\"one\",\"attributes\":{\"k\":[[0,1,1]],\"own\":[[0,1,2]]}}\n{\"id\":\"b\",\"text\":\"two\",\"attributes\":7}\n"
             "{\"id\":\"c\",\"text\":\"three\",\"metadata\":null}\n",
             "{\"id\":\"a\",\"attributes\":{\"k\":[[0,1,0.5]]}}\n{\"id\":\"b\",\"attributes\":{}}\n{\"id\":\"c\",\"attributes\":{}}\n");
     mix_of(", \"attributes\": [\"t\"]", "", "");
     check(strstr(mix_out, "\"k\":[[0,1,0.5]]") && strstr(mix_out, "\"own\":[[0,1,2]]"),
           "mix: of an attribute that document and attribute file have, the file's counts");
-    check(strstr(mix_out, "\"id\":\"a\"") && !strstr(mix_out, "\"id\":\"b\"") && strstr(mix_out, "\"id\":\"c\""),
-          "mix: a document whose metadata is no object is skipped");
-    char *said = read_text(in_scratch("m/errors"));
-    check(strstr(said, "d.jsonl:2: expected \"metadata\" of this document to be an object") != NULL, "mix: ... with a sentence");
-    release(said);
+    check(strstr(mix_out, "{\"id\":\"b\",\"text\":\"two\",\"attributes\":{},") != NULL, "mix: attributes that are no object give way: %s", mix_out);
     const char *replaced = ", \"attributes\": [\"t\"], \"span_replacement\": [{\"span\": \"k\", \"min_score\": 0.5, \"replacement\": \"X\"}]";
     check(strstr(mix_of(replaced, "", ""), "\"text\":\"Xne\"") != NULL, "mix: a score may be min_score itself");
 
@@ -571,7 +613,9 @@ static void test_mix(void) {
     test_spans();
     test_random_spans();
     test_mix_documents();
-    test_mix_unfit();
+    test_mix_untouched();
+    test_mix_ids();
+    test_mix_odd();
     test_report();
     test_absent();
     test_configurations();

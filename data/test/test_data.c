@@ -86,6 +86,11 @@ static const char *put_file(const char *name, const char *bytes, size_t size) {
 }
 static const char *put_text(const char *name, const char *text) { return put_file(name, text, strlen(text)); }
 
+// All of the document that was read last, as a tree that document_free frees.
+static json_t *tree_of(Document *d) {
+    return d->attributes = json_loadb(d->from->text, d->from->size, JSON_ALLOW_NUL, NULL);
+}
+
 #include "documents.c"
 #include "tokenizer.c"
 #include "tokenize.c"

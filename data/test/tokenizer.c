@@ -170,9 +170,8 @@ static void test_official_tokenizer(const char *path, const char *golden, const 
     Reader *r = reader_open(golden);
     int lines = 0, ids_wrong = 0, text_wrong = 0;
     for (Document d; document_read(r, &d); document_free(&d), lines++) {
-        document_json(&d);
-        json_t *ids = json_object_get(d.json, field), *decoded = json_object_get(d.json, "decoded");
-        if (!ids) ids = json_object_get(d.json, "ids");
+        const json_t *line = tree_of(&d), *ids = json_object_get(line, field), *decoded = json_object_get(line, "decoded");
+        if (!ids) ids = json_object_get(line, "ids");
         size_t n = encode(e, d.text, d.size), room = n*(size_t)t->longest + 1, same = n == json_array_size(ids);
         for (size_t i = 0; i < n && same; i++) same = e->ids[i] == json_integer_value(json_array_get(ids, i));
         ids_wrong += !same;

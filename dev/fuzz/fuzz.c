@@ -92,6 +92,6 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {
     if (!setjmp(refused)) fuzz(data, size);
     close_all();
     while (blocks.after != &blocks) fuzz_free(blocks.after + 1);
-    unfinished = NULL, half_written = NULL;
+    unfinished = NULL, half_written = NULL, origins = NULL;
     return 0;
 }
