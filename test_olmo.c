@@ -154,6 +154,39 @@ static void test_parameter_counts(void) {                    // OLMO_SPEC 1.2
     release(list);
 }
 
+// Every field of every preset, beside OLMO_SPEC 1.13, which counts some of them in tokens.
+static void test_presets(void) {
+    const double batch1b = 2048*2048.0, batch0424 = 1024*4096.0;                    // tokens an update
+    check(batch1b == 4194304 && batch0424 == 4194304, "an update of 1B, 7B and 7B-0424 is one of 4,194,304 tokens");
+    const struct { const char *name, *schedule; double field[26]; } rows[] = {
+        // d L H G, mlp vocab T, tied eos theta clip z, lr final, warmup steps batch, decay beta1 beta2 eps, embeddings, clip: value steps factor
+        { "1b", "cosine", { 2048, 16, 16, 16, 16384, 50304, 2048, 1, 50279, 10000, 0, 0, 4e-4, 0.1, 2000, 739328, 2048,
+                            0.1, 0.9, 0.95, 1e-5, 0, 1, 0, 1 } },
+        { "7b", "linear", { 4096, 32, 32, 32, 22016, 50304, 2048, 0, 50279, 10000, 0, 0, 3e-4, 0.1, 5000, ceil(2e12/batch1b), 2048,
+                            0.1, 0.9, 0.95, 1e-5, 0, 1, 1000, 10 } },
+        { "7b-0424", "cosine", { 4096, 32, 32, 32, 22016, 50304, 4096, 0, 50279, 10000, 8, 0, 3e-4, 0.1, 10485760000/batch0424,
+                                 ceil(3e12/batch0424), 1024, 0.1, 0.9, 0.95, 1e-5, 1, 1, 2097152000/batch0424, 5 } },
+        { "150m", "cosine", { 768, 12, 12, 12, 8*768, 50304, 2048, 0, 50279, 10000, 0, 0, 6e-4, 0.1, 5000, 100000, 1024,
+                              0.1, 0.9, 0.95, 1e-5, 0, 1, 0, 1 } },
+        { "tiny", "linear", { 64, 4, 4, 4, 8*64, 256, 256, 1, -1, 10000, 0, 0, 6e-3, 0.05, 100, 3500, 4,
+                              0.1, 0.9, 0.95, 1e-5, 0, 1, 0, 1 } },
+    };
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        Preset p = preset_named(rows[i].name);
+        const Config *c = &p.config;
+        const Recipe *r = &p.recipe;
+        const double found[] = {
+            c->d_model, c->n_layers, c->n_heads, c->n_kv_heads, c->mlp_hidden, c->vocab, c->seq_len, c->tied, c->eos, c->rope_theta,
+            c->clip_qkv, c->z_loss, r->lr, r->final_lr, r->warmup, r->steps, r->batch, r->weight_decay, r->beta1, r->beta2, r->eps,
+            r->decay_embeddings, r->clip, r->clip_warmup_steps, r->clip_warmup_factor,
+        };
+        int fine = !strcmp(r->schedule, rows[i].schedule);
+        for (size_t k = 0; k < sizeof found/sizeof *found; k++) fine &= found[k] == rows[i].field[k];
+        check(fine, "--model %s: every size, and the whole recipe (OLMO_SPEC 1.13)", rows[i].name);
+    }
+    check(sizeof presets/sizeof *presets == sizeof rows/sizeof *rows, "there is no preset without a row in this test");
+}
+
 static void test_op_goldens(void) {                          // A.7
     const real x[8] = { -2.5, -2.25, -1.5, -0.25, 1.5, 3.75, 6.5, 9.75 }, dy[8] = { 1, -2, 0.5, 0, 3, -1, 0.25, 2 };
     const double y8[8] = { -1.0491084, -0.9891593, -0.8093122, -0.5095669, -0.0899236, 0.4496179, 1.1090574, 1.888395 };
@@ -783,6 +816,123 @@ static void test_references(void) {
         snprintf(path, sizeof path, "dev/reference/%s.safetensors", cases[i]);
         test_reference(path);
     }
+}
+
+// ---- the exchange with transformers ----------------------------------------------------------------------------------
+static int same_config(const Config *a, const Config *b) {
+    return a->d_model == b->d_model && a->n_layers == b->n_layers && a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads
+        && a->mlp_hidden == b->mlp_hidden && a->vocab == b->vocab && a->seq_len == b->seq_len && a->tied == b->tied
+        && a->eos == b->eos && a->rope_theta == b->rope_theta && a->clip_qkv == b->clip_qkv && a->z_loss == b->z_loss;
+}
+
+// Directories that transformers wrote (dev/reference/directories.py), and the logits that it computes from them.
+static void test_exchange(void) {
+    static const struct { const char *name; Config config; } cases[] = {
+        //                     d  L  H  G mlp vocab T tied eos  theta  clip z
+        { "fp32",            { 32, 2, 4, 4, 56, 53, 64, 0, 50,   10000,  0,  0 } },
+        { "tied_other_head", { 32, 2, 4, 4, 56, 53, 64, 1,  0,   10000,  0,  0 } },
+        { "gqa_clip",        { 32, 2, 4, 2, 56, 53, 64, 0, 50,  500000, 0.7, 0 } },
+        { "bf16_sharded",    { 32, 2, 4, 1, 56, 53, 64, 0, -1,   10000,  0,  0 } },
+    };
+    enum { B = 2, T = 19, N = B*T };
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        char directory[PATH], path[PATH];
+        int tokens[N], targets[N];
+        real losses[N], zlosses[N];
+        snprintf(directory, sizeof directory, "dev/reference/hf/%s", cases[i].name);
+        path_join(path, directory, "logits.safetensors");
+        Config c = config_read(directory);
+        check(same_config(&c, &cases[i].config), "%s: transformers' config.json says what it should", directory);
+        Olmo *m = olmo_build(&c, 1);
+        weights_read(directory, &m->layout, &cpu_device, m, c.tied);
+        Safetensors *st = safetensors_open(path);
+        double *ids = read_entry_of(st, "ids", N), *logits = read_entry_of(st, "logits", (size_t)N*c.vocab);
+        CHECK(ids && logits, "%s: a test needs it", path);
+        for (int n = 0; n < N; n++) tokens[n] = (int)ids[n], targets[n] = IGNORE;
+        olmo_forward(m, losses, zlosses, tokens, targets, NULL, B, T);
+        double error = relative_error(m->acts.logits, logits, (size_t)N*c.vocab);
+        double allowed = sqrt(2.0)*budget(path_length(&c, T, c.n_layers) + 3*c.d_model) + tables + stored;     // theirs is in float, too
+        check(error <= allowed, "%s: transformers' logits, relative error %.1e of %.1e", directory, error, allowed);
+        safetensors_close(st);
+        release(ids), release(logits), olmo_free(m);
+    }
+}
+
+// What we write, taken apart without the code that reads it. A field of config.json, as text:
+static int field_is(const char *config, const char *name, const char *expected) {
+    const char *value = json_get(config, name);
+    size_t n = strlen(expected);
+    int fine = value && !strncmp(value, expected, n) && strchr(",\n", value[n]);
+    if (!fine) printf("      \"%s\": expected %s, found %.*s\n", name, expected, value ? (int)strcspn(value, "\n") : 4, value ? value : "none");
+    return fine;
+}
+// ... and a tensor: `rows` rows of `cols` numbers, of the model's matrix w from row `first` on.
+static int tensor_is(const Safetensors *st, const char *name, const real *w, int first, int rows, int cols) {
+    const Entry *e = safetensors_find(st, name);
+    double *x = e ? read_entry_of(st, name, (size_t)rows*cols) : NULL;
+    int fine = x && e->dims == 2 && (int)e->rows == rows && (int)e->cols == cols;
+    for (size_t i = 0; fine && i < (size_t)rows*cols; i++) fine = (float)x[i] == (float)w[(size_t)first*cols + i];
+    if (!fine) printf("      %s is not what it should be\n", name);
+    release(x);
+    return fine;
+}
+static int layer_tensor_is(const Safetensors *st, const char *name, int layer, const real *w, int first, int rows, int cols) {
+    char full[96];
+    snprintf(full, sizeof full, "model.layers.%d.%s.weight", layer, name);
+    return tensor_is(st, full, w, first, rows, cols);
+}
+static void test_written_directory(void) {
+    static const struct { Config config; const char *field[9]; } cases[] = {
+        { { 24, 3, 4, 2, 20, 31, 48, 0, 7, 12345.5, 0.75, 0 }, { "12345.5", "0.75", "7", "false", "2", "10", "31", "48", "3" } },
+        { { 24, 2, 4, 4, 28, 31, 16, 1, -1, 10000, 8, 0 }, { "10000.0", "8.0", "null", "true", "4", "14", "31", "16", "2" } },
+        { { 24, 1, 4, 1, 28, 31, 16, 1, 0, 10000, 0, 0 }, { "10000.0", "null", "0", "true", "1", "14", "31", "16", "1" } },
+    };
+    static const char *const names[] = { "rope_theta", "clip_qkv", "eos_token_id", "tie_word_embeddings", "num_key_value_heads",
+                                         "intermediate_size", "vocab_size", "max_position_embeddings", "num_hidden_layers" };
+    static const char *const always[][2] = {
+        { "architectures", "[\"OlmoForCausalLM\"]" }, { "model_type", "\"olmo\"" }, { "hidden_act", "\"silu\"" }, { "attention_bias", "false" },
+        { "hidden_size", "24" }, { "num_attention_heads", "4" }, { "rope_scaling", "null" }, { "torch_dtype", "\"float32\"" },
+    };
+    const char *directory = "build/test/written";
+    char path[PATH], rope[128];
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        const Config *c = &cases[i].config;
+        const int C = c->d_model, K = c->n_kv_heads*C/c->n_heads, F = c->mlp_hidden/2;
+        Olmo *m = olmo_build(c, 0);
+        golden_weights(m);
+        remove_directory(directory), make_directory(directory);
+        hugging_face_write(directory, c, &m->layout, &cpu_device, m, F32, 0);
+
+        path_join(path, directory, "config.json");
+        char *text = read_text(path);
+        const char *config = json_root(text, path);
+        int fine = 1;
+        for (size_t k = 0; k < sizeof names/sizeof *names; k++) fine &= field_is(config, names[k], cases[i].field[k]);
+        for (size_t k = 0; k < sizeof always/sizeof *always; k++) fine &= field_is(config, always[k][0], always[k][1]);
+        snprintf(rope, sizeof rope, "{\"rope_theta\": %s, \"rope_type\": \"default\"}", cases[i].field[0]);
+        fine &= field_is(config, "rope_parameters", rope);
+        check(fine, "config.json, model %zu: every field, as transformers 4 and 5 read it", i + 1);
+        release(text);
+
+        path_join(path, directory, "model.safetensors");
+        Safetensors *st = safetensors_open(path);
+        fine = st->n == 1 + !c->tied + 7*c->n_layers && tensor_is(st, "model.embed_tokens.weight", m->weight.wte, 0, c->vocab, C);
+        if (!c->tied) fine &= tensor_is(st, "lm_head.weight", m->weight.head, 0, c->vocab, C);
+        for (int l = 0; l < c->n_layers; l++) {
+            const LayerWeights *w = &m->weight.layer[l];
+            fine &= layer_tensor_is(st, "self_attn.q_proj", l, w->att_proj, 0, C, C);           // att_proj: q, k, v
+            fine &= layer_tensor_is(st, "self_attn.k_proj", l, w->att_proj, C, K, C);
+            fine &= layer_tensor_is(st, "self_attn.v_proj", l, w->att_proj, C + K, K, C);
+            fine &= layer_tensor_is(st, "self_attn.o_proj", l, w->attn_out, 0, C, C);
+            fine &= layer_tensor_is(st, "mlp.up_proj", l, w->ff_proj, 0, F, C);                 // ff_proj: up, gate
+            fine &= layer_tensor_is(st, "mlp.gate_proj", l, w->ff_proj, F, F, C);
+            fine &= layer_tensor_is(st, "mlp.down_proj", l, w->ff_out, 0, C, F);
+        }
+        check(fine, "model.safetensors, model %zu: every tensor has the rows that its name promises", i + 1);
+        safetensors_close(st);
+        olmo_free(m);
+    }
+    remove_directory(directory);
 }
 
 // The same model in both programs: test_olmo_double --dump writes what test_olmo then reads.
@@ -3121,6 +3271,7 @@ typedef enum { IN_FLOAT, IN_DOUBLE, IN_BOTH, OF_PROGRAM, ON_GPU } When;     // O
 
 static const struct { const char *name; void (*run)(void); When when; } tests[] = {
     { "parameter_counts", test_parameter_counts, IN_BOTH },
+    { "presets", test_presets, IN_FLOAT },
     { "op_goldens", test_op_goldens, IN_BOTH },
     { "adamw_golden", test_adamw_golden, IN_BOTH },
     { "model_goldens", test_model_goldens, IN_BOTH },
@@ -3128,6 +3279,8 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "op_differences", test_op_differences, IN_DOUBLE },
     { "model_differences", test_model_differences, IN_DOUBLE },
     { "references", test_references, IN_BOTH },
+    { "exchange", test_exchange, IN_FLOAT },
+    { "written_directory", test_written_directory, IN_FLOAT },
     { "exp", test_exp, IN_BOTH },
     { "gemm", test_gemm, IN_BOTH },
     { "attention_naive", test_attention_naive, IN_BOTH },
