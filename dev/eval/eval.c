@@ -1,0 +1,288 @@
+/*
+eval: how good is a model? Perplexity as Paloma measures it, questions as OLMo's evaluations ask them.
+
+    make eval
+    dev/eval/tasks.sh                                                       fetches the official request files
+    dev/eval/eval tasks --load DIR --tokenizer FILE data/tasks/piqa/rc_0shot ...
+    dev/eval/eval perplexity --load DIR --tokenizer FILE FOLDER             with source/split/x.jsonl[.gz]
+    dev/eval/eval mmlu --load DIR --tokenizer FILE data/tasks/mmlu
+    dev/eval/eval compare A.json B.json ...                 what --json has written, side by side
+    dev/eval/eval curves [--png FILE] A.json B.json ...     the same over training
+    dev/eval/eval COMMAND --help
+
+It includes train_olmo.c, as the tests do, and asks one thing of a model: tokens, targets -> losses. So every
+device will do (make eval_cu). dev/eval/README.md says what each number means, and what it was compared with.
+
+    eval.c         the model, the progress bar, JSON, the command line
+    tasks.c        questions with choices (data/requests.c has the request files and the scoring)
+    perplexity.c   bits per byte of documents
+    compare.c      tables, paired tests and curves of what was written
+*/
+#define OLMO_LIBRARY
+#ifdef __CUDACC__
+#include "../../train_olmo.cu"
+#else
+#include "../../train_olmo.c"
+#endif
+#include <stddef.h>
+#include "../../data/requests.c"
+
+// ---- the command line ---------------------------------------------------------------------------------
+
+typedef struct {
+    const char *load, *tokenizer, *scores, *json, *split, *png;
+    int eos, seq_len, threads, pass, limit, sample, chat, help;
+    const char **files;                         // the arguments that are no options
+    int n;
+} Command;
+
+static int option_list(Command *c, Option *table) {
+    const Option all[] = {
+        { "the model", GROUP, NULL, "" },
+        { "--load", TEXT, &c->load, "a Hugging Face directory, or a checkpoint of train_olmo" },
+        { "--tokenizer", TEXT, &c->tokenizer, "tokenizer.json (without it: --load's; 256 tokens are bytes)" },
+        { "--eos", WHOLE, &c->eos, "id that ends a document, and begins one (-1: as in config.json)" },
+        { "--seq-len", WHOLE, &c->seq_len, "tokens the model looks at (0: as many as it was trained with)" },
+        { "--chat", FLAG, &c->chat, "contexts are a user's messages, in the template of OLMo's chat models" },
+        { "which questions or documents", GROUP, NULL, "" },
+        { "--limit", WHOLE, &c->limit, "the first N questions of each task (0: all)" },
+        { "--sample", WHOLE, &c->sample, "N questions of each task, drawn as Catwalk draws them (0: all)" },
+        { "--split", TEXT, &c->split, "val or test (without it: both)" },
+        { "results", GROUP, NULL, "" },
+        { "--scores", TEXT, &c->scores, "FILE.jsonl: what each request scored; a stopped run goes on" },
+        { "--json", TEXT, &c->json, "FILE: all figures" },
+        { "--png", TEXT, &c->png, "FILE: curves as a picture (needs gnuplot)" },
+        { "run", GROUP, NULL, "" },
+        { "--pass", WHOLE, &c->pass, "tokens in a forward pass: more need more memory" },
+        { "--threads", WHOLE, &c->threads, "threads (0: all)" },
+        { "--help", FLAG, &c->help, "this text" },
+    };
+    memcpy(table, all, sizeof all);
+    return (int)(sizeof all/sizeof *all);
+}
+
+static Command read_command(const char *usage, int argc, char **argv) {
+    Command c, standard;
+    Option table[MAX_OPTIONS];
+    memset(&standard, 0, sizeof standard);
+    standard.eos = -1, standard.pass = 4096;
+    c = standard;
+    memory_advice = "; try a smaller --pass";
+    c.files = (const char **)allocate((size_t)argc + 1, sizeof *c.files, "the command line");
+    c.n = parse_options(table, option_list(&c, table), argc, argv, c.files, NULL);
+    if (c.help) {
+        printf("usage: dev/eval/eval %s\n", usage);
+        print_options(table, option_list(&standard, table));
+        exit(finished());
+    }
+    CHECK(!c.split || !strcmp(c.split, "val") || !strcmp(c.split, "test"),
+          "--split %s: expected val or test", c.split);
+    CHECK(!c.limit || !c.sample, "--limit and --sample: only one of them can be");
+    CHECK(c.pass > 0 && c.pass <= 1 << 28, "--pass %d: expected at least one token", c.pass);
+    use_threads(c.threads);
+    return c;
+}
+
+// ---- JSON out -----------------------------------------------------------------------------------------
+
+// A number that is none (0/0) is null.
+static void put_number(FILE *f, const char *name, double x) {
+    if (isfinite(x)) fprintf(f, "\"%s\": %.12g", name, x); else fprintf(f, "\"%s\": null", name);
+}
+static void put_string(FILE *f, const char *s, size_t n) {
+    fputc('"', f);
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] == '"' || s[i] == '\\') fprintf(f, "\\%c", s[i]);
+        else if ((unsigned char)s[i] < ' ' || s[i] == 127) fprintf(f, "\\u%04x", (unsigned)s[i]);
+        else fputc(s[i], f);
+    }
+    fputc('"', f);
+}
+
+// A file has its name only once all of it is written.
+static FILE *open_whole(const char *path, char *temporary) {
+    CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    return open_to_write(temporary);
+}
+static void close_whole(FILE *file, const char *path, const char *temporary) {
+    close_written(file, temporary);
+    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+}
+
+// ---- the model ----------------------------------------------------------------------------------------
+
+static const Device *the_device;
+static Run run;                                 // its config, model and layout
+static Coder coder;
+static Tokenizer *tokenizer;                    // NULL: tokens are bytes
+static uint64_t model_hash, tokenizer_hash;
+static double training_tokens = NAN;            // that a checkpoint of ours has seen
+
+static uint64_t hash_of_file(const char *path) {
+    char *text = read_text(path);
+    uint64_t hash = 0xcbf29ce484222325u;        // FNV-1a
+    for (const char *s = text; *s; s++) hash = (hash ^ (unsigned char)*s)*0x100000001b3u;
+    release(text);
+    return hash;
+}
+
+static void open_tokenizer(const Command *c) {
+    const int vocab = run.o.config.vocab, eos = run.o.config.eos;
+    char beside[PATH];
+    const char *path = c->tokenizer;
+    path_join(beside, c->load, "tokenizer.json");
+    if (!path && vocab != 256 && file_exists(beside)) path = beside;
+    coder.T = run.o.config.seq_len;
+    coder.first = eos >= 0 ? eos : vocab == 256 ? '\n' : -1;
+    CHECK(path || vocab == 256,
+          "--tokenizer: expected this model's tokenizer.json; its %d tokens are no bytes", vocab);
+    CHECK(coder.first >= 0, "--eos: expected the id that ends a document; %s/config.json has none", c->load);
+    if (!path) return;
+    tokenizer = tokenizer_load(path), tokenizer_hash = hash_of_file(path);
+    CHECK(tokenizer->vocab <= vocab, "%s: has %d tokens, the model only %d rows in its embedding; "
+          "is it this model's tokenizer?", path, tokenizer->vocab, vocab);
+    coder.tokenizer = tokenizer, coder.encoder = encoder_new(tokenizer);
+}
+
+static void open_model(const Command *c) {
+    Config *config = &run.o.config;
+    char path[PATH], parameters[48], memory[48];
+    Memory plan[MAX_MEMORY];
+    Weights unused;
+    double bytes = 0;
+    CHECK(c->load && *c->load, "--load: expected the directory of a model");
+    *config = config_read(c->load);
+    if (c->seq_len) config->seq_len = c->seq_len;
+    if (c->eos >= 0) config->eos = c->eos;
+    config_check(config, "command line");
+    open_tokenizer(c);
+    olmo_layout(&run.layout, &unused, NULL, config);
+    const int T = config->seq_len, n = the_device->memory(plan, config, 0, imax(1, c->pass/T), T);
+    for (int i = 0; i < n; i++) bytes += (double)plan[i].bytes;
+    fprintf(stderr, "model: %s, %s parameters, T %d; device %s, %s\n", c->load,
+            with_commas((double)run.layout.size, parameters), T, the_device->name, bytes_text(bytes, memory));
+    fprintf(stderr, "tokens: %s; %d stands before an empty context\n",
+            tokenizer ? "a tokenizer's" : "bytes", coder.first);
+    run.device = the_device, run.model = the_device->build(config, 0);
+    weights_read(c->load, &run.layout, the_device, run.model, config->tied);
+    model_hash = params_hash(&run);
+    path_join(path, c->load, "train.json");
+    if (!file_exists(path)) return;
+    char *text = read_text(path);
+    training_tokens = json_number(json_root(text, path), path, "tokens", 0, 1e18, NAN);
+    release(text);
+}
+
+static void close_model(void) {
+    the_device->destroy(run.model);
+    encoder_free(coder.encoder);
+    tokenizer_free(tokenizer);
+}
+
+// What a score depends on besides the texts, as members of a JSON object.
+static void describe_model(char *out, size_t room, const Command *c) {
+    const Config *m = &run.o.config;
+    char tokens[32] = "bytes";
+    if (tokenizer) snprintf(tokens, sizeof tokens, "0x%016llx", (unsigned long long)tokenizer_hash);
+    int n = snprintf(out, room, "\"weights\": \"0x%016llx\", \"heads\": %d, \"kv_heads\": %d, "
+                     "\"rope_theta\": %.9g, "
+                     "\"clip_qkv\": %.9g, \"T\": %d, \"tokenizer\": \"%s\", \"first\": %d, "
+                     "\"chat\": %d, \"limit\": %d, \"sample\": %d, \"device\": \"%s\"",
+                     (unsigned long long)model_hash, m->n_heads, m->n_kv_heads, m->rope_theta,
+                     m->clip_qkv, coder.T, tokens, coder.first,
+                     c->chat, c->limit, c->sample, the_device->name);
+    CHECK(n > 0 && (size_t)n < room, "the model's description is too long");
+}
+
+// The beginning of a --json file.
+static void put_model(FILE *f, const Command *c) {
+    char text[1024];
+    describe_model(text, sizeof text, c);
+    fprintf(f, "{\"model\": {\"directory\": ");
+    put_string(f, c->load, strlen(c->load));
+    fprintf(f, ", ");
+    put_number(f, "training_tokens", training_tokens);
+    fprintf(f, ", %s},\n", text);
+}
+
+// ---- the progress bar ---------------------------------------------------------------------------------
+// On a terminal, on standard error, five times a second; elsewhere nothing.
+
+static struct { const char *what; double total, began, shown; } bar;
+
+static void bar_begin(const char *what, double total) {
+    bar.what = what, bar.total = total, bar.began = bar.shown = seconds();
+}
+static void bar_to(double done, double tokens) {        // done: of the total; tokens: so far, for the rate
+    const double now = seconds(), past = now - bar.began + 1e-9;
+    const double part = fmin(1, (done + 1e-9)/(bar.total + 1e-9));
+    const int left = (int)fmin(past*(1/part - 1), 1e9);
+    char rate[48];
+    if (!isatty(2) || now - bar.shown < 0.2) return;
+    bar.shown = now;
+    fprintf(stderr, "\r%-24.24s [%-30.*s] %3.0f%%  %s tokens/s  %d:%02d left ", bar.what, (int)(30*part),
+            "##############################", 100*part, with_commas(tokens/past, rate), left/60, left%60);
+    fflush(stderr);
+}
+static void bar_end(void) { if (isatty(2)) fprintf(stderr, "\r%*s\r", 100, ""); }
+
+// ---- files of a directory -----------------------------------------------------------------------------
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+// The entries of a directory in the order of their names, but for hidden ones. The caller releases them
+// and the list.
+static char **directory_entries(const char *path, size_t *n) {
+    char **list = NULL;
+    size_t room = 0;
+    DIR *directory = opendir(path);
+    CHECK(directory, "%s: cannot be read: %s", path, strerror(errno));
+    *n = 0;
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) {
+        if (*entry->d_name == '.') continue;
+        list = (char **)enlarged(list, &room, *n, *n + 1, sizeof *list, "the names of files");
+        list[(*n)++] = copy_of(entry->d_name, strlen(entry->d_name));
+    }
+    closedir(directory);
+    if (*n) qsort(list, *n, sizeof *list, by_text);
+    return list;
+}
+static int is_directory(const char *path) { struct stat s; return stat(path, &s) == 0 && S_ISDIR(s.st_mode); }
+
+#include "tasks.c"
+#include "perplexity.c"
+#include "compare.c"
+
+int eval_main(int argc, char **argv, const Device *device) {
+    static const struct { const char *name, *usage; void (*run)(const Command *c); } commands[] = {
+        { "tasks", "tasks --load DIR [options] TASK_DIRECTORY...", tasks_main },
+        { "perplexity", "perplexity --load DIR [options] FOLDER", perplexity_main },
+        { "mmlu", "mmlu --load DIR [options] DIRECTORY", mmlu_main },
+        { "compare", "compare A.json B.json ...", compare_main },
+        { "curves", "curves [--png FILE] A.json B.json ... or metrics.jsonl", curves_main },
+    };
+    const size_t n = sizeof commands/sizeof *commands;
+    const int help = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"));
+    the_device = device;
+    for (size_t i = 0; argc > 1 && i < n; i++) if (!strcmp(argv[1], commands[i].name)) {
+        Command c = read_command(commands[i].usage, argc - 1, argv + 1);
+        commands[i].run(&c);
+        return finished();
+    }
+    CHECK(help, "%s: expected a command: tasks, perplexity, mmlu, compare or curves; --help explains each",
+          argc > 1 ? argv[1] : "eval");
+    for (size_t i = 0; i < n; i++) printf("dev/eval/eval %s\n", commands[i].usage);
+    return finished();
+}
+
+#ifndef EVAL_LIBRARY                            // the tests include this file without main
+int main(int argc, char **argv) {
+#ifdef __CUDACC__
+    return eval_main(argc, argv, &cuda_device);
+#else
+    int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");         // as in train_olmo.c
+    if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);
+    return eval_main(argc, argv, &cpu_device);
+#endif
+}
+#endif

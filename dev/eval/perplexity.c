@@ -1,0 +1,262 @@
+/*
+Perplexity of documents, as Paloma measures it (EVAL_SPEC 2): `eval perplexity`. #included by eval.c.
+
+A folder holds source/split/x.jsonl[.gz]; a line is a document {"text", "subdomain"}, whose subdomain (none: "") is
+a domain of its source. Each document stands alone. Its tokens are predicted once each, in windows of T; before the
+first stands the id that ends a document, before every other the last token of the one before it:
+
+    [EOS t0 .. tT-2] -> t0 .. tT-1        [tT-1 tT .. t2T-2] -> tT .. t2T-1        ...
+
+Sums go over a domain: bits per byte = -sum log2 p/bytes of the text, perplexity = exp(-sum ln p/tokens). A
+source's figures are the means of its domains'. Sums are kept in whole units of 2^-32 nat: so no order of files,
+documents or batches changes a bit of them.
+*/
+
+__extension__ typedef __int128 int128;
+
+typedef struct {
+    char *name;
+    size_t size;                                // bytes of the name
+    int128 units;                               // -log-likelihood, in 2^-32 nat
+    double tokens, bytes, words, characters, documents;
+} Domain;
+
+typedef struct { char name[256]; Domain *domain; size_t n, room; } Source;
+
+typedef struct { Span span; size_t domain; } Window;    // of a document; domain: its number in the source
+
+// Windows that wait to be scored: they are sorted by length, so the more there are, the less is padded.
+typedef struct { Window *window; size_t n, room, tokens; } Waiting;
+
+// Python's \s: what Unicode calls white space, and four control characters.
+static int is_python_space(int code) {
+    return (code >= 9 && code <= 13) || (code >= 0x1c && code <= 0x20) || code == 0x85 || code == 0xa0
+        || code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029
+        || code == 0x202f || code == 0x205f || code == 0x3000;
+}
+
+// len(re.split(r'\s+', text)): one more than there are runs of white space; so an empty piece at an edge
+// counts.
+static double count_words(const char *text, size_t size) {
+    double words = 1;
+    int within = 0, length;
+    for (size_t i = 0; i < size; i += (size_t)length) {
+        int space = is_python_space(utf8_decode(text + i, size - i, &length));
+        words += space && !within, within = space;
+    }
+    return words;
+}
+
+static Domain *find_domain(Source *s, const char *name, size_t size) {
+    for (size_t i = 0; i < s->n; i++)
+        if (s->domain[i].size == size && !memcmp(s->domain[i].name, name, size)) return &s->domain[i];
+    s->domain = (Domain *)enlarged(s->domain, &s->room, s->n, s->n + 1, sizeof *s->domain, "the domains");
+    Domain *d = &s->domain[s->n++];
+    memset(d, 0, sizeof *d);
+    d->name = copy_of(name, size), d->size = size;
+    return d;
+}
+
+// A document's windows, to wait.
+static void cut_windows(Waiting *w, size_t domain, const int *ids, size_t n) {
+    for (size_t at = 0; at < n; ) {
+        const int length = (int)zmin((size_t)coder.T, n - at);
+        Window new_one;
+        memset(&new_one, 0, sizeof new_one);
+        Span *s = &new_one.span;
+        s->ids = (int *)allocate((size_t)length + 1, sizeof(int), "a window");
+        s->ids[0] = at ? ids[at - 1] : coder.first;
+        memcpy(s->ids + 1, ids + at, (size_t)length*sizeof(int));
+        s->n = length + 1, s->scored = length;
+        new_one.domain = domain;
+        w->window = (Window *)enlarged(w->window, &w->room, w->n, w->n + 1, sizeof *w->window, "the windows");
+        w->window[w->n++] = new_one;
+        w->tokens += (size_t)length, at += (size_t)length;
+    }
+}
+
+static struct { double done, tokens; } reading;             // bytes of files; tokens scored
+
+static int windows_scored(void *context, Span **span, size_t n) {
+    (void)context;
+    for (size_t i = 0; i < n; i++) reading.tokens += span[i]->scored;
+    bar_to(reading.done, reading.tokens);
+    return !asked_to_stop;
+}
+
+static void score_waiting(Waiting *w, Source *s, const Command *c) {
+    Span **span = (Span **)allocate(w->n + 1, sizeof *span, "the windows");
+    for (size_t i = 0; i < w->n; i++) span[i] = &w->window[i].span;
+    int all = score_spans(the_device, run.model, span, w->n, (size_t)c->pass, windows_scored, NULL);
+    CHECK(all, "stopped as asked; nothing was written");
+    for (size_t i = 0; i < w->n; i++) {
+        s->domain[w->window[i].domain].units += (int128)rint(ldexp(-w->window[i].span.logprob, 32));
+        release(w->window[i].span.ids);
+    }
+    w->n = w->tokens = 0;
+    release(span);
+}
+
+static void read_document(Waiting *w, Source *s, const char *line, const char *place) {
+    size_t size, name_size = 0, n;
+    const char *o = json_root(line, place), *value = json_get(o, "subdomain");
+    char *text = json_string(o, "text", place, &size);
+    char *name = value && *value == '"' ? json_string(o, "subdomain", place, &name_size) : copy_of("", 0);
+    Domain *d = find_domain(s, name, name_size);
+    Span all;
+    memset(&all, 0, sizeof all);
+    size_t room = 0;
+    append_ids(&all, &room, &coder, text, size);
+    n = (size_t)all.n;
+    d->documents++, d->tokens += (double)n, d->bytes += (double)size;
+    d->characters += count_characters(text, size), d->words += count_words(text, size);
+    cut_windows(w, (size_t)(d - s->domain), all.ids, n);
+    release(text), release(name), release(all.ids);
+}
+
+static int is_document_file(const char *name) {
+    return ends_with(name, ".jsonl") || ends_with(name, ".jsonl.gz");
+}
+
+static double file_bytes(const char *path) { struct stat s; return stat(path, &s) ? 0 : (double)s.st_size; }
+
+// Calls `use` for every document file of a source's splits, in the order of their names; returns how many
+// there are.
+static int for_files(const char *source, const Command *c, void (*use)(const char *path, void *context),
+                     void *context) {
+    static const char *const splits[] = { "test", "val" };
+    char directory[PATH], path[PATH];
+    int files = 0;
+    for (int i = 0; i < 2; i++) {
+        path_join(directory, source, splits[i]);
+        if ((c->split && strcmp(c->split, splits[i])) || !is_directory(directory)) continue;
+        size_t n;
+        char **entry = directory_entries(directory, &n);
+        for (size_t k = 0; k < n; k++) {
+            path_join(path, directory, entry[k]);
+            if (is_document_file(entry[k])) files++, use(path, context);
+            release(entry[k]);
+        }
+        release(entry);
+    }
+    return files;
+}
+
+static void add_bytes(const char *path, void *context) { *(double *)context += file_bytes(path); }
+
+typedef struct { Source *source; Waiting *waiting; const Command *c; } Reading;
+
+static void read_documents(const char *path, void *context) {
+    enum { MANY = 1 << 20 };                    // tokens: enough to fill batches evenly
+    Reading *r = (Reading *)context;
+    Lines *l = lines_open(path);
+    double before = reading.done;
+    for (char *line; (line = lines_next(l)) != NULL; ) {
+        read_document(r->waiting, r->source, line, l->place);
+        if (r->waiting->tokens >= MANY) score_waiting(r->waiting, r->source, r->c);
+    }
+    lines_close(l);
+    reading.done = before + file_bytes(path);
+}
+
+static double domain_nats(const Domain *d) { return ldexp((double)d->units, -32); }
+static double domain_bits_per_byte(const Domain *d) { return domain_nats(d)/M_LN2/d->bytes; }
+static double domain_perplexity(const Domain *d) { return exp(domain_nats(d)/d->tokens); }
+
+// The mean over the domains for which there is such a figure.
+static double mean_of(const Source *s, double (*figure)(const Domain *d)) {
+    double sum = 0, n = 0;
+    for (size_t i = 0; i < s->n; i++) if (isfinite(figure(&s->domain[i]))) sum += figure(&s->domain[i]), n++;
+    return sum/n;
+}
+
+static void put_source(FILE *f, const Source *s) {
+    fprintf(f, "  ");
+    put_string(f, s->name, strlen(s->name));
+    fprintf(f, ": {\"domains\": {\n");
+    for (size_t i = 0; i < s->n; i++) {
+        const Domain *d = &s->domain[i];
+        fprintf(f, i ? ",\n    " : "    ");
+        put_string(f, d->name, d->size);
+        fprintf(f, ": {\"log_likelihood\": %.15g, \"tokens\": %.0f, \"bytes\": %.0f, \"words\": %.0f, ",
+                0 - domain_nats(d), d->tokens, d->bytes, d->words);
+        fprintf(f, "\"characters\": %.0f, \"documents\": %.0f, ", d->characters, d->documents);
+        put_number(f, "bits_per_byte", domain_bits_per_byte(d)), fprintf(f, ", ");
+        put_number(f, "perplexity", domain_perplexity(d)), fprintf(f, "}");
+    }
+    fprintf(f, "},\n    ");
+    put_number(f, "bits_per_byte", mean_of(s, domain_bits_per_byte)), fprintf(f, ", ");
+    put_number(f, "perplexity", mean_of(s, domain_perplexity)), fprintf(f, "}");
+}
+
+static void print_source(const Source *s) {
+    double tokens = 0, bytes = 0, documents = 0;
+    for (size_t i = 0; i < s->n; i++)
+        tokens += s->domain[i].tokens, bytes += s->domain[i].bytes, documents += s->domain[i].documents;
+    printf("%-32s %7zu %9.0f %11.0f %11.0f %8.4f %10.4g\n", s->name, s->n, documents, tokens, bytes,
+           mean_of(s, domain_bits_per_byte), mean_of(s, domain_perplexity));
+    fflush(stdout);
+}
+
+static Source score_source(const char *path, const char *name, const Command *c) {
+    Source s;
+    Waiting w;
+    Reading r = { &s, &w, c };
+    double total = 0;
+    memset(&s, 0, sizeof s), memset(&w, 0, sizeof w);
+    CHECK(snprintf(s.name, sizeof s.name, "%s", name) < (int)sizeof s.name,
+          "%s: this name is too long", path);
+    for_files(path, c, add_bytes, &total);
+    reading.done = reading.tokens = 0;
+    bar_begin(s.name, total);
+    for_files(path, c, read_documents, &r);
+    score_waiting(&w, &s, c);
+    bar_end();
+    release(w.window);
+    print_source(&s);
+    return s;
+}
+
+static void source_free(Source *s) {
+    for (size_t i = 0; i < s->n; i++) release(s->domain[i].name);
+    release(s->domain);
+}
+
+static void no_use(const char *path, void *context) { (void)path, (void)context; }
+
+static void perplexity_main(const Command *c) {
+    CHECK(c->n == 1, "expected one folder, with source/val/x.jsonl[.gz] or source/test/x.jsonl[.gz] in it");
+    const char *folder = c->files[0];
+    CHECK(is_directory(folder), "%s: expected a folder", folder);
+    CHECK(!c->scores && !c->chat && !c->limit && !c->sample,
+          "perplexity: --scores, --chat, --limit and --sample belong to tasks");
+    char path[PATH], temporary[PATH];
+    size_t n, sources = 0;
+    char **entry = directory_entries(folder, &n);
+    for (size_t i = 0; i < n; i++) {
+        path_join(path, folder, entry[i]);
+        sources += is_directory(path) && for_files(path, c, no_use, NULL);
+    }
+    CHECK(sources,
+          "%s: expected source/val/x.jsonl[.gz] or source/test/x.jsonl[.gz] in it, found none%s%s", folder,
+          c->split ? " of --split " : "", c->split ? c->split : "");
+    open_model(c);
+    FILE *f = c->json ? open_whole(c->json, temporary) : NULL;
+    if (f) put_model(f, c), fprintf(f, " \"sources\": {\n");
+    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
+    printf("%-32s %7s %9s %11s %11s %8s %10s\n", "source", "domains", "documents", "tokens", "bytes",
+           "bits/B",
+           "perplexity");
+    for (size_t i = 0, done = 0; i < n; i++) {
+        path_join(path, folder, entry[i]);
+        if (is_directory(path) && for_files(path, c, no_use, NULL)) {
+            Source s = score_source(path, entry[i], c);
+            if (f) fprintf(f, done++ ? ",\n" : ""), put_source(f, &s);
+            source_free(&s);
+        }
+        release(entry[i]);
+    }
+    release(entry);
+    if (f) fprintf(f, "}}\n"), close_whole(f, c->json, temporary);
+    close_model();
+}

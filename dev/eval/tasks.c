@@ -1,0 +1,379 @@
+// Questions with choices: `eval tasks` and `eval mmlu`. #included by eval.c; data/requests.c does the work.
+
+// ---- which questions ----------------------------------------------------------------------------------
+
+// Python's random.Random(seed): the Mersenne Twister (Matsumoto and Nishimura, 1998), seeded by an array
+// of one.
+typedef struct { uint32_t state[624]; int used; } Twister;
+
+static Twister twister_of(uint32_t seed) {
+    Twister r;
+    uint32_t *s = r.state;
+    int i = 1;
+    s[0] = 19650218u;
+    for (int k = 1; k < 624; k++) s[k] = 1812433253u*(s[k - 1] ^ s[k - 1] >> 30) + (uint32_t)k;
+    for (int k = 0; k < 624; k++) {
+        s[i] = (s[i] ^ (s[i - 1] ^ s[i - 1] >> 30)*1664525u) + seed;
+        if (++i == 624) s[0] = s[623], i = 1;
+    }
+    for (int k = 0; k < 623; k++) {
+        s[i] = (s[i] ^ (s[i - 1] ^ s[i - 1] >> 30)*1566083941u) - (uint32_t)i;
+        if (++i == 624) s[0] = s[623], i = 1;
+    }
+    s[0] = 0x80000000u;
+    r.used = 624;
+    return r;
+}
+static uint32_t twister_next(Twister *r) {
+    uint32_t *s = r->state, x;
+    if (r->used == 624) {
+        for (int i = 0; i < 624; i++) {
+            uint32_t y = (s[i] & 0x80000000u) | (s[(i + 1) % 624] & 0x7fffffffu);
+            s[i] = s[(i + 397) % 624] ^ y >> 1 ^ (y & 1 ? 0x9908b0dfu : 0);
+        }
+        r->used = 0;
+    }
+    x = s[r->used++];
+    x ^= x >> 11, x ^= x << 7 & 0x9d2c5680u, x ^= x << 15 & 0xefc60000u;
+    return x ^ x >> 18;
+}
+static int twister_below(Twister *r, int n) {       // as many high bits as n has, until they are below n
+    int bits = 0, x;
+    while (n >> bits) bits++;
+    do x = (int)(twister_next(r) >> (32 - bits)); while (x >= n);
+    return x;
+}
+
+// random.Random(seed).sample(range(n), k) into out[0..k), which Catwalk takes its questions by (EVAL_SPEC
+// 3.4): from a pool where k is much of n; elsewhere drawing again what was drawn before.
+static void python_sample(int *out, int n, int k, uint32_t seed) {
+    Twister r = twister_of(seed);
+    int set_size = 21, *pool = (int *)allocate((size_t)n, sizeof *pool, "a sample");
+    if (k > 5) set_size += 1 << 2*(int)ceil(log(3.0*k)/log(4));
+    const int small = n <= set_size;
+    for (int i = 0; small && i < n; i++) pool[i] = i;
+    for (int i = 0, j; i < k; i++) {
+        do j = twister_below(&r, small ? n - i : n); while (!small && pool[j]);
+        out[i] = small ? pool[j] : j;
+        pool[j] = small ? pool[n - i - 1] : 1;
+    }
+    release(pool);
+}
+
+// Of the questions only those with the numbers keep[0..n) stay, in that order.
+static void task_keep(Task *t, const int *keep, int n) {
+    char *wanted = (char *)allocate(TWINS, 1, "the questions");
+    Question *kept = (Question *)allocate((size_t)n, sizeof *kept, "the questions");
+    for (int i = 0; i < n; i++) kept[i] = t->question[keep[i]], wanted[kept[i].doc] = 1;
+    for (int i = 0; i < t->questions; i++) if (!wanted[t->question[i].doc]) release(t->question[i].ask);
+    for (int i = 0; i < t->n; i++) t->request[i].skip = !wanted[t->request[i].doc % TWINS];
+    release(t->question), release(wanted);
+    t->question = kept, t->questions = n;
+}
+
+static void choose_questions(Task *t, const Command *c) {
+    const int most = c->limit ? c->limit : c->sample;
+    if (!most || t->questions <= most) return;
+    int *keep = (int *)allocate((size_t)most, sizeof *keep, "a sample");
+    for (int i = 0; i < most; i++) keep[i] = i;
+    if (c->sample) python_sample(keep, t->questions, most, 1234);
+    task_keep(t, keep, most);
+    release(keep);
+}
+
+// ---- task directories ---------------------------------------------------------------------------------
+
+typedef struct { Task **task; size_t n, room; } Tasks;
+
+static int is_task(const char *directory) {
+    char plain[PATH], packed[PATH];
+    path_join(plain, directory, "requests.jsonl"), path_join(packed, directory, "requests.jsonl.gz");
+    return file_exists(plain) || file_exists(packed);
+}
+
+// A task's directory, or all tasks below one.
+static void find_tasks(Tasks *tasks, const char *path, int depth) {
+    CHECK(is_directory(path),
+          "%s: expected the directory of a task, with config.json and requests.jsonl[.gz]", path);
+    if (is_task(path)) {
+        const size_t n = tasks->n, size = sizeof *tasks->task;
+        tasks->task = (Task **)enlarged(tasks->task, &tasks->room, n, n + 1, size, "the tasks");
+        tasks->task[tasks->n++] = task_read(path, 1);
+        return;
+    }
+    size_t n, before = tasks->n;
+    char **entry = directory_entries(path, &n), inside[PATH];
+    for (size_t i = 0; i < n; i++) {
+        path_join(inside, path, entry[i]);
+        if (depth < 8 && is_directory(inside)) find_tasks(tasks, inside, depth + 1);
+        release(entry[i]);
+    }
+    release(entry);
+    CHECK(depth || tasks->n > before,
+          "%s: there is no requests.jsonl or requests.jsonl.gz in it, or below it", path);
+}
+
+static Tasks open_tasks(const Command *c) {
+    Tasks tasks = { NULL, 0, 0 };
+    CHECK(c->n, "expected the directories of tasks on the command line");
+    for (int i = 0; i < c->n; i++) find_tasks(&tasks, c->files[i], 0);
+    for (size_t i = 0; i < tasks.n; i++) {
+        const Task *t = tasks.task[i];
+        (void)task_way(t);                                  // says so if its metric is none
+        for (size_t j = 0; j < i; j++)
+            CHECK(strcmp(t->name, tasks.task[j]->name), "%s and %s: both are called %s",
+                  tasks.task[j]->path, t->path, t->name);
+        choose_questions(tasks.task[i], c);
+    }
+    return tasks;
+}
+
+// ---- the file of scores -------------------------------------------------------------------------------
+// While a run goes on, requests are appended as they are scored; at its end the file is written again, in
+// their order. FILE.by says what scored them: another model, or other options, are refused.
+
+static FILE *scores_file;
+
+static void put_score(FILE *f, const Task *t, const Request *r) {
+    fprintf(f, "{\"task\": \"%s\", \"doc_id\": %d, \"idx\": %d, \"logprob\": %.17g, ",
+            t->name, r->doc, r->choice, r->span.logprob);
+    fprintf(f, "\"tokens\": %d, \"bytes\": %d}\n", r->span.scored, r->bytes);
+}
+
+static void write_scores(const Tasks *tasks, const char *path) {
+    char temporary[PATH];
+    FILE *f = open_whole(path, temporary);
+    for (size_t i = 0; i < tasks->n; i++) for (int k = 0; k < tasks->task[i]->lines; k++) {
+        const Request *r = &tasks->task[i]->request[k];
+        if (r->span.known && !r->skip) put_score(f, tasks->task[i], r);
+    }
+    close_whole(f, path, temporary);
+}
+
+// One line of the file into the request it is about, if that is asked for now.
+static void read_score(Tasks *tasks, int **order, const char *o, const char *place) {
+    const char *name = json_get(o, "task");
+    size_t i = 0;
+    while (i < tasks->n && !(name && json_is(name, tasks->task[i]->name))) i++;
+    if (i == tasks->n) return;
+    Task *t = tasks->task[i];
+    const int doc = json_int(o, place, "doc_id", 0, 2*TWINS - 1, NAN);
+    const int idx = json_int(o, place, "idx", 0, MOST_CHOICES - 1, NAN);
+    int low = 0, high = t->lines;                       // order[i]: the lines sorted by question and choice
+    while (low < high) {
+        int middle = (low + high)/2;
+        const Request *m = &t->request[order[i][middle]];
+        if (m->doc < doc || (m->doc == doc && m->choice < idx)) low = middle + 1; else high = middle;
+    }
+    Request *r = low < t->lines ? &t->request[order[i][low]] : NULL;
+    if (!r || r->doc != doc || r->choice != idx || r->skip) return;
+    const int tokens = json_int(o, place, "tokens", 0, INT32_MAX, NAN);
+    const int bytes = json_int(o, place, "bytes", 0, INT32_MAX, NAN);
+    CHECK(tokens == r->span.scored && bytes == r->bytes,
+          "%s: was scored with %d tokens of %d bytes, but %s has %d of %d; are these other request files? "
+          "Choose another --scores", place, tokens, bytes, t->path, r->span.scored, r->bytes);
+    r->span.logprob = json_number(o, place, "logprob", -1e12, 1e12, NAN), r->span.known = 1;
+}
+
+static void read_scores(Tasks *tasks, const char *path) {
+    int **order = (int **)allocate(tasks->n, sizeof *order, "the requests");
+    for (size_t i = 0; i < tasks->n; i++) {
+        const Task *t = tasks->task[i];
+        order[i] = (int *)allocate((size_t)t->lines, sizeof(int), "the requests");
+        for (int k = 0; k < t->lines; k++) order[i][k] = k;
+        being_sorted = t->request;
+        qsort(order[i], (size_t)t->lines, sizeof(int), by_question);
+    }
+    Lines *l = lines_open(path);
+    char broken[PATH + 24] = "";
+    for (char *line; (line = lines_next(l)) != NULL; ) {    // the last line may be cut off, by a crash
+        CHECK(!*broken, "%s: is no JSON; expected what --scores has written", broken);
+        const char *end = *line == '{' ? json_skip(line, 0) : NULL;
+        if (!end || *json_space(end)) snprintf(broken, sizeof broken, "%s", l->place);
+        else read_score(tasks, order, line, l->place);
+    }
+    lines_close(l);
+    for (size_t i = 0; i < tasks->n; i++) release(order[i]);
+    release(order);
+}
+
+static void open_scores(Tasks *tasks, const Command *c) {
+    char path[PATH], temporary[PATH], text[1024], *found;
+    describe_model(text, sizeof text, c);
+    CHECK(snprintf(path, PATH, "%s.by", c->scores) < PATH, "%s: this path is too long", c->scores);
+    if (file_exists(c->scores) || file_exists(path)) {
+        CHECK(file_exists(path),
+              "%s: exists, but not %s, which says what scored it; choose another --scores", c->scores, path);
+        found = read_text(path);
+        found[strcspn(found, "\n")] = 0;
+        CHECK(strlen(found) == strlen(text) + 2 && !strncmp(found + 1, text, strlen(text)),
+              "%s: was scored by %s and not by {%s}; choose another --scores, or remove both files",
+              c->scores, found, text);
+        release(found);
+        if (file_exists(c->scores)) read_scores(tasks, c->scores);
+    } else {
+        FILE *f = open_whole(path, temporary);
+        fprintf(f, "{%s}\n", text);
+        close_whole(f, path, temporary);
+    }
+    write_scores(tasks, c->scores);
+    scores_file = fopen(c->scores, "ab");
+    CHECK(scores_file, "%s: cannot be written: %s", c->scores, strerror(errno));
+}
+
+// ---- scoring ------------------------------------------------------------------------------------------
+
+static struct { const Task *task; double done, tokens; } scoring;
+
+static int spans_scored(void *context, Span **span, size_t n) {
+    (void)context;
+    for (size_t i = 0; i < n; i++) {
+        const Request *r = (const Request *)(const void *)((const char *)span[i] - offsetof(Request, span));
+        if (scores_file && r->at >= 0) put_score(scores_file, scoring.task, r);
+        scoring.done += span[i]->n, scoring.tokens += span[i]->n;
+    }
+    CHECK(!scores_file || fflush(scores_file) == 0, "--scores: writing failed: %s", strerror(errno));
+    bar_to(scoring.done, scoring.tokens);
+    return !asked_to_stop;
+}
+
+static void score_task(Task *t, const Command *c) {
+    Span **span = (Span **)allocate((size_t)t->n, sizeof *span, "the requests");
+    size_t n = task_spans(t, span);
+    double total = 0;
+    scoring.task = t, scoring.done = scoring.tokens = 0;
+    for (size_t i = 0; i < n; i++) total += span[i]->known ? 0 : span[i]->n;
+    bar_begin(t->name, total);
+    int all = score_spans(the_device, run.model, span, n, (size_t)c->pass, spans_scored, NULL);
+    bar_end();
+    CHECK(all, "stopped as asked%s", c->scores ? "; what is scored stays: the same command goes on" : "");
+    release(span);
+}
+
+// ---- results ------------------------------------------------------------------------------------------
+
+// The paper's way of measuring (EVAL_SPEC 3.3), by the task's name without its variant; or -1: the paper
+// has no such task.
+static int paper_way(const Task *t) {
+    static const struct { const char *name; Way way; } paper[] = {
+        { "arc_easy", UNCOND }, { "arc_challenge", UNCOND }, { "boolq", RAW }, { "hellaswag", PER_TOKEN },
+        { "openbookqa", UNCOND }, { "piqa", PER_TOKEN }, { "sciq", RAW }, { "winogrande", PER_TOKEN },
+        { "headqa_en", UNCOND }, { "logiqa", RAW }, { "mrpc", RAW }, { "qnli", RAW }, { "wic", RAW },
+        { "wnli", RAW }, { "copa", RAW }, { "rte", RAW },
+    };
+    const size_t n = strcspn(t->name, ":");
+    for (size_t i = 0; i < sizeof paper/sizeof *paper; i++)
+        if (strlen(paper[i].name) == n && !strncmp(t->name, paper[i].name, n)) return paper[i].way;
+    return -1;
+}
+static double task_paper(const Task *t) {
+    return paper_way(t) < 0 ? NAN : task_accuracy(t, (Way)paper_way(t));
+}
+
+// The probability of all choices of a question together, in the mean: what the model gives to anything
+// that is offered.
+static double task_probability_mass(const Task *t) {
+    double sum = 0;
+    for (int i = 0; i < t->questions; i++)
+        for (int c = 0; c < t->question[i].choices; c++) sum += exp(choice_score(t, &t->question[i], c, RAW));
+    return sum/t->questions;
+}
+
+// What one scores without reading: by guessing; by always giving the label that is right most often.
+static double task_chance(const Task *t) {
+    double sum = 0;
+    for (int i = 0; i < t->questions; i++) sum += 1.0/t->question[i].choices;
+    return sum/t->questions;
+}
+static double task_majority(const Task *t) {
+    int count[MOST_CHOICES] = { 0 }, most = 0;
+    for (int i = 0; i < t->questions; i++) most = imax(most, ++count[t->question[i].label]);
+    return (double)most/t->questions;
+}
+
+// The standard error of a share of n questions.
+static double standard_error(double p, int n) { return sqrt(p*(1 - p)/n); }
+
+static void put_task(FILE *f, const Task *t) {
+    const double primary = task_primary(t);
+    const double error = task_wants_f1(t) ? NAN : standard_error(primary, t->questions);
+    const struct { const char *name; double value; } figures[] = {
+        { "documents", t->questions },
+        { "acc_raw", task_accuracy(t, RAW) },
+        { "acc_per_token", task_accuracy(t, PER_TOKEN) },
+        { "acc_per_char", task_accuracy(t, PER_CHAR) },
+        { "acc_uncond", task_accuracy(t, UNCOND) },
+        { "ce_loss", task_ce_loss(t, 0) },
+        { "bits_per_byte", task_bits_per_byte(t, 0) },
+        { "probability_mass", task_probability_mass(t) },
+        { "f1", task_wants_f1(t) ? task_f1(t, RAW) : NAN },
+        { "primary", primary },
+        { "paper", task_paper(t) },
+        { "stderr", error },
+        { "chance", task_chance(t) },
+        { "majority", task_majority(t) },
+        { "acc_per_char_v1", task_accuracy(t, PER_CHAR_V1) },
+        { "ce_loss_v1", task_ce_loss(t, 1) },
+        { "bits_per_byte_v1", task_bits_per_byte(t, 1) },
+    };
+    fprintf(f, "  \"%s\": {\"primary_metric\": \"%s\"", t->name, t->metric);
+    for (size_t i = 0; i < sizeof figures/sizeof *figures; i++) {
+        fprintf(f, ", ");
+        put_number(f, figures[i].name, figures[i].value);
+    }
+    fprintf(f, ",\n    \"right\": \"");                   // question by question: paired tests need it
+    for (int i = 0; i < t->questions; i++) {
+        const Question *q = &t->question[i];
+        fputc(answer(t, q, task_way(t)) == q->label ? '1' : '0', f);
+    }
+    fprintf(f, "\"}");
+}
+
+static void write_tasks_json(const Tasks *tasks, const Command *c) {
+    char temporary[PATH];
+    FILE *f = open_whole(c->json, temporary);
+    put_model(f, c);
+    fprintf(f, " \"tasks\": {\n");
+    for (size_t i = 0; i < tasks->n; i++) fprintf(f, i ? ",\n" : ""), put_task(f, tasks->task[i]);
+    fprintf(f, "}}\n");
+    close_whole(f, c->json, temporary);
+}
+
+static void print_task_header(void) {
+    printf("%-24s %6s  %-13s %7s %6s", "task", "asked", "metric", "primary", "+-");
+    printf(" %6s %6s %6s %6s", "raw", "token", "char", "uncond");
+    printf(" %6s %7s %6s %6s\n", "paper", "bits/B", "chance", "major");
+}
+static void print_task(const Task *t) {
+    const double primary = task_primary(t), paper = task_paper(t), error = standard_error(primary,
+        t->questions);
+    char plus_minus[16] = "-", as_paper[16] = "-";
+    if (!task_wants_f1(t)) snprintf(plus_minus, sizeof plus_minus, "%.1f", 100*error);
+    if (!isnan(paper)) snprintf(as_paper, sizeof as_paper, "%.1f", 100*paper);
+    printf("%-24s %6d  %-13s %7.1f %6s", t->name, t->questions, t->metric, 100*primary, plus_minus);
+    for (int way = RAW; way <= UNCOND; way++) printf(" %6.1f", 100*task_accuracy(t, (Way)way));
+    printf(" %6s %7.4f", as_paper, task_bits_per_byte(t, 0));
+    printf(" %6.1f %6.1f\n", 100*task_chance(t), 100*task_majority(t));
+    if (t->cut_contexts || t->cut_texts)
+        printf("  (longer than the model's window: %d contexts, cut in front, and %d continuations)\n",
+               t->cut_contexts, t->cut_texts);
+    fflush(stdout);
+}
+
+static void tasks_main(const Command *c) {
+    Tasks tasks = open_tasks(c);
+    open_model(c);
+    for (size_t i = 0; i < tasks.n; i++) task_encode(tasks.task[i], &coder);
+    if (c->scores) open_scores(&tasks, c);
+    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
+    print_task_header();
+    for (size_t i = 0; i < tasks.n; i++) score_task(tasks.task[i], c), print_task(tasks.task[i]);
+    if (c->scores) fclose(scores_file), write_scores(&tasks, c->scores);
+    if (c->json) write_tasks_json(&tasks, c);
+    for (size_t i = 0; i < tasks.n; i++) task_free(tasks.task[i]);
+    release(tasks.task);
+    close_model();
+}
+
+// ---- MMLU ---------------------------------------------------------------------------------------------
+static void mmlu_main(const Command *c) { (void)c; }

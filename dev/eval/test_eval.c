@@ -1,0 +1,575 @@
+/*
+The tests of evaluation: `make test` runs them; alone: make dev/eval/test_eval && dev/eval/test_eval. No Python.
+The last line is `N passed, N failed`. Each check has been seen red, with the code broken on purpose.
+*/
+#define EVAL_LIBRARY
+#include "eval.c"
+#include <sys/wait.h>
+
+static int passed = 0, failed = 0;
+
+// check(it is so, "what should be so")
+static void check(int fine, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void check(int fine, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    printf(fine ? "ok    " : "FAIL  ");
+    vprintf(format, args);
+    printf("\n");
+    fflush(stdout);
+    va_end(args);
+    if (fine) passed++; else failed++;
+}
+
+static char scratch[] = "/tmp/olmo_eval_XXXXXX";    // a directory for files of the tests, removed at the end
+
+// Runs a shell command in it ($EVAL is the program); its exit code, and what it printed on both outputs.
+static int shell(char *out, size_t room, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int shell(char *out, size_t room, const char *format, ...) {
+    char command[8192], rest[4096], here[PATH];
+    va_list args;
+    va_start(args, format);
+    CHECK(getcwd(here, sizeof here), "no current directory");
+    int n = snprintf(command, sizeof command, "exec 2>&1; EVAL=%s/dev/eval/eval; cd %s; ", here, scratch);
+    CHECK(vsnprintf(command + n, sizeof command - (size_t)n, format, args) < (int)sizeof command - n,
+          "this command is too long: %s", format);
+    va_end(args);
+    FILE *pipe = popen(command, "r");
+    CHECK(pipe, "no shell can be started");
+    size_t got = fread(out, 1, room - 1, pipe);
+    out[got] = 0;
+    while (fread(rest, 1, sizeof rest, pipe)) {}
+    int status = pclose(pipe);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static const char *in_scratch(const char *name) {
+    static char path[8][PATH];
+    static int turn = 0;
+    path_join(path[turn = (turn + 1) % 8], scratch, name);
+    return path[turn];
+}
+static const char *put_bytes(const char *name, const char *bytes, size_t size) {
+    const char *path = in_scratch(name);
+    char directory[PATH];
+    for (const char *slash = path; (slash = strchr(slash + 1, '/')) != NULL; ) {
+        snprintf(directory, sizeof directory, "%.*s", (int)(slash - path), path);
+        make_directory(directory);
+    }
+    FILE *file = open_to_write(path);
+    CHECK(fwrite(bytes, 1, size, file) == size && fclose(file) == 0, "%s: cannot be written", path);
+    return path;
+}
+static const char *put_text(const char *name,
+                            const char *text) { return put_bytes(name, text, strlen(text)); }
+
+// A task in scratch/name/rc_0shot: `lines` of "doc idx label context|continuation", with its metric.
+static const char *put_task_files(const char *name, const char *metric, const char *lines) {
+    static char json[1 << 16];
+    char path[PATH], config[256], context[512], text[512];
+    int n = 0, doc, idx, label, used;
+    const char *form = "%d %d %d %511[^|]|%511[^\n]\n%n";
+    for (const char *s = lines; sscanf(s, form, &doc, &idx, &label, context, text, &used) == 5; s += used) {
+        n += snprintf(json + n, sizeof json - (size_t)n, "{\"request_type\": \"loglikelihood\", \"doc_id\": %d, "
+                      "\"idx\": %d, \"label\": %d, ", doc, idx, label);
+        n += snprintf(json + n, sizeof json - (size_t)n,
+                      "\"request\": {\"context\": \"%s\", \"continuation\": \"%s\"}}\n", context, text);
+    }
+    snprintf(config, sizeof config, "{\"task_name\": \"%s\", \"task_config\": {\"primary_metric\": "
+             "\"%s\"}}", name, metric);
+    snprintf(path, sizeof path, "%s/rc_0shot/config.json", name), put_text(path, config);
+    snprintf(path, sizeof path, "%s/rc_0shot/requests.jsonl", name), put_text(path, json);
+    snprintf(path, sizeof path, "%s/rc_0shot", name);
+    return in_scratch(path);
+}
+
+static Config small_config(int T) {
+    Config c = { 32, 2, 4, 2, 64, 256, T, 0, -1, 10000, 0, 0 };
+    return c;
+}
+// A model of noise, or (std 0) of zeros, which gives every byte the probability 1/256.
+static void *noise_model(const Config *c, double std) {
+    static real numbers[CHUNK];
+    Layout layout;
+    Weights unused;
+    void *model = cpu_device.build(c, 0);
+    olmo_layout(&layout, &unused, NULL, c);
+    for (size_t done = 0; done < layout.size; ) {
+        size_t n = zmin(CHUNK, layout.size - done);
+        for (size_t i = 0; i < n; i++) numbers[i] = (real)(std*(2*uniform(hash64(done + i)) - 1));
+        cpu_device.set(model, PARAMS, done, n, numbers);
+        done += n;
+    }
+    return model;
+}
+static void put_model_files(const char *name, double std, int T) {
+    Config c = small_config(T);
+    Layout layout;
+    Weights unused;
+    void *model = noise_model(&c, std);
+    olmo_layout(&layout, &unused, NULL, &c);
+    export_write(in_scratch(name), &c, &layout, &cpu_device, model, F32, 0);
+    cpu_device.destroy(model);
+}
+
+// ---- lines --------------------------------------------------------------------------------------------
+
+static void test_lines(void) {
+    static char text[300000];
+    int n = 0, same = 1;
+    for (int i = 0; i < 900; i++) n += sprintf(text + n, "{\"line\": %d%*s}\n", i, i % 300, "");
+    for (int whole = 0; whole < 2; whole++) {               // with the last newline and without
+        Lines *l = lines_open(put_bytes("lines", text, (size_t)(n - !whole)));
+        int i = 0, number;
+        for (char *line; (line = lines_next(l)) != NULL; i++) same &= sscanf(line, "{\"line\": %d",
+            &number) == 1 && number == i;
+        check(same && i == 900, "900 lines %s are read one by one", whole ? "" : "whose last lacks its "
+              "newline");
+        lines_close(l);
+    }
+    Lines *l = lines_open(put_text("lines", "\n \n{}\r\n\n"));
+    check(lines_next(l) && l->number == 3 && !lines_next(l), "blank lines are skipped and counted");
+    lines_close(l);
+#ifdef ZLIB
+    char out[256];
+    put_bytes("lines", text, (size_t)n);
+    shell(out, sizeof out, "gzip -c lines > lines.gz; cat lines.gz lines.gz > twice.gz");
+    l = lines_open(in_scratch("twice.gz"));
+    int i = 0;
+    while (lines_next(l)) i++;
+    check(i == 1800, "two gzip streams behind each other are one file of %d lines", i);
+    lines_close(l);
+#endif
+}
+
+// ---- spans --------------------------------------------------------------------------------------------
+
+static void test_spans(void) {
+    Coder bytes = { NULL, NULL, '\n', 8 };
+    Span s = span_of(&bytes, "abcde", 5, "fghi", 4);        // 9 = T + 1
+    check(s.n == 9 && s.ids[0] == 'a' && s.scored == 4 && !s.cut && !s.lost, "T + 1 tokens fit: T are fed");
+    release(s.ids);
+    s = span_of(&bytes, "abcdef", 6, "ghij", 4);
+    check(s.n == 9 && s.ids[0] == 'b' && s.scored == 4 && s.cut == 1 && !s.lost, "of T + 2 the first is cut");
+    release(s.ids);
+    s = span_of(&bytes, "", 0, "ab", 2);
+    check(s.n == 3 && s.ids[0] == '\n' && s.scored == 2, "before an empty context a document ends");
+    release(s.ids);
+    s = span_of(&bytes, "xy", 2, "abcdefghijk", 11);
+    check(s.n == 9 && s.ids[0] == 'c' && s.scored == 8 && s.cut == 4 && s.lost == 3,
+          "of a continuation of T + 3 the last T are scored, after one token of context");
+    size_t size;
+    char *rest = rest_of_text(&bytes, &s, &size);
+    check(size == 8 && !memcmp(rest, "defghijk", 8), "and bytes are counted of these alone");
+    release(rest), release(s.ids);
+}
+
+// Sums of losses, one span a pass: what batches must give to the bit.
+static double plain_score(void *model, const Span *s) {
+    int tokens[64], targets[64];
+    real losses[128];
+    double sum = 0;
+    for (int t = 0; t + 1 < s->n; t++) tokens[t] = s->ids[t], targets[t] = s->ids[t + 1];
+    cpu_device.forward(model, losses, losses + 64, tokens, targets, NULL, 1, s->n - 1);
+    for (int t = s->n - 1 - s->scored; t < s->n - 1; t++) sum += (double)losses[t];
+    return -sum;
+}
+
+static int counted_passes, counted_spans;
+static int count_spans(void *context, Span **span, size_t n) {
+    (void)span;
+    counted_passes++, counted_spans += (int)n;
+    return !context || counted_passes < *(int *)context;
+}
+
+static void test_scoring(void) {
+    enum { N = 60, T = 40 };
+    Config c = small_config(T);
+    void *model = noise_model(&c, 0.3);
+    Coder bytes = { NULL, NULL, '\n', T };
+    Span span[N], *list[N];
+    const char *text = "It was a bright cold day in April, and the clocks were striking thirteen. ";
+    int same = 1, all = 1;
+    for (int budget = 1; budget <= 4096; budget *= 64) {
+        for (int i = 0; i < N; i++) {                       // every third one twice
+            int k = i - i % 3 % 2;
+            span[i] = span_of(&bytes, text + k % 7, (size_t)(k*5 % 31), text + k, (size_t)(1 + k*3 % 12));
+            list[i] = &span[i];
+        }
+        all &= score_spans(&cpu_device, model, list, N, (size_t)budget, NULL, NULL);
+        for (int i = 0; i < N; i++) same &= span[i].known && span[i].logprob == plain_score(model, &span[i]);
+        if (budget < 4096) for (int i = 0; i < N; i++) release(span[i].ids);
+    }
+    check(all && same, "scores do not depend on the batch: equal bits to one text a pass");
+    for (int i = 0; i < N; i++) list[i] = &span[i], span[i].known = i % 5 == 0;
+    counted_spans = counted_passes = 0;
+    score_spans(&cpu_device, model, list, N, 256, count_spans, NULL);
+    for (int i = 0; i < N; i++) same &= span[i].logprob == plain_score(model, &span[i]);
+    check(same && counted_spans < N*4/5 - 10, "what is known, or asked twice, is not computed again: %d of "
+          "%d", counted_spans, N);
+    for (int i = 0; i < N; i++) list[i] = &span[i], span[i].known = 0;
+    int two = 2, known = 0;
+    counted_passes = 0;
+    all = score_spans(&cpu_device, model, list, N, 64, count_spans, &two);
+    for (int i = 0; i < N; i++) known += span[i].known;
+    check(!all && counted_passes == 2 && known > 0 && known < N, "and it stops when told: after %d of %d",
+          known, N);
+    for (int i = 0; i < N; i++) release(span[i].ids);
+    cpu_device.destroy(model);
+}
+
+// ---- metrics ------------------------------------------------------------------------------------------
+
+// Three questions whose scores are given by hand, so that every way of measuring answers differently.
+static void test_metrics(void) {
+    Coder bytes = { NULL, NULL, '\n', 64 };
+    Task *t = task_read(put_task_files("hand", "acc_per_char",
+        "5 0 0 a?| x\n5 1 0 a?| xxxx\n"
+        "2 0 1 b?| \xc3\xa9\xc3\xa9\n2 1 1 b?| yyy\n2 2 1 b?| y\n"
+        "9 0 1 c?| z\n9 1 1 c?| zz\n"), 1);
+    task_encode(t, &bytes);
+    check(t->questions == 3 && t->question[0].doc == 5 && t->question[1].choices == 3 && t->n == 14 && t->lines == 7,
+          "questions stand in the order of the file, each choice with its twin");
+    static const double given[7] = { -2, -4.5, -6, -6.4, -7, -3, -3 }, twin[7] = { -1, -4, -1, -9, -1, -2,
+        -1 };
+    for (int i = 0; i < 7; i++) t->request[i].span.logprob = given[i];
+    for (int i = 0; i < 3; i++) for (int k = 0; k < t->question[i].choices; k++)
+        t->request[t->question[i].twin[k]].span.logprob = twin[t->question[i].ask[k]];
+    // raw: 0, 0, 0 (a tie)   token (bytes): -1 -0.9, -1.2 -1.6 -3.5, -1.5 -1: 1, 0, 1   characters: -1
+    // -0.9, -2 -1.6 -3.5, -1.5 -1: 1, 1, 1   twins: -1 -0.5, -5 2.6 -6, -1 -2: 1, 1, 0   without the
+    // space: -2 -1.125, -3 -2.13 -7, -3 -1.5: 1, 1, 1
+    const double right[] = { 1, 1, 2, 1, 2 };
+    for (int way = RAW; way <= PER_CHAR_V1; way++)
+        check(task_accuracy(t, (Way)way)*3 == right[way], "way %d of measuring: %g of 3 right", way,
+              task_accuracy(t, (Way)way)*3);
+    check(task_primary(t) == task_accuracy(t, PER_CHAR), "the primary metric is the config's");
+    check(task_f1(t, RAW) == 0.5, "F1 of choice 0: %g",
+          task_f1(t, RAW));                 // one hit, two false alarms
+    check(fabs(task_ce_loss(t, 0) - (2/2.0 + 6.4/4 + 3/3.0)/3) < 1e-15, "ce_loss is nats per character");
+    check(fabs(task_ce_loss(t, 1) - (2/1.0 + 6.4/3 + 3/2.0)/3) < 1e-15, "_v1: without the leading space");
+    check(fabs(task_bits_per_byte(t, 0) - (2/2.0 + 6.4/4 + 3/3.0)/3/log(2)) < 1e-15,
+          "bits per byte of the right answers");
+    check(t->request[2].bytes == 5 && t->request[2].characters == 3, "characters are not bytes");
+    double mass = 0;
+    for (int i = 0; i < 7; i++) mass += exp(given[i])/3;
+    check(fabs(task_probability_mass(t) - mass) < 1e-15, "probability mass");
+    check(fabs(task_chance(t) - (0.5 + 1/3.0 + 0.5)/3) < 1e-15 && fabs(task_majority(t) - 2/3.0) < 1e-15,
+          "chance and majority");
+    const int keep[2] = { 2, 0 };
+    task_keep(t, keep, 2);
+    check(t->questions == 2 && t->question[0].doc == 9 && t->request[2].skip && !t->request[0].skip &&
+          t->request[t->question[0].twin[1]].skip == 0, "questions that are not kept are not asked");
+    check(task_accuracy(t, RAW) == 0.5, "nor counted");
+    task_free(t);
+}
+
+// A model of zeros: exact ties, which go to the first choice, and -log 256 a byte.
+static void test_uniform(void) {
+    Config c = small_config(64);
+    void *model = noise_model(&c, 0);
+    Coder bytes = { NULL, NULL, '\n', 64 };
+    Task *t = task_read(put_task_files("ties", "acc_raw",
+        "0 0 0 q| aa\n0 1 0 q| bb\n1 0 1 q| aa\n1 1 1 q| bb\n2 0 1 q| aaa\n2 1 1 q| b\n3 0 0 q| aaaaa\n3 1 "
+            "0 q| bbbbb\n"), 1);
+    Span *span[64];
+    task_encode(t, &bytes);
+    score_spans(&cpu_device, model, span, task_spans(t, span), 64, NULL, NULL);
+    check(task_accuracy(t, PER_TOKEN) == 0.5 && task_accuracy(t, PER_CHAR) == 0.5 && task_accuracy(t, UNCOND) == 0.5,
+          "all equal: the first choice is taken, so accuracy is the share of label 0");
+    check(task_accuracy(t, RAW) == 0.75, "raw likelihood takes the shortest");
+    check(fabs(task_bits_per_byte(t, 0) - 8) < 1e-6, "a uniform model of bytes takes 8 bits a byte: %.9f",
+          task_bits_per_byte(t, 0));
+    task_free(t);
+    cpu_device.destroy(model);
+}
+
+// random.Random(1234).sample, as Python 3 draws (EVAL_SPEC 3.4)
+static void test_sample(void) {
+    static const struct { int n, first[8]; } rows[] = {
+        { 1267, { 902, 239, 15, 185, 1192, 71, 171, 201 } },
+        { 1838, { 1593, 902, 239, 15, 185, 1652, 1192, 71 } },
+        { 3270, { 3187, 1805, 478, 30, 371, 2384, 143, 2750 } },
+        { 10042, { 7220, 1914, 122, 1485, 9539, 572, 1375, 1612 } },
+    };
+    static int sample[1000];
+    for (size_t i = 0; i < 4; i++) {
+        python_sample(sample, rows[i].n, 1000, 1234);
+        char seen[10042] = { 0 };
+        int different = 0;
+        for (int k = 0; k < 1000; k++) different += !seen[sample[k]], seen[sample[k]] = 1;
+        check(!memcmp(sample, rows[i].first, sizeof rows[i].first) && different == 1000,
+              "1000 of %d: %d, %d, %d ... as Python draws them", rows[i].n, sample[0], sample[1], sample[2]);
+    }
+}
+
+// ---- the program: tasks -------------------------------------------------------------------------------
+
+static const char *task_lines =
+    "0 0 1 What is red?| a rose\n0 1 1 What is red?| the sea\n1 0 0 And blue?| the sky\n1 1 0 And blue?| "
+        "blood, which runs\n"
+    "2 0 0 A long question, that does not fit into the window of this model, since it is longer than it "
+        "looks at?| no\n"
+    "2 1 0 A long question, that does not fit into the window of this model, since it is longer than it "
+        "looks at?| yes\n"
+    "1000000 0 1 Answer:| a rose\n1000000 1 1 Answer:| the sea\n";
+
+static char *text_of(const char *name) { return read_text(in_scratch(name)); }
+static int same_text(const char *a, const char *b) {
+    char *x = text_of(a), *y = text_of(b);
+    int same = !strcmp(x, y);
+    release(x), release(y);
+    return same;
+}
+
+static void test_scores_file(void) {
+    char out[8192];
+    put_task_files("colours", "acc_raw", task_lines);
+    put_model_files("model", 0.3, 48), put_model_files("other", 0.31, 48);
+    int code = shell(out, sizeof out, "$EVAL tasks --load model --scores s --json j colours/rc_0shot && "
+                     "grep -c . s");
+    check(code == 0 && strstr(out, "\n8\n") && strstr(out, "2 contexts, cut"), "each line of the file has "
+          "its score: %.200s", out);
+    char *json = text_of("j"), *scores = text_of("s");
+    const char *task = json_get(json_get(json_root(json, "j"), "tasks"), "colours");
+    check(task && json_number(task, "j", "documents", 0, 9, NAN) == 3 && json_get(task, "acc_uncond") && json_get(task, "paper")
+          && *json_get(task, "paper") == 'n' && *json_get(task, "f1") == 'n', "and the figures are JSON");
+    check(!strncmp(scores, "{\"task\": \"colours\", \"doc_id\": 0, \"idx\": 0, \"logprob\": -", 50)
+          && strstr(scores, "\"doc_id\": 1000000, \"idx\": 1"), "in the order of the file");
+    release(json), release(scores);
+    code = shell(out, sizeof out, "cp s whole; for n in 40 150 %d; do head -c $n whole > s; $EVAL tasks "
+                 "--load model "
+                 "--scores s --json j2 colours/rc_0shot >/dev/null 2>&1 && cmp s whole && cmp j j2 || echo "
+                     "differs; done", 400);
+    check(code == 0 && !*out, "a run that was cut off anywhere ends with the same files: %s", out);
+    code = shell(out, sizeof out, "$EVAL tasks --load other --scores s colours/rc_0shot");
+    check(code == 1 && strstr(out, "error: s: was scored by {"), "another model is refused: %.60s",
+          strstr(out, "error") ? strstr(out, "error") : out);
+    code = shell(out, sizeof out, "$EVAL tasks --load model --seq-len 40 --scores s colours/rc_0shot || "
+                 "$EVAL tasks --load model --limit 2 --scores s colours/rc_0shot");
+    check(code == 1 && same_text("s", "whole"), "so are another window and another choice of questions; "
+          "and nothing is lost");
+    put_task_files("colours", "acc_raw", "0 0 1 What is red?| a tulip\n0 1 1 What is red?| the sea\n");
+    code = shell(out, sizeof out, "$EVAL tasks --load model --scores s colours/rc_0shot");
+    check(code == 1 && strstr(out, "are these other request files?") && same_text("s", "whole"),
+          "and other questions: %.300s", out);
+    code = shell(out, sizeof out, "rm s.by; $EVAL tasks --load model --scores s colours/rc_0shot");
+    check(code == 1 && strstr(out, "s: exists, but not s.by") && same_text("s", "whole"),
+          "a file of others is not touched");
+    put_task_files("colours", "acc_raw", task_lines);
+    code = shell(out, sizeof out, "mkdir -p deep/er; cp -r colours deep/er/; $EVAL tasks --load model "
+                 "--limit 1 deep && "
+                 "mv deep/er/colours/rc_0shot deep/er/colours/mc_5shot && $EVAL tasks --load model --json "
+                     "j deep && cat j");
+    check(code == 0 && strstr(out, "\"colours:mc_5shot\": {"), "tasks are found below a directory, and "
+          "named with their variant");
+}
+
+static void test_hostile_requests(void) {
+    static const struct { const char *what, *line, *sentence; } rows[] = {
+        { "no JSON", "nonsense", "expected one JSON object" },
+        { "a line that is cut off", "{\"request_type\": \"loglikelihood\", \"doc_id\": 0, \"id",
+         "or it is cut off" },
+        { "another kind of request", "{\"request_type\": \"generate_until\"}", "expected \"request_type\"" },
+        { "no request", "{\"request_type\": \"loglikelihood\", \"doc_id\": 0}",
+         "expected an object \"request\"" },
+        { "a negative question", "@ \"doc_id\": -1, \"idx\": 0, \"label\": 0, #", "expected \"doc_id\"" },
+        { "half a choice", "@ \"doc_id\": 0, \"idx\": 0.5, \"label\": 0, #", "\"idx\" to be a whole number" },
+        { "a label in words", "@ \"doc_id\": 0, \"idx\": 0, \"label\": \"a\", #", "expected \"label\"" },
+        { "no continuation", "@ \"doc_id\": 0, \"idx\": 0, \"label\": 0, \"request\": {\"context\": "
+         "\"a\"}}", "\"continuation\"" },
+        { "an empty continuation",
+          "@ \"doc_id\": 0, \"idx\": 0, \"label\": 0, \"request\": {\"context\": \"a\", \"continuation\": "
+              "\"\"}}", "is empty" },
+        { "half a character", "@ \"doc_id\": 0, \"idx\": 0, \"label\": 0, \"request\": {\"context\": \"a\", "
+          "\"continuation\": \"\\ud800\"}}", "is not UTF-8" },
+        { "a byte that is no UTF-8", "@ \"doc_id\": 0, \"idx\": 0, \"label\": 0, \"request\": "
+         "{\"context\": \"\xff\", "
+          "\"continuation\": \"b\"}}", "is not UTF-8" },
+        { "a choice twice", "@ \"doc_id\": 7, \"idx\": 0, \"label\": 1, #", "is there twice" },
+        { "two right answers", "@ \"doc_id\": 7, \"idx\": 2, \"label\": 0, #", "has another label" },
+        { "a choice left out", "@ \"doc_id\": 8, \"idx\": 1, \"label\": 0, #", "lacks its choice 0" },
+        { "the right one left out", "@ \"doc_id\": 8, \"idx\": 0, \"label\": 1, #",
+         "lacks its choice 1; is the file cut off?" },
+        { "the last ones left out", "@ \"doc\": {\"choices\": [\"a\", \"b\"]}, \"doc_id\": 8, \"idx\": 0, "
+         "\"label\": 0, #",
+          "lacks its choice 1; is the file cut off?" },
+        { "more than there are", "@ \"doc\": {\"choices\": [\"a\"]}, \"doc_id\": 8, \"idx\": 0, \"label\": "
+         "0, #\n"
+          "@ \"doc\": {\"choices\": [\"a\"]}, \"doc_id\": 8, \"idx\": 1, \"label\": 0, #", "lists 1 "
+              "choices, but" },
+    };
+    char line[2048], out[4096];
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        int n = sprintf(line, "%s", "{\"request_type\": \"loglikelihood\", \"doc_id\": 7, \"idx\": 0, "
+                        "\"label\": 1, "
+                        "\"request\": {\"context\": \"a\", \"continuation\": \"b\"}}\n{\"request_type\": "
+                            "\"loglikelihood\", "
+                        "\"doc_id\": 7, \"idx\": 1, \"label\": 1, \"request\": {\"context\": \"a\", "
+                            "\"continuation\": \"b\"}}\n");
+        for (const char *s = rows[i].line; *s; s++)
+            n += *s == '@' ? sprintf(line + n, "{\"request_type\": \"loglikelihood\",")
+               : *s == '#' ? sprintf(line + n, "\"request\": {\"context\": \"a\", \"continuation\": \"b\"}}")
+               : sprintf(line + n, "%c", *s);
+        put_text("hostile/rc_0shot/config.json", "{\"task_name\": \"h\", \"task_config\": "
+                 "{\"primary_metric\": \"acc_raw\"}}");
+        put_text("hostile/rc_0shot/requests.jsonl", line);
+        int code = shell(out, sizeof out, "$EVAL tasks --load model hostile/rc_0shot");
+        check(code == 1 && !strncmp(out, "error: hostile/rc_0shot/requests.jsonl", 38) && strstr(out, rows[i].sentence)
+              && strchr(out, '\n') == strrchr(out, '\n'), "%s: %.150s", rows[i].what, out);
+    }
+    static const struct { const char *what, *command, *sentence; } more[] = {
+        { "no file", "$EVAL tasks --load model nowhere", "expected the directory of a task" },
+        { "an empty directory", "mkdir -p nothing; $EVAL tasks --load model nothing",
+         "there is no requests.jsonl" },
+        { "an empty file", ": > hostile/rc_0shot/requests.jsonl; $EVAL tasks --load model hostile",
+         "there is no request in it" },
+        { "no config", "mkdir -p bare; cp colours/rc_0shot/requests.jsonl bare; $EVAL tasks --load model "
+         "bare",
+          "bare/config.json: cannot be read" },
+        { "a metric of others", "cp -r colours odd; echo '{\"task_name\": \"o\", \"task_config\": "
+         "{\"primary_metric\": \"bleu\"}}' "
+          "> odd/rc_0shot/config.json; $EVAL tasks --load model odd", "is bleu; expected acc_raw" },
+        { "a task twice", "$EVAL tasks --load model colours colours", "both are called colours" },
+        { "no model", "$EVAL tasks colours", "--load: expected the directory" },
+        { "no task", "$EVAL tasks --load model", "expected the directories of tasks" },
+        { "a NUL byte", "printf '{\\0}' > hostile/rc_0shot/requests.jsonl; $EVAL tasks --load model "
+         "hostile", "a NUL byte" },
+        { "a full disk", "test -e /dev/full || exit 1; ln -sf /dev/full f.tmp; $EVAL tasks --load model "
+         "--json f colours",
+          "writing failed" },
+        { "no command", "$EVAL", "expected a command" },
+#ifdef ZLIB
+        { "a gzip file that is cut off", "gzip -c colours/rc_0shot/requests.jsonl | head -c 150 > "
+         "hostile/rc_0shot/requests.jsonl; "
+          "$EVAL tasks --load model hostile", "cannot be read behind line" },
+        { "a damaged gzip file", "gzip -c colours/rc_0shot/requests.jsonl | tr 'a-f' 'b-g' > "
+         "hostile/rc_0shot/requests.jsonl; "
+          "$EVAL tasks --load model hostile", "error: hostile/rc_0shot/requests.jsonl" },
+#endif
+    };
+    for (size_t i = 0; i < sizeof more/sizeof *more; i++) {
+        int code = shell(out, sizeof out, "%s", more[i].command);
+        const char *error = strstr(out, "error: ");
+        check(code == 1 && error && strstr(error, more[i].sentence), "%s: %.150s", more[i].what,
+              error ? error : out);
+    }
+}
+
+// ---- the program: perplexity --------------------------------------------------------------------------
+
+static double figure_of(const char *json, const char *source, const char *domain, const char *name) {
+    char *text = text_of(json);
+    const char *s = json_get(json_get(json_root(text, json), "sources"), source);
+    if (domain) s = json_get(json_get(s, "domains"), domain);
+    double x = json_number(s, json, name, -1e300, 1e300, -1);
+    release(text);
+    return x;
+}
+
+static void test_perplexity(void) {
+    char out[8192], text[512];
+    // Documents of T - 1, T, T + 1 and 2T + 1 bytes, and one that is empty: the windows' edges.
+    const int sizes[] = { 47, 48, 49, 97, 0 };
+    Config c = small_config(48);
+    void *model = noise_model(&c, 0.3);
+    double sum = 0, bytes = 0;
+    int n = 0;
+    char lines[2048];
+    for (int i = 0; i < 5; i++) {
+        for (int k = 0; k < sizes[i]; k++) text[k] = (char)('a' + (k*k + i*3) % 26);
+        text[sizes[i]] = 0;
+        n += sprintf(lines + n, "{\"id\": \"%d\", \"text\": \"%s\"}\n", i, text);
+        for (int t = 0; t < sizes[i]; t += 48) {            // EVAL_SPEC 2.2, by hand
+            Span s;
+            int ids[64];
+            memset(&s, 0, sizeof s);
+            s.ids = ids, s.scored = imin(48, sizes[i] - t), s.n = s.scored + 1;
+            ids[0] = t ? text[t - 1] : '\n';
+            for (int k = 0; k < s.scored; k++) ids[k + 1] = text[t + k];
+            sum += plain_score(model, &s);
+        }
+        bytes += sizes[i];
+    }
+    cpu_device.destroy(model);
+    put_text("paloma/edges/val/a.jsonl", lines);
+    int code = shell(out, sizeof out, "$EVAL perplexity --load model --json p paloma");
+    check(code == 0 && fabs(figure_of("p", "edges", "", "log_likelihood") - sum) < 1e-6,
+          "windows of T, each token predicted once: %.9f, by hand %.9f", figure_of("p", "edges", "",
+              "log_likelihood"), sum);
+    check(figure_of("p", "edges", "", "tokens") == bytes && figure_of("p", "edges", "", "documents") == 5
+          && fabs(figure_of("p", "edges", NULL, "bits_per_byte") + sum/bytes/log(2)) < 1e-9, "tokens, "
+              "documents, bits per byte");
+    // Two domains; the same documents in other files and another order.
+    put_text("paloma/two/val/a.jsonl", "{\"text\": \"One day.\", \"subdomain\": \"x\"}\n{\"text\": \"A "
+             "longer text\\u00e9 of more"
+             " words.\", \"subdomain\": \"y\\\"\"}\n{\"text\": \"And one more\", \"subdomain\": \"x\"}\n");
+    put_text("split/two/val/a.jsonl", "{\"text\": \"And one more\", \"subdomain\": \"x\"}\n");
+    put_text("split/two/val/b.jsonl", "{\"text\": \"A longer text\\u00e9 of more words.\", \"subdomain\": "
+             "\"y\\\"\"}\n{\"text\": \"One "
+             "day.\", \"subdomain\": \"x\"}\n");
+    code = shell(out, sizeof out, "$EVAL perplexity --load model --json p paloma >/dev/null && $EVAL "
+                 "perplexity --pass 1 --load model "
+                 "--json q split >/dev/null && cat p; cat q");
+    int same = code == 0;
+    static const char *const names[] = { "log_likelihood", "tokens", "bytes", "words", "characters",
+                                        "documents", "bits_per_byte" };
+    for (int i = 0; i < 7; i++) same &= figure_of("p", "two", "x", names[i]) == figure_of("q", "two", "x",
+        names[i]);
+    check(same, "how documents lie in files, and in batches, changes no bit");
+    check(figure_of("p", "two", "x", "words") == 5 && figure_of("p", "two", "y\\\"", "characters") == 29
+          && figure_of("p", "two", "y\\\"", "bytes") == 30, "words, characters, bytes");
+    double mean = (figure_of("p", "two", "x", "perplexity") + figure_of("p", "two", "y\\\"", "perplexity"))/2;
+    check(fabs(figure_of("p", "two", NULL, "perplexity") - mean) < 1e-6*mean, "a source is the mean of its "
+          "domains");
+    put_text("none/empty/test/a.jsonl", "{\"text\": \"\"}\n");
+    code = shell(out, sizeof out, "$EVAL perplexity --load model --json p none && cat p");
+    check(code == 0 && strstr(out, "\"words\": 1, ") && strstr(out, "\"bits_per_byte\": null, \"perplexity\": null"),
+          "without bytes there are no bits per byte");
+    put_model_files("zero", 0, 48);
+    code = shell(out, sizeof out, "$EVAL perplexity --load zero --json p paloma");
+    check(code == 0 && fabs(figure_of("p", "edges", NULL, "perplexity") - 256) < 1e-4
+          && fabs(figure_of("p", "two", "y\\\"", "bits_per_byte") - 8) < 1e-6, "a uniform model: "
+              "perplexity 256, 8 bits per byte");
+    static const struct { const char *text; double words; } words[] = {
+        { "", 1 }, { "a", 1 }, { " a ", 3 }, { "a\xc2\xa0\t b\x1c\xe3\x80\x80", 3 }, { "a\xe2\x80\x8b" "b",
+            1 }, { "  ", 2 },
+    };
+    same = 1;
+    for (size_t i = 0; i < sizeof words/sizeof *words; i++) same &= count_words(words[i].text,
+        strlen(words[i].text)) == words[i].words;
+    check(same, "words are what Python's re.split(r'\\s+') makes of a text");
+    static const struct { const char *what, *command, *sentence; } rows[] = {
+        { "no folder", "$EVAL perplexity --load model nowhere", "expected a folder" },
+        { "no sources", "$EVAL perplexity --load model model", "expected source/val/x.jsonl" },
+        { "no such split", "$EVAL perplexity --load model --split test split", "found none of --split test" },
+        { "a line without text", "mkdir -p h/s/val; echo '{\"id\": 1}' > h/s/val/a.jsonl; $EVAL perplexity "
+         "--load model --json new h; "
+          "ls new", "h/s/val/a.jsonl:1: expected a string \"text\"" },
+        { "no JSON", "echo x > h/s/val/a.jsonl; $EVAL perplexity --load model h",
+         "h/s/val/a.jsonl:1: expected one JSON object" },
+    };
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        shell(out, sizeof out, "%s", rows[i].command);
+        const char *error = strstr(out, "error: ");
+        check(error && strstr(error, rows[i].sentence) && !file_exists(in_scratch("new")), "%s: %.120s",
+              rows[i].what, error ? error : out);
+    }
+}
+
+int main(int argc, char **argv) {
+    CHECK(mkdtemp(scratch), "%s: cannot be made", scratch);
+    test_lines();
+    test_spans();
+    test_scoring();
+    test_metrics();
+    test_uniform();
+    test_sample();
+    test_scores_file();
+    test_hostile_requests();
+    test_perplexity();
+    char out[256];
+    shell(out, sizeof out, "rm -rf %s", scratch);
+    printf("%s%d passed, %d failed\n", argc > 1 && !strcmp(argv[1], "--part") ? "part: " : "", passed,
+           failed);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
