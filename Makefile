@@ -1,6 +1,7 @@
 # make train_olmo && ./train_olmo      the default run          make test     every test; the exit code is the verdict
 # make train_olmo_cu                   the same on a GPU        make test-gpu    its tests, where there is one
 # make bench                           how fast, and why        make clean
+# make eval                            perplexity, questions with choices: dev/eval/README.md
 # make data                            the data room: tokenize, curate, stats (its libraries: data/README.md)
 #
 # CC=clang works as well. OPENMP= builds without OpenMP; ARCH= for a program that runs on machines other than this one.
@@ -16,10 +17,11 @@ CORPUS  = data/stories.txt data/stories_val.txt
 
 # Unicode for the tokenizer, where ICU is installed; `make data` needs it, and the rest.
 ICU     = $(shell pkg-config --exists icu-uc 2>/dev/null && pkg-config --cflags --libs icu-uc | sed 's/^/-DICU /')
+ZLIB    = $(shell pkg-config --exists zlib 2>/dev/null && pkg-config --cflags --libs zlib | sed 's/^/-DZLIB /')
 LIBS    = icu-uc jansson libpcre2-8 libxxhash libzstd simdjson zlib
 DATA    = data/tokenize data/curate data/stats
 
-.PHONY: all test test-gpu bench data clean always
+.PHONY: all test test-gpu bench data eval eval_cu clean always
 all: train_olmo $(GPU)
 	@[ "$(GPU)" ] || echo "skipped: the programs for a GPU; nvcc is not installed here"
 
@@ -67,10 +69,20 @@ test_olmo_double: test_olmo.c $(SOURCE) build/flags
 
 # ... and those of the data room, where its libraries are installed.
 DATA_TESTS = $(shell pkg-config --exists $(LIBS) 2>/dev/null && echo data/test/test_data)
-test: train_olmo test_olmo test_olmo_double $(GPU_TESTS) $(DATA_TESTS:%=% $(DATA))
+test: train_olmo test_olmo test_olmo_double dev/eval/eval dev/eval/test_eval $(GPU_TESTS) $(DATA_TESTS:%=% $(DATA))
 	@[ "$(DATA_TESTS)" ] || echo "skipped: the tests of data/; its libraries are not installed here (data/README.md)"
 	@[ "$(GPU_TESTS)" ] || echo "skipped: the tests on a GPU (make test-gpu); here is no card, or no nvcc"
-	./test_olmo $(GPU_TESTS:%=./%) $(DATA_TESTS)
+	./test_olmo $(GPU_TESTS:%=./%) dev/eval/test_eval $(DATA_TESTS)
+
+# Evaluation: one program, and the same on a GPU.
+EVAL    = $(wildcard dev/eval/*.c) data/requests.c $(SOURCE) build/flags
+eval: dev/eval/eval
+eval_cu: dev/eval/eval_cu
+dev/eval/eval dev/eval/test_eval: %: %.c $(EVAL)
+	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU) $(ZLIB)
+dev/eval/eval_cu: dev/eval/eval.c train_olmo.cu $(EVAL)
+	@[ "$(NVCC_AT)" ] || { echo "error: $@ needs CUDA's compiler, nvcc, which is not installed here"; exit 1; }
+	$(NVCC) $(GPU_FLAGS) -o $@ $< $(GPU_LIBS) $(ICU) $(ZLIB)
 
 bench: train_olmo dev/bench/bench
 	dev/bench/bench
@@ -91,4 +103,4 @@ $(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE)
 	    build/json.o $(CLD2:%=% -lcld2) $(shell pkg-config --libs $(LIBS)) -lstdc++ -lm
 
 clean:
-	rm -rf train_olmo train_olmo_cu train_olmo_cu_fp32 test_olmo test_olmo_double test_olmo_cu test_olmo_cu_fp32 data/stories data/stories.txt data/stories_val.txt* dev/ngram dev/bench/bench $(DATA) data/test/test_data build
+	rm -rf train_olmo train_olmo_cu train_olmo_cu_fp32 test_olmo test_olmo_double test_olmo_cu test_olmo_cu_fp32 data/stories data/stories.txt data/stories_val.txt* dev/ngram dev/bench/bench dev/eval/eval dev/eval/eval_cu dev/eval/test_eval $(DATA) data/test/test_data build

@@ -190,7 +190,7 @@ static Span span_of(const Coder *coder, const char *context, size_t context_size
     return s;
 }
 
-static int by_length(const void *a, const void *b) {        // longest first; equal ones stand together
+static int longest_first(const void *a, const void *b) {        // longest first; equal ones stand together
     const Span *x = *(Span *const *)a, *y = *(Span *const *)b;
     if (x->n != y->n) return x->n < y->n ? 1 : -1;
     if (x->scored != y->scored) return x->scored - y->scored;
@@ -202,7 +202,7 @@ static int by_length(const void *a, const void *b) {        // longest first; eq
 static void share_known(Span **span, size_t n) {
     for (size_t first = 0, end; first < n; first = end) {
         const Span *known = NULL;
-        for (end = first; end < n && !by_length(&span[first], &span[end]); end++)
+        for (end = first; end < n && !longest_first(&span[first], &span[end]); end++)
             if (span[end]->known) known = span[end];
         for (size_t i = first; known && i < end; i++) span[i]->logprob = known->logprob, span[i]->known = 1;
     }
@@ -240,11 +240,11 @@ static int score_spans(const Device *device, void *model, Span **span, size_t n,
     size_t left = 0, N = budget;
     int go_on = 1;
     if (!n) return 1;
-    qsort(span, n, sizeof *span, by_length);
+    qsort(span, n, sizeof *span, longest_first);
     share_known(span, n);
     Span **fresh = (Span **)allocate(n, sizeof *fresh, "a list of requests");
     for (size_t i = 0; i < n; i++) {                        // one of each kind
-        int again = left && !by_length(&fresh[left - 1], &span[i]);
+        int again = left && !longest_first(&fresh[left - 1], &span[i]);
         if (!span[i]->known && !again) fresh[left++] = span[i];
     }
     if (left && N < (size_t)fresh[0]->n - 1) N = (size_t)fresh[0]->n - 1;

@@ -183,14 +183,15 @@ static void close_model(void) {
 static void describe_model(char *out, size_t room, const Command *c) {
     const Config *m = &run.o.config;
     char tokens[32] = "bytes";
+    const int name = (int)strcspn(the_device->name, ",");   // what follows changes from run to run
     if (tokenizer) snprintf(tokens, sizeof tokens, "0x%016llx", (unsigned long long)tokenizer_hash);
     int n = snprintf(out, room, "\"weights\": \"0x%016llx\", \"heads\": %d, \"kv_heads\": %d, "
                      "\"rope_theta\": %.9g, "
                      "\"clip_qkv\": %.9g, \"T\": %d, \"tokenizer\": \"%s\", \"first\": %d, "
-                     "\"chat\": %d, \"limit\": %d, \"sample\": %d, \"device\": \"%s\"",
+                     "\"chat\": %d, \"limit\": %d, \"sample\": %d, \"device\": \"%.*s\"",
                      (unsigned long long)model_hash, m->n_heads, m->n_kv_heads, m->rope_theta,
                      m->clip_qkv, coder.T, tokens, coder.first,
-                     c->chat, c->limit, c->sample, the_device->name);
+                     c->chat, c->limit, c->sample, name, the_device->name);
     CHECK(n > 0 && (size_t)n < room, "the model's description is too long");
 }
 
@@ -278,7 +279,7 @@ int eval_main(int argc, char **argv, const Device *device) {
 #ifndef EVAL_LIBRARY                            // the tests include this file without main
 int main(int argc, char **argv) {
 #ifdef __CUDACC__
-    return eval_main(argc, argv, &cuda_device);
+    return eval_main(argc, argv, gpu_device());
 #else
     int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");         // as in train_olmo.c
     if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);

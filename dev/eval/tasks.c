@@ -298,7 +298,7 @@ static void put_task(FILE *f, const Task *t) {
     const double primary = task_primary(t);
     const double error = task_wants_f1(t) ? NAN : standard_error(primary, t->questions);
     const struct { const char *name; double value; } figures[] = {
-        { "documents", t->questions },
+        { "documents", (double)t->questions },
         { "acc_raw", task_accuracy(t, RAW) },
         { "acc_per_token", task_accuracy(t, PER_TOKEN) },
         { "acc_per_char", task_accuracy(t, PER_CHAR) },
