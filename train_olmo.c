@@ -1564,7 +1564,7 @@ static int lock_directory(const char *path) {
 }
 
 // The path of this program's file, links followed; empty where the system does not say.
-static const char *own_path(char *out) {
+static char *own_path(char *out) {
     ssize_t n = readlink("/proc/self/exe", out, PATH - 1);
     out[n > 0 ? n : 0] = 0;
     return out;
