@@ -2350,7 +2350,7 @@ static void hostile_checkpoints(void) {
     write_text("run/step5", "not a directory");
     refuses("a file in place of a checkpoint", "run/step5", "cannot be read", "%s %s", tiny_model, resume);
     unlink("run/step5");
-    refuses("other data than the checkpoint's", "--resume", "the same options", "%s %s --data few.bin", tiny_model, resume);
+    refuses("other data than the checkpoint's", "--resume", "not what is now in \"few.bin\"", "%s %s --data few.bin", tiny_model, resume);
     refuses("another seed than the checkpoint's", "--resume", "--seed 1", "%s %s --seed 1", tiny_model, resume);
     refuses("other sizes than the checkpoint's", "--d-model 32", "run/step2", "%s %s --d-model 32", tiny_model, resume);
     refuses("nothing to resume", "--resume", "holds no checkpoint", "%s --resume --data ids.bin --out nowhere", tiny_model);
@@ -2612,9 +2612,81 @@ static int same_metrics(const char *a, const char *b) {
     release(x), release(y);
     return same;
 }
+// Two checkpoints of the same moment; the options that no bit depends on may differ.
 static int same_checkpoints(const char *a, const char *b) {
-    return same_in(a, b, "model.safetensors") && same_in(a, b, "optimizer.safetensors") && same_in(a, b, "train.json") && same_in(a,
-                                                                      b, "config.json");
+    char path[2][PATH], *text[2];
+    for (int i = 0; i < 2; i++) {
+        path_join(path[i], i ? b : a, "train.json");
+        text[i] = slurp(path[i], NULL);
+        char *options = text[i] ? strstr(text[i], "\"options\"") : NULL;
+        if (options) *options = 0;
+    }
+    int same = text[0] && text[1] && strlen(text[0]) > 100 && !strcmp(text[0], text[1]);
+    release(text[0]), release(text[1]);
+    return same && same_in(a, b, "model.safetensors") && same_in(a, b, "optimizer.safetensors") && same_in(a, b, "config.json");
+}
+
+// A bare --resume goes on with all that the run was started with; what the user changes is said, and other data is refused.
+static void bare_resume(void) {
+    const char *model = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 64 --seq-len 16 --untied --clip-qkv 0.5 --z-loss 1e-4";
+    const char *recipe = "--steps 12 --batch 3 --micro-batch 2 --lr 0.01 --warmup 3 --schedule cosine --final-lr 0.2 --weight-decay 0.05 "
+                         "--beta1 0.8 --beta2 0.9 --eps 1e-6 --decay-embeddings --clip 0.5 --clip-warmup-steps 5 --clip-warmup-factor 2 "
+                         "--denominator all --seed 7 --save-every 4 --eval-every 3 --sample-every 6 --prompt-ids 1,2 --top-k 5 --temperature 0.5";
+    const char *data = "--data few.bin,wide.bin --label-mask few.mask,wide.mask --dtype uint16 --val ids.bin";
+    char hash[64];
+    unsigned char mask[480];
+    copy_file("few.bin", "wide.bin");
+    for (int i = 0; i < 480; i++) mask[i] = (unsigned char)(i % 5 != 0);
+    write_bytes("few.mask", mask, 480), write_bytes("wide.mask", mask, 480);
+    CHECK(went_well(train_olmo("%s %s %s --out straight", model, recipe, data)), "a test could not train: %s", complained);
+    snprintf(hash, sizeof hash, "%s", last_line(said));
+    system_or_die("mkdir run && cp -r straight/step8 run && cp straight/metrics.jsonl run && cp -r run whole");
+    int code = train_olmo("--resume --out run");
+    check(went_well(code) && !strcmp(last_line(said), hash) && same_in("straight/step12", "run/step12", "train.json") &&
+          same_metrics("straight", "run") && !strstr(complained, "note: from"), "a bare --resume goes on with everything: %.60s",
+          code ? complained : last_line(said));
+
+    static const struct { const char *flags, *says; } changes[] = {
+        { "--lr 0.02", "note: from step 9 on --lr is 0.02 (it was 0.01): so these are not the bits" },
+        { "--steps 11 --batch 5", "--steps is 11 (it was 12), --batch is 5 (it was 3)" },
+        { "--schedule linear", "--schedule is linear (it was cosine)" },
+        { "--z-loss 0", "--z-loss is 0 (it was 0.0001)" },
+        { "--denominator predicted", "--denominator is predicted (it was all)" },
+        { "--micro-batch 1 --save-every 1 --threads 2 --val few.bin --lr 0.01", "" },
+    };
+    for (size_t i = 0; i < sizeof changes/sizeof *changes; i++) {
+        system_or_die("rm -rf run && cp -r whole run");
+        code = train_olmo("--resume --out run %s", changes[i].flags);
+        const char *note = strstr(complained, "note: from");
+        check(went_well(code) && (*changes[i].says ? note && strstr(note, changes[i].says) : !note), "%s: %.*s", changes[i].flags,
+              note ? (int)strcspn(note, "\n") : 0, note ? note : "");
+        if (!*changes[i].says) check(!strcmp(last_line(said), hash), "and has the same bits: %.30s", last_line(said));
+    }
+    // Moved data is the same data; another order, another file, a byte more or less, or no mask is not.
+    system_or_die("rm -rf run && cp -r whole run && mkdir moved && mv few.bin few.mask moved");
+    code = train_olmo("--resume --out run --data moved/few.bin,wide.bin --label-mask moved/few.mask,wide.mask");
+    check(went_well(code) && !strcmp(last_line(said), hash), "data that has moved: %.60s", code ? complained : last_line(said));
+    system_or_die("rm -rf run && cp -r whole run && mv moved/* .");
+    mask[0] ^= 1;
+    write_bytes("other.mask", mask, 480);
+    const char *again = "the same data again";
+    refuses("a mask that differs in one byte", "other.mask", again, "--resume --out run --label-mask few.mask,other.mask");
+    refuses("fewer files", "wide.bin", again, "--resume --out run --data few.bin --label-mask few.mask");
+    write_tokens("half.bin", 480, 64);
+    size_t n;
+    char *half = slurp("half.bin", &n);
+    half[480] ^= 1;
+    write_bytes("half.bin", half, n);
+    release(half);
+    refuses("a file that differs in one bit", "half.bin", again, "--resume --out run --data few.bin,half.bin");
+    refuses("files in another order", "few.bin", again, "--resume --out run --data half.bin,few.bin");
+    refuses("another length of windows", "--seq-len 15", "run/step8", "--resume --out run --seq-len 15");
+    edit_file("run/step8/train.json", "\"--steps\": 12", "\"--steps\": \"a\"");
+    refuses("an option of another kind", "run/step8/train.json", "--steps", "--resume --out run");
+    edit_file("run/step8/train.json", "\"--data\": \"few.bin,wide.bin\"", "\"--data\": 3");
+    edit_file("run/step8/train.json", "\"--steps\": \"a\"", "\"--steps\": 12");
+    refuses("a path that is a number", "run/step8/train.json", "--data", "--resume --out run");
+    system_or_die("rm -rf run straight whole moved half.bin");
 }
 
 // What kill -9 leaves behind after step 8 of 20, while line 11 of the metrics was being written: the run then goes on.
@@ -2650,6 +2722,7 @@ static void test_resume(void) {
         release(metrics);
         system_or_die("rm -rf straight killed");
     }
+    bare_resume();
     // Lines in metrics.jsonl that we never wrote are dropped; they must not end a run that can go on.
     static const char *const garbage[] = { "", "}\n", "\"\"}\n", "[\"a\"]}\n", "[\"step\"]}\n", "{}\n", "{\"step\": {}}\n",
                                           "{\"step\": 1} {}\n", "\x93NUMPY}\n",

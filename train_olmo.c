@@ -1596,6 +1596,16 @@ static void heed_signals(void) {
     for (int i = 0; i < 3; i++) if (signal(numbers[i], on_signal) == SIG_IGN) signal(numbers[i], SIG_IGN);
 }
 
+// A string as JSON has it, quotes included.
+static void write_json_string(FILE *file, const char *s) {
+    fputc('"', file);
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\') fputc('\\', file);
+        if ((unsigned char)*s < ' ') fprintf(file, "\\u%04x", *s); else fputc(*s, file);
+    }
+    fputc('"', file);
+}
+
 // ---- JSON ------------------------------------------------------------------------------------------------------------
 // A text is checked once, by json_skip; then a value is just a pointer to where it starts, and is found by walking.
 
@@ -2231,15 +2241,15 @@ static void export_write(const char *path, const Config *c, const Layout *layout
 }
 
 // ---- checkpoints -----------------------------------------------------------------------------------------------------
-// OUT/stepN: a Hugging Face directory, plus optimizer.safetensors (AdamW's moments) and train.json (where we are). It is
-// written as OUT/stepN.tmp and renamed when complete: whatever has the final name is whole, whenever the power fails.
+// OUT/stepN: a Hugging Face directory, plus optimizer.safetensors (AdamW's moments) and train.json (where we are, with which
+// options, on which data: all that the bits of a resumed run depend on). It is written as OUT/stepN.tmp and renamed when complete: whatever has the final name is whole, whenever the power fails.
 
 typedef struct {
     int step, epoch;
     uint64_t tokens;                                        // seen so far
     uint64_t instance;                                      // of this epoch's order: the next one to train on
     uint64_t instances, seed;                               // what the order was made from
-    char recipe[512];                                       // recipe_text: what a resumed run must share for equal bits
+    const char *run;                                        // JSON members: the run's data and options (section 9)
 } Progress;
 
 static Slice *moment_slices(const Layout *layout) {
@@ -2286,10 +2296,10 @@ static void checkpoint_write(const char *path, const Config *c, const Layout *la
     release(moments);
     path_join(file_name, temporary, "train.json");
     FILE *file = open_to_write(file_name);
-    fprintf(file,
-            "{\"step\": %d, \"epoch\": %d, \"tokens\": %llu, \"instance\": %llu, \"instances\": %llu, \"seed\": %llu, \"recipe\": \"%s\"}\n", at->step, at->epoch,
-            (unsigned long long)at->tokens, (unsigned long long)at->instance, (unsigned long long)at->instances,
-                (unsigned long long)at->seed, at->recipe);
+    fprintf(file, "{\"step\": %d, \"epoch\": %d, \"tokens\": %llu,\n", at->step, at->epoch, (unsigned long long)at->tokens);
+    fprintf(file, " \"instance\": %llu, \"instances\": %llu, \"seed\": %llu", (unsigned long long)at->instance,
+            (unsigned long long)at->instances, (unsigned long long)at->seed);
+    fprintf(file, "%s%s}\n", at->run ? ",\n" : "", at->run ? at->run : "");
     close_written(file, file_name);
     finish_directory(path, temporary);
     point_latest(path);
@@ -2341,9 +2351,7 @@ static Progress checkpoint_read(const char *path, const Layout *layout, const De
     at.tokens = (uint64_t)json_whole(o, name, "tokens", 0, exact, NAN), at.seed = (uint64_t)json_whole(o, name, "seed", 0, exact, NAN);
     at.instance = (uint64_t)json_whole(o, name, "instance", 0, exact, NAN);
     at.instances = (uint64_t)json_whole(o, name, "instances", 0, exact, NAN);
-    const char *recipe = json_get(o, "recipe");
-    at.recipe[0] = 0;
-    if (recipe && *recipe == '"') snprintf(at.recipe, sizeof at.recipe, "%.*s", (int)strcspn(recipe + 1, "\""), recipe + 1);
+    at.run = NULL;
     release(text);
     CHECK(at.instance <= at.instances,
           "%s: \"instance\" %llu is behind the last of %llu", name, (unsigned long long)at.instance, (unsigned long long)at.instances);
@@ -2583,6 +2591,21 @@ static uint64_t fnv1a(uint64_t hash, const unsigned char *bytes, uint64_t n) {
     return hash;
 }
 static const uint64_t fnv1a_start = 0xcbf29ce484222325u;
+
+// A file's fingerprint: of all its bytes, or of pieces spread from its start to its end if they are many.
+static uint64_t file_hash(const char *path, uint64_t *size) {
+    enum { PIECES = 16, PIECE = 4096 };
+    FILE *file = open_to_read(path, size);
+    uint64_t hash = fnv1a_start;
+    for (uint64_t k = 0; k < PIECES && k*PIECE < *size; k++) {
+        unsigned char bytes[PIECE];
+        const uint64_t start = *size <= PIECES*PIECE ? k*PIECE : (*size - PIECE)/(PIECES - 1)*k;
+        CHECK(fseeko(file, (off_t)start, SEEK_SET) == 0, "%s: cannot be read: %s", path, strerror(errno));
+        hash = fnv1a(hash, bytes, fread(bytes, 1, PIECE, file));
+    }
+    fclose(file);
+    return hash;
+}
 
 // The i-th of a comma-separated list, or NULL.
 static char *list_item(const char *flag, const char *list, int i, char *out) {
@@ -2861,7 +2884,10 @@ static int given(const Options *o, const void *field) {
     return 0;
 }
 
-// The one table that parses, and that --help prints. table: [MAX_OPTIONS]; returns how many it has.
+// The one table that parses, that --help prints, and that checkpoints keep. A group's `value` says what --resume does with its
+// options: forgets them (NULL); goes on with them (kept); or does so because the bits depend on them, and says which of them
+// have another value now (decisive). table: [MAX_OPTIONS]; returns how many it has.
+static int kept, decisive;
 static int option_table(Options *o, Option *table) {
     Config *c = &o->config;
     Recipe *r = &o->recipe;
@@ -2882,18 +2908,16 @@ static int option_table(Options *o, Option *table) {
         { "--tied", FLAG, &o->tied, "the head is the embedding matrix" },
         { "--untied", FLAG, &o->untied, "the head is a matrix of its own" },
         { "--init", TEXT, &o->init, "mitchell, normal or full_megatron" },
-        { "data", GROUP, NULL, "" },
+        { "data", GROUP, &kept, "" },
         { "--data", TEXT, &o->data, "PATH[,PATH]: .txt is bytes; .npy and .bin are tokens (default: stories that come with their loss floor)" },
         { "--val", TEXT, &o->val, "PATH[,PATH] for validation, or `none` (default: the last 1/20 of each file, at most 256 windows)" },
-        { "--tokenizer", TEXT, &o->tokenizer, "tokenizer.json: prompts and samples are text (without it: bytes, or bare ids)" },
         { "--label-mask", TEXT, &o->label_mask, "PATH[,PATH] beside --data: a byte for each token, 0 where it must not be a label" },
         { "--dtype", TEXT, &o->dtype, "uint16 or uint32: tokens in files without a NumPy header" },
-        { "training", GROUP, NULL, "" },
+        { "training", GROUP, &decisive, "" },
         { "--recipe", TEXT, &o->tuning, "sft: as OLMo-7B was fine-tuned (the default with --load, unless --model names a preset)" },
         { "--steps", WHOLE, &r->steps, "updates in all" },
         { "--epochs", WHOLE, &o->epochs, "instead of --steps: times the whole data (0: --steps decides)" },
         { "--batch", WHOLE, &r->batch, "sequences an update" },
-        { "--micro-batch", WHOLE, &r->micro_batch, "sequences a forward pass: less memory, the same result" },
         { "--seed", WHOLE, &o->seed, "of init, data order and sampling" },
         { "--lr", NUMBER, &r->lr, "peak learning rate" },
         { "--schedule", TEXT, &r->schedule, "cosine, linear, inverse-sqrt, max, envelope or constant" },
@@ -2909,23 +2933,27 @@ static int option_table(Options *o, Option *table) {
         { "--clip-warmup-factor", NUMBER, &r->clip_warmup_factor, "... --clip is multiplied by this" },
         { "--z-loss", NUMBER, &c->z_loss, "weight of the squared log-sum-exp of the logits (0: off)" },
         { "--denominator", TEXT, &o->denominator, "predicted: mean over predicted tokens; all: sum over batch*seq-len, as OLMo's newer code" },
-        { "run", GROUP, NULL, "" },
-        { "--threads", WHOLE, &o->threads, "threads (0: all); the result does not depend on it" },
-        { "--out", TEXT, &o->out, "directory of checkpoints and metrics.jsonl" },
-        { "--save-every", WHOLE, &o->save_every, "steps between checkpoints (0: only at the end)" },
-        { "--keep", WHOLE, &o->keep, "checkpoints to keep: after each, all but the newest N are removed (0: none is)" },
-        { "--no-save", FLAG, &o->no_save, "no checkpoints; metrics.jsonl alone" },
-        { "--eval-every", WHOLE, &o->eval_every, "steps between validations (0: only at the end)" },
-        { "--sample-every", WHOLE, &o->sample_every, "steps between samples (0: none)" },
-        { "--resume", FLAG, &o->resume, "go on from the newest checkpoint of --out" },
-        { "instead of training", GROUP, NULL, "" },
-        { "--eval", FLAG, &o->eval, "print the validation loss" },
-        { "--generate", WHOLE, &o->generate, "print so many new tokens" },
-        { "--prompt", TEXT, &o->prompt, "text to continue (while training: that the samples continue)" },
+        { "samples", GROUP, &kept, "" },
+        { "--tokenizer", TEXT, &o->tokenizer, "tokenizer.json: prompts and samples are text (without it: bytes, or bare ids)" },
+        { "--prompt", TEXT, &o->prompt, "text to continue, with --generate N or --sample-every N" },
         { "--prompt-ids", TEXT, &o->prompt_ids, "token ids to continue: 1,2,3" },
         { "--temperature", NUMBER, &o->sampling.temperature, "divides the logits (0: greedy)" },
         { "--top-k", WHOLE, &o->sampling.top_k, "sample from the K likeliest tokens (0: all)" },
         { "--top-p", NUMBER, &o->sampling.top_p, "sample from the fewest tokens that hold probability P" },
+        { "--sample-every", WHOLE, &o->sample_every, "steps between samples (0: none)" },
+        { "run", GROUP, &kept, "" },
+        { "--micro-batch", WHOLE, &r->micro_batch, "sequences a forward pass: less memory, the same result" },
+        { "--save-every", WHOLE, &o->save_every, "steps between checkpoints (0: only at the end)" },
+        { "--keep", WHOLE, &o->keep, "checkpoints to keep: after each, all but the newest N are removed (0: none is)" },
+        { "--no-save", FLAG, &o->no_save, "no checkpoints; metrics.jsonl alone" },
+        { "--eval-every", WHOLE, &o->eval_every, "steps between validations (0: only at the end)" },
+        { "here and now", GROUP, NULL, "" },
+        { "--threads", WHOLE, &o->threads, "threads (0: all); the result does not depend on it" },
+        { "--out", TEXT, &o->out, "directory of checkpoints and metrics.jsonl" },
+        { "--resume", FLAG, &o->resume, "go on from the newest checkpoint of --out, with the options it was made with" },
+        { "instead of training", GROUP, NULL, "" },
+        { "--eval", FLAG, &o->eval, "print the validation loss" },
+        { "--generate", WHOLE, &o->generate, "print so many new tokens" },
         { "--export", TEXT, &o->export_dir, "write the model as a Hugging Face directory" },
         { "--export-dtype", TEXT, &o->export_dtype, "fp32, bf16 or fp16" },
         { "--shard-mb", WHOLE, &o->shard_mb, "megabytes a weight file holds at most (0: one file)" },
@@ -3009,6 +3037,55 @@ static int parse_options(const Option *table, int n, int argc, char **argv, cons
     return found;
 }
 
+// Does --resume know this option's value?  kept, decisive or NULL.
+static const int *keeping(const Option *option) {
+    while (option->kind != GROUP) option--;
+    return (const int *)option->value;
+}
+
+// An option's value as a sentence has it.
+static const char *option_text(const Option *option, char *out, size_t size) {
+    const char *text = option->kind == TEXT ? *(const char **)option->value : NULL;
+    if (option->kind == FLAG) snprintf(out, size, "%s", *(int *)option->value ? "on" : "off");
+    if (option->kind == WHOLE) snprintf(out, size, "%d", *(int *)option->value);
+    if (option->kind == NUMBER) snprintf(out, size, "%.9g", *(double *)option->value);
+    if (option->kind == TEXT) snprintf(out, size, "%.100s", text ? text : "none");
+    return out;
+}
+
+// All that a checkpoint keeps, as a JSON object.
+static void write_options(FILE *file, const Option *table, int n) {
+    const char *comma = "";
+    fprintf(file, "{");
+    for (int i = 0; i < n; i++) {
+        const Option *option = &table[i];
+        const char *text = option->kind == TEXT ? *(const char **)option->value : NULL;
+        if (option->kind == GROUP || !keeping(option) || (option->kind == TEXT && !text)) continue;
+        fprintf(file, "%s\n  \"%s\": ", comma, option->name);
+        if (option->kind == TEXT) write_json_string(file, text);
+        else if (option->kind == NUMBER) fprintf(file, "%.17g", *(double *)option->value);
+        else fprintf(file, "%d", *(int *)option->value);
+        comma = ",";
+    }
+    fprintf(file, "}");
+}
+
+// ... and read back, from the object that write_options has written.
+static void read_options(const char *object, const char *path, const Option *table, int n) {
+    for (int i = 0; i < n; i++) {
+        const Option *option = &table[i];
+        const char *value = option->kind == GROUP || !keeping(option) ? NULL : json_get(object, option->name);
+        if (!value) continue;
+        if (option->kind == TEXT) {
+            const int room = (int)(json_skip(value, 0) - value) + 8;
+            char *text = (char *)allocate((size_t)room, 1, "an option");
+            CHECK(json_unescape(text, room, value) >= 0, "%s: expected a text \"%s\", found %s", path, option->name, json_quoted(value));
+            *(const char **)option->value = text;
+        } else if (option->kind == NUMBER) *(double *)option->value = json_number(object, path, option->name, 0, 1e300, NAN);
+        else *(int *)option->value = json_int(object, path, option->name, -1, INT32_MAX, NAN);
+    }
+}
+
 // 0: as many as OMP_NUM_THREADS says, or as there are processors.
 static void use_threads(int n) {
     enum { MOST = 1024 };
@@ -3047,13 +3124,14 @@ static void complete_recipe(Options *o, const Rows *rows) {
     CHECK(rows->groups >= (uint64_t)r->batch, "--batch %d: the training data has only %llu %s of %d tokens",
           r->batch, (unsigned long long)rows->groups, rows->unit, rows->T);
     r->micro_batch = imin(r->micro_batch, r->batch);
-    if (o->epochs && !given(o, &r->steps)) {
+    const int decided = o->resume && !given(o, &o->epochs);             // by the checkpoint
+    if (o->epochs && !given(o, &r->steps) && !decided) {
         const uint64_t batch = (uint64_t)r->batch, rest = rows->keep_rest ? batch - 1 : 0;
         double steps = (double)o->epochs*(double)((rows->groups + rest)/batch);
         CHECK(steps <= INT32_MAX, "--epochs %d: %.0f steps are more than %d", o->epochs, steps, INT32_MAX);
         r->steps = (int)steps;
     }
-    if (tuning && !given(o, &r->warmup)) r->warmup = (int)(tuning->warmup*r->steps);
+    if (tuning && !given(o, &r->warmup) && !decided) r->warmup = (int)(tuning->warmup*r->steps);
 }
 
 static void print_help(Options *o) {
@@ -3198,6 +3276,8 @@ typedef struct {
     Progress at;
     uint32_t *order;                                        // [train.groups] the shuffled groups ...
     int order_epoch;                                        // ... of this epoch
+    Options before;                                         // of a resumed run: as its checkpoint has them
+    char *data_text;                                        // what train.json says of the data
 } Run;
 
 static double seconds(void) {
@@ -3495,30 +3575,90 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
     return 1;
 }
 
-// All that a step's bits depend on, besides the data, the seed and the checkpoint. --micro-batch and --threads do not belong to it.
-static void recipe_text(char *out, size_t size, const Options *o) {
-    const Recipe *r = &o->recipe;
-    snprintf(out, size,
-             "--steps %d --batch %d --lr %.9g --schedule %.16s --warmup %d --final-lr %.9g --weight-decay %.9g --beta1 %.9g --beta2 %.9g --eps %.9g%s "
-             "--clip %.9g --clip-warmup-steps %d --clip-warmup-factor %.9g --z-loss %.9g --denominator %s", r->steps, r->batch, r->lr,
-             r->schedule, r->warmup,
-             r->final_lr, r->weight_decay, r->beta1, r->beta2, r->eps, r->decay_embeddings ? " --decay-embeddings" : "", r->clip,
-             r->clip_warmup_steps, r->clip_warmup_factor, o->config.z_loss, o->denominator);
+// What a run's data is, as train.json has it: path, size and fingerprint of each file, in their order.
+static char *data_text(const Options *o) {
+    const char *const lists[] = { o->data, o->label_mask };
+    char path[PATH], *text = NULL;
+    size_t length;
+    FILE *file = open_memstream(&text, &length);
+    CHECK(file, "not enough memory for the list of data files");
+    const char *comma = "";
+    fprintf(file, "[");
+    for (int k = 0; k < 2; k++) for (int i = 0; list_item("--data", lists[k], i, path); i++) {
+        uint64_t size, hash = file_hash(path, &size);
+        fprintf(file, "%s\n  {\"path\": ", comma);
+        write_json_string(file, path);
+        fprintf(file, ", \"bytes\": %llu, \"hash\": \"0x%016llx\"}", (unsigned long long)size, (unsigned long long)hash);
+        comma = ",";
+    }
+    fprintf(file, "]");
+    fclose(file);
+    return text;
 }
 
-// A resumed run has to see the data it would have seen; another recipe is the user's choice, but not the same bits.
+// A resumed run's files must be the ones that it has seen: by size and fingerprint, wherever they lie now.
+static void check_same_data(const char *then, const char *now, const char *checkpoint) {
+    const char *advice = "give the same data again, or start a new run from its weights with --load";
+    const char *a = json_first_of(then), *b = json_first_of(now);
+    for (; a && b; a = json_next_of(a), b = json_next_of(b)) {
+        const char *old_hash = json_get(a, "hash"), *hash = json_get(b, "hash");
+        int same = old_hash && !strncmp(old_hash, hash, 20);
+        same = same && json_number(a, checkpoint, "bytes", 0, 1e18, NAN) == json_number(b, checkpoint, "bytes", 0, 1e18, NAN);
+        CHECK(same, "--resume: %s was made with %s, which is not what is now in %s; %s", checkpoint,
+              json_quoted(json_get(a, "path")), json_quoted(json_get(b, "path")), advice);
+    }
+    CHECK(!a && !b, "--resume: %s was made with %s files than there are now; %s", checkpoint, a ? "more" : "fewer", advice);
+}
+
+// Is the data what the checkpoint says it was trained on? Then its tokens have been checked, too. 0: it does not say.
+static int seen_before(const Run *run, const char *checkpoint) {
+    char path[PATH];
+    path_join(path, checkpoint, "train.json");
+    char *text = read_text(path);
+    const char *then = json_get(json_root(text, path), "data");
+    const int says = then && *then == '[';
+    if (says) check_same_data(then, run->data_text, checkpoint);
+    release(text);
+    return says;
+}
+
+// From here on, what has another value than in the checkpoint: the user's choice, but not the same bits.
+static void say_changes(Options *then, Options *now, int step) {
+    Option old[MAX_OPTIONS], new_[MAX_OPTIONS];
+    const int n = option_table(then, old);
+    char a[128], b[128];
+    int changes = 0;
+    option_table(now, new_);
+    for (int i = 0; i < n; i++) {
+        if (old[i].kind == GROUP || keeping(&new_[i]) != &decisive) continue;
+        option_text(&old[i], a, sizeof a), option_text(&new_[i], b, sizeof b);
+        if (!strcmp(a, b)) continue;
+        if (!changes++) fprintf(stderr, "note: from step %d on ", step + 1); else fprintf(stderr, ", ");
+        fprintf(stderr, "%s is %s (it was %s)", old[i].name, b, a);
+    }
+    if (changes) fprintf(stderr, ": so these are not the bits of the run as it began\n");
+}
+
+// A resumed run has to see the data it would have seen, in the same order. What later checkpoints say of the run is made here.
 static void check_resumed(Run *run) {
-    const Options *o = &run->o;
+    Options *o = &run->o;
     Progress *at = &run->at;
     if (at->step == 0) at->instances = run->train.groups, at->seed = (uint64_t)o->seed;
     CHECK(at->instances == run->train.groups && at->seed == (uint64_t)o->seed,
-          "--resume: the checkpoint was made with --seed %llu and %llu %s of data, now there are --seed %d and %llu; give the same options again",
-          (unsigned long long)at->seed, (unsigned long long)at->instances, run->train.unit, o->seed, (unsigned long long)run->train.groups);
-    char recipe[sizeof at->recipe];
-    recipe_text(recipe, sizeof recipe, o);
-    if (at->step && *at->recipe && strcmp(at->recipe, recipe))
-        fprintf(stderr, "note: another recipe from here on, so not the bits of an uninterrupted run; until now it was %s\n", at->recipe);
-    memcpy(at->recipe, recipe, sizeof recipe);
+          "--resume: the checkpoint was made with --seed %llu and %llu %s of data, now there are --seed %d and %llu; "
+          "give the same data and options again", (unsigned long long)at->seed, (unsigned long long)at->instances, run->train.unit,
+          o->seed, (unsigned long long)run->train.groups);
+    if (o->resume) say_changes(&run->before, o, at->step);
+
+    Option table[MAX_OPTIONS];
+    char *text = NULL;
+    size_t length;
+    FILE *file = open_memstream(&text, &length);
+    CHECK(file, "not enough memory for the run's options");
+    fprintf(file, " \"data\": %s,\n \"options\": ", run->data_text);
+    write_options(file, table, option_table(o, table));
+    fclose(file);
+    at->run = text;
 }
 
 // Reads all validation rows: a bad token is found now, not at step 500.
@@ -3680,7 +3820,7 @@ static void check_request(const Options *o) {
         { "--top-p", &o->sampling.top_p, samples, sampling },
         { "--export-dtype", &o->export_dtype, o->export_dir != NULL, "--export DIR" },
         { "--shard-mb", &o->shard_mb, o->export_dir != NULL, "--export DIR" },
-        { "--label-mask", &o->label_mask, o->data != NULL, "--data, the files it belongs to" },
+        { "--label-mask", &o->label_mask, o->data || o->resume, "--data, the files it belongs to" },
     };
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
         CHECK(rows[i].served || !given(o, rows[i].field), "%s: expected %s beside it", rows[i].name, rows[i].needs);
@@ -3712,7 +3852,7 @@ static Dtype dtype_named(const char *name) {
     return F16;
 }
 
-static void open_data(Run *run) {
+static void open_data(Run *run, const char *checkpoint) {
     Options *o = &run->o;
     static char default_data[PATH], default_val[PATH];
     int T = o->config.seq_len, width = !strcmp(o->dtype, "uint16") ? 2 : 4;
@@ -3724,7 +3864,8 @@ static void open_data(Run *run) {
     }
     if (o->data) {
         run->train_files = corpus_open(o->data, o->label_mask, width, T);
-        corpus_check(&run->train_files, o->config.vocab);
+        run->data_text = data_text(o);
+        if (!o->resume || !seen_before(run, checkpoint)) corpus_check(&run->train_files, o->config.vocab);
     }
     if (!o->val) run->val_files = corpus_hold_out(&run->train_files);
     else if (strcmp(o->val, "none")) {
@@ -3745,9 +3886,20 @@ static const char *without_slash(const char *flag, const char *path, char *out) 
     return out;
 }
 
+// The options that a checkpoint was made with become the defaults.
+static void resume_options(const char *directory, const Option *table, int n) {
+    char path[PATH];
+    path_join(path, directory, "train.json");
+    char *text = read_text(path);
+    const char *options = json_get(json_root(text, path), "options");
+    if (!options || *options != '{') fprintf(stderr, "note: %s: keeps no options; all of them must be given again\n", path);
+    else read_options(options, path, table, n);
+    release(text);
+}
+
 // Reads the command line twice: first for what names a preset or a directory, whose sizes and recipe become the defaults,
 // then all of it over them. Returns whether weights are to be read from `directory`.
-static int choose_model(Options *o, int argc, char **argv, char *directory) {
+static int choose_model(Options *o, Options *before, int argc, char **argv, char *directory) {
     Option table[MAX_OPTIONS];
     int n = option_table(o, table);
     *o = options_of_preset("tiny");
@@ -3764,7 +3916,8 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
     if (o->load && !model && !tuning) tuning = "sft";       // weights that have learned already
     CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
     int instead = o->generate || o->eval || o->export_dir, newest = newest_checkpoint(o->out);
-    CHECK(!o->resume || newest >= 0, "--resume: %s holds no checkpoint stepN", o->out);
+    const int resume = o->resume;
+    CHECK(!resume || newest >= 0, "--resume: %s holds no checkpoint stepN", o->out);
     if (o->load) CHECK(snprintf(directory, PATH, "%s", o->load) < PATH, "%s: this path is too long", o->load);
     else if (o->resume || (instead && !model && newest >= 0))                       // what was trained last
         CHECK(snprintf(directory, PATH, "%s/step%d", o->out, newest) < PATH, "%s: this path is too long", o->out);
@@ -3780,6 +3933,8 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
     if (tuning) o->recipe = tuning_named(tuning)->recipe, o->epochs = tuning_named(tuning)->epochs, o->tuning = tuning;
     o->config.n_kv_heads = 0;
     if (*directory) o->config = found;
+    if (resume) resume_options(directory, table, n);
+    *before = *o;
     parse_options(table, n, argc, argv, NULL, o->given);
     if (o->tied || o->untied) o->config.tied = o->tied;
     if (!o->config.n_kv_heads) o->config.n_kv_heads = o->config.n_heads;
@@ -3790,6 +3945,7 @@ static int choose_model(Options *o, int argc, char **argv, char *directory) {
     check_recipe(o);
     o->recipe.micro_batch = imin(o->recipe.micro_batch, o->recipe.batch);
     if (*directory) check_same_model(&o->config, &found, directory);
+    if (resume) must_match("--seq-len", o->config.seq_len, found.seq_len, directory);
     return *directory != 0;
 }
 
@@ -3834,7 +3990,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     static Run run;
     Options *o = &run.o;
     char directory[PATH];
-    int loaded = choose_model(o, argc, argv, directory);
+    int loaded = choose_model(o, &run.before, argc, argv, directory);
     if (o->help) { print_help(o); return finished(); }
     if (o->version) { printf("OLMo in C (arXiv 2402.00838), device %s\n", device->name); return finished(); }
     use_threads(o->threads);
@@ -3846,7 +4002,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (training) signal(SIGPIPE, SIG_IGN);                 // a console that is gone (`| head`) does not end a run
     if (training) print_banner(&run);
     load_tokenizer(&run, directory);
-    if (training || o->eval) open_data(&run);
+    if (training || o->eval) open_data(&run, directory);
     if (training) complete_recipe(o, &run.train), print_data(&run);
 
     run.model = device->build(&o->config, training);
