@@ -1024,32 +1024,122 @@ static void test_gemm(void) {
     check(equal, "gemm has the same bits with 1, 2 and 3 threads: %d shapes", cases);
 }
 
-static void test_attention_naive(void) {                     // against softmax written out with a T x T matrix, in double
-    enum { B = 2, T = 203, H = 4, G = 2, D = 6, Q = (H + 2*G)*D };
-    real *qkv = noise_reals((size_t)B*T*Q, 3, 2), *att = noise_reals((size_t)B*T*H*D, 0, 0),
-        *lse = noise_reals((size_t)B*H*T, 0, 0), *work = noise_reals(attention_forward_work(T), 0, 0);
-    double worst = 0, *p = (double *)allocate(T, sizeof(double), "a test");
-    attention_forward(att, lse, work, qkv, Q, qkv + H*D, Q, B, T, 0, H, G, D);
-    for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int t = 0; t < T; t++) {
-        const real *q = qkv + ((size_t)b*T + t)*Q + h*D;
-        double most = -1e300, sum = 0;
-        for (int j = 0; j <= t; j++) {
-            const real *k = qkv + ((size_t)b*T + j)*Q + (H + h*G/H)*D;
-            p[j] = 0;
-            for (int i = 0; i < D; i++) p[j] += (double)q[i]*(double)k[i]/sqrt((double)D);
-            most = fmax(most, p[j]);
+// Causal products over several blocks of rows, columns and terms: what counts is what the naive product of a matrix with
+// zeros elsewhere gives.
+static void test_causal_product(void) {
+    enum { M = 490, N = 523, K = 301, PAST = 37 };
+    const struct { const char *name; Causal causal; } cases[] = {
+        { "scores", SCORES }, { "averages", AVERAGE }, { "gradients", GRADIENT },
+    };
+    for (int n = 0; n < 3; n++) {
+        const Causal causal = cases[n].causal;
+        const int add = causal == GRADIENT;
+        real *a = noise_reals((size_t)M*K, 1, 1), *b = noise_reals((size_t)K*N, 2, 1);
+        real *c = noise_reals((size_t)M*N, 3, 1), *expected = noise_reals((size_t)M*N, 3, 1);
+        for (int i = 0; i < M; i++) for (int k = 0; k < K; k++) {
+            const int counts = causal == AVERAGE ? k <= i + PAST : causal == GRADIENT ? i <= k + PAST : 1;
+            if (!counts) a[(size_t)i*K + k] = 0;
         }
-        for (int j = 0; j <= t; j++) sum += p[j] = exp(p[j] - most);
-        for (int i = 0; i < D; i++) {
-            double o = 0;
-            for (int j = 0; j <= t; j++) o += p[j]/sum*(double)qkv[((size_t)b*T + j)*Q + (H + G + h*G/H)*D + i];
-            worst = larger(worst, fabs(o - (double)att[((size_t)b*T + t)*H*D + h*D + i]));
+        causal_product(c, N, matrix(a, K), matrix(b, N), M, N, K, add, causal, PAST);
+        gemm_naive(expected, N, matrix(a, K), matrix(b, N), M, N, K, add);
+        double difference = 0, size = 0;
+        for (int i = 0; i < M; i++) for (int j = 0; j < N; j++) {
+            const double x = (double)c[(size_t)i*N + j], y = (double)expected[(size_t)i*N + j];
+            if (causal == SCORES && j > i + PAST) continue;
+            difference += (x - y)*(x - y), size += y*y;
         }
-        worst = larger(worst, fabs(most + log(sum) - (double)lse[((size_t)b*H + h)*T + t]));
+        check(sqrt(difference/size) <= budget(2*K), "causal %s of %d x %d x %d: relative error %.1e, budget %.1e",
+              cases[n].name, M, N, K, sqrt(difference/size), budget(2*K));
+        release(a), release(b), release(c), release(expected);
     }
-    check(worst <= 50*unit_roundoff*sqrt((double)T),
-          "attention and its log-sum-exp against a T x T softmax in double: worst error %.1e", worst);
-    release(qkv), release(att), release(lse), release(work), release(p);
+}
+
+// Attention as it is defined, in double and with all of P: the queries are the last T of past + T tokens.
+// dqkv (past is 0, or dqkv NULL): from d sum(datt*att).
+static void attention_naive(double *att, double *lse, double *dqkv, const real *datt, const real *qkv,
+                            int B, int T, int past, int H, int G, int D) {
+    const int Q = (H + 2*G)*D, keys = past + T;
+    double *p = (double *)allocate(2*(size_t)keys, sizeof(double), "a test"), *dp = p + keys;
+    for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int t = 0; t < T; t++) {
+        const size_t row = (size_t)b*T + t;
+        const real *q = qkv + ((size_t)b*keys + past + t)*Q + h*D, *k = qkv + (size_t)b*keys*Q + (H + h*G/H)*D;
+        const real *v = k + G*D;
+        const int seen = past + t + 1;
+        double sum = 0, mean = 0, *out = att + row*H*D + h*D;
+        for (int j = 0; j < seen; j++) {
+            p[j] = 0;
+            for (int i = 0; i < D; i++) p[j] += (double)q[i]*(double)k[(size_t)j*Q + i]/sqrt((double)D);
+            sum += exp(p[j]);
+        }
+        lse[((size_t)b*H + h)*T + t] = log(sum);
+        for (int j = 0; j < seen; j++) p[j] = exp(p[j])/sum;
+        for (int i = 0; i < D; i++) {
+            out[i] = 0;
+            for (int j = 0; j < seen; j++) out[i] += p[j]*(double)v[(size_t)j*Q + i];
+        }
+        if (!dqkv) continue;
+        const real *dout = datt + row*H*D + h*D;
+        double *dq = dqkv + row*Q + h*D, *dk = dqkv + (size_t)b*T*Q + (H + h*G/H)*D, *dv = dk + G*D;
+        for (int j = 0; j < seen; j++) {
+            dp[j] = 0;
+            for (int i = 0; i < D; i++) dp[j] += (double)dout[i]*(double)v[(size_t)j*Q + i];
+            mean += p[j]*dp[j];
+        }
+        for (int j = 0; j < seen; j++) for (int i = 0; i < D; i++) {
+            const double ds = p[j]*(dp[j] - mean)/sqrt((double)D);
+            dq[i] += ds*(double)k[(size_t)j*Q + i];
+            dk[(size_t)j*Q + i] += ds*(double)q[i];
+            dv[(size_t)j*Q + i] += p[j]*(double)dout[i];
+        }
+    }
+    release(p);
+}
+
+// Values and gradients beside the naive ones: over several tiles of queries, blocks of keys, and blocks of the product's
+// sums, with every way of sharing heads. The budget: the additions behind a number, of the scores, softmax and averages.
+static void test_attention_naive(void) {
+    const struct { const char *name; int B, T, past, H, G, D; } cases[] = {
+        { "GQA, T=203", 2, 203, 0, 4, 2, 6 },           { "MHA, T=600", 1, 600, 0, 3, 3, 8 },
+        { "GQA, T=600", 2, 600, 0, 4, 2, 10 },          { "MQA, T=600", 1, 600, 0, 5, 1, 16 },
+        { "MQA, T=1101", 1, 1101, 0, 2, 1, 34 },        { "GQA, 90 tokens after 520", 2, 90, 520, 4, 2, 12 },
+        { "MHA, one token after 700", 1, 1, 700, 2, 2, 64 },
+    };
+    for (size_t n = 0; n < sizeof cases/sizeof *cases; n++) {
+        const int B = cases[n].B, T = cases[n].T, past = cases[n].past, H = cases[n].H, G = cases[n].G, D = cases[n].D;
+        const int Q = (H + 2*G)*D, keys = past + T;
+        const size_t rows = (size_t)B*T, scratch = zmax(attention_forward_work(keys), attention_backward_work(B, T, H, G, D));
+        real *qkv = noise_reals((size_t)B*keys*Q, 3, 1), *q = noise_reals(rows*Q, 0, 0), *datt = noise_reals(rows*H*D, 4, 1);
+        real *att = noise_reals(rows*H*D, 0, 0), *lse = noise_reals(rows*H, 0, 0), *dqkv = noise_reals(rows*Q, 5, 1);
+        real *work = noise_reals(scratch, 6, 1);                                    // noise: whatever was there
+        double *expected = (double *)allocate(rows*(H*D + H + Q), sizeof(double), "a test");
+        double *expected_lse = expected + rows*H*D, *expected_dqkv = expected_lse + rows*H;
+        for (int b = 0; b < B; b++) {
+            memcpy(q + (size_t)b*T*Q, qkv + ((size_t)b*keys + past)*Q, (size_t)T*Q*sizeof(real));
+        }
+        attention_naive(expected, expected_lse, past ? NULL : expected_dqkv, datt, qkv, B, T, past, H, G, D);
+        attention_forward(att, lse, work, q, Q, qkv + H*D, Q, B, T, past, H, G, D);
+        const double length = D + keys + 8, error = relative_error(att, expected, rows*H*D);
+        const double error_lse = relative_error(lse, expected_lse, rows*H);
+        check(error <= budget(length) && error_lse <= budget(length),
+              "attention, %s, beside the definition in double: relative error %.1e, log-sum-exp %.1e; budget %.1e",
+              cases[n].name, error, error_lse, budget(length));
+        if (past == 0) {
+            attention_backward(dqkv, work, datt, att, lse, qkv, B, T, H, G, D);
+            double worst = 0;                                                       // of dq, dk and dv, head by head
+            for (int head = 0; head < H + 2*G; head++) {
+                double difference = 0, size = 0;
+                for (size_t row = 0; row < rows; row++) for (int i = 0; i < D; i++) {
+                    const double x = (double)dqkv[row*Q + head*D + i], y = expected_dqkv[row*Q + head*D + i];
+                    difference += (x - y)*(x - y), size += y*y;
+                }
+                worst = larger(worst, sqrt(difference/size));
+            }
+            check(worst <= budget(3*length + T*(H/G)),
+                  "attention backward, %s: dq, dk and dv of every head, worst relative error %.1e, budget %.1e",
+                  cases[n].name, worst, budget(3*length + T*(H/G)));
+        }
+        release(qkv), release(q), release(datt), release(att), release(lse), release(dqkv), release(work), release(expected);
+    }
 }
 
 static void test_exp(void) {
@@ -3356,6 +3446,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "written_directory", test_written_directory, IN_FLOAT },
     { "exp", test_exp, IN_BOTH },
     { "gemm", test_gemm, IN_BOTH },
+    { "causal_product", test_causal_product, IN_BOTH },
     { "attention_naive", test_attention_naive, IN_BOTH },
     { "training_bits", test_training_bits, IN_BOTH },
     { "kv_cache", test_kv_cache, IN_BOTH },

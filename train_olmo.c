@@ -404,7 +404,8 @@ typedef enum {
     DENSE,                      // everything counts
     SCORES,                     // query i, key j:   c(i,j) counts where j <= i + past
     AVERAGE,                    // query i, key k:   a(i,k) counts where k <= i + past
-    GRADIENT,                   // key i, query k:   a(i,k) counts where i <= k + past
+    GRADIENT,                   // key i, query k:   a(i,k) counts where i <= k + past; only added, for a
+                                // key that no query sees is left as it is
 } Causal;
 static void causal_product(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add,
                            Causal causal, int past);
