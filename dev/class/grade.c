@@ -1,0 +1,523 @@
+/*
+The grader of the exercises.                    make class        lists them, with their state
+                                                make class N=02   grades one (HINT=1: the next hint; SEED=7: those inputs again)
+
+How it judges. An exercise is a scenario: a function in scenarios.c that draws inputs, calls the functions the student writes,
+and records what they return. The scenario runs twice from one seed: with our own functions, which are the truth, and with
+the student's. Both records must agree, number by number, within a budget that follows from the length of the sums. All of
+this happens in float and in double; in double, scenarios also hold each backward function against the differences of the
+student's own forward function. Outputs are poisoned with NaN before each call, so that an element nobody wrote is seen, and
+a guard behind each array tells who wrote beyond its end.
+
+Where the records differ, the scenario runs again with every wrong solution we know (dev/class/solutions: `// WRONG k:` says
+what is wrong with it). If one of them gives the student's numbers, the grader names that mistake. `make class-check` turns
+this round: every wrong solution must fail, and the right one must pass.
+
+Each judgement runs in a process of its own, so that a crash is a failed exercise and no more.
+*/
+#define OLMO_LIBRARY
+#include "../../train_olmo.c"
+#include <dlfcn.h>
+#include <sys/wait.h>
+
+static const int in_double = sizeof(real) == sizeof(double);
+static const double unit_roundoff = sizeof(real) == sizeof(double) ? 0x1p-53 : 0x1p-24;
+
+// ---- random inputs ---------------------------------------------------------------------------------------------------
+static uint64_t seed, draws;                                // all inputs of a scenario follow from the seed
+
+static double random_uniform(void) { return uniform(hash64(hash64(seed) + draws++)); }
+
+static int random_int(int low, int high) { return low + (int)(random_uniform()*(high - low + 1)*(1 - 1e-12)); }
+
+static double random_normal(void) {
+    double radius = sqrt(-2*log(random_uniform()));
+    return radius*cos(2*M_PI*random_uniform());
+}
+
+// ---- arrays with a guard behind them ---------------------------------------------------------------------------------
+enum { GUARD = 16, MAX_ARRAYS = 4096 };
+static const real guard_value = (real)-12345.5;
+static struct { real *at; size_t n; } array[MAX_ARRAYS];
+static int n_arrays;
+
+static real *new_array(size_t n) {
+    real *x = (real *)allocate(n + GUARD, sizeof(real), "an exercise");
+    CHECK(n_arrays < MAX_ARRAYS, "a scenario uses more than %d arrays", MAX_ARRAYS);
+    for (int i = 0; i < GUARD; i++) x[n + i] = guard_value;
+    array[n_arrays].at = x, array[n_arrays++].n = n;
+    return x;
+}
+
+static int guards_intact(void) {
+    for (int k = 0; k < n_arrays; k++)
+        for (int i = 0; i < GUARD; i++)
+            if (array[k].at[array[k].n + i] != guard_value) return 0;
+    return 1;
+}
+
+static void release_arrays(void) {
+    for (int k = 0; k < n_arrays; k++) release(array[k].at);
+    n_arrays = 0;
+}
+
+// n normal numbers. Give them a mean that is not 0, lest a wrong answer be right by symmetry.
+static real *random_reals(size_t n, double mean, double std) {
+    real *x = new_array(n);
+    for (size_t i = 0; i < n; i++) x[i] = (real)(mean + std*random_normal());
+    return x;
+}
+
+// An output, before anybody has written to it.
+static real *poisoned(size_t n) {
+    real *x = new_array(n);
+    for (size_t i = 0; i < n; i++) x[i] = (real)NAN;
+    return x;
+}
+
+static real *copied(const real *from, size_t n) {
+    real *x = new_array(n);
+    memcpy(x, from, n*sizeof(real));
+    return x;
+}
+
+// ---- whose functions are called --------------------------------------------------------------------------------------
+static void *library;                                       // the student's, a wrong solution's, or NULL: our own
+
+static void *function_named(const char *name, void *ours) {
+    if (!library) return ours;
+    void *theirs = dlsym(library, name);
+    CHECK(theirs, "the function %s is missing; stub.c shows how it is declared", name);
+    return theirs;
+}
+
+// STUDENT(norm_forward)(...) calls the function that is judged. Its type is that of ours, which has the same name.
+#define STUDENT(name) ((__typeof__(&name))function_named(#name, (void *)&name))
+
+// ---- the record ------------------------------------------------------------------------------------------------------
+typedef struct {
+    char what[48];                                          // "dx[row][channel]"
+    double *value, *must_equal;                             // must_equal: NULL, or what the difference quotients say
+    size_t n, shape[4];
+    int dims;
+    double terms;                                           // how many numbers were added up in one element
+} Record;
+static Record *record_of;                                   // of the run that is going on
+static int n_records;
+
+static Record *new_record(const char *what, double terms, int dims, const int *shape) {
+    record_of = (Record *)realloc(record_of, (size_t)(n_records + 1)*sizeof(Record));
+    CHECK(record_of, "not enough memory for the record of an exercise");
+    Record *r = &record_of[n_records++];
+    memset(r, 0, sizeof *r);
+    snprintf(r->what, sizeof r->what, "%s", what);
+    r->n = 1, r->dims = dims, r->terms = terms;
+    for (int i = 0; i < dims; i++) r->n *= r->shape[i] = (size_t)shape[i];
+    r->value = (double *)allocate(r->n, sizeof(double), "a record");
+    return r;
+}
+
+// record("dx[row][channel]", dx, terms, 2, (int[]){N, C}): these numbers are an answer, each a sum of `terms` products.
+static void record(const char *what, const real *value, double terms, int dims, const int *shape) {
+    Record *r = new_record(what, terms, dims, shape);
+    for (size_t i = 0; i < r->n; i++) r->value[i] = (double)value[i];
+}
+static void record_doubles(const char *what, const double *value, double terms, int n) {
+    Record *r = new_record(what, terms, 1, &n);
+    memcpy(r->value, value, sizeof(double)*(size_t)n);
+}
+static void record_ints(const char *what, const int *value, int n) {
+    Record *r = new_record(what, 0, 1, &n);
+    for (int i = 0; i < n; i++) r->value[i] = value[i];
+}
+
+// In double: dx[i] beside (loss(x + h e_i) - loss(x - h e_i))/2h, at some elements i of x[0..n). dx may hold `before`
+// (NULL: zeros) from earlier on: backward functions that add are called on random numbers.
+static void record_differences(const char *what, const real *dx, const real *before, real *x, size_t n, double (*loss)(void)) {
+    enum { MOST = 24 };
+    const double h = 1e-5;
+    if (!in_double) return;
+    int count = (int)zmin(n, MOST);
+    Record *r = new_record(what, 1, 1, &count);
+    r->must_equal = (double *)allocate((size_t)count, sizeof(double), "a record");
+    for (int k = 0; k < count; k++) {
+        size_t i = n <= MOST ? (size_t)k : (size_t)(random_uniform()*(double)n);
+        real kept = x[i];
+        x[i] = kept + (real)h;
+        double up = loss();
+        x[i] = kept - (real)h;
+        double down = loss();
+        x[i] = kept;
+        r->value[k] = (double)(dx[i] - (before ? before[i] : 0));
+        r->must_equal[k] = (up - down)/(2*h);
+    }
+}
+
+static double root_mean_square(const double *x, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += x[i]*x[i];
+    return n ? sqrt(sum/(double)n) : 0;
+}
+
+// How far value i may be from what is expected. A sum of K products has an error of about K roundings, in units of its
+// terms; their size is that of the whole array. A difference quotient with h = 1e-5 is good to about h^2 = 1e-10.
+static double allowed(const Record *r, const double *expected, size_t i, double size) {
+    if (r->must_equal) return 1e-7*fmax(fabs(expected[i]), size);
+    return (r->terms ? (16 + 2*r->terms)*unit_roundoff : 0)*fmax(fabs(expected[i]), size);
+}
+
+// The first element of r that is not what is expected, or -1.
+static long first_wrong(const Record *r, const double *expected) {
+    double size = root_mean_square(expected, r->n);
+    for (size_t i = 0; i < r->n; i++)
+        if (!(fabs(r->value[i] - expected[i]) <= allowed(r, expected, i, size))) return (long)i;     // NaN is wrong, too
+    return -1;
+}
+
+// "dx[row][channel]" and an index as "dx[2][17]"
+static void element_name(char *out, size_t size, const Record *r, size_t i) {
+    size_t at[4] = {0, 0, 0, 0}, used = (size_t)snprintf(out, size, "%.*s", (int)strcspn(r->what, "["), r->what);
+    for (int d = r->dims - 1; d >= 0; d--) at[d] = i % r->shape[d], i /= r->shape[d];
+    for (int d = 0; d < r->dims && used < size; d++) used += (size_t)snprintf(out + used, size - used, "[%zu]", at[d]);
+}
+
+// ---- the exercises ---------------------------------------------------------------------------------------------------
+typedef struct {
+    const char *name;                                       // of the directory: two digits, and what it is about
+    const char *functions;                                  // what the student writes
+    void (*scenario)(void);
+    int open_ended;                                         // no solution of ours: difference quotients are the judge
+} Exercise;
+
+#include "scenarios.c"
+
+enum { N_EXERCISES = sizeof exercises/sizeof *exercises };
+
+// The exercise whose name begins with these digits, or a sentence.
+static const Exercise *exercise_named(const char *number) {
+    for (int i = 0; i < N_EXERCISES; i++)
+        if (atoi(number) > 0 && atoi(exercises[i].name) == atoi(number)) return &exercises[i];
+    die("N=%s: there is no such exercise; `make class` lists them", number);
+}
+
+// ---- one judgement ---------------------------------------------------------------------------------------------------
+static Record *run_scenario(const Exercise *e, void *functions, int *n, int *intact) {
+    library = functions, draws = 0, record_of = NULL, n_records = 0;
+    e->scenario();
+    *n = n_records, *intact = guards_intact();
+    release_arrays();
+    return record_of;
+}
+
+// The index of the first record that differs (its element in *element), or -1 where all agree. truth NULL: difference quotients alone.
+static int compare(const Record *student, const Record *truth, int n, long *element) {
+    for (int i = 0; i < n; i++) {
+        const double *expected = student[i].must_equal ? student[i].must_equal : truth ? truth[i].value : NULL;
+        *element = expected ? first_wrong(&student[i], expected) : -1;
+        if (*element >= 0) return i;
+    }
+    return -1;
+}
+
+static void *open_library(const char *path) {
+    void *opened = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    CHECK(opened, "%s: cannot be loaded: %s", path, dlerror());
+    return opened;
+}
+
+// What can be said of wrong numbers without knowing any solution.
+static void print_likeliest(const Record *r, const double *expected) {
+    double ratio = 0, zeros = 0;
+    int steady = 1;
+    for (size_t i = 0; i < r->n; i++) {
+        zeros += r->value[i] == 0;
+        if (fabs(expected[i]) < 1e-3*root_mean_square(expected, r->n)) continue;
+        double here = r->value[i]/expected[i];
+        if (ratio == 0) ratio = here;
+        steady &= fabs(here - ratio) <= 1e-3*fabs(ratio);
+    }
+    if (zeros == (double)r->n) printf("    all of them are 0\n");
+    else if (steady && ratio != 0) printf("    every element is %.4g times what it must be: a factor is missing, or one too many\n", ratio);
+}
+
+static void print_difference(const Record *r, const double *expected, size_t i) {
+    char element[96];
+    element_name(element, sizeof element, r, i);
+    if (isnan(r->value[i])) printf("    %s is not a number, or was never written; expected %.9g\n", element, expected[i]);
+    else if (r->must_equal)
+        printf("    %s: the difference quotient of your forward function says %.9g, your backward function %.9g (element %zu of those tried)\n",
+               r->what, expected[i], r->value[i], i);
+    else printf("    %s: expected %.9g, got %.9g\n", element, expected[i], r->value[i]);
+    print_likeliest(r, expected);
+}
+
+// Compares the student's numbers with those of each wrong solution, built as PREFIX1.so, PREFIX2.so, ...
+static void print_known_mistake(const Exercise *e, const Record *student, int n, const char *prefix, char (*mistake)[160], int mistakes) {
+    for (int k = 1; k <= mistakes; k++) {
+        char path[PATH];
+        int m, intact;
+        long element;
+        snprintf(path, sizeof path, "%s%d.so", prefix, k);
+        Record *wrong = run_scenario(e, open_library(path), &m, &intact);
+        if (m == n && compare(student, wrong, n, &element) < 0) { printf("    these are the numbers one gets if %s\n", mistake[k]); return; }
+    }
+}
+
+// ---- solutions, stubs, and how they are built ------------------------------------------------------------------------
+enum { MAX_WRONG = 32 };
+
+// "// WRONG 3: the mean is not subtracted" lines of a solution into mistake[3]; returns the largest number.
+static int known_mistakes(const char *solution, char (*mistake)[160]) {
+    FILE *file = fopen(solution, "r");
+    char line[512];
+    int most = 0, k;
+    while (file && fgets(line, sizeof line, file)) {
+        char text[160];
+        if (sscanf(line, "// WRONG %d: %159[^\n]", &k, text) != 2) continue;
+        CHECK(k == most + 1 && k < MAX_WRONG, "%s: expected WRONG %d, found WRONG %d", solution, most + 1, k);
+        memcpy(mistake[most = k], text, sizeof text);
+    }
+    if (file) fclose(file);
+    return most;
+}
+
+static void path_of(char *out, const char *format, const char *name) { CHECK(snprintf(out, PATH, format, name) < PATH, "%s: too long", name); }
+
+// Compiles one C file into a shared library; wrong 0: as it stands. Returns whether the compiler was content.
+static int compile(const char *out, const char *source, const char *type, int wrong, int quiet) {
+    char command[4*PATH];
+    const char *cc = getenv("CC");
+    snprintf(command, sizeof command, "%s -O1 -g -Wall -fPIC -shared -DREAL=%s -DWRONG=%d -o %s %s -lm%s", cc && *cc ? cc : "cc", type, wrong,
+             out, source, quiet ? " 2>/dev/null" : "");
+    return system(command) == 0;
+}
+
+// The record of `path` beside the truth; says what differs. Returns whether all is well. Ends in its own process: see judge().
+static int judge_here(const Exercise *e, const char *path, int verbose) {
+    int n, m, intact, wrong_record;
+    long element;
+    Record *student = run_scenario(e, open_library(path), &n, &intact), *truth = NULL;
+    if (!e->open_ended) {
+        truth = run_scenario(e, NULL, &m, &wrong_record);
+        CHECK(n == m, "a scenario records %d answers with one library and %d with another", n, m);
+    }
+    wrong_record = compare(student, truth, n, &element);
+    if (intact && wrong_record < 0) return 1;
+    if (!verbose) return 0;
+    if (!intact) printf("    something was written behind the end of an array\n");
+    if (wrong_record < 0) return 0;
+    const Record *r = &student[wrong_record];
+    print_difference(r, r->must_equal ? r->must_equal : truth[wrong_record].value, (size_t)element);
+
+    char solution[PATH], mistake[MAX_WRONG][160], built[PATH];
+    path_of(solution, "dev/class/solutions/%s.c", e->name);
+    int mistakes = known_mistakes(solution, mistake);
+    path_of(built, in_double ? "build/class/%s.double.wrong" : "build/class/%s.float.wrong", e->name);
+    for (int k = 1; k <= mistakes; k++) {
+        char out[PATH];
+        snprintf(out, sizeof out, "%.4000s%d.so", built, k);
+        compile(out, solution, in_double ? "double" : "float", k, 1);
+    }
+    print_known_mistake(e, student, n, built, mistake, mistakes);
+    return 0;
+}
+
+// Judges a C file in one type, in a process of its own: the program for that type, called as `judge NAME LIBRARY SEED VERBOSE`.
+static int judge(const Exercise *e, const char *source, const char *type, int wrong, int verbose) {
+    char built[PATH], text[32], program[PATH];
+    snprintf(built, sizeof built, "build/class/%s.%s.%d.so", e->name, type, wrong);
+    if (!compile(built, source, type, wrong, !verbose)) {
+        if (verbose) printf("    %s: the compiler refuses it: see above\n", source);
+        return 0;
+    }
+    path_of(program, "build/class/grade_%s", type);
+    snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
+    fflush(stdout);
+    pid_t child = fork();
+    CHECK(child >= 0, "no process can be made: %s", strerror(errno));
+    if (child == 0) {
+        if (!verbose) (void)!freopen("/dev/null", "w", stderr);
+        execl(program, program, "judge", e->name, built, text, verbose ? "1" : "0", (char *)NULL);
+        _exit(127);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    if (WIFSIGNALED(status) && verbose)
+        printf("    it ended by signal %d (%s): an address outside the arrays?\n", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+// ---- a student's work ------------------------------------------------------------------------------------------------
+// It is dev/class/NN_name/mine.c, made from stub.c by the first `make class N=NN`; git does not look at it.
+typedef enum { UNTOUCHED, FAILED, PASSED } State;
+static const char *const state_name[] = { "untouched", "failed", "passed" };
+
+static int same_text(const char *a, const char *b) {
+    char *x = file_exists(a) ? read_text(a) : NULL, *y = file_exists(b) ? read_text(b) : NULL;
+    int same = x && y && !strcmp(x, y);
+    release(x), release(y);
+    return same;
+}
+
+static State grade(const Exercise *e, int verbose) {
+    char stub[PATH], mine[PATH], note[PATH];
+    path_of(stub, "dev/class/%s/stub.c", e->name), path_of(mine, "dev/class/%s/mine.c", e->name);
+    path_of(note, "build/class/%s.state", e->name);
+    if (!file_exists(mine) && verbose) {
+        char *text = read_text(stub);
+        FILE *file = open_to_write(mine);
+        fputs(text, file);
+        close_written(file, mine);
+        release(text);
+    }
+    if (!file_exists(mine) || same_text(mine, stub)) {
+        if (verbose) printf("%s: untouched. The question is in dev/class/%s/README.md; your code goes into %s\n", e->name, e->name, mine);
+        return UNTOUCHED;
+    }
+    if (verbose) printf("%s, seed %llu\n", e->name, (unsigned long long)seed);
+    State state = PASSED;
+    for (int type = 0; type < 2; type++) {
+        const char *name = type ? "double" : "float";
+        int fine = judge(e, mine, name, 0, verbose);
+        if (verbose) printf("  in %s: %s\n", name, fine ? "right" : "wrong");
+        if (!fine) { state = FAILED; break; }
+    }
+    if (state == FAILED && verbose) printf("  (SEED=%llu gives these inputs again; HINT=1 gives a hint)\n", (unsigned long long)seed);
+    FILE *file = open_to_write(note);
+    fprintf(file, "%s\n", state_name[state]);
+    fclose(file);
+    return state;
+}
+
+// The next of the lines "1. ..." of hints.txt; which one is next is remembered.
+static void hint(const Exercise *e) {
+    char path[PATH], note[PATH], line[2048];
+    int given = 0, number, shown = 0, wanted;
+    path_of(note, "build/class/%s.hints", e->name), path_of(path, "dev/class/%s/hints.txt", e->name);
+    FILE *file = fopen(note, "r");
+    if (file) { if (fscanf(file, "%d", &given) != 1) given = 0; fclose(file); }
+    file = fopen(path, "r");
+    CHECK(file, "%s: cannot be read: %s", path, strerror(errno));
+    wanted = given + 1;
+    for (int current = 0; fgets(line, sizeof line, file); ) {       // a hint may go on in the lines below its number
+        if (sscanf(line, "%d.", &number) == 1) current = number;
+        if (current == wanted) fputs(line, stdout), shown = 1;
+    }
+    fclose(file);
+    if (!shown) { printf("that was the last hint of %s; the next call begins with the first again\n", e->name); wanted = 0; }
+    file = open_to_write(note);
+    fprintf(file, "%d\n", wanted);
+    fclose(file);
+}
+
+static void list(void) {
+    printf("The exercises (dev/class/README.md says in which order, and how long they take):\n");
+    for (int i = 0; i < N_EXERCISES; i++) {
+        const Exercise *e = &exercises[i];
+        char note[PATH], mine[PATH], stub[PATH], state[32] = "untouched";
+        struct stat done, changed;
+        path_of(note, "build/class/%s.state", e->name);
+        path_of(mine, "dev/class/%s/mine.c", e->name), path_of(stub, "dev/class/%s/stub.c", e->name);
+        if (stat(mine, &changed) == 0 && !same_text(mine, stub)) {
+            FILE *file = fopen(note, "r");
+            int known = file && stat(note, &done) == 0 && done.st_mtime >= changed.st_mtime && fscanf(file, "%31s", state) == 1;
+            if (!known) snprintf(state, sizeof state, "not graded");
+            if (file) fclose(file);
+        }
+        printf("  %-22s %-11s %s\n", e->name, state, e->functions);
+    }
+    printf("`make class N=02` grades one, `make class N=02 HINT=1` gives a hint.\n");
+}
+
+static int grade_all(const char *json) {
+    int passed = 0;
+    FILE *file = json && *json ? open_to_write(json) : NULL;
+    if (file) fprintf(file, "{\"seed\": %llu, \"exercises\": {", (unsigned long long)seed);
+    for (int i = 0; i < N_EXERCISES; i++) {
+        State s = grade(&exercises[i], 0);
+        passed += s == PASSED;
+        printf("%-22s %s\n", exercises[i].name, state_name[s]);
+        if (file) fprintf(file, "%s\n  \"%s\": \"%s\"", i ? "," : "", exercises[i].name, state_name[s]);
+    }
+    if (file) {
+        fprintf(file, "\n}, \"passed\": %d, \"of\": %d}\n", passed, N_EXERCISES);
+        close_written(file, json);
+    }
+    printf("%d of %d passed\n", passed, N_EXERCISES);
+    return finished();
+}
+
+// ---- the grader's own proof ------------------------------------------------------------------------------------------
+static int passed, failed;
+static void check(int fine, const char *name, const char *what) {
+    printf("%s  %s: %s\n", fine ? "ok  " : "FAIL", name, what);
+    if (fine) passed++; else failed++;
+}
+
+// Forged records, one answer at a time: none of them may pass.
+static void check_forgeries(const Exercise *e) {
+    static const char *const forgery[] = { "zeros", "NaN", "a wrong last element", "a last row that was not written", "a factor 1.001",
+                                           "neighbours exchanged" };
+    int n, m, intact;
+    Record *truth = run_scenario(e, NULL, &n, &intact), *forged = run_scenario(e, NULL, &m, &intact);
+    for (int kind = 0; kind < 6; kind++) {
+        int caught = 1;
+        for (int k = 0; k < n; k++) {
+            Record *r = &forged[k];
+            const double *right = truth[k].must_equal ? truth[k].must_equal : truth[k].value;
+            size_t row = r->dims > 1 ? r->n/r->shape[0] : 1;
+            double size = root_mean_square(right, r->n);
+            if (!r->n || (size == 0 && (kind == 0 || kind == 4 || kind == 5))) continue;
+            for (size_t i = 0; i < r->n; i++) {
+                double v = right[i];
+                if (kind == 0) v = 0;
+                if (kind == 1) v = NAN;
+                if (kind == 2 && i == r->n - 1) v += 1e-2*fmax(size, fabs(v)) + (r->terms == 0);
+                if (kind == 3 && i >= r->n - row) v = NAN;
+                if (kind == 4) v = v*1.001 + (r->terms == 0);
+                if (kind == 5) v = right[i ^ 1 && (i ^ 1) < r->n ? i ^ 1 : i];
+                r->value[i] = v;
+            }
+            int same = kind == 5;                            // neighbours that are equal cannot be told apart
+            for (size_t i = 0; same && i < r->n; i++) same = r->value[i] == right[i];
+            caught &= same || first_wrong(r, right) >= 0;
+        }
+        check(caught, e->name, forgery[kind]);
+    }
+}
+
+static int check_exercises(const char *number) {
+    for (int i = 0; i < N_EXERCISES; i++) {
+        const Exercise *e = &exercises[i];
+        char path[PATH], mistake[MAX_WRONG][160], what[256];
+        if (number && atoi(number) != atoi(e->name)) continue;
+        path_of(path, "dev/class/%s/stub.c", e->name);
+        check(!(judge(e, path, "float", 0, 0) && judge(e, path, "double", 0, 0)), e->name, "the untouched stub fails");
+        path_of(path, "dev/class/solutions/%s.c", e->name);
+        int wrong = known_mistakes(path, mistake);
+        check(judge(e, path, "float", 0, 1) && judge(e, path, "double", 0, 1), e->name, "the right solution passes");
+        for (int k = 1; k <= wrong; k++) {
+            snprintf(what, sizeof what, "fails if %s", mistake[k]);
+            check(!(judge(e, path, "float", k, 0) && judge(e, path, "double", k, 0)), e->name, what);
+        }
+        check(wrong >= 6, e->name, "six wrong solutions at least");
+        check_forgeries(e);
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv) {
+    const char *what = argc > 1 ? argv[1] : "list", *given = getenv("SEED");
+    seed = given && *given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
+    if (!strcmp(what, "judge") && argc == 6) {
+        seed = strtoull(argv[4], NULL, 10);
+        return !judge_here(exercise_named(argv[2]), argv[3], atoi(argv[5]));
+    }
+    make_directory("build"), make_directory("build/class");
+    if (!strcmp(what, "list")) { list(); return finished(); }
+    if (!strcmp(what, "all")) return grade_all(argc > 2 ? argv[2] : NULL);
+    if (!strcmp(what, "check")) return check_exercises(argc > 2 ? argv[2] : NULL);
+    if (!strcmp(what, "hint") && argc == 3) { hint(exercise_named(argv[2])); return finished(); }
+    return grade(exercise_named(what), 1) == PASSED ? finished() : EXIT_FAILURE;
+}
