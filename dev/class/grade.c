@@ -186,7 +186,6 @@ typedef struct {
     const char *name;                                       // of the directory: two digits, and what it is about
     const char *functions;                                  // what the student writes
     void (*scenario)(void);
-    int open_ended;                                         // no solution of ours: difference quotients are the judge
 } Exercise;
 
 #include "scenarios.c"
@@ -209,11 +208,13 @@ static Record *run_scenario(const Exercise *e, void *functions, int *n, int *int
     return record_of;
 }
 
-// The index of the first record that differs (its element in *element), or -1 where all agree. truth NULL: difference quotients alone.
+// What a record must be: difference quotients where it has them, else the truth.
+static const double *expected_of(const Record *r, const Record *truth) { return r->must_equal ? r->must_equal : truth->value; }
+
+// The index of the first record that differs (its element in *element), or -1 where all agree.
 static int compare(const Record *student, const Record *truth, int n, long *element) {
     for (int i = 0; i < n; i++) {
-        const double *expected = student[i].must_equal ? student[i].must_equal : truth ? truth[i].value : NULL;
-        *element = expected ? first_wrong(&student[i], expected) : -1;
+        *element = student[i].n == truth[i].n ? first_wrong(&student[i], expected_of(&student[i], &truth[i])) : 0;
         if (*element >= 0) return i;
     }
     return -1;
@@ -296,18 +297,16 @@ static int compile(const char *out, const char *source, const char *type, int wr
 static int judge_here(const Exercise *e, const char *path, int verbose) {
     int n, m, intact, wrong_record;
     long element;
-    Record *student = run_scenario(e, open_library(path), &n, &intact), *truth = NULL;
-    if (!e->open_ended) {
-        truth = run_scenario(e, NULL, &m, &wrong_record);
-        CHECK(n == m, "a scenario records %d answers with one library and %d with another", n, m);
-    }
+    Record *student = run_scenario(e, open_library(path), &n, &intact), *truth = run_scenario(e, NULL, &m, &wrong_record);
+    CHECK(n == m, "a scenario records %d answers with one library and %d with another", n, m);
     wrong_record = compare(student, truth, n, &element);
     if (intact && wrong_record < 0) return 1;
     if (!verbose) return 0;
     if (!intact) printf("    something was written behind the end of an array\n");
     if (wrong_record < 0) return 0;
     const Record *r = &student[wrong_record];
-    print_difference(r, r->must_equal ? r->must_equal : truth[wrong_record].value, (size_t)element);
+    if (r->n == truth[wrong_record].n) print_difference(r, expected_of(r, &truth[wrong_record]), (size_t)element);
+    else printf("    %s: expected %zu numbers, got %zu\n", r->what, truth[wrong_record].n, r->n);
 
     char solution[PATH], mistake[MAX_WRONG][160], built[PATH];
     path_of(solution, "dev/class/solutions/%s.c", e->name);
@@ -464,7 +463,7 @@ static void check_forgeries(const Exercise *e) {
         int caught = 1;
         for (int k = 0; k < n; k++) {
             Record *r = &forged[k];
-            const double *right = truth[k].must_equal ? truth[k].must_equal : truth[k].value;
+            const double *right = expected_of(&truth[k], &truth[k]);
             size_t row = r->dims > 1 ? r->n/r->shape[0] : 1;
             double size = root_mean_square(right, r->n);
             if (!r->n || (size == 0 && (kind == 0 || kind == 4 || kind == 5))) continue;

@@ -37,6 +37,574 @@ static void norm_scenario(void) {
     record_differences("dx", dx, before, x, size, norm_loss);
 }
 
+// ---- 03: rotary positions --------------------------------------------------------------------------------------------
+static double rope_loss(void) {
+    size_t size = (size_t)at.N*at.Q;
+    memcpy(at.y, at.x, size*sizeof(real));
+    STUDENT(rope_forward)(at.y, at.table, at.N, at.T, 0, at.H + at.G, at.D, at.Q);
+    return weighted_sum(at.y, at.up, size);
+}
+static void rope_scenario(void) {
+    int H = at.H = random_int(2, 4), G = at.G = random_int(1, 2), D = at.D = 2*random_int(2, 5), T = at.T = random_int(5, 9);
+    int B = random_int(2, 3), N = at.N = B*T, Q = at.Q = (H + 2*G)*D, past = random_int(1, 4);
+    size_t size = (size_t)N*Q;
+    real *table = at.table = new_array((size_t)(T + past)*D);
+    rope_table(table, 10000, T + past, D);
+    real *x = at.x = random_reals(size, 0.4, 1), *y = copied(x, size), *later = copied(x, size);
+    STUDENT(rope_forward)(y, table, N, T, 0, H + G, D, Q);
+    record("qkv[row][column]", y, 2, 2, (int[]){ N, Q });
+    STUDENT(rope_forward)(later, table, N, T, past, H + G, D, Q);
+    record("qkv_after_past[row][column]", later, 2, 2, (int[]){ N, Q });
+
+    real *up = at.up = random_reals(size, 0.2, 1), *dqkv = copied(up, size);
+    STUDENT(rope_backward)(dqkv, table, N, T, H + G, D, Q);
+    record("dqkv[row][column]", dqkv, 2, 2, (int[]){ N, Q });
+    at.y = poisoned(size);
+    record_differences("dqkv", dqkv, NULL, x, size, rope_loss);
+}
+
+// ---- 04: a matrix product with strides -------------------------------------------------------------------------------
+// c[i*ldc + j] = (add ? c : 0) + sum_k a[i*a_row + k*a_col]*b[k*b_row + j*b_col]
+static void gemm_strided(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b, size_t b_row, size_t b_col,
+                         int M, int N, int K, int add) {
+    gemm_naive(c, ldc, strided(a, a_row, a_col), strided(b, b_row, b_col), M, N, K, add);
+}
+static void gemm_blocked(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b, size_t b_row, size_t b_col,
+                         int M, int N, int K, int add) {
+    gemm_strided(c, ldc, a, a_row, a_col, b, b_row, b_col, M, N, K, add);
+}
+static void gemm_scenario(void) {
+    for (int round = 0; round < 8; round++) {               // all four transpositions, overwriting and adding
+        int M = random_int(1, 70), N = random_int(1, 70), K = random_int(1, 70), ldc = N + random_int(1, 5), add = round/4;
+        int ta = round & 1, tb = round >> 1 & 1, lda = (ta ? M : K) + random_int(1, 3), ldb = (tb ? K : N) + random_int(1, 3);
+        real *a = random_reals((size_t)(ta ? K : M)*lda, 0.2, 1), *b = random_reals((size_t)(tb ? N : K)*ldb, -0.1, 1);
+        real *start = random_reals((size_t)M*ldc, 0.5, 1), *c = copied(start, (size_t)M*ldc), *d = copied(start, (size_t)M*ldc);
+        size_t a_row = ta ? 1 : lda, a_col = ta ? lda : 1, b_row = tb ? 1 : ldb, b_col = tb ? ldb : 1;
+        STUDENT(gemm_strided)(c, ldc, a, a_row, a_col, b, b_row, b_col, M, N, K, add);
+        STUDENT(gemm_blocked)(d, ldc, a, a_row, a_col, b, b_row, b_col, M, N, K, add);
+        record("c[row][column]", c, K, 2, (int[]){ M, ldc });
+        record("c_blocked[row][column]", d, K, 2, (int[]){ M, ldc });
+    }
+}
+
+// ---- 05: the three products of a linear layer ------------------------------------------------------------------------
+static double matmul_loss(void) {
+    STUDENT(matmul_forward)(at.y, at.x, at.weight, at.N, at.C, at.O, 0);
+    return weighted_sum(at.y, at.up, (size_t)at.N*at.O);
+}
+static void matmul_scenario(void) {
+    int B = at.B = random_int(2, 3), T = at.T = random_int(3, 7), N = at.N = B*T, C = at.C = random_int(9, 25), O = at.O = random_int(5, 20);
+    size_t no = (size_t)N*O, nc = (size_t)N*C, oc = (size_t)O*C;
+    real *inp = at.x = random_reals(nc, 0.3, 1), *weight = at.weight = random_reals(oc, 0.1, 1), *out = poisoned(no);
+    STUDENT(matmul_forward)(out, inp, weight, N, C, O, 0);
+    record("out[row][column]", out, C, 2, (int[]){ N, O });
+    real *sum = random_reals(no, 0.7, 1);
+    STUDENT(matmul_forward)(sum, inp, weight, N, C, O, 1);
+    record("out_added[row][column]", sum, C, 2, (int[]){ N, O });
+
+    real *dout = at.up = random_reals(no, 0.2, 1), *before = random_reals(oc, 0.3, 1), *dweight = copied(before, oc), *dinp = poisoned(nc);
+    STUDENT(matmul_backward_weight)(dweight, dout, inp, B, T, C, O);
+    STUDENT(matmul_backward_input)(dinp, dout, weight, N, C, O);
+    record("dweight[out][in]", dweight, N, 2, (int[]){ O, C });
+    record("dinp[row][column]", dinp, O, 2, (int[]){ N, C });
+    at.y = poisoned(no);
+    record_differences("dweight", dweight, before, weight, oc, matmul_loss);
+    record_differences("dinp", dinp, NULL, inp, nc, matmul_loss);
+}
+
+// ---- 06, 07: causal attention ----------------------------------------------------------------------------------------
+static void attention_case(void) {
+    int G = at.G = random_int(1, 2), H = at.H = G*random_int(1, 3), D = at.D = 2*random_int(2, 6);
+    at.B = random_int(1, 3), at.T = random_int(7, 21), at.Q = (H + 2*G)*D;
+    at.work = new_array(attention_work(at.T + 8));
+}
+static double attention_loss(void) {
+    STUDENT(attention_forward)(at.y, at.saved, at.work, at.x, at.B, at.T, 0, at.H, at.G, at.D);
+    return weighted_sum(at.y, at.up, (size_t)at.B*at.T*at.H*at.D);
+}
+static void attention_scenario(void) {
+    attention_case();
+    int B = at.B, T = at.T, H = at.H, G = at.G, D = at.D, Q = at.Q, past = random_int(1, 7);
+    real *qkv = random_reals((size_t)B*(T + past)*Q, 0.2, 1.5);
+    for (int with_past = 0; with_past < 2; with_past++) {   // the second time, earlier keys lie in front of the queries'
+        real *att = poisoned((size_t)B*T*H*D), *lse = poisoned((size_t)B*H*T);
+        STUDENT(attention_forward)(att, lse, at.work, qkv, B, T, with_past ? past : 0, H, G, D);
+        record(with_past ? "att_after_past[row][column]" : "att[row][column]", att, T + past + D, 2, (int[]){ B*T, H*D });
+        record(with_past ? "lse_after_past[sequence][head][position]" : "lse[sequence][head][position]", lse, T + past + D, 3,
+               (int[]){ B, H, T });
+    }
+    real *large = copied(qkv, (size_t)B*T*Q), *att = poisoned((size_t)B*T*H*D), *lse = poisoned((size_t)B*H*T);
+    for (size_t i = 0; i < (size_t)B*T*Q; i++) large[i] *= 12;      // scores whose exponentials overflow
+    STUDENT(attention_forward)(att, lse, at.work, large, B, T, 0, H, G, D);
+    record("att_of_large_scores[row][column]", att, 400*(T + D), 2, (int[]){ B*T, H*D });
+}
+static void attention_backward_scenario(void) {
+    attention_case();
+    int B = at.B, T = at.T, H = at.H, G = at.G, D = at.D, Q = at.Q;
+    size_t nq = (size_t)B*T*Q, nc = (size_t)B*T*H*D, nl = (size_t)B*H*T;
+    real *qkv = at.x = random_reals(nq, 0.2, 1.2), *att = poisoned(nc), *lse = poisoned(nl);
+    real *datt = at.up = random_reals(nc, 0.1, 1), *dqkv = poisoned(nq);
+    attention_forward(att, lse, at.work, qkv, B, T, 0, H, G, D);
+    STUDENT(attention_backward)(dqkv, at.work, datt, att, lse, qkv, B, T, H, G, D);
+    record("dqkv[row][column]", dqkv, 4*(T + D), 2, (int[]){ B*T, Q });
+}
+
+// ---- 08: SwiGLU ------------------------------------------------------------------------------------------------------
+static double swiglu_loss(void) {
+    STUDENT(swiglu_forward)(at.y, at.x, at.N, at.F);
+    return weighted_sum(at.y, at.up, (size_t)at.N*at.F);
+}
+static void swiglu_scenario(void) {
+    int N = at.N = random_int(3, 9), F = at.F = random_int(7, 40);
+    size_t n = (size_t)N*F;
+    real *ug = at.x = random_reals(2*n, 0.3, 1.5), *h = poisoned(n);
+    STUDENT(swiglu_forward)(h, ug, N, F);
+    record("h[row][column]", h, 4, 2, (int[]){ N, F });
+    real *dh = at.up = random_reals(n, 0.4, 1), *again = poisoned(n), *dug = poisoned(2*n), *in_place = copied(ug, 2*n);
+    STUDENT(swiglu_backward)(dug, again, dh, ug, N, F);
+    record("dug[row][column]", dug, 8, 2, (int[]){ N, 2*F });
+    record("h_again[row][column]", again, 4, 2, (int[]){ N, F });
+    STUDENT(swiglu_backward)(in_place, again, dh, in_place, N, F);
+    record("dug_in_place[row][column]", in_place, 8, 2, (int[]){ N, 2*F });
+    at.y = poisoned(n);
+    record_differences("dug", dug, NULL, ug, 2*n, swiglu_loss);
+}
+
+// ---- 09: embedding ---------------------------------------------------------------------------------------------------
+static void embed_scenario(void) {
+    int N = random_int(20, 40), C = random_int(5, 70), V = random_int(6, 12), tokens[64];
+    for (int n = 0; n < N; n++) tokens[n] = random_int(0, V - 2);   // every token several times, the last one never
+    real *wte = random_reals((size_t)V*C, 0.5, 1), *x = poisoned((size_t)N*C);
+    STUDENT(embed_forward)(x, tokens, wte, N, C);
+    record("x[row][channel]", x, 1, 2, (int[]){ N, C });
+    real *dx = random_reals((size_t)N*C, 0.3, 1), *dwte = random_reals((size_t)V*C, 0.2, 1);
+    STUDENT(embed_backward)(dwte, dx, tokens, N, C);
+    record("dwte[token][channel]", dwte, N, 2, (int[]){ V, C });
+}
+
+// ---- 10: AdamW, in torch's order -------------------------------------------------------------------------------------
+static void adamw(real *p, real *m, real *v, const real *g, size_t n, double lr, double beta1, double beta2, double eps,
+                  double weight_decay, int step) {
+    double step_size = lr/(1 - pow(beta1, step)), correction = sqrt(1 - pow(beta2, step));
+    for (size_t i = 0; i < n; i++) {
+        double grad = (double)g[i], decayed = (double)p[i]*(1 - lr*weight_decay);
+        double first = (double)m[i] + (1 - beta1)*(grad - (double)m[i]), second = beta2*(double)v[i] + (1 - beta2)*grad*grad;
+        m[i] = (real)first, v[i] = (real)second;
+        p[i] = (real)(decayed - step_size*first/(sqrt(second)/correction + eps));
+    }
+}
+static void adamw_scenario(void) {
+    size_t n = (size_t)random_int(11, 60);
+    int shape[] = { (int)n };
+    real *p = random_reals(n, 0.5, 1), *m = new_array(n), *v = new_array(n);
+    for (int step = 1; step <= 4; step++) {                 // from zero moments: early steps show the bias corrections
+        real *g = random_reals(n, 0.1, 1);
+        STUDENT(adamw)(p, m, v, g, n, 0.05, 0.9, 0.97, 1e-3, 0.3, step);
+        record("p[i]", p, 8*step, 1, shape), record("m[i]", m, 8*step, 1, shape), record("v[i]", v, 8*step, 1, shape);
+    }
+}
+
+// ---- 11: clipping and schedules --------------------------------------------------------------------------------------
+static double clip_factor(const real *grads, size_t n, double limit) {
+    double squares = 0;
+    for (size_t i = 0; i < n; i++) squares += (double)grads[i]*(double)grads[i];
+    return limit > 0 ? fmin(1, limit/(sqrt(squares) + 1e-6)) : 1;
+}
+static double rate_named(const char *schedule, int step, int warmup, int steps, double peak, double final_lr) {
+    Recipe r;
+    memset(&r, 0, sizeof r);
+    r.schedule = schedule, r.lr = peak, r.final_lr = final_lr, r.warmup = warmup, r.steps = steps;
+    return learning_rate(&r, step);
+}
+static double cosine_rate(int step, int warmup, int steps, double peak, double final_lr) {
+    return rate_named("cosine", step, warmup, steps, peak, final_lr);
+}
+static double linear_rate(int step, int warmup, int steps, double peak, double final_lr) {
+    return rate_named("linear", step, warmup, steps, peak, final_lr);
+}
+static void schedule_scenario(void) {
+    enum { STEPS = 60 };
+    int warmup = random_int(5, 20), steps = random_int(30, 50), n = random_int(20, 60);
+    double cosine[STEPS], linear[STEPS], factor[4];
+    for (int s = 1; s <= STEPS; s++) {                      // beyond the last step, too
+        cosine[s - 1] = STUDENT(cosine_rate)(s, warmup, steps, 6e-3, 0.1);
+        linear[s - 1] = STUDENT(linear_rate)(s, warmup, steps, 6e-3, 0.05);
+    }
+    record_doubles("cosine_rate[step - 1]", cosine, 4, STEPS);
+    record_doubles("linear_rate[step - 1]", linear, 4, STEPS);
+    real *g = random_reals((size_t)n, 0.2, 1);
+    const double limit[] = { 0.5, 1, 1e6, 0 };
+    for (int i = 0; i < 4; i++) factor[i] = STUDENT(clip_factor)(g, (size_t)n, limit[i]);
+    record_doubles("clip_factor[limit 0.5, 1, 1e6, 0]", factor, n, 4);
+}
+
+// ---- 12: gradient accumulation ---------------------------------------------------------------------------------------
+static void loss_weights(real *weights, const int *targets, int batch, int T, int micro_batch) {
+    int predicted = 0;
+    (void)micro_batch;
+    for (int n = 0; n < batch*T; n++) predicted += targets[n] >= 0;
+    for (int n = 0; n < batch*T; n++) weights[n] = targets[n] >= 0 ? 1/(real)predicted : 0;
+}
+static double combine_means(const double *means, const int *counts, int n) {
+    double sum = 0, all = 0;
+    for (int i = 0; i < n; i++) sum += means[i]*counts[i], all += counts[i];
+    return all ? sum/all : 0;
+}
+static void accumulation_scenario(void) {
+    enum { MOST = 256 };
+    int batch = random_int(5, 8), T = random_int(9, 20), micro = random_int(2, 3), targets[MOST];
+    for (int n = 0; n < batch*T; n++) targets[n] = random_uniform() < 0.1 + 0.1*(n/T) ? -100 : random_int(0, 9);     // unevenly
+    real *weights = poisoned((size_t)batch*T);
+    STUDENT(loss_weights)(weights, targets, batch, T, micro);
+    record("weights[sequence][position]", weights, 1, 2, (int[]){ batch, T });
+    double means[4], mean[2];
+    int counts[4], none[4] = {0, 0, 0, 0};
+    for (int i = 0; i < 4; i++) means[i] = 1 + random_uniform(), counts[i] = i == 2 ? 0 : random_int(1, 50);
+    mean[0] = STUDENT(combine_means)(means, counts, 4);
+    mean[1] = 1 + STUDENT(combine_means)(means, none, 4);   // nothing to predict at all: 0, not NaN
+    record_doubles("combine_means[case] (in case 1, plus 1)", mean, 8, 2);
+}
+
+// ---- 13: the KV cache ------------------------------------------------------------------------------------------------
+static void attention_step(real *att, real *keys, real *values, const real *qkv, int past, int H, int G, int D) {
+    memcpy(keys + (size_t)past*G*D, qkv + H*D, sizeof(real)*G*D);
+    memcpy(values + (size_t)past*G*D, qkv + (H + G)*D, sizeof(real)*G*D);
+    for (int h = 0; h < H; h++) {
+        const real *q = qkv + h*D;
+        double score[64], most = -INFINITY, sum = 0;
+        for (int j = 0; j <= past; j++) {
+            score[j] = 0;
+            for (int d = 0; d < D; d++) score[j] += (double)q[d]*(double)keys[((size_t)j*G + h/(H/G))*D + d]/sqrt(D);
+            most = fmax(most, score[j]);
+        }
+        for (int j = 0; j <= past; j++) sum += score[j] = exp(score[j] - most);
+        for (int d = 0; d < D; d++) {
+            double out = 0;
+            for (int j = 0; j <= past; j++) out += score[j]/sum*(double)values[((size_t)j*G + h/(H/G))*D + d];
+            att[h*D + d] = (real)out;
+        }
+    }
+}
+static void cache_scenario(void) {
+    attention_case();
+    int T = at.T, H = at.H, G = at.G, D = at.D, Q = at.Q;
+    real *keys = poisoned((size_t)T*G*D), *values = poisoned((size_t)T*G*D), *att = poisoned((size_t)T*H*D);
+    real *qkv = random_reals((size_t)T*Q, 0.2, 1.2);
+    for (int t = 0; t < T; t++) STUDENT(attention_step)(att + (size_t)t*H*D, keys, values, qkv + (size_t)t*Q, t, H, G, D);
+    record("att[position][column]", att, T + D, 2, (int[]){ T, H*D });
+    record("keys[position][column]", keys, 1, 2, (int[]){ T, G*D });
+    record("values[position][column]", values, 1, 2, (int[]){ T, G*D });
+}
+
+// ---- 14: sampling ----------------------------------------------------------------------------------------------------
+typedef struct { double weight; int id; } Choice;
+static int by_weight(const void *a, const void *b) {
+    const Choice *x = (const Choice *)a, *y = (const Choice *)b;
+    return x->weight != y->weight ? (x->weight < y->weight) - (x->weight > y->weight) : x->id - y->id;
+}
+static int sample_top(const real *logits, int V, double temperature, int top_k, double top_p, double u) {
+    Choice c[512];
+    double best = (double)logits[0], total = 0, kept = 0, sum = 0;
+    for (int v = 1; v < V; v++) best = fmax(best, (double)logits[v]);
+    for (int v = 0; v < V; v++) {
+        c[v].weight = temperature == 0 ? (double)logits[v] : exp(((double)logits[v] - best)/temperature);
+        c[v].id = v;
+    }
+    qsort(c, (size_t)V, sizeof *c, by_weight);
+    if (temperature == 0) return c[0].id;
+    int n = top_k > 0 ? imin(top_k, V) : V, top = 0;
+    for (int i = 0; i < n; i++) total += c[i].weight;
+    while (top < n && kept < top_p*total) kept += c[top++].weight;
+    for (int i = 0; i < top; i++) if ((sum += c[i].weight) >= u*kept) return c[i].id;
+    return c[top - 1].id;
+}
+static void sampling_scenario(void) {
+    enum { DRAWS = 400 };
+    const struct { double temperature, top_p; int top_k; } how[] = {
+        { 0, 1, 0 }, { 1, 1, 0 }, { 0.6, 1, 0 }, { 1, 1, 5 }, { 1, 0.7, 0 }, { 1.5, 0.8, 9 }, { 1, 1, 1000 }, { 1, 1e-9, 0 },
+    };
+    int V = random_int(30, 80), picked[DRAWS];
+    real *logits = random_reals((size_t)V, 40, 2);          // far from 0: exp must not overflow
+    for (int i = 0; i < DRAWS; i++) {
+        int k = i % 8;
+        picked[i] = STUDENT(sample_top)(logits, V, how[k].temperature, how[k].top_k, how[k].top_p, random_uniform());
+    }
+    record_ints("id[draw] (draw % 8: greedy; T 1; T 0.6; top-k 5; top-p 0.7; T 1.5, top-k 9, top-p 0.8; top-k 1000; top-p 1e-9)", picked, DRAWS);
+}
+
+// ---- 15: byte pair encoding ------------------------------------------------------------------------------------------
+static int bpe_merge(int *ids, int n, const int *left, const int *right, const int *merged, int merges) {
+    for (;;) {
+        int best = merges, kept = 0;
+        for (int i = 0; i + 1 < n; i++)
+            for (int r = 0; r < best; r++) if (ids[i] == left[r] && ids[i + 1] == right[r]) best = r;
+        if (best == merges) return n;
+        for (int i = 0; i < n; kept++) {
+            int pair = i + 1 < n && ids[i] == left[best] && ids[i + 1] == right[best];
+            ids[kept] = pair ? merged[best] : ids[i];
+            i += 1 + pair;
+        }
+        n = kept;
+    }
+}
+static void bpe_scenario(void) {
+    enum { MERGES = 24, LONGEST = 60 };
+    int left[MERGES], right[MERGES], merged[MERGES];
+    for (int r = 0; r < MERGES; r++) {                      // pairs of what exists by then, each pair once
+        int again;
+        do {
+            left[r] = random_int(0, 2 + r), right[r] = random_int(0, 2 + r), again = 0;
+            for (int i = 0; i < r; i++) again |= left[i] == left[r] && right[i] == right[r];
+        } while (again);
+        merged[r] = 3 + r;
+    }
+    for (int word = 0; word < 30; word++) {
+        int n = word == 0 ? 0 : word == 1 ? 1 : random_int(2, LONGEST), ids[LONGEST + 1];
+        for (int i = 0; i < n; i++) ids[i] = word == 2 ? 0 : random_int(0, 2);          // one word is one letter, repeated
+        ids[LONGEST] = n = STUDENT(bpe_merge)(ids, n, left, right, merged, MERGES);
+        record_ints("length[word]", &n, 1);
+        record_ints("ids[i]", ids, imax(0, imin(n, LONGEST)));
+    }
+}
+
+// ---- 16: numpy's shuffle ---------------------------------------------------------------------------------------------
+static void pcg64_shuffle(uint32_t *order, uint32_t n, uint64_t state_high, uint64_t state_low, uint64_t inc_high, uint64_t inc_low) {
+    Pcg64 r;
+    memset(&r, 0, sizeof r);
+    r.state = (uint128)state_high << 64 | state_low, r.inc = (uint128)inc_high << 64 | inc_low;
+    for (uint32_t i = 0; i < n; i++) order[i] = i;
+    for (uint32_t i = n; i-- > 1; ) {
+        uint32_t mask = i, j;
+        for (int shift = 1; shift < 32; shift *= 2) mask |= mask >> shift;
+        do j = pcg64_next32(&r) & mask; while (j > i);
+        uint32_t swap = order[i];
+        order[i] = order[j], order[j] = swap;
+    }
+}
+static void shuffle_scenario(void) {
+    enum { MOST = 1000 };
+    const int sizes[] = { 1, 2, 3, 10, 257, MOST };
+    for (int k = 0; k < 6; k++) {
+        uint64_t from = 6198 + (uint64_t)(random_uniform()*1e6);
+        Pcg64 r = pcg64_seed(from);
+        uint32_t order[MOST], ours[MOST];
+        int shown[MOST];
+        STUDENT(pcg64_shuffle)(order, (uint32_t)sizes[k], (uint64_t)(r.state >> 64), (uint64_t)r.state, (uint64_t)(r.inc >> 64), (uint64_t)r.inc);
+        if (!library) {                                     // our version in its own words must be the program's
+            epoch_order(ours, (uint32_t)sizes[k], from);
+            CHECK(!memcmp(ours, order, sizeof(uint32_t)*(size_t)sizes[k]), "pcg64_shuffle is not epoch_order");
+        }
+        for (int i = 0; i < sizes[k]; i++) shown[i] = (int)order[i];
+        record_ints("order[i]", shown, sizes[k]);
+    }
+}
+
+// ---- 17: DPO ---------------------------------------------------------------------------------------------------------
+// z_i = beta ((chosen - rejected of the policy) - (the same of the reference));  loss = mean of log(1 + exp(-z_i));
+// g_i: what each token loss of the chosen answer is weighted with, and -g_i of the rejected one
+static double dpo(double *g, const double *chosen, const double *rejected, const double *reference_chosen,
+                  const double *reference_rejected, double beta, int pairs) {
+    double loss = 0;
+    for (int i = 0; i < pairs; i++) {
+        double z = beta*((chosen[i] - rejected[i]) - (reference_chosen[i] - reference_rejected[i]));
+        loss += (fmax(-z, 0) + log1p(exp(-fabs(z))))/pairs;
+        g[i] = beta/(1 + exp(z))/pairs;
+    }
+    return loss;
+}
+static void dpo_scenario(void) {
+    enum { PAIRS = 9 };
+    double chosen[PAIRS], rejected[PAIRS], ref_chosen[PAIRS], ref_rejected[PAIRS], g[PAIRS], far[PAIRS], quotient[PAIRS], h = 1e-4;
+    for (int i = 0; i < PAIRS; i++) {
+        chosen[i] = -40 - 20*random_uniform(), rejected[i] = -30 - 20*random_uniform();
+        ref_chosen[i] = -45 - 20*random_uniform(), ref_rejected[i] = -35 - 20*random_uniform(), g[i] = far[i] = NAN;
+    }
+    double loss = STUDENT(dpo)(g, chosen, rejected, ref_chosen, ref_rejected, 0.1, PAIRS);
+    record_doubles("loss", &loss, PAIRS, 1);
+    record_doubles("g[pair]", g, 4, PAIRS);
+    for (int i = 0; i < PAIRS; i++) {                       // a log-probability is minus a sum of token losses
+        double kept = chosen[i], unused[PAIRS];
+        chosen[i] = kept - h;
+        double up = STUDENT(dpo)(unused, chosen, rejected, ref_chosen, ref_rejected, 0.1, PAIRS);
+        chosen[i] = kept + h;
+        quotient[i] = (up - STUDENT(dpo)(unused, chosen, rejected, ref_chosen, ref_rejected, 0.1, PAIRS))/(2*h);
+        chosen[i] = kept;
+    }
+    Record *r = new_record("g", 1, 1, (int[]){ PAIRS });
+    r->must_equal = (double *)allocate(PAIRS, sizeof(double), "a record");
+    memcpy(r->value, g, sizeof g), memcpy(r->must_equal, quotient, sizeof quotient);
+    chosen[0] -= 20000, chosen[1] += 20000;                 // exp of these would overflow
+    loss = STUDENT(dpo)(far, chosen, rejected, ref_chosen, ref_rejected, 0.1, PAIRS);
+    record_doubles("loss_far_apart", &loss, PAIRS, 1);
+    record_doubles("g_far_apart[pair]", far, 4, PAIRS);
+}
+
+// ---- 18: RMSNorm with a gain -----------------------------------------------------------------------------------------
+// y = gain * x * rstd,   rstd = 1/sqrt(mean(x^2) + 1e-5)
+static void rmsnorm_forward(real *y, real *rstd, const real *x, const real *gain, int N, int C) {
+    for (int n = 0; n < N; n++) {
+        double square = 0;
+        for (int c = 0; c < C; c++) square += (double)x[n*C + c]*(double)x[n*C + c]/C;
+        rstd[n] = (real)(1/sqrt(square + 1e-5));
+        for (int c = 0; c < C; c++) y[n*C + c] = gain[c]*x[n*C + c]*rstd[n];
+    }
+}
+// dgain += sum_n dy x rstd;   dx += rstd (gain dy - x rstd^2 average(gain dy x))
+static void rmsnorm_backward(real *dx, real *dgain, const real *dy, const real *x, const real *gain, const real *rstd, int N, int C) {
+    for (int n = 0; n < N; n++) {
+        double average = 0, r = (double)rstd[n];
+        for (int c = 0; c < C; c++) average += (double)gain[c]*(double)dy[n*C + c]*(double)x[n*C + c]/C;
+        for (int c = 0; c < C; c++) {
+            dx[n*C + c] += (real)(r*((double)gain[c]*(double)dy[n*C + c] - (double)x[n*C + c]*r*r*average));
+            dgain[c] += dy[n*C + c]*x[n*C + c]*rstd[n];
+        }
+    }
+}
+static double rmsnorm_loss(void) {
+    STUDENT(rmsnorm_forward)(at.y, at.saved, at.x, at.weight, at.N, at.C);
+    return weighted_sum(at.y, at.up, (size_t)at.N*at.C);
+}
+static void rmsnorm_scenario(void) {
+    int N = at.N = random_int(3, 9), C = at.C = random_int(17, 60);
+    size_t n = (size_t)N*C;
+    real *x = at.x = random_reals(n, 0.7, 1.5), *gain = at.weight = random_reals(C, 1, 0.4), *y = poisoned(n), *rstd = poisoned(N);
+    STUDENT(rmsnorm_forward)(y, rstd, x, gain, N, C);
+    record("y[row][channel]", y, C, 2, (int[]){ N, C });
+    real *dy = at.up = random_reals(n, 0.3, 1), *before = random_reals(n, 0.1, 1), *dx = copied(before, n);
+    real *before_gain = random_reals(C, 0.1, 1), *dgain = copied(before_gain, C);
+    STUDENT(rmsnorm_backward)(dx, dgain, dy, x, gain, rstd, N, C);
+    record("dx[row][channel]", dx, 2*C, 2, (int[]){ N, C });
+    record("dgain[channel]", dgain, N, 1, (int[]){ C });
+    at.y = poisoned(n), at.saved = poisoned(N);
+    record_differences("dx", dx, before, x, n, rmsnorm_loss);
+    record_differences("dgain", dgain, before_gain, gain, C, rmsnorm_loss);
+}
+
+// ---- 19: sliding windows ---------------------------------------------------------------------------------------------
+// Attention in which query i sees the keys i - W < j <= i. Forward and backward in plain loops; P: [T], scratch.
+static void window_forward(real *att, real *lse, real *P, const real *qkv, int B, int T, int W, int H, int G, int D) {
+    int Q = (H + 2*G)*D;
+    for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int i = 0; i < T; i++) {
+        const real *q = qkv + ((size_t)b*T + i)*Q + h*D, *k = qkv + (size_t)b*T*Q + (H + h/(H/G))*D, *v = k + G*D;
+        real *out = att + ((size_t)b*T + i)*H*D + h*D, most = -INFINITY, sum = 0;
+        int from = imax(0, i - W + 1);
+        for (int j = from; j <= i; j++) {
+            P[j] = 0;
+            for (int d = 0; d < D; d++) P[j] += q[d]*k[(size_t)j*Q + d]/(real)sqrt((real)D);
+            most = P[j] > most ? P[j] : most;
+        }
+        for (int j = from; j <= i; j++) sum += P[j] = (real)exp(P[j] - most);
+        lse[((size_t)b*H + h)*T + i] = most + (real)log(sum);
+        for (int d = 0; d < D; d++) out[d] = 0;
+        for (int j = from; j <= i; j++) for (int d = 0; d < D; d++) out[d] += P[j]/sum*v[(size_t)j*Q + d];
+    }
+}
+static void window_backward(real *dqkv, const real *datt, const real *att, const real *lse, const real *qkv, int B, int T, int W,
+                            int H, int G, int D) {
+    int Q = (H + 2*G)*D;
+    real scale = 1/(real)sqrt((real)D);
+    memset(dqkv, 0, sizeof(real)*B*T*Q);
+    for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int i = 0; i < T; i++) {
+        size_t query = ((size_t)b*T + i)*Q + h*D, head = ((size_t)b*T + i)*H*D + h*D;
+        real dot = 0;
+        for (int d = 0; d < D; d++) dot += datt[head + d]*att[head + d];
+        for (int j = imax(0, i - W + 1); j <= i; j++) {
+            size_t key = ((size_t)b*T + j)*Q + (H + h/(H/G))*D, value = key + G*D;
+            real S = 0, dP = 0;
+            for (int d = 0; d < D; d++) S += qkv[query + d]*qkv[key + d]*scale, dP += datt[head + d]*qkv[value + d];
+            real P = (real)exp(S - lse[((size_t)b*H + h)*T + i]), dS = P*(dP - dot)*scale;
+            for (int d = 0; d < D; d++) {
+                dqkv[value + d] += P*datt[head + d];
+                dqkv[query + d] += dS*qkv[key + d];
+                dqkv[key + d] += dS*qkv[query + d];
+            }
+        }
+    }
+}
+static double window_loss(void) {
+    STUDENT(window_forward)(at.y, at.saved, at.work, at.x, at.B, at.T, at.O, at.H, at.G, at.D);
+    return weighted_sum(at.y, at.up, (size_t)at.B*at.T*at.H*at.D);
+}
+static void window_scenario(void) {
+    attention_case();
+    int B = at.B, T = at.T, H = at.H, G = at.G, D = at.D, Q = at.Q, W = at.O = random_int(2, 5);
+    size_t nq = (size_t)B*T*Q, nc = (size_t)B*T*H*D, nl = (size_t)B*H*T;
+    real *qkv = at.x = random_reals(nq, 0.2, 1.2), *att = poisoned(nc), *lse = poisoned(nl), *wide = poisoned(nc), *ours = poisoned(nc);
+    STUDENT(window_forward)(att, lse, at.work, qkv, B, T, W, H, G, D);
+    record("att[row][column]", att, W + D, 2, (int[]){ B*T, H*D });
+    record("lse[sequence][head][position]", lse, W + D, 3, (int[]){ B, H, T });
+    STUDENT(window_forward)(wide, poisoned(nl), at.work, qkv, B, T, T + 3, H, G, D);         // so wide that it is plain attention
+    record("att_of_a_wide_window[row][column]", wide, T + D, 2, (int[]){ B*T, H*D });
+    attention_forward(ours, poisoned(nl), at.work, qkv, B, T, 0, H, G, D);
+
+    real *datt = at.up = random_reals(nc, 0.1, 1), *dqkv = poisoned(nq);
+    window_forward(att, lse, at.work, qkv, B, T, W, H, G, D);
+    STUDENT(window_backward)(dqkv, datt, att, lse, qkv, B, T, W, H, G, D);
+    record("dqkv[row][column]", dqkv, 4*(W + D), 2, (int[]){ B*T, Q });
+    at.y = poisoned(nc), at.saved = poisoned(nl);
+    record_differences("dqkv", dqkv, NULL, qkv, nq, window_loss);
+}
+
+// ---- 20: QK-norm -----------------------------------------------------------------------------------------------------
+// Each of the first `heads` heads of a row is divided by its root mean square, in place, before RoPE: no score can grow
+// beyond sqrt(D). rstd: [N, heads]. Backward: like RMSNorm's without a gain, from the normalized values.
+static void qknorm_forward(real *qkv, real *rstd, int N, int heads, int D, int Q) {
+    for (int n = 0; n < N; n++) for (int h = 0; h < heads; h++) {
+        real *x = qkv + (size_t)n*Q + h*D;
+        double square = 0;
+        for (int d = 0; d < D; d++) square += (double)x[d]*(double)x[d]/D;
+        rstd[n*heads + h] = (real)(1/sqrt(square + 1e-5));
+        for (int d = 0; d < D; d++) x[d] *= rstd[n*heads + h];
+    }
+}
+static void qknorm_backward(real *dqkv, const real *qkv, const real *rstd, int N, int heads, int D, int Q) {
+    for (int n = 0; n < N; n++) for (int h = 0; h < heads; h++) {
+        real *d = dqkv + (size_t)n*Q + h*D;
+        const real *y = qkv + (size_t)n*Q + h*D;
+        double average = 0;
+        for (int i = 0; i < D; i++) average += (double)d[i]*(double)y[i]/D;
+        for (int i = 0; i < D; i++) d[i] = rstd[n*heads + h]*(d[i] - y[i]*(real)average);
+    }
+}
+static double qknorm_loss(void) {
+    size_t n = (size_t)at.N*at.Q;
+    memcpy(at.y, at.x, n*sizeof(real));
+    STUDENT(qknorm_forward)(at.y, at.saved, at.N, at.H, at.D, at.Q);
+    return weighted_sum(at.y, at.up, n);
+}
+static void qknorm_scenario(void) {
+    int N = at.N = random_int(3, 7), H = at.H = random_int(2, 5), D = at.D = 2*random_int(3, 9), Q = at.Q = (H + random_int(1, 2))*D;
+    size_t n = (size_t)N*Q;
+    real *x = at.x = random_reals(n, 0.4, 1.5), *y = copied(x, n), *rstd = poisoned((size_t)N*H);
+    STUDENT(qknorm_forward)(y, rstd, N, H, D, Q);
+    record("qkv[row][column]", y, D, 2, (int[]){ N, Q });
+    real *up = at.up = random_reals(n, 0.3, 1), *dqkv = copied(up, n);
+    memcpy(y, x, n*sizeof(real));
+    qknorm_forward(y, rstd, N, H, D, Q);
+    STUDENT(qknorm_backward)(dqkv, y, rstd, N, H, D, Q);
+    record("dqkv[row][column]", dqkv, 2*D, 2, (int[]){ N, Q });
+    at.y = poisoned(n), at.saved = poisoned((size_t)N*H);
+    record_differences("dqkv", dqkv, NULL, x, n, qknorm_loss);
+}
+
 static const Exercise exercises[] = {
-    { "02_norm", "norm_forward, norm_backward", norm_scenario, 0 },
+    { "02_norm", "norm_forward, norm_backward", norm_scenario },
+    { "03_rope", "rope_forward, rope_backward", rope_scenario },
+    { "04_gemm", "gemm_strided, gemm_blocked", gemm_scenario },
+    { "05_linear", "matmul_forward, matmul_backward_weight, matmul_backward_input", matmul_scenario },
+    { "06_attention", "attention_forward", attention_scenario },
+    { "07_attention_backward", "attention_backward", attention_backward_scenario },
+    { "08_swiglu", "swiglu_forward, swiglu_backward", swiglu_scenario },
+    { "09_embedding", "embed_forward, embed_backward", embed_scenario },
+    { "10_adamw", "adamw", adamw_scenario },
+    { "11_schedules", "clip_factor, cosine_rate, linear_rate", schedule_scenario },
+    { "12_accumulation", "loss_weights, combine_means", accumulation_scenario },
+    { "13_cache", "attention_step", cache_scenario },
+    { "14_sampling", "sample_top", sampling_scenario },
+    { "15_bpe", "bpe_merge", bpe_scenario },
+    { "16_shuffle", "pcg64_shuffle", shuffle_scenario },
+    { "17_dpo", "dpo", dpo_scenario },
+    { "18_rmsnorm", "rmsnorm_forward, rmsnorm_backward", rmsnorm_scenario },
+    { "19_window", "window_forward, window_backward", window_scenario },
+    { "20_qknorm", "qknorm_forward, qknorm_backward", qknorm_scenario },
 };
