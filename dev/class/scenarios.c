@@ -16,6 +16,39 @@ static double weighted_sum(const real *y, const real *up, size_t n) {
     return sum;
 }
 
+// ---- 01: softmax cross entropy ---------------------------------------------------------------------------------------
+static double crossentropy_loss(void) {
+    real *zlosses = at.work, *lse = at.work + at.N;
+    STUDENT(crossentropy_forward)(at.y, zlosses, lse, at.x, at.targets, 1e-3, at.N, at.V);
+    return weighted_sum(at.y, at.up, at.N) + weighted_sum(zlosses, at.up, at.N);
+}
+static void crossentropy_scenario(void) {
+    enum { MOST = 16 };
+    static int targets[MOST];
+    int N = at.N = random_int(6, MOST), V = at.V = random_int(21, 60);
+    size_t size = (size_t)N*V;
+    for (int n = 0; n < N; n++) targets[n] = n == 2 ? -100 : n == 3 ? V - 1 : random_int(0, V - 1);    // one is ignored
+    at.targets = targets;
+    real *logits = at.x = random_reals(size, 0.5, 2), *far = copied(logits, size);
+    real *losses = poisoned(N), *zlosses = poisoned(N), *lse = poisoned(N);
+    STUDENT(crossentropy_forward)(losses, zlosses, lse, logits, targets, 1e-3, N, V);
+    record("losses[row]", losses, V, 1, (int[]){ N });
+    record("zlosses[row]", zlosses, V, 1, (int[]){ N });
+    record("lse[row]", lse, V, 1, (int[]){ N });
+    for (size_t i = 0; i < size; i++) far[i] += i % (2*V) < (size_t)V ? 900 : -900;      // exp of these overflows, or is 0
+    STUDENT(crossentropy_forward)(losses, zlosses, lse, far, targets, 0, N, V);
+    record("losses_of_far_logits[row]", losses, 400, 1, (int[]){ N });
+
+    real *weights = at.up = random_reals(N, 0.5, 0.2), *dlogits = poisoned(size), *in_place = copied(logits, size);
+    crossentropy_forward(losses, zlosses, lse, logits, targets, 1e-3, N, V);
+    STUDENT(crossentropy_backward)(dlogits, weights, lse, logits, targets, 1e-3, N, V);
+    record("dlogits[row][column]", dlogits, 8, 2, (int[]){ N, V });
+    STUDENT(crossentropy_backward)(in_place, weights, lse, in_place, targets, 1e-3, N, V);
+    record("dlogits_in_place[row][column]", in_place, 8, 2, (int[]){ N, V });
+    at.y = poisoned(N), at.work = poisoned(2*(size_t)N);
+    record_differences("dlogits", dlogits, NULL, logits, size, crossentropy_loss);
+}
+
 // ---- 02: layer norm --------------------------------------------------------------------------------------------------
 static double norm_loss(void) {
     STUDENT(norm_forward)(at.y, at.saved, at.x, at.N, at.C);
@@ -114,12 +147,12 @@ static void matmul_scenario(void) {
 
 // ---- 06, 07: causal attention ----------------------------------------------------------------------------------------
 static void attention_case(void) {
-    int G = at.G = random_int(1, 2), H = at.H = G*random_int(1, 3), D = at.D = 2*random_int(2, 6);
+    int G = at.G = random_int(2, 3), H = at.H = G*random_int(2, 3), D = at.D = 2*random_int(2, 6);
     at.B = random_int(1, 3), at.T = random_int(7, 21), at.Q = (H + 2*G)*D;
     at.work = new_array(attention_work(at.T + 8));
 }
-static double attention_loss(void) {
-    STUDENT(attention_forward)(at.y, at.saved, at.work, at.x, at.B, at.T, 0, at.H, at.G, at.D);
+static double attention_loss(void) {                        // with our forward pass: this exercise is the other one
+    attention_forward(at.y, at.saved, at.work, at.x, at.B, at.T, 0, at.H, at.G, at.D);
     return weighted_sum(at.y, at.up, (size_t)at.B*at.T*at.H*at.D);
 }
 static void attention_scenario(void) {
@@ -147,6 +180,8 @@ static void attention_backward_scenario(void) {
     attention_forward(att, lse, at.work, qkv, B, T, 0, H, G, D);
     STUDENT(attention_backward)(dqkv, at.work, datt, att, lse, qkv, B, T, H, G, D);
     record("dqkv[row][column]", dqkv, 4*(T + D), 2, (int[]){ B*T, Q });
+    at.y = poisoned(nc), at.saved = poisoned(nl);
+    record_differences("dqkv", dqkv, NULL, qkv, nq, attention_loss);
 }
 
 // ---- 08: SwiGLU ------------------------------------------------------------------------------------------------------
@@ -588,6 +623,7 @@ static void qknorm_scenario(void) {
 }
 
 static const Exercise exercises[] = {
+    { "01_crossentropy", "crossentropy_forward, crossentropy_backward", crossentropy_scenario },
     { "02_norm", "norm_forward, norm_backward", norm_scenario },
     { "03_rope", "rope_forward, rope_backward", rope_scenario },
     { "04_gemm", "gemm_strided, gemm_blocked", gemm_scenario },

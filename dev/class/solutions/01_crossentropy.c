@@ -1,0 +1,43 @@
+// Exercise 1, solved, and wrongly solved: -DWRONG=k builds a solution with one mistake.
+// WRONG 1: the largest logit is not subtracted before exp
+// WRONG 2: an ignored target counts with target 0
+// WRONG 3: the last column is left out of the sum
+// WRONG 4: the z-loss is z*lse instead of z*lse^2
+// WRONG 5: the gradient lacks the one at the target
+// WRONG 6: the gradient lacks the term of the z-loss
+// WRONG 7: the weights are not used
+// WRONG 8: the probability of the target is used for all columns (dlogits read after it was overwritten)
+#include <math.h>
+
+#ifndef REAL
+#define REAL float
+#endif
+#ifndef WRONG
+#define WRONG 0
+#endif
+typedef REAL real;
+
+void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *logits, const int *targets, double z,
+                          int N, int V) {
+    for (int n = 0; n < N; n++) {
+        const real *row = logits + n*V;
+        real most = row[0], sum = 0;
+        for (int v = 1; v < V; v++) most = row[v] > most ? row[v] : most;
+        if (WRONG == 1) most = 0;
+        for (int v = 0; v < V - (WRONG == 3); v++) sum += (real)exp(row[v] - most);
+        lse[n] = most + (real)log(sum);
+        int ignored = targets[n] < 0 && WRONG != 2, target = targets[n] < 0 ? 0 : targets[n];
+        losses[n] = ignored ? 0 : lse[n] - row[target];
+        zlosses[n] = ignored ? 0 : (real)z*lse[n]*(WRONG == 4 ? 1 : lse[n]);
+    }
+}
+
+void crossentropy_backward(real *dlogits, const real *weights, const real *lse, const real *logits, const int *targets,
+                           double z, int N, int V) {
+    for (int n = 0; n < N; n++) for (int v = 0; v < V; v++) {
+        int target = targets[n] < 0 && WRONG == 2 ? 0 : targets[n];
+        real p = (real)exp(logits[n*V + (WRONG == 8 && target >= 0 ? target : v)] - lse[n]);
+        real d = p*(1 + (WRONG == 6 ? 0 : 2*(real)z*lse[n])) - (WRONG != 5 && v == target);
+        dlogits[n*V + v] = target < 0 ? 0 : d*(WRONG == 7 ? 1 : weights[n]);
+    }
+}

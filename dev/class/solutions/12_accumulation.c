@@ -1,0 +1,36 @@
+// Exercise 12, solved, and wrongly solved: -DWRONG=k builds a solution with one mistake.
+// WRONG 1: each micro-batch gets an equal share, however many tokens it predicts
+// WRONG 2: each sequence gets an equal share
+// WRONG 3: ignored tokens count in the denominator
+// WRONG 4: ignored tokens have a weight
+// WRONG 5: the means are averaged without their counts
+// WRONG 6: no token at all gives NaN
+// WRONG 7: the weights are those of a sum, not of a mean
+#include <math.h>
+
+#ifndef REAL
+#define REAL float
+#endif
+#ifndef WRONG
+#define WRONG 0
+#endif
+typedef REAL real;
+
+void loss_weights(real *weights, const int *targets, int batch, int T, int micro_batch) {
+    int group = WRONG == 1 ? micro_batch : WRONG == 2 ? 1 : batch;         // sequences that share a denominator
+    for (int b = 0; b < batch; b += group) {
+        int last = b + group < batch ? b + group : batch, predicted = 0, groups = (batch + group - 1)/group;
+        for (int n = b*T; n < last*T; n++) predicted += targets[n] >= 0 || WRONG == 3;
+        for (int n = b*T; n < last*T; n++)
+            weights[n] = targets[n] < 0 && WRONG != 4 ? 0 : WRONG == 7 ? 1 : 1/((real)predicted*groups);
+    }
+}
+
+double combine_means(const double *means, const int *counts, int n) {
+    double sum = 0, all = 0;
+    for (int i = 0; i < n; i++) {
+        if (!counts[i] && WRONG != 5) continue;
+        sum += means[i]*(WRONG == 5 ? 1 : counts[i]), all += WRONG == 5 ? 1 : counts[i];
+    }
+    return all > 0 || WRONG == 6 ? sum/all : 0;
+}
