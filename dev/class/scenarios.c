@@ -388,13 +388,13 @@ static void bpe_scenario(void) {
     for (int r = 0; r < MERGES; r++) {                      // pairs of what exists by then, each pair once
         int again;
         do {
-            left[r] = random_int(0, 2 + r), right[r] = random_int(0, 2 + r), again = 0;
+            left[r] = r ? random_int(0, 2 + r) : 0, right[r] = r ? random_int(0, 2 + r) : 0, again = 0;
             for (int i = 0; i < r; i++) again |= left[i] == left[r] && right[i] == right[r];
         } while (again);
         merged[r] = 3 + r;
     }
     for (int word = 0; word < 30; word++) {
-        int n = word == 0 ? 0 : word == 1 ? 1 : random_int(2, LONGEST), ids[LONGEST + 1];
+        int n = word < 2 ? word : word == 2 ? 2*random_int(1, 29) + 1 : random_int(2, LONGEST), ids[LONGEST + 1];
         for (int i = 0; i < n; i++) ids[i] = word == 2 ? 0 : random_int(0, 2);          // one word is one letter, repeated
         ids[LONGEST] = n = STUDENT(bpe_merge)(ids, n, left, right, merged, MERGES);
         record_ints("length[word]", &n, 1);
