@@ -394,8 +394,8 @@ static void bpe_scenario(void) {
         merged[r] = 3 + r;
     }
     for (int word = 0; word < 30; word++) {
-        int n = word < 2 ? word : word == 2 ? 2*random_int(1, 29) + 1 : random_int(2, LONGEST), ids[LONGEST + 1];
-        for (int i = 0; i < n; i++) ids[i] = word == 2 ? 0 : random_int(0, 2);          // one word is one letter, repeated
+        int n = word < 2 ? word : word == 3 ? 2 : word == 2 ? 2*random_int(1, 29) + 1 : random_int(2, LONGEST), ids[LONGEST + 1];
+        for (int i = 0; i < n; i++) ids[i] = word == 2 || word == 3 ? 0 : random_int(0, 2);     // two are one letter, repeated
         ids[LONGEST] = n = STUDENT(bpe_merge)(ids, n, left, right, merged, MERGES);
         record_ints("length[word]", &n, 1);
         record_ints("ids[i]", ids, imax(0, imin(n, LONGEST)));
