@@ -4,6 +4,8 @@
 # make eval                            perplexity, questions with choices: dev/eval/README.md
 # make data                            the data room: tokenize, curate, stats (its libraries: data/README.md)
 #
+# make class                           the exercises (dev/class/README.md)
+#
 # CC=clang works as well. OPENMP= builds without OpenMP; ARCH= for a program that runs on machines other than this one.
 
 CC     ?= cc
@@ -101,6 +103,8 @@ $(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE)
 	@pkg-config --print-errors --exists $(LIBS) || { echo "make data needs these libraries: see data/README.md"; exit 1; }
 	$(CC) $(FLAGS) -Wno-unused-function -DICU $(CLD2:%.o=-DCLD2) $(shell pkg-config --cflags $(LIBS)) -o $@ $< \
 	    build/json.o $(CLD2:%=% -lcld2) $(shell pkg-config --libs $(LIBS)) -lstdc++ -lm
+
+include dev/class/class.mk
 
 clean:
 	rm -rf train_olmo train_olmo_cu train_olmo_cu_fp32 test_olmo test_olmo_double test_olmo_cu test_olmo_cu_fp32 data/stories data/stories.txt data/stories_val.txt* dev/ngram dev/bench/bench dev/eval/eval dev/eval/eval_cu dev/eval/test_eval $(DATA) data/test/test_data build

@@ -186,6 +186,7 @@ typedef struct {
     const char *name;                                       // of the directory: two digits, and what it is about
     const char *functions;                                  // what the student writes
     void (*scenario)(void);
+    int ours_alone;                                         // train_olmo.c has no function of this name to put it in place of
 } Exercise;
 
 #include "scenarios.c"
@@ -255,7 +256,7 @@ static void print_difference(const Record *r, const double *expected, size_t i) 
 // Compares the student's numbers with those of each wrong solution, built as PREFIX1.so, PREFIX2.so, ...
 static void print_known_mistake(const Exercise *e, const Record *student, int n, const char *prefix, char (*mistake)[160], int mistakes) {
     for (int k = 1; k <= mistakes; k++) {
-        char path[PATH];
+        char path[PATH + 32];
         int m, intact;
         long element;
         snprintf(path, sizeof path, "%s%d.so", prefix, k);
@@ -506,6 +507,125 @@ static int check_exercises(const char *number) {
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+// ---- plain.c as a witness --------------------------------------------------------------------------------------------
+// Judges plain.c as if a student had handed it in, function by function; then the whole model: losses and every gradient.
+static void witness_model(const char *name, int tied, int G, double z) {
+    int sizes[] = { 24, 3, 4, G, 40, 37, tied, 2, 11 }, B = sizes[7], T = sizes[8], N = B*T;
+    Config c = preset_named("tiny").config;
+    c.d_model = sizes[0], c.n_layers = sizes[1], c.n_heads = sizes[2], c.n_kv_heads = sizes[3], c.mlp_hidden = sizes[4];
+    c.vocab = sizes[5], c.seq_len = T, c.tied = tied, c.z_loss = z;
+    Olmo *m = olmo_build(&c, 1);
+    void *opened = open_library(in_double ? "build/class/plain.double.so" : "build/class/plain.float.so");
+    void (*plain)(real *, real *, const real *, const int *, const int *, const real *, const int *, double, double);
+    *(void **)&plain = dlsym(opened, "plain_gradients");
+    CHECK(plain, "plain_gradients is missing: %s", dlerror());
+
+    int *tokens = (int *)allocate(2*(size_t)N, sizeof(int), "a test"), *targets = tokens + N;
+    real *losses = new_array(N), *zlosses = new_array(N), *weights = random_reals(N, 0.1, 0.05);
+    real *theirs = poisoned(N), *grads = poisoned(m->layout.size);
+    for (size_t i = 0; i < m->layout.size; i++) m->params[i] = (real)(0.2*random_normal());
+    for (int n = 0; n < N; n++) tokens[n] = random_int(0, c.vocab - 1), targets[n] = n % 5 == 3 ? -1 : random_int(0, c.vocab - 1);
+    olmo_forward(m, losses, zlosses, tokens, targets, weights, B, T);
+    olmo_backward(m);
+    plain(theirs, grads, m->params, tokens, targets, weights, sizes, c.rope_theta, z);
+
+    double worst = 0;
+    for (int k = 0; k < m->layout.n; k++) {                 // the distance of each tensor's gradients, in units of their size
+        const Tensor *t = &m->layout.tensor[k];
+        double distance = 0, size = 0;
+        for (size_t i = t->offset; i < t->offset + (size_t)t->rows*t->cols; i++) {
+            double d = (double)grads[i] - (double)m->grads[i];
+            distance += d*d, size += (double)m->grads[i]*(double)m->grads[i];
+        }
+        worst = fmax(worst, isfinite(distance) ? sqrt(distance/size) : INFINITY);
+    }
+    for (int n = 0; n < N; n++) worst = fmax(worst, fabs((double)(theirs[n] - losses[n]))/4);
+    char what[128];
+    snprintf(what, sizeof what, "%s: losses and gradients beside train_olmo.c's, %s: worst distance %.1e", name, in_double ? "double" : "float", worst);
+    check(worst <= 300*unit_roundoff, "plain.c", what);     // sums of up to 100 terms, three layers deep
+    olmo_free(m), release(tokens), release_arrays();
+}
+
+static int witness(void) {
+    static const char *const numbers[] = { "01", "02", "03", "05", "06", "07", "08", "09" };
+    for (size_t i = 0; i < sizeof numbers/sizeof *numbers && !in_double; i++) {
+        const Exercise *e = exercise_named(numbers[i]);
+        check(judge(e, "dev/class/plain.c -DOLMO_LIBRARY", "float", 0, 1) && judge(e, "dev/class/plain.c -DOLMO_LIBRARY", "double", 0, 1),
+              "plain.c", e->functions);
+    }
+    CHECK(compile(in_double ? "build/class/plain.double.so" : "build/class/plain.float.so", "dev/class/plain_witness.c",
+                  in_double ? "double" : "float", 0, 0), "dev/class/plain_witness.c: cannot be compiled");
+    witness_model("tied, with z-loss", 1, 4, 1e-3);
+    witness_model("untied, grouped queries", 0, 2, 0);
+    if (!in_double) {                                       // the same in double, whose count is added
+        FILE *other = popen("build/class/grade_double witness", "r");
+        char line[512];
+        int p = 0, f = 1;
+        while (other && fgets(line, sizeof line, other))
+            if (sscanf(line, "%d passed, %d failed", &p, &f) != 2) fputs(line, stdout);
+        if (other) pclose(other);
+        passed += p, failed += f;
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+// ---- training with the student's functions ---------------------------------------------------------------------------
+// The default model for 300 steps, with every function that the student has finished put in the place of ours (a library
+// that is loaded first). Its curve stands beside ours, and beside that of a build whose sums run in another order: rounding
+// alone moves a curve that far, and ten times as far is the most we allow.
+enum { TRAIN_STEPS = 300 };
+
+static void train_with(const char *program, const char *preload, const char *out, double *loss, char *hash) {
+    char command[4*PATH], path[PATH], line[4096];
+    snprintf(command, sizeof command, "rm -rf %s && LD_PRELOAD='%s' %s --steps %d --sample-every 0 --eval-every 0 --out %s | tail -n 1",
+             out, preload, program, TRAIN_STEPS, out);
+    FILE *run = popen(command, "r");
+    CHECK(run && fgets(line, sizeof line, run) && sscanf(line, "params hash %31s", hash) == 1, "%s: this run failed", command);
+    pclose(run);
+    path_join(path, out, "metrics.jsonl");
+    FILE *metrics = fopen(path, "r");
+    for (int step = 0; metrics && step < TRAIN_STEPS && fgets(line, sizeof line, metrics); step++)
+        loss[step] = json_number(line, path, "train/CrossEntropyLoss", 0, 1e9, NAN);
+    CHECK(metrics, "%s: cannot be read", path);
+    fclose(metrics);
+}
+
+static double farthest(const double *a, const double *b) {
+    double most = 0;
+    for (int i = 0; i < TRAIN_STEPS; i++) most = fmax(most, fabs(a[i] - b[i]));
+    return most;
+}
+
+static int train_student(void) {
+    static double ours[TRAIN_STEPS], other[TRAIN_STEPS], student[TRAIN_STEPS];
+    char hash[3][32], preload[8*PATH] = "", directory[PATH];
+    int replaced = 0;
+    CHECK(getcwd(directory, sizeof directory), "this directory has no name: %s", strerror(errno));
+    for (int i = 0; i < N_EXERCISES; i++) {
+        const Exercise *e = &exercises[i];
+        char built[PATH], mine[PATH];
+        if (e->ours_alone || grade(e, 0) != PASSED) continue;
+        path_of(mine, "dev/class/%s/mine.c -O3 -march=native", e->name), path_of(built, "build/class/%s.train.so", e->name);
+        CHECK(compile(built, mine, "float", 0, 0), "%s: cannot be compiled", mine);
+        snprintf(preload + strlen(preload), sizeof preload - strlen(preload), "%s%s/%s", *preload ? ":" : "", directory, built);
+        printf("yours: %s\n", e->functions), replaced++;
+    }
+    if (!replaced) { printf("none of the exercises that stand in the model is finished yet: nothing to train with\n"); return EXIT_FAILURE; }
+    printf("%d steps of the default model, three times (plain loops take a few minutes) ...\n", TRAIN_STEPS);
+    fflush(stdout);
+    train_with("build/class/train", "", "build/class/run_ours", ours, hash[0]);
+    train_with("build/class/train_sse", "", "build/class/run_other", other, hash[1]);
+    train_with("build/class/train", preload, "build/class/run_student", student, hash[2]);
+    double by_rounding = farthest(ours, other), by_student = farthest(ours, student);
+    printf("loss after %d steps: ours %.4f, yours %.4f\n", TRAIN_STEPS, ours[TRAIN_STEPS - 1], student[TRAIN_STEPS - 1]);
+    if (!strcmp(hash[0], hash[2])) { printf("and the same bits: params hash %s\n", hash[2]); return finished(); }
+    printf("largest distance of the curves: yours %.2e; a build of ours whose sums run in another order %.2e\n", by_student, by_rounding);
+    int fine = by_student <= 10*by_rounding;
+    printf(fine ? "that is rounding: your functions train the model\n" : "that is more than rounding: something is not as it should be\n");
+    return fine ? finished() : EXIT_FAILURE;
+}
+
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "list", *given = getenv("SEED");
     seed = given && *given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
@@ -517,6 +637,8 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "list")) { list(); return finished(); }
     if (!strcmp(what, "all")) return grade_all(argc > 2 ? argv[2] : NULL);
     if (!strcmp(what, "check")) return check_exercises(argc > 2 ? argv[2] : NULL);
+    if (!strcmp(what, "witness")) return witness();
+    if (!strcmp(what, "train")) return train_student();
     if (!strcmp(what, "hint") && argc == 3) { hint(exercise_named(argv[2])); return finished(); }
     return grade(exercise_named(what), 1) == PASSED ? finished() : EXIT_FAILURE;
 }

@@ -120,20 +120,23 @@ void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D
 // ---- causal attention ------------------------------------------------------------------------------------------------
 // For query i of head h, with the keys and values j <= i of head g = h/(H/G):
 //     S_j = q_i.k_j/sqrt(D),   P = softmax(S),   att_i = sum_j P_j v_j,   lse_i = log sum_j exp(S_j)
-// qkv: [B, T, Q], att: [B, T, H*D], lse: [B, H, T]; P: [T], scratch
-void attention_forward(real *att, real *lse, real *P, const real *qkv, int B, int T, int H, int G, int D) {
-    int Q = (H + 2*G)*D;
+// qkv: [B, past + T, Q], and the queries are those of the last T rows (past is 0 in training); att: [B, T, H*D],
+// lse: [B, H, T]; P: [past + T], scratch
+void attention_forward(real *att, real *lse, real *P, const real *qkv, int B, int T, int past, int H, int G, int D) {
+    int Q = (H + 2*G)*D, keys = past + T;
     real scale = 1/(real)sqrt((real)D);
-    for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int i = 0; i < T; i++) {
-        const real *q = qkv + ((size_t)b*T + i)*Q + h*D, *k = qkv + (size_t)b*T*Q + (H + h/(H/G))*D, *v = k + G*D;
-        real *out = att + ((size_t)b*T + i)*H*D + h*D, most = -INFINITY, sum = 0;
+    for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int t = 0; t < T; t++) {
+        const real *q = qkv + ((size_t)b*keys + past + t)*Q + h*D;
+        const real *k = qkv + (size_t)b*keys*Q + (H + h/(H/G))*D, *v = k + G*D;
+        real *out = att + ((size_t)b*T + t)*H*D + h*D, most = -INFINITY, sum = 0;
+        int i = past + t;
         for (int j = 0; j <= i; j++) {
             P[j] = 0;
             for (int d = 0; d < D; d++) P[j] += q[d]*k[(size_t)j*Q + d]*scale;
             most = P[j] > most ? P[j] : most;
         }
         for (int j = 0; j <= i; j++) sum += P[j] = (real)exp(P[j] - most);         // no exponent above 0: no overflow
-        lse[((size_t)b*H + h)*T + i] = most + (real)log(sum);
+        lse[((size_t)b*H + h)*T + t] = most + (real)log(sum);
         for (int d = 0; d < D; d++) out[d] = 0;
         for (int j = 0; j <= i; j++) for (int d = 0; d < D; d++) out[d] += P[j]/sum*v[(size_t)j*Q + d];
     }
@@ -142,9 +145,10 @@ void attention_forward(real *att, real *lse, real *P, const real *qkv, int B, in
 // att = sum_j P_j v_j gives  dv_j += P_j datt  and  dP_j = datt.v_j.  Through the softmax: a score moves all P_k,
 //     dS_j = sum_k dP_k dP_k/dS_j = sum_k dP_k P_k ([k = j] - P_j) = P_j (dP_j - sum_k P_k dP_k)
 // and the sum over k is the same for every j: sum_k P_k datt.v_k = datt.att. Then dq += dS_j k_j, dk_j += dS_j q, both /sqrt(D).
-void attention_backward(real *dqkv, const real *datt, const real *att, const real *lse, const real *qkv,
+void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse, const real *qkv,
                         int B, int T, int H, int G, int D) {
     int Q = (H + 2*G)*D;
+    (void)work;                                             // train_olmo.c's tiles need scratch; one query at a time does not
     real scale = 1/(real)sqrt((real)D);
     memset(dqkv, 0, sizeof(real)*B*T*Q);
     for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int i = 0; i < T; i++) {
@@ -177,9 +181,12 @@ void swiglu_forward(real *h, const real *ug, int N, int F) {
 }
 
 // With s = 1/(1 + exp(-gate)), s' = s(1 - s):  dup = dh gate s,   dgate = dh up (s + gate s(1 - s)).
-void swiglu_backward(real *dug, const real *dh, const real *ug, int N, int F) {
+// And h once more, which the forward pass did not keep. dug may be ug itself.
+void swiglu_backward(real *dug, real *h, const real *dh, const real *ug, int N, int F) {
     for (int n = 0; n < N; n++) for (int f = 0; f < F; f++) {
-        real up = ug[(size_t)n*2*F + f], gate = ug[(size_t)n*2*F + F + f], s = 1/(1 + (real)exp(-gate)), d = dh[(size_t)n*F + f];
+        real up = ug[(size_t)n*2*F + f], gate = ug[(size_t)n*2*F + F + f], d = dh[(size_t)n*F + f];
+        real s = 1/(1 + (real)exp(-gate));
+        h[(size_t)n*F + f] = up*gate*s;
         dug[(size_t)n*2*F + f] = d*gate*s;
         dug[(size_t)n*2*F + F + f] = d*up*(s + gate*s*(1 - s));
     }
@@ -187,27 +194,33 @@ void swiglu_backward(real *dug, const real *dh, const real *ug, int N, int F) {
 
 // ---- softmax cross entropy -------------------------------------------------------------------------------------------
 // losses_n = -log p(target_n) = lse_n - logits[n, target_n],   lse_n = log sum_v exp(logits[n, v]);   0 if target_n < 0
-void crossentropy_forward(real *losses, real *lse, const real *logits, const int *targets, int N, int V) {
+// zlosses_n = z lse_n^2 keeps the logits from drifting together, which no loss would notice; z = 0 in OLMo-1.
+void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *logits, const int *targets, double z,
+                          int N, int V) {
     for (int n = 0; n < N; n++, logits += V) {
         real most = logits[0], sum = 0;
         for (int v = 1; v < V; v++) most = logits[v] > most ? logits[v] : most;
         for (int v = 0; v < V; v++) sum += (real)exp(logits[v] - most);
         lse[n] = most + (real)log(sum);
         losses[n] = targets[n] < 0 ? 0 : lse[n] - logits[targets[n]];
+        zlosses[n] = targets[n] < 0 ? 0 : (real)z*lse[n]*lse[n];
     }
 }
 
-// d loss_n/d logit_v = p_v - [v is the target], times the weight that loss n has in the total
-void crossentropy_backward(real *dlogits, const real *weights, const real *lse, const real *logits, const int *targets, int N, int V) {
-    for (int n = 0; n < N; n++, logits += V, dlogits += V) for (int v = 0; v < V; v++)
-        dlogits[v] = targets[n] < 0 ? 0 : weights[n]*((real)exp(logits[v] - lse[n]) - (v == targets[n]));
+// d(loss_n + zloss_n)/d logit_v = (1 + 2 z lse_n) p_v - [v is the target], times the weight that row n has in the total
+void crossentropy_backward(real *dlogits, const real *weights, const real *lse, const real *logits, const int *targets,
+                           double z, int N, int V) {
+    for (int n = 0; n < N; n++, logits += V, dlogits += V) for (int v = 0; v < V; v++) {
+        real p = (real)exp(logits[v] - lse[n]);
+        dlogits[v] = targets[n] < 0 ? 0 : weights[n]*((1 + 2*(real)z*lse[n])*p - (v == targets[n]));
+    }
 }
 
 // ======================================================================================================================
 // The model: parameters, what the forward pass keeps, the two passes
 // ======================================================================================================================
 enum { MAX_LAYERS = 32 };
-typedef struct { int d_model, n_layers, n_heads, n_kv_heads, mlp_hidden, vocab, tied; double rope_theta; } Config;
+typedef struct { int d_model, n_layers, n_heads, n_kv_heads, mlp_hidden, vocab, tied; double rope_theta, z_loss; } Config;
 typedef struct { real *att_proj, *attn_out, *ff_proj, *ff_out; } Layer;            // [Q, C], [C, C], [2F, C], [C, F]
 typedef struct { real *wte, *head; Layer layer[MAX_LAYERS]; } Weights;             // [V, C], [V, C]
 typedef struct { real *xn1, *rstd1, *qkv, *att, *lse, *xn2, *rstd2, *ug; } Acts;   // what a layer keeps
@@ -218,7 +231,7 @@ typedef struct {
     real *params, *grads, *moment1, *moment2;               // [size] each, in the order of layout()
     Weights weight, grad;                                   // pointers into params and grads
     int B, T, *tokens, *targets;
-    real *x, *h, *rope, *P, *xnf, *rstdf, *logits, *lse, *dx, *dxn, *dqkv, *datt, *dh, *dug;
+    real *x, *h, *rope, *P, *xnf, *rstdf, *logits, *zlosses, *lse, *dx, *dxn, *dqkv, *datt, *dh, *dug;
     Acts layer[MAX_LAYERS];
 } Olmo;
 
@@ -253,7 +266,7 @@ Olmo *olmo_build(const Config *c, int B, int T) {
         m->layer[l] = a;
     }
     m->x = reals(N*C), m->h = reals(N*F), m->xnf = reals(N*C), m->rstdf = reals(N), m->P = reals(T), m->rope = reals(T*D);
-    m->logits = reals(N*c->vocab), m->lse = reals(N);
+    m->logits = reals(N*c->vocab), m->zlosses = reals(N), m->lse = reals(N);
     m->dx = reals(N*C), m->dxn = reals(N*C), m->dqkv = reals(N*Q), m->datt = reals(N*C), m->dh = reals(N*F), m->dug = reals(N*2*F);
     m->tokens = (int *)calloc(N, sizeof(int)), m->targets = (int *)calloc(N, sizeof(int));
     rope_table(m->rope, c->rope_theta, T, (int)D);
@@ -274,7 +287,7 @@ void olmo_forward(Olmo *m, real *losses, const int *tokens, const int *targets) 
         norm_forward(a->xn1, a->rstd1, m->x, N, C);
         matmul_forward(a->qkv, a->xn1, w->att_proj, N, C, Q, 0);
         rope_forward(a->qkv, m->rope, N, T, 0, H + G, D, Q);                       // queries and keys, not values
-        attention_forward(a->att, a->lse, m->P, a->qkv, B, T, H, G, D);
+        attention_forward(a->att, a->lse, m->P, a->qkv, B, T, 0, H, G, D);
         matmul_forward(m->x, a->att, w->attn_out, N, C, C, 1);                     // x += att . attn_out^T
         norm_forward(a->xn2, a->rstd2, m->x, N, C);
         matmul_forward(a->ug, a->xn2, w->ff_proj, N, C, 2*F, 0);
@@ -283,16 +296,16 @@ void olmo_forward(Olmo *m, real *losses, const int *tokens, const int *targets) 
     }
     norm_forward(m->xnf, m->rstdf, m->x, N, C);
     matmul_forward(m->logits, m->xnf, m->weight.head, N, C, V, 0);
-    crossentropy_forward(losses, m->lse, m->logits, targets, N, V);
+    crossentropy_forward(losses, m->zlosses, m->lse, m->logits, targets, c->z_loss, N, V);
 }
 
-// grads += the gradient of sum_n weights_n losses_n: the forward pass, read from bottom to top.
+// grads += the gradient of sum_n weights_n (losses_n + zlosses_n): the forward pass, read from bottom to top.
 void olmo_backward(Olmo *m, const real *weights) {
     const Config *c = &m->config;
     const int B = m->B, T = m->T, N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
     const int F = c->mlp_hidden/2, V = c->vocab;
 
-    crossentropy_backward(m->logits, weights, m->lse, m->logits, m->targets, N, V);                // in place
+    crossentropy_backward(m->logits, weights, m->lse, m->logits, m->targets, c->z_loss, N, V);      // in place
     matmul_backward_weight(m->grad.head, m->logits, m->xnf, B, T, C, V);
     matmul_backward_input(m->dxn, m->logits, m->weight.head, N, C, V);
     memset(m->dx, 0, sizeof(real)*N*C);
@@ -300,16 +313,15 @@ void olmo_backward(Olmo *m, const real *weights) {
     for (int l = c->n_layers - 1; l >= 0; l--) {
         Layer *w = &m->weight.layer[l], *dw = &m->grad.layer[l];
         Acts *a = &m->layer[l];
-        swiglu_forward(m->h, a->ug, N, F);                                         // h was not kept: made again
-        matmul_backward_weight(dw->ff_out, m->dx, m->h, B, T, F, C);
         matmul_backward_input(m->dh, m->dx, w->ff_out, N, F, C);
-        swiglu_backward(m->dug, m->dh, a->ug, N, F);
+        swiglu_backward(m->dug, m->h, m->dh, a->ug, N, F);                         // makes h again
+        matmul_backward_weight(dw->ff_out, m->dx, m->h, B, T, F, C);
         matmul_backward_weight(dw->ff_proj, m->dug, a->xn2, B, T, C, 2*F);
         matmul_backward_input(m->dxn, m->dug, w->ff_proj, N, C, 2*F);
         norm_backward(m->dx, m->dxn, a->xn2, a->rstd2, N, C);
         matmul_backward_weight(dw->attn_out, m->dx, a->att, B, T, C, C);
         matmul_backward_input(m->datt, m->dx, w->attn_out, N, C, C);
-        attention_backward(m->dqkv, m->datt, a->att, a->lse, a->qkv, B, T, H, G, D);
+        attention_backward(m->dqkv, m->P, m->datt, a->att, a->lse, a->qkv, B, T, H, G, D);
         rope_backward(m->dqkv, m->rope, N, T, H + G, D, Q);
         matmul_backward_weight(dw->att_proj, m->dqkv, a->xn1, B, T, C, Q);
         matmul_backward_input(m->dxn, m->dqkv, w->att_proj, N, C, Q);
@@ -374,7 +386,7 @@ static void olmo_init(Olmo *m) {
 }
 
 int main(int argc, char **argv) {
-    Config tiny = { 64, 4, 4, 4, 512, 256, 1, 10000 };
+    Config tiny = { 64, 4, 4, 4, 512, 256, 1, 10000, 0 };
     enum { B = 4, T = 256, N = B*T, WARMUP = 100 };
     static int tokens[N], targets[N];
     static real losses[N], weights[N];

@@ -1,0 +1,31 @@
+# The classroom (dev/class/README.md): make class, class N=03, class-check, class-train, plain
+
+GRADER = build/class/grade_float build/class/grade_double
+build/class/grade_%: dev/class/grade.c dev/class/scenarios.c $(SOURCE) build/flags
+	@mkdir -p build/class
+	$(CC) $(FLAGS) -O1 -Wno-unused-function -DREAL=$* -o $@ $< -lm -ldl
+
+.PHONY: class class-check class-train class-witness plain
+class: $(GRADER)
+	@CC="$(CC)" SEED="$(SEED)" build/class/grade_float $(if $(HINT),hint $(N),$(if $(filter all,$(N)),all $(JSON),$(N)))
+class-check: $(GRADER)
+	@CC="$(CC)" SEED="$(SEED)" build/class/grade_float check $(N)
+class-witness: $(GRADER)
+	@CC="$(CC)" build/class/grade_float witness
+
+plain: dev/class/plain.c data/stories.txt
+	@mkdir -p build/class
+	$(CC) -O2 -Wall -Wextra -o build/class/plain $< -lm
+	build/class/plain data/stories.txt
+
+# train_olmo.c as a library whose functions can be replaced by those of another: -fsemantic-interposition keeps the compiler
+# from calling ours directly. The second one differs in the order of its sums alone: what rounding does to a curve.
+build/class/libolmo.so: $(SOURCE) build/flags
+	@mkdir -p build/class
+	$(CC) $(FLAGS) -fPIC -fsemantic-interposition -shared -o $@ $< -lm $(ICU)
+build/class/train: build/class/libolmo.so
+	$(CC) -o $@ -Wl,--no-as-needed,-rpath,'$$ORIGIN' $< -lm
+build/class/train_sse: $(SOURCE) build/flags
+	$(CC) $(FLAGS) -march=x86-64 -o $@ $< -lm $(ICU)
+class-train: $(GRADER) build/class/train build/class/train_sse $(CORPUS)
+	@CC="$(CC)" build/class/grade_float train
