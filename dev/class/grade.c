@@ -585,9 +585,10 @@ static void train_with(const char *program, const char *preload, const char *out
     pclose(run);
     path_join(path, out, "metrics.jsonl");
     FILE *metrics = fopen(path, "r");
-    for (int step = 0; metrics && step < TRAIN_STEPS && fgets(line, sizeof line, metrics); step++)
-        loss[step] = json_number(line, path, "train/CrossEntropyLoss", 0, 1e9, NAN);
-    CHECK(metrics, "%s: cannot be read", path);
+    int steps = 0;
+    while (metrics && steps < TRAIN_STEPS && fgets(line, sizeof line, metrics))
+        loss[steps++] = json_number(line, path, "train/CrossEntropyLoss", 0, 1e9, NAN);
+    CHECK(steps == TRAIN_STEPS, "%s: expected %d steps, found %d", path, TRAIN_STEPS, steps);
     fclose(metrics);
 }
 

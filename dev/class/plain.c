@@ -120,25 +120,25 @@ void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D
 // ---- causal attention ------------------------------------------------------------------------------------------------
 // For query i of head h, with the keys and values j <= i of head g = h/(H/G):
 //     S_j = q_i.k_j/sqrt(D),   P = softmax(S),   att_i = sum_j P_j v_j,   lse_i = log sum_j exp(S_j)
-// qkv: [B, past + T, Q], and the queries are those of the last T rows (past is 0 in training); att: [B, T, H*D],
-// lse: [B, H, T]; P: [past + T], scratch
-void attention_forward(real *att, real *lse, real *P, const real *qkv, int B, int T, int past, int H, int G, int D) {
-    int Q = (H + 2*G)*D, keys = past + T;
+// q: [B, T] rows, q_width apart; kv: [B, past + T] rows of k and v heads, kv_width apart. In training both lie in qkv, and
+// past is 0; in generation kv is a cache.      att: [B, T, H*D], lse: [B, H, T]; P: [past + T], scratch
+void attention_forward(real *att, real *lse, real *P, const real *q, int q_width, const real *kv, int kv_width,
+                       int B, int T, int past, int H, int G, int D) {
     real scale = 1/(real)sqrt((real)D);
     for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int t = 0; t < T; t++) {
-        const real *q = qkv + ((size_t)b*keys + past + t)*Q + h*D;
-        const real *k = qkv + (size_t)b*keys*Q + (H + h/(H/G))*D, *v = k + G*D;
+        const real *query = q + ((size_t)b*T + t)*q_width + h*D;
+        const real *k = kv + (size_t)b*(past + T)*kv_width + h/(H/G)*D, *v = k + G*D;
         real *out = att + ((size_t)b*T + t)*H*D + h*D, most = -INFINITY, sum = 0;
         int i = past + t;
         for (int j = 0; j <= i; j++) {
             P[j] = 0;
-            for (int d = 0; d < D; d++) P[j] += q[d]*k[(size_t)j*Q + d]*scale;
+            for (int d = 0; d < D; d++) P[j] += query[d]*k[(size_t)j*kv_width + d]*scale;
             most = P[j] > most ? P[j] : most;
         }
         for (int j = 0; j <= i; j++) sum += P[j] = (real)exp(P[j] - most);         // no exponent above 0: no overflow
         lse[((size_t)b*H + h)*T + t] = most + (real)log(sum);
         for (int d = 0; d < D; d++) out[d] = 0;
-        for (int j = 0; j <= i; j++) for (int d = 0; d < D; d++) out[d] += P[j]/sum*v[(size_t)j*Q + d];
+        for (int j = 0; j <= i; j++) for (int d = 0; d < D; d++) out[d] += P[j]/sum*v[(size_t)j*kv_width + d];
     }
 }
 
@@ -287,7 +287,7 @@ void olmo_forward(Olmo *m, real *losses, const int *tokens, const int *targets) 
         norm_forward(a->xn1, a->rstd1, m->x, N, C);
         matmul_forward(a->qkv, a->xn1, w->att_proj, N, C, Q, 0);
         rope_forward(a->qkv, m->rope, N, T, 0, H + G, D, Q);                       // queries and keys, not values
-        attention_forward(a->att, a->lse, m->P, a->qkv, B, T, 0, H, G, D);
+        attention_forward(a->att, a->lse, m->P, a->qkv, Q, a->qkv + C, Q, B, T, 0, H, G, D);
         matmul_forward(m->x, a->att, w->attn_out, N, C, C, 1);                     // x += att . attn_out^T
         norm_forward(a->xn2, a->rstd2, m->x, N, C);
         matmul_forward(a->ug, a->xn2, w->ff_proj, N, C, 2*F, 0);

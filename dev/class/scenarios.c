@@ -149,26 +149,29 @@ static void matmul_scenario(void) {
 static void attention_case(void) {
     int G = at.G = random_int(2, 3), H = at.H = G*random_int(2, 3), D = at.D = 2*random_int(2, 6);
     at.B = random_int(2, 3), at.T = random_int(7, 21), at.Q = (H + 2*G)*D;
-    at.work = new_array(attention_work(at.T + 8));
+    at.work = new_array(zmax(attention_forward_work(at.T + 8), attention_backward_work(at.B, at.T, H, G, D)));
 }
 static double attention_loss(void) {                        // with our forward pass: this exercise is the other one
-    attention_forward(at.y, at.saved, at.work, at.x, at.B, at.T, 0, at.H, at.G, at.D);
+    attention_forward(at.y, at.saved, at.work, at.x, at.Q, at.x + at.H*at.D, at.Q, at.B, at.T, 0, at.H, at.G, at.D);
     return weighted_sum(at.y, at.up, (size_t)at.B*at.T*at.H*at.D);
 }
 static void attention_scenario(void) {
     attention_case();
     int B = at.B, T = at.T, H = at.H, G = at.G, D = at.D, Q = at.Q, past = random_int(1, 7);
-    real *qkv = random_reals((size_t)B*(T + past)*Q, 0.2, 1.5);
+    real *qkv = random_reals((size_t)B*T*Q, 0.2, 1.5);
+    int wide = 2*G*D + random_int(1, 4);                    // a cache: keys and values alone, and room between its rows
+    real *cache = random_reals((size_t)B*(T + past)*wide, 0.2, 1.5);
     for (int with_past = 0; with_past < 2; with_past++) {   // the second time, earlier keys lie in front of the queries'
         real *att = poisoned((size_t)B*T*H*D), *lse = poisoned((size_t)B*H*T);
-        STUDENT(attention_forward)(att, lse, at.work, qkv, B, T, with_past ? past : 0, H, G, D);
+        STUDENT(attention_forward)(att, lse, at.work, qkv, Q, with_past ? cache : qkv + H*D, with_past ? wide : Q,
+                                   B, T, with_past ? past : 0, H, G, D);
         record(with_past ? "att_after_past[row][column]" : "att[row][column]", att, T + past + D, 2, (int[]){ B*T, H*D });
         record(with_past ? "lse_after_past[sequence][head][position]" : "lse[sequence][head][position]", lse, T + past + D, 3,
                (int[]){ B, H, T });
     }
     real *large = copied(qkv, (size_t)B*T*Q), *att = poisoned((size_t)B*T*H*D), *lse = poisoned((size_t)B*H*T);
     for (size_t i = 0; i < (size_t)B*T*Q; i++) large[i] *= 6;       // scores whose exponentials overflow
-    STUDENT(attention_forward)(att, lse, at.work, large, B, T, 0, H, G, D);
+    STUDENT(attention_forward)(att, lse, at.work, large, Q, large + H*D, Q, B, T, 0, H, G, D);
     record("att_of_large_scores[row][column]", att, 40*(T + D), 2, (int[]){ B*T, H*D });
 }
 static void attention_backward_scenario(void) {
@@ -177,7 +180,7 @@ static void attention_backward_scenario(void) {
     size_t nq = (size_t)B*T*Q, nc = (size_t)B*T*H*D, nl = (size_t)B*H*T;
     real *qkv = at.x = random_reals(nq, 0.2, 1.2), *att = poisoned(nc), *lse = poisoned(nl);
     real *datt = at.up = random_reals(nc, 0.1, 1), *dqkv = poisoned(nq);
-    attention_forward(att, lse, at.work, qkv, B, T, 0, H, G, D);
+    attention_forward(att, lse, at.work, qkv, Q, qkv + H*D, Q, B, T, 0, H, G, D);
     STUDENT(attention_backward)(dqkv, at.work, datt, att, lse, qkv, B, T, H, G, D);
     record("dqkv[row][column]", dqkv, 4*(T + D), 2, (int[]){ B*T, Q });
     at.y = poisoned(nc), at.saved = poisoned(nl);
@@ -385,10 +388,10 @@ static int bpe_merge(int *ids, int n, const int *left, const int *right, const i
 static void bpe_scenario(void) {
     enum { MERGES = 24, LONGEST = 60 };
     int left[MERGES], right[MERGES], merged[MERGES];
-    for (int r = 0; r < MERGES; r++) {                      // pairs of what exists by then, each pair once
-        int again;
+    for (int r = 0; r < MERGES; r++) {                      // first all pairs of the three letters, then any others; (0, 0) leads
+        int again, most = r < 9 ? 2 : 2 + r;
         do {
-            left[r] = r ? random_int(0, 2 + r) : 0, right[r] = r ? random_int(0, 2 + r) : 0, again = 0;
+            left[r] = r ? random_int(0, most) : 0, right[r] = r ? random_int(0, most) : 0, again = 0;
             for (int i = 0; i < r; i++) again |= left[i] == left[r] && right[i] == right[r];
         } while (again);
         merged[r] = 3 + r;
@@ -564,13 +567,12 @@ static void window_scenario(void) {
     attention_case();
     int B = at.B, T = at.T, H = at.H, G = at.G, D = at.D, Q = at.Q, W = at.O = random_int(2, 5);
     size_t nq = (size_t)B*T*Q, nc = (size_t)B*T*H*D, nl = (size_t)B*H*T;
-    real *qkv = at.x = random_reals(nq, 0.2, 1.2), *att = poisoned(nc), *lse = poisoned(nl), *wide = poisoned(nc), *ours = poisoned(nc);
+    real *qkv = at.x = random_reals(nq, 0.2, 1.2), *att = poisoned(nc), *lse = poisoned(nl), *wide = poisoned(nc);
     STUDENT(window_forward)(att, lse, at.work, qkv, B, T, W, H, G, D);
     record("att[row][column]", att, W + D, 2, (int[]){ B*T, H*D });
     record("lse[sequence][head][position]", lse, W + D, 3, (int[]){ B, H, T });
     STUDENT(window_forward)(wide, poisoned(nl), at.work, qkv, B, T, T + 3, H, G, D);         // so wide that it is plain attention
     record("att_of_a_wide_window[row][column]", wide, T + D, 2, (int[]){ B*T, H*D });
-    attention_forward(ours, poisoned(nl), at.work, qkv, B, T, 0, H, G, D);
 
     real *datt = at.up = random_reals(nc, 0.1, 1), *dqkv = poisoned(nq);
     window_forward(att, lse, at.work, qkv, B, T, W, H, G, D);

@@ -18,23 +18,25 @@
 #endif
 typedef REAL real;
 
-void attention_forward(real *att, real *lse, real *work, const real *qkv, int B, int T, int past, int H, int G, int D) {
-    int Q = (H + 2*G)*D, keys = past + T, shift = WRONG == 7 ? 0 : past;
+void attention_forward(real *att, real *lse, real *work, const real *q, int q_width, const real *kv, int kv_width,
+                       int B, int T, int past, int H, int G, int D) {
+    int keys = past + T, shift = WRONG == 7 ? 0 : past;
     real *P = work, scale = WRONG == 3 ? 1 : WRONG == 4 ? 1/(real)D : 1/(real)sqrt((real)D);
     for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int i = 0; i < T; i++) {
         int g = WRONG == 5 ? h % G : h/(H/G), seen = WRONG == 1 ? shift + T : shift + i + 1;
-        const real *q = qkv + (b*keys + shift + i)*Q + h*D, *k = qkv + b*keys*Q + (H + g)*D, *v = k + G*D;
+        const real *query = q + (b*T + i)*q_width + h*D, *k = kv + b*keys*kv_width + g*D, *v = k + G*D;
         real *out = att + (b*T + i)*H*D + h*D, most = -INFINITY, sum = 0;
         if (WRONG == 2 && seen > 1) seen--;
         for (int j = 0; j < seen; j++) {
             P[j] = 0;
-            for (int d = 0; d < D; d++) P[j] += q[d]*k[j*Q + d]*scale;
+            for (int d = 0; d < D; d++) P[j] += query[d]*k[j*kv_width + d]*scale;
             most = P[j] > most ? P[j] : most;
         }
         if (WRONG == 6) most = 0;
         for (int j = 0; j < seen; j++) sum += P[j] = (real)exp(P[j] - most);
         lse[(b*H + h)*T + i] = (WRONG == 9 ? 0 : most) + (real)log(sum);
         for (int d = 0; d < D; d++) out[d] = 0;
-        for (int j = 0; j < seen; j++) for (int d = 0; d < D; d++) out[d] += P[j]/(WRONG == 8 ? 1 : sum)*v[j*Q + d];
+        for (int j = 0; j < seen; j++) for (int d = 0; d < D; d++)
+            out[d] += P[j]/(WRONG == 8 ? 1 : sum)*v[j*kv_width + d];
     }
 }
