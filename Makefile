@@ -71,10 +71,10 @@ test_olmo_double: test_olmo.c $(SOURCE) build/flags
 
 # ... and those of the data room, where its libraries are installed.
 DATA_TESTS = $(shell pkg-config --exists $(LIBS) 2>/dev/null && echo data/test/test_data)
-test: train_olmo test_olmo test_olmo_double dev/eval/eval dev/eval/test_eval $(GPU_TESTS) $(DATA_TESTS:%=% $(DATA))
+test: train_olmo test_olmo test_olmo_double dev/eval/eval dev/eval/test_eval build/class/witness $(GPU_TESTS) $(DATA_TESTS:%=% $(DATA))
 	@[ "$(DATA_TESTS)" ] || echo "skipped: the tests of data/; its libraries are not installed here (data/README.md)"
 	@[ "$(GPU_TESTS)" ] || echo "skipped: the tests on a GPU (make test-gpu); here is no card, or no nvcc"
-	./test_olmo $(GPU_TESTS:%=./%) dev/eval/test_eval $(DATA_TESTS)
+	./test_olmo $(GPU_TESTS:%=./%) dev/eval/test_eval build/class/witness $(DATA_TESTS)
 
 # Evaluation: one program, and the same on a GPU.
 EVAL    = $(wildcard dev/eval/*.c) data/requests.c $(SOURCE) build/flags

@@ -628,7 +628,9 @@ static int train_student(void) {
 }
 
 int main(int argc, char **argv) {
-    const char *what = argc > 1 ? argv[1] : "list", *given = getenv("SEED");
+    // Named build/class/witness, the program is one of those that make test runs.
+    int as_witness = ends_with(argv[0], "/witness");
+    const char *what = as_witness ? "witness" : argc > 1 ? argv[1] : "list", *given = getenv("SEED");
     seed = given && *given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
     if (!strcmp(what, "judge") && argc == 6) {
         seed = strtoull(argv[4], NULL, 10);
