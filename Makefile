@@ -14,7 +14,7 @@ ARCH   ?= -march=native
 CFLAGS ?= -O3 $(ARCH)
 THREADS = $(if $(filter -fopenmp,$(OPENMP)),-fopenmp,-fopenmp-simd -Wno-unknown-pragmas)
 FLAGS   = -std=c11 -Wall -Wextra -ffp-contract=fast -fno-math-errno $(THREADS) $(CFLAGS)
-SOURCE  = train_olmo.c data/tokenizer.c Makefile
+SOURCE  = train_olmo.c data/tokenizer.c data/chat.c Makefile
 CORPUS  = data/stories.txt data/stories_val.txt
 
 # Unicode for the tokenizer, where ICU is installed; `make data` needs it, and the rest.

@@ -2616,7 +2616,7 @@ static void plain_requests(void) {
 static void fine_tuning(void) {
     CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin", tiny_model)), "a test could not train: %s", complained);
     int code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0");
-    check(went_well(code) && strstr(said, "recipe sft: 3 steps of 128 sequences; linear, 0 steps of warm-up to lr 2e-06"),
+    check(went_well(code) && strstr(said, "recipe sft: 3 steps of 128 sequences; finetune, 0 steps of warm-up to lr 2e-06"),
           "--load: the recipe is that of fine-tuning, three times through 200 windows: %s%s", complained, said);
     check(strstr(said, "starting from out.1/step1\n") && newest_checkpoint("out.1") == 1,
           "and the run that is moved aside has its new name");
@@ -2624,9 +2624,9 @@ static void fine_tuning(void) {
     check(went_well(code) && strstr(said, "3 steps of 30 sequences") && strstr(said, "starting from out/latest\n"),
           "a batch is no larger than the data, where nobody asked for it");
     code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine --batch 2 --epochs 1");
-    check(went_well(code) && strstr(said, "100 steps of 2 sequences; linear, 3 steps of warm-up"), "--epochs and --batch decide");
+    check(went_well(code) && strstr(said, "100 steps of 2 sequences; finetune, 3 steps of warm-up"), "--epochs and --batch decide");
     code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine --steps 1 --lr 1e-3 --warmup 7");
-    check(went_well(code) && strstr(said, "1 steps of 128 sequences; linear, 7 steps of warm-up to lr 0.0010"), "so do the others");
+    check(went_well(code) && strstr(said, "1 steps of 128 sequences; finetune, 7 steps of warm-up to lr 0.0010"), "so do the others");
     code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine --model tiny --steps 1 --batch 5");
     check(went_well(code) && strstr(said, "recipe tiny: 1 steps of 5 sequences; linear, 100 steps of warm-up to lr 0.0060"),
           "--model takes that preset's recipe");

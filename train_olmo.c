@@ -1081,6 +1081,10 @@ double olmo_update(Olmo *model, const AdamW *adamw) {
 // (OLMO_SPEC 4.5).
 static double learning_rate(const Recipe *r, int s) {
     const double warmup = r->warmup, peak = r->lr, low = r->lr*r->final_lr;
+    if (!strcmp(r->schedule, "finetune")) {         // transformers' linear one, from 0 to 0, by updates made
+        const double made = s - 1;
+        return made < warmup ? peak*made/warmup : peak*fmax(0, r->steps - made)/fmax(1, r->steps - warmup);
+    }
     if (s < warmup) return peak*(0.1 + 0.9*s/warmup);
 
     const double done = r->steps > warmup ? fmin(1, (s - warmup)/(r->steps - warmup)) : 1;  // 0 .. 1
@@ -1093,7 +1097,7 @@ static double learning_rate(const Recipe *r, int s) {
     if (!strcmp(r->schedule, "max")) return fmax(cosine, inverse_sqrt);
     if (!strcmp(r->schedule, "envelope")) return low + (peak - low)*(1 - done)*wave;
     CHECK(!strcmp(r->schedule, "constant"), "--schedule %s: there is no such schedule; "
-          "choose cosine, linear, inverse-sqrt, max, envelope or constant", r->schedule);
+          "choose cosine, linear, inverse-sqrt, max, envelope, constant or finetune", r->schedule);
     return peak;
 }
 
@@ -2381,10 +2385,12 @@ enum { IGNORE = -100 };                                     // a target without 
 // and pairs of them (data/chat.c). Rows of one group belong together: a chosen and a rejected answer, for instance.
 typedef struct {
     const char *unit;                                       // what a group is, in the plural: "windows"
+    int files;
     uint64_t groups;
     int group;                                              // rows per group: rows g*group, g*group + 1, ... are group g
     int T;                                                  // tokens of the longest row, at most
     int keep_rest;                                          // the last batch of an epoch may be smaller than the others
+    const double *reference;                                // [groups*group] what DPO compares with: log p of each row, once
     const void *source;                                     // what `read` reads from
     // Row i into tokens[T] and targets[T], where targets[t] = tokens[t+1] or IGNORE. Returns its length; NULL, NULL: no more.
     int (*read)(const void *source, uint64_t i, int vocab, int *tokens, int *targets);
@@ -2673,7 +2679,7 @@ static int read_window(const void *corpus, uint64_t i, int vocab, int *tokens, i
     return c->T;
 }
 static Rows corpus_rows(const Corpus *c) {
-    Rows rows = { "windows", c->windows, 1, c->T, 0, c, read_window };
+    Rows rows = { "windows", c->n, c->windows, 1, c->T, 0, NULL, c, read_window };
     return rows;
 }
 
@@ -2750,6 +2756,7 @@ typedef struct {
     int length, padded, labels;                             // tokens; with padding; how many are to be predicted
     size_t start;                                           // its first token in the batch
     double loss, zloss;                                     // sums over its labels, once it went through the model
+    double reference;                                       // log p under DPO's reference
     double weight;                                          // what each of its labels weighs in the gradient
 } Row;
 
@@ -2797,6 +2804,7 @@ static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64
         b->order[r] = &b->row[r];
         b->row[r].index = (order ? order[g] : first + g)*G + (uint64_t)r % G;
         b->row[r].length = rows->read(rows->source, b->row[r].index, vocab, NULL, NULL);
+        b->row[r].reference = rows->reference ? rows->reference[b->row[r].index] : 0;
     }
     qsort(b->order, (size_t)b->n, sizeof *b->order, by_length);
     for (int k = 0; k < b->n; ) {
@@ -2817,6 +2825,7 @@ static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64
 // ======================================================================================================================
 
 #include "data/tokenizer.c"                                // a tokenizer.json: encode and decode
+#include "data/chat.c"                                     // conversations and pairs of them, as rows
 
 typedef struct { double temperature, top_p; int top_k; } Sampling;       // temperature 0: greedy; top_k 0, top_p 1: off
 
@@ -2867,10 +2876,12 @@ typedef struct {
     Config config;
     Recipe recipe;
     const char *model, *load, *init, *tuning;
-    const char *data, *val, *label_mask, *dtype, *denominator;
+    const char *data, *dpo, *val, *label_mask, *dtype, *denominator, *warmup;
+    double dpo_beta;
     const char *tokenizer, *prompt, *prompt_ids;
     const char *out, *export_dir, *export_dtype;
     int seed, epochs, threads, keep, no_save, save_every, eval_every, sample_every, shard_mb;
+    int as_released;
     int tied, untied, resume, eval, generate, help, version;
     Sampling sampling;
     const void *given[MAX_OPTIONS + 1];         // the fields that the command line has set; NULL behind the last
@@ -2910,19 +2921,20 @@ static int option_table(Options *o, Option *table) {
         { "--untied", FLAG, &o->untied, "the head is a matrix of its own" },
         { "--init", TEXT, &o->init, "mitchell, normal or full_megatron" },
         { "data", GROUP, &kept, "" },
-        { "--data", TEXT, &o->data, "PATH[,PATH]: .txt is bytes; .npy and .bin are tokens (default: stories that come with their loss floor)" },
+        { "--data", TEXT, &o->data, "PATH[,PATH]: .txt is bytes; .npy and .bin are tokens; .jsonl is conversations (default: stories)" },
+        { "--dpo", TEXT, &o->dpo, "PATH[,PATH] instead of --data: .jsonl with pairs, a chosen and a rejected conversation" },
         { "--val", TEXT, &o->val, "PATH[,PATH] for validation, or `none` (default: the last 1/20 of each file, at most 256 windows)" },
         { "--label-mask", TEXT, &o->label_mask, "PATH[,PATH] beside --data: a byte for each token, 0 where it must not be a label" },
         { "--dtype", TEXT, &o->dtype, "uint16 or uint32: tokens in files without a NumPy header" },
         { "training", GROUP, &decisive, "" },
-        { "--recipe", TEXT, &o->tuning, "sft: as OLMo-7B was fine-tuned (the default with --load, unless --model names a preset)" },
+        { "--recipe", TEXT, &o->tuning, "sft or dpo: as OLMo-7B was fine-tuned (the default with --load, unless --model names a preset)" },
         { "--steps", WHOLE, &r->steps, "updates in all" },
         { "--epochs", WHOLE, &o->epochs, "instead of --steps: times the whole data (0: --steps decides)" },
         { "--batch", WHOLE, &r->batch, "sequences an update" },
         { "--seed", WHOLE, &o->seed, "of init, data order and sampling" },
         { "--lr", NUMBER, &r->lr, "peak learning rate" },
-        { "--schedule", TEXT, &r->schedule, "cosine, linear, inverse-sqrt, max, envelope or constant" },
-        { "--warmup", WHOLE, &r->warmup, "steps from a tenth of the peak to the peak" },
+        { "--schedule", TEXT, &r->schedule, "cosine, linear, inverse-sqrt, max, envelope, constant, or finetune: from 0 to the peak to 0" },
+        { "--warmup", TEXT, &o->warmup, "steps from a tenth of the peak to the peak, or a part of all: 3%" },
         { "--final-lr", NUMBER, &r->final_lr, "the last learning rate, as a fraction of --lr" },
         { "--weight-decay", NUMBER, &r->weight_decay, "decoupled, of all matrices but the embedding" },
         { "--beta1", NUMBER, &r->beta1, "AdamW" },
@@ -2933,9 +2945,11 @@ static int option_table(Options *o, Option *table) {
         { "--clip-warmup-steps", WHOLE, &r->clip_warmup_steps, "for so many steps ..." },
         { "--clip-warmup-factor", NUMBER, &r->clip_warmup_factor, "... --clip is multiplied by this" },
         { "--z-loss", NUMBER, &c->z_loss, "weight of the squared log-sum-exp of the logits (0: off)" },
-        { "--denominator", TEXT, &o->denominator, "predicted: mean over predicted tokens; all: sum over batch*seq-len, as OLMo's newer code" },
+        { "--denominator", TEXT, &o->denominator, "predicted: mean over labels; all: over all tokens, as OLMo's newer code; sequences: mean of each row's mean" },
+        { "--dpo-beta", NUMBER, &o->dpo_beta, "how strongly DPO holds to the weights it starts from" },
+        { "--as-released", FLAG, &o->as_released, "labels of conversations one place to the left, as OLMo's released runs had them" },
         { "samples", GROUP, &kept, "" },
-        { "--tokenizer", TEXT, &o->tokenizer, "tokenizer.json: prompts and samples are text (without it: bytes, or bare ids)" },
+        { "--tokenizer", TEXT, &o->tokenizer, "tokenizer.json: conversations, prompts and samples are text (without it: bytes, or bare ids)" },
         { "--prompt", TEXT, &o->prompt, "text to continue, with --generate N or --sample-every N" },
         { "--prompt-ids", TEXT, &o->prompt_ids, "token ids to continue: 1,2,3" },
         { "--temperature", NUMBER, &o->sampling.temperature, "divides the logits (0: greedy)" },
@@ -3103,18 +3117,30 @@ static int finished(void) {
 }
 
 // Recipes for weights that have learned already. Steps and warm-up depend on the data: complete_recipe fills them in.
-typedef struct { const char *name, *about; Recipe recipe; int epochs; double warmup; } Tuning;       // warmup: of the steps
+typedef struct { const char *name, *about; Recipe recipe; int epochs; const char *warmup; } Tuning;
 
-static const Tuning tunings[] = {
+static const Tuning tunings[] = {                           // arXiv 2402.00838, appendix B; batches: open-instruct's configs
     // schedule  lr  final warmup steps batch micro decay beta1 beta2   eps emb clip  clip warm-up: steps, factor
-    { "sft", "as OLMo-7B was fine-tuned (arXiv 2402.00838, appendix B): 3 epochs",
-      { "linear", 2e-6, 0,    0,    0,  128,   1,    0, 0.9, 0.999, 1e-8,  0,  0,     0,  1 }, 3, 0.03 },
+    { "sft", "OLMo-7B's supervised fine-tuning: 3 epochs",
+      { "finetune", 2e-6, 0,   0,    0,  128,   1,    0, 0.9, 0.999, 1e-8,  0,  0,     0,  1 }, 3, "3%" },
+    { "dpo", "its direct preference optimization: 3 epochs",
+      { "finetune", 5e-7, 0,   0,    0,   32,   1,    0, 0.9, 0.999, 1e-8,  0,  0,     0,  1 }, 3, "10%" },
 };
 enum { TUNINGS = sizeof tunings/sizeof *tunings };
 
 static const Tuning *tuning_named(const char *name) {
     for (int i = 0; i < TUNINGS; i++) if (!strcmp(tunings[i].name, name)) return &tunings[i];
-    die("--recipe %s: there is no such recipe; choose sft", name);
+    die("--recipe %s: there is no such recipe; choose sft or dpo", name);
+}
+
+// "100" steps, or "3%" of all steps.
+static int warmup_steps(const char *text, int steps) {
+    char *end;
+    const double x = strtod(text, &end), most = *end == '%' ? 100 : INT32_MAX;
+    const int share = *end == '%';
+    CHECK(end != text && !end[share] && x >= 0 && x <= most && (share || x == floor(x)),
+          "--warmup %s: expected a whole number of steps, or a part of all like 3%%", text);
+    return (int)(share ? x*steps/100 : x);
 }
 
 // What a recipe leaves to the data: steps from epochs, the warm-up as a part of them, and no batch larger than the data.
@@ -3122,7 +3148,7 @@ static void complete_recipe(Options *o, const Rows *rows) {
     Recipe *r = &o->recipe;
     const Tuning *tuning = o->tuning ? tuning_named(o->tuning) : NULL;
     if (tuning && !given(o, &r->batch)) r->batch = (int)zmin((size_t)r->batch, rows->groups);
-    CHECK(rows->groups >= (uint64_t)r->batch, "--batch %d: the training data has only %llu %s of %d tokens",
+    CHECK(rows->keep_rest || rows->groups >= (uint64_t)r->batch, "--batch %d: the training data has only %llu %s of %d tokens",
           r->batch, (unsigned long long)rows->groups, rows->unit, rows->T);
     r->micro_batch = imin(r->micro_batch, r->batch);
     const int decided = o->resume && !given(o, &o->epochs);             // by the checkpoint
@@ -3132,7 +3158,7 @@ static void complete_recipe(Options *o, const Rows *rows) {
         CHECK(steps <= INT32_MAX, "--epochs %d: %.0f steps are more than %d", o->epochs, steps, INT32_MAX);
         r->steps = (int)steps;
     }
-    if (tuning && !given(o, &r->warmup) && !decided) r->warmup = (int)(tuning->warmup*r->steps);
+    r->warmup = warmup_steps(o->warmup, r->steps);
 }
 
 static void print_help(Options *o) {
@@ -3152,6 +3178,9 @@ static Options options_of_preset(const char *name) {
     Options o;
     Preset preset = preset_named(name);
     memset(&o, 0, sizeof o);
+    static char warmup[16];
+    snprintf(warmup, sizeof warmup, "%d", preset.recipe.warmup);
+    o.warmup = warmup, o.dpo_beta = 0.1;
     o.model = preset.name, o.config = preset.config, o.recipe = preset.recipe;
     o.init = "mitchell", o.dtype = "uint16", o.denominator = "predicted", o.out = "out", o.export_dtype = "fp32";
     o.seed = 6198, o.save_every = 1000, o.eval_every = 500, o.sample_every = 1000;
@@ -3166,6 +3195,8 @@ static Options options_of_preset(const char *name) {
 //     predicted    sum of losses / number of labels                        every label counts the same (OLMO_SPEC 1.12)
 //     all          sum of losses / number of tokens
 //     sequences    sum of (mean loss of a row) / number of rows with a label
+//     dpo          sum of -log sigmoid(beta*D) / number of pairs, where D is how much more the model prefers the chosen row
+//                  than the reference does: (log p(c) - log p(r)) - (log p_ref(c) - log p_ref(r))       (arXiv 2305.18290)
 
 enum { MAX_SUMS = 8 };
 
@@ -3178,6 +3209,8 @@ typedef struct Objective {
     // denominator, and returns its part of that.
     double (*share)(const struct Objective *o, Row *row, double *sums);
     const Measure *measure;                                 // what the sums, divided, are called; ends with a NULL
+    const char *set;                                        // what they are called on validation data: this, and the name
+    double beta;                                            // of DPO
 } Objective;
 
 static double share_predicted(const Objective *o, Row *row, double *sums) {
@@ -3195,12 +3228,33 @@ static double share_sequences(const Objective *o, Row *row, double *sums) {
     return row->labels > 0;
 }
 
+// log p is minus a loss, so dL/dloss is g for the chosen row and -g for the rejected one, with g = beta*sigmoid(-beta*D).
+static double share_dpo(const Objective *o, Row *row, double *sums) {
+    Row *chosen = row, *rejected = row + 1;
+    const double beta = o->beta, won = beta*(-chosen->loss - chosen->reference), lost = beta*(-rejected->loss - rejected->reference);
+    const double margin = won - lost, tail = exp(-fabs(margin));
+    const double sigmoid = margin > 0 ? tail/(1 + tail) : 1/(1 + tail);         // of -margin
+    chosen->weight = beta*sigmoid, rejected->weight = -beta*sigmoid;
+    const double terms[] = { log1p(tail) + fmax(-margin, 0), won, lost, won > lost ? 1.0 : 0.0, margin, -chosen->loss, -rejected->loss };
+    for (int i = 0; i < 7; i++) sums[i] += terms[i];
+    return 1;
+}
+
+static const Measure dpo_measured[] = {                     // TRL's names
+    { "train/DPOLoss", "loss" }, { "rewards/chosen", "chosen" }, { "rewards/rejected", "rejected" },
+    { "rewards/accuracies", "accuracy" }, { "rewards/margins", "margin" }, { "logps/chosen", "log_p_chosen" },
+    { "logps/rejected", "log_p_rejected" }, { NULL, NULL }
+};
 static const Measure losses_measured[] = { { "train/CrossEntropyLoss", "loss" }, { "train/ZLoss", NULL }, { NULL, NULL } };
 static const Objective objectives[] = {                     // the first one judges validation data, too
-    { "predicted", 0, share_predicted, losses_measured },
-    { "all", 0, share_all, losses_measured },
-    { "sequences", 0, share_sequences, losses_measured },
+    { "predicted", 0, share_predicted, losses_measured, "eval/validation/", 0 },
+    { "all", 0, share_all, losses_measured, "eval/validation/", 0 },
+    { "sequences", 0, share_sequences, losses_measured, "eval/validation/", 0 },
 };
+static Objective dpo_objective(double beta) {
+    Objective dpo = { "dpo", 1, share_dpo, dpo_measured, "eval/", beta };
+    return dpo;
+}
 
 static Objective objective_named(const char *name) {
     for (size_t i = 0; i < sizeof objectives/sizeof *objectives; i++) if (!strcmp(objectives[i].name, name)) return objectives[i];
@@ -3270,7 +3324,8 @@ typedef struct {
     void *model;
     Tokenizer *tokenizer;                                   // NULL: tokens are bytes, or ids that we cannot read
     Layout layout;
-    Corpus train_files, val_files;
+    Corpus train_files, val_files;                          // what the rows are read from: token files, or conversations
+    Conversations *train_text, *val_text;
     Rows train, val;                                        // what to learn, and what to be judged by; no groups: nothing
     Objective objective, judge;                             // what is minimized on `train`, and measured on `val`
     double floor;                                           // loss of a perfect model on `val`, where known; else NAN
@@ -3578,14 +3633,14 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
 
 // What a run's data is, as train.json has it: path, size and fingerprint of each file, in their order.
 static char *data_text(const Options *o) {
-    const char *const lists[] = { o->data, o->label_mask };
+    const char *const lists[] = { o->data, o->dpo, o->label_mask };
     char path[PATH], *text = NULL;
     size_t length;
     FILE *file = open_memstream(&text, &length);
     CHECK(file, "not enough memory for the list of data files");
     const char *comma = "";
     fprintf(file, "[");
-    for (int k = 0; k < 2; k++) for (int i = 0; list_item("--data", lists[k], i, path); i++) {
+    for (int k = 0; k < 3; k++) for (int i = 0; list_item("--data", lists[k], i, path); i++) {
         uint64_t size, hash = file_hash(path, &size);
         fprintf(file, "%s\n  {\"path\": ", comma);
         write_json_string(file, path);
@@ -3675,6 +3730,84 @@ static void check_validation(const Run *run) {
     CHECK(!rows->groups || predictable, "the validation data has no token to predict; are all labels masked?");
 }
 
+// ---- DPO's reference -------------------------------------------------------------------------------------------------
+// The model that training starts from says once how likely every row is: log p, the sum over its labels. OLMo has no dropout, so
+// one pass is enough. The numbers lie in OUT/reference.safetensors, where a NaN is one that has still to be computed: so the pass
+// itself can be interrupted. Its header names the weights and the data that they belong to.
+
+// Expected header of that file; params: 16 digits.
+static int reference_header(char *out, size_t size, const Run *run, const char *params) {
+    const unsigned long long train = run->train.groups, val = run->val.groups;
+    const uint64_t data = conversations_hash(run->train_text) ^ (run->val_text ? hash64(conversations_hash(run->val_text)) : 0);
+    return snprintf(out, size, "{\"__metadata__\":{\"params\":\"%.16s\",\"data\":\"%016llx\"},"
+                    "\"train\":{\"dtype\":\"F64\",\"shape\":[%llu,2],\"data_offsets\":[0,%llu]},"
+                    "\"validation\":{\"dtype\":\"F64\",\"shape\":[%llu,2],\"data_offsets\":[%llu,%llu]}}",
+                    params, (unsigned long long)data, train, 16*train, val, 16*train, 16*(train + val));
+}
+
+// Maps the file, which is made first if it is not there. Returns its numbers: those of train, then those of val.
+static double *reference_open(const Run *run) {
+    enum { HEADER = 1016 };                                 // with the 8 bytes before it: numbers on whole addresses
+    const size_t rows = 2*(run->train.groups + run->val.groups), size = 8 + HEADER + 8*rows;
+    char path[PATH], header[HEADER + 1], params[17], found[8 + HEADER + 1];
+    path_join(path, run->o.out, "reference.safetensors");
+    snprintf(params, sizeof params, "%016llx", (unsigned long long)params_hash(run));
+    FILE *file = fopen(path, "r+b");
+    struct stat is;
+    if (file && run->at.step && fread(found, 1, 8 + HEADER, file) == 8 + HEADER) memcpy(params, found + 8 + strlen("{\"__metadata__\":{\"params\":\""), 16);
+    int n = reference_header(header, sizeof header, run, params);
+    memset(header + n, ' ', HEADER - (size_t)n);
+    int ours = file && fseeko(file, 0, SEEK_SET) == 0 && fread(found, 1, 8 + HEADER, file) == 8 + HEADER && fstat(fileno(file), &is) == 0
+               && (size_t)is.st_size == size && !memcmp(found + 8, header, HEADER);
+    CHECK(ours || !run->at.step, "%s: expected the reference of this run's pairs, found %s; without it the run cannot go on", path,
+          file ? "another file" : "none");
+    if (!ours) {
+        const double unknown = NAN;
+        const uint64_t length = HEADER;
+        if (file) fclose(file);
+        file = open_to_write(path);
+        fwrite(&length, 8, 1, file), fwrite(header, 1, HEADER, file);
+        for (size_t i = 0; i < rows; i++) fwrite(&unknown, 8, 1, file);
+        close_written(file, path);
+        file = fopen(path, "r+b");
+        CHECK(file, "%s: cannot be read: %s", path, strerror(errno));
+    }
+    char *map = (char *)mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fileno(file), 0);
+    CHECK(map != MAP_FAILED, "%s: cannot be mapped: %s", path, strerror(errno));
+    fclose(file);
+    return (double *)(void *)(map + 8 + HEADER);
+}
+
+// Computes what is missing of one set's reference.
+static void reference_pass(Run *run, Rows *rows, double *reference, const char *what) {
+    const Config *c = &run->o.config;
+    const int micro = run->o.recipe.micro_batch, some = 8*micro;
+    const double begun = seconds();
+    double shown = begun;
+    Batch b = batch_of(rows, some, micro);
+    for (uint64_t g = 0; g < rows->groups && !asked_to_stop; g += (uint64_t)some) {
+        const int n = (int)zmin((size_t)some, rows->groups - g);
+        int missing = 0;
+        for (int i = 0; i < 2*n; i++) missing |= isnan(reference[2*g + (uint64_t)i]);
+        if (!missing) continue;
+        batch_read(&b, rows, NULL, g, n, c->vocab, c->eos);
+        batch_through(run, &b, 0);
+        for (int i = 0; i < b.n; i++) reference[b.row[i].index] = -b.row[i].loss;
+        if (seconds() - shown < 2) continue;
+        shown = seconds();
+        printf("reference: %llu of %llu %s for %s\n", (unsigned long long)g + (unsigned long long)n, (unsigned long long)rows->groups, rows->unit, what);
+        fflush(stdout);
+    }
+    batch_free(&b);
+    rows->reference = reference;
+}
+
+static void compute_reference(Run *run) {
+    double *reference = reference_open(run);
+    reference_pass(run, &run->train, reference, "training");
+    if (run->val.groups) reference_pass(run, &run->val, reference + 2*run->train.groups, "validation");
+}
+
 // A step's line in metrics.jsonl, under OLMo's names [OLMO_SPEC 6.1].
 static void write_metrics(const Run *run, FILE *file, const Metrics *m) {
     fprintf(file, "{\"step\": %d", run->at.step);
@@ -3715,7 +3848,7 @@ static void validate(const Run *run, Metrics *metrics) {
     double sums[MAX_SUMS], denominator = evaluate(run, &run->val, &run->judge, sums), loss = sums[0]/denominator;
     if (asked_to_stop) return;
     CHECK(isfinite(loss), "step %d: the validation loss is %g", run->at.step, loss);
-    metric_means(metrics, &run->judge, "eval/validation/", sums, denominator);
+    metric_means(metrics, &run->judge, run->judge.set, sums, denominator);
     if (isnan(run->floor)) return;
     Metric *floor = metric(metrics, run->floor, "  a perfect model", "eval/validation/floor");
     snprintf(floor->note, sizeof floor->note, " (we are %.1f%% above)", 100*(loss/run->floor - 1));
@@ -3731,12 +3864,14 @@ static void train(Run *run) {
     check_resumed(run);
     check_validation(run);
     if (!o->resume) fresh_directory(o->out);                // only now that nothing is wrong with the options and the data
+    heed_signals();
+    if (run->objective.looks_first) compute_reference(run);
+    if (asked_to_stop) { printf("stopped as asked; the same command goes on with the reference\n"); return; }
     FILE *file = metrics_open(o->out, at->step);
     double begun = seconds(), shown = 0;
     int saved = at->step;
 
     if (at->step >= r->steps) printf("nothing to do: step %d of %d is done already\n", at->step, r->steps);
-    heed_signals();
     while (at->step < r->steps && !asked_to_stop) {
         const double start = seconds();
         const uint64_t tokens = at->tokens;
@@ -3822,12 +3957,19 @@ static void check_request(const Options *o) {
         { "--export-dtype", &o->export_dtype, o->export_dir != NULL, "--export DIR" },
         { "--shard-mb", &o->shard_mb, o->export_dir != NULL, "--export DIR" },
         { "--label-mask", &o->label_mask, o->data || o->resume, "--data, the files it belongs to" },
+        { "--dpo-beta", &o->dpo_beta, o->dpo || o->resume, "--dpo PAIRS.jsonl" },
+        { "--as-released", &o->as_released, o->dpo || o->resume || (o->data && ends_with(o->data, ".jsonl")),
+          "--data CHAT.jsonl or --dpo PAIRS.jsonl" },
     };
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
         CHECK(rows[i].served || !given(o, rows[i].field), "%s: expected %s beside it", rows[i].name, rows[i].needs);
     CHECK(o->generate || !given(o, &o->generate), "--generate 0: expected at least one token");
     CHECK(!o->prompt || !o->prompt_ids, "--prompt and --prompt-ids: only one of them can be continued");
     CHECK(!given(o, &o->epochs) || !given(o, &o->recipe.steps), "--epochs and --steps: only one of them can decide");
+    CHECK(!o->dpo || !o->data, "--dpo and --data: only one of them can be trained on");
+    CHECK(!o->dpo || !given(o, &o->denominator), "--denominator: DPO takes the mean over pairs; it has no other");
+    CHECK(!o->dpo || !o->config.z_loss, "--z-loss: DPO has none; its weights are negative for rejected answers");
+    CHECK(!o->dpo || !o->eval, "--eval: beside --dpo the reference would be the same model; expected --val CHAT.jsonl alone");
     CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
     CHECK(!o->resume || !o->load,
           "--resume goes on from the newest checkpoint in %s, --load starts from another model; choose one", o->out);
@@ -3843,7 +3985,7 @@ static void check_recipe(const Options *o) {
     CHECK(o->sampling.top_p > 0 && o->sampling.top_p <= 1, "--top-p %g: expected a probability above 0", o->sampling.top_p);
     (void)objective_named(o->denominator);
     CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"), "--dtype %s: expected uint16 or uint32", o->dtype);
-    (void)learning_rate(r, r->warmup + 1);                  // says so if there is no such schedule
+    (void)warmup_steps(o->warmup, 1), (void)learning_rate(r, r->warmup + 1);                // says so if there is no such schedule
 }
 
 static Dtype dtype_named(const char *name) {
@@ -3853,16 +3995,9 @@ static Dtype dtype_named(const char *name) {
     return F16;
 }
 
-static void open_data(Run *run, const char *checkpoint) {
-    Options *o = &run->o;
-    static char default_data[PATH], default_val[PATH];
-    int T = o->config.seq_len, width = !strcmp(o->dtype, "uint16") ? 2 : 4;
-    if (!o->data && !(o->eval && o->val)) {
-        CHECK(o->config.vocab == 256,
-              "--data: expected token files for a vocabulary of %d; the default stories are bytes", o->config.vocab);
-        o->data = beside_program("data/stories.txt", default_data);
-        if (!o->val) o->val = beside_program("data/stories_val.txt", default_val);
-    }
+static void open_windows(Run *run, const char *checkpoint) {
+    const Options *o = &run->o;
+    const int T = o->config.seq_len, width = !strcmp(o->dtype, "uint16") ? 2 : 4;
     if (o->data) {
         run->train_files = corpus_open(o->data, o->label_mask, width, T);
         run->data_text = data_text(o);
@@ -3874,8 +4009,51 @@ static void open_data(Run *run, const char *checkpoint) {
         corpus_check(&run->val_files, o->config.vocab);
     }
     run->train = corpus_rows(&run->train_files), run->val = corpus_rows(&run->val_files);
-    run->objective = objective_named(o->denominator), run->judge = objectives[0];
     run->floor = o->val && run->val_files.n ? known_floor(&run->val_files) : NAN;
+}
+
+// Conversations, or with --dpo pairs of them. In bytes, a turn ends with byte 0.
+static void open_conversations(Run *run, const char *checkpoint) {
+    Options *o = &run->o;
+    static Conversations held;
+    const int group = o->dpo ? 2 : 1, T = o->config.seq_len;
+    const char *data = o->dpo ? o->dpo : o->data, *flag = o->dpo ? "--dpo" : "--data";
+    CHECK(!o->label_mask, "--label-mask: conversations know their labels; expected token files beside it");
+    if (!run->tokenizer && o->config.vocab == 256 && o->config.eos < 0) o->config.eos = 0;
+    CHECK(run->tokenizer || o->config.vocab == 256,
+          "%s: conversations are text, and this model's vocabulary of %d is not bytes; give --tokenizer FILE", flag, o->config.vocab);
+    CHECK(o->config.eos >= 0, "%s: a conversation begins, and every answer ends, with the id that ends a document; name it with --eos", flag);
+    const Tokenizer *t = run->tokenizer;
+    if (data) {
+        run->train_text = conversations_open(flag, data, group, t, o->config.eos, T, o->as_released);
+        run->train = conversation_rows(run->train_text);
+        run->data_text = data_text(o);
+        if (o->resume) (void)seen_before(run, checkpoint);
+    }
+    if (!o->val) run->val = hold_out_conversations(&run->train, &held);
+    if (!o->val || !strcmp(o->val, "none")) return;
+    run->val_text = conversations_open("--val", o->val, group, t, o->config.eos, T, o->as_released);
+    run->val = conversation_rows(run->val_text);
+}
+
+static int is_conversations(const Options *o) {
+    char first[PATH];
+    return o->dpo || ends_with(list_item("--data or --val", o->data ? o->data : o->val, 0, first), ".jsonl");
+}
+
+static void open_data(Run *run, const char *checkpoint) {
+    Options *o = &run->o;
+    static char default_data[PATH], default_val[PATH];
+    if (!o->data && !o->dpo && !(o->eval && o->val)) {
+        CHECK(o->config.vocab == 256,
+              "--data: expected token files for a vocabulary of %d; the default stories are bytes", o->config.vocab);
+        o->data = beside_program("data/stories.txt", default_data);
+        if (!o->val) o->val = beside_program("data/stories_val.txt", default_val);
+    }
+    run->objective = o->dpo ? dpo_objective(o->dpo_beta) : objective_named(o->denominator);
+    run->judge = o->dpo ? run->objective : objectives[0];
+    if (is_conversations(o)) open_conversations(run, checkpoint);
+    else open_windows(run, checkpoint);
 }
 
 // "out/" is "out"
@@ -3914,7 +4092,7 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
         return 0;
     }
     check_request(o);
-    if (o->load && !model && !tuning) tuning = "sft";       // weights that have learned already
+    if (o->load && !model && !tuning) tuning = o->dpo ? "dpo" : "sft";       // weights that have learned already
     CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
     int instead = o->generate || o->eval || o->export_dir, newest = newest_checkpoint(o->out);
     const int resume = o->resume;
@@ -3931,7 +4109,10 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
         if (!model && same) model = presets[i].name;
     }
     *o = options_of_preset(model ? model : "tiny");
-    if (tuning) o->recipe = tuning_named(tuning)->recipe, o->epochs = tuning_named(tuning)->epochs, o->tuning = tuning;
+    if (tuning) {
+        const Tuning *t = tuning_named(tuning);
+        o->tuning = tuning, o->recipe = t->recipe, o->epochs = t->epochs, o->warmup = t->warmup;
+    }
     o->config.n_kv_heads = 0;
     if (*directory) o->config = found;
     if (resume) resume_options(directory, table, n);
@@ -3955,7 +4136,7 @@ static void print_banner(const Run *run) {
     const Options *o = &run->o;
     const Config *c = &o->config;
     Memory plan[MAX_MEMORY];
-    const int entries = run->device->memory(plan, c, 1, o->recipe.micro_batch, c->seq_len);
+    const int rows = o->recipe.micro_batch*(o->dpo ? 2 : 1), entries = run->device->memory(plan, c, 1, rows, c->seq_len);
     double total = 0;
     char a[48];
     printf("OLMo in C: %d layers, d_model %d, %d heads (%d key/value), mlp_hidden %d, vocabulary %d, %s head, T %d%s\n",
@@ -3965,7 +4146,7 @@ static void print_banner(const Run *run) {
            omp_get_max_threads(), omp_get_max_threads() > 1 ? "s" : "",
            openmp_note);
     for (int i = 0; i < entries; i++) total += (double)plan[i].bytes;
-    printf("memory: %s for passes of %d x %d tokens", bytes_text(total, a), o->recipe.micro_batch, c->seq_len);
+    printf("memory: %s for passes of %d x %d tokens", bytes_text(total, a), rows, c->seq_len);
     for (int i = 0; i < entries; i++) printf("%s%s %s", i ? ", " : ": ", plan[i].name, bytes_text((double)plan[i].bytes, a));
     printf("\n");
     fflush(stdout);
@@ -3976,9 +4157,14 @@ static void print_data(const Run *run) {
     const Options *o = &run->o;
     const Recipe *r = &o->recipe;
     char c[48];
-    if (run->train.groups) printf("data: %s %s of %d tokens in %d file%s, %s for validation\n", with_commas((double)run->train.groups, a),
-                                  run->train.unit, run->train.T, run->train_files.n, run->train_files.n > 1 ? "s" : "",
-                                  run->val.groups ? with_commas((double)run->val.groups, b) : "none");
+    const Rows *rows = &run->train;
+    printf("data: %s %s of %s%d tokens in %d file%s, %s for validation\n", with_commas((double)rows->groups, a), rows->unit,
+           rows->keep_rest ? "at most " : "", rows->T, rows->files, rows->files > 1 ? "s" : "",
+           run->val.groups ? with_commas((double)run->val.groups, b) : "none");
+    if (run->train_text && run->train_text->dropped)
+        printf("dropped: %llu without a label on %s\n", (unsigned long long)run->train_text->dropped, rows->group > 1 ? "one side" : "any token");
+    if (run->train_text && run->train_text->cut)
+        printf("cut: %llu rows are longer than --seq-len %d\n", (unsigned long long)run->train_text->cut, rows->T);
     if (!o->resume) printf("recipe %s: ", o->tuning ? o->tuning : o->model); else printf("recipe: ");
     printf("%s steps of %d %s; %s, %d steps of warm-up to lr %s\n", with_commas(r->steps, a), r->batch, run->train.group > 1 ? run->train.unit : "sequences", r->schedule,
            r->warmup, figure(r->lr, c));
@@ -4027,7 +4213,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     }
     if (training) train(&run);
     device->destroy(run.model);
-    tokenizer_free(run.tokenizer);
+    tokenizer_free(run.tokenizer), conversations_free(run.train_text), conversations_free(run.val_text);
     return finished();
 }
 

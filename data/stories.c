@@ -11,6 +11,8 @@
  *   data/stories            write data/stories.txt (to train on),
  *                           data/stories_val.txt and data/stories_val.txt.floor
  *   data/stories --check    read every story back and prove the floor
+ *   data/stories --chat     write conversations about stories (below): data/stories_chat.jsonl,
+ *                           data/stories_pairs.jsonl, and _val.jsonl beside each
  *   more flags: --train N   --val N   --seed S   --out PREFIX
  *
  * How to read it. The grammar, story(), has three verbs:
@@ -164,24 +166,34 @@ static void recall(Teller *t, const char *before, const char *word) {
 
 /* ---- The grammar. */
 
-static void story(Teller *t) {
+typedef struct { const char *child, *found, *colour, *thing, *place, *pet, *number, *food; } Scene;
+
+/* Two sentences, but for the last full stop: what there is to remember. */
+static Scene opening(Teller *t) {
+    Scene s;
     pick(t, "", ON_A);
     pick(t, " ", WEATHER);
     pick(t, " ", DAY);
-    const char *child = pick(t, " ", CHILD);
-    pick(t, " ", FOUND);
+    s.child = pick(t, " ", CHILD);
+    s.found = pick(t, " ", FOUND);
     pick(t, " a ", SIZE);
-    const char *colour = pick(t, " ", COLOUR);
-    const char *thing = pick(t, " ", THING);
-    const char *place = pick(t, " ", PLACE);
+    s.colour = pick(t, " ", COLOUR);
+    s.thing = pick(t, " ", THING);
+    s.place = pick(t, " ", PLACE);
 
-    const char *pet = pick(t, ". ", PET);
+    s.pet = pick(t, ". ", PET);
     pick(t, " the ", MOOD);
     pick(t, " ", ANIMAL);
-    const char *number = pick(t, " had ", NUMBER);
+    s.number = pick(t, " had ", NUMBER);
     pick(t, " ", TASTE);
-    const char *food = pick(t, " ", FOOD);
+    s.food = pick(t, " ", FOOD);
+    return s;
+}
 
+static void story(Teller *t) {
+    const Scene s = opening(t);
+    const char *child = s.child, *colour = s.colour, *thing = s.thing, *place = s.place;
+    const char *pet = s.pet, *number = s.number, *food = s.food;
     const char *keeper = child, *eater = pet; /* who will have the thing, and the food */
     switch (choose(t, 4)) {
     case 0:
@@ -332,6 +344,101 @@ static void write_floor(const char *path, const char *stories_path, Corpus c) {
     write_file(path, text, size);
 }
 
+/* ---- Conversations about stories, for supervised fine-tuning and for DPO.
+ *
+ * The user tells the opening of a story and asks for something in it; the right answer is
+ * known, and can be said in two forms: a full sentence, or the bare word. Conversations have
+ * either, by the toss of a coin, and a second question where it fits into a window. Pairs
+ * prefer the sentence. So two things can be measured on questions nobody has seen: is the
+ * answer right, to the letter, in one of its forms; and in which? */
+
+typedef struct { char question[64], sentence[64], word[32]; } Talk;
+
+enum { QUESTIONS = 5 };
+
+static Talk talk(const Scene *s, int which) {
+    Talk t;
+    memset(&t, 0, sizeof t);
+    switch (which) {
+    case 0:
+        snprintf(t.question, sizeof t.question, "Who %s the %s?", s->found, s->thing);
+        snprintf(t.sentence, sizeof t.sentence, "%s %s the %s.", s->child, s->found, s->thing);
+        snprintf(t.word, sizeof t.word, "%s", s->child);
+        break;
+    case 1:
+        snprintf(t.question, sizeof t.question, "Where was the %s?", s->thing);
+        snprintf(t.sentence, sizeof t.sentence, "The %s was %s.", s->thing, s->place);
+        snprintf(t.word, sizeof t.word, "%s", s->place);
+        break;
+    case 2:
+        snprintf(t.question, sizeof t.question, "Which colour was the %s?", s->thing);
+        snprintf(t.sentence, sizeof t.sentence, "The %s was %s.", s->thing, s->colour);
+        snprintf(t.word, sizeof t.word, "%s", s->colour);
+        break;
+    case 3:
+        snprintf(t.question, sizeof t.question, "How many %s did %s have?", s->food, s->pet);
+        snprintf(t.sentence, sizeof t.sentence, "%s had %s %s.", s->pet, s->number, s->food);
+        snprintf(t.word, sizeof t.word, "%s", s->number);
+        break;
+    default:
+        snprintf(t.question, sizeof t.question, "Who had the %s?", s->food);
+        snprintf(t.sentence, sizeof t.sentence, "%s had the %s.", s->pet, s->food);
+        snprintf(t.word, sizeof t.word, "%s", s->pet);
+    }
+    return t;
+}
+
+/* What the templates of data/chat.c add to a turn, in bytes. */
+enum { TURN = sizeof "<|user|>\n" + sizeof "\n<|assistant|>\n" + sizeof "\n" };
+
+/* {"messages": [...]} with one question or two. */
+static int write_conversation(char *out, int size, uint64_t *random) {
+    char line[LINE] = "";
+    Teller t = {.line = line, .random = random};
+    const Scene s = opening(&t);
+    const int first = next_random(random) % QUESTIONS;
+    const int second = (first + 1 + next_random(random) % (QUESTIONS - 1)) % QUESTIONS;
+    const Talk a = talk(&s, first), b = talk(&s, second);
+    const char *says_a = next_random(random) % 2 ? a.sentence : a.word;
+    const char *says_b = next_random(random) % 2 ? b.sentence : b.word;
+    int n = snprintf(out, size, "{\"messages\": [{\"role\": \"user\", \"content\": \"%s. %s\"}, "
+        "{\"role\": \"assistant\", \"content\": \"%s\"}", line, a.question, says_a);
+    const size_t bytes = strlen(line) + strlen(a.question) + strlen(says_a) + strlen(b.question)
+        + strlen(says_b) + 2 * TURN;
+    if (bytes <= LINE)
+        n += snprintf(out + n, size - n, ", {\"role\": \"user\", \"content\": \"%s\"}, "
+            "{\"role\": \"assistant\", \"content\": \"%s\"}", b.question, says_b);
+    return n + snprintf(out + n, size - n, "]}\n");
+}
+
+/* {"chosen": [...], "rejected": [...]}: the same question, two right answers. */
+static int write_pair(char *out, int size, uint64_t *random) {
+    char line[LINE] = "";
+    Teller t = {.line = line, .random = random};
+    const Scene s = opening(&t);
+    const Talk a = talk(&s, next_random(random) % QUESTIONS);
+    const char *name[] = {"chosen", "rejected"}, *says[] = {a.sentence, a.word};
+    int n = 0;
+    for (int i = 0; i < 2; i++)
+        n += snprintf(out + n, size - n, "%s\"%s\": [{\"role\": \"user\", \"content\": \"%s. %s\"}, "
+            "{\"role\": \"assistant\", \"content\": \"%s\"}]", i ? ", " : "{", name[i], line,
+            a.question, says[i]);
+    return n + snprintf(out + n, size - n, "}\n");
+}
+
+static void write_lines(const char *prefix, const char *name, long n, uint64_t seed,
+                        int (*write)(char *, int, uint64_t *)) {
+    enum { LONGEST = 1024 };
+    char path[MAX_PATH + 32], *text = malloc(n * LONGEST);
+    size_t size = 0;
+    if (!text) die("expected memory for %ld conversations, found none; ask for fewer", n);
+    for (long i = 0; i < n; i++) size += write(text + size, LONGEST, &seed);
+    snprintf(path, sizeof path, "%s_%s.jsonl", prefix, name);
+    write_file(path, text, size);
+    printf("%s: %ld lines\n", path, n);
+    free(text);
+}
+
 /* ---- The check: write every story again, and read the one in the file. */
 
 static FILE *open_to_check(const char *path) {
@@ -395,21 +502,22 @@ static long parse_number(const char *flag, const char *text, long least) {
 int main(int argc, char **argv) {
     long train_n = 24000, val_n = 256, seed = 1;
     const char *out = "data/stories";
-    int check = 0;
+    int check = 0, chat = 0;
     for (int i = 1; i < argc; i++) {
         const char *flag = argv[i];
         if (strcmp(flag, "--help") == 0) {
-            printf("usage: data/stories [--check] [--train N] [--val N] [--seed S] [--out PREFIX]\n"
+            printf("usage: data/stories [--check | --chat] [--train N] [--val N] [--seed S] [--out PREFIX]\n"
                    "writes PREFIX.txt, PREFIX_val.txt and PREFIX_val.txt.floor (data/stories); --check proves what is there\n");
             return 0;
         }
         if (strcmp(flag, "--check") == 0) check = 1;
+        else if (strcmp(flag, "--chat") == 0) chat = 1;
         else if (strcmp(flag, "--train") == 0) train_n = parse_number(flag, argv[++i], 1);
         else if (strcmp(flag, "--val") == 0) val_n = parse_number(flag, argv[++i], 1);
         else if (strcmp(flag, "--seed") == 0) seed = parse_number(flag, argv[++i], 0);
         else if (strcmp(flag, "--out") == 0 && argv[i + 1]) out = argv[++i];
         else
-            die("expected [--check] [--train N] [--val N] [--seed S] [--out PREFIX], found '%s'",
+            die("expected [--check | --chat] [--train N] [--val N] [--seed S] [--out PREFIX], found '%s'",
                 flag);
     }
     char train_path[MAX_PATH], val_path[MAX_PATH], floor_path[MAX_PATH];
@@ -422,6 +530,13 @@ int main(int argc, char **argv) {
 
     /* The generator's counter goes round in 2^64 steps; val starts half a round after train. */
     uint64_t train_seed = seed, val_seed = train_seed + (1ull << 63);
+    if (chat) {
+        write_lines(out, "chat", train_n, train_seed, write_conversation);
+        write_lines(out, "chat_val", val_n, val_seed, write_conversation);
+        write_lines(out, "pairs", train_n / 6, train_seed + (1ull << 62), write_pair);
+        write_lines(out, "pairs_val", val_n, val_seed + (1ull << 62), write_pair);
+        return 0;
+    }
     if (check) {
         check_stories(train_path, train_n, train_seed);
         check_floor(floor_path, check_stories(val_path, val_n, val_seed));

@@ -1,0 +1,287 @@
+/*
+Conversations: what a model learns from to answer (supervised fine-tuning), pairs of answers of which one is preferred (DPO), and
+the chat itself. #included by train_olmo.c; to its training loop, conversations and pairs are Rows like any other.
+
+    chat.jsonl     {"messages": [{"role": "user", "content": "Hi there"}, {"role": "assistant", "content": "Hello!"}]}
+    pairs.jsonl    {"chosen": [messages], "rejected": [messages]}
+
+A conversation becomes one text, as OLMo-7B-Instruct saw it (open-instruct's finetune.py; ADAPT_SPEC 2). EOS is the id that ends
+a document, and as OLMo has no other special id, it begins one, too:
+
+    EOS<|user|>
+    Hi there
+    <|assistant|>
+    Hello!EOS
+
+The role markers are plain text. Contents are stripped of white space. Labels, the tokens that the model is asked for, are what it
+will have to write itself: the answer, its EOS, and the newline behind that where another message follows. Nothing else.
+
+The text is tokenized piece by piece, with a flag for each piece. That gives the ids of the whole, because the pieces meet where
+no token reaches across: at EOS, and behind a newline that something other than white space follows.
+
+A model of bytes has no tokenizer, and no id to spare: there, byte 0 is EOS.
+*/
+
+static const char *const chat_template =                    // the same for transformers: apply_chat_template
+    "{{ eos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'].strip() }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% if not loop.last or add_generation_prompt %}{{ '\\n' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}";
+
+// ---- text ------------------------------------------------------------------------------------------------------------
+
+// What Python's str.strip takes for white space.
+static int is_python_space(int code) {
+    return (code >= 9 && code <= 13) || (code >= 28 && code <= 32) || code == 0x85 || code == 0xa0 || code == 0x1680 ||
+           (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
+}
+// The part of text[0..*n), valid UTF-8, between its leading and its trailing white space; *n: its bytes.
+static const char *stripped(const char *text, size_t *n) {
+    const char *end = text + *n, *last = text;
+    int length;
+    while (text < end && is_python_space(utf8_decode(text, (size_t)(end - text), &length))) text += length;
+    for (const char *p = last = text; p < end; p += length)
+        if (!is_python_space(utf8_decode(p, (size_t)(end - p), &length))) last = p + length;
+    *n = (size_t)(last - text);
+    return text;
+}
+
+// ---- rendering -------------------------------------------------------------------------------------------------------
+
+// A conversation in the making: its text is collected up to the next border between pieces, and ids up to its end.
+typedef struct {
+    Encoder *encoder;                                       // NULL: bytes
+    int eos;
+    char *text;                                             // of the piece
+    size_t text_size, text_room;
+    int *ids;                                               // of the conversation
+    unsigned char *labels;                                  // [n] is this id one?
+    size_t n, room;
+} Rendering;
+
+static Rendering rendering_of(const Tokenizer *tokenizer, int eos) {
+    Rendering r;
+    memset(&r, 0, sizeof r);
+    r.encoder = tokenizer ? encoder_new(tokenizer) : NULL, r.eos = eos;
+    return r;
+}
+static void rendering_free(Rendering *r) { encoder_free(r->encoder), release(r->text), release(r->ids), release(r->labels); }
+
+// data[0..used) in a block of at least `needed` items: the old one, or a larger one.
+static void *grown(void *data, size_t used, size_t needed, size_t *room, size_t size, const char *what) {
+    if (needed <= *room) return data;
+    *room = needed + needed/2 + 1024;
+    void *larger = allocate(*room, size, what);
+    if (used) memcpy(larger, data, used*size);
+    release(data);
+    return larger;
+}
+
+static void add_text(Rendering *r, const char *text, size_t n) {
+    r->text = (char *)grown(r->text, r->text_size, r->text_size + n, &r->text_room, 1, "a conversation's text");
+    if (n) memcpy(r->text + r->text_size, text, n);
+    r->text_size += n;
+}
+static void add_id(Rendering *r, int id, int label) {
+    size_t room = r->room;
+    r->ids = (int *)grown(r->ids, r->n, r->n + 1, &room, sizeof(int), "a conversation's ids");
+    r->labels = (unsigned char *)grown(r->labels, r->n, r->n + 1, &r->room, 1, "a conversation's labels");
+    r->ids[r->n] = id, r->labels[r->n++] = (unsigned char)label;
+}
+// The text so far becomes ids.
+static void end_piece(Rendering *r, int label) {
+    size_t n = r->encoder ? encode(r->encoder, r->text, r->text_size) : r->text_size;
+    for (size_t i = 0; i < n; i++) add_id(r, r->encoder ? r->encoder->ids[i] : (unsigned char)r->text[i], label);
+    r->text_size = 0;
+}
+
+static void add_header(Rendering *r, const char *role) {
+    add_text(r, "<|", 2), add_text(r, role, strlen(role)), add_text(r, "|>\n", 3);
+}
+static void begin_conversation(Rendering *r) { r->n = r->text_size = 0, add_id(r, r->eos, 0); }
+
+// Up to where the assistant has to speak.
+static void begin_answer(Rendering *r, int label_header) {
+    end_piece(r, 0);
+    add_header(r, "assistant");
+    end_piece(r, label_header);
+}
+
+// ---- .jsonl ----------------------------------------------------------------------------------------------------------
+
+static const char *const roles[] = { "system", "user", "assistant" };
+
+typedef struct { const char *path; uint64_t line; } Place;  // of a conversation, for sentences
+
+// The messages of a JSON array as ids and labels. as_released: with the labels that OLMo's released runs had (see shift_labels).
+static void render(Rendering *r, const char *messages, const char *name, int as_released, const Place *at) {
+    const unsigned long long line = at->line;
+    CHECK(messages && *messages == '[', "%s: line %llu: expected an array \"%s\" of messages, found %.40s", at->path, line, name,
+          messages ? messages : "none");
+    const char *message = json_first_of(messages);
+    CHECK(message, "%s: line %llu: \"%s\" holds no message", at->path, line, name);
+    int speaker = -1, number = 1;                           // of the message before
+    begin_conversation(r);
+    for (const char *next; message; message = next, number++) {
+        CHECK(*message == '{', "%s: line %llu: expected message %d of \"%s\" to be an object, found %.40s", at->path, line, number, name, message);
+        const char *role = json_get(message, "role"), *content = json_get(message, "content");
+        int who = 0;
+        next = json_next_of(message);
+        while (role && who < 3 && !json_is(role, roles[who])) who++;
+        CHECK(role && who < 3, "%s: line %llu: expected message %d to have the \"role\" system, user or assistant, found %.40s", at->path,
+              line, number, role ? role : "none");
+        CHECK(content && *content == '"', "%s: line %llu: expected message %d to have a string \"content\", found %.40s", at->path, line,
+              number, content ? content : "none");
+        size_t room = (size_t)(json_skip(content, 0) - content) + 8;
+        char *buffer = (char *)allocate(room, 1, "a message");
+        int size = json_unescape(buffer, (int)room, content);
+        CHECK(size >= 0, "%s: line %llu: the content of message %d holds half a character: a lone surrogate", at->path, line, number);
+        size_t n = (size_t)size;
+        const char *text = stripped(buffer, &n);
+        CHECK(n, "%s: line %llu: message %d (%s) says nothing: its content is empty", at->path, line, number, roles[who]);
+        if (who == 2) {
+            begin_answer(r, as_released && (speaker == 2 || speaker < 0));
+            add_text(r, text, n);
+            end_piece(r, 1);
+            add_id(r, r->eos, 1);
+            if (next) add_text(r, "\n", 1), end_piece(r, 1);
+        } else {
+            add_header(r, roles[who]);
+            add_text(r, text, n);
+            if (next) add_text(r, "\n", 1);
+        }
+        speaker = who;
+        release(buffer);
+    }
+    end_piece(r, 0);
+}
+
+// The released runs measured their mask on a text without the leading EOS: every label moved one place to the left. So the
+// newline of the header was learned, the one behind EOS was not; and the last id is a label if the assistant spoke last.
+static void shift_labels(Rendering *r) {
+    int last = r->labels[r->n - 1];
+    for (size_t i = 0; i + 1 < r->n; i++) r->labels[i] = r->labels[i + 1];
+    r->labels[r->n - 1] = (unsigned char)last;
+}
+
+// ---- conversations as rows -------------------------------------------------------------------------------------------
+
+typedef struct {
+    int group;                                              // 1: conversations; 2: pairs, the chosen side before the rejected one
+    int T;                                                  // rows are cut here
+    int *ids;                                               // of all rows: a label as it is, another id as ~id
+    size_t n, room;
+    size_t *start;                                          // [rows + 1] where each row begins
+    size_t rows, start_room;
+    int files;
+    size_t first;                                           // the row that is number 0 to Rows
+    uint64_t dropped, cut;                                  // groups without a label on one side; rows longer than T
+} Conversations;
+
+static void add_row(Conversations *c, const Rendering *r) {
+    const size_t n = zmin(r->n, (size_t)c->T);
+    c->ids = (int *)grown(c->ids, c->n, c->n + n, &c->room, sizeof(int), "the conversations");
+    c->start = (size_t *)grown(c->start, c->rows + 1, c->rows + 2, &c->start_room, sizeof(size_t), "the conversations");
+    for (size_t i = 0; i < n; i++) c->ids[c->n + i] = r->labels[i] ? r->ids[i] : ~r->ids[i];
+    c->start[++c->rows] = c->n += n;
+    c->cut += r->n > n;
+}
+// The first id is never asked for, so a label there is none.
+static int has_label(const Conversations *c, size_t row) {
+    for (size_t i = c->start[row] + 1; i < c->start[row + 1]; i++) if (c->ids[i] >= 0) return 1;
+    return 0;
+}
+
+// One line of a file: a conversation, or a pair of them.
+static void add_group(Conversations *c, Rendering *r, const char *json, int as_released, const Place *at) {
+    static const char *const names[2][2] = { { "messages", NULL }, { "chosen", "rejected" } };
+    const char *start = json_space(json), *end = *start == '{' ? json_skip(start, 0) : NULL;
+    int labels = 1;
+    CHECK(end && !*json_space(end), "%s: line %llu: expected one JSON object; this is none, or it is cut off, or too deep: %.40s", at->path,
+          (unsigned long long)at->line, start);
+    for (int side = 0; side < c->group; side++) {
+        const char *name = names[c->group - 1][side];
+        render(r, json_get(start, name), name, as_released, at);
+        if (as_released) shift_labels(r);
+        add_row(c, r);
+        labels &= has_label(c, c->rows - 1);
+    }
+    if (labels) return;
+    c->rows -= (size_t)c->group, c->n = c->start[c->rows], c->dropped++;
+}
+
+enum { LONGEST_LINE = 64 << 20 };
+
+static void add_file(Conversations *c, Rendering *r, const char *path, int as_released) {
+    uint64_t size;
+    const char *text = (const char *)map_file(path, &size), *end = text + size;
+    Place at = { path, 0 };
+    char *line = NULL;
+    size_t room = 0;
+    CHECK(ends_with(path, ".jsonl"), "%s: expected a name that ends in .jsonl: conversations, one per line", path);
+    for (const char *p = text, *next; p < end; p = next) {
+        const char *newline = (const char *)memchr(p, '\n', (size_t)(end - p));
+        const size_t n = (size_t)((newline ? newline : end) - p), valid = utf8_valid(p, zmin(n, LONGEST_LINE));
+        const unsigned long long number = ++at.line;
+        next = newline ? newline + 1 : end;
+        CHECK(n < LONGEST_LINE, "%s: line %llu: %zu MB in one line; expected a conversation", path, number, n >> 20);
+        CHECK(valid == n, "%s: line %llu: expected UTF-8, found another byte at byte %zu", path, number, valid);
+        CHECK(!memchr(p, 0, n), "%s: line %llu: expected text, found a NUL byte", path, number);
+        line = (char *)grown(line, 0, n + 1, &room, 1, "a line");
+        memcpy(line, p, n), line[n] = 0;
+        if (*json_space(line)) add_group(c, r, line, as_released, &at);
+    }
+    release(line);
+    munmap((void *)(uintptr_t)text, size);
+}
+
+// The conversations (group 1) or pairs (2) of comma-separated .jsonl files; groups without a label are left out. eos: the id that
+// begins a conversation and ends an answer. T: tokens a row is cut at.
+static Conversations *conversations_open(const char *flag, const char *paths, int group, const Tokenizer *tokenizer, int eos, int T,
+                                         int as_released) {
+    Conversations *c = (Conversations *)allocate(1, sizeof *c, "the conversations");
+    Rendering r = rendering_of(tokenizer, eos);
+    char path[PATH];
+    c->group = group, c->T = T;
+    c->start = (size_t *)grown(NULL, 0, 1, &c->start_room, sizeof(size_t), "the conversations");
+    for (; list_item(flag, paths, c->files, path); c->files++) add_file(c, &r, path, as_released);
+    rendering_free(&r);
+    CHECK(c->rows, "%s: no conversation in it has anything to learn within %d tokens (%llu have none)", paths, T, (unsigned long long)c->dropped);
+    CHECK(c->rows <= UINT32_MAX, "%s: more than 2^32 conversations", paths);
+    return c;
+}
+static void conversations_free(Conversations *c) { if (c) release(c->ids), release(c->start), release(c); }
+
+static int read_conversation(const void *source, uint64_t i, int vocab, int *tokens, int *targets) {
+    const Conversations *c = (const Conversations *)source;
+    const size_t row = c->first + i;
+    const int *ids = c->ids + c->start[row], n = (int)(c->start[row + 1] - c->start[row]);
+    for (int t = 0; tokens && t < n; t++) {
+        tokens[t] = ids[t] < 0 ? ~ids[t] : ids[t];
+        targets[t] = t + 1 < n && ids[t + 1] >= 0 ? ids[t + 1] : IGNORE;
+        CHECK(tokens[t] < vocab, "a conversation has the token %d, the model's vocabulary ends at %d", tokens[t], vocab - 1);
+    }
+    return n;
+}
+static Rows conversation_rows(const Conversations *c) {
+    const uint64_t groups = (c->rows - c->first)/(uint64_t)c->group;
+    Rows rows = { c->group == 2 ? "pairs" : "conversations", c->files, groups, c->group, c->T, 1, NULL, c, read_conversation };
+    return rows;
+}
+
+// Takes the last twentieth of the groups (at least one of two, at most 256) out of `train`, for validation.
+static Rows hold_out_conversations(Rows *train, Conversations *view) {
+    uint64_t held = train->groups/20;
+    held = held > 256 ? 256 : held < 1 ? train->groups > 1 : held;
+    *view = *(const Conversations *)train->source;
+    train->groups -= held;
+    view->first += train->groups*(uint64_t)train->group;
+    return conversation_rows(view);
+}
+
+// A fingerprint of all rows (FNV-1a).
+static uint64_t conversations_hash(const Conversations *c) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < c->n; i++) hash = (hash ^ (uint32_t)c->ids[i])*0x100000001b3u;
+    for (size_t i = 0; i <= c->rows; i++) hash = (hash ^ c->start[i])*0x100000001b3u;
+    return hash;
+}
