@@ -4021,7 +4021,8 @@ static void open_conversations(Run *run, const char *checkpoint) {
     CHECK(!o->label_mask, "--label-mask: conversations know their labels; expected token files beside it");
     if (!run->tokenizer && o->config.vocab == 256 && o->config.eos < 0) o->config.eos = 0;
     CHECK(run->tokenizer || o->config.vocab == 256,
-          "%s: conversations are text, and this model's vocabulary of %d is not bytes; give --tokenizer FILE", flag, o->config.vocab);
+          "%s: conversations are text, and this model's vocabulary of %d is not bytes; give --tokenizer FILE (data/tokenize "
+          "makes tokens of documents)", data ? data : o->val, o->config.vocab);
     CHECK(o->config.eos >= 0, "%s: a conversation begins, and every answer ends, with the id that ends a document; name it with --eos", flag);
     const Tokenizer *t = run->tokenizer;
     if (data) {

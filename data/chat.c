@@ -115,8 +115,9 @@ typedef struct { const char *path; uint64_t line; } Place;  // of a conversation
 // The messages of a JSON array as ids and labels. as_released: with the labels that OLMo's released runs had (see shift_labels).
 static void render(Rendering *r, const char *messages, const char *name, int as_released, const Place *at) {
     const unsigned long long line = at->line;
-    CHECK(messages && *messages == '[', "%s: line %llu: expected an array \"%s\" of messages, found %.40s", at->path, line, name,
-          messages ? messages : "none");
+    CHECK(messages, "%s: line %llu: expected \"%s\", an array of messages, found none (data/tokenize makes tokens of documents)", at->path,
+          line, name);
+    CHECK(*messages == '[', "%s: line %llu: expected \"%s\" to be an array of messages, found %.40s", at->path, line, name, messages);
     const char *message = json_first_of(messages);
     CHECK(message, "%s: line %llu: \"%s\" holds no message", at->path, line, name);
     int speaker = -1, number = 1;                           // of the message before
