@@ -3782,16 +3782,15 @@ static double *reference_open(const Run *run) {
 static void reference_pass(Run *run, Rows *rows, double *reference, const char *what) {
     const Config *c = &run->o.config;
     const int micro = run->o.recipe.micro_batch, some = 8*micro;
-    const double begun = seconds();
-    double shown = begun;
+    double shown = seconds();
     Batch b = batch_of(rows, some, micro);
-    for (uint64_t g = 0; g < rows->groups && !asked_to_stop; g += (uint64_t)some) {
+    for (uint64_t g = 0; g < rows->groups; g += (uint64_t)some) {
         const int n = (int)zmin((size_t)some, rows->groups - g);
         int missing = 0;
         for (int i = 0; i < 2*n; i++) missing |= isnan(reference[2*g + (uint64_t)i]);
         if (!missing) continue;
         batch_read(&b, rows, NULL, g, n, c->vocab, c->eos);
-        batch_through(run, &b, 0);
+        if (!batch_through(run, &b, 0)) break;
         for (int i = 0; i < b.n; i++) reference[b.row[i].index] = -b.row[i].loss;
         if (seconds() - shown < 2) continue;
         shown = seconds();

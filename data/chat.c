@@ -279,10 +279,8 @@ static Rows hold_out_conversations(Rows *train, Conversations *view) {
     return conversation_rows(view);
 }
 
-// A fingerprint of all rows (FNV-1a).
+// A fingerprint of all rows.
 static uint64_t conversations_hash(const Conversations *c) {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < c->n; i++) hash = (hash ^ (uint32_t)c->ids[i])*0x100000001b3u;
-    for (size_t i = 0; i <= c->rows; i++) hash = (hash ^ c->start[i])*0x100000001b3u;
-    return hash;
+    uint64_t hash = fnv1a(fnv1a_start, (const unsigned char *)c->ids, c->n*sizeof *c->ids);
+    return fnv1a(hash, (const unsigned char *)c->start, (c->rows + 1)*sizeof *c->start);
 }
