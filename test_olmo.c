@@ -901,7 +901,7 @@ static void test_written_directory(void) {
         Olmo *m = olmo_build(c, 0);
         golden_weights(m);
         remove_directory(directory), make_directory(directory);
-        hugging_face_write(directory, c, &m->layout, &cpu_device, m, F32, 0);
+        hugging_face_write(directory, c, &m->layout, NULL, &cpu_device, m, F32, 0);
 
         path_join(path, directory, "config.json");
         char *text = read_text(path);
@@ -2902,6 +2902,61 @@ static void test_save_load_save(void) {
     leave_yard();
 }
 
+// The tokenizer belongs to the model: its files go along, and samples are text by it.
+static void test_companions(void) {
+    static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json" };
+    const char *model = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 300 --seq-len 16 --batch 4 --data ids.bin --val none";
+    char path[PATH], vocab[8192] = "", text[sizeof vocab + 1024];
+    int n = 0;
+    enter_yard();
+    for (int code = 0, byte; code < 512; code++) {           // an id for each byte, by its printable name, and no merges
+        if ((byte = byte_named(code)) < 0) continue;
+        n += sprintf(vocab + n, "%s\"%s", n ? ", " : "", code == '"' || code == '\\' ? "\\" : "");
+        n += utf8_encode(vocab + n, code);
+        n += sprintf(vocab + n, "\": %d", byte);
+    }
+    snprintf(text, sizeof text, "{\"added_tokens\": [], \"normalizer\": {\"type\": \"NFC\"}, \"pre_tokenizer\": {\"type\": \"ByteLevel\", "
+             "\"add_prefix_space\": false}, \"model\": {\"type\": \"BPE\", \"vocab\": {%s}, \"merges\": []}}", vocab);
+    CHECK(went_well(train_olmo("%s --steps 1 --sample-every 0 --out made", model)), "a test could not train: %s", complained);
+    system_or_die("mv made/step1 model");
+    for (int i = 0; i < 4; i++) path_join(path, "model", names[i]), write_text(path, i ? names[i] : text);
+
+    int code = train_olmo("--load model --data ids.bin --val none --steps 2 --save-every 1 --out fine"), same = 1;
+    for (int i = 0; i < 4; i++) same &= same_in("model", "fine/step1", names[i]) && same_in("model", "fine/step2", names[i]);
+    check(went_well(code) && same, "fine-tuning copies the four files into its checkpoints: code %d", code);
+    code = train_olmo("--load fine/latest --export exported"), same = 1;
+    for (int i = 0; i < 4; i++) same &= same_in("model", "exported", names[i]);
+    check(went_well(code) && same, "and --export copies them on: code %d", code);
+    code = train_olmo("--out fine --resume --steps 3"), same = 1;
+    for (int i = 0; i < 4; i++) same &= same_in("model", "fine/step3", names[i]);
+    check(went_well(code) && same, "and so does --resume: code %d", code);
+    code = train_olmo("%s --steps 1 --sample-every 0 --out named --tokenizer model/tokenizer.json", model);
+    check(code == 1 || (went_well(code) && same_in("model", "named/step1", names[0]) && same_in("model", "named/step1", names[1])),
+          "--tokenizer names files that go with a new model: code %d", code);
+    // An origin that is moved aside takes nothing with it.
+    code = train_olmo("--load fine/latest --data ids.bin --val none --steps 1 --sample-every 0 --out fine");
+    check(went_well(code) && same_in("model", "fine/step1", names[0]) && newest_checkpoint("fine.1") == 3, "even when the origin moves: code %d", code);
+
+    code = train_olmo("--load model --data ids.bin --val none --steps 1 --sample-every 1 --out sampled --seed 3");
+    const char *sample = strstr(said, "\n    ");
+    int ids = sample && strspn(sample + 5, "0123456789,") == strcspn(sample + 5, "\n");
+#ifdef ICU
+    check(went_well(code) && sample && !ids, "samples while training are text");
+#else
+    check(went_well(code) && ids && strstr(complained, "samples will be bare ids"), "without ICU they are ids, and that is said");
+#endif
+    edit_file("model/tokenizer.json", "NFC", "NFKC");
+    code = train_olmo("--load model --data ids.bin --val none --steps 1 --sample-every 1 --out other");
+    check(went_well(code) && strstr(complained, "note: model/tokenizer.json: samples will be bare ids") && same_in("model", "other/step1", names[0]),
+          "a tokenizer of another kind does not stop training: code %d", code);
+    write_text("book.txt", "Once upon a time there was a fox that could not read at all.");
+    refuses("text for a model that has a tokenizer", "book.txt", "data/tokenize", "--load model --data book.txt --val none --steps 1");
+    refuses("a prompt that is too long, before the first step", "--prompt-ids", "more than the 16", "--load model --data ids.bin --val none "
+            "--steps 1 --sample-every 1 --prompt-ids 1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1");
+    check(!strstr(said, "[step="), "which is said before the first step");
+    leave_yard();
+}
+
 // ---- kill -9, full disks, signals ------------------------------------------------------------------------------------
 // Waits until the run has saved a checkpoint after this one.
 static void wait_for_checkpoint(const char *out, int step) {
@@ -3467,6 +3522,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "command_line", test_command_line, OF_PROGRAM },
     { "resume", test_resume, OF_PROGRAM },
     { "save_load_save", test_save_load_save, OF_PROGRAM },
+    { "companions", test_companions, OF_PROGRAM },
     { "full_disk", test_full_disk, OF_PROGRAM },
     { "signals", test_signals, OF_PROGRAM },
     { "runs", test_runs, OF_PROGRAM },

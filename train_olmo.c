@@ -2182,9 +2182,45 @@ static void weights_read(const char *directory, const Layout *layout, const Devi
           directory, present, wanted);
 }
 
+// What belongs to a model beside sizes and weights. It is read when the model is, for a run may move or outlive the directory
+// that it began with, and is written byte for byte beside every copy of the weights.
+static const char *const companion_names[] = {
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
+};
+enum { COMPANIONS = sizeof companion_names/sizeof *companion_names };
+typedef struct { char *bytes[COMPANIONS]; uint64_t size[COMPANIONS]; } Companions;       // NULL: there is none
+
+// Companion i from this file. A convenience: what cannot be read is said, and left out.
+static void companion_read(Companions *with, int i, const char *path) {
+    uint64_t size;
+    if (!file_exists(path)) return;
+    FILE *file = open_to_read(path, &size);
+    char *bytes = (char *)allocate(size + 1, 1, path);
+    const int whole = fread(bytes, 1, size, file) == size;
+    fclose(file);
+    if (!whole) fprintf(stderr, "note: %s: cannot be read: it is left out\n", path);
+    if (!whole) { release(bytes); return; }
+    release(with->bytes[i]);
+    with->bytes[i] = bytes, with->size[i] = size;
+}
+static void companions_read(Companions *with, const char *directory) {
+    char path[PATH];
+    for (int i = 0; i < COMPANIONS; i++) path_join(path, directory, companion_names[i]), companion_read(with, i, path);
+}
+static void companions_write(const Companions *with, const char *directory) {
+    char path[PATH];
+    for (int i = 0; with && i < COMPANIONS; i++) {
+        if (!with->bytes[i]) continue;
+        path_join(path, directory, companion_names[i]);
+        FILE *file = open_to_write(path);
+        fwrite(with->bytes[i], 1, with->size[i], file);
+        close_written(file, path);
+    }
+}
+
 // Writes config.json and the weights into a directory, in one file or in shards of at most shard_bytes (0: one file).
-static void hugging_face_write(const char *directory, const Config *c, const Layout *layout, const Device *device, void *model,
-                               Dtype type, uint64_t shard_bytes) {
+static void hugging_face_write(const char *directory, const Config *c, const Layout *layout, const Companions *with,
+                               const Device *device, void *model, Dtype type, uint64_t shard_bytes) {
     int n, shards = 1, *of = NULL;
     Slice *slice = hugging_face_slices(layout, &n);
     uint64_t total = 0, inside = 0;
@@ -2196,6 +2232,7 @@ static void hugging_face_write(const char *directory, const Config *c, const Lay
         of[i] = shards - 1, inside += bytes, total += bytes;
     }
     config_write(directory, c, type);
+    companions_write(with, directory);
     for (int s = 0, first = 0; s < shards; s++) {
         int last = first;
         while (last < n && of[last] == s) last++;
@@ -2236,12 +2273,12 @@ static void finish_directory(const char *path, const char *temporary) {
 }
 
 // The same, complete or not at all, in a directory that does not exist yet.
-static void export_write(const char *path, const Config *c, const Layout *layout, const Device *device, void *model, Dtype type,
-                         uint64_t shard_bytes) {
+static void export_write(const char *path, const Config *c, const Layout *layout, const Companions *with, const Device *device,
+                         void *model, Dtype type, uint64_t shard_bytes) {
     char temporary[PATH];
     CHECK(!file_exists(path), "--export %s: exists already; choose a new directory", path);
     begin_directory(path, temporary);
-    hugging_face_write(temporary, c, layout, device, model, type, shard_bytes);
+    hugging_face_write(temporary, c, layout, with, device, model, type, shard_bytes);
     finish_directory(path, temporary);
 }
 
@@ -2290,11 +2327,11 @@ static int checkpoint_step(const char *name) {
 }
 
 // A complete directory at `path`, or none: `path` itself never holds half a checkpoint.
-static void checkpoint_write(const char *path, const Config *c, const Layout *layout, const Device *device, void *model,
-                             const Progress *at) {
+static void checkpoint_write(const char *path, const Config *c, const Layout *layout, const Companions *with,
+                             const Device *device, void *model, const Progress *at) {
     char temporary[PATH], file_name[PATH];
     begin_directory(path, temporary);
-    hugging_face_write(temporary, c, layout, device, model, F32, (uint64_t)5 << 30);
+    hugging_face_write(temporary, c, layout, with, device, model, F32, (uint64_t)5 << 30);
     Slice *moments = moment_slices(layout);
     path_join(file_name, temporary, "optimizer.safetensors");
     safetensors_write(file_name, moments, 2*layout->n, F32, device, model);
@@ -3323,6 +3360,7 @@ typedef struct {
     const Device *device;
     void *model;
     Tokenizer *tokenizer;                                   // NULL: tokens are bytes, or ids that we cannot read
+    Companions companions;                                  // the tokenizer's files, and others that go with the model
     Layout layout;
     Corpus train_files, val_files;                          // what the rows are read from: token files, or conversations
     Conversations *train_text, *val_text;
@@ -3438,17 +3476,37 @@ static double evaluate(const Run *run, const Rows *rows, const Objective *judge,
     return denominator;
 }
 
-// The tokenizer that --tokenizer names; or, where there is text to read or to write, the one that came with the model.
-static void load_tokenizer(Run *run, const char *directory) {
+// The files that go with the model: those beside its weights; and with --tokenizer that file, and those beside it.
+static void load_companions(Run *run, const char *directory) {
+    const char *named = run->o.tokenizer, *slash = named ? strrchr(named, '/') : NULL;
+    char beside[PATH];
+    if (*directory) companions_read(&run->companions, directory);
+    if (!named) return;
+    snprintf(beside, sizeof beside, "%.*s", slash ? (int)(slash - named) : 1, slash ? named : ".");
+    companions_read(&run->companions, beside);
+    companion_read(&run->companions, 0, named);
+}
+
+// The tokenizer that --tokenizer names; or, where there is text to read or to write, the one that came with the model. While
+// training that is a convenience, for samples alone: they are bare ids where the program cannot use it.
+static void load_tokenizer(Run *run, const char *directory, int training) {
     const Options *o = &run->o;
     char beside[PATH];
-    const char *path = o->tokenizer;
+    const char *path = o->tokenizer, *reason = NULL;
+    const int text = training ? o->sample_every != 0 : o->generate != 0;
     path_join(beside, directory, "tokenizer.json");
-    if (!path && o->generate && !o->prompt_ids && o->config.vocab != 256 && *directory && file_exists(beside)) path = beside;
+    if (!path && text && !o->prompt_ids && o->config.vocab != 256 && *directory && file_exists(beside)) path = beside;
     if (!path) return;
-    run->tokenizer = tokenizer_load(path);
-    CHECK(run->tokenizer->vocab <= o->config.vocab, "%s: has %d tokens, the model only %d rows in its embedding; is it this model's "
-          "tokenizer?", path, run->tokenizer->vocab, o->config.vocab);
+    if (training && path == beside && !o->prompt) reason = tokenizer_refusal(path);
+    if (!reason) {
+        run->tokenizer = tokenizer_load(path);
+        if (run->tokenizer->vocab <= o->config.vocab) return;
+        reason = "it has more tokens than the model has rows in its embedding";
+        CHECK(training && path == beside, "%s: has %d tokens, the model only %d rows in its embedding; is it this model's tokenizer?",
+              path, run->tokenizer->vocab, o->config.vocab);
+        tokenizer_free(run->tokenizer), run->tokenizer = NULL;
+    }
+    fprintf(stderr, "note: %s: samples will be bare ids: %s\n", path, reason);
 }
 
 // --prompt-ids 1,2,3 into tokens[0..T); returns how many.
@@ -3489,6 +3547,13 @@ static int prompt_tokens(const Run *run, int *tokens) {
     for (size_t i = 0; i < n; i++) tokens[i] = e ? e->ids[i] : (unsigned char)text[i];
     encoder_free(e);
     return (int)n;
+}
+
+// A prompt that the model cannot take is found now, not at the first sample.
+static void check_prompt(const Run *run) {
+    int *tokens = (int *)allocate((size_t)run->o.config.seq_len, sizeof(int), "a prompt");
+    (void)prompt_tokens(run, tokens);
+    release(tokens);
 }
 
 // Prints text that a model has written: what a terminal would obey becomes a question mark.
@@ -3581,7 +3646,7 @@ static void save(const Run *run) {
     if (o->no_save) return;
     snprintf(name, sizeof name, "step%d", run->at.step);
     path_join(path, o->out, name);
-    checkpoint_write(path, &o->config, &run->layout, run->device, run->model, &run->at);
+    checkpoint_write(path, &o->config, &run->layout, &run->companions, run->device, run->model, &run->at);
     printf("saved %s\n", path);
     if (o->keep) remove_checkpoints(o->out, o->keep);
 }
@@ -3862,6 +3927,7 @@ static void train(Run *run) {
     Metrics metrics = { NULL, 0, 0 };
     check_resumed(run);
     check_validation(run);
+    if (o->sample_every) check_prompt(run);
     if (!o->resume) fresh_directory(o->out);                // only now that nothing is wrong with the options and the data
     heed_signals();
     if (run->objective.looks_first) compute_reference(run);
@@ -4000,6 +4066,10 @@ static void open_windows(Run *run, const char *checkpoint) {
     if (o->data) {
         run->train_files = corpus_open(o->data, o->label_mask, width, T);
         run->data_text = data_text(o);
+        for (int i = 0; i < run->train_files.n; i++)
+            CHECK(!run->train_files.file[i].text || o->config.vocab == 256 || !run->companions.bytes[0],
+                  "%s: is text, but this model's tokens are those of its tokenizer.json; data/tokenize makes a token file of it",
+                  run->train_files.file[i].path);
         if (!o->resume || !seen_before(run, checkpoint)) corpus_check(&run->train_files, o->config.vocab);
     }
     if (!o->val) run->val_files = corpus_hold_out(&run->train_files);
@@ -4188,7 +4258,8 @@ int olmo_main(int argc, char **argv, const Device *device) {
     int training = !o->generate && !o->eval && !o->export_dir;
     if (training) signal(SIGPIPE, SIG_IGN);                 // a console that is gone (`| head`) does not end a run
     if (training) print_banner(&run);
-    load_tokenizer(&run, directory);
+    if (training || o->export_dir) load_companions(&run, directory);
+    load_tokenizer(&run, directory, training);
     if (training || o->eval) open_data(&run, directory);
     if (training) complete_recipe(o, &run.train), print_data(&run);
 
@@ -4207,7 +4278,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     }
     if (o->generate) print_sample(&run, o->generate);
     if (o->export_dir) {
-        export_write(o->export_dir, &o->config, &run.layout, device, run.model, dtype_named(o->export_dtype),
+        export_write(o->export_dir, &o->config, &run.layout, &run.companions, device, run.model, dtype_named(o->export_dtype),
                      (uint64_t)o->shard_mb*1000000);
         printf("wrote %s\n", o->export_dir);
     }

@@ -310,26 +310,46 @@ static void open_nfc(void) {
 static void open_nfc(void) {}
 #endif
 
-// A Hugging Face tokenizer.json of the kind OLMo-1 has: NFC, ByteLevel with GPT-2's words, BPE. Anything else ends the program
-// with a sentence.
-Tokenizer *tokenizer_load(const char *path) {
-#ifndef ICU
-    die("%s: this program was built without a Unicode library, so it cannot tokenize as OLMo does; install ICU and pkg-config (Debian, "
-        "Ubuntu: apt install libicu-dev pkg-config), then make clean and make again, or give token ids", path);
-#endif
-    char *text = read_text(path);
-    const char *root = json_root(text, path), *model = json_get(root, "model"), *words = json_get(root, "pre_tokenizer");
-    CHECK(model && has_type(root, "model", "BPE"), "%s: expected \"model\" to be of type BPE; is this a tokenizer.json?", path);
-    CHECK(has_type(root, "normalizer", "NFC") && has_type(root, "pre_tokenizer", "ByteLevel") && !json_flag(words, "add_prefix_space") &&
-          (!json_get(words, "use_regex") || json_flag(words, "use_regex")),
-          "%s: expected OLMo-1's kind of tokenizer: normalizer NFC, pre_tokenizer ByteLevel with its regex and no prefix space", path);
+// Why this is no tokenizer of the kind OLMo-1 has (NFC, ByteLevel with GPT-2's words, BPE), as the end of a sentence; or NULL.
+static const char *unlike_olmo(const char *root) {
+    const char *model = json_get(root, "model"), *words = json_get(root, "pre_tokenizer");
+    if (!model || !has_type(root, "model", "BPE")) return "expected \"model\" to be of type BPE; is this a tokenizer.json?";
+    if (!has_type(root, "normalizer", "NFC") || !has_type(root, "pre_tokenizer", "ByteLevel") ||
+        json_flag(words, "add_prefix_space") || (json_get(words, "use_regex") && !json_flag(words, "use_regex")))
+        return "expected OLMo-1's kind of tokenizer: normalizer NFC, pre_tokenizer ByteLevel with its regex and no prefix space";
     static const char *const unknown[] = { "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix" };
     for (int i = 0; i < 4; i++) {
         const char *value = json_get(model, unknown[i]);
-        CHECK(!value || *value == 'n' || !strncmp(value, "\"\"", 2), "%s: \"%s\" is set; OLMo's tokenizers do without it", path, unknown[i]);
+        if (value && *value != 'n' && strncmp(value, "\"\"", 2))
+            return "\"dropout\", \"unk_token\" or a prefix or suffix of words is set; OLMo's tokenizers do without them";
     }
-    CHECK(!json_flag(model, "byte_fallback") && !json_flag(model, "ignore_merges"),
-          "%s: \"byte_fallback\" or \"ignore_merges\" is set; OLMo's tokenizers do without them", path);
+    if (json_flag(model, "byte_fallback") || json_flag(model, "ignore_merges"))
+        return "\"byte_fallback\" or \"ignore_merges\" is set; OLMo's tokenizers do without them";
+    return NULL;
+}
+
+#ifdef ICU
+static const char *const no_unicode = NULL;
+#else
+static const char *const no_unicode =
+    "this program was built without a Unicode library, so it cannot tokenize as OLMo does; install ICU and pkg-config (Debian, "
+    "Ubuntu: apt install libicu-dev pkg-config), then make again, or give token ids";
+#endif
+
+// Why tokenizer_load would refuse this file, though nothing is wrong with it; or NULL.
+static const char *tokenizer_refusal(const char *path) {
+    char *text = read_text(path);
+    const char *reason = unlike_olmo(json_root(text, path));
+    release(text);
+    return no_unicode ? no_unicode : reason;
+}
+
+// A Hugging Face tokenizer.json of the kind OLMo-1 has. Anything else ends the program with a sentence.
+Tokenizer *tokenizer_load(const char *path) {
+    CHECK(!no_unicode, "%s: %s", path, no_unicode);
+    char *text = read_text(path);
+    const char *root = json_root(text, path), *model = json_get(root, "model"), *reason = unlike_olmo(root);
+    CHECK(!reason, "%s: %s", path, reason);
 
     Tokenizer *t = (Tokenizer *)allocate(1, sizeof *t, "a tokenizer");
     Names names = { t, (int *)allocate(2*MOST_TOKENS, sizeof(int), "the tokens' names"), 2*MOST_TOKENS };
