@@ -317,11 +317,15 @@ static const char *unlike_olmo(const char *root) {
     if (!has_type(root, "normalizer", "NFC") || !has_type(root, "pre_tokenizer", "ByteLevel") ||
         json_flag(words, "add_prefix_space") || (json_get(words, "use_regex") && !json_flag(words, "use_regex")))
         return "expected OLMo-1's kind of tokenizer: normalizer NFC, pre_tokenizer ByteLevel with its regex and no prefix space";
-    static const char *const unknown[] = { "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix" };
+    static const struct { const char *name, *reason; } unknown[] = {
+        { "dropout", "\"dropout\" is set; OLMo's tokenizers do without it" },
+        { "unk_token", "\"unk_token\" is set; OLMo's tokenizers do without it" },
+        { "continuing_subword_prefix", "\"continuing_subword_prefix\" is set; OLMo's tokenizers do without it" },
+        { "end_of_word_suffix", "\"end_of_word_suffix\" is set; OLMo's tokenizers do without it" },
+    };
     for (int i = 0; i < 4; i++) {
-        const char *value = json_get(model, unknown[i]);
-        if (value && *value != 'n' && strncmp(value, "\"\"", 2))
-            return "\"dropout\", \"unk_token\" or a prefix or suffix of words is set; OLMo's tokenizers do without them";
+        const char *value = json_get(model, unknown[i].name);
+        if (value && *value != 'n' && strncmp(value, "\"\"", 2)) return unknown[i].reason;
     }
     if (json_flag(model, "byte_fallback") || json_flag(model, "ignore_merges"))
         return "\"byte_fallback\" or \"ignore_merges\" is set; OLMo's tokenizers do without them";
