@@ -24,6 +24,7 @@ static const int on_gpu = 1;
 #include "train_olmo.c"
 static const int on_gpu = 0;
 #endif
+#include <stddef.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -2668,12 +2669,180 @@ static void late_failures(void) {
           "an earlier run is moved to again.1: code %d%.80s", code, complained);
 }
 
+// ---- options ---------------------------------------------------------------------------------------------------------
+// Every option of the table, once more: where its value must arrive, and a value that is no one's default.
+typedef struct { const char *name; size_t at; const char *value; double number; } Arrival;
+#define TO(field) offsetof(Options, field)
+static const Arrival arrivals[] = {
+    { "--model", TO(model), "1b", 0 }, { "--load", TO(load), "somewhere", 0 }, { "--d-model", TO(config.d_model), "3", 3 },
+    { "--n-layers", TO(config.n_layers), "5", 5 }, { "--n-heads", TO(config.n_heads), "6", 6 },
+    { "--n-kv-heads", TO(config.n_kv_heads), "7", 7 }, { "--mlp-hidden", TO(config.mlp_hidden), "8", 8 },
+    { "--vocab", TO(config.vocab), "9", 9 }, { "--seq-len", TO(config.seq_len), "10", 10 },
+    { "--rope-theta", TO(config.rope_theta), "11.5", 11.5 }, { "--clip-qkv", TO(config.clip_qkv), "12.5", 12.5 },
+    { "--eos", TO(config.eos), "13", 13 }, { "--tied", TO(tied), NULL, 1 }, { "--untied", TO(untied), NULL, 1 },
+    { "--init", TO(init), "normal", 0 }, { "--data", TO(data), "a.bin", 0 }, { "--val", TO(val), "b.bin", 0 },
+    { "--tokenizer", TO(tokenizer), "c.json", 0 }, { "--label-mask", TO(label_mask), "d.bin", 0 },
+    { "--dtype", TO(dtype), "uint32", 0 }, { "--recipe", TO(tuning), "sft", 0 }, { "--steps", TO(recipe.steps), "14", 14 },
+    { "--epochs", TO(epochs), "15", 15 }, { "--batch", TO(recipe.batch), "16", 16 },
+    { "--micro-batch", TO(recipe.micro_batch), "17", 17 }, { "--seed", TO(seed), "18", 18 }, { "--lr", TO(recipe.lr), "0.19", 0.19 },
+    { "--schedule", TO(recipe.schedule), "max", 0 }, { "--warmup", TO(recipe.warmup), "20", 20 },
+    { "--final-lr", TO(recipe.final_lr), "0.21", 0.21 }, { "--weight-decay", TO(recipe.weight_decay), "0.22", 0.22 },
+    { "--beta1", TO(recipe.beta1), "0.23", 0.23 }, { "--beta2", TO(recipe.beta2), "0.24", 0.24 }, { "--eps", TO(recipe.eps), "0.25", 0.25 },
+    { "--decay-embeddings", TO(recipe.decay_embeddings), NULL, 1 }, { "--clip", TO(recipe.clip), "0.26", 0.26 },
+    { "--clip-warmup-steps", TO(recipe.clip_warmup_steps), "27", 27 },
+    { "--clip-warmup-factor", TO(recipe.clip_warmup_factor), "2.8", 2.8 }, { "--z-loss", TO(config.z_loss), "0.29", 0.29 },
+    { "--denominator", TO(denominator), "all", 0 }, { "--threads", TO(threads), "30", 30 }, { "--out", TO(out), "e", 0 },
+    { "--save-every", TO(save_every), "31", 31 }, { "--keep", TO(keep), "32", 32 }, { "--no-save", TO(no_save), NULL, 1 },
+    { "--eval-every", TO(eval_every), "33", 33 }, { "--sample-every", TO(sample_every), "34", 34 }, { "--resume", TO(resume), NULL, 1 },
+    { "--eval", TO(eval), NULL, 1 }, { "--generate", TO(generate), "35", 35 }, { "--prompt", TO(prompt), "f", 0 },
+    { "--prompt-ids", TO(prompt_ids), "1,2", 0 }, { "--temperature", TO(sampling.temperature), "0.36", 0.36 },
+    { "--top-k", TO(sampling.top_k), "37", 37 }, { "--top-p", TO(sampling.top_p), "0.38", 0.38 }, { "--export", TO(export_dir), "g", 0 },
+    { "--export-dtype", TO(export_dtype), "bf16", 0 }, { "--shard-mb", TO(shard_mb), "39", 39 }, { "--help", TO(help), NULL, 1 },
+    { "--version", TO(version), NULL, 1 },
+};
+#undef TO
+static const Arrival *arrival_of(const char *name) {
+    for (size_t i = 0; i < sizeof arrivals/sizeof *arrivals; i++) if (!strcmp(arrivals[i].name, name)) return &arrivals[i];
+    return NULL;
+}
+
+static void test_options(void) {
+    static Options o, before;
+    Option table[MAX_OPTIONS];
+    int n = option_table(&o, table), count = 0;
+    for (int i = 0; i < n; i++) {
+        if (table[i].kind == GROUP) continue;
+        const Arrival *a = arrival_of(table[i].name);
+        if (!check(a != NULL, "%s has its row in this test", table[i].name)) continue;
+        char *argv[] = { (char *)"train_olmo", (char *)a->name, (char *)a->value };
+        char *field = (char *)&o + a->at;
+        o = options_of_preset("tiny"), before = o;
+        parse_options(table, n, a->value ? 3 : 2, argv, NULL, o.given);
+        size_t size = table[i].kind == NUMBER ? sizeof(double) : table[i].kind == TEXT ? sizeof(char *) : sizeof(int);
+        int arrived = table[i].kind == NUMBER ? *(double *)field == a->number
+                    : table[i].kind == TEXT ? *(const char **)field == a->value : *(int *)field == (int)a->number;
+        int changed = memcmp(field, (char *)&before + a->at, size) != 0, noted = o.given[0] == (void *)field && !o.given[1];
+        memcpy(field, (char *)&before + a->at, size), memcpy(o.given, before.given, sizeof o.given);
+        check(arrived && changed && noted && !memcmp(&o, &before, sizeof o), "%s %s arrives in its own field, and in no other", a->name,
+              a->value ? a->value : "");
+        count++;
+    }
+    check(count == (int)(sizeof arrivals/sizeof *arrivals), "there are %d options, each once", count);
+}
+
+// Each option that shapes the training changes its result, to one that no other option gives; the others do not change it.
+static void options_have_effects(void) {
+    static const char *const shaping[] = {
+        "", "--d-model 20", "--n-layers 2", "--n-heads 4", "--n-kv-heads 2", "--mlp-hidden 34", "--vocab 65", "--seq-len 8", "--rope-theta 77",
+        "--clip-qkv 0.01", "--untied", "--init normal", "--init full_megatron", "--label-mask mask.bin", "--batch 3", "--seed 7", "--steps 6",
+        "--lr 0.002", "--schedule cosine", "--warmup 3", "--final-lr 0.5", "--weight-decay 0.3", "--beta1 0.7", "--beta2 0.7",
+        "--eps 1e-3", "--decay-embeddings", "--clip 0.02", "--clip 0.02 --clip-warmup-steps 2 --clip-warmup-factor 3",
+        "--clip 0.02 --clip-warmup-steps 3 --clip-warmup-factor 3", "--clip 0.02 --clip-warmup-steps 2 --clip-warmup-factor 4",
+        "--z-loss 0.01", "--denominator all", "--data few.bin", "--dtype uint32 --data wide.bin",
+    };
+    static const char *const neutral[] = {
+        "--threads 2", "--micro-batch 1", "--out elsewhere", "--save-every 1", "--keep 1", "--no-save", "--eval-every 1 --val few.bin",
+        "--sample-every 1", "--eos 3", "--temperature 0.1 --top-k 3 --top-p 0.5 --sample-every 2", "--dtype uint16", "--init mitchell",
+        "--n-kv-heads 1", "--tied", "--seed 6198", "--model tiny",
+    };
+    enum { N = sizeof shaping/sizeof *shaping };
+    char hash[N][32], clash[256] = "";
+    uint32_t wide[200*16];
+    unsigned char mask[200*16];
+    for (int i = 0; i < 200*16; i++) wide[i] = (uint32_t)(i*i % 64), mask[i] = i % 3 > 0;
+    write_bytes("wide.bin", wide, sizeof wide), write_bytes("mask.bin", mask, sizeof mask);
+    for (int i = 0; i < N; i++) {
+        int code = train_olmo("%s --steps 5 --lr 0.01 --data ids.bin --no-save %s", tiny_model, shaping[i]);
+        CHECK(went_well(code), "a test could not train with %s: %s", shaping[i], complained);
+        snprintf(hash[i], sizeof hash[i], "%s", last_line(said));
+        for (int k = 0; k < i; k++) if (!strcmp(hash[i], hash[k])) snprintf(clash, sizeof clash, "`%s` and `%s`", shaping[k], shaping[i]);
+    }
+    check(!*clash, "%d ways to train, by one option each, end with as many results%s%s", N, *clash ? ", but not " : "", clash);
+    for (size_t i = 0; i < sizeof neutral/sizeof *neutral; i++) {
+        int code = train_olmo("%s --steps 5 --lr 0.01 --data ids.bin %s", tiny_model, neutral[i]);
+        check(went_well(code) && !strcmp(last_line(said), hash[0]), "%s does not change the result", neutral[i]);
+        system_or_die("rm -rf out out.* elsewhere");
+    }
+}
+
+// ---- samples ---------------------------------------------------------------------------------------------------------
+// What --generate prints, beside generate() on the same weights with the same numbers.
+static void sampling_options(void) {
+    static const Sampling how[] = { { 0.8, 1, 0 }, { 0.5, 1, 0 }, { 1.7, 1, 5 }, { 0.9, 0.3, 0 }, { 1.3, 0.8, 6 }, { 0, 1, 0 } };
+    Config c = config_read("good");
+    Olmo *m = olmo_build(&c, 0);
+    weights_read("good", &m->layout, &cpu_device, m, c.tied);
+    for (size_t i = 0; i < sizeof how/sizeof *how; i++) {
+        int tokens[16] = { 5, 6, 7 };
+        char expected[128] = "";
+        generate(&cpu_device, m, &c, tokens, 3, 13, how[i], 40 + i);
+        for (int k = 3; k < 13; k++) sprintf(expected + strlen(expected), "%d%s", tokens[k], k < 12 ? "," : "\n");
+        int code = train_olmo("--load good --generate 10 --prompt-ids 5,6,7 --seed %zu --temperature %g --top-p %g --top-k %d", 40 + i,
+                              how[i].temperature, how[i].top_p, how[i].top_k);
+        check(went_well(code) && !strcmp(last_line(said), expected), "--temperature %g --top-p %g --top-k %d arrive: %.*s",
+              how[i].temperature, how[i].top_p, how[i].top_k, (int)strcspn(expected, "\n"), expected);
+    }
+    olmo_free(m);
+    // Each sample of a training run has a seed of its own: --seed plus the step.
+    char line[256], sample[200];
+    CHECK(went_well(train_olmo("%s --steps 3 --save-every 1 --sample-every 1 --seed 11 --data ids.bin --out sampled", tiny_model)),
+          "a test could not train: %s", complained);
+    const char *at = said;
+    for (int step = 1; step <= 3; step++) {
+        at = strstr(at, "\n    ");
+        CHECK(at, "a run with --sample-every 1 printed no sample of step %d", step);
+        snprintf(sample, sizeof sample, "%.*s", (int)strcspn(at + 5, "\n"), at + 5);
+        char *rest = (char *)allocate(strlen(at), 1, "a test");
+        strcpy(rest, at + 5);
+        int code = train_olmo("--load sampled/step%d --generate 15 --prompt-ids 0 --seed %d", step, 11 + step);
+        snprintf(line, sizeof line, "%s\n", sample);
+        check(went_well(code) && !strcmp(last_line(said), line), "the sample of step %d is drawn with seed %d: %s", step, 11 + step, sample);
+        release(said), said = rest, at = rest;
+    }
+    system_or_die("rm -rf sampled");
+}
+
+// A model that says what it is told: after byte chain[i] comes chain[i+1]. Without layers that do anything, x is the
+// embedding of the last byte; byte b has a channel of its own there, and its successor's row of the head reads that channel.
+static void write_chain(const char *directory, const unsigned char *chain, int n) {
+    Config c = config_of(32, 1, 2, 2, 8, 256, 32, 0, 0, 0);
+    Olmo *m = olmo_build(&c, 0);
+    for (int i = 0; i + 1 < n; i++) {
+        m->weight.wte[chain[i]*32 + i] = 1;
+        m->weight.head[chain[i + 1]*32 + i] = 1;
+    }
+    make_directory(directory);
+    hugging_face_write(directory, &c, &m->layout, &cpu_device, m, F32, 0);
+    olmo_free(m);
+}
+static void samples_as_text(void) {
+    static const struct { const char *what, *chain, *prompt; int wanted; const char *prints; } rows[] = {
+        { "bytes from 128 on, in the prompt and in the text", "\xc3\xa9\xe2\x82\xac!", "\xc3", 5, "\xc3\xa9\xe2\x82\xac!\n" },
+        { "what a terminal would obey", "A\x1b[\x07\x7f\x08\r\x01Z", "A", 8, "A?[?????Z\n" },
+        { "tabs and line ends", "A\tB\nC", "A", 4, "A\tB\nC\n" },
+        { "blanks at the end", "A\tB\n ", "A", 4, "A\tB\n" },
+        { "nothing but blanks", "A \n", "A", 2, "A\n" },
+        { "blanks of the prompt", "A xy", "A ", 2, "A xy\n" },
+        { "blanks that end the prompt", "  \n", "A ", 1, "A \n" },
+    };
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        system_or_die("rm -rf chain");
+        write_chain("chain", (const unsigned char *)rows[i].chain, (int)strlen(rows[i].chain));
+        int code = train_olmo("--load chain --generate %d --temperature 0 --prompt '%s'", rows[i].wanted, rows[i].prompt);
+        check(went_well(code) && !strcmp(said, rows[i].prints), "a sample with %s", rows[i].what);
+    }
+    system_or_die("rm -rf chain");
+}
+
 static void test_command_line(void) {
     enter_yard();
     promised_training_output();
     system_or_die("mv out/step6 good && rm -rf out");
     refused_flags();
     promised_answers();
+    options_have_effects();
+    sampling_options();
+    samples_as_text();
     plain_requests();
     fine_tuning();
     late_failures();
@@ -3517,6 +3686,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "init", test_init, IN_FLOAT },
     { "train_step", test_train_step, IN_FLOAT },
     { "edges", test_edges, IN_FLOAT },
+    { "options", test_options, IN_FLOAT },
     { "second_device", test_second_device, IN_FLOAT },
     { "hostile_files", test_hostile_files, OF_PROGRAM },
     { "command_line", test_command_line, OF_PROGRAM },
