@@ -2681,11 +2681,12 @@ static const Arrival arrivals[] = {
     { "--rope-theta", TO(config.rope_theta), "11.5", 11.5 }, { "--clip-qkv", TO(config.clip_qkv), "12.5", 12.5 },
     { "--eos", TO(config.eos), "13", 13 }, { "--tied", TO(tied), NULL, 1 }, { "--untied", TO(untied), NULL, 1 },
     { "--init", TO(init), "normal", 0 }, { "--data", TO(data), "a.bin", 0 }, { "--val", TO(val), "b.bin", 0 },
+    { "--dpo", TO(dpo), "h.jsonl", 0 }, { "--dpo-beta", TO(dpo_beta), "0.4", 0.4 }, { "--as-released", TO(as_released), NULL, 1 },
     { "--tokenizer", TO(tokenizer), "c.json", 0 }, { "--label-mask", TO(label_mask), "d.bin", 0 },
     { "--dtype", TO(dtype), "uint32", 0 }, { "--recipe", TO(tuning), "sft", 0 }, { "--steps", TO(recipe.steps), "14", 14 },
     { "--epochs", TO(epochs), "15", 15 }, { "--batch", TO(recipe.batch), "16", 16 },
     { "--micro-batch", TO(recipe.micro_batch), "17", 17 }, { "--seed", TO(seed), "18", 18 }, { "--lr", TO(recipe.lr), "0.19", 0.19 },
-    { "--schedule", TO(recipe.schedule), "max", 0 }, { "--warmup", TO(recipe.warmup), "20", 20 },
+    { "--schedule", TO(recipe.schedule), "max", 0 }, { "--warmup", TO(warmup), "20", 0 },
     { "--final-lr", TO(recipe.final_lr), "0.21", 0.21 }, { "--weight-decay", TO(recipe.weight_decay), "0.22", 0.22 },
     { "--beta1", TO(recipe.beta1), "0.23", 0.23 }, { "--beta2", TO(recipe.beta2), "0.24", 0.24 }, { "--eps", TO(recipe.eps), "0.25", 0.25 },
     { "--decay-embeddings", TO(recipe.decay_embeddings), NULL, 1 }, { "--clip", TO(recipe.clip), "0.26", 0.26 },
@@ -2713,7 +2714,7 @@ static void test_options(void) {
     for (int i = 0; i < n; i++) {
         if (table[i].kind == GROUP) continue;
         const Arrival *a = arrival_of(table[i].name);
-        if (!check(a != NULL, "%s has its row in this test", table[i].name)) continue;
+        if (!check(a != NULL, "%s has its row in `arrivals`", table[i].name)) continue;
         char *argv[] = { (char *)"train_olmo", (char *)a->name, (char *)a->value };
         char *field = (char *)&o + a->at;
         o = options_of_preset("tiny"), before = o;
