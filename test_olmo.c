@@ -2813,7 +2813,7 @@ static void write_chain(const char *directory, const unsigned char *chain, int n
         m->weight.head[chain[i + 1]*32 + i] = 1;
     }
     make_directory(directory);
-    hugging_face_write(directory, &c, &m->layout, &cpu_device, m, F32, 0);
+    hugging_face_write(directory, &c, &m->layout, NULL, &cpu_device, m, F32, 0);
     olmo_free(m);
 }
 static void samples_as_text(void) {
