@@ -1490,15 +1490,17 @@ static const Device cpu_device = {
     cpu_get, cpu_set,
 };
 
-// ======================================================================================================================
+// =================================================================================================
 // 6. Files: JSON, safetensors, Hugging Face directories, checkpoints
-// ======================================================================================================================
+// =================================================================================================
 // Every file is hostile until checked.
 
-enum { PATH = 4096, CHUNK = 1 << 16 };                      // CHUNK: numbers moved at a time between a file and a device
+// CHUNK: numbers moved at a time between a file and a device.
+enum { PATH = 4096, CHUNK = 1 << 16 };
 
 static void path_join(char *out, const char *directory, const char *name) {
-    CHECK(snprintf(out, PATH, "%s/%s", directory, name) < PATH, "%s/%s: this path is longer than %d bytes", directory, name, PATH);
+    CHECK(snprintf(out, PATH, "%s/%s", directory, name) < PATH,
+          "%s/%s: this path is longer than %d bytes", directory, name, PATH);
 }
 static int file_exists(const char *path) { struct stat s; return stat(path, &s) == 0; }
 
@@ -1514,7 +1516,8 @@ static FILE *open_to_read(const char *path, uint64_t *size) {
 }
 
 static void make_directory(const char *path) {
-    CHECK(mkdir(path, 0777) == 0 || errno == EEXIST, "%s: cannot make this directory: %s", path, strerror(errno));
+    CHECK(mkdir(path, 0777) == 0 || errno == EEXIST, "%s: cannot make this directory: %s", path,
+          strerror(errno));
 }
 
 // Removes a directory and the plain files in it: what a checkpoint is.
@@ -1529,10 +1532,12 @@ static void remove_directory(const char *path) {
     rmdir(path);
 }
 
-// Written bytes are only safe once they have reached the disk, and a full disk may say so as late as here.
+// Written bytes are only safe once they have reached the disk, and a full disk may say so as late
+// as here.
 static void flush_written(FILE *file, const char *path) {
     int failed = fflush(file) || ferror(file);
-    if (!failed && fsync(fileno(file))) failed = errno != EINVAL && errno != ENOTSUP;     // some file systems have no such call
+    // Some file systems have no such call.
+    if (!failed && fsync(fileno(file))) failed = errno != EINVAL && errno != ENOTSUP;
     CHECK(!failed, "%s: writing failed: %s; is the disk full?", path, strerror(errno));
 }
 static void close_written(FILE *file, const char *path) {
@@ -1549,7 +1554,8 @@ static FILE *open_to_write(const char *path) {
 static char *read_text(const char *path) {
     uint64_t size;
     FILE *file = open_to_read(path, &size);
-    CHECK(size < 100 << 20, "%s: expected a small JSON text, found %llu bytes", path, (unsigned long long)size);
+    CHECK(size < 100 << 20, "%s: expected a small JSON text, found %llu bytes", path,
+          (unsigned long long)size);
     char *text = (char *)allocate(size + 1, 1, path);
     size_t got = fread(text, 1, size, file);
     fclose(file);
@@ -1558,13 +1564,17 @@ static char *read_text(const char *path) {
     return text;
 }
 
-// Only one run may write into a directory. The lock is the process's own: however it ends, the directory is free again.
+// Only one run may write into a directory. The lock is the process's own: however it ends, the
+// directory is free again.
 static int lock_directory(const char *path) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CHECK(fd >= 0, "%s: cannot be opened: %s", path, strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
-    CHECK(errno != EWOULDBLOCK, "%s: another run is writing into this directory; wait for its end, or choose another --out", path);
-    fprintf(stderr, "note: %s: cannot be locked (%s); let no second run write into it\n", path, strerror(errno));
+    CHECK(errno != EWOULDBLOCK,
+          "%s: another run is writing into this directory; wait for its end, or choose another "
+          "--out", path);
+    fprintf(stderr, "note: %s: cannot be locked (%s); let no second run write into it\n", path,
+            strerror(errno));
     return fd;
 }
 
@@ -1575,44 +1585,43 @@ static char *own_path(char *out) {
     return out;
 }
 
-// ---- stopping --------------------------------------------------------------------------------------------------------
-// SIGINT, SIGTERM and SIGHUP ask a training run to save what it has, and to end. Whatever may take longer than a moment looks
-// at asked_to_stop: a batch after each pass, validation, samples. A second signal ends the program at once; but a terminal
-// and a program around ours may both send one, so signals closer than a fifth of a second are the same.
+// ---- stopping -----------------------------------------------------------------------------------
+// SIGINT, SIGTERM and SIGHUP ask a training run to save what it has, and to end. Whatever may take
+// longer than a moment looks at asked_to_stop: a batch after each pass, validation, samples. A
+// second signal ends the program at once; but a terminal and a program around ours may both send
+// one, so signals closer than a fifth of a second are the same.
 
 static volatile sig_atomic_t asked_to_stop = 0;
 
+// On stderr, from a signal handler, which may not call printf.
+static void say(const char *text) {
+    if (write(2, text, strlen(text)) < 0) return;           // nobody there to read it
+}
+
 static void on_signal(int number) {
     static struct timespec first;
-    static const char note[] = "note: asked to stop; a second signal ends at once\n";
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     if (!asked_to_stop) {
         first = now, asked_to_stop = 1;
-        if (write(2, note, sizeof note - 1) < 0) return;    // nobody there to read it
-    } else if ((double)(now.tv_sec - first.tv_sec) + 1e-9*(double)(now.tv_nsec - first.tv_nsec) > 0.2) {
-        signal(number, SIG_DFL), raise(number);
+        say("note: asked to stop; a second signal ends at once\n");
+        return;
     }
+    const double seconds = (double)(now.tv_sec - first.tv_sec);
+    if (seconds + 1e-9*(double)(now.tv_nsec - first.tv_nsec) > 0.2) signal(number, SIG_DFL), raise(number);
 }
 
 // What is ignored already (by nohup, say) stays so.
 static void heed_signals(void) {
     const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
-    for (int i = 0; i < 3; i++) if (signal(numbers[i], on_signal) == SIG_IGN) signal(numbers[i], SIG_IGN);
+    for (int i = 0; i < 3; i++)
+        if (signal(numbers[i], on_signal) == SIG_IGN)
+            signal(numbers[i], SIG_IGN);
 }
 
-// A string as JSON has it, quotes included.
-static void write_json_string(FILE *file, const char *s) {
-    fputc('"', file);
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\') fputc('\\', file);
-        if ((unsigned char)*s < ' ') fprintf(file, "\\u%04x", *s); else fputc(*s, file);
-    }
-    fputc('"', file);
-}
-
-// ---- JSON ------------------------------------------------------------------------------------------------------------
-// A text is checked once, by json_skip; then a value is just a pointer to where it starts, and is found by walking.
+// ---- JSON ---------------------------------------------------------------------------------------
+// A text is checked once, by json_skip; then a value is just a pointer to where it starts, and is
+// found by walking.
 
 static const char *json_space(const char *s) { return s + strspn(s, " \t\r\n"); }
 
@@ -1620,7 +1629,9 @@ static const char *json_space(const char *s) { return s + strspn(s, " \t\r\n"); 
 static const char *json_skip(const char *s, int depth) {
     s = json_space(s);
     if (*s == '"') {
-        for (s++; *s != '"'; s++) if ((unsigned char)*s < 0x20 || (*s == '\\' && !strchr("\"\\/bfnrtu", *++s)) || !*s) return NULL;
+        for (s++; *s != '"'; s++)
+            if ((unsigned char)*s < 0x20 || (*s == '\\' && !strchr("\"\\/bfnrtu", *++s)) || !*s)
+                return NULL;
         return s + 1;
     }
     if (*s == '{' || *s == '[') {
@@ -1631,7 +1642,8 @@ static const char *json_skip(const char *s, int depth) {
         for (;; s++) {
             if (close == '}') {
                 s = json_space(s);
-                if (*s != '"' || !(s = json_skip(s, depth + 1)) || *(s = json_space(s)) != ':') return NULL;
+                if (*s != '"' || !(s = json_skip(s, depth + 1)) || *(s = json_space(s)) != ':')
+                    return NULL;
                 s++;
             }
             if (!(s = json_skip(s, depth + 1))) return NULL;
@@ -1640,8 +1652,11 @@ static const char *json_skip(const char *s, int depth) {
             if (*s != ',') return NULL;
         }
     }
-    static const char *const words[] = { "true", "false", "null", "NaN", "Infinity", "-Infinity" };     // the last three: Python's
-    for (int i = 0; i < 6; i++) if (!strncmp(s, words[i], strlen(words[i]))) return s + strlen(words[i]);
+    // The last three are Python's, whose json writes them.
+    static const char *const words[] = { "true", "false", "null", "NaN", "Infinity", "-Infinity" };
+    for (int i = 0; i < 6; i++)
+        if (!strncmp(s, words[i], strlen(words[i])))
+            return s + strlen(words[i]);
     size_t digits = strspn(s, "0123456789+-.eE");
     char *end;
     if (!digits || (*s != '-' && (*s < '0' || *s > '9'))) return NULL;
@@ -1649,17 +1664,19 @@ static const char *json_skip(const char *s, int depth) {
     return end == s + digits ? end : NULL;
 }
 
-// A value as a sentence quotes it: on one line, whole or cut between two of its parts. Holds for the next three calls.
+// A value as a sentence quotes it: on one line, whole or cut between two of its parts. Holds for
+// the next three calls.
 static const char *json_quoted(const char *value) {
     enum { LONGEST = 80 };
     static char text[4][LONGEST + 8];
     static int turn;
     char *out = text[turn = (turn + 1) % 4];
     const char *end = value ? json_skip(value, 0) : NULL;
-    int n = 0, part = 0;                                    // part: where the last complete part of the value ends
+    int n = 0, part = 0;                                    // part: where the last one of them ends
     if (!end) return "none";
     for (const char *s = value; s < end && n < LONGEST; s++) {
-        const int between = *value == '"' ? ((unsigned char)*s & 0xc0) != 0x80 : *s == ',';  // two letters, or two members
+        // A string may be cut between any two letters, all else before a comma.
+        const int between = *value == '"' ? ((unsigned char)*s & 0xc0) != 0x80 : *s == ',';
         if (between && n) part = n;
         if (*s != '\n') out[n++] = *s;
         else if (s += strspn(s, " \t\r\n") - 1, out[n - 1] != ' ') out[n++] = ' ';
@@ -1676,7 +1693,9 @@ static const char *json_member(const char *at, const char **key) {
     *key = at;
     return json_space(json_space(json_skip(at, 0)) + 1);
 }
-static const char *json_first(const char *object, const char **key) { return json_member(json_space(object) + 1, key); }
+static const char *json_first(const char *object, const char **key) {
+    return json_member(json_space(object) + 1, key);
+}
 static const char *json_next(const char *value, const char **key) {
     const char *at = json_space(json_skip(value, 0));
     return *at == ',' ? json_member(at + 1, key) : NULL;
@@ -1697,12 +1716,15 @@ static const char *json_get(const char *object, const char *name) {
 // A checked object, or a sentence.
 static const char *json_root(const char *text, const char *path) {
     const char *start = json_space(text), *end = json_skip(start, 0);
-    CHECK(*start == '{' && end && !*json_space(end), "%s: expected one JSON object; this is not JSON, or it is cut off", path);
+    CHECK(*start == '{' && end && !*json_space(end),
+          "%s: expected one JSON object; this is not JSON, or it is cut off", path);
     return start;
 }
 
-// The number under `name`, which must lie within [low, high]; if it is absent or null, `otherwise` (NAN: it must be there).
-static double json_number(const char *object, const char *path, const char *name, double low, double high, double otherwise) {
+// The number under `name`, which must lie within [low, high]; if it is absent or null, `otherwise`
+// (NAN: it must be there).
+static double json_number(const char *object, const char *path, const char *name, double low,
+                          double high, double otherwise) {
     const char *value = json_get(object, name);
     if (!value || *value == 'n') {
         CHECK(!isnan(otherwise), "%s: expected a number \"%s\", found none", path, name);
@@ -1711,15 +1733,19 @@ static double json_number(const char *object, const char *path, const char *name
     char *end;
     double number = strtod(value, &end);
     CHECK(end != value && number >= low && number <= high,
-          "%s: expected \"%s\" to be a number from %.10g to %.10g, found %s", path, name, low, high, json_quoted(value));
+          "%s: expected \"%s\" to be a number from %.10g to %.10g, found %s", path, name, low, high,
+          json_quoted(value));
     return number;
 }
-static double json_whole(const char *object, const char *path, const char *name, double low, double high, double otherwise) {
+static double json_whole(const char *object, const char *path, const char *name, double low,
+                         double high, double otherwise) {
     double number = json_number(object, path, name, low, high, otherwise);
-    CHECK(number == floor(number), "%s: expected \"%s\" to be a whole number, found %g", path, name, number);
+    CHECK(number == floor(number), "%s: expected \"%s\" to be a whole number, found %g", path, name,
+          number);
     return number;
 }
-static int json_int(const char *object, const char *path, const char *name, int low, int high, double otherwise) {
+static int json_int(const char *object, const char *path, const char *name, int low, int high,
+                    double otherwise) {
     return (int)json_whole(object, path, name, low, high, otherwise);
 }
 static int json_flag(const char *object, const char *name) {
@@ -1727,7 +1753,8 @@ static int json_flag(const char *object, const char *name) {
     return value && *value == 't';
 }
 
-// The whole numbers of an array, at most `most` of them; returns how many, or -1 if it holds anything else.
+// The whole numbers of an array, at most `most` of them; returns how many, or -1 if it holds
+// anything else.
 static int json_whole_numbers(const char *array, uint64_t *out, int most) {
     int n = 0;
     if (*array != '[') return -1;
@@ -1740,8 +1767,19 @@ static int json_whole_numbers(const char *array, uint64_t *out, int most) {
     return n;
 }
 
-// ---- number formats --------------------------------------------------------------------------------------------------
-typedef enum { F32, BF16, F16, NO_WEIGHT } Dtype;           // from there on: buffers, which a file may hold beside weights
+// A string as JSON has it, quotes included.
+static void write_json_string(FILE *file, const char *s) {
+    fputc('"', file);
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\') fputc('\\', file);
+        if ((unsigned char)*s < ' ') fprintf(file, "\\u%04x", *s); else fputc(*s, file);
+    }
+    fputc('"', file);
+}
+
+// ---- number formats -----------------------------------------------------------------------------
+// From NO_WEIGHT on: buffers, which a file may hold beside weights.
+typedef enum { F32, BF16, F16, NO_WEIGHT } Dtype;
 static const struct { const char *safetensors, *torch; int size; } dtypes[] = {
     { "F32", "float32", 4 }, { "BF16", "bfloat16", 2 }, { "F16", "float16", 2 },
     { "F64", NULL, 8 }, { "I64", NULL, 8 }, { "U64", NULL, 8 }, { "I32", NULL, 4 }, { "U32", NULL, 4 },
@@ -1751,7 +1789,12 @@ static const struct { const char *safetensors, *torch; int size; } dtypes[] = {
 enum { DTYPES = sizeof dtypes/sizeof *dtypes };
 
 // bfloat16 is the upper half of a float. To it: round to nearest, ties to even; a NaN stays one.
-static float float_from_bf16(uint16_t h) { uint32_t u = (uint32_t)h << 16; float f; memcpy(&f, &u, 4); return f; }
+static float float_from_bf16(uint16_t h) {
+    uint32_t u = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
 static uint16_t bf16_from_float(float f) {
     uint32_t u;
     memcpy(&u, &f, 4);
@@ -1759,11 +1802,13 @@ static uint16_t bf16_from_float(float f) {
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
-// float16 has 1 + 5 + 10 bits; the value is +-(1024 + fraction)*2^(exponent - 25), or fraction*2^-24 where exponent is 0.
+// float16 has 1 + 5 + 10 bits; the value is +-(1024 + fraction)*2^(exponent - 25), or
+// fraction*2^-24 where exponent is 0.
 static float float_from_f16(uint16_t h) {
     int exponent = h >> 10 & 31, fraction = h & 1023;
     float f = exponent == 31 ? (fraction ? NAN : INFINITY)
-            : exponent ? ldexpf((float)(1024 + fraction), exponent - 25) : ldexpf((float)fraction, -24);
+            : exponent ? ldexpf((float)(1024 + fraction), exponent - 25)
+            : ldexpf((float)fraction, -24);
     return h & 0x8000 ? -f : f;
 }
 static uint16_t f16_from_float(float f) {
@@ -1772,9 +1817,11 @@ static uint16_t f16_from_float(float f) {
     int exponent = -24;
     if (f != 0) frexpf(f, &exponent);                       // |f| in [2^(exponent-1), 2^exponent)
     int shift = imax(exponent - 11, -24);                   // the last bit is worth 2^shift
-    float units = isinf(f) ? INFINITY : rintf(ldexpf(fabsf(f), -shift));           // ties to even, as the processor rounds
+    // Ties to even, as the processor rounds.
+    float units = isinf(f) ? INFINITY : rintf(ldexpf(fabsf(f), -shift));
     if (ldexpf(units, shift) >= 65520) return sign | 0x7c00;
-    return (uint16_t)(sign | ((shift + 24)*1024 + (int)units));                     // 1024 + fraction carries into the exponent
+    // 1024 + fraction carries into the exponent.
+    return (uint16_t)(sign | ((shift + 24)*1024 + (int)units));
 }
 
 static void floats_from(float *out, const unsigned char *in, size_t count, Dtype type) {
@@ -1794,9 +1841,10 @@ static void floats_to(unsigned char *out, const real *in, size_t count, Dtype ty
     }
 }
 
-// ---- safetensors -----------------------------------------------------------------------------------------------------
-// 8 bytes: the length n of a header (little-endian);  n bytes: JSON {"name": {"dtype", "shape", "data_offsets"}, ...};
-// then the numbers. Offsets count from the end of the header; the tensors must tile the rest of the file exactly.
+// ---- safetensors --------------------------------------------------------------------------------
+// 8 bytes: the length n of a header (little-endian); n bytes: JSON {"name": {"dtype", "shape",
+// "data_offsets"}, ...}; then the numbers. Offsets count from the end of the header; the tensors
+// must tile the rest of the file exactly.
 
 typedef struct { char name[128]; Dtype type; size_t rows, cols; int dims; uint64_t begin, end; } Entry;
 typedef struct { char path[PATH]; FILE *file; uint64_t data; int n; Entry *entry; } Safetensors;
@@ -1807,22 +1855,27 @@ static int by_begin(const void *a, const void *b) {
 }
 
 static void read_entry(Entry *e, const char *path, const char *key, const char *value) {
-    const char *dtype = json_get(value, "dtype"), *shape = json_get(value, "shape"), *offsets = json_get(value, "data_offsets");
+    const char *dtype = json_get(value, "dtype"), *shape = json_get(value, "shape");
+    const char *offsets = json_get(value, "data_offsets");
     int length = (int)(json_skip(key, 0) - key) - 2;
     CHECK(length > 0 && length < (int)sizeof e->name,
           "%s: a tensor's name is %d bytes long; expected 1 to %zu", path, length, sizeof e->name - 1);
     memcpy(e->name, key + 1, (size_t)length);
-    CHECK(dtype && shape && offsets, "%s: tensor %s lacks a dtype, a shape or data_offsets", path, e->name);
+    CHECK(dtype && shape && offsets, "%s: tensor %s lacks a dtype, a shape or data_offsets", path,
+          e->name);
     int type = 0, n;
     while (type < DTYPES && !json_is(dtype, dtypes[type].safetensors)) type++;
-    CHECK(type < DTYPES, "%s: tensor %s has dtype %s; expected F32, BF16 or F16", path, e->name, json_quoted(dtype));
+    CHECK(type < DTYPES, "%s: tensor %s has dtype %s; expected F32, BF16 or F16", path, e->name,
+          json_quoted(dtype));
     e->type = (Dtype)type;
     uint64_t dim[4] = {1, 1, 1, 1}, bound[2] = {0, 0}, count = 1;
     e->dims = json_whole_numbers(shape, dim, 4);
-    CHECK(e->dims >= 0, "%s: tensor %s has shape %s; expected at most four whole numbers", path, e->name, json_quoted(shape));
+    CHECK(e->dims >= 0, "%s: tensor %s has shape %s; expected at most four whole numbers", path,
+          e->name, json_quoted(shape));
     for (int i = 0; i < e->dims; i++) {
         CHECK(dim[i] == 0 || count <= ((uint64_t)1 << 50)/dim[i],
-              "%s: tensor %s has shape %s, which is larger than any file", path, e->name, json_quoted(shape));
+              "%s: tensor %s has shape %s, which is larger than any file", path, e->name,
+              json_quoted(shape));
         count *= dim[i];
     }
     n = json_whole_numbers(offsets, bound, 2);
@@ -1842,18 +1895,21 @@ static Safetensors *safetensors_open(const char *path) {
           "%s: expected a safetensors file, found %llu bytes", path, (unsigned long long)size);
     for (int i = 7; i >= 0; i--) length = length << 8 | bytes[i];
     CHECK(length >= 2 && length <= size - 8 && length < 100 << 20,
-          "%s: expected a safetensors header, found one of %llu bytes in a file of %llu; is it cut off, or not safetensors?",
-          path, (unsigned long long)length, (unsigned long long)size);
+          "%s: expected a safetensors header, found one of %llu bytes in a file of %llu; is it "
+          "cut off, or not safetensors?", path, (unsigned long long)length,
+          (unsigned long long)size);
     char *header = (char *)allocate(length + 1, 1, path);
     CHECK(fread(header, 1, length, st->file) == length, "%s: the header could not be read", path);
     CHECK(strlen(header) == length, "%s: the header holds a NUL byte; it is damaged", path);
     const char *object = json_root(header, path), *key, *value;
-    for (value = json_first(object, &key); value; value = json_next(value, &key)) st->n += !json_is(key, "__metadata__");
+    for (value = json_first(object, &key); value; value = json_next(value, &key))
+        st->n += !json_is(key, "__metadata__");
     st->entry = (Entry *)allocate((size_t)st->n, sizeof(Entry), path);
     int n = 0;
     for (value = json_first(object, &key); value; value = json_next(value, &key)) {
         if (json_is(key, "__metadata__")) continue;
-        CHECK(*value == '{', "%s: expected an object for each tensor, found %s", path, json_quoted(value));
+        CHECK(*value == '{', "%s: expected an object for each tensor, found %s", path,
+              json_quoted(value));
         read_entry(&st->entry[n++], path, key, value);
     }
     release(header);
@@ -1862,12 +1918,14 @@ static Safetensors *safetensors_open(const char *path) {
     uint64_t end = 0;
     for (int i = 0; i < st->n; i++) {
         CHECK(st->entry[i].begin == end,
-              "%s: tensor %s starts at byte %llu of the data, but the one before it ends at %llu; they must not overlap or leave holes",
-              path, st->entry[i].name, (unsigned long long)st->entry[i].begin, (unsigned long long)end);
+              "%s: tensor %s starts at byte %llu of the data, but the one before it ends at %llu; "
+              "they must not overlap or leave holes", path, st->entry[i].name,
+              (unsigned long long)st->entry[i].begin, (unsigned long long)end);
         end = st->entry[i].end;
     }
-    CHECK(end == size - st->data, "%s: the header describes %llu bytes of numbers, the file has %llu; is it cut off?",
-          path, (unsigned long long)end, (unsigned long long)(size - st->data));
+    CHECK(end == size - st->data,
+          "%s: the header describes %llu bytes of numbers, the file has %llu; is it cut off?", path,
+          (unsigned long long)end, (unsigned long long)(size - st->data));
     return st;
 }
 
@@ -1879,22 +1937,28 @@ static const Entry *safetensors_find(const Safetensors *st, const char *name) {
 }
 
 // Moves a tensor into one of the device's flat arrays, a chunk at a time; every number must be finite.
-static void safetensors_read(const Safetensors *st, const Entry *e, const Device *device, void *model, Space space, size_t offset) {
+static void safetensors_read(const Safetensors *st, const Entry *e, const Device *device,
+                             void *model, Space space, size_t offset) {
     static unsigned char bytes[4*CHUNK];
     static float floats[CHUNK];
     static real numbers[CHUNK];
     size_t size = (size_t)dtypes[e->type].size, count = e->rows*e->cols;
-    CHECK(e->type < NO_WEIGHT, "%s: tensor %s has dtype %s; expected F32, BF16 or F16", st->path, e->name, dtypes[e->type].safetensors);
-    CHECK(fseeko(st->file, (off_t)(st->data + e->begin), SEEK_SET) == 0, "%s: cannot seek to tensor %s", st->path, e->name);
+    CHECK(e->type < NO_WEIGHT, "%s: tensor %s has dtype %s; expected F32, BF16 or F16", st->path,
+          e->name, dtypes[e->type].safetensors);
+    CHECK(fseeko(st->file, (off_t)(st->data + e->begin), SEEK_SET) == 0,
+          "%s: cannot seek to tensor %s", st->path, e->name);
     for (size_t done = 0; done < count; ) {
         size_t n = zmin(CHUNK, count - done);
-        CHECK(fread(bytes, size, n, st->file) == n, "%s: the numbers of tensor %s could not be read", st->path, e->name);
+        CHECK(fread(bytes, size, n, st->file) == n,
+              "%s: the numbers of tensor %s could not be read", st->path, e->name);
         floats_from(floats, bytes, n, e->type);
         for (size_t i = 0; i < n; i++) {
             CHECK(isfinite(floats[i]),
-                  "%s: tensor %s has the value %f at element %zu; expected finite numbers", st->path, e->name, (double)floats[i], done + i);
+                  "%s: tensor %s has the value %f at element %zu; expected finite numbers",
+                  st->path, e->name, (double)floats[i], done + i);
             CHECK(space != MOMENT2 || floats[i] >= 0,
-                  "%s: tensor %s, a mean of squares, has the value %g", st->path, e->name, (double)floats[i]);
+                  "%s: tensor %s, a mean of squares, has the value %g", st->path, e->name,
+                  (double)floats[i]);
             numbers[i] = (real)floats[i];
         }
         device->set(model, space, offset + done, n, numbers);
@@ -1903,19 +1967,21 @@ static void safetensors_read(const Safetensors *st, const Entry *e, const Device
 }
 
 // Do two tensors hold the same numbers?
-static int safetensors_same(const Safetensors *a, const Entry *x, const Safetensors *b, const Entry *y) {
+static int safetensors_same(const Safetensors *a, const Entry *x, const Safetensors *b,
+                            const Entry *y) {
     static unsigned char bytes[2][4*CHUNK];
     static float floats[2][CHUNK];
     const Safetensors *st[2] = { a, b };
     const Entry *e[2] = { x, y };
     const size_t count = x->rows*x->cols;
-    if (x->rows != y->rows || x->cols != y->cols || x->type >= NO_WEIGHT || y->type >= NO_WEIGHT) return 0;
+    if (x->rows != y->rows || x->cols != y->cols || x->type >= NO_WEIGHT || y->type >= NO_WEIGHT)
+        return 0;
     for (size_t done = 0; done < count; done += CHUNK) {
         const size_t n = zmin(CHUNK, count - done);
         for (int i = 0; i < 2; i++) {
             const size_t size = (size_t)dtypes[e[i]->type].size;
-            int fine = fseeko(st[i]->file, (off_t)(st[i]->data + e[i]->begin + done*size), SEEK_SET) == 0;
-            CHECK(fine && fread(bytes[i], size, n, st[i]->file) == n,
+            const off_t at = (off_t)(st[i]->data + e[i]->begin + done*size);
+            CHECK(fseeko(st[i]->file, at, SEEK_SET) == 0 && fread(bytes[i], size, n, st[i]->file) == n,
                   "%s: the numbers of tensor %s could not be read", st[i]->path, e[i]->name);
             floats_from(floats[i], bytes[i], n, e[i]->type);
         }
@@ -1927,23 +1993,28 @@ static int safetensors_same(const Safetensors *a, const Entry *x, const Safetens
 // What a file of ours holds: rows x cols numbers of one of the device's flat arrays, under a name.
 typedef struct { char name[96]; Space space; size_t offset; int rows, cols; } Slice;
 
-static uint64_t slice_bytes(const Slice *s, Dtype type) { return (uint64_t)s->rows*(uint64_t)s->cols*(uint64_t)dtypes[type].size; }
+static uint64_t slice_bytes(const Slice *s, Dtype type) {
+    return (uint64_t)s->rows*(uint64_t)s->cols*(uint64_t)dtypes[type].size;
+}
 
-static void safetensors_write(const char *path, const Slice *slice, int n, Dtype type, const Device *device, void *model) {
+static void safetensors_write(const char *path, const Slice *slice, int n, Dtype type,
+                              const Device *device, void *model) {
     size_t capacity = 256 + (size_t)n*256, length = 0;
     char *header = (char *)allocate(capacity, 1, path);
     uint64_t end = 0;
-    length += (size_t)sprintf(header, "{\"__metadata__\":{\"format\":\"pt\"}");                 // transformers insists on it
+    // Transformers insists on it.
+    length += (size_t)sprintf(header, "{\"__metadata__\":{\"format\":\"pt\"}");
     for (int i = 0; i < n; i++) {
         uint64_t begin = end;
         end += slice_bytes(&slice[i], type);
         length += (size_t)snprintf(header + length, capacity - length,
                                    ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%d,%d],\"data_offsets\":[%llu,%llu]}",
-                                   slice[i].name, dtypes[type].safetensors, slice[i].rows, slice[i].cols, (unsigned long long)begin,
-                                       (unsigned long long)end);
+                                   slice[i].name, dtypes[type].safetensors, slice[i].rows, slice[i].cols,
+                                   (unsigned long long)begin, (unsigned long long)end);
     }
     header[length++] = '}';
-    while (length % 8) header[length++] = ' ';                                                    // numbers start aligned
+    // Numbers start aligned.
+    while (length % 8) header[length++] = ' ';
 
     FILE *file = open_to_write(path);
     for (int i = 0; i < 8; i++) fputc((int)(length >> 8*i & 255), file);
@@ -1959,11 +2030,14 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
             floats_to(bytes, numbers, k, type);
             for (size_t j = 0; j < k; j++)
                 CHECK(isfinite((float)numbers[j]),
-                      "%s: %s has the value %g; this is not worth saving", path, slice[i].name, (double)numbers[j]);
+                      "%s: %s has the value %g; this is not worth saving", path, slice[i].name,
+                      (double)numbers[j]);
             for (size_t j = 0; type == F16 && j < k; j++)
                 CHECK(fabs((double)numbers[j]) < 65520,
-                      "%s: %s has the value %g, too large for float16; choose bf16", path, slice[i].name, (double)numbers[j]);
-            if (fwrite(bytes, (size_t)dtypes[type].size, k, file) != k) break;                    // close_written says why
+                      "%s: %s has the value %g, too large for float16; choose bf16", path,
+                      slice[i].name, (double)numbers[j]);
+            // close_written says why.
+            if (fwrite(bytes, (size_t)dtypes[type].size, k, file) != k) break;
             done += k;
         }
         if (ferror(file)) break;
@@ -1971,8 +2045,9 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
     close_written(file, path);
 }
 
-// ---- Hugging Face directories ----------------------------------------------------------------------------------------
-// config.json and model.safetensors (or several with an index), as transformers' OlmoForCausalLM reads and writes them.
+// ---- Hugging Face directories -------------------------------------------------------------------
+// config.json and model.safetensors (or several with an index), as transformers' OlmoForCausalLM
+// reads and writes them.
 
 // The path of DIRECTORY/config.json, or a sentence that says what may have been meant.
 static void find_config(char *path, const char *directory) {
@@ -1983,13 +2058,17 @@ static void find_config(char *path, const char *directory) {
     path_join(elsewhere, latest, "config.json");
     CHECK(file_exists(path) || !file_exists(elsewhere),
           "%s: holds no model but a run's checkpoints; %s names the newest", directory, latest);
-    int hub = !file_exists(directory) && slash && !strchr(slash + 1, '/') && slash[1] && !strchr("./~", *directory);
-    CHECK(!hub, "%s: there is no such directory, and hubs are not reached from here; download config.json, the .safetensors files "
-          "and tokenizer.json from https://huggingface.co/%s/tree/main into a directory, and name that", directory, directory);
+    const int one_slash = slash && slash[1] && !strchr(slash + 1, '/');
+    const int hub = one_slash && !strchr("./~", *directory) && !file_exists(directory);
+    CHECK(!hub,
+          "%s: there is no such directory, and hubs are not reached from here; download "
+          "config.json, the .safetensors files "
+          "and tokenizer.json from https://huggingface.co/%s/tree/main into a directory, and name "
+          "that", directory, directory);
 }
 
-// The id that ends a document. transformers writes a number, a list of them, or null; and OlmoConfig's default is 50279,
-// however small the vocabulary.
+// The id that ends a document. transformers writes a number, a list of them, or null; and
+// OlmoConfig's default is 50279, however small the vocabulary.
 static int config_eos(const char *config, const char *path, int vocab) {
     enum { MOST = 64 };
     const char *value = json_get(config, "eos_token_id");
@@ -2000,18 +2079,24 @@ static int config_eos(const char *config, const char *path, int vocab) {
         if (one < 0) return -1;
         id[n++] = (uint64_t)one;
     }
-    CHECK(n >= 0, "%s: expected \"eos_token_id\" to be an id or a list of them, found %s", path, json_quoted(value));
+    CHECK(n >= 0, "%s: expected \"eos_token_id\" to be an id or a list of them, found %s", path,
+          json_quoted(value));
     for (int i = 0; i < n; i++) if (id[i] < (uint64_t)vocab) {
-        if (n > 1) fprintf(stderr, "note: %s: \"eos_token_id\" is %s; a document ends with %d (--eos names another)\n", path,
-                           json_quoted(value), (int)id[i]);
+        if (n > 1)
+            fprintf(stderr,
+                    "note: %s: \"eos_token_id\" is %s; a document ends with %d (--eos names "
+                    "another)\n", path, json_quoted(value), (int)id[i]);
         return (int)id[i];
     }
-    if (n) fprintf(stderr, "note: %s: \"eos_token_id\" %s is outside the vocabulary of %d: taken for none (--eos names one)\n", path,
-                   json_quoted(value), vocab);
+    if (n)
+        fprintf(stderr,
+                "note: %s: \"eos_token_id\" %s is outside the vocabulary of %d: taken for none "
+                "(--eos names one)\n", path, json_quoted(value), vocab);
     return -1;
 }
 
-// RoPE's object, which older files call rope_scaling and newer ones rope_parameters, must leave the angles as they are.
+// RoPE's object, which older files call rope_scaling and newer ones rope_parameters, must leave the
+// angles as they are.
 static void check_rope(const char *config, const char *path, const char *name) {
     const char *rope = json_get(config, name), *type;
     if (!rope || *rope == 'n') return;
@@ -2026,15 +2111,19 @@ static Config config_read(const char *directory) {
     char path[PATH];
     find_config(path, directory);
     char *text = read_text(path);
-    const char *o = json_root(text, path), *type = json_get(o, "model_type"), *act = json_get(o, "hidden_act");
-    CHECK(type && json_is(type, "olmo"), "%s: expected \"model_type\": \"olmo\" (transformers' OlmoForCausalLM), found %s; "
+    const char *o = json_root(text, path);
+    const char *type = json_get(o, "model_type"), *act = json_get(o, "hidden_act");
+    CHECK(type && json_is(type, "olmo"),
+          "%s: expected \"model_type\": \"olmo\" (transformers' OlmoForCausalLM), found %s; "
           "the older hf_olmo format, and OLMo-2, are other models", path, json_quoted(type));
-    CHECK(!act || json_is(act, "silu"), "%s: expected \"hidden_act\": \"silu\", found %s", path, json_quoted(act));
+    CHECK(!act || json_is(act, "silu"), "%s: expected \"hidden_act\": \"silu\", found %s", path,
+          json_quoted(act));
     CHECK(!json_flag(o, "attention_bias"), "%s: \"attention_bias\" is true; OLMo has no biases", path);
     check_rope(o, path, "rope_parameters");
     check_rope(o, path, "rope_scaling");
     const char *rope = json_get(o, "rope_parameters");
-    if (!rope || *rope != '{' || !json_get(rope, "rope_theta")) rope = o;          // older files keep it outside
+    // Older files keep it outside.
+    if (!rope || *rope != '{' || !json_get(rope, "rope_theta")) rope = o;
     Config c;
     c.d_model = json_int(o, path, "hidden_size", 1, 1 << 16, NAN);
     c.n_layers = json_int(o, path, "num_hidden_layers", 1, MAX_LAYERS, NAN);
@@ -2053,7 +2142,8 @@ static Config config_read(const char *directory) {
     return c;
 }
 
-// A number with all its digits, and a point: transformers 5 refuses 8 where it wants a float, every version reads 8.0.
+// A number with all its digits, and a point: transformers 5 refuses 8 where it wants a float, every
+// version reads 8.0.
 static const char *json_float(double x, char *out) {
     int n = sprintf(out, "%.17g", x);
     if (!strpbrk(out, ".e")) memcpy(out + n, ".0", 3);
@@ -2068,17 +2158,23 @@ static void config_write(const char *directory, const Config *c, Dtype type) {
     if (c->clip_qkv > 0) json_float(c->clip_qkv, clip);
     json_float(c->rope_theta, theta);
     fprintf(file, "{\n  \"architectures\": [\"OlmoForCausalLM\"],\n  \"model_type\": \"olmo\",\n");
-    fprintf(file, "  \"hidden_act\": \"silu\",\n  \"attention_bias\": false,\n  \"attention_dropout\": 0.0,\n");
+    fprintf(file,
+            "  \"hidden_act\": \"silu\",\n  \"attention_bias\": false,\n  \"attention_dropout\": "
+            "0.0,\n");
     fprintf(file, "  \"use_cache\": true,\n  \"initializer_range\": 0.02,\n");
     fprintf(file, "  \"hidden_size\": %d,\n  \"num_hidden_layers\": %d,\n", c->d_model, c->n_layers);
-    fprintf(file, "  \"num_attention_heads\": %d,\n  \"num_key_value_heads\": %d,\n", c->n_heads, c->n_kv_heads);
+    fprintf(file, "  \"num_attention_heads\": %d,\n  \"num_key_value_heads\": %d,\n", c->n_heads,
+            c->n_kv_heads);
     fprintf(file, "  \"intermediate_size\": %d,\n  \"vocab_size\": %d,\n", c->mlp_hidden/2, c->vocab);
     fprintf(file, "  \"max_position_embeddings\": %d,\n", c->seq_len);
-    fprintf(file, "  \"rope_theta\": %s,\n  \"rope_scaling\": null,\n", theta);              // transformers 4
-    fprintf(file, "  \"rope_parameters\": {\"rope_theta\": %s, \"rope_type\": \"default\"},\n", theta);                 // 5
-    fprintf(file, "  \"clip_qkv\": %s,\n  \"tie_word_embeddings\": %s,\n", clip, c->tied ? "true" : "false");
+    // Where transformers 4 looks for it, and where 5 does.
+    fprintf(file, "  \"rope_theta\": %s,\n  \"rope_scaling\": null,\n", theta);
+    fprintf(file, "  \"rope_parameters\": {\"rope_theta\": %s, \"rope_type\": \"default\"},\n", theta);
+    fprintf(file, "  \"clip_qkv\": %s,\n  \"tie_word_embeddings\": %s,\n", clip,
+            c->tied ? "true" : "false");
     fprintf(file, "  \"bos_token_id\": null,\n  \"eos_token_id\": %s,\n", eos);
-    fprintf(file, "  \"pad_token_id\": %s,\n", c->vocab > 50000 ? "1" : "null");            // OLMo's tokenizer pads with 1
+    // OLMo's tokenizer pads with 1.
+    fprintf(file, "  \"pad_token_id\": %s,\n", c->vocab > 50000 ? "1" : "null");
     fprintf(file, "  \"torch_dtype\": \"%s\"\n}\n", dtypes[type].torch);
     close_written(file, path);
 }
@@ -2115,7 +2211,8 @@ static void open_indexed(Shards *shards, const char *directory, const char *path
         CHECK(*value == '"' && length > 0 && length < (int)sizeof name,
               "%s: expected a file name, found %s", path, json_quoted(value));
         snprintf(name, sizeof name, "%.*s", length, value + 1);
-        CHECK(!strchr(name, '/') && !strchr(name, '\\'), "%s: %s: a shard must lie in the same directory", path, name);
+        CHECK(!strchr(name, '/') && !strchr(name, '\\'),
+              "%s: %s: a shard must lie in the same directory", path, name);
         path_join(file, directory, name);
         for (int i = 0; i < shards->n; i++) known |= !strcmp(shards->at[i]->path, file);
         CHECK(known || shards->n < MOST, "%s: more than %d shards", path, MOST);
@@ -2136,26 +2233,34 @@ static Shards shards_open(const char *directory) {
     path_join(path, directory, "model.safetensors.index.json");
     path_join(old, directory, "pytorch_model.bin");
     CHECK(file_exists(path) || !file_exists(old),
-          "%s: expected model.safetensors, found pytorch_model.bin; transformers' save_pretrained writes it as safetensors", directory);
-    CHECK(file_exists(path), "%s: expected model.safetensors, or model.safetensors.index.json and its shards; found neither", directory);
+          "%s: expected model.safetensors, found pytorch_model.bin; transformers' save_pretrained "
+          "writes it as safetensors", directory);
+    CHECK(file_exists(path),
+          "%s: expected model.safetensors, or model.safetensors.index.json and its shards; found "
+          "neither", directory);
     open_indexed(&shards, directory, path);
     return shards;
 }
 
 static const Entry *shards_find(const Shards *shards, const char *name, const Safetensors **in) {
     const Entry *e = NULL;
-    for (int s = 0; s < shards->n && !e; s++) if ((e = safetensors_find(shards->at[s], name))) *in = shards->at[s];
+    for (int s = 0; s < shards->n && !e; s++)
+        if ((e = safetensors_find(shards->at[s], name)))
+            *in = shards->at[s];
     return e;
 }
 
-// What transformers' files hold beside weights: RoPE's frequencies, a tied head for the second time, masks and positions.
+// What transformers' files hold beside weights: RoPE's frequencies, a tied head for the second
+// time, masks and positions.
 static int is_buffer(const Entry *e, int tied) {
-    return strstr(e->name, "rotary_emb.") || (tied && !strcmp(e->name, "lm_head.weight")) || e->type >= NO_WEIGHT;
+    const int second_head = tied && !strcmp(e->name, "lm_head.weight");
+    return second_head || strstr(e->name, "rotary_emb.") || e->type >= NO_WEIGHT;
 }
 
-// Fills the parameters from model.safetensors or its shards: each tensor that the layout names must be there with its
-// shape, and nothing else but buffers.
-static void weights_read(const char *directory, const Layout *layout, const Device *device, void *model, int tied) {
+// Fills the parameters from model.safetensors or its shards: each tensor that the layout names must
+// be there with its shape, and nothing else but buffers.
+static void weights_read(const char *directory, const Layout *layout, const Device *device,
+                         void *model, int tied) {
     Shards shards = shards_open(directory);
     const Safetensors *in = NULL, *other = NULL;
     int wanted = 0, present = 0;
@@ -2164,31 +2269,40 @@ static void weights_read(const char *directory, const Layout *layout, const Devi
         const Entry *e = shards_find(&shards, slice[i].name, &in);
         CHECK(e, "%s: tensor %s is missing; the config asks for it", directory, slice[i].name);
         CHECK(e->dims == 2 && e->rows == (size_t)slice[i].rows && e->cols == (size_t)slice[i].cols,
-              "%s: tensor %s is %zu x %zu of %s, but the config asks for %d x %d of F32, BF16 or F16", in->path, e->name,
-              e->rows, e->cols, dtypes[e->type].safetensors, slice[i].rows, slice[i].cols);
+              "%s: tensor %s is %zu x %zu of %s, but the config asks for %d x %d of F32, BF16 or "
+              "F16", in->path, e->name, e->rows, e->cols, dtypes[e->type].safetensors,
+              slice[i].rows, slice[i].cols);
         safetensors_read(in, e, device, model, slice[i].space, slice[i].offset);
     }
     const Entry *head = shards_find(&shards, "lm_head.weight", &in);
     const Entry *embedding = shards_find(&shards, "model.embed_tokens.weight", &other);
     if (tied && head && !safetensors_same(in, head, other, embedding))
-        fprintf(stderr, "note: %s: lm_head.weight is left out, for \"tie_word_embeddings\" is true, though it differs from the "
-                "embedding; if the model has a head of its own, write false in config.json\n", in->path);
+        fprintf(stderr,
+                "note: %s: lm_head.weight is left out, for \"tie_word_embeddings\" is true, "
+                "though it differs from the "
+                "embedding; if the model has a head of its own, write false in config.json\n",
+                in->path);
     for (int s = 0; s < shards.n; s++) {
         for (int i = 0; i < shards.at[s]->n; i++) present += !is_buffer(&shards.at[s]->entry[i], tied);
         safetensors_close(shards.at[s]);
     }
     release(shards.at), release(slice);
-    CHECK(wanted == present, "%s: holds %d tensors where an OLMo of this config has %d; this is another model",
+    CHECK(wanted == present,
+          "%s: holds %d tensors where an OLMo of this config has %d; this is another model",
           directory, present, wanted);
 }
 
-// What belongs to a model beside sizes and weights. It is read when the model is, for a run may move or outlive the directory
-// that it began with, and is written byte for byte beside every copy of the weights.
+// What belongs to a model beside sizes and weights. It is read when the model is, for a run may
+// move or outlive the directory that it began with, and is written byte for byte beside every copy
+// of the weights.
 static const char *const companion_names[] = {
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
 };
 enum { COMPANIONS = sizeof companion_names/sizeof *companion_names };
-typedef struct { char *bytes[COMPANIONS]; uint64_t size[COMPANIONS]; } Companions;       // NULL: there is none
+typedef struct {
+    char *bytes[COMPANIONS];                                // NULL: there is none
+    uint64_t size[COMPANIONS];
+} Companions;
 
 // Companion i from this file. A convenience: what cannot be read is said, and left out.
 static void companion_read(Companions *with, int i, const char *path) {
@@ -2205,7 +2319,10 @@ static void companion_read(Companions *with, int i, const char *path) {
 }
 static void companions_read(Companions *with, const char *directory) {
     char path[PATH];
-    for (int i = 0; i < COMPANIONS; i++) path_join(path, directory, companion_names[i]), companion_read(with, i, path);
+    for (int i = 0; i < COMPANIONS; i++) {
+        path_join(path, directory, companion_names[i]);
+        companion_read(with, i, path);
+    }
 }
 static void companions_write(const Companions *with, const char *directory) {
     char path[PATH];
@@ -2218,15 +2335,18 @@ static void companions_write(const Companions *with, const char *directory) {
     }
 }
 
-// Writes config.json and the weights into a directory, in one file or in shards of at most shard_bytes (0: one file).
-static void hugging_face_write(const char *directory, const Config *c, const Layout *layout, const Companions *with,
-                               const Device *device, void *model, Dtype type, uint64_t shard_bytes) {
+// Writes config.json and the weights into a directory, in one file or in shards of at most
+// shard_bytes (0: one file).
+static void hugging_face_write(const char *directory, const Config *c, const Layout *layout,
+                               const Companions *with, const Device *device, void *model,
+                               Dtype type, uint64_t shard_bytes) {
     int n, shards = 1, *of = NULL;
     Slice *slice = hugging_face_slices(layout, &n);
     uint64_t total = 0, inside = 0;
     char path[PATH], name[64];
     of = (int *)allocate((size_t)n, sizeof *of, "the list of shards");
-    for (int i = 0; i < n; i++) {                           // fill a shard until the next tensor would not fit
+    // Fill a shard until the next tensor would not fit.
+    for (int i = 0; i < n; i++) {
         uint64_t bytes = slice_bytes(&slice[i], type);
         if (shard_bytes && inside && inside + bytes > shard_bytes) shards++, inside = 0;
         of[i] = shards - 1, inside += bytes, total += bytes;
@@ -2245,21 +2365,25 @@ static void hugging_face_write(const char *directory, const Config *c, const Lay
     if (shards > 1) {
         path_join(path, directory, "model.safetensors.index.json");
         FILE *file = open_to_write(path);
-        fprintf(file, "{\n  \"metadata\": {\"total_size\": %llu},\n  \"weight_map\": {", (unsigned long long)total);
+        fprintf(file, "{\n  \"metadata\": {\"total_size\": %llu},\n  \"weight_map\": {",
+                (unsigned long long)total);
         for (int i = 0; i < n; i++)
-            fprintf(file, "%s\n    \"%s\": \"model-%05d-of-%05d.safetensors\"", i ? "," : "", slice[i].name, of[i] + 1, shards);
+            fprintf(file, "%s\n    \"%s\": \"model-%05d-of-%05d.safetensors\"", i ? "," : "",
+                    slice[i].name, of[i] + 1, shards);
         fprintf(file, "\n  }\n}\n");
         close_written(file, path);
     }
     release(of), release(slice);
 }
 
-static void sync_directory(const char *path) {              // makes a rename in it survive a power failure
+// Makes a rename in it survive a power failure.
+static void sync_directory(const char *path) {
     int fd = open(path, O_RDONLY);
     if (fd >= 0) { fsync(fd); close(fd); }
 }
 
-// What has the name `path` is complete: files are written into path.tmp, which is renamed when the last of them is on the disk.
+// What has the name `path` is complete: files are written into path.tmp, which is renamed when the
+// last of them is on the disk.
 static void begin_directory(const char *path, char *temporary) {
     CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
     remove_directory(temporary);
@@ -2268,13 +2392,15 @@ static void begin_directory(const char *path, char *temporary) {
 }
 static void finish_directory(const char *path, const char *temporary) {
     sync_directory(temporary);
-    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path,
+          strerror(errno));
     half_written = NULL;
 }
 
 // The same, complete or not at all, in a directory that does not exist yet.
-static void export_write(const char *path, const Config *c, const Layout *layout, const Companions *with, const Device *device,
-                         void *model, Dtype type, uint64_t shard_bytes) {
+static void export_write(const char *path, const Config *c, const Layout *layout,
+                         const Companions *with, const Device *device, void *model, Dtype type,
+                         uint64_t shard_bytes) {
     char temporary[PATH];
     CHECK(!file_exists(path), "--export %s: exists already; choose a new directory", path);
     begin_directory(path, temporary);
@@ -2282,9 +2408,11 @@ static void export_write(const char *path, const Config *c, const Layout *layout
     finish_directory(path, temporary);
 }
 
-// ---- checkpoints -----------------------------------------------------------------------------------------------------
-// OUT/stepN: a Hugging Face directory, plus optimizer.safetensors (AdamW's moments) and train.json (where we are, with which
-// options, on which data: all that the bits of a resumed run depend on). It is written as OUT/stepN.tmp and renamed when complete: whatever has the final name is whole, whenever the power fails.
+// ---- checkpoints --------------------------------------------------------------------------------
+// OUT/stepN: a Hugging Face directory, plus optimizer.safetensors (AdamW's moments) and train.json
+// (where we are, with which options, on which data: all that the bits of a resumed run depend on).
+// It is written as OUT/stepN.tmp and renamed when complete: whatever has the final name is whole,
+// whenever the power fails.
 
 typedef struct {
     int step, epoch;
@@ -2298,8 +2426,10 @@ static Slice *moment_slices(const Layout *layout) {
     Slice *list = (Slice *)allocate((size_t)layout->n*2, sizeof(Slice), "the list of moments");
     for (int i = 0; i < 2*layout->n; i++) {
         const Tensor *t = &layout->tensor[i/2];
-        snprintf(list[i].name, sizeof list[i].name, "%s.%s", i % 2 ? "exp_avg_sq" : "exp_avg", t->name);     // torch's words
-        list[i].space = i % 2 ? MOMENT2 : MOMENT1, list[i].offset = t->offset, list[i].rows = t->rows, list[i].cols = t->cols;
+        const char *moment = i % 2 ? "exp_avg_sq" : "exp_avg";             // torch's words
+        snprintf(list[i].name, sizeof list[i].name, "%s.%s", moment, t->name);
+        list[i].space = i % 2 ? MOMENT2 : MOMENT1, list[i].offset = t->offset;
+        list[i].rows = t->rows, list[i].cols = t->cols;
     }
     return list;
 }
@@ -2322,13 +2452,15 @@ static void point_latest(const char *path) {
 static int checkpoint_step(const char *name) {
     const char *digits = name + 4;
     size_t n = strlen(name);
-    if (n < 5 || n > 13 || strncmp(name, "step", 4) || strspn(digits, "0123456789") != n - 4) return -1;
+    if (n < 5 || n > 13 || strncmp(name, "step", 4) || strspn(digits, "0123456789") != n - 4)
+        return -1;
     return *digits == '0' && n > 5 ? -1 : atoi(digits);
 }
 
 // A complete directory at `path`, or none: `path` itself never holds half a checkpoint.
-static void checkpoint_write(const char *path, const Config *c, const Layout *layout, const Companions *with,
-                             const Device *device, void *model, const Progress *at) {
+static void checkpoint_write(const char *path, const Config *c, const Layout *layout,
+                             const Companions *with, const Device *device, void *model,
+                             const Progress *at) {
     char temporary[PATH], file_name[PATH];
     begin_directory(path, temporary);
     hugging_face_write(temporary, c, layout, with, device, model, F32, (uint64_t)5 << 30);
@@ -2338,16 +2470,19 @@ static void checkpoint_write(const char *path, const Config *c, const Layout *la
     release(moments);
     path_join(file_name, temporary, "train.json");
     FILE *file = open_to_write(file_name);
-    fprintf(file, "{\"step\": %d, \"epoch\": %d, \"tokens\": %llu,\n", at->step, at->epoch, (unsigned long long)at->tokens);
-    fprintf(file, " \"instance\": %llu, \"instances\": %llu, \"seed\": %llu", (unsigned long long)at->instance,
-            (unsigned long long)at->instances, (unsigned long long)at->seed);
+    fprintf(file, "{\"step\": %d, \"epoch\": %d, \"tokens\": %llu,\n", at->step, at->epoch,
+            (unsigned long long)at->tokens);
+    fprintf(file, " \"instance\": %llu, \"instances\": %llu, \"seed\": %llu",
+            (unsigned long long)at->instance, (unsigned long long)at->instances,
+            (unsigned long long)at->seed);
     fprintf(file, "%s%s}\n", at->run ? ",\n" : "", at->run ? at->run : "");
     close_written(file, file_name);
     finish_directory(path, temporary);
     point_latest(path);
 }
 
-// Removes all but the newest `keep` checkpoints in OUT. Each loses its name first, for under its name a checkpoint is whole.
+// Removes all but the newest `keep` checkpoints in OUT. Each loses its name first, for under its
+// name a checkpoint is whole.
 static void remove_checkpoints(const char *out, int keep) {
     for (;;) {
         int n = 0, oldest = INT32_MAX, step;
@@ -2368,7 +2503,8 @@ static void remove_checkpoints(const char *out, int keep) {
     }
 }
 
-static Progress checkpoint_read(const char *path, const Layout *layout, const Device *device, void *model, int tied) {
+static Progress checkpoint_read(const char *path, const Layout *layout, const Device *device,
+                                void *model, int tied) {
     char name[PATH];
     weights_read(path, layout, device, model, tied);
     path_join(name, path, "optimizer.safetensors");
@@ -2378,8 +2514,8 @@ static Progress checkpoint_read(const char *path, const Layout *layout, const De
     for (int i = 0; i < 2*layout->n; i++) {
         const Entry *e = safetensors_find(st, moments[i].name);
         CHECK(e && e->rows == (size_t)moments[i].rows && e->cols == (size_t)moments[i].cols,
-              "%s: expected a tensor %s of %d x %d, found %s", name, moments[i].name, moments[i].rows, moments[i].cols,
-              e ? "another shape" : "none");
+              "%s: expected a tensor %s of %d x %d, found %s", name, moments[i].name,
+              moments[i].rows, moments[i].cols, e ? "another shape" : "none");
         safetensors_read(st, e, device, model, moments[i].space, moments[i].offset);
     }
     release(moments);
@@ -2387,18 +2523,22 @@ static Progress checkpoint_read(const char *path, const Layout *layout, const De
     path_join(name, path, "train.json");
     char *text = read_text(name);
     const char *o = json_root(text, name);
-    const double exact = 9007199254740992.0;                // whole numbers up to 2^53 survive a double
+    // Whole numbers up to 2^53 survive a double.
+    const double exact = 9007199254740992.0;
     Progress at;
-    at.step = json_int(o, name, "step", 0, 1 << 30, NAN), at.epoch = json_int(o, name, "epoch", 0, 1 << 30, NAN);
-    at.tokens = (uint64_t)json_whole(o, name, "tokens", 0, exact, NAN), at.seed = (uint64_t)json_whole(o, name, "seed", 0, exact, NAN);
+    at.step = json_int(o, name, "step", 0, 1 << 30, NAN);
+    at.epoch = json_int(o, name, "epoch", 0, 1 << 30, NAN);
+    at.tokens = (uint64_t)json_whole(o, name, "tokens", 0, exact, NAN);
+    at.seed = (uint64_t)json_whole(o, name, "seed", 0, exact, NAN);
     at.instance = (uint64_t)json_whole(o, name, "instance", 0, exact, NAN);
     at.instances = (uint64_t)json_whole(o, name, "instances", 0, exact, NAN);
     at.run = NULL;
     release(text);
-    CHECK(at.instance <= at.instances,
-          "%s: \"instance\" %llu is behind the last of %llu", name, (unsigned long long)at.instance, (unsigned long long)at.instances);
+    CHECK(at.instance <= at.instances, "%s: \"instance\" %llu is behind the last of %llu", name,
+          (unsigned long long)at.instance, (unsigned long long)at.instances);
     const char *digits = strstr(strrchr(path, '/'), "step");
-    CHECK(digits && atoi(digits + 4) == at.step, "%s: is the state of step %d, but not in a directory step%d", name, at.step, at.step);
+    CHECK(digits && atoi(digits + 4) == at.step,
+          "%s: is the state of step %d, but not in a directory step%d", name, at.step, at.step);
     return at;
 }
 
@@ -2407,62 +2547,73 @@ static int newest_checkpoint(const char *out) {
     DIR *directory = opendir(out);
     int newest = -1;
     if (!directory) return -1;
-    for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) newest = imax(newest, checkpoint_step(entry->d_name));
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL; )
+        newest = imax(newest, checkpoint_step(entry->d_name));
     closedir(directory);
     return newest;
 }
 
-// ======================================================================================================================
+// =================================================================================================
 // 7. Data: token files, text, OLMo's order, batches
-// ======================================================================================================================
+// =================================================================================================
 
 enum { IGNORE = -100 };                                     // a target without a loss
 
-// Rows are what a run learns from, or is judged by, whatever they are made of: windows of token files (here), conversations
-// and pairs of them (data/chat.c). Rows of one group belong together: a chosen and a rejected answer, for instance.
+// Rows are what a run learns from, or is judged by, whatever they are made of: windows of token
+// files (here), conversations and pairs of them (data/chat.c). Rows of one group belong together: a
+// chosen and a rejected answer, for instance.
 typedef struct {
-    const char *unit;                                       // what a group is, in the plural: "windows"
+    const char *unit;                                       // the plural of a group: "windows"
     int files;
     uint64_t groups;
-    int group;                                              // rows per group: rows g*group, g*group + 1, ... are group g
+    int group;                                              // rows per group: g*group, ... are g's
     int T;                                                  // tokens of the longest row, at most
-    int keep_rest;                                          // the last batch of an epoch may be smaller than the others
-    const double *reference;                                // [groups*group] what DPO compares with: log p of each row, once
+    int keep_rest;                                          // an epoch's last batch may be smaller
+    const double *reference;                                // [groups*group] DPO: log p of each row, once
     const void *source;                                     // what `read` reads from
-    // Row i into tokens[T] and targets[T], where targets[t] = tokens[t+1] or IGNORE. Returns its length; NULL, NULL: no more.
+    // Row i into tokens[T] and targets[T], where targets[t] = tokens[t+1] or IGNORE. Returns its
+    // length; NULL, NULL: no more.
     int (*read)(const void *source, uint64_t i, int vocab, int *tokens, int *targets);
 } Rows;
 
-// ---- token files -----------------------------------------------------------------------------------------------------
-// A file of n tokens is cut into floor(n/T) windows of T; the rest is dropped. A window has T-1 predictions: the label of
-// its last token lies in another window (OLMO_SPEC 5.1).
+// ---- token files --------------------------------------------------------------------------------
+// A file of n tokens is cut into floor(n/T) windows of T; the rest is dropped. A window has T-1
+// predictions: the label of its last token lies in another window (OLMO_SPEC 5.1).
 
 typedef struct {
     char path[PATH];
     const unsigned char *data;                              // the mapped file, after its header
-    const unsigned char *mask;                              // one byte a token: may it be a label?  NULL: all may
+    const unsigned char *mask;                              // per token: may it be a label? NULL: all
     int text;                                               // every byte is a token
     int width;                                              // bytes a token
-    uint64_t tokens, first, windows;                        // the windows [first, first + windows) are ours
+    // The windows [first, first + windows) are ours.
+    uint64_t tokens, first, windows;
 } TokenFile;
 
 typedef struct { TokenFile *file; int n, T; uint64_t windows; } Corpus;
 
-// A mapped file that becomes shorter has no bytes left where we read them: the processor then stops us with SIGBUS. So that
-// this, too, ends with a sentence, every mapping is on a list. (Only what a signal handler may call is called.)
-typedef struct Mapped { const unsigned char *start; uint64_t size; char *path; struct Mapped *next; } Mapped;
+// A mapped file that becomes shorter has no bytes left where we read them: the processor then stops
+// us with SIGBUS. So that this, too, ends with a sentence, every mapping is on a list. (Only what a
+// signal handler may call is called.)
+typedef struct Mapped {
+    const unsigned char *start;
+    uint64_t size;
+    char *path;
+    struct Mapped *next;
+} Mapped;
 static Mapped *mapped_files;
 
 static void on_bus_error(int number, siginfo_t *info, void *context) {
-    static const char reason[] = ": became shorter while it was being read; restore it, and go on with --resume\n";
+    const char *reason = ": became shorter while it was being read; restore it, and go on with --resume\n";
     const unsigned char *at = (const unsigned char *)info->si_addr;
     (void)context;
     for (const Mapped *m = mapped_files; m; m = m->next) {
         if (at < m->start || at >= m->start + m->size) continue;
-        if (write(2, "error: ", 7) < 0 || write(2, m->path, strlen(m->path)) < 0 || write(2, reason, sizeof reason - 1) < 0) _exit(1);
+        say("error: "), say(m->path), say(reason);
         _exit(EXIT_FAILURE);
     }
-    signal(number, SIG_DFL);                                // none of ours: the same access again, and the default end
+    // None of ours: the same access again, and the default end.
+    signal(number, SIG_DFL);
 }
 
 static const unsigned char *map_file(const char *path, uint64_t *size) {
@@ -2496,8 +2647,9 @@ static uint64_t little_endian(const unsigned char *p, int n) {
     return x;
 }
 
-// A real NumPy file begins "\x93NUMPY", version, header length, and a Python dict. OLMo's own ".npy" files have no header
-// at all. Returns the header's length (0: none), and the bytes an item takes.
+// A real NumPy file begins "\x93NUMPY", version, header length, and a Python dict. OLMo's own
+// ".npy" files have no header at all. Returns the header's length (0: none), and the bytes an item
+// takes.
 static uint64_t numpy_header(const unsigned char *data, uint64_t size, const char *path, int *width) {
     static const struct { const char *name; int width; } types[] = {
         { "'<u2'", 2 }, { "'<i2'", 2 }, { "'<u4'", 4 }, { "'<i4'", 4 }, { "'<u8'", 8 }, { "'<i8'", 8 },
@@ -2505,7 +2657,8 @@ static uint64_t numpy_header(const unsigned char *data, uint64_t size, const cha
     };
     if (size < 12 || memcmp(data, "\x93NUMPY", 6)) return 0;
     const int version = data[6];
-    const uint64_t start = version >= 2 ? 12 : 10, length = little_endian(data + 8, version >= 2 ? 4 : 2);
+    const uint64_t start = version >= 2 ? 12 : 10;
+    const uint64_t length = little_endian(data + 8, version >= 2 ? 4 : 2);
     const char *advice = "numpy.save(PATH, array.reshape(-1).astype('<u2')) writes what can be read";
     char header[1024], *at, *end;
     CHECK(version >= 1 && version <= 3 && length < sizeof header && start + length <= size,
@@ -2513,15 +2666,18 @@ static uint64_t numpy_header(const unsigned char *data, uint64_t size, const cha
     memcpy(header, data + start, length);
     header[length] = 0;
     header[strcspn(header, "\n")] = 0;
-    while (length && (at = strrchr(header, ' ')) && !at[1]) *at = 0;                 // it is padded with blanks
+    // It is padded with blanks.
+    while (length && (at = strrchr(header, ' ')) && !at[1]) *at = 0;
     at = strstr(header, "'descr':"), *width = 0;
     if (at) at += strlen("'descr':"), at += strspn(at, " ");
     for (size_t i = 0; at && i < sizeof types/sizeof *types; i++)
         if (!strncmp(at, types[i].name, strlen(types[i].name))) *width = types[i].width;
-    CHECK(*width, "%s: expected a NumPy array of whole numbers (little-endian), found %s; %s", path, header, advice);
+    CHECK(*width, "%s: expected a NumPy array of whole numbers (little-endian), found %s; %s", path,
+          header, advice);
     CHECK(strstr(header, "'fortran_order': False") && (at = strstr(header, "'shape': (")),
           "%s: expected a plain NumPy array, found %s; %s", path, header, advice);
-    const uint64_t items = strtoull(at + strlen("'shape': ("), &end, 10), bytes = size - start - length;
+    const uint64_t items = strtoull(at + strlen("'shape': ("), &end, 10);
+    const uint64_t bytes = size - start - length;
     CHECK((*end == ',' && end[1 + (end[1] == ' ')] == ')') || *end == ')',
           "%s: expected a NumPy array of one dimension, found %s; %s", path, at, advice);
     CHECK(items == bytes/(uint64_t)*width && bytes % (uint64_t)*width == 0,
@@ -2530,8 +2686,8 @@ static uint64_t numpy_header(const unsigned char *data, uint64_t size, const cha
     return start + length;
 }
 
-// llm.c's files begin with 256 numbers of 32 bits: a magic one, a version, and how many tokens follow. Returns the header's
-// length (0: none), and the bytes a token takes.
+// llm.c's files begin with 256 numbers of 32 bits: a magic one, a version, and how many tokens
+// follow. Returns the header's length (0: none), and the bytes a token takes.
 static uint64_t llmc_header(const unsigned char *data, uint64_t size, const char *path, int *width) {
     static const struct { uint32_t magic; int width; const char *tokens; } kinds[] = {
         { 20240520, 2, "GPT-2" }, { 20240801, 4, "Llama 3" },
@@ -2542,8 +2698,9 @@ static uint64_t llmc_header(const unsigned char *data, uint64_t size, const char
         const uint64_t version = little_endian(data + 4, 4), tokens = little_endian(data + 8, 4);
         *width = kinds[i].width;
         CHECK(version == 1 && tokens == (size - LENGTH)/(uint64_t)*width,
-              "%s: has llm.c's header of version %llu, which announces %llu tokens of %s; the file holds %llu bytes of them",
-              path, (unsigned long long)version, (unsigned long long)tokens, kinds[i].tokens, (unsigned long long)(size - LENGTH));
+              "%s: has llm.c's header of version %llu, which announces %llu tokens of %s; the "
+              "file holds %llu bytes of them", path, (unsigned long long)version,
+              (unsigned long long)tokens, kinds[i].tokens, (unsigned long long)(size - LENGTH));
         fprintf(stderr, "note: %s: has llm.c's header; its %llu tokens are those of %s\n",
                 path, (unsigned long long)tokens, kinds[i].tokens);
         return LENGTH;
@@ -2551,7 +2708,8 @@ static uint64_t llmc_header(const unsigned char *data, uint64_t size, const char
     return 0;
 }
 
-// Text has no control characters but those that move the cursor; token files have zero bytes almost at once.
+// Text has no control characters but those that move the cursor; token files have zero bytes almost
+// at once.
 static int looks_like_text(const unsigned char *data, uint64_t size) {
     const char allowed[] = { '\t', '\n', '\v', '\f', '\r', '\033' };
     for (uint64_t i = 0; i < size && i < 1 << 16; i++)
@@ -2559,7 +2717,8 @@ static int looks_like_text(const unsigned char *data, uint64_t size) {
     return 1;
 }
 
-// .npy and .bin: tokens of `width` bytes, unless a header says otherwise. In .txt, and in any text, every byte is a token.
+// .npy and .bin: tokens of `width` bytes, unless a header says otherwise. In .txt, and in any text,
+// every byte is a token.
 static TokenFile token_file(const char *path, const char *mask, int width, int T) {
     TokenFile f;
     uint64_t size, header = 0;
@@ -2568,34 +2727,38 @@ static TokenFile token_file(const char *path, const char *mask, int width, int T
     f.data = map_file(path, &size);
     const int tokens = ends_with(path, ".npy") || ends_with(path, ".bin");
     f.text = ends_with(path, ".txt") || (!tokens && looks_like_text(f.data, size));
-    CHECK(tokens || f.text, "%s: what is in it? Expected text, or a name that ends in .npy or .bin (tokens)", path);
-    CHECK(!f.text || !strstr(path, ".json"), "%s: JSON, not text; data/tokenize makes tokens of documents", path);
+    CHECK(tokens || f.text,
+          "%s: what is in it? Expected text, or a name that ends in .npy or .bin (tokens)", path);
+    CHECK(!f.text || !strstr(path, ".json"),
+          "%s: JSON, not text; data/tokenize makes tokens of documents", path);
     f.width = f.text ? 1 : width;
     if (tokens) header = numpy_header(f.data, size, path, &f.width);
     if (tokens && !header) header = llmc_header(f.data, size, path, &f.width);
     f.data += header, size -= header;
     CHECK(size % (uint64_t)f.width == 0,
-          "%s: %llu bytes are no whole number of %d-byte tokens; is it cut off, or is --dtype wrong?", path,
-          (unsigned long long)size, f.width);
+          "%s: %llu bytes are no whole number of %d-byte tokens; is it cut off, or is --dtype "
+          "wrong?", path, (unsigned long long)size, f.width);
     f.tokens = size/(uint64_t)f.width;
     f.windows = f.tokens/(uint64_t)T;
-    CHECK(f.windows, "%s: %llu tokens are fewer than one window of %d; use more text or a smaller --seq-len", path,
-          (unsigned long long)f.tokens, T);
+    CHECK(f.windows,
+          "%s: %llu tokens are fewer than one window of %d; use more text or a smaller --seq-len",
+          path, (unsigned long long)f.tokens, T);
     if (mask) {
         int item = 1;
         f.mask = map_file(mask, &size);
         header = numpy_header(f.mask, size, mask, &item);
         f.mask += header;
-        CHECK(item == 1 && size - header == f.tokens, "%s: expected one byte for each of the %llu tokens of %s, found %llu bytes",
-              mask, (unsigned long long)f.tokens, path, (unsigned long long)(size - header));
+        CHECK(item == 1 && size - header == f.tokens,
+              "%s: expected one byte for each of the %llu tokens of %s, found %llu bytes", mask,
+              (unsigned long long)f.tokens, path, (unsigned long long)(size - header));
     }
     return f;
 }
 
 static void outside_vocabulary(const TokenFile *f, uint64_t token, int vocab) {
     const uint64_t id = little_endian(f->data + token*(uint64_t)f->width, f->width);
-    die("%s: token %llu is %lld, but the model's vocabulary ends at %d; wrong --dtype, or another tokenizer?", f->path,
-        (unsigned long long)token, (long long)id, vocab - 1);
+    die("%s: token %llu is %lld, but the model's vocabulary ends at %d; wrong --dtype, or another "
+        "tokenizer?", f->path, (unsigned long long)token, (long long)id, vocab - 1);
 }
 
 // The largest of n tokens. (Four loops, for each must run as fast as memory.)
@@ -2611,7 +2774,8 @@ static uint64_t largest_token(const unsigned char *p, size_t n, int width) {
     return a | b | c | d;
 }
 
-// All of a corpus before the first step: one token that the model does not know would end the run hours later.
+// All of a corpus before the first step: one token that the model does not know would end the run
+// hours later.
 static void corpus_check(const Corpus *c, int vocab) {
     enum { BLOCK = 1 << 20 };                               // tokens
     for (int i = 0; i < c->n; i++) {
@@ -2622,10 +2786,12 @@ static void corpus_check(const Corpus *c, int vocab) {
         #pragma omp parallel for schedule(dynamic) reduction(min: bad)
         for (int64_t k = 0; k < blocks; k++) {
             const uint64_t from = first + (uint64_t)k*BLOCK, n = zmin(BLOCK, end - from);
-            if (k < bad && largest_token(f->data + from*(uint64_t)f->width, n, f->width) >= (uint64_t)vocab) bad = k;
+            const unsigned char *block = f->data + from*(uint64_t)f->width;
+            if (k < bad && largest_token(block, n, f->width) >= (uint64_t)vocab) bad = k;
         }
         for (uint64_t t = first + (uint64_t)bad*BLOCK; bad < blocks && t < end; t++)
-            if (largest_token(f->data + t*(uint64_t)f->width, 1, f->width) >= (uint64_t)vocab) outside_vocabulary(f, t, vocab);
+            if (largest_token(f->data + t*(uint64_t)f->width, 1, f->width) >= (uint64_t)vocab)
+                outside_vocabulary(f, t, vocab);
     }
 }
 
@@ -2636,7 +2802,8 @@ static uint64_t fnv1a(uint64_t hash, const unsigned char *bytes, uint64_t n) {
 }
 static const uint64_t fnv1a_start = 0xcbf29ce484222325u;
 
-// A file's fingerprint: of all its bytes, or of pieces spread from its start to its end if they are many.
+// A file's fingerprint: of all its bytes, or of pieces spread from its start to its end if they are
+// many.
 static uint64_t file_hash(const char *path, uint64_t *size) {
     enum { PIECES = 16, PIECE = 4096 };
     FILE *file = open_to_read(path, size);
@@ -2644,7 +2811,8 @@ static uint64_t file_hash(const char *path, uint64_t *size) {
     for (uint64_t k = 0; k < PIECES && k*PIECE < *size; k++) {
         unsigned char bytes[PIECE];
         const uint64_t start = *size <= PIECES*PIECE ? k*PIECE : (*size - PIECE)/(PIECES - 1)*k;
-        CHECK(fseeko(file, (off_t)start, SEEK_SET) == 0, "%s: cannot be read: %s", path, strerror(errno));
+        CHECK(fseeko(file, (off_t)start, SEEK_SET) == 0, "%s: cannot be read: %s", path,
+              strerror(errno));
         hash = fnv1a(hash, bytes, fread(bytes, 1, PIECE, file));
     }
     fclose(file);
@@ -2656,7 +2824,8 @@ static char *list_item(const char *flag, const char *list, int i, char *out) {
     for (; list && i > 0; i--) list = (list = strchr(list, ',')) ? list + 1 : NULL;
     if (!list) return NULL;
     int n = (int)strcspn(list, ",");
-    CHECK(n > 0 && n < PATH, "%s: expected paths or names separated by single commas, found \"%s\"", flag, list);
+    CHECK(n > 0 && n < PATH, "%s: expected paths or names separated by single commas, found \"%s\"",
+          flag, list);
     snprintf(out, PATH, "%.*s", n, list);
     return out;
 }
@@ -2668,16 +2837,20 @@ static Corpus corpus_open(const char *paths, const char *masks, int width, int T
     while (list_item("--data or --val", paths, c.n, path)) c.n++;
     c.file = (TokenFile *)allocate((size_t)c.n, sizeof(TokenFile), "the list of data files");
     for (int i = 0; i < c.n; i++) {
-        CHECK(!masks || list_item("--label-mask", masks, i, mask), "--label-mask %s: expected one mask for each of the %d data files", masks, c.n);
-        c.file[i] = token_file(list_item("--data or --val", paths, i, path), masks ? mask : NULL, width, T);
+        CHECK(!masks || list_item("--label-mask", masks, i, mask),
+              "--label-mask %s: expected one mask for each of the %d data files", masks, c.n);
+        c.file[i] = token_file(list_item("--data or --val", paths, i, path), masks ? mask : NULL,
+                               width, T);
         c.windows += c.file[i].windows;
     }
-    CHECK(!masks || !list_item("--label-mask", masks, c.n, mask), "--label-mask %s: expected one mask for each of the %d data files", masks, c.n);
+    CHECK(!masks || !list_item("--label-mask", masks, c.n, mask),
+          "--label-mask %s: expected one mask for each of the %d data files", masks, c.n);
     CHECK(c.windows <= UINT32_MAX, "%s: more than 2^32 windows", paths);
     return c;
 }
 
-// Takes the last twentieth of each file's windows (at least one, at most 256) out of `train`, for validation.
+// Takes the last twentieth of each file's windows (at least one, at most 256) out of `train`, for
+// validation.
 static Corpus corpus_hold_out(Corpus *train) {
     Corpus val = *train;
     val.file = (TokenFile *)allocate((size_t)val.n, sizeof(TokenFile), "the list of data files");
@@ -2697,11 +2870,13 @@ static Corpus corpus_hold_out(Corpus *train) {
 // Window `index` of the corpus: tokens[T], and targets[T], where targets[t] = tokens[t+1] or IGNORE.
 static void corpus_window(const Corpus *c, uint64_t index, int vocab, int *tokens, int *targets) {
     const TokenFile *f = c->file;
-    CHECK(index < c->windows, "window %llu was asked for, of %llu", (unsigned long long)index, (unsigned long long)c->windows);
+    CHECK(index < c->windows, "window %llu was asked for, of %llu", (unsigned long long)index,
+          (unsigned long long)c->windows);
     while (index >= f->windows) index -= f->windows, f++;
     uint64_t start = (f->first + index)*(uint64_t)c->T;
     for (int t = 0; t < c->T; t++) {
-        const uint64_t id = little_endian(f->data + (start + (uint64_t)t)*(uint64_t)f->width, f->width);
+        const uint64_t id = little_endian(f->data + (start + (uint64_t)t)*(uint64_t)f->width,
+                                          f->width);
         if (id >= (uint64_t)vocab) outside_vocabulary(f, start + (uint64_t)t, vocab);
         tokens[t] = (int)id;
         if (t) targets[t - 1] = f->mask && !f->mask[start + (uint64_t)t] ? IGNORE : (int)id;
@@ -2709,7 +2884,8 @@ static void corpus_window(const Corpus *c, uint64_t index, int vocab, int *token
     targets[c->T - 1] = IGNORE;
 }
 
-// The windows of a corpus as rows. An epoch's last windows are left out if they do not fill a batch, as OLMo does.
+// The windows of a corpus as rows. An epoch's last windows are left out if they do not fill a
+// batch, as OLMo does.
 static int read_window(const void *corpus, uint64_t i, int vocab, int *tokens, int *targets) {
     const Corpus *c = (const Corpus *)corpus;
     if (tokens) corpus_window(c, i, vocab, tokens, targets);
@@ -2720,9 +2896,10 @@ static Rows corpus_rows(const Corpus *c) {
     return rows;
 }
 
-// ---- OLMo's order ----------------------------------------------------------------------------------------------------
-// Epoch e trains on the windows in the order of numpy's Generator(PCG64(seed + e)).shuffle (OLMO_SPEC 5.2, 5.3). So a run
-// sees what an OLMo run with this seed sees, and a resumed run needs to know no more than how far it was.
+// ---- OLMo's order -------------------------------------------------------------------------------
+// Epoch e trains on the windows in the order of numpy's Generator(PCG64(seed + e)).shuffle
+// (OLMO_SPEC 5.2, 5.3). So a run sees what an OLMo run with this seed sees, and a resumed run needs
+// to know no more than how far it was.
 
 __extension__ typedef unsigned __int128 uint128;
 
@@ -2735,14 +2912,16 @@ static uint64_t pcg64_next(Pcg64 *r) {                      // XSL-RR 128/64 (O'
     int turn = (int)(r->state >> 122);
     return x >> turn | x << (-turn & 63);
 }
-static uint32_t pcg64_next32(Pcg64 *r) {                    // the low half first; the high half is kept for the next call
+// The low half first; the high half is kept for the next call.
+static uint32_t pcg64_next32(Pcg64 *r) {
     if (r->has_spare) { r->has_spare = 0; return r->spare; }
     uint64_t x = pcg64_next(r);
     r->spare = (uint32_t)(x >> 32), r->has_spare = 1;
     return (uint32_t)x;
 }
 
-// numpy's SeedSequence: the seed's 32-bit words are hashed into a pool of four, and the pool into the generator's state.
+// numpy's SeedSequence: the seed's 32-bit words are hashed into a pool of four, and the pool into
+// the generator's state.
 static uint32_t seed_hash(uint32_t v, uint32_t *constant, uint32_t multiplier) {
     v ^= *constant;
     *constant *= multiplier;
@@ -2752,13 +2931,15 @@ static uint32_t seed_hash(uint32_t v, uint32_t *constant, uint32_t multiplier) {
 static Pcg64 pcg64_seed(uint64_t seed) {
     uint32_t pool[4], a = 0x43b0d7e5, b = 0x8b51f9dd;
     uint64_t word[4];
-    for (int i = 0; i < 4; i++) pool[i] = seed_hash(i < 2 ? (uint32_t)(seed >> 32*i) : 0, &a, 0x931e8875);
+    for (int i = 0; i < 4; i++)
+        pool[i] = seed_hash(i < 2 ? (uint32_t)(seed >> 32*i) : 0, &a, 0x931e8875);
     for (int from = 0; from < 4; from++) for (int to = 0; to < 4; to++) if (from != to) {
         uint32_t mixed = pool[to]*0xca01f9dd - seed_hash(pool[from], &a, 0x931e8875)*0x4973f715;
         pool[to] = mixed ^ mixed >> 16;
     }
     for (int i = 0; i < 4; i++) {
-        uint64_t low = seed_hash(pool[2*i % 4], &b, 0x58f38ded), high = seed_hash(pool[(2*i + 1) % 4], &b, 0x58f38ded);
+        uint64_t low = seed_hash(pool[2*i % 4], &b, 0x58f38ded);
+        uint64_t high = seed_hash(pool[(2*i + 1) % 4], &b, 0x58f38ded);
         word[i] = low | high << 32;
     }
     Pcg64 r;
@@ -2783,28 +2964,34 @@ static void epoch_order(uint32_t *order, uint32_t n, uint64_t seed) {
     }
 }
 
-// ---- batches ---------------------------------------------------------------------------------------------------------
-// The rows of one update go through the model in passes of at most `micro` rows. A pass is padded to its longest row, so rows
-// of like length share one: they are sorted by length, and by their place in the update among equals. This order does not
-// depend on `micro`, and padding changes no bit of a row's numbers: so neither do the gradients depend on it.
+// ---- batches ------------------------------------------------------------------------------------
+// The rows of one update go through the model in passes of at most `micro` rows. A pass is padded
+// to its longest row, so rows of like length share one: they are sorted by length, and by their
+// place in the update among equals. This order does not depend on `micro`, and padding changes no
+// bit of a row's numbers: so neither do the gradients depend on it.
 
 typedef struct {
     uint64_t index;                                         // which of the rows it is
-    int length, padded, labels;                             // tokens; with padding; how many are to be predicted
+    int length, padded;                                     // tokens; with padding
+    int labels;                                             // how many of them are to be predicted
     size_t start;                                           // its first token in the batch
-    double loss, zloss;                                     // sums over its labels, once it went through the model
+    double loss, zloss;                                     // sums over its labels, after a pass
     double reference;                                       // log p under DPO's reference
-    double weight;                                          // what each of its labels weighs in the gradient
+    double weight;                                          // of each of its labels, in the gradient
 } Row;
 
 typedef struct {
-    int n, group, micro;                                    // rows; how many belong together; the most in one pass
-    Row *row, **order;                                      // [n] by place in the update; [n] by length
+    int n;                                                  // rows
+    int group;                                              // how many of them belong together
+    int micro;                                              // the most in one pass
+    Row *row;                                               // [n] by their place in the update
+    Row **order;                                            // [n] by length
     int *tokens, *targets;                                  // one pass after the other, each [B, T]
     real *losses, *zlosses, *weights;                       // beside them
 } Batch;
 
-typedef struct { int B, T; size_t start; } Pass;            // B rows padded to T tokens, from `start` on
+// B rows padded to T tokens, from `start` on.
+typedef struct { int B, T; size_t start; } Pass;
 
 // Room for `groups` groups of these rows.
 static Batch batch_of(const Rows *rows, int groups, int micro) {
@@ -2814,14 +3001,19 @@ static Batch batch_of(const Rows *rows, int groups, int micro) {
     b.row = (Row *)allocate(n, sizeof *b.row, "the rows of a batch");
     b.order = (Row **)allocate(n, sizeof *b.order, "the rows of a batch");
     b.tokens = (int *)allocate(2*room, sizeof(int), "a batch"), b.targets = b.tokens + room;
-    b.losses = (real *)allocate(3*room, sizeof(real), "the losses"), b.zlosses = b.losses + room, b.weights = b.zlosses + room;
+    b.losses = (real *)allocate(3*room, sizeof(real), "the losses");
+    b.zlosses = b.losses + room, b.weights = b.zlosses + room;
     return b;
 }
-static void batch_free(Batch *b) { release(b->row), release(b->order), release(b->tokens), release(b->losses); }
+static void batch_free(Batch *b) {
+    release(b->row), release(b->order), release(b->tokens), release(b->losses);
+}
 
-static int by_length(const void *a, const void *b) {        // shortest first; among equals, as they stand in the update
+// Shortest first; among equals, as they stand in the update.
+static int by_length(const void *a, const void *b) {
     const Row *x = *(Row *const *)a, *y = *(Row *const *)b;
-    return x->length != y->length ? (x->length > y->length) - (x->length < y->length) : (x > y) - (x < y);
+    if (x->length != y->length) return x->length > y->length ? 1 : -1;
+    return (x > y) - (x < y);
 }
 
 // The pass that begins with the k-th row of the order; the next one begins with row k + B.
@@ -2832,7 +3024,8 @@ static Pass batch_pass(const Batch *b, int k) {
 }
 
 // Reads groups order[0..groups), or where order is NULL the groups from `first` on, padded with `pad`.
-static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64_t first, int groups, int vocab, int pad) {
+static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64_t first,
+                       int groups, int vocab, int pad) {
     const uint64_t G = (uint64_t)rows->group;
     size_t start = 0;
     b->n = groups*rows->group;
@@ -2857,14 +3050,15 @@ static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64
     }
 }
 
-// ======================================================================================================================
+// =================================================================================================
 // 8. Generation: text and ids, sampling with the KV cache
-// ======================================================================================================================
+// =================================================================================================
 
 #include "data/tokenizer.c"                                // a tokenizer.json: encode and decode
 #include "data/chat.c"                                     // conversations and pairs of them, as rows
 
-typedef struct { double temperature, top_p; int top_k; } Sampling;       // temperature 0: greedy; top_k 0, top_p 1: off
+// temperature 0: greedy; top_k 0, top_p 1: off.
+typedef struct { double temperature, top_p; int top_k; } Sampling;
 
 typedef struct { real logit; int id; double weight; } Candidate;
 
@@ -2873,8 +3067,8 @@ static int by_logit(const void *a, const void *b) {         // highest first; am
     return x->logit != y->logit ? (x->logit < y->logit) - (x->logit > y->logit) : x->id - y->id;
 }
 
-// Draws from softmax(logits/temperature), cut to the top_k most likely, then to the fewest that hold top_p of the rest.
-// u is uniform in (0,1). candidate: [V], scratch.
+// Draws from softmax(logits/temperature), cut to the top_k most likely, then to the fewest that
+// hold top_p of the rest. u is uniform in (0,1). candidate: [V], scratch.
 static int sample(const real *logits, int V, Sampling how, double u, Candidate *candidate) {
     int n = V;
     for (int v = 0; v < V; v++) candidate[v].logit = logits[v], candidate[v].id = v;
@@ -2882,30 +3076,36 @@ static int sample(const real *logits, int V, Sampling how, double u, Candidate *
     if (how.temperature == 0) return candidate[0].id;
     if (how.top_k > 0) n = imin(n, how.top_k);
     const double best = candidate[0].logit;
-    double total = 0, kept = 0, sum = 0;                    // of exp((logit - best)/temperature): what softmax normalizes
-    for (int i = 0; i < n; i++) total += candidate[i].weight = exp((candidate[i].logit - best)/how.temperature);
+    // Of exp((logit - best)/temperature): what softmax normalizes.
+    double total = 0, kept = 0, sum = 0;
+    for (int i = 0; i < n; i++)
+        total += candidate[i].weight = exp((candidate[i].logit - best)/how.temperature);
     int top = 0;                                            // the fewest that hold top_p
     while (top < n && kept < how.top_p*total) kept += candidate[top++].weight;
     for (int i = 0; i < top; i++) if ((sum += candidate[i].weight) >= u*kept) return candidate[i].id;
     return candidate[top - 1].id;
 }
 
-// Continues tokens[0..n) up to `limit` tokens, or to the end-of-document id, which is kept. Returns the new length.
-static int generate(const Device *device, void *model, const Config *c, int *tokens, int n, int limit, Sampling how, uint64_t seed) {
+// Continues tokens[0..n) up to `limit` tokens, or to the end-of-document id, which is kept. Returns
+// the new length.
+static int generate(const Device *device, void *model, const Config *c, int *tokens, int n,
+                    int limit, Sampling how, uint64_t seed) {
     real *logits = (real *)allocate((size_t)c->vocab, sizeof(real), "the logits");
-    Candidate *candidate = (Candidate *)allocate((size_t)c->vocab, sizeof(Candidate), "the candidates");
+    Candidate *candidate = (Candidate *)allocate((size_t)c->vocab, sizeof(Candidate),
+                                                 "the candidates");
     for (int past = 0; n < limit && !asked_to_stop; past = n++) {
         device->decode(model, logits, tokens + past, n - past, past);
-        tokens[n] = sample(logits, c->vocab, how, uniform(hash64(hash64(seed) + (uint64_t)n)), candidate);
+        tokens[n] = sample(logits, c->vocab, how, uniform(hash64(hash64(seed) + (uint64_t)n)),
+                           candidate);
         if (tokens[n] == c->eos) { n++; break; }
     }
     release(logits), release(candidate);
     return n;
 }
 
-// ======================================================================================================================
+// =================================================================================================
 // 9. Program: one command line, one training loop
-// ======================================================================================================================
+// =================================================================================================
 
 enum { MAX_OPTIONS = 96 };
 
@@ -2921,7 +3121,8 @@ typedef struct {
     int as_released;
     int tied, untied, resume, eval, generate, help, version;
     Sampling sampling;
-    const void *given[MAX_OPTIONS + 1];         // the fields that the command line has set; NULL behind the last
+    // The fields that the command line has set; NULL behind the last.
+    const void *given[MAX_OPTIONS + 1];
 } Options;
 
 typedef enum { GROUP, FLAG, WHOLE, NUMBER, TEXT } Kind;
@@ -2933,22 +3134,26 @@ static int given(const Options *o, const void *field) {
     return 0;
 }
 
-// The one table that parses, that --help prints, and that checkpoints keep. A group's `value` says what --resume does with its
-// options: forgets them (NULL); goes on with them (kept); or does so because the bits depend on them, and says which of them
-// have another value now (decisive). table: [MAX_OPTIONS]; returns how many it has.
+// The one table that parses, that --help prints, and that checkpoints keep. A group's `value` says
+// what --resume does with its options: forgets them (NULL); goes on with them (kept); or does so
+// because the bits depend on them, and says which of them have another value now (decisive). table:
+// [MAX_OPTIONS]; returns how many it has.
 static int kept, decisive;
 static int option_table(Options *o, Option *table) {
     Config *c = &o->config;
     Recipe *r = &o->recipe;
     const Option all[] = {
         { "model", GROUP, NULL, "" },
-        { "--model", TEXT, &o->model, "tiny (the default), 150m, 1b, 7b or 7b-0424: sizes, and how they are trained" },
+        { "--model", TEXT, &o->model,
+          "tiny (the default), 150m, 1b, 7b or 7b-0424: sizes, and how they are trained" },
         { "--load", TEXT, &o->load, "a Hugging Face directory: sizes and weights come from it" },
         { "--d-model", WHOLE, &c->d_model, "width of the residual stream" },
         { "--n-layers", WHOLE, &c->n_layers, "layers" },
         { "--n-heads", WHOLE, &c->n_heads, "query heads" },
-        { "--n-kv-heads", WHOLE, &c->n_kv_heads, "key/value heads; fewer than query heads is GQA (0: as many)" },
-        { "--mlp-hidden", WHOLE, &c->mlp_hidden, "rows of ff_proj, up and gate together (OLMo's mlp_hidden_size)" },
+        { "--n-kv-heads", WHOLE, &c->n_kv_heads,
+          "key/value heads; fewer than query heads is GQA (0: as many)" },
+        { "--mlp-hidden", WHOLE, &c->mlp_hidden,
+          "rows of ff_proj, up and gate together (OLMo's mlp_hidden_size)" },
         { "--vocab", WHOLE, &c->vocab, "rows of the embedding" },
         { "--seq-len", WHOLE, &c->seq_len, "tokens in a sequence" },
         { "--rope-theta", NUMBER, &c->rope_theta, "base of the rotary angles" },
@@ -2958,20 +3163,28 @@ static int option_table(Options *o, Option *table) {
         { "--untied", FLAG, &o->untied, "the head is a matrix of its own" },
         { "--init", TEXT, &o->init, "mitchell, normal or full_megatron" },
         { "data", GROUP, &kept, "" },
-        { "--data", TEXT, &o->data, "PATH[,PATH]: .txt is bytes; .npy and .bin are tokens; .jsonl is conversations (default: stories)" },
-        { "--dpo", TEXT, &o->dpo, "PATH[,PATH] instead of --data: .jsonl with pairs, a chosen and a rejected conversation" },
-        { "--val", TEXT, &o->val, "PATH[,PATH] for validation, or `none` (default: the last 1/20 of each file, at most 256 windows)" },
-        { "--label-mask", TEXT, &o->label_mask, "PATH[,PATH] beside --data: a byte for each token, 0 where it must not be a label" },
+        { "--data", TEXT, &o->data,
+          "PATH[,PATH]: .txt is bytes; .npy and .bin are tokens; .jsonl is conversations (default: stories)" },
+        { "--dpo", TEXT, &o->dpo,
+          "PATH[,PATH] instead of --data: .jsonl with pairs, a chosen and a rejected conversation" },
+        { "--val", TEXT, &o->val,
+          "PATH[,PATH] for validation, or `none` (default: the last 1/20 of each file, at most 256 windows)" },
+        { "--label-mask", TEXT, &o->label_mask,
+          "PATH[,PATH] beside --data: a byte for each token, 0 where it must not be a label" },
         { "--dtype", TEXT, &o->dtype, "uint16 or uint32: tokens in files without a NumPy header" },
         { "training", GROUP, &decisive, "" },
-        { "--recipe", TEXT, &o->tuning, "sft or dpo: as OLMo-7B was fine-tuned (the default with --load, unless --model names a preset)" },
+        { "--recipe", TEXT, &o->tuning,
+          "sft or dpo: as OLMo-7B was fine-tuned (the default with --load, unless --model names a preset)" },
         { "--steps", WHOLE, &r->steps, "updates in all" },
-        { "--epochs", WHOLE, &o->epochs, "instead of --steps: times the whole data (0: --steps decides)" },
+        { "--epochs", WHOLE, &o->epochs,
+          "instead of --steps: times the whole data (0: --steps decides)" },
         { "--batch", WHOLE, &r->batch, "sequences an update" },
         { "--seed", WHOLE, &o->seed, "of init, data order and sampling" },
         { "--lr", NUMBER, &r->lr, "peak learning rate" },
-        { "--schedule", TEXT, &r->schedule, "cosine, linear, inverse-sqrt, max, envelope, constant, or finetune: from 0 to the peak to 0" },
-        { "--warmup", TEXT, &o->warmup, "steps from a tenth of the peak to the peak, or a part of all: 3%" },
+        { "--schedule", TEXT, &r->schedule,
+          "cosine, linear, inverse-sqrt, max, envelope, constant, or finetune: from 0 to the peak to 0" },
+        { "--warmup", TEXT, &o->warmup,
+          "steps from a tenth of the peak to the peak, or a part of all: 3%" },
         { "--final-lr", NUMBER, &r->final_lr, "the last learning rate, as a fraction of --lr" },
         { "--weight-decay", NUMBER, &r->weight_decay, "decoupled, of all matrices but the embedding" },
         { "--beta1", NUMBER, &r->beta1, "AdamW" },
@@ -2982,27 +3195,34 @@ static int option_table(Options *o, Option *table) {
         { "--clip-warmup-steps", WHOLE, &r->clip_warmup_steps, "for so many steps ..." },
         { "--clip-warmup-factor", NUMBER, &r->clip_warmup_factor, "... --clip is multiplied by this" },
         { "--z-loss", NUMBER, &c->z_loss, "weight of the squared log-sum-exp of the logits (0: off)" },
-        { "--denominator", TEXT, &o->denominator, "predicted: mean over labels; all: over all tokens, as OLMo's newer code; sequences: mean of each row's mean" },
+        { "--denominator", TEXT, &o->denominator,
+          "predicted: mean over labels; all: over all tokens, as OLMo's newer code; sequences: mean of each row's mean" },
         { "--dpo-beta", NUMBER, &o->dpo_beta, "how strongly DPO holds to the weights it starts from" },
-        { "--as-released", FLAG, &o->as_released, "labels of conversations one place to the left, as OLMo's released runs had them" },
+        { "--as-released", FLAG, &o->as_released,
+          "labels of conversations one place to the left, as OLMo's released runs had them" },
         { "samples", GROUP, &kept, "" },
-        { "--tokenizer", TEXT, &o->tokenizer, "tokenizer.json: conversations, prompts and samples are text (without it: bytes, or bare ids)" },
+        { "--tokenizer", TEXT, &o->tokenizer,
+          "tokenizer.json: conversations, prompts and samples are text (without it: bytes, or bare ids)" },
         { "--prompt", TEXT, &o->prompt, "text to continue, with --generate N or --sample-every N" },
         { "--prompt-ids", TEXT, &o->prompt_ids, "token ids to continue: 1,2,3" },
         { "--temperature", NUMBER, &o->sampling.temperature, "divides the logits (0: greedy)" },
         { "--top-k", WHOLE, &o->sampling.top_k, "sample from the K likeliest tokens (0: all)" },
-        { "--top-p", NUMBER, &o->sampling.top_p, "sample from the fewest tokens that hold probability P" },
+        { "--top-p", NUMBER, &o->sampling.top_p,
+          "sample from the fewest tokens that hold probability P" },
         { "--sample-every", WHOLE, &o->sample_every, "steps between samples (0: none)" },
         { "run", GROUP, &kept, "" },
-        { "--micro-batch", WHOLE, &r->micro_batch, "sequences a forward pass: less memory, the same result" },
+        { "--micro-batch", WHOLE, &r->micro_batch,
+          "sequences a forward pass: less memory, the same result" },
         { "--save-every", WHOLE, &o->save_every, "steps between checkpoints (0: only at the end)" },
-        { "--keep", WHOLE, &o->keep, "checkpoints to keep: after each, all but the newest N are removed (0: none is)" },
+        { "--keep", WHOLE, &o->keep,
+          "checkpoints to keep: after each, all but the newest N are removed (0: none is)" },
         { "--no-save", FLAG, &o->no_save, "no checkpoints; metrics.jsonl alone" },
         { "--eval-every", WHOLE, &o->eval_every, "steps between validations (0: only at the end)" },
         { "here and now", GROUP, NULL, "" },
         { "--threads", WHOLE, &o->threads, "threads (0: all); the result does not depend on it" },
         { "--out", TEXT, &o->out, "directory of checkpoints and metrics.jsonl" },
-        { "--resume", FLAG, &o->resume, "go on from the newest checkpoint of --out, with the options it was made with" },
+        { "--resume", FLAG, &o->resume,
+          "go on from the newest checkpoint of --out, with the options it was made with" },
         { "instead of training", GROUP, NULL, "" },
         { "--eval", FLAG, &o->eval, "print the validation loss" },
         { "--generate", WHOLE, &o->generate, "print so many new tokens" },
@@ -3019,28 +3239,33 @@ static int option_table(Options *o, Option *table) {
     return n;
 }
 
-// The table as text; in brackets the values it points to now: the defaults, before parse_options has changed them.
+// The table as text; in brackets the values it points to now: the defaults, before parse_options
+// has changed them.
 static void print_options(const Option *table, int n) {
     for (int i = 0; i < n; i++) {
         const Option *option = &table[i];
         char standard[64] = "";
         if (option->kind == GROUP) { printf("\n%s\n", option->name); continue; }
         if (option->kind == WHOLE) snprintf(standard, sizeof standard, " [%d]", *(int *)option->value);
-        if (option->kind == NUMBER) snprintf(standard, sizeof standard, " [%g]", *(double *)option->value);
-        if (option->kind == TEXT && *(const char **)option->value) snprintf(standard, sizeof standard, " [%s]",
-                                                                      *(const char **)option->value);
+        if (option->kind == NUMBER)
+            snprintf(standard, sizeof standard, " [%g]", *(double *)option->value);
+        if (option->kind == TEXT && *(const char **)option->value)
+            snprintf(standard, sizeof standard, " [%s]", *(const char **)option->value);
         printf("  %-21s %s%s\n", option->name, option->about, standard);
     }
 }
 
-// The row for an argument "--name", "--name=value" or "-h"; *value: what stands behind the "=", or NULL.
-static const Option *option_named(const Option *table, int n, const char *argument, const char **value) {
+// The row for an argument "--name", "--name=value" or "-h"; *value: what stands behind the "=", or
+// NULL.
+static const Option *option_named(const Option *table, int n, const char *argument,
+                                  const char **value) {
     size_t length = strcspn(argument, "=");
     *value = argument[length] ? argument + length + 1 : NULL;
     if (!strcmp(argument, "-h")) argument = "--help", length = strlen(argument);
     for (int k = 0; k < n; k++) {
         const char *name = table[k].name;
-        if (table[k].kind != GROUP && strlen(name) == length && !strncmp(name, argument, length)) return &table[k];
+        if (table[k].kind != GROUP && strlen(name) == length && !strncmp(name, argument, length))
+            return &table[k];
     }
     die("%s: there is no such option; --help lists them all", argument);
 }
@@ -3065,10 +3290,11 @@ static void set_option(const Option *option, const char *value) {
     }
 }
 
-// Sets what the table points to. Arguments that are no options (and the lone "-") go to files[]: room for argc of them, or
-// NULL where there may be none. given: [n + 1], gets the addresses that were set, and a NULL; or NULL itself. Returns how
-// many files there are.
-static int parse_options(const Option *table, int n, int argc, char **argv, const char **files, const void **given) {
+// Sets what the table points to. Arguments that are no options (and the lone "-") go to files[]:
+// room for argc of them, or NULL where there may be none. given: [n + 1], gets the addresses that
+// were set, and a NULL; or NULL itself. Returns how many files there are.
+static int parse_options(const Option *table, int n, int argc, char **argv, const char **files,
+                         const void **given) {
     int found = 0, set = 0;
     for (int i = 1; i < argc; i++) {
         if (files && (argv[i][0] != '-' || !argv[i][1])) { files[found++] = argv[i]; continue; }
@@ -3126,15 +3352,20 @@ static void write_options(FILE *file, const Option *table, int n) {
 static void read_options(const char *object, const char *path, const Option *table, int n) {
     for (int i = 0; i < n; i++) {
         const Option *option = &table[i];
-        const char *value = option->kind == GROUP || !keeping(option) ? NULL : json_get(object, option->name);
+        const int known = option->kind != GROUP && keeping(option);
+        const char *value = known ? json_get(object, option->name) : NULL;
         if (!value) continue;
         if (option->kind == TEXT) {
             const int room = (int)(json_skip(value, 0) - value) + 8;
             char *text = (char *)allocate((size_t)room, 1, "an option");
-            CHECK(json_unescape(text, room, value) >= 0, "%s: expected a text \"%s\", found %s", path, option->name, json_quoted(value));
+            CHECK(json_unescape(text, room, value) >= 0, "%s: expected a text \"%s\", found %s",
+                  path, option->name, json_quoted(value));
             *(const char **)option->value = text;
-        } else if (option->kind == NUMBER) *(double *)option->value = json_number(object, path, option->name, 0, 1e300, NAN);
-        else *(int *)option->value = json_int(object, path, option->name, -1, INT32_MAX, NAN);
+        }
+        if (option->kind == NUMBER)
+            *(double *)option->value = json_number(object, path, option->name, 0, 1e300, NAN);
+        if (option->kind == WHOLE || option->kind == FLAG)
+            *(int *)option->value = json_int(object, path, option->name, -1, INT32_MAX, NAN);
     }
 }
 
@@ -3143,20 +3374,24 @@ static void use_threads(int n) {
     enum { MOST = 1024 };
     CHECK(n <= MOST, "--threads %d: expected at most %d", n, MOST);
     CHECK(n || omp_get_max_threads() <= MOST,
-          "%d threads (OMP_NUM_THREADS, or the processors of this machine): expected at most %d", omp_get_max_threads(), MOST);
+          "%d threads (OMP_NUM_THREADS, or the processors of this machine): expected at most %d",
+          omp_get_max_threads(), MOST);
     if (n) omp_set_num_threads(n);
 }
 
 // A program's exit code once all is printed: a full disk is an error, too.
 static int finished(void) {
-    CHECK(fflush(stdout) == 0 && !ferror(stdout), "standard output: writing failed: %s", strerror(errno));
+    CHECK(fflush(stdout) == 0 && !ferror(stdout), "standard output: writing failed: %s",
+          strerror(errno));
     return EXIT_SUCCESS;
 }
 
-// Recipes for weights that have learned already. Steps and warm-up depend on the data: complete_recipe fills them in.
+// Recipes for weights that have learned already. Steps and warm-up depend on the data:
+// complete_recipe fills them in.
 typedef struct { const char *name, *about; Recipe recipe; int epochs; const char *warmup; } Tuning;
 
-static const Tuning tunings[] = {                           // arXiv 2402.00838, appendix B; batches: open-instruct's configs
+// arXiv 2402.00838, appendix B; batches: open-instruct's configs.
+static const Tuning tunings[] = {
     // schedule  lr  final warmup steps batch micro decay beta1 beta2   eps emb clip  clip warm-up: steps, factor
     { "sft", "OLMo-7B's supervised fine-tuning: 3 epochs",
       { "finetune", 2e-6, 0,   0,    0,  128,   1,    0, 0.9, 0.999, 1e-8,  0,  0,     0,  1 }, 3, "3%" },
@@ -3180,19 +3415,22 @@ static int warmup_steps(const char *text, int steps) {
     return (int)(share ? x*steps/100 : x);
 }
 
-// What a recipe leaves to the data: steps from epochs, the warm-up as a part of them, and no batch larger than the data.
+// What a recipe leaves to the data: steps from epochs, the warm-up as a part of them, and no batch
+// larger than the data.
 static void complete_recipe(Options *o, const Rows *rows) {
     Recipe *r = &o->recipe;
     const Tuning *tuning = o->tuning ? tuning_named(o->tuning) : NULL;
     if (tuning && !given(o, &r->batch)) r->batch = (int)zmin((size_t)r->batch, rows->groups);
-    CHECK(rows->keep_rest || rows->groups >= (uint64_t)r->batch, "--batch %d: the training data has only %llu %s of %d tokens",
-          r->batch, (unsigned long long)rows->groups, rows->unit, rows->T);
+    CHECK(rows->keep_rest || rows->groups >= (uint64_t)r->batch,
+          "--batch %d: the training data has only %llu %s of %d tokens", r->batch,
+          (unsigned long long)rows->groups, rows->unit, rows->T);
     r->micro_batch = imin(r->micro_batch, r->batch);
     const int decided = o->resume && !given(o, &o->epochs);             // by the checkpoint
     if (o->epochs && !given(o, &r->steps) && !decided) {
         const uint64_t batch = (uint64_t)r->batch, rest = rows->keep_rest ? batch - 1 : 0;
         double steps = (double)o->epochs*(double)((rows->groups + rest)/batch);
-        CHECK(steps <= INT32_MAX, "--epochs %d: %.0f steps are more than %d", o->epochs, steps, INT32_MAX);
+        CHECK(steps <= INT32_MAX, "--epochs %d: %.0f steps are more than %d", o->epochs, steps,
+              INT32_MAX);
         r->steps = (int)steps;
     }
     r->warmup = warmup_steps(o->warmup, r->steps);
@@ -3203,11 +3441,14 @@ static void print_help(Options *o) {
     printf("usage: train_olmo [options]      without any: train a small OLMo on stories\n");
     print_options(table, option_table(o, table));
     printf("\nIn brackets: the values of --model %s. Presets:", o->model);
-    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) printf("%s %s (%s)", i ? "," : "", presets[i].name, presets[i].about);
+    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++)
+        printf("%s %s (%s)", i ? "," : "", presets[i].name, presets[i].about);
     printf(".\nRecipes:");
-    for (int i = 0; i < TUNINGS; i++) printf("%s %s (%s)", i ? "," : "", tunings[i].name, tunings[i].about);
-    printf(".\n\nFine-tuning: --load DIR --data tokens.npy --out NEW goes on from the weights in DIR, with the recipe sft.\n"
-           "--lr, --epochs and the others change it; --model NAME takes that preset's recipe instead, as if training from scratch.\n");
+    for (int i = 0; i < TUNINGS; i++)
+        printf("%s %s (%s)", i ? "," : "", tunings[i].name, tunings[i].about);
+    printf(".\n\nFine-tuning: --load DIR --data tokens.npy --out NEW goes on from the weights in DIR, with the\n"
+           "recipe sft. --lr, --epochs and the others change it; --model NAME takes that preset's recipe\n"
+           "instead, as if training from scratch.\n");
 }
 
 // The options that a preset implies; flags are parsed over them.
@@ -3219,34 +3460,38 @@ static Options options_of_preset(const char *name) {
     snprintf(warmup, sizeof warmup, "%d", preset.recipe.warmup);
     o.warmup = warmup, o.dpo_beta = 0.1;
     o.model = preset.name, o.config = preset.config, o.recipe = preset.recipe;
-    o.init = "mitchell", o.dtype = "uint16", o.denominator = "predicted", o.out = "out", o.export_dtype = "fp32";
+    o.init = "mitchell", o.dtype = "uint16", o.denominator = "predicted";
+    o.out = "out", o.export_dtype = "fp32";
     o.seed = 6198, o.save_every = 1000, o.eval_every = 500, o.sample_every = 1000;
     o.sampling.temperature = 0.8, o.sampling.top_p = 1;
     return o;
 }
 
-// ---- objectives ------------------------------------------------------------------------------------------------------
-// The model computes a loss per token; what is minimized is a weighted sum of them. An objective chooses the weights, one per
-// row, and knows what to measure. Each of its sums is divided by one denominator, which is a sum over the groups as well:
+// ---- objectives ---------------------------------------------------------------------------------
+// The model computes a loss per token; what is minimized is a weighted sum of them. An objective
+// chooses the weights, one per row, and knows what to measure. Each of its sums is divided by one
+// denominator, which is a sum over the groups as well:
 //
 //     predicted    sum of losses / number of labels                        every label counts the same (OLMO_SPEC 1.12)
 //     all          sum of losses / number of tokens
 //     sequences    sum of (mean loss of a row) / number of rows with a label
-//     dpo          sum of -log sigmoid(beta*D) / number of pairs, where D is how much more the model prefers the chosen row
-//                  than the reference does: (log p(c) - log p(r)) - (log p_ref(c) - log p_ref(r))       (arXiv 2305.18290)
+//     dpo          sum of -log sigmoid(beta*D) / number of pairs (arXiv 2305.18290), where D is how
+//                  much more the model prefers the chosen row than the reference does:
+//                  D = (log p(c) - log p(r)) - (log p_ref(c) - log p_ref(r))
 
 enum { MAX_SUMS = 8 };
 
-typedef struct { const char *name, *label; } Measure;       // in metrics.jsonl; on the console (NULL: not there)
+// Its name in metrics.jsonl, and on the console (NULL: not there).
+typedef struct { const char *name, *label; } Measure;
 
 typedef struct Objective {
     const char *name;
     int looks_first;                                        // its weights depend on the losses
-    // One group: adds its terms to sums, gives its rows the weights that their labels have before the division by the
-    // denominator, and returns its part of that.
+    // One group: adds its terms to sums, gives its rows the weights that their labels have before
+    // the division by the denominator, and returns its part of that.
     double (*share)(const struct Objective *o, Row *row, double *sums);
-    const Measure *measure;                                 // what the sums, divided, are called; ends with a NULL
-    const char *set;                                        // what they are called on validation data: this, and the name
+    const Measure *measure;                                 // names of the divided sums; ends with a NULL
+    const char *set;                                        // what stands before them for validation data
     double beta;                                            // of DPO
 } Objective;
 
@@ -3261,18 +3506,23 @@ static double share_all(const Objective *o, Row *row, double *sums) {
 }
 static double share_sequences(const Objective *o, Row *row, double *sums) {
     (void)o;
-    row->weight = 1/fmax(1, row->labels), sums[0] += row->weight*row->loss, sums[1] += row->weight*row->zloss;
+    row->weight = 1/fmax(1, row->labels);
+    sums[0] += row->weight*row->loss, sums[1] += row->weight*row->zloss;
     return row->labels > 0;
 }
 
-// log p is minus a loss, so dL/dloss is g for the chosen row and -g for the rejected one, with g = beta*sigmoid(-beta*D).
+// log p is minus a loss, so dL/dloss is g for the chosen row and -g for the rejected one, with g =
+// beta*sigmoid(-beta*D).
 static double share_dpo(const Objective *o, Row *row, double *sums) {
     Row *chosen = row, *rejected = row + 1;
-    const double beta = o->beta, won = beta*(-chosen->loss - chosen->reference), lost = beta*(-rejected->loss - rejected->reference);
+    const double beta = o->beta;
+    const double won = beta*(-chosen->loss - chosen->reference);
+    const double lost = beta*(-rejected->loss - rejected->reference);
     const double margin = won - lost, tail = exp(-fabs(margin));
     const double sigmoid = margin > 0 ? tail/(1 + tail) : 1/(1 + tail);         // of -margin
     chosen->weight = beta*sigmoid, rejected->weight = -beta*sigmoid;
-    const double terms[] = { log1p(tail) + fmax(-margin, 0), won, lost, won > lost ? 1.0 : 0.0, margin, -chosen->loss, -rejected->loss };
+    const double terms[] = { log1p(tail) + fmax(-margin, 0), won, lost, won > lost ? 1.0 : 0.0, margin,
+                             -chosen->loss, -rejected->loss };
     for (int i = 0; i < 7; i++) sums[i] += terms[i];
     return 1;
 }
@@ -3282,8 +3532,11 @@ static const Measure dpo_measured[] = {                     // TRL's names
     { "rewards/accuracies", "accuracy" }, { "rewards/margins", "margin" }, { "logps/chosen", "log_p_chosen" },
     { "logps/rejected", "log_p_rejected" }, { NULL, NULL }
 };
-static const Measure losses_measured[] = { { "train/CrossEntropyLoss", "loss" }, { "train/ZLoss", NULL }, { NULL, NULL } };
-static const Objective objectives[] = {                     // the first one judges validation data, too
+static const Measure losses_measured[] = {
+    { "train/CrossEntropyLoss", "loss" }, { "train/ZLoss", NULL }, { NULL, NULL },
+};
+// The first one judges validation data, too.
+static const Objective objectives[] = {
     { "predicted", 0, share_predicted, losses_measured, "eval/validation/", 0 },
     { "all", 0, share_all, losses_measured, "eval/validation/", 0 },
     { "sequences", 0, share_sequences, losses_measured, "eval/validation/", 0 },
@@ -3294,7 +3547,9 @@ static Objective dpo_objective(double beta) {
 }
 
 static Objective objective_named(const char *name) {
-    for (size_t i = 0; i < sizeof objectives/sizeof *objectives; i++) if (!strcmp(objectives[i].name, name)) return objectives[i];
+    for (size_t i = 0; i < sizeof objectives/sizeof *objectives; i++)
+        if (!strcmp(objectives[i].name, name))
+            return objectives[i];
     die("--denominator %s: expected predicted, all or sequences", name);
 }
 
@@ -3305,8 +3560,8 @@ static double objective_sums(const Objective *o, const Batch *b, double *sums) {
     return denominator;
 }
 
-// weights[b,t]: where there is a label, its row's weight over the denominator of the whole update. So the gradients of passes
-// simply add up. Returns the denominator.
+// weights[b,t]: where there is a label, its row's weight over the denominator of the whole update.
+// So the gradients of passes simply add up. Returns the denominator.
 static double objective_weigh(const Objective *o, Batch *b) {
     double unused[MAX_SUMS] = { 0 }, denominator = objective_sums(o, b, unused);
     for (int r = 0; r < b->n; r++) {
@@ -3317,13 +3572,20 @@ static double objective_weigh(const Objective *o, Batch *b) {
     return denominator;
 }
 
-// ---- metrics ---------------------------------------------------------------------------------------------------------
-// What is known of a step: whoever measures something appends it. metrics.jsonl has all of it, the console what has a label.
+// ---- metrics ------------------------------------------------------------------------------------
+// What is known of a step: whoever measures something appends it. metrics.jsonl has all of it, the
+// console what has a label.
 
-typedef struct { char name[112]; const char *label; double value; char note[48]; } Metric;     // the note is for the console
+typedef struct {
+    char name[112];
+    const char *label;
+    double value;
+    char note[48];                                          // for the console
+} Metric;
 typedef struct { Metric *list; int n, room; } Metrics;
 
-static Metric *metric(Metrics *m, double value, const char *label, const char *format, ...) __attribute__((format(printf, 4, 5)));
+static Metric *metric(Metrics *m, double value, const char *label, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 static Metric *metric(Metrics *m, double value, const char *label, const char *format, ...) {
     if (m->n == m->room) {
         m->room = 2*m->room + 16;
@@ -3341,36 +3603,43 @@ static Metric *metric(Metrics *m, double value, const char *label, const char *f
     return new_one;
 }
 
-// What an objective has measured. set: NULL while training; else what stands before the name, and for its train/.
-static void metric_means(Metrics *m, const Objective *o, const char *set, const double *sums, double denominator) {
+// What an objective has measured. set: NULL while training; else what stands before the name, and
+// for its train/.
+static void metric_means(Metrics *m, const Objective *o, const char *set, const double *sums,
+                         double denominator) {
     for (int i = 0; o->measure[i].name; i++) {
         const Measure *measure = &o->measure[i];
-        const char *last = strrchr(measure->name, '/') + 1, *name = set && !strncmp(measure->name, "train/", 6) ? last : measure->name;
+        const char *last = strrchr(measure->name, '/') + 1;
+        const char *name = set && !strncmp(measure->name, "train/", 6) ? last : measure->name;
         const double mean = sums[i]/denominator;
         if (set && !measure->label) continue;
         metric(m, mean, set ? last : measure->label, "%s%s", set ? set : "", name);
         if (strcmp(last, "CrossEntropyLoss")) continue;
-        metric(m, fmin(exp(mean), 1e300), set ? "Perplexity" : "ppl", "%sPerplexity", set ? set : "train/");
+        metric(m, fmin(exp(mean), 1e300), set ? "Perplexity" : "ppl", "%sPerplexity",
+               set ? set : "train/");
     }
 }
 
-// ---- a run -----------------------------------------------------------------------------------------------------------
+// ---- a run --------------------------------------------------------------------------------------
 typedef struct {
     Options o;
     const Device *device;
     void *model;
-    Tokenizer *tokenizer;                                   // NULL: tokens are bytes, or ids that we cannot read
-    Companions companions;                                  // the tokenizer's files, and others that go with the model
+    Tokenizer *tokenizer;                                   // NULL: tokens are bytes, or bare ids
+    Companions companions;                                  // the tokenizer's files, and others
     Layout layout;
-    Corpus train_files, val_files;                          // what the rows are read from: token files, or conversations
+    // What the rows are read from: token files, or conversations.
+    Corpus train_files, val_files;
     Conversations *train_text, *val_text;
-    Rows train, val;                                        // what to learn, and what to be judged by; no groups: nothing
-    Objective objective, judge;                             // what is minimized on `train`, and measured on `val`
-    double floor;                                           // loss of a perfect model on `val`, where known; else NAN
+    // What to learn, and what to be judged by; no groups: nothing.
+    Rows train, val;
+    // What is minimized on `train`, and measured on `val`.
+    Objective objective, judge;
+    double floor;                                           // loss of a perfect model on `val`, or NAN
     Progress at;
     uint32_t *order;                                        // [train.groups] the shuffled groups ...
     int order_epoch;                                        // ... of this epoch
-    Options before;                                         // of a resumed run: as its checkpoint has them
+    Options before;                                         // of a resumed run: its checkpoint's
     char *data_text;                                        // what train.json says of the data
 } Run;
 
@@ -3406,7 +3675,8 @@ static const char *bytes_text(double bytes, char *out) {
     return out;
 }
 
-// A 64-bit fingerprint of all parameters (FNV-1a, fed a float's 32 bits at a time): equal runs print equal hashes.
+// A 64-bit fingerprint of all parameters (FNV-1a, fed a float's 32 bits at a time): equal runs
+// print equal hashes.
 static uint64_t params_hash(const Run *run) {
     static real numbers[CHUNK];
     uint64_t hash = fnv1a_start;
@@ -3433,33 +3703,36 @@ static void model_init(const Run *run) {
         for (size_t done = 0; done < count; done += CHUNK) {
             int n = (int)zmin(CHUNK, count - done);
             #pragma omp parallel for
-            for (int i = 0; i < n; i++) numbers[i] = init_value((uint64_t)run->o.seed, t, done + (size_t)i, std, cut);
+            for (int i = 0; i < n; i++)
+                numbers[i] = init_value((uint64_t)run->o.seed, t, done + (size_t)i, std, cut);
             run->device->set(run->model, PARAMS, t->offset + done, (size_t)n, numbers);
         }
     }
 }
 
-// The whole batch through the model, pass by pass, and the sums of each row. With `learn` the gradients add up, by the weights.
-// Returns whether it went through: not if we were asked to stop.
+// The whole batch through the model, pass by pass, and the sums of each row. With `learn` the
+// gradients add up, by the weights. Returns whether it went through: not if we were asked to stop.
 static int batch_through(const Run *run, Batch *b, int learn) {
     int k = 0;
     for (; k < b->n && !asked_to_stop; k += batch_pass(b, k).B) {
         const Pass p = batch_pass(b, k);
-        run->device->forward(run->model, b->losses + p.start, b->zlosses + p.start, b->tokens + p.start, b->targets + p.start,
+        run->device->forward(run->model, b->losses + p.start, b->zlosses + p.start,
+                             b->tokens + p.start, b->targets + p.start,
                              learn ? b->weights + p.start : NULL, p.B, p.T);
         if (learn) run->device->backward(run->model);
         for (int i = k; i < k + p.B; i++) {
             Row *row = b->order[i];
             const real *losses = b->losses + row->start, *zlosses = b->zlosses + row->start;
             row->loss = row->zloss = 0;
-            for (int t = 0; t < row->length; t++) row->loss += (double)losses[t], row->zloss += (double)zlosses[t];
+            for (int t = 0; t < row->length; t++)
+                row->loss += (double)losses[t], row->zloss += (double)zlosses[t];
         }
     }
     return k >= b->n;
 }
 
-// The sums that `judge` makes of all these rows, into sums[MAX_SUMS]; returns their denominator. They are read in fixed order, a
-// few passes at a time, so that there are rows of like length.
+// The sums that `judge` makes of all these rows, into sums[MAX_SUMS]; returns their denominator.
+// They are read in fixed order, a few passes at a time, so that there are rows of like length.
 static double evaluate(const Run *run, const Rows *rows, const Objective *judge, double *sums) {
     const Config *c = &run->o.config;
     const int micro = run->o.recipe.micro_batch, some = 8*micro;
@@ -3467,16 +3740,19 @@ static double evaluate(const Run *run, const Rows *rows, const Objective *judge,
     double denominator = 0;
     memset(sums, 0, MAX_SUMS*sizeof *sums);
     for (uint64_t g = 0; g < rows->groups; g += (uint64_t)b.n/(uint64_t)b.group) {
-        batch_read(&b, rows, NULL, g, (int)zmin((size_t)some, rows->groups - g), c->vocab, imax(0, c->eos));
+        batch_read(&b, rows, NULL, g, (int)zmin((size_t)some, rows->groups - g), c->vocab,
+                   imax(0, c->eos));
         if (!batch_through(run, &b, 0)) break;
         denominator += objective_sums(judge, &b, sums);
     }
     batch_free(&b);
-    CHECK(denominator > 0 || asked_to_stop, "the validation data has no token to predict; are all labels masked?");
+    CHECK(denominator > 0 || asked_to_stop,
+          "the validation data has no token to predict; are all labels masked?");
     return denominator;
 }
 
-// The files that go with the model: those beside its weights; and with --tokenizer that file, and those beside it.
+// The files that go with the model: those beside its weights; and with --tokenizer that file, and
+// those beside it.
 static void load_companions(Run *run, const char *directory) {
     const char *named = run->o.tokenizer, *slash = named ? strrchr(named, '/') : NULL;
     char beside[PATH];
@@ -3487,23 +3763,25 @@ static void load_companions(Run *run, const char *directory) {
     companion_read(&run->companions, 0, named);
 }
 
-// The tokenizer that --tokenizer names; or, where there is text to read or to write, the one that came with the model. While
-// training that is a convenience, for samples alone: they are bare ids where the program cannot use it.
+// The tokenizer that --tokenizer names; or, where there is text to read or to write, the one that
+// came with the model. While training that is a convenience, for samples alone: they are bare ids
+// where the program cannot use it.
 static void load_tokenizer(Run *run, const char *directory, int training) {
     const Options *o = &run->o;
     char beside[PATH];
     const char *path = o->tokenizer, *reason = NULL;
-    const int text = training ? o->sample_every != 0 : o->generate != 0;
+    const int text = (training ? o->sample_every : o->generate) && !o->prompt_ids && o->config.vocab != 256;
     path_join(beside, directory, "tokenizer.json");
-    if (!path && text && !o->prompt_ids && o->config.vocab != 256 && *directory && file_exists(beside)) path = beside;
+    if (!path && text && *directory && file_exists(beside)) path = beside;
     if (!path) return;
     if (training && path == beside && !o->prompt) reason = tokenizer_refusal(path);
     if (!reason) {
         run->tokenizer = tokenizer_load(path);
         if (run->tokenizer->vocab <= o->config.vocab) return;
         reason = "it has more tokens than the model has rows in its embedding";
-        CHECK(training && path == beside, "%s: has %d tokens, the model only %d rows in its embedding; is it this model's tokenizer?",
-              path, run->tokenizer->vocab, o->config.vocab);
+        CHECK(training && path == beside,
+              "%s: has %d tokens, the model only %d rows in its embedding; is it this model's "
+              "tokenizer?", path, run->tokenizer->vocab, o->config.vocab);
         tokenizer_free(run->tokenizer), run->tokenizer = NULL;
     }
     fprintf(stderr, "note: %s: samples will be bare ids: %s\n", path, reason);
@@ -3516,7 +3794,8 @@ static int listed_tokens(const Options *o, int *tokens, int T) {
         char *end;
         long id = strtol(s, &end, 10);
         CHECK(end != s && (*end == ',' || !*end) && id >= 0 && id < o->config.vocab,
-              "--prompt-ids %s: expected ids from 0 to %d, separated by commas", o->prompt_ids, o->config.vocab - 1);
+              "--prompt-ids %s: expected ids from 0 to %d, separated by commas", o->prompt_ids,
+              o->config.vocab - 1);
         CHECK(n < T, "--prompt-ids: more than the %d tokens the model looks at (--seq-len)", T);
         tokens[n++] = (int)id;
         s = end + 1;
@@ -3524,22 +3803,26 @@ static int listed_tokens(const Options *o, int *tokens, int T) {
     }
 }
 
-// What to continue, as ids: --prompt-ids, or --prompt through the tokenizer (or as bytes), or a usual beginning.
+// What to continue, as ids: --prompt-ids, or --prompt through the tokenizer (or as bytes), or a
+// usual beginning.
 static int prompt_tokens(const Run *run, int *tokens) {
     const Options *o = &run->o;
     int T = o->config.seq_len, bytes = o->config.vocab == 256 && !run->tokenizer;
     if (o->prompt_ids) return listed_tokens(o, tokens, T);
-    if (!o->prompt && (o->config.eos >= 0 || !bytes)) {     // a document begins after one has ended; without an eos, any id does
+    // A document begins after one has ended; without an eos, any id does.
+    if (!o->prompt && (o->config.eos >= 0 || !bytes)) {
         tokens[0] = imax(0, o->config.eos);
         return 1;
     }
     const char *text = o->prompt ? o->prompt : T < 4 ? "O" : "One";
     size_t size = strlen(text), n = size;
     Encoder *e = NULL;
-    CHECK(bytes || run->tokenizer, "--prompt: this model's vocabulary of %d is not bytes; give --tokenizer FILE, or --prompt-ids 1,2,3",
-          o->config.vocab);
+    CHECK(bytes || run->tokenizer,
+          "--prompt: this model's vocabulary of %d is not bytes; give --tokenizer FILE, or "
+          "--prompt-ids 1,2,3", o->config.vocab);
     if (run->tokenizer) {
-        CHECK(utf8_valid(text, size) == size, "--prompt: expected UTF-8, found another byte at byte %zu", utf8_valid(text, size));
+        CHECK(utf8_valid(text, size) == size,
+              "--prompt: expected UTF-8, found another byte at byte %zu", utf8_valid(text, size));
         n = encode(e = encoder_new(run->tokenizer), text, size);
     }
     CHECK(n, "--prompt: expected at least one character");
@@ -3568,19 +3851,26 @@ static void print_text(const char *text, size_t n) {
 static void print_sample(const Run *run, int wanted) {
     const Options *o = &run->o;
     int *tokens = (int *)allocate((size_t)o->config.seq_len, sizeof(int), "a sample");
-    int T = o->config.seq_len, start = prompt_tokens(run, tokens), end = wanted < T - start ? start + wanted : T;
+    int T = o->config.seq_len, start = prompt_tokens(run, tokens);
+    int end = wanted < T - start ? start + wanted : T;
     if (o->generate && end - start < wanted)
-        fprintf(stderr, "note: only %d new tokens; then the model's --seq-len of %d is full\n", end - start, T);
-    int n = generate(run->device, run->model, &o->config, tokens, start, end, o->sampling, (uint64_t)o->seed + (uint64_t)run->at.step);
+        fprintf(stderr, "note: only %d new tokens; then the model's --seq-len of %d is full\n",
+                end - start, T);
+    int n = generate(run->device, run->model, &o->config, tokens, start, end, o->sampling,
+                     (uint64_t)o->seed + (uint64_t)run->at.step);
     if (run->tokenizer && !o->prompt_ids) {
         if (tokens[n - 1] == o->config.eos) n--;
-        int first = o->prompt ? 0 : start;                  // the end of another document is no part of this one
+        // The end of another document is no part of this one.
+        int first = o->prompt ? 0 : start;
         size_t room = (size_t)n*(size_t)run->tokenizer->longest;
-        char *raw = (char *)allocate(room + 1, 1, "a sample"), *text = (char *)allocate(3*room + 1, 1, "a sample");
-        print_text(text, utf8_repair(text, raw, decode(run->tokenizer, raw, tokens + first, (size_t)imax(0, n - first))));
+        char *raw = (char *)allocate(room + 1, 1, "a sample");
+        char *text = (char *)allocate(3*room + 1, 1, "a sample");
+        size_t size = decode(run->tokenizer, raw, tokens + first, (size_t)imax(0, n - first));
+        print_text(text, utf8_repair(text, raw, size));
         release(raw), release(text);
     } else if (o->config.vocab == 256 && !o->prompt_ids) {
-        while (n > start && (tokens[n - 1] == ' ' || tokens[n - 1] == '\n')) n--;            // a story's line ends in blanks
+        // A story's line ends in blanks.
+        while (n > start && (tokens[n - 1] == ' ' || tokens[n - 1] == '\n')) n--;
         for (int i = 0; i < n; i++) { char byte = (char)tokens[i]; print_text(&byte, 1); }
     } else for (int i = start; i < n; i++) printf("%s%d", i > start ? "," : "", tokens[i]);
     printf("\n");
@@ -3588,7 +3878,8 @@ static void print_sample(const Run *run, int wanted) {
     release(tokens);
 }
 
-// Never writes into an earlier run: its directory is moved aside, to the first free of out.1, out.2, ...
+// Never writes into an earlier run: its directory is moved aside, to the first free of out.1,
+// out.2, ...
 static int holds_run(const char *out) {
     char metrics[PATH];
     path_join(metrics, out, "metrics.jsonl");
@@ -3597,7 +3888,8 @@ static int holds_run(const char *out) {
 static const char *free_name(const char *out) {
     static char aside[PATH];
     int n = 1;
-    do CHECK(snprintf(aside, sizeof aside, "%s.%d", out, n++) < PATH, "%s: this path is too long", out);
+    do CHECK(snprintf(aside, sizeof aside, "%s.%d", out, n++) < PATH, "%s: this path is too long",
+             out);
     while (file_exists(aside));
     return aside;
 }
@@ -3605,15 +3897,18 @@ static void fresh_directory(const char *out) {
     int lock = file_exists(out) ? lock_directory(out) : -1;
     if (holds_run(out)) {
         const char *aside = free_name(out);
-        CHECK(rename(out, aside) == 0, "%s: holds an earlier run and cannot be moved to %s: %s", out, aside, strerror(errno));
-        printf("%s held an earlier run: moved to %s (--resume would have gone on with it)\n", out, aside);
+        CHECK(rename(out, aside) == 0, "%s: holds an earlier run and cannot be moved to %s: %s",
+              out, aside, strerror(errno));
+        printf("%s held an earlier run: moved to %s (--resume would have gone on with it)\n", out,
+               aside);
         close(lock), lock = -1;                             // which has moved, too
     }
     make_directory(out);
     if (lock < 0) lock_directory(out);
 }
 
-// Where the weights came from, under the name that it will have: the new run may move its own origin aside.
+// Where the weights came from, under the name that it will have: the new run may move its own
+// origin aside.
 static void say_origin(const Options *o, const char *directory) {
     char origin[PATH], out[PATH];
     const char *aside = NULL, *rest = directory;
@@ -3624,19 +3919,22 @@ static void say_origin(const Options *o, const char *directory) {
     printf("%s %s%s\n", o->resume ? "going on from" : "starting from", aside ? aside : "", rest);
 }
 
-// Keeps the lines of metrics.jsonl up to `step`: what a resumed run goes on from. A line cut off by a crash goes too.
+// Keeps the lines of metrics.jsonl up to `step`: what a resumed run goes on from. A line cut off by
+// a crash goes too.
 static FILE *metrics_open(const char *out, int step) {
     char path[PATH], temporary[PATH], *line = NULL;
     size_t capacity = 0;
     path_join(path, out, "metrics.jsonl"), path_join(temporary, out, "metrics.jsonl.tmp");
     FILE *old = step ? fopen(path, "rb") : NULL, *file = open_to_write(temporary);
     while (old && getline(&line, &capacity, old) > 0) {
-        const char *end = *line == '{' ? json_skip(line, 0) : NULL, *value = end && !strcmp(end, "\n") ? json_get(line, "step") : NULL;
+        const char *end = *line == '{' ? json_skip(line, 0) : NULL;
+        const char *value = end && !strcmp(end, "\n") ? json_get(line, "step") : NULL;
         if (value && strchr("0123456789", *value) && strtod(value, NULL) <= step) fputs(line, file);
     }
     free(line);
     if (old) fclose(old);
-    CHECK(fflush(file) == 0 && rename(temporary, path) == 0, "%s: cannot be written: %s", path, strerror(errno));
+    CHECK(fflush(file) == 0 && rename(temporary, path) == 0, "%s: cannot be written: %s", path,
+          strerror(errno));
     return file;
 }
 
@@ -3646,7 +3944,8 @@ static void save(const Run *run) {
     if (o->no_save) return;
     snprintf(name, sizeof name, "step%d", run->at.step);
     path_join(path, o->out, name);
-    checkpoint_write(path, &o->config, &run->layout, &run->companions, run->device, run->model, &run->at);
+    checkpoint_write(path, &o->config, &run->layout, &run->companions, run->device, run->model,
+                     &run->at);
     printf("saved %s\n", path);
     if (o->keep) remove_checkpoints(o->out, o->keep);
 }
@@ -3658,8 +3957,12 @@ static void next_batch(Run *run, Batch *batch) {
     Progress *at = &run->at;
     const uint64_t left = rows->groups - at->instance, wanted = (uint64_t)run->o.recipe.batch;
     if (left == 0 || (left < wanted && !rows->keep_rest)) at->epoch++, at->instance = 0;
-    if (!run->order) run->order = (uint32_t *)allocate(rows->groups, sizeof *run->order, "the order of the data");
-    if (run->order_epoch != at->epoch) epoch_order(run->order, (uint32_t)rows->groups, (uint64_t)run->o.seed + (uint64_t)at->epoch);
+    if (!run->order)
+        run->order = (uint32_t *)allocate(rows->groups, sizeof *run->order,
+                                          "the order of the data");
+    if (run->order_epoch != at->epoch)
+        epoch_order(run->order, (uint32_t)rows->groups,
+                    (uint64_t)run->o.seed + (uint64_t)at->epoch);
     run->order_epoch = at->epoch;
     const int groups = (int)zmin(wanted, rows->groups - at->instance);
     batch_read(batch, rows, run->order + at->instance, 0, groups, c->vocab, imax(0, c->eos));
@@ -3667,8 +3970,8 @@ static void next_batch(Run *run, Batch *batch) {
     for (int r = 0; r < batch->n; r++) at->tokens += (uint64_t)batch->row[r].length;
 }
 
-// One update: pick the rows, weigh them, forward and backward, AdamW. Returns whether it was done: if we are asked to stop on
-// the way, it was not, and all is as it was before.
+// One update: pick the rows, weigh them, forward and backward, AdamW. Returns whether it was done:
+// if we are asked to stop on the way, it was not, and all is as it was before.
 static int train_step(Run *run, Batch *batch, Metrics *metrics) {
     const Recipe *r = &run->o.recipe;
     const Objective *objective = &run->objective;
@@ -3680,14 +3983,19 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
     next_batch(run, batch);
     if (objective->looks_first && !batch_through(run, batch, 0)) { *at = before; return 0; }
     double denominator = objective_weigh(objective, batch);
-    if (denominator == 0) fprintf(stderr, "note: step %d: no token of this batch is to be predicted; all its labels are masked\n", at->step);
+    if (denominator == 0)
+        fprintf(stderr,
+                "note: step %d: no token of this batch is to be predicted; all its labels are "
+                "masked\n", at->step);
     if (!batch_through(run, batch, 1)) { *at = before; return 0; }
     (void)objective_sums(objective, batch, sums);
 
     const double lr = learning_rate(r, at->step), loss = sums[0]/fmax(1, denominator);
-    AdamW how = { lr, r->beta1, r->beta2, r->eps, r->weight_decay, r->decay_embeddings, clip_limit(r, at->step), at->step };
+    AdamW how = { lr, r->beta1, r->beta2, r->eps, r->weight_decay, r->decay_embeddings,
+                  clip_limit(r, at->step), at->step };
     const double norm = run->device->update(run->model, &how);
-    CHECK(isfinite(loss) && isfinite(norm), "step %d: the loss is %g and the gradient norm %g; this step was not saved. "
+    CHECK(isfinite(loss) && isfinite(norm),
+          "step %d: the loss is %g and the gradient norm %g; this step was not saved. "
           "Go on from the last checkpoint with a lower --lr or --clip", at->step, loss, norm);
     metric_means(metrics, objective, NULL, sums, fmax(1, denominator));
     metric(metrics, norm, "grad_norm", "optim/total_grad_norm");         // before clipping
@@ -3709,7 +4017,8 @@ static char *data_text(const Options *o) {
         uint64_t size, hash = file_hash(path, &size);
         fprintf(file, "%s\n  {\"path\": ", comma);
         write_json_string(file, path);
-        fprintf(file, ", \"bytes\": %llu, \"hash\": \"0x%016llx\"}", (unsigned long long)size, (unsigned long long)hash);
+        fprintf(file, ", \"bytes\": %llu, \"hash\": \"0x%016llx\"}", (unsigned long long)size,
+                (unsigned long long)hash);
         comma = ",";
     }
     fprintf(file, "]");
@@ -3717,21 +4026,25 @@ static char *data_text(const Options *o) {
     return text;
 }
 
-// A resumed run's files must be the ones that it has seen: by size and fingerprint, wherever they lie now.
+// A resumed run's files must be the ones that it has seen: by size and fingerprint, wherever they
+// lie now.
 static void check_same_data(const char *then, const char *now, const char *checkpoint) {
     const char *advice = "give the same data again, or start a new run from its weights with --load";
     const char *a = json_first_of(then), *b = json_first_of(now);
     for (; a && b; a = json_next_of(a), b = json_next_of(b)) {
         const char *old_hash = json_get(a, "hash"), *hash = json_get(b, "hash");
         int same = old_hash && !strncmp(old_hash, hash, 20);
-        same = same && json_number(a, checkpoint, "bytes", 0, 1e18, NAN) == json_number(b, checkpoint, "bytes", 0, 1e18, NAN);
+        const double old_size = json_number(a, checkpoint, "bytes", 0, 1e18, NAN);
+        same = same && old_size == json_number(b, checkpoint, "bytes", 0, 1e18, NAN);
         CHECK(same, "--resume: %s was made with %s, which is not what is now in %s; %s", checkpoint,
               json_quoted(json_get(a, "path")), json_quoted(json_get(b, "path")), advice);
     }
-    CHECK(!a && !b, "--resume: %s was made with %s files than there are now; %s", checkpoint, a ? "more" : "fewer", advice);
+    CHECK(!a && !b, "--resume: %s was made with %s files than there are now; %s", checkpoint,
+          a ? "more" : "fewer", advice);
 }
 
-// Is the data what the checkpoint says it was trained on? Then its tokens have been checked, too. 0: it does not say.
+// Is the data what the checkpoint says it was trained on? Then its tokens have been checked, too.
+// 0: it does not say.
 static int seen_before(const Run *run, const char *checkpoint) {
     char path[PATH];
     path_join(path, checkpoint, "train.json");
@@ -3743,7 +4056,8 @@ static int seen_before(const Run *run, const char *checkpoint) {
     return says;
 }
 
-// From here on, what has another value than in the checkpoint: the user's choice, but not the same bits.
+// From here on, what has another value than in the checkpoint: the user's choice, but not the same
+// bits.
 static void say_changes(Options *then, Options *now, int step) {
     Option old[MAX_OPTIONS], new_[MAX_OPTIONS];
     const int n = option_table(then, old);
@@ -3754,21 +4068,24 @@ static void say_changes(Options *then, Options *now, int step) {
         if (old[i].kind == GROUP || keeping(&new_[i]) != &decisive) continue;
         option_text(&old[i], a, sizeof a), option_text(&new_[i], b, sizeof b);
         if (!strcmp(a, b)) continue;
-        if (!changes++) fprintf(stderr, "note: from step %d on ", step + 1); else fprintf(stderr, ", ");
+        if (!changes++) fprintf(stderr, "note: from step %d on ", step + 1);
+        else fprintf(stderr, ", ");
         fprintf(stderr, "%s is %s (it was %s)", old[i].name, b, a);
     }
     if (changes) fprintf(stderr, ": so these are not the bits of the run as it began\n");
 }
 
-// A resumed run has to see the data it would have seen, in the same order. What later checkpoints say of the run is made here.
+// A resumed run has to see the data it would have seen, in the same order. What later checkpoints
+// say of the run is made here.
 static void check_resumed(Run *run) {
     Options *o = &run->o;
     Progress *at = &run->at;
     if (at->step == 0) at->instances = run->train.groups, at->seed = (uint64_t)o->seed;
     CHECK(at->instances == run->train.groups && at->seed == (uint64_t)o->seed,
-          "--resume: the checkpoint was made with --seed %llu and %llu %s of data, now there are --seed %d and %llu; "
-          "give the same data and options again", (unsigned long long)at->seed, (unsigned long long)at->instances, run->train.unit,
-          o->seed, (unsigned long long)run->train.groups);
+          "--resume: the checkpoint was made with --seed %llu and %llu %s of data, now there are "
+          "--seed %d and %llu; give the same data and options again",
+          (unsigned long long)at->seed, (unsigned long long)at->instances, run->train.unit, o->seed,
+          (unsigned long long)run->train.groups);
     if (o->resume) say_changes(&run->before, o, at->step);
 
     Option table[MAX_OPTIONS];
@@ -3785,47 +4102,57 @@ static void check_resumed(Run *run) {
 // Reads all validation rows: a bad token is found now, not at step 500.
 static void check_validation(const Run *run) {
     const Rows *rows = &run->val;
-    int *tokens = (int *)allocate(2*(size_t)rows->T, sizeof(int), "a row"), *targets = tokens + rows->T;
+    int *tokens = (int *)allocate(2*(size_t)rows->T, sizeof(int), "a row");
+    int *targets = tokens + rows->T;
     uint64_t predictable = 0;
     for (uint64_t i = 0; i < rows->groups*(uint64_t)rows->group; i++) {
         int length = rows->read(rows->source, i, run->o.config.vocab, tokens, targets);
         for (int t = 0; t < length; t++) predictable += targets[t] >= 0;
     }
     release(tokens);
-    CHECK(!rows->groups || predictable, "the validation data has no token to predict; are all labels masked?");
+    CHECK(!rows->groups || predictable,
+          "the validation data has no token to predict; are all labels masked?");
 }
 
-// ---- DPO's reference -------------------------------------------------------------------------------------------------
-// The model that training starts from says once how likely every row is: log p, the sum over its labels. OLMo has no dropout, so
-// one pass is enough. The numbers lie in OUT/reference.safetensors, where a NaN is one that has still to be computed: so the pass
-// itself can be interrupted. Its header names the weights and the data that they belong to.
+// ---- DPO's reference ----------------------------------------------------------------------------
+// The model that training starts from says once how likely every row is: log p, the sum over its
+// labels. OLMo has no dropout, so one pass is enough. The numbers lie in OUT/reference.safetensors,
+// where a NaN is one that has still to be computed: so the pass itself can be interrupted. Its
+// header names the weights and the data that they belong to.
 
 // Expected header of that file; params: 16 digits.
 static int reference_header(char *out, size_t size, const Run *run, const char *params) {
     const unsigned long long train = run->train.groups, val = run->val.groups;
-    const uint64_t data = conversations_hash(run->train_text) ^ (run->val_text ? hash64(conversations_hash(run->val_text)) : 0);
+    const uint64_t judged = run->val_text ? hash64(conversations_hash(run->val_text)) : 0;
+    const uint64_t data = conversations_hash(run->train_text) ^ judged;
     return snprintf(out, size, "{\"__metadata__\":{\"params\":\"%.16s\",\"data\":\"%016llx\"},"
                     "\"train\":{\"dtype\":\"F64\",\"shape\":[%llu,2],\"data_offsets\":[0,%llu]},"
                     "\"validation\":{\"dtype\":\"F64\",\"shape\":[%llu,2],\"data_offsets\":[%llu,%llu]}}",
-                    params, (unsigned long long)data, train, 16*train, val, 16*train, 16*(train + val));
+                    params, (unsigned long long)data, train, 16*train, val, 16*train,
+                    16*(train + val));
 }
 
-// Maps the file, which is made first if it is not there. Returns its numbers: those of train, then those of val.
+// Maps the file, which is made first if it is not there. Returns its numbers: those of train, then
+// those of val.
 static double *reference_open(const Run *run) {
-    enum { HEADER = 1016 };                                 // with the 8 bytes before it: numbers on whole addresses
+    // With the 8 bytes before it: numbers on whole addresses.
+    enum { HEADER = 1016 };
     const size_t rows = 2*(run->train.groups + run->val.groups), size = 8 + HEADER + 8*rows;
     char path[PATH], header[HEADER + 1], params[17], found[8 + HEADER + 1];
     path_join(path, run->o.out, "reference.safetensors");
     snprintf(params, sizeof params, "%016llx", (unsigned long long)params_hash(run));
     FILE *file = fopen(path, "r+b");
     struct stat is;
-    if (file && run->at.step && fread(found, 1, 8 + HEADER, file) == 8 + HEADER) memcpy(params, found + 8 + strlen("{\"__metadata__\":{\"params\":\""), 16);
+    if (file && run->at.step && fread(found, 1, 8 + HEADER, file) == 8 + HEADER)
+        memcpy(params, found + 8 + strlen("{\"__metadata__\":{\"params\":\""), 16);
     int n = reference_header(header, sizeof header, run, params);
     memset(header + n, ' ', HEADER - (size_t)n);
-    int ours = file && fseeko(file, 0, SEEK_SET) == 0 && fread(found, 1, 8 + HEADER, file) == 8 + HEADER && fstat(fileno(file), &is) == 0
+    int ours = file && fseeko(file, 0, SEEK_SET) == 0 && fread(found, 1, 8 + HEADER, file) == 8 + HEADER
+            && fstat(fileno(file), &is) == 0
                && (size_t)is.st_size == size && !memcmp(found + 8, header, HEADER);
-    CHECK(ours || !run->at.step, "%s: expected the reference of this run's pairs, found %s; without it the run cannot go on", path,
-          file ? "another file" : "none");
+    CHECK(ours || !run->at.step,
+          "%s: expected the reference of this run's pairs, found %s; without it the run cannot go "
+          "on", path, file ? "another file" : "none");
     if (!ours) {
         const double unknown = NAN;
         const uint64_t length = HEADER;
@@ -3859,7 +4186,8 @@ static void reference_pass(Run *run, Rows *rows, double *reference, const char *
         for (int i = 0; i < b.n; i++) reference[b.row[i].index] = -b.row[i].loss;
         if (seconds() - shown < 2) continue;
         shown = seconds();
-        printf("reference: %llu of %llu %s for %s\n", (unsigned long long)g + (unsigned long long)n, (unsigned long long)rows->groups, rows->unit, what);
+        printf("reference: %llu of %llu %s for %s\n", (unsigned long long)g + (unsigned long long)n,
+               (unsigned long long)rows->groups, rows->unit, what);
         fflush(stdout);
     }
     batch_free(&b);
@@ -3877,7 +4205,8 @@ static void write_metrics(const Run *run, FILE *file, const Metrics *m) {
     fprintf(file, "{\"step\": %d", run->at.step);
     for (int i = 0; i < m->n; i++) {
         const double x = m->list[i].value;
-        fprintf(file, x == floor(x) && fabs(x) < 1e15 ? ", \"%s\": %.0f" : ", \"%s\": %.9g", m->list[i].name, x);
+        fprintf(file, x == floor(x) && fabs(x) < 1e15 ? ", \"%s\": %.0f" : ", \"%s\": %.9g",
+                m->list[i].name, x);
     }
     fprintf(file, "}\n");
     CHECK(fflush(file) == 0, "%s/metrics.jsonl: writing failed: %s", run->o.out, strerror(errno));
@@ -3901,7 +4230,8 @@ static void print_metrics(const Run *run, const Metrics *m, int eta) {
         if (!one->label || !is_evaluation(one)) continue;
         size_t length = (size_t)(strrchr(one->name, '/') + 1 - one->name);
         int same = !strncmp(set, one->name, length);
-        printf("%s%s=%s%s", same ? " " : "\n    ", same ? one->label : one->name, figure(one->value, x), one->note);
+        printf("%s%s=%s%s", same ? " " : "\n    ", same ? one->label : one->name,
+               figure(one->value, x), one->note);
         set = one->name;
     }
     printf("\n");
@@ -3909,7 +4239,8 @@ static void print_metrics(const Run *run, const Metrics *m, int eta) {
 
 // The validation loss beside that of a perfect model, where one is known.
 static void validate(const Run *run, Metrics *metrics) {
-    double sums[MAX_SUMS], denominator = evaluate(run, &run->val, &run->judge, sums), loss = sums[0]/denominator;
+    double sums[MAX_SUMS], denominator = evaluate(run, &run->val, &run->judge, sums);
+    double loss = sums[0]/denominator;
     if (asked_to_stop) return;
     CHECK(isfinite(loss), "step %d: the validation loss is %g", run->at.step, loss);
     metric_means(metrics, &run->judge, run->judge.set, sums, denominator);
@@ -3917,6 +4248,9 @@ static void validate(const Run *run, Metrics *metrics) {
     Metric *floor = metric(metrics, run->floor, "  a perfect model", "eval/validation/floor");
     snprintf(floor->note, sizeof floor->note, " (we are %.1f%% above)", 100*(loss/run->floor - 1));
 }
+
+// Is something due at this step that comes every so many steps (0: never)?
+static int every(int steps, int step) { return steps && step % steps == 0; }
 
 static void train(Run *run) {
     const Options *o = &run->o;
@@ -3928,7 +4262,8 @@ static void train(Run *run) {
     check_resumed(run);
     check_validation(run);
     if (o->sample_every) check_prompt(run);
-    if (!o->resume) fresh_directory(o->out);                // only now that nothing is wrong with the options and the data
+    // Only now that nothing is wrong with the options and the data.
+    if (!o->resume) fresh_directory(o->out);
     heed_signals();
     if (run->objective.looks_first) compute_reference(run);
     if (asked_to_stop) { printf("stopped as asked; the same command goes on with the reference\n"); return; }
@@ -3936,22 +4271,30 @@ static void train(Run *run) {
     double begun = seconds(), shown = 0;
     int saved = at->step;
 
-    if (at->step >= r->steps) printf("nothing to do: step %d of %d is done already\n", at->step, r->steps);
+    if (at->step >= r->steps)
+        printf("nothing to do: step %d of %d is done already\n", at->step, r->steps);
     while (at->step < r->steps && !asked_to_stop) {
         const double start = seconds();
         const uint64_t tokens = at->tokens;
         metrics.n = 0;
         if (!train_step(run, &batch, &metrics)) break;
         const double now = seconds(), left = (now - begun)/(at->step - first)*(r->steps - at->step);
-        metric(&metrics, (double)(at->tokens - tokens)/(now - start), "tokens/s", "throughput/device/tokens_per_second");
+        metric(&metrics, (double)(at->tokens - tokens)/(now - start), "tokens/s",
+               "throughput/device/tokens_per_second");
         const int last = at->step == r->steps;
-        const int judged = run->val.groups && (last || (o->eval_every && at->step % o->eval_every == 0));
+        const int judged = run->val.groups && (last || every(o->eval_every, at->step));
         if (judged) validate(run, &metrics);
         write_metrics(run, file, &metrics);
-        if (last || judged || now - shown > 2) print_metrics(run, &metrics, (int)fmin(left, 1e9)), shown = now;
+        if (last || judged || now - shown > 2) {
+            print_metrics(run, &metrics, (int)fmin(left, 1e9));
+            shown = now;
+        }
         if (asked_to_stop) break;
-        if (o->sample_every && (last || at->step % o->sample_every == 0)) { printf("    "); print_sample(run, o->config.seq_len); }
-        if (last || (o->save_every && at->step % o->save_every == 0)) save(run), saved = at->step;
+        if (o->sample_every && (last || every(o->sample_every, at->step))) {
+            printf("    ");
+            print_sample(run, o->config.seq_len);
+        }
+        if (last || every(o->save_every, at->step)) save(run), saved = at->step;
         fflush(stdout);
     }
     if (saved != at->step) save(run);
@@ -3962,10 +4305,11 @@ static void train(Run *run) {
     printf("params hash 0x%016llx\n", (unsigned long long)params_hash(run));
 }
 
-// ---- main ------------------------------------------------------------------------------------------------------------
+// ---- main ---------------------------------------------------------------------------------------
 
-// "PATH.floor", beside a validation file, holds the loss of a perfect model on it; only data/stories.c can know one. It holds
-// for these bytes, cut into windows of this length, and for nothing else.
+// "PATH.floor", beside a validation file, holds the loss of a perfect model on it; only
+// data/stories.c can know one. It holds for these bytes, cut into windows of this length, and for
+// nothing else.
 static double known_floor(const Corpus *val) {
     char path[PATH];
     double floor = NAN;
@@ -3973,13 +4317,16 @@ static double known_floor(const Corpus *val) {
     unsigned long long hash = 0;
     const TokenFile *f = val->file;
     if (val->n != 1) return NAN;
-    CHECK(snprintf(path, sizeof path, "%s.floor", f->path) < PATH, "%s: this path is too long", f->path);
+    CHECK(snprintf(path, sizeof path, "%s.floor", f->path) < PATH, "%s: this path is too long",
+          f->path);
     FILE *file = fopen(path, "r");
     if (!file) return NAN;
-    CHECK(fscanf(file, "%lf", &floor) == 1 && floor > 0 && isfinite(floor), "%s: expected a positive number", path);
+    CHECK(fscanf(file, "%lf", &floor) == 1 && floor > 0 && isfinite(floor),
+          "%s: expected a positive number", path);
     int known = fscanf(file, " windows of %d bytes, in a file with the FNV-1a hash 0x%llx", &T, &hash) == 2;
     fclose(file);
-    return known && T == val->T && hash == fnv1a(fnv1a_start, f->data, f->tokens*(uint64_t)f->width) ? floor : NAN;
+    const int its_file = known && hash == fnv1a(fnv1a_start, f->data, f->tokens*(uint64_t)f->width);
+    return its_file && T == val->T ? floor : NAN;
 }
 
 // A file of the repository: in the current directory, or beside the program, however that was started.
@@ -3989,13 +4336,15 @@ static const char *beside_program(const char *name, char *out) {
     snprintf(out, PATH, "%s", name);
     if (slash) *slash = 0;
     if (slash && !file_exists(out)) path_join(out, program, name);
-    CHECK(file_exists(out), "%s: the default corpus is missing; `make %s` writes it, or give --data", name, name);
+    CHECK(file_exists(out),
+          "%s: the default corpus is missing; `make %s` writes it, or give --data", name, name);
     return out;
 }
 
 // The architecture of the command line must be that of the files it names.
 static void must_match(const char *flag, double asked, double found, const char *directory) {
-    CHECK(asked == found, "%s %g does not fit the model in %s, which has %g", flag, asked, directory, found);
+    CHECK(asked == found, "%s %g does not fit the model in %s, which has %g", flag, asked,
+          directory, found);
 }
 static void check_same_model(const Config *asked, const Config *found, const char *directory) {
     must_match("--d-model", asked->d_model, found->d_model, directory);
@@ -4012,7 +4361,9 @@ static void check_same_model(const Config *asked, const Config *found, const cha
 // What was asked for must be plain: an option that only serves another one needs that beside it.
 static void check_request(const Options *o) {
     const int samples = o->generate || (given(o, &o->sample_every) && o->sample_every);
-    const char *const sampling = "--generate N, the number of new tokens (or, while training, --sample-every N)";
+    const int talks = o->data && ends_with(o->data, ".jsonl");
+    const char *const sampling = "--generate N, the number of new tokens (or, while training, "
+                                 "--sample-every N)";
     const struct { const char *name; const void *field; int served; const char *needs; } rows[] = {
         { "--prompt", &o->prompt, samples, sampling },
         { "--prompt-ids", &o->prompt_ids, samples, sampling },
@@ -4023,34 +4374,50 @@ static void check_request(const Options *o) {
         { "--shard-mb", &o->shard_mb, o->export_dir != NULL, "--export DIR" },
         { "--label-mask", &o->label_mask, o->data || o->resume, "--data, the files it belongs to" },
         { "--dpo-beta", &o->dpo_beta, o->dpo || o->resume, "--dpo PAIRS.jsonl" },
-        { "--as-released", &o->as_released, o->dpo || o->resume || (o->data && ends_with(o->data, ".jsonl")),
+        { "--as-released", &o->as_released, o->dpo || o->resume || talks,
           "--data CHAT.jsonl or --dpo PAIRS.jsonl" },
     };
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
-        CHECK(rows[i].served || !given(o, rows[i].field), "%s: expected %s beside it", rows[i].name, rows[i].needs);
+        CHECK(rows[i].served || !given(o, rows[i].field), "%s: expected %s beside it", rows[i].name,
+              rows[i].needs);
     CHECK(o->generate || !given(o, &o->generate), "--generate 0: expected at least one token");
-    CHECK(!o->prompt || !o->prompt_ids, "--prompt and --prompt-ids: only one of them can be continued");
-    CHECK(!given(o, &o->epochs) || !given(o, &o->recipe.steps), "--epochs and --steps: only one of them can decide");
+    CHECK(!o->prompt || !o->prompt_ids,
+          "--prompt and --prompt-ids: only one of them can be continued");
+    CHECK(!given(o, &o->epochs) || !given(o, &o->recipe.steps),
+          "--epochs and --steps: only one of them can decide");
     CHECK(!o->dpo || !o->data, "--dpo and --data: only one of them can be trained on");
-    CHECK(!o->dpo || !given(o, &o->denominator), "--denominator: DPO takes the mean over pairs; it has no other");
-    CHECK(!o->dpo || !o->config.z_loss, "--z-loss: DPO has none; its weights are negative for rejected answers");
-    CHECK(!o->dpo || !o->eval, "--eval: beside --dpo the reference would be the same model; expected --val CHAT.jsonl alone");
+    CHECK(!o->dpo || !given(o, &o->denominator),
+          "--denominator: DPO takes the mean over pairs; it has no other");
+    CHECK(!o->dpo || !o->config.z_loss,
+          "--z-loss: DPO has none; its weights are negative for rejected answers");
+    CHECK(!o->dpo || !o->eval,
+          "--eval: beside --dpo the reference would be the same model; expected --val CHAT.jsonl "
+          "alone");
     CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
     CHECK(!o->resume || !o->load,
-          "--resume goes on from the newest checkpoint in %s, --load starts from another model; choose one", o->out);
-    const char *instead = o->generate ? "--generate" : o->eval ? "--eval" : o->export_dir ? "--export" : NULL;
-    CHECK(!o->resume || !instead, "--resume goes on training, %s is done instead of it; choose one", instead);
+          "--resume goes on from the newest checkpoint in %s, --load starts from another model; "
+          "choose one", o->out);
+    const char *instead = o->generate ? "--generate" : o->eval ? "--eval" : o->export_dir ? "--export"
+                        : NULL;
+    CHECK(!o->resume || !instead, "--resume goes on training, %s is done instead of it; choose one",
+          instead);
 }
 
 static void check_recipe(const Options *o) {
     const Recipe *r = &o->recipe;
-    CHECK(r->batch > 0 && r->micro_batch > 0, "--batch %d --micro-batch %d: expected at least one sequence", r->batch, r->micro_batch);
-    CHECK((uint64_t)r->micro_batch*(uint64_t)o->config.seq_len < 1 << 30, "--micro-batch %d: too many tokens in one pass", r->micro_batch);
-    CHECK(r->beta1 < 1 && r->beta2 < 1, "--beta1 %g --beta2 %g: expected numbers below 1", r->beta1, r->beta2);
-    CHECK(o->sampling.top_p > 0 && o->sampling.top_p <= 1, "--top-p %g: expected a probability above 0", o->sampling.top_p);
+    CHECK(r->batch > 0 && r->micro_batch > 0,
+          "--batch %d --micro-batch %d: expected at least one sequence", r->batch, r->micro_batch);
+    CHECK((uint64_t)r->micro_batch*(uint64_t)o->config.seq_len < 1 << 30,
+          "--micro-batch %d: too many tokens in one pass", r->micro_batch);
+    CHECK(r->beta1 < 1 && r->beta2 < 1, "--beta1 %g --beta2 %g: expected numbers below 1", r->beta1,
+          r->beta2);
+    CHECK(o->sampling.top_p > 0 && o->sampling.top_p <= 1,
+          "--top-p %g: expected a probability above 0", o->sampling.top_p);
     (void)objective_named(o->denominator);
-    CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"), "--dtype %s: expected uint16 or uint32", o->dtype);
-    (void)warmup_steps(o->warmup, 1), (void)learning_rate(r, r->warmup + 1);                // says so if there is no such schedule
+    CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"),
+          "--dtype %s: expected uint16 or uint32", o->dtype);
+    // Says so if there is no such schedule.
+    (void)warmup_steps(o->warmup, 1), (void)learning_rate(r, r->warmup + 1);
 }
 
 static Dtype dtype_named(const char *name) {
@@ -4068,9 +4435,10 @@ static void open_windows(Run *run, const char *checkpoint) {
         run->data_text = data_text(o);
         for (int i = 0; i < run->train_files.n; i++)
             CHECK(!run->train_files.file[i].text || o->config.vocab == 256 || !run->companions.bytes[0],
-                  "%s: is text, but this model's tokens are those of its tokenizer.json; data/tokenize makes a token file of it",
-                  run->train_files.file[i].path);
-        if (!o->resume || !seen_before(run, checkpoint)) corpus_check(&run->train_files, o->config.vocab);
+                  "%s: is text, but this model's tokens are those of its tokenizer.json; "
+                  "data/tokenize makes a token file of it", run->train_files.file[i].path);
+        if (!o->resume || !seen_before(run, checkpoint))
+            corpus_check(&run->train_files, o->config.vocab);
     }
     if (!o->val) run->val_files = corpus_hold_out(&run->train_files);
     else if (strcmp(o->val, "none")) {
@@ -4087,12 +4455,16 @@ static void open_conversations(Run *run, const char *checkpoint) {
     static Conversations held;
     const int group = o->dpo ? 2 : 1, T = o->config.seq_len;
     const char *data = o->dpo ? o->dpo : o->data, *flag = o->dpo ? "--dpo" : "--data";
-    CHECK(!o->label_mask, "--label-mask: conversations know their labels; expected token files beside it");
+    CHECK(!o->label_mask,
+          "--label-mask: conversations know their labels; expected token files beside it");
     if (!run->tokenizer && o->config.vocab == 256 && o->config.eos < 0) o->config.eos = 0;
     CHECK(run->tokenizer || o->config.vocab == 256,
-          "%s: conversations are text, and this model's vocabulary of %d is not bytes; give --tokenizer FILE (data/tokenize "
-          "makes tokens of documents)", data ? data : o->val, o->config.vocab);
-    CHECK(o->config.eos >= 0, "%s: a conversation begins, and every answer ends, with the id that ends a document; name it with --eos", flag);
+          "%s: conversations are text, and this model's vocabulary of %d is not bytes; give "
+          "--tokenizer FILE (data/tokenize makes tokens of documents)", data ? data : o->val,
+          o->config.vocab);
+    CHECK(o->config.eos >= 0,
+          "%s: a conversation begins, and every answer ends, with the id that ends a document; "
+          "name it with --eos", flag);
     const Tokenizer *t = run->tokenizer;
     if (data) {
         run->train_text = conversations_open(flag, data, group, t, o->config.eos, T, o->as_released);
@@ -4108,7 +4480,8 @@ static void open_conversations(Run *run, const char *checkpoint) {
 
 static int is_conversations(const Options *o) {
     char first[PATH];
-    return o->dpo || ends_with(list_item("--data or --val", o->data ? o->data : o->val, 0, first), ".jsonl");
+    return o->dpo || ends_with(list_item("--data or --val", o->data ? o->data : o->val, 0, first),
+                               ".jsonl");
 }
 
 static void open_data(Run *run, const char *checkpoint) {
@@ -4116,7 +4489,8 @@ static void open_data(Run *run, const char *checkpoint) {
     static char default_data[PATH], default_val[PATH];
     if (!o->data && !o->dpo && !(o->eval && o->val)) {
         CHECK(o->config.vocab == 256,
-              "--data: expected token files for a vocabulary of %d; the default stories are bytes", o->config.vocab);
+              "--data: expected token files for a vocabulary of %d; the default stories are bytes",
+              o->config.vocab);
         o->data = beside_program("data/stories.txt", default_data);
         if (!o->val) o->val = beside_program("data/stories_val.txt", default_val);
     }
@@ -4141,13 +4515,15 @@ static void resume_options(const char *directory, const Option *table, int n) {
     path_join(path, directory, "train.json");
     char *text = read_text(path);
     const char *options = json_get(json_root(text, path), "options");
-    if (!options || *options != '{') fprintf(stderr, "note: %s: keeps no options; all of them must be given again\n", path);
+    if (!options || *options != '{')
+        fprintf(stderr, "note: %s: keeps no options; all of them must be given again\n", path);
     else read_options(options, path, table, n);
     release(text);
 }
 
-// Reads the command line twice: first for what names a preset or a directory, whose sizes and recipe become the defaults,
-// then all of it over them. Returns whether weights are to be read from `directory`.
+// Reads the command line twice: first for what names a preset or a directory, whose sizes and
+// recipe become the defaults, then all of it over them. Returns whether weights are to be read from
+// `directory`.
 static int choose_model(Options *o, Options *before, int argc, char **argv, char *directory) {
     Option table[MAX_OPTIONS];
     int n = option_table(o, table);
@@ -4162,21 +4538,26 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
         return 0;
     }
     check_request(o);
-    if (o->load && !model && !tuning) tuning = o->dpo ? "dpo" : "sft";       // weights that have learned already
+    // Weights that have learned already.
+    if (o->load && !model && !tuning) tuning = o->dpo ? "dpo" : "sft";
     CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
     int instead = o->generate || o->eval || o->export_dir, newest = newest_checkpoint(o->out);
     const int resume = o->resume;
     CHECK(!resume || newest >= 0, "--resume: %s holds no checkpoint stepN", o->out);
-    if (o->load) CHECK(snprintf(directory, PATH, "%s", o->load) < PATH, "%s: this path is too long", o->load);
-    else if (o->resume || (instead && !model && newest >= 0))                       // what was trained last
-        CHECK(snprintf(directory, PATH, "%s/step%d", o->out, newest) < PATH, "%s: this path is too long", o->out);
+    if (o->load)
+        CHECK(snprintf(directory, PATH, "%s", o->load) < PATH, "%s: this path is too long",
+              o->load);
+    else if (o->resume || (instead && !model && newest >= 0))               // what was trained last
+        CHECK(snprintf(directory, PATH, "%s/step%d", o->out, newest) < PATH,
+              "%s: this path is too long", o->out);
 
     Config found;
     if (*directory) found = config_read(directory);
-    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) {                   // its recipe, if it has a preset's sizes
+    // Its recipe, if it has a preset's sizes.
+    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) {
         const Config *c = &presets[i].config;
-        int same = *directory && c->d_model == found.d_model && c->n_layers == found.n_layers && c->seq_len == found.seq_len;
-        if (!model && same) model = presets[i].name;
+        int same = *directory && c->d_model == found.d_model && c->n_layers == found.n_layers;
+        if (!model && same && c->seq_len == found.seq_len) model = presets[i].name;
     }
     *o = options_of_preset(model ? model : "tiny");
     if (tuning) {
@@ -4206,18 +4587,21 @@ static void print_banner(const Run *run) {
     const Options *o = &run->o;
     const Config *c = &o->config;
     Memory plan[MAX_MEMORY];
-    const int rows = o->recipe.micro_batch*(o->dpo ? 2 : 1), entries = run->device->memory(plan, c, 1, rows, c->seq_len);
+    const int rows = o->recipe.micro_batch*(o->dpo ? 2 : 1);
+    const int entries = run->device->memory(plan, c, 1, rows, c->seq_len);
     double total = 0;
     char a[48];
-    printf("OLMo in C: %d layers, d_model %d, %d heads (%d key/value), mlp_hidden %d, vocabulary %d, %s head, T %d%s\n",
-           c->n_layers, c->d_model, c->n_heads,
-           c->n_kv_heads, c->mlp_hidden, c->vocab, c->tied ? "tied" : "untied", c->seq_len, c->clip_qkv > 0 ? ", clipped q, k, v" : "");
-    printf("%s parameters; device %s, %d thread%s%s\n", with_commas((double)run->layout.size, a), run->device->name,
-           omp_get_max_threads(), omp_get_max_threads() > 1 ? "s" : "",
+    printf("OLMo in C: %d layers, d_model %d, %d heads (%d key/value), mlp_hidden %d, vocabulary "
+           "%d, %s head, T %d%s\n", c->n_layers, c->d_model, c->n_heads, c->n_kv_heads,
+           c->mlp_hidden, c->vocab, c->tied ? "tied" : "untied", c->seq_len,
+           c->clip_qkv > 0 ? ", clipped q, k, v" : "");
+    printf("%s parameters; device %s, %d thread%s%s\n", with_commas((double)run->layout.size, a),
+           run->device->name, omp_get_max_threads(), omp_get_max_threads() > 1 ? "s" : "",
            openmp_note);
     for (int i = 0; i < entries; i++) total += (double)plan[i].bytes;
     printf("memory: %s for passes of %d x %d tokens", bytes_text(total, a), rows, c->seq_len);
-    for (int i = 0; i < entries; i++) printf("%s%s %s", i ? ", " : ": ", plan[i].name, bytes_text((double)plan[i].bytes, a));
+    for (int i = 0; i < entries; i++)
+        printf("%s%s %s", i ? ", " : ": ", plan[i].name, bytes_text((double)plan[i].bytes, a));
     printf("\n");
     fflush(stdout);
 }
@@ -4228,17 +4612,24 @@ static void print_data(const Run *run) {
     const Recipe *r = &o->recipe;
     char c[48];
     const Rows *rows = &run->train;
-    printf("data: %s %s of %s%d tokens in %d file%s, %s for validation\n", with_commas((double)rows->groups, a), rows->unit,
-           rows->keep_rest ? "at most " : "", rows->T, rows->files, rows->files > 1 ? "s" : "",
+    printf("data: %s %s of %s%d tokens in %d file%s, %s for validation\n",
+           with_commas((double)rows->groups, a), rows->unit, rows->keep_rest ? "at most " : "",
+           rows->T, rows->files, rows->files > 1 ? "s" : "",
            run->val.groups ? with_commas((double)run->val.groups, b) : "none");
     if (run->train_text && run->train_text->dropped)
-        printf("dropped: %llu without a label on %s\n", (unsigned long long)run->train_text->dropped, rows->group > 1 ? "one side" : "any token");
+        printf("dropped: %llu without a label on %s\n",
+               (unsigned long long)run->train_text->dropped,
+               rows->group > 1 ? "one side" : "any token");
     if (run->train_text && run->train_text->cut)
-        printf("cut: %llu rows are longer than --seq-len %d\n", (unsigned long long)run->train_text->cut, rows->T);
+        printf("cut: %llu rows are longer than --seq-len %d\n",
+               (unsigned long long)run->train_text->cut, rows->T);
     if (!o->resume) printf("recipe %s: ", o->tuning ? o->tuning : o->model); else printf("recipe: ");
-    printf("%s steps of %d %s; %s, %d steps of warm-up to lr %s\n", with_commas(r->steps, a), r->batch, run->train.group > 1 ? run->train.unit : "sequences", r->schedule,
-           r->warmup, figure(r->lr, c));
-    if (!isnan(run->floor)) printf("a perfect model of this validation data has a loss of %s: that is the floor\n", figure(run->floor, a));
+    printf("%s steps of %d %s; %s, %d steps of warm-up to lr %s\n", with_commas(r->steps, a),
+           r->batch, run->train.group > 1 ? run->train.unit : "sequences", r->schedule, r->warmup,
+           figure(r->lr, c));
+    if (!isnan(run->floor))
+        printf("a perfect model of this validation data has a loss of %s: that is the floor\n",
+               figure(run->floor, a));
     fflush(stdout);
 }
 
@@ -4249,14 +4640,18 @@ int olmo_main(int argc, char **argv, const Device *device) {
     char directory[PATH];
     int loaded = choose_model(o, &run.before, argc, argv, directory);
     if (o->help) { print_help(o); return finished(); }
-    if (o->version) { printf("OLMo in C (arXiv 2402.00838), device %s\n", device->name); return finished(); }
+    if (o->version) {
+        printf("OLMo in C (arXiv 2402.00838), device %s\n", device->name);
+        return finished();
+    }
     use_threads(o->threads);
     if (o->export_dir) (void)dtype_named(o->export_dtype);
     run.device = device, run.order_epoch = -1, run.floor = NAN;
     Weights unused;
     olmo_layout(&run.layout, &unused, NULL, &o->config);
     int training = !o->generate && !o->eval && !o->export_dir;
-    if (training) signal(SIGPIPE, SIG_IGN);                 // a console that is gone (`| head`) does not end a run
+    // A console that is gone (`| head`) does not end a run.
+    if (training) signal(SIGPIPE, SIG_IGN);
     if (training) print_banner(&run);
     if (training || o->export_dir) load_companions(&run, directory);
     load_tokenizer(&run, directory, training);
@@ -4269,17 +4664,20 @@ int olmo_main(int argc, char **argv, const Device *device) {
     else if (loaded) weights_read(directory, &run.layout, device, run.model, o->config.tied);
     else model_init(&run);
     if (training && loaded) say_origin(o, directory);
-    if (!training) fprintf(stderr, loaded ? "model: %s\n" : "note: an untrained model; --load names another\n", directory);
+    if (!training)
+        fprintf(stderr, loaded ? "model: %s\n" : "note: an untrained model; --load names another\n",
+                directory);
 
     if (o->eval) {
         CHECK(run.val.groups, "--eval: there is no validation data; give --val");
-        double sums[MAX_SUMS], predicted = evaluate(&run, &run.val, &run.judge, sums), loss = sums[0]/predicted;
+        double sums[MAX_SUMS], predicted = evaluate(&run, &run.val, &run.judge, sums);
+        double loss = sums[0]/predicted;
         printf("val loss %.9g perplexity %.9g tokens %.0f\n", loss, exp(loss), predicted);
     }
     if (o->generate) print_sample(&run, o->generate);
     if (o->export_dir) {
-        export_write(o->export_dir, &o->config, &run.layout, &run.companions, device, run.model, dtype_named(o->export_dtype),
-                     (uint64_t)o->shard_mb*1000000);
+        export_write(o->export_dir, &o->config, &run.layout, &run.companions, device, run.model,
+                     dtype_named(o->export_dtype), (uint64_t)o->shard_mb*1000000);
         printf("wrote %s\n", o->export_dir);
     }
     if (training) train(&run);
@@ -4288,12 +4686,14 @@ int olmo_main(int argc, char **argv, const Device *device) {
     return finished();
 }
 
-#ifndef OLMO_LIBRARY                                        // tests and tools include this file without main
-// Between two parallel loops GNU's idle threads spin, by default for so long that on a machine with anything else to do the
-// spinning thread takes the processor from the working one, and training becomes ten times slower. They read the setting
-// before main, so we start again with a shorter one.
+#ifndef OLMO_LIBRARY                    // tests and tools include this file without main
+// Between two parallel loops GNU's idle threads spin, by default for so long that on a machine with
+// anything else to do the spinning thread takes the processor from the working one, and training
+// becomes ten times slower. They read the setting before main, so we start again with a shorter
+// one.
 int main(int argc, char **argv) {
-    char path[PATH];                                        // by its own path, for it gives the process its name
+    // By its own path, for it gives the process its name.
+    char path[PATH];
     int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");
     if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv(own_path(path), argv);
     return olmo_main(argc, argv, &cpu_device);
