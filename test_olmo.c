@@ -17,6 +17,32 @@ The witnesses (each section below is one of them):
     7. the program    hostile files, resume, kill -9 while saving, full disks, signals, the command line
 */
 #define OLMO_LIBRARY
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+// What is written to disk, and in which order: test_durability looks at these calls. They happen all the same.
+static char traced[8192];
+static void trace(const char *call, const char *what) {
+    size_t n = strlen(traced);
+    snprintf(traced + n, sizeof traced - n, "%s %s\n", call, what);
+}
+static int traced_fsync(int file) {
+    char link[64], path[4096] = "";
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    if (readlink(link, path, sizeof path - 1) < 0) path[0] = 0;
+    const char *name = strstr(path, "build/test/");
+    trace("fsync", name ? name + strlen("build/test/") : path);
+    return fsync(file);
+}
+static int traced_rename(const char *from, const char *to) { trace("rename", to); return rename(from, to); }
+static int traced_symlink(const char *to, const char *path) { trace("symlink", path); return symlink(to, path); }
+#ifndef __CUDACC__                                           // whose headers have their own idea of these names
+#define fsync(file) traced_fsync(file)
+#define rename(from, to) traced_rename(from, to)
+#define symlink(to, path) traced_symlink(to, path)
+#endif
 #ifdef __CUDACC__
 #include "train_olmo.cu"
 static const int on_gpu = 1;
@@ -1253,7 +1279,11 @@ static void counting_forward(void *m, real *l, real *z, const int *t, const int 
     cpu_device.forward(m, l, z, t, y, w, B, T);
 }
 static void counting_backward(void *m) { calls[BACKWARD]++; cpu_device.backward(m); }
-static double counting_update(void *m, const AdamW *how) { calls[UPDATE]++; return cpu_device.update(m, how); }
+static double counting_update(void *m, const AdamW *how) {
+    calls[UPDATE]++;
+    double norm = cpu_device.update(m, how);
+    return getenv("INFINITE_NORM") ? INFINITY : norm;        // a device that could not update
+}
 static void counting_decode(void *m, real *l, const int *t, int n, int past) { calls[DECODE]++; cpu_device.decode(m, l, t, n, past); }
 static int counting_main(int argc, char **argv) {            // the whole program, on that device
     Device d = cpu_device;
@@ -1263,6 +1293,15 @@ static int counting_main(int argc, char **argv) {            // the whole progra
     printf("calls %d %d %d %d %d\n", calls[BUILD], calls[FORWARD], calls[BACKWARD], calls[UPDATE], calls[DECODE]);
     return code;
 }
+// An update that did not happen, for the gradient is not finite, must end the run: it would go on and never learn.
+static void infinite_norm(const char *flags) {
+    char out[PATH];
+    int code = shell(out, sizeof out, "cd build/test && rm -rf device && INFINITE_NORM=1 '%s' --counting-device %s --out device 2>&1; echo code $?; ls device", self, flags);
+    check(code == 0 && strstr(out, "error: step 1: ") && strstr(out, "the gradient norm inf") && strstr(out, "code 1\n") && !strstr(out, "step1\n"),
+          "a gradient norm that is not finite ends the run, unsaved: %.*s", (int)strcspn(strstr(out, "error: ") ? strstr(out, "error: ") : out, "\n"),
+          strstr(out, "error: ") ? strstr(out, "error: ") : out);
+}
+
 static void test_second_device(void) {
     char plain[PATH], counted[PATH];
     const char *flags = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 32 --steps 3 --batch 4 --micro-batch 2 --sample-every 3 --eval-every 3 "
@@ -1275,6 +1314,7 @@ static void test_second_device(void) {
           "a second device needs no change: the program made the calls it should: %s",
           strstr(counted, "calls") ? strstr(counted, "calls") + 6 : "none");
     check(strlen(plain) == 31 && !strncmp(plain, counted, 31), "and has the same parameters at the end: %.30s", plain);
+    infinite_norm(flags);
 }
 
 // ======================================================================================================================
@@ -1377,12 +1417,15 @@ static void test_sampling(void) {
     enum { V = 6, DRAWS = 20000 };
     const real logits[V] = { 0, 2, 1, 2, -1, 0.5 };
     Candidate scratch[V];
-    const Sampling greedy = { 0, 1, 0 }, plain = { 1, 1, 0 }, cold = { 0.5, 1, 0 }, top2 = { 1, 1, 2 }, nucleus = { 1, 0.6, 0 };
+    const Sampling greedy = { 0, 1, 0 }, plain = { 1, 1, 0 }, cold = { 0.5, 1, 0 }, top2 = { 1, 1, 2 }, nucleus = { 1, 0.6, 0 },
+        cold4 = { 0.5, 1, 4 }, hot = { 2, 0.6, 0 };
     const struct { const char *name; Sampling how; double p[V]; } cases[] = {
         { "greedy takes the first of equals", greedy, { 0, 1, 0, 0, 0, 0 } },
         { "temperature 1", plain, { exp(0.0), exp(2.0), exp(1.0), exp(2.0), exp(-1.0), exp(0.5) } },
         { "temperature 0.5", cold, { exp(0.0), exp(4.0), exp(2.0), exp(4.0), exp(-2.0), exp(1.0) } },
         { "top-k 2", top2, { 0, 1, 0, 1, 0, 0 } },
+        { "temperature 0.5 and top-k 4", cold4, { 0, exp(4.0), exp(2.0), exp(4.0), 0, exp(1.0) } },
+        { "temperature 2 and top-p 0.6: the three likeliest of flatter odds", hot, { 0, exp(1.0), exp(0.5), exp(1.0), 0, 0 } },
         { "top-p 0.6: the two likeliest hold 0.735", nucleus, { 0, 1, 0, 1, 0, 0 } },
     };
     for (size_t k = 0; k < sizeof cases/sizeof *cases; k++) {
@@ -1434,6 +1477,15 @@ static void test_init(void) {
         }
         check(fine, "init %s: mean, deviation and cut of every tensor", inits[k]);
     }
+    // No two tensors, and no two seeds, draw the same numbers.
+    int own = 1;
+    for (int i = 0; i < list->n; i++) for (int k = 0; k < i; k++) {
+        int equal = 0;
+        for (size_t j = 0; j < 1000; j++) equal += init_value(1, &list->tensor[i], j, 1, 3) == init_value(1, &list->tensor[k], j, 1, 3);
+        own &= equal < 3;
+    }
+    for (size_t j = 0; j < 1000; j++) own &= init_value(1, &list->tensor[0], j, 1, 3) != init_value(2, &list->tensor[0], j, 1, 3);
+    check(own, "every tensor, and every seed, has a stream of numbers of its own");
     check(init_std(&list->tensor[0], &c, "normal") == 0.02 && init_std(&list->tensor[1], &c, "full_megatron") == 0.02
           && near(init_std(&list->tensor[2], &c, "full_megatron"), 0.02/sqrt(6.0), 1e-12)
           && near(init_std(&list->tensor[list->n - 1], &c, "full_megatron"), 0.125, 1e-12), "the deviations of normal and full_megatron");
@@ -1603,6 +1655,43 @@ static void test_edges(void) {
     twenty.windows = 40;
     Corpus forty = { &twenty, 1, 8, 40 };
     check(corpus_hold_out(&forty).windows == 2, "a twentieth of 40 windows is 2");
+}
+
+// A power failure at any moment: a file must be on the disk before its directory gets its final name, the directory before
+// that, and the name itself before anything relies on it; `latest` comes last. Nothing of an earlier try may stay.
+static void test_durability(void) {
+    Config c = config_of(8, 1, 2, 2, 8, 20, 8, 1, 0, 0);
+    Olmo *m = olmo_build(&c, 1);
+    Progress at;
+    memset(&at, 0, sizeof at);
+    at.step = 3;
+    char out[64], found[64] = "";
+    CHECK(shell(out, sizeof out, "rm -rf build/test/safe && mkdir -p build/test/safe/step3.tmp && cd build/test/safe && "
+                "echo of an earlier try >step3.tmp/model.safetensors.index.json && ln -s nowhere latest.tmp") == 0, "a test needs build/test/safe");
+    traced[0] = 0;
+    checkpoint_write("build/test/safe/step3", &c, &m->layout, NULL, &cpu_device, m, &at);
+    const int in_order = on_gpu || !strcmp(traced,
+        "fsync safe/step3.tmp/config.json\n"
+        "fsync safe/step3.tmp/model.safetensors\n"
+        "fsync safe/step3.tmp/optimizer.safetensors\n"
+        "fsync safe/step3.tmp/train.json\n"
+        "fsync safe/step3.tmp\n"
+        "rename build/test/safe/step3\n"
+        "symlink build/test/safe/latest.tmp\n"
+        "rename build/test/safe/latest\n"
+        "fsync safe\n");
+    check(in_order, "a checkpoint reaches the disk before it gets its name, and `latest` points to it%s%s", in_order ? "" : ":\n", in_order ? "" : traced);
+    check(shell(found, sizeof found, "cd build/test/safe && ls -A | tr '\\n' ' ' && readlink latest | tr '\\n' ' ' && ls step3 | wc -l") == 0
+          && !strcmp(found, "latest step3 step3 4\n"), "and nothing of an earlier try stays: %s", found);
+    traced[0] = 0;
+    export_write("build/test/safe/copy", &c, &m->layout, NULL, &cpu_device, m, BF16, 0);
+    const int export_too = on_gpu || !strncmp(traced,
+        "fsync safe/copy.tmp/config.json\n"
+        "fsync safe/copy.tmp/model.safetensors\n"
+        "fsync safe/copy.tmp\n"
+        "rename build/test/safe/copy\n", 117);
+    check(export_too, "and so does an export%s%s", export_too ? "" : ":\n", export_too ? "" : traced);
+    olmo_free(m);
 }
 
 // ======================================================================================================================
@@ -2154,16 +2243,18 @@ static void foreign_directories(const Parsed *good) {
     copy_file("good/config.json", "bad/config.json");
 }
 
-// A NumPy file of 64 numbers of `width` bytes with this version and dict; the header is padded to `announced` bytes.
+// A NumPy file of 64 numbers (0 1 1 0 1 1 ...) of `width` bytes with this version and dict; the header is padded to `announced` bytes.
 static void write_numpy(const char *path, int version, const char *dict, int announced, int width) {
     unsigned char bytes[4096];
     memset(bytes, ' ', sizeof bytes);
     memcpy(bytes, "\x93NUMPY", 6);
-    bytes[6] = (unsigned char)version, bytes[7] = 0, bytes[8] = (unsigned char)(announced & 255),
-        bytes[9] = (unsigned char)(announced >> 8);
-    memcpy(bytes + 10, dict, strlen(dict));
-    memset(bytes + 10 + announced, 0, 64*(size_t)width);
-    write_bytes(path, bytes, 10 + (size_t)announced + 64*(size_t)width);
+    const int start = version == 2 || version == 3 ? 12 : 10;                      // 4 bytes for the header's length, or 2
+    bytes[6] = (unsigned char)version, bytes[7] = 0;
+    for (int i = 8; i < start; i++) bytes[i] = (unsigned char)(announced >> 8*(i - 8) & 255);
+    memcpy(bytes + start, dict, strlen(dict));
+    memset(bytes + start + announced, 0, 64*(size_t)width);
+    for (int i = 0; i < 64; i++) bytes[start + announced + i*width] = i % 3 > 0;
+    write_bytes(path, bytes, (size_t)start + (size_t)announced + 64*(size_t)width);
 }
 
 // Numbers of every whole type that NumPy has, llm.c's header, and text under any name: all of it is the same 64 tokens.
@@ -2216,6 +2307,31 @@ static void foreign_tokens(void) {
         check(went_well(code) && !strcmp(last_line(said), hash), "text in %s is bytes, too", names[k]);
     }
     system_or_die("rm -rf same same.* twice twice.* llmc.bin");
+}
+
+// NumPy's three versions of its header, before tokens and before masks: the same tokens and the same labels each time.
+static void numpy_versions(const char *train) {
+    char dict[80], hash[2][64] = { "", "" };
+    static const char *const masks[] = { "|b1", "|u1" };
+    unsigned char bytes[128] = {0}, mask[64];
+    for (int i = 0; i < 64; i++) mask[i] = bytes[2*i] = i % 3 > 0;
+    write_bytes("v.bin", bytes, sizeof bytes), write_bytes("v_mask.bin", mask, sizeof mask);
+    for (int masked = 0; masked < 2; masked++) {
+        CHECK(went_well(train_olmo("%s %s v.bin %s", tiny_model, train, masked ? "--label-mask v_mask.bin" : "")), "a test could not train: %s", complained);
+        snprintf(hash[masked], sizeof hash[0], "%s", last_line(said));
+    }
+    check(strcmp(hash[0], hash[1]) != 0, "a label mask changes what is learned");
+    for (int version = 1; version <= 3; version++) {
+        write_numpy("v.npy", version, "{'descr': '<u2', 'fortran_order': False, 'shape': (64,), }", 116, 2);
+        int code = train_olmo("%s %s v.npy", tiny_model, train);
+        check(went_well(code) && !strcmp(last_line(said), hash[0]), "a NumPy header of version %d before tokens", version);
+        for (int k = 0; k < 2; k++) {
+            snprintf(dict, sizeof dict, "{'descr': '%s', 'fortran_order': False, 'shape': (64,), }", masks[k]);
+            write_numpy("m.npy", version, dict, 116, 1);
+            code = train_olmo("%s %s v.bin --label-mask m.npy", tiny_model, train);
+            check(went_well(code) && !strcmp(last_line(said), hash[1]), "a NumPy header of version %d before a mask of %s", version, masks[k]);
+        }
+    }
 }
 
 // A floor is that of one file, in windows of one length.
@@ -2351,6 +2467,7 @@ static void hostile_tokens(void) {
     write_tokens("128.bin", 128, 64);                        // as many as wide.npy has bytes
     code = train_olmo("%s %s ids.bin --label-mask mask.bin", tiny_model, train);
     check(went_well(code), "a mask without a fault: %.30s", last_line(said));
+    numpy_versions(train);
     refuses("a mask that is too short", "short.bin", "3199", "%s %s ids.bin --label-mask short.bin", tiny_model, train);
     refuses("a mask of 2-byte numbers", "wide.npy", "one byte", "%s %s 128.bin --label-mask wide.npy", tiny_model, train);
     refuses("one mask for two files", "--label-mask", "one mask for each", "%s %s ids.bin,ids.bin --label-mask mask.bin",
@@ -3687,6 +3804,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "init", test_init, IN_FLOAT },
     { "train_step", test_train_step, IN_FLOAT },
     { "edges", test_edges, IN_FLOAT },
+    { "durability", test_durability, IN_FLOAT },
     { "options", test_options, IN_FLOAT },
     { "second_device", test_second_device, IN_FLOAT },
     { "hostile_files", test_hostile_files, OF_PROGRAM },
