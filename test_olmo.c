@@ -203,9 +203,10 @@ static void test_presets(void) {
         const Config *c = &p.config;
         const Recipe *r = &p.recipe;
         const double found[] = {
-            c->d_model, c->n_layers, c->n_heads, c->n_kv_heads, c->mlp_hidden, c->vocab, c->seq_len, c->tied, c->eos, c->rope_theta,
-            c->clip_qkv, c->z_loss, r->lr, r->final_lr, r->warmup, r->steps, r->batch, r->weight_decay, r->beta1, r->beta2, r->eps,
-            r->decay_embeddings, r->clip, r->clip_warmup_steps, r->clip_warmup_factor,
+            (double)c->d_model, (double)c->n_layers, (double)c->n_heads, (double)c->n_kv_heads, (double)c->mlp_hidden,
+            (double)c->vocab, (double)c->seq_len, (double)c->tied, (double)c->eos, c->rope_theta, c->clip_qkv, c->z_loss,
+            r->lr, r->final_lr, (double)r->warmup, (double)r->steps, (double)r->batch, r->weight_decay, r->beta1, r->beta2,
+            r->eps, (double)r->decay_embeddings, r->clip, (double)r->clip_warmup_steps, r->clip_warmup_factor,
         };
         int fine = !strcmp(r->schedule, rows[i].schedule);
         for (size_t k = 0; k < sizeof found/sizeof *found; k++) fine &= found[k] == rows[i].field[k];

@@ -1,28 +1,28 @@
 /*
 OLMo in C, on one GPU: train_olmo.c again, in kernels.
 
-    make train_olmo_cu && ./train_olmo_cu             bf16 weights and activations, fp32 sums, gradients and optimizer
-    make train_olmo_cu_fp32 && ./train_olmo_cu_fp32   fp32 throughout: for checking one against the other
-    ./train_olmo_cu --help                            every option of the CPU program
+    make train_olmo_cu && ./train_olmo_cu               bf16 weights and activations; sums in fp32
+    make train_olmo_cu_fp32 && ./train_olmo_cu_fp32     fp32 throughout: to check the other against
+    ./train_olmo_cu --help                              every option of the CPU program
 
-How to read it. Lay train_olmo.c beside it: sections 2 to 5 come in the same order here, under the same names, with
-the same arguments and then a stream. Everything else - the presets and the layout, files, data, sampling, the
-training loop - is the .c file, included below. What differs, and why:
+How to read it. Lay train_olmo.c beside it: sections 2 to 5 come in the same order here, under the same
+names, with the same arguments and then a stream. All the rest - presets and layout, files, data, sampling,
+the training loop - is the .c file itself, included below. What differs, and why:
 
 - A function is a kernel, which says what one thread does, and a launcher, which has the .c function's name.
-- `elem` is what weights and activations are stored in: bf16, or float in the strict program. Sums are fp32: the
-  residual stream x, its gradient dx, every sum in a kernel, all gradients of parameters.
-- The optimizer's fp32 weight is kept in two halves: the upper is the bf16 weight of the forward pass itself.
-- The head runs in chunks of rows, forward and backward at once: nothing as wide as the vocabulary is kept. So the
-  gradient of the head is made by olmo_forward.
-- A buffer serves twice where the .c has two for clarity: dh becomes h again in place, datt lies where dxn will.
-- Gradients that an update has used up are not cleared but overwritten by the next backward pass.
+- `elem` is what weights and activations are stored in: bf16, or float in the strict program. Sums are fp32:
+  those in kernels and products, the residual stream x, its gradient dx, the gradients of the parameters.
+- The optimizer's fp32 weight is kept in two halves; the upper one is the bf16 weight of the forward pass.
+- The head runs in chunks of rows, forward and back at once: nothing as wide as the vocabulary is kept. So
+  olmo_forward makes the gradient of the head.
+- A buffer serves twice where the .c has two: h takes the place of dh, and datt lies where dxn will.
+- Gradients that an update has used up are not cleared, but overwritten by the next backward pass.
 
-Every sum has one fixed order, as on the CPU, and no two blocks add to one number in the order in which they happen to
-arrive: a run repeats bit for bit on the same card.
+Every sum has one fixed order, as on the CPU; no two blocks add to one number in the order in which they
+happen to arrive. So a run repeats bit for bit on the same card.
 */
 #ifndef OLMO_LIBRARY
-#define OLMO_LIBRARY                                        // the .c file's main is the CPU's
+#define OLMO_LIBRARY                                    // the .c file's main is the CPU's
 #define OLMO_GPU_PROGRAM
 #endif
 #include "train_olmo.c"
@@ -40,17 +40,19 @@ typedef __nv_bfloat16 elem;
 static const cudaDataType ELEM = CUDA_R_16BF;
 static const char *const precision = "bf16";
 #endif
+typedef cudaStream_t Stream;
 static_assert(sizeof(real) == sizeof(float), "the GPU computes in float");
 
-// ---- the card --------------------------------------------------------------------------------------------------------
+// ---- the card ----------------------------------------------------------------------------------
 
 static struct {
     int ready;
     cudaDeviceProp props;
-    cudaStream_t stream;                                    // all work, in order
+    Stream stream;                                  // all work, in order
     cublasLtHandle_t blas;
-    void *workspace;                                        // of cuBLASLt
-    int plain_attention;                                    // 1: as on every other card, for the tests
+    void *workspace;                                // of cuBLASLt
+    int compare_products;                           // 1: they will run often, so time the choices
+    int plain_attention;                            // 1: even on Hopper as on every card, for the tests
 } card;
 enum { WORKSPACE = 64 << 20 };
 
@@ -64,7 +66,7 @@ enum { WORKSPACE = 64 << 20 };
     CHECK(error_ == CUBLAS_STATUS_SUCCESS, "cuBLASLt reports \"%s\" (%s, line %d)", \
           cublasLtGetStatusString(error_), __FILE__, __LINE__); \
 } while (0)
-#define LAUNCHED() CUDA(cudaGetLastError())                 // after every kernel: were its arguments possible?
+#define LAUNCHED() CUDA(cudaGetLastError())             // after every kernel: were its arguments possible?
 
 // Zeroed memory of the card, or a sentence.
 static void *gpu_allocate(size_t count, size_t size, const char *what) {
@@ -99,13 +101,20 @@ static void card_open(void) {
     card.ready = 1;
 }
 
-// ---- numbers in kernels ----------------------------------------------------------------------------------------------
-// A thread moves W numbers at a time, 16 bytes of bf16, where the sizes allow it (W = 8), else one.
+template <class X> static void to_card(X *on_card, const X *host, size_t count) {
+    CUDA(cudaMemcpyAsync(on_card, host, sizeof(X)*count, cudaMemcpyHostToDevice, card.stream));
+}
+template <class X> static void to_host(X *host, const X *on_card, size_t count) {
+    CUDA(cudaMemcpyAsync(host, on_card, sizeof(X)*count, cudaMemcpyDeviceToHost, card.stream));
+}
+
+// ---- numbers in kernels ------------------------------------------------------------------------
+// A thread moves W numbers at a time: 8, which are 16 bytes of bf16, where the sizes allow it, else one.
 
 template <class X, int W> struct alignas(sizeof(X)*W) Vector { X at[W]; };
 
 template <int W, class X> static __device__ __forceinline__ void load(float (&out)[W], const X *from) {
-    Vector<X, W> v = *(const Vector<X, W> *)from;
+    const Vector<X, W> v = *(const Vector<X, W> *)from;
     #pragma unroll
     for (int w = 0; w < W; w++) out[w] = (float)v.at[w];
 }
@@ -125,12 +134,12 @@ static __device__ __forceinline__ float warp_max(float x) {
     return x;
 }
 
-// The sum over all threads of the block (a multiple of 32), known to all of them; then the same for the maximum.
+// The sum over all threads of the block (a multiple of 32), known to all of them; and the maximum.
 static __device__ float block_sum(float x) {
     __shared__ float part[32];
     const int warp = threadIdx.x/32, lane = threadIdx.x % 32;
     x = warp_sum(x);
-    __syncthreads();                                        // the last call's readers are done with part
+    __syncthreads();                                    // the last call's readers are done with part
     if (lane == 0) part[warp] = x;
     __syncthreads();
     return warp_sum(lane < blockDim.x/32 ? part[lane] : 0);
@@ -145,189 +154,51 @@ static __device__ float block_max(float x) {
     return warp_max(lane < blockDim.x/32 ? part[lane] : -INFINITY);
 }
 
-// e^x as precise as the program: within 2 units of the last place, or of 21 bits and in half the instructions.
-static __device__ __forceinline__ float exponential(float x) { return sizeof(elem) == sizeof(float) ? expf(x) : __expf(x); }
+// e^x, as precise as the program: to two units of the last place, or to 21 bits in half the instructions.
+static __device__ __forceinline__ float exponential(float x) {
+    return sizeof(elem) == sizeof(float) ? expf(x) : __expf(x);
+}
 
 static inline unsigned ceil_div(size_t n, size_t by) { return (unsigned)((n + by - 1)/by); }
+static inline int padded(int n, int to) { return (n + to - 1)/to*to; }
 
-// Threads of a block that walks over a row of n numbers, W at a time: whole warps, at most `most`.
-static inline int row_threads(int n, int W, int most) { return imin(most, imax(32, (n/W + 31)/32*32)); }
+// Threads that walk along n things: whole warps, at most 512.
+static inline int threads_for(int n) { return imin(512, padded(imax(n, 1), 32)); }
 
-// ======================================================================================================================
+// Launches a kernel with a block per row of n numbers: the version for W = 8 if n allows it, or that
+// for W = 1.
+template <class... Parameters, class... Arguments>
+static void by_rows(void (*wide)(Parameters...), void (*narrow)(Parameters...), int rows, int n,
+                    Stream stream, Arguments... arguments) {
+    if (n % 8 == 0) wide<<<rows, threads_for(n/8), 0, stream>>>(arguments...);
+    else narrow<<<rows, threads_for(n), 0, stream>>>(arguments...);
+    LAUNCHED();
+}
+
+// ================================================================================================
 // 2. Layers: each x_forward beside its x_backward
-// ======================================================================================================================
+// ================================================================================================
 
-// ---- matrix products -------------------------------------------------------------------------------------------------
-// cuBLASLt multiplies. Its choice of an algorithm for a product is kept in a Plan, one for each size and arrangement.
+// ---- matrix products ---------------------------------------------------------------------------
+// An Operand is a matrix as stored, rows `width` apart, or read as its transpose; in a batch of
+// products the next one lies `stride` numbers further.
+typedef struct { const elem *at; size_t width; int is_transposed; size_t stride; } Operand;
 
-typedef struct { const elem *at; size_t ld; int turned; size_t stride; } Operand;
-
-// A matrix as stored, rows ld apart, or its transpose; in a batch of products, `stride` further for each.
-static inline Operand upright(const elem *at, size_t ld, size_t stride = 0) { return { at, ld, 0, stride }; }
-static inline Operand turned(const elem *at, size_t ld, size_t stride = 0) { return { at, ld, 1, stride }; }
-
-typedef struct {
-    size_t M, N, K, batch, a_turned, b_turned, add, type;
-    size_t a_ld, b_ld, c_ld, a_stride, b_stride, c_stride;
-    size_t a_align, b_align, c_align;                       // bytes: kernels differ in what they can load at once
-} Product;
-
-typedef struct {
-    Product product;
-    cublasLtMatmulDesc_t how;
-    cublasLtMatrixLayout_t a, b, c;
-    cublasLtMatmulAlgo_t algorithm;
-} Plan;
-
-static size_t alignment(const void *p, size_t stride) {
-    size_t bits = (uintptr_t)p | stride | 256;
-    return bits & -bits;
+static inline Operand as_stored(const elem *at, size_t width, size_t stride = 0) {
+    return { at, width, 0, stride };
+}
+static inline Operand as_transposed(const elem *at, size_t width, size_t stride = 0) {
+    return { at, width, 1, stride };
 }
 
-// cuBLASLt counts columns first, so it sees every matrix transposed, and we ask it for c^T = b^T . a^T.
-static cublasLtMatrixLayout_t blas_layout(size_t type, size_t rows, size_t cols, size_t ld, size_t batch, size_t stride) {
-    cublasLtMatrixLayout_t layout;
-    int32_t count = (int32_t)batch;
-    int64_t step = (int64_t)stride;
-    BLAS(cublasLtMatrixLayoutCreate(&layout, (cudaDataType)type, cols, rows, (int64_t)ld));
-    BLAS(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count));
-    BLAS(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step, sizeof step));
-    return layout;
-}
+// c[M,N] = a[M,K] . b[K,N], or += if add; in a batch, so many of them, c_stride apart. c is of float or
+// elem.
+template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int M, int N, int K,
+                                    int add, Stream stream, int batch = 1, size_t c_stride = 0);
 
-static cublasStatus_t multiply(const Plan *plan, const cublasLtMatmulAlgo_t *algorithm, void *d, const void *c,
-                               const elem *a, const elem *b, cudaStream_t stream) {
-    const float one = 1, beta = plan->product.add ? 1.0f : 0.0f;
-    return cublasLtMatmul(card.blas, plan->how, &one, b, plan->b, a, plan->a, &beta, c, plan->c, d, plan->c,
-                          algorithm, card.workspace, WORKSPACE, stream);
-}
-
-// *hash += a number that depends on every bit of x and where it stands. Integer sums have no order.
-static __global__ void hash_kernel(unsigned long long *hash, const unsigned short *x, size_t count) {
-    unsigned long long sum = 0;
-    for (size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x; i < count; i += (size_t)gridDim.x*blockDim.x) {
-        unsigned long long bits = (x[i] + i*65536)*0x9e3779b97f4a7c15u;
-        sum += (bits ^ (bits >> 29))*0xbf58476d1ce4e5b9u;
-    }
-    atomicAdd(hash, sum);
-}
-
-// Which of cuBLASLt's proposals is fastest? The clock is not the same twice, and a run has to give the same bits twice:
-// so it may choose only among those whose result has the bits of the first proposal's. Most have, for they sum in
-// one order and differ in their tiles. d is scratch as large as c.
-static int fastest(const Plan *plan, const cublasLtMatmulHeuristicResult_t *proposal, int n, void *d, const void *c,
-                   const elem *a, const elem *b, size_t bytes, cudaStream_t stream) {
-    unsigned long long *sum = (unsigned long long *)gpu_allocate(1, sizeof *sum, "a hash"), hash, first = 0;
-    cudaEvent_t start, end;
-    int best = 0;
-    float best_time = INFINITY;
-    CUDA(cudaEventCreate(&start));
-    CUDA(cudaEventCreate(&end));
-    for (int i = 0; i < n; i++) {
-        if (multiply(plan, &proposal[i].algo, d, c, a, b, stream) != CUBLAS_STATUS_SUCCESS) continue;
-        CUDA(cudaMemsetAsync(sum, 0, sizeof *sum, stream));
-        hash_kernel<<<1024, 256, 0, stream>>>(sum, (const unsigned short *)d, bytes/2);
-        CUDA(cudaMemcpyAsync(&hash, sum, sizeof hash, cudaMemcpyDeviceToHost, stream));
-        CUDA(cudaStreamSynchronize(stream));
-        if (i == 0) first = hash;
-        if (hash != first) continue;
-        for (int again = 0; again < 3; again++) {
-            float time;
-            CUDA(cudaEventRecord(start, stream));
-            BLAS(multiply(plan, &proposal[i].algo, d, c, a, b, stream));
-            CUDA(cudaEventRecord(end, stream));
-            CUDA(cudaEventSynchronize(end));
-            CUDA(cudaEventElapsedTime(&time, start, end));
-            if (time < best_time) best_time = time, best = i;
-        }
-    }
-    CUDA(cudaEventDestroy(start));
-    CUDA(cudaEventDestroy(end));
-    gpu_release(sum);
-    return best;
-}
-
-static void plan_make(Plan *plan, const Product *p, const void *c, const elem *a, const elem *b, cudaStream_t stream) {
-    enum { PROPOSALS = 8 };
-    cublasLtMatmulHeuristicResult_t proposal[PROPOSALS];
-    cublasLtMatmulPreference_t wish;
-    const cublasOperation_t transpose = CUBLAS_OP_T;
-    const size_t workspace = WORKSPACE;
-    const uint32_t align_a = (uint32_t)p->a_align, align_b = (uint32_t)p->b_align, align_c = (uint32_t)p->c_align;
-    const uint32_t no_atomics = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-    int found = 0;
-    plan->product = *p;
-    BLAS(cublasLtMatmulDescCreate(&plan->how, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    if (p->b_turned)
-        BLAS(cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_TRANSA, &transpose, sizeof transpose));
-    if (p->a_turned)
-        BLAS(cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_TRANSB, &transpose, sizeof transpose));
-    plan->a = blas_layout(ELEM, p->a_turned ? p->K : p->M, p->a_turned ? p->M : p->K, p->a_ld, p->batch, p->a_stride);
-    plan->b = blas_layout(ELEM, p->b_turned ? p->N : p->K, p->b_turned ? p->K : p->N, p->b_ld, p->batch, p->b_stride);
-    plan->c = blas_layout(p->type, p->M, p->N, p->c_ld, p->batch, p->c_stride);
-
-    BLAS(cublasLtMatmulPreferenceCreate(&wish));
-    #define WISH(what, value) \
-        BLAS(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_##what, &value, sizeof value))
-    WISH(MAX_WORKSPACE_BYTES, workspace);
-    WISH(REDUCTION_SCHEME_MASK, no_atomics);
-    WISH(MIN_ALIGNMENT_A_BYTES, align_b);
-    WISH(MIN_ALIGNMENT_B_BYTES, align_a);
-    WISH(MIN_ALIGNMENT_C_BYTES, align_c);
-    WISH(MIN_ALIGNMENT_D_BYTES, align_c);
-    #undef WISH
-    BLAS(cublasLtMatmulAlgoGetHeuristic(card.blas, plan->how, plan->b, plan->a, plan->c, plan->c, wish, PROPOSALS,
-                                        proposal, &found));
-    BLAS(cublasLtMatmulPreferenceDestroy(wish));
-    CHECK(found > 0, "cuBLASLt has no algorithm for a product of %zu x %zu x %zu", p->M, p->N, p->K);
-
-    int best = 0;
-    size_t bytes = p->M*p->N*(p->type == CUDA_R_32F ? 4 : 2);
-    void *scratch = NULL;
-    if (found > 1 && p->batch == 1 && (double)p->M*p->N*p->K > 5e9) {       // long enough to be worth a comparison
-        if (cudaMalloc(&scratch, bytes) == cudaSuccess)
-            best = fastest(plan, proposal, found, scratch, c, a, b, bytes, stream);
-        (void)cudaGetLastError();                           // no room: then the first will do
-        CUDA(cudaFree(scratch));
-    }
-    plan->algorithm = proposal[best].algo;
-}
-
-static void plan_free(Plan *plan) {
-    if (!plan->how) return;
-    cublasLtMatmulDescDestroy(plan->how);
-    cublasLtMatrixLayoutDestroy(plan->a);
-    cublasLtMatrixLayoutDestroy(plan->b);
-    cublasLtMatrixLayoutDestroy(plan->c);
-}
-
-// c[M,N] = a[M,K] . b[K,N], or += if add: `batch` such products, c_stride apart. C is float or elem.
-template <class C> static void gemm(C *c, size_t c_ld, Operand a, Operand b, int M, int N, int K, int add,
-                                    cudaStream_t stream, int batch = 1, size_t c_stride = 0) {
-    enum { PLANS = 512 };
-    static Plan plans[PLANS];
-    static int made = 0;
-    Product p;
-    memset(&p, 0, sizeof p);
-    p.M = M, p.N = N, p.K = K, p.batch = batch, p.a_turned = a.turned, p.b_turned = b.turned, p.add = add;
-    p.type = sizeof(C) == sizeof(float) ? CUDA_R_32F : CUDA_R_16BF;
-    p.a_ld = a.ld, p.b_ld = b.ld, p.c_ld = c_ld;
-    p.a_stride = a.stride, p.b_stride = b.stride, p.c_stride = c_stride;
-    p.a_align = alignment(a.at, a.stride*sizeof(elem)), p.b_align = alignment(b.at, b.stride*sizeof(elem));
-    p.c_align = alignment(c, c_stride*sizeof(C));
-    int i = 0;
-    while (i < imin(made, PLANS) && memcmp(&plans[i].product, &p, sizeof p)) i++;
-    if (i == imin(made, PLANS)) {                           // a new product: the oldest plan makes room
-        i = made++ % PLANS;
-        plan_free(&plans[i]);
-        plan_make(&plans[i], &p, c, a.at, b.at, stream);
-    }
-    BLAS(multiply(&plans[i], &plans[i].algorithm, c, c, a.at, b.at, stream));
-}
-
-// One row times a matrix reads every weight once and has no other work: a warp per output, at the speed of memory.
-template <class X, int W> static __global__ void matvec_kernel(X *out, const elem *inp, const elem *weight, int C, int O,
-                                                               int add) {
+// One row times a matrix reads every weight once and has little else to do: a warp per output.
+template <class X, int W> __global__ void matvec_kernel(X *out, const elem *inp, const elem *weight,
+                                                        int C, int O, int add) {
     const int o = (int)(blockIdx.x*blockDim.x + threadIdx.x)/32, lane = threadIdx.x % 32;
     float x[W], w[W], sum = 0;
     if (o >= O) return;
@@ -341,32 +212,32 @@ template <class X, int W> static __global__ void matvec_kernel(X *out, const ele
     if (lane == 0) out[o] = (X)(sum + (add ? (float)out[o] : 0));
 }
 
-// out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: the residual stream grows in the product's own last step.
-template <class X> void matmul_forward(X *out, const elem *inp, const elem *weight, int N, int C, int O, int add,
-                                       cudaStream_t stream) {
-    if (N > 1) {
-        gemm(out, O, upright(inp, C), turned(weight, C), N, O, C, add, stream);
-        return;
-    }
-    if (C % 8 == 0) matvec_kernel<X, 8><<<ceil_div(O, 8), 256, 0, stream>>>(out, inp, weight, C, O, add);
-    else matvec_kernel<X, 1><<<ceil_div(O, 8), 256, 0, stream>>>(out, inp, weight, C, O, add);
+// out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: so the residual stream grows.
+template <class X> void matmul_forward(X *out, const elem *inp, const elem *weight, int N, int C, int O,
+                                       int add, Stream stream) {
+    if (N > 1) gemm(out, O, as_stored(inp, C), as_transposed(weight, C), N, O, C, add, stream);
+    else if (C % 8) matvec_kernel<X, 1><<<ceil_div(O, 8), 256, 0, stream>>>(out, inp, weight, C, O, add);
+    else matvec_kernel<X, 8><<<ceil_div(O, 8), 256, 0, stream>>>(out, inp, weight, C, O, add);
     LAUNCHED();
 }
 
-// dweight[O,C] (+)= dout[N,O]^T . inp[N,C]       "+=" if add, else "=": the first after an update need not add
-void matmul_backward_weight(float *dweight, const elem *dout, const elem *inp, int N, int C, int O, int add,
-                            cudaStream_t stream) {
-    gemm(dweight, C, turned(dout, O), upright(inp, C), O, C, N, add, stream);
-}
-
 // dinp[N,C] = dout[N,O] . weight[O,C]
-void matmul_backward_input(elem *dinp, const elem *dout, const elem *weight, int N, int C, int O, cudaStream_t stream) {
-    gemm(dinp, C, upright(dout, O), upright(weight, C), N, C, O, 0, stream);
+void matmul_backward_input(elem *dinp, const elem *dout, const elem *weight, int N, int C, int O,
+                           Stream stream) {
+    gemm(dinp, C, as_stored(dout, O), as_stored(weight, C), N, C, O, 0, stream);
 }
 
-// ---- embedding -------------------------------------------------------------------------------------------------------
-// x[n,:] = wte[tokens[n],:]         x: [N, C], wte: [V, C]
-template <int W> static __global__ void embed_forward_kernel(float *x, const int *tokens, const elem *wte, int C) {
+// dweight[O,C] = dout[N,O]^T . inp[N,C],  or += if add: the first pass after an update has nothing to
+// add to.
+void matmul_backward_weight(float *dweight, const elem *dout, const elem *inp, int N, int C, int O,
+                            int add, Stream stream) {
+    gemm(dweight, C, as_transposed(dout, O), as_stored(inp, C), O, C, N, add, stream);
+}
+
+// ---- embedding ---------------------------------------------------------------------------------
+// x[n,:] = wte[tokens[n],:]                                                        x: [N, C], wte: [V, C]
+template <int W> __global__ void embed_forward_kernel(float *x, const int *tokens, const elem *wte,
+                                                      int C) {
     const int n = blockIdx.x;
     float row[W];
     for (int c = threadIdx.x*W; c < C; c += blockDim.x*W) {
@@ -374,56 +245,57 @@ template <int W> static __global__ void embed_forward_kernel(float *x, const int
         store(x + (size_t)n*C + c, row);
     }
 }
-void embed_forward(float *x, const int *tokens, const elem *wte, int N, int C, cudaStream_t stream) {
-    if (C % 8 == 0) embed_forward_kernel<8><<<N, row_threads(C, 8, 256), 0, stream>>>(x, tokens, wte, C);
-    else embed_forward_kernel<1><<<N, row_threads(C, 1, 256), 0, stream>>>(x, tokens, wte, C);
-    LAUNCHED();
+void embed_forward(float *x, const int *tokens, const elem *wte, int N, int C, Stream stream) {
+    by_rows(embed_forward_kernel<8>, embed_forward_kernel<1>, N, C, stream, x, tokens, wte, C);
 }
 
-// dwte[tokens[n],:] += dx[n,:], in the order of n: a token that occurs twice adds twice. Blocks own a token's channels:
-// the k-th distinct token stands at positions place[first[k]], ..., place[first[k + 1] - 1]. (Atomic adds would need no
-// list, and would give other bits every time.)       dwte: [V, C], dx: [N, C]
-template <int W> static __global__ void embed_backward_kernel(float *dwte, const float *dx, const int *tokens,
-                                                              const int *place, const int *first, int C) {
-    const int k = blockIdx.x, c = (blockIdx.y*blockDim.x + threadIdx.x)*W;
+// Where each token stands: the k-th distinct one at place[first[k]], ..., place[first[k + 1] - 1], in
+// order.
+typedef struct { int *place, *first, distinct; } Places;
+
+// Found by counting, on the CPU. place: [N], first: [N + 1], count: [V] of scratch.
+static void places_find(Places *p, int *count, const int *tokens, int N, int V) {
+    int start = 0;
+    memset(count, 0, sizeof(int)*V);
+    for (int n = 0; n < N; n++) count[tokens[n]]++;
+    p->distinct = 0;
+    for (int v = 0; v < V; v++) if (count[v]) {
+        const int times = count[v];
+        p->first[p->distinct++] = count[v] = start;
+        start += times;
+    }
+    p->first[p->distinct] = N;
+    for (int n = 0; n < N; n++) p->place[count[tokens[n]]++] = n;
+}
+
+// dwte[tokens[n],:] += dx[n,:]                                                   dwte: [V, C], dx: [N, C]
+// A token that occurs twice adds twice, in the order of n: a block owns channels of one token. (Atomic
+// sums would need no list of places, and would have other bits every time.)
+template <int W> __global__ void embed_backward_kernel(float *dwte, const float *dx, const int *tokens,
+                                                       Places at, int C) {
+    const int c = (blockIdx.y*blockDim.x + threadIdx.x)*W;
+    const int first = at.first[blockIdx.x], end = at.first[blockIdx.x + 1];
     if (c >= C) return;
-    float *to = dwte + (size_t)tokens[place[first[k]]]*C + c, sum[W], d[W];
+    float *to = dwte + (size_t)tokens[at.place[first]]*C + c, sum[W], d[W];
     load(sum, to);
     #pragma unroll 4
-    for (int i = first[k]; i < first[k + 1]; i++) {
-        load(d, dx + (size_t)place[i]*C + c);
+    for (int i = first; i < end; i++) {
+        load(d, dx + (size_t)at.place[i]*C + c);
         for (int w = 0; w < W; w++) sum[w] += d[w];
     }
     store(to, sum);
 }
-void embed_backward(float *dwte, const float *dx, const int *tokens, const int *place, const int *first, int distinct,
-                    int C, cudaStream_t stream) {
-    const dim3 wide(distinct, ceil_div(C, 4*128)), narrow(distinct, ceil_div(C, 128));
-    if (C % 4 == 0) embed_backward_kernel<4><<<wide, 128, 0, stream>>>(dwte, dx, tokens, place, first, C);
-    else embed_backward_kernel<1><<<narrow, 128, 0, stream>>>(dwte, dx, tokens, place, first, C);
+void embed_backward(float *dwte, const float *dx, const int *tokens, Places at, int C, Stream stream) {
+    const dim3 wide(at.distinct, ceil_div(C, 4*128)), narrow(at.distinct, ceil_div(C, 128));
+    if (C % 4 == 0) embed_backward_kernel<4><<<wide, 128, 0, stream>>>(dwte, dx, tokens, at, C);
+    else embed_backward_kernel<1><<<narrow, 128, 0, stream>>>(dwte, dx, tokens, at, C);
     LAUNCHED();
 }
 
-// The list for it, made on the CPU by counting: place: [N], first: [N + 1], count: [V] of scratch. Returns how many
-// tokens are distinct.
-static int places_by_token(int *place, int *first, int *count, const int *tokens, int N, int V) {
-    int distinct = 0, start = 0;
-    memset(count, 0, sizeof(int)*V);
-    for (int n = 0; n < N; n++) count[tokens[n]]++;
-    for (int v = 0; v < V; v++) if (count[v]) {
-        int times = count[v];
-        first[distinct++] = count[v] = start;
-        start += times;
-    }
-    first[distinct] = N;
-    for (int n = 0; n < N; n++) place[count[tokens[n]]++] = n;
-    return distinct;
-}
-
-// ---- layer norm without parameters -----------------------------------------------------------------------------------
-// y = (x - mean(x)) * rstd,   rstd = 1/sqrt(var(x) + 1e-5)         x, y: [N, C], rstd: [N]
-// A block per row. A row that takes its threads one step stays in their registers; a longer one is read again.
-template <int W> static __global__ void norm_forward_kernel(elem *y, float *rstd, const float *x, int C) {
+// ---- layer norm without parameters -------------------------------------------------------------
+// y = (x - mean(x)) * rstd,    rstd = 1/sqrt(var(x) + 1e-5)                x, y: [N, C], rstd: [N]
+// A row that its block takes in one step stays in registers; a longer one is read again from the cache.
+template <int W> __global__ void norm_forward_kernel(elem *y, float *rstd, const float *x, int C) {
     const size_t row = (size_t)blockIdx.x*C;
     const int start = threadIdx.x*W, step = blockDim.x*W;
     float v[W], sum = 0, squares = 0;
@@ -444,16 +316,14 @@ template <int W> static __global__ void norm_forward_kernel(elem *y, float *rstd
     }
     if (threadIdx.x == 0) rstd[blockIdx.x] = r;
 }
-void norm_forward(elem *y, float *rstd, const float *x, int N, int C, cudaStream_t stream) {
-    if (C % 8 == 0) norm_forward_kernel<8><<<N, row_threads(C, 8, 1024), 0, stream>>>(y, rstd, x, C);
-    else norm_forward_kernel<1><<<N, row_threads(C, 1, 1024), 0, stream>>>(y, rstd, x, C);
-    LAUNCHED();
+void norm_forward(elem *y, float *rstd, const float *x, int N, int C, Stream stream) {
+    by_rows(norm_forward_kernel<8>, norm_forward_kernel<1>, N, C, stream, y, rstd, x, C);
 }
 
-// dx += rstd * (dy - avg(dy) - y*avg(dy*y)), and dx once more as the products that follow want it: dx_elem.
+// dx += rstd * (dy - avg(dy) - y*avg(dy*y)),    and once more in the products' precision: dx_elem
 // dx, dx_elem, dy, y: [N, C], rstd: [N]
-template <int W> static __global__ void norm_backward_kernel(float *dx, elem *dx_elem, const elem *dy, const elem *y,
-                                                             const float *rstd, int C) {
+template <int W> __global__ void norm_backward_kernel(float *dx, elem *dx_elem, const elem *dy,
+                                                      const elem *y, const float *rstd, int C) {
     const size_t row = (size_t)blockIdx.x*C;
     const int start = threadIdx.x*W, step = blockDim.x*W;
     float g[W], out[W], d[W], sum = 0, sum_y = 0;
@@ -471,999 +341,346 @@ template <int W> static __global__ void norm_backward_kernel(float *dx, elem *dx
         store(dx_elem + row + c, d);
     }
 }
-void norm_backward(float *dx, elem *dx_elem, const elem *dy, const elem *y, const float *rstd, int N, int C,
-                   cudaStream_t stream) {
-    if (C % 8 == 0)
-        norm_backward_kernel<8><<<N, row_threads(C, 8, 1024), 0, stream>>>(dx, dx_elem, dy, y, rstd, C);
-    else norm_backward_kernel<1><<<N, row_threads(C, 1, 1024), 0, stream>>>(dx, dx_elem, dy, y, rstd, C);
-    LAUNCHED();
+void norm_backward(float *dx, elem *dx_elem, const elem *dy, const elem *y, const float *rstd, int N,
+                   int C, Stream stream) {
+    by_rows(norm_backward_kernel<8>, norm_backward_kernel<1>, N, C, stream, dx, dx_elem, dy, y, rstd, C);
 }
 
-// ---- clipping q, k, v ------------------------------------------------------------------------------------------------
-// x = min(max(x, -clip), clip), in place; pass[i] = 1 where |x| <= clip already.         x, pass: [count]
-static __global__ void clip_forward_kernel(elem *x, unsigned char *pass, float c, size_t count) {
+// ---- clipping q, k, v --------------------------------------------------------------------------
+// x = min(max(x, -clip), clip), in place; pass = 1 where |x| <= clip already              x, pass: [count]
+__global__ void clip_forward_kernel(elem *x, unsigned char *pass, float clip, size_t count) {
     const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
     if (i >= count) return;
     const float v = (float)x[i];
-    pass[i] = v >= -c && v <= c;
-    x[i] = (elem)(v < -c ? -c : v > c ? c : v);
+    pass[i] = v >= -clip && v <= clip;
+    x[i] = (elem)(v < -clip ? -clip : v > clip ? clip : v);
 }
-void clip_forward(elem *x, unsigned char *pass, double clip, size_t count, cudaStream_t stream) {
+void clip_forward(elem *x, unsigned char *pass, double clip, size_t count, Stream stream) {
     clip_forward_kernel<<<ceil_div(count, 256), 256, 0, stream>>>(x, pass, (float)clip, count);
     LAUNCHED();
 }
 
-// dx = 0 where x was clipped, in place.      dx, pass: [count]
-static __global__ void clip_backward_kernel(elem *dx, const unsigned char *pass, size_t count) {
+// dx = 0 where x was clipped, in place                                                   dx, pass: [count]
+__global__ void clip_backward_kernel(elem *dx, const unsigned char *pass, size_t count) {
     const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
     if (i < count && !pass[i]) dx[i] = (elem)0.0f;
 }
-void clip_backward(elem *dx, const unsigned char *pass, size_t count, cudaStream_t stream) {
+void clip_backward(elem *dx, const unsigned char *pass, size_t count, Stream stream) {
     clip_backward_kernel<<<ceil_div(count, 256), 256, 0, stream>>>(dx, pass, count);
     LAUNCHED();
 }
 
-// ---- rotary positions ------------------------------------------------------------------------------------------------
+// ---- rotary positions (RoPE) -------------------------------------------------------------------
 // Each head's halves (a, b) are turned by the angle of the row's position, in place:
-//     a' = a cos - b sin,    b' = b cos + a sin                 x: [N, Q], of which the first `heads` heads are turned
-// Row n stands at position past + n % T. `turn` is +1, or -1 to turn back. The table is the CPU's: rope_table.
-template <int W> static __global__ void rotate_kernel(elem *x, const float *table, float turn, int T, int past,
-                                                      int heads, int D, int Q) {
+//     a' = a cos - b sin,    b' = b cos + a sin        x: [N, Q], of which the first `heads` heads turn
+// Row n stands at position past + n % T. turn: +1, or -1 to turn back. The table is the CPU's rope_table.
+template <int W> __global__ void rotate_kernel(elem *x, const float *table, float turn, int T, int past,
+                                               int heads, int D, int Q) {
     const int n = blockIdx.x, half = D/2;
-    const float *at = table + (size_t)(past + n % T)*D;
+    const float *angle = table + (size_t)(past + n % T)*D;
     float a[W], b[W], cosine[W], sine[W];
     for (int i = threadIdx.x*W; i < heads*half; i += blockDim.x*W) {
-        elem *pair = x + (size_t)n*Q + i/half*D + i%half;
+        elem *pair = x + (size_t)n*Q + i/half*D + i % half;
         load(a, pair);
         load(b, pair + half);
-        load(cosine, at + i%half);
-        load(sine, at + half + i%half);
+        load(cosine, angle + i % half);
+        load(sine, angle + half + i % half);
         for (int w = 0; w < W; w++) {
-            const float first = a[w]*cosine[w] - turn*b[w]*sine[w], second = b[w]*cosine[w] + turn*a[w]*sine[w];
-            a[w] = first, b[w] = second;
+            const float first = a[w]*cosine[w] - turn*b[w]*sine[w];
+            b[w] = b[w]*cosine[w] + turn*a[w]*sine[w];
+            a[w] = first;
         }
         store(pair, a);
         store(pair + half, b);
     }
 }
-static void rotate(elem *x, const float *table, float turn, int N, int T, int past, int heads, int D, int Q,
-                   cudaStream_t stream) {
-    const int pairs = heads*(D/2), wide = row_threads(pairs, 8, 256), narrow = row_threads(pairs, 1, 256);
+static void rotate(elem *x, const float *table, float turn, int N, int T, int past, int heads, int D,
+                   int Q, Stream stream) {
+    const int pairs = heads*(D/2), wide = threads_for(pairs/8), narrow = threads_for(pairs);
     if (D % 16 == 0) rotate_kernel<8><<<N, wide, 0, stream>>>(x, table, turn, T, past, heads, D, Q);
     else rotate_kernel<1><<<N, narrow, 0, stream>>>(x, table, turn, T, past, heads, D, Q);
     LAUNCHED();
 }
-void rope_forward(elem *qkv, const float *table, int N, int T, int past, int heads, int D, int Q, cudaStream_t stream) {
+void rope_forward(elem *qkv, const float *table, int N, int T, int past, int heads, int D, int Q,
+                  Stream stream) {
     rotate(qkv, table, 1, N, T, past, heads, D, Q, stream);
 }
 // A rotation's transpose is the rotation back.
-void rope_backward(elem *dqkv, const float *table, int N, int T, int heads, int D, int Q, cudaStream_t stream) {
+void rope_backward(elem *dqkv, const float *table, int N, int T, int heads, int D, int Q,
+                   Stream stream) {
     rotate(dqkv, table, -1, N, T, 0, heads, D, Q, stream);
 }
 
-// ---- causal attention ------------------------------------------------------------------------------------------------
-// For every head:  S = q k^T / sqrt(D),  P = softmax over keys <= query,  att = P v.
-// This is the version for every card, head size and precision, told as the .c tells it: a tile of QUERIES queries makes
-// its rows of S, softmax makes P of them, and a product makes att. Only one tile's rows exist at a time. One product
-// serves up to `at_once` key/value heads as a batch.
-enum { QUERIES = 256, SCORES = 16 << 20 };                  // SCORES: of S at a time, unless one head needs more
+// ---- causal attention --------------------------------------------------------------------------
+// For every head:  S = q k^T / sqrt(D),   P = softmax of S over the keys <= query,   att = P v.
+// Here for every card, head size and precision, and in the .c's way: a tile of queries makes its rows
+// of S, they become P, and P makes att; no T x T matrix is stored. One product serves several key/value
+// heads as a batch. Hopper cards have a version of their own, in section 5.
+enum { TILE = 256, MAX_SCORES = 16 << 20 };     // queries; numbers of S at a time, unless a head needs more
 
-static inline __host__ __device__ int padded(int n, int to) { return (n + to - 1)/to*to; }
+typedef struct {
+    int heads, ld;                                  // key/value heads at a time; numbers in a row of S
+    float *S, *dP, *dk, *dv;                        // S, dP: [heads, TILE, ld]; dk, dv: [heads, T, D]
+    elem *P, *dS;                                   // [heads, TILE, ld]
+} AttentionWork;
 
-// What the tiles of one pass share: `rows` queries, `heads` key/value heads, rows of S `ld` apart.
-typedef struct { int at_once, ld; float *S, *dP; elem *P, *dS; float *dk, *dv; } AttentionWork;
-
+// Hands out pointers into base, and returns how many bytes they take.
 static size_t attention_layout(AttentionWork *w, char *base, int keys, int T, int G, int D, int backward) {
     Arena arena = { base, 0 };
     w->ld = padded(keys, 8);
-    const size_t tile = (size_t)imin(T, QUERIES)*w->ld, scores = tile < SCORES ? zmin(G*tile, SCORES) : tile;
-    w->at_once = imax(1, imin(G, (int)(SCORES/tile)));
+    const size_t tile = (size_t)imin(T, TILE)*w->ld;
+    const size_t scores = tile < MAX_SCORES ? zmin(G*tile, MAX_SCORES) : tile;
+    w->heads = imax(1, imin(G, (int)(MAX_SCORES/tile)));
     w->S = (float *)take(&arena, scores, sizeof(float));
     w->P = (elem *)take(&arena, scores, sizeof(elem));
     if (!backward) return arena.used;
     w->dP = (float *)take(&arena, scores, sizeof(float));
     w->dS = (elem *)take(&arena, scores, sizeof(elem));
-    w->dk = (float *)take(&arena, (size_t)w->at_once*T*D, sizeof(float));
-    w->dv = (float *)take(&arena, (size_t)w->at_once*T*D, sizeof(float));
+    w->dk = (float *)take(&arena, (size_t)w->heads*T*D, sizeof(float));
+    w->dv = (float *)take(&arena, (size_t)w->heads*T*D, sizeof(float));
     return arena.used;
 }
 
-// A block per row of S, of batch member z: query `query` of head first + z*group. Keys beyond the query count nothing.
-static __global__ void softmax_forward_kernel(elem *P, float *lse, const float *S, float scale, int ld, int past, int t0,
-                                              int T, int first, int group) {
-    const int t = t0 + blockIdx.x, seen = past + t + 1, head = first + blockIdx.y*group;
+// A block per row of S: query t0 + blockIdx.x of head first + blockIdx.y*group, at position past + t.
+__global__ void softmax_forward_kernel(elem *P, float *lse, const float *S, float scale, int ld,
+                                       int past, int t0, int T, int first, int group) {
+    const int t = t0 + blockIdx.x, n = past + t + 1, head = first + blockIdx.y*group;  // n are seen
     const size_t row = ((size_t)blockIdx.y*gridDim.x + blockIdx.x)*ld;
     float most = -INFINITY, sum = 0;
-    for (int j = threadIdx.x; j < seen; j += blockDim.x) most = fmaxf(most, scale*S[row + j]);
+    for (int j = threadIdx.x; j < n; j += blockDim.x) most = fmaxf(most, scale*S[row + j]);
     most = block_max(most);
-    for (int j = threadIdx.x; j < seen; j += blockDim.x) sum += expf(scale*S[row + j] - most);
+    for (int j = threadIdx.x; j < n; j += blockDim.x) sum += expf(scale*S[row + j] - most);
     sum = block_sum(sum);
-    for (int j = threadIdx.x; j < ld; j += blockDim.x)
-        P[row + j] = (elem)(j < seen ? expf(scale*S[row + j] - most)/sum : 0);
+    for (int j = threadIdx.x; j < ld; j += blockDim.x) {
+        P[row + j] = (elem)(j < n ? expf(scale*S[row + j] - most)/sum : 0);
+    }
     if (threadIdx.x == 0) lse[(size_t)head*T + t] = most + logf(sum);
 }
 
-// att: [B, T, H*D], lse: [B, H, T]; q: [B*T] rows q_ld apart, k, v: [B*(past + T)] rows kv_ld apart
-static void attention_forward_tiles(elem *att, float *lse, void *work, const elem *q, size_t q_ld, const elem *k,
-                                    const elem *v, size_t kv_ld, int B, int T, int past, int H, int G, int D,
-                                    cudaStream_t stream) {
+// att: [B, T, H*D], lse: [B, H, T]; q: [B, T] rows, q_width apart; kv: [B, past + T] rows, kv_width apart
+static void attention_forward_tiles(elem *att, float *lse, void *work, const elem *q, int q_width,
+                                    const elem *kv, int kv_width, int B, int T, int past, int H, int G,
+                                    int D, Stream stream) {
     const int group = H/G;
     const float scale = 1/sqrtf((float)D);
     AttentionWork w;
     attention_layout(&w, (char *)work, past + T, T, G, D, 0);
-    for (int b = 0; b < B; b++) for (int t0 = 0; t0 < T; t0 += QUERIES) for (int g = 0; g < G; g += w.at_once)
-    for (int r = 0; r < group; r++) {
-        const int rows = imin(QUERIES, T - t0), n = past + t0 + rows, heads = imin(w.at_once, G - g);
-        const int h = g*group + r, ld = padded(n, 8);       // heads h, h + group, ... read key/value heads g, g + 1, ...
-        const elem *queries = q + ((size_t)b*T + t0)*q_ld + h*D;
-        const size_t past_keys = (size_t)b*(past + T)*kv_ld + g*D;
-        const elem *keys = k + past_keys, *values = v + past_keys;
+    for (int b = 0; b < B; b++) for (int t0 = 0; t0 < T; t0 += TILE) for (int g = 0; g < G; g += w.heads)
+    for (int member = 0; member < group; member++) {        // heads h, h + group, ... read k, v of g, g + 1
+        const int rows = imin(TILE, T - t0), seen = past + t0 + rows, ld = padded(seen, 8);
+        const int heads = imin(w.heads, G - g), h = g*group + member;
+        const elem *queries = q + ((size_t)b*T + t0)*q_width + h*D;
+        const elem *k = kv + (size_t)b*(past + T)*kv_width + g*D, *v = k + G*D;
         elem *out = att + ((size_t)b*T + t0)*H*D + h*D;
-        gemm(w.S, ld, upright(queries, q_ld, group*D), turned(keys, kv_ld, D), rows, n, D, 0, stream,
-             heads, (size_t)rows*ld);
-        softmax_forward_kernel<<<dim3(rows, heads), 128, 0, stream>>>(w.P, lse + (size_t)b*H*T, w.S, scale, ld,
-                                                                      past, t0, T, h, group);
+        const size_t tile = (size_t)rows*ld;
+        gemm(w.S, ld, as_stored(queries, q_width, group*D), as_transposed(k, kv_width, D),
+             rows, seen, D, 0, stream, heads, tile);
+        softmax_forward_kernel<<<dim3(rows, heads), 128, 0, stream>>>(
+            w.P, lse + (size_t)b*H*T, w.S, scale, ld, past, t0, T, h, group);
         LAUNCHED();
-        gemm(out, (size_t)H*D, upright(w.P, ld, (size_t)rows*ld), upright(values, kv_ld, D), rows, D, n, 0, stream,
-             heads, group*D);
+        gemm(out, (size_t)H*D, as_stored(w.P, ld, tile), as_stored(v, kv_width, D),
+             rows, D, seen, 0, stream, heads, group*D);
     }
 }
 
-// P = exp(S - lse),  dS_ij = P_ij (dP_ij - datt_i . att_i), with the scale of S in it: see the .c.
-static __global__ void softmax_backward_kernel(elem *P, elem *dS, const float *S, const float *dP, const float *lse,
-                                               const elem *datt, const elem *att, float scale, int ld, int t0,
-                                               int T, int first, int group, int H, int D) {
-    const int t = t0 + blockIdx.x, seen = t + 1, head = first + blockIdx.y*group;
+// P = exp(S - lse),   dS_j = P_j (dP_j - datt . att), with the scale of S in it: the .c derives it.
+__global__ void softmax_backward_kernel(elem *P, elem *dS, const float *S, const float *dP,
+                                        const float *lse, const elem *datt, const elem *att,
+                                        float scale, int ld, int t0, int T, int first, int group, int H,
+                                        int D) {
+    const int t = t0 + blockIdx.x, n = t + 1, head = first + blockIdx.y*group;
     const size_t row = ((size_t)blockIdx.y*gridDim.x + blockIdx.x)*ld, at = ((size_t)t*H + head)*D;
-    const float log_sum = lse[(size_t)head*T + t];
     float dot = 0;
     for (int d = threadIdx.x; d < D; d += blockDim.x) dot += (float)datt[at + d]*(float)att[at + d];
     dot = block_sum(dot);
     for (int j = threadIdx.x; j < ld; j += blockDim.x) {
-        const float p = j < seen ? expf(scale*S[row + j] - log_sum) : 0;
+        const float p = j < n ? expf(scale*S[row + j] - lse[(size_t)head*T + t]) : 0;
         P[row + j] = (elem)p;
-        dS[row + j] = (elem)(j < seen ? scale*p*(dP[row + j] - dot) : 0);
+        dS[row + j] = (elem)(j < n ? scale*p*(dP[row + j] - dot) : 0);
     }
 }
 
-// dk and dv, summed in float, to their columns of dqkv.      dk, dv: [heads, T, D]; out: [T, Q] from the first k on
-static __global__ void keys_values_kernel(elem *out, const float *dk, const float *dv, int T, int G, int D, int Q) {
-    const int t = blockIdx.x, head = blockIdx.y;
+// dk and dv were summed in float: now to their columns of dqkv.    dkv: [T, Q] from the first head's k on
+__global__ void keys_values_kernel(elem *dkv, const float *dk, const float *dv, int T, int G, int D,
+                                   int Q) {
+    const int t = blockIdx.x, g = blockIdx.y;
     for (int d = threadIdx.x; d < D; d += blockDim.x) {
-        out[(size_t)t*Q + head*D + d] = (elem)dk[((size_t)head*T + t)*D + d];
-        out[(size_t)t*Q + (G + head)*D + d] = (elem)dv[((size_t)head*T + t)*D + d];
+        dkv[(size_t)t*Q + g*D + d] = (elem)dk[((size_t)g*T + t)*D + d];
+        dkv[(size_t)t*Q + (G + g)*D + d] = (elem)dv[((size_t)g*T + t)*D + d];
     }
 }
 
-//     dq = dS k,   dk += dS^T q,   dv += P^T datt
-// qkv, dqkv: [B, T, Q], att, datt: [B, T, H*D], lse: [B, H, T]. "=": all of dqkv is overwritten. The last tile,
-// whose queries see every key, comes first: it sets dk and dv, to which the others add.
-static void attention_backward_tiles(elem *dqkv, void *work, const elem *datt, const elem *att, const float *lse,
-                                     const elem *qkv, int B, int T, int H, int G, int D, cudaStream_t stream) {
-    const int group = H/G, Q = (H + 2*G)*D;
-    const size_t C = (size_t)H*D;
+//     dq = dS k / sqrt(D),    dk += dS^T q / sqrt(D),    dv += P^T datt
+// dqkv, qkv: [B, T, Q], datt, att: [B, T, H*D], lse: [B, H, T]. "=": all of dqkv is overwritten. The
+// last tile, whose queries see every key, comes first: it sets dk and dv, to which the others add.
+static void attention_backward_tiles(elem *dqkv, void *work, const elem *datt, const elem *att,
+                                     const float *lse, const elem *qkv, int B, int T, int H, int G,
+                                     int D, Stream stream) {
+    const int group = H/G, Q = (H + 2*G)*D, C = H*D;
     const float scale = 1/sqrtf((float)D);
     AttentionWork w;
     attention_layout(&w, (char *)work, T, T, G, D, 1);
-    for (int b = 0; b < B; b++) for (int g = 0; g < G; g += w.at_once) {
-        const int heads = imin(w.at_once, G - g);
+    for (int b = 0; b < B; b++) for (int g = 0; g < G; g += w.heads) {
+        const int heads = imin(w.heads, G - g);
         const elem *q = qkv + (size_t)b*T*Q, *k = q + (H + g)*D, *v = k + G*D;
-        const elem *o = att + (size_t)b*T*C, *dout = datt + (size_t)b*T*C;
-        elem *dq = dqkv + (size_t)b*T*Q;
-        for (int t0 = (T - 1)/QUERIES*QUERIES; t0 >= 0; t0 -= QUERIES) for (int r = 0; r < group; r++) {
-            const int rows = imin(QUERIES, T - t0), n = t0 + rows, h = g*group + r, ld = padded(n, 8);
-            const int add = n < T || r > 0;
-            const size_t tile = (size_t)rows*ld, next = (size_t)group*D;
-            const elem *queries = q + (size_t)t0*Q + h*D, *douts = dout + t0*C + h*D;
-            gemm(w.S, ld, upright(queries, Q, next), turned(k, Q, D), rows, n, D, 0, stream, heads, tile);
-            gemm(w.dP, ld, upright(douts, C, next), turned(v, Q, D), rows, n, D, 0, stream, heads, tile);
+        const elem *out = att + (size_t)b*T*C, *dout = datt + (size_t)b*T*C;
+        elem *dq = dqkv + (size_t)b*T*Q, *dkv = dq + (H + g)*D;
+        for (int t0 = (T - 1)/TILE*TILE; t0 >= 0; t0 -= TILE)
+        for (int member = 0; member < group; member++) {
+            const int rows = imin(TILE, T - t0), seen = t0 + rows, ld = padded(seen, 8);
+            const int h = g*group + member, add = seen < T || member > 0;
+            const size_t tile = (size_t)rows*ld, next = (size_t)group*D, keys = (size_t)T*D;
+            const elem *queries = q + (size_t)t0*Q + h*D, *douts = dout + (size_t)t0*C + h*D;
+            elem *dqueries = dq + (size_t)t0*Q + h*D;
+            gemm(w.S, ld, as_stored(queries, Q, next), as_transposed(k, Q, D),
+                 rows, seen, D, 0, stream, heads, tile);
+            gemm(w.dP, ld, as_stored(douts, C, next), as_transposed(v, Q, D),
+                 rows, seen, D, 0, stream, heads, tile);
             softmax_backward_kernel<<<dim3(rows, heads), 128, 0, stream>>>(
-                w.P, w.dS, w.S, w.dP, lse + (size_t)b*H*T, dout, o, scale, ld, t0, T, h, group, H, D);
+                w.P, w.dS, w.S, w.dP, lse + (size_t)b*H*T, dout, out, scale, ld, t0, T, h, group, H, D);
             LAUNCHED();
-            gemm(dq + (size_t)t0*Q + h*D, Q, upright(w.dS, ld, tile), upright(k, Q, D), rows, D, n, 0, stream, heads, next);
-            gemm(w.dk, D, turned(w.dS, ld, tile), upright(queries, Q, next), n, D, rows, add, stream, heads, (size_t)T*D);
-            gemm(w.dv, D, turned(w.P, ld, tile), upright(douts, C, next), n, D, rows, add, stream, heads, (size_t)T*D);
+            gemm(dqueries, Q, as_stored(w.dS, ld, tile), as_stored(k, Q, D),
+                 rows, D, seen, 0, stream, heads, next);
+            gemm(w.dk, D, as_transposed(w.dS, ld, tile), as_stored(queries, Q, next),
+                 seen, D, rows, add, stream, heads, keys);
+            gemm(w.dv, D, as_transposed(w.P, ld, tile), as_stored(douts, C, next),
+                 seen, D, rows, add, stream, heads, keys);
         }
-        keys_values_kernel<<<dim3(T, heads), row_threads(D, 1, 128), 0, stream>>>(dq + (H + g)*D, w.dk, w.dv, T, G, D, Q);
+        keys_values_kernel<<<dim3(T, heads), threads_for(D), 0, stream>>>(dkv, w.dk, w.dv, T, G, D, Q);
         LAUNCHED();
     }
 }
 
-// ---- causal attention on Hopper --------------------------------------------------------------------------------------
-//     S = q k^T / sqrt(D),   P = softmax over keys <= query,   att = P v
-//
-// The same function as above for bf16 and head sizes 64 and 128, written for what an H100 or H200 adds:
-//     wgmma       a warpgroup (4 warps) multiplies 64 rows by a tile in shared memory, while its threads do something else
-//     TMA         one thread asks the copy engine for a whole tile, which lands in shared memory by itself
-//     mbarrier    counts arrivals and bytes; whoever needs them waits for the end of a phase
-// In every thread block warpgroup 0 feeds the copy engine and the others compute. Buffers come in pairs: the n-th use of
-// one is buffer n%2 in phase n/2%2. Its barrier `full` says that a tile has landed, `empty` that it may be overwritten.
-//
-// A tile in shared memory is cut into panels of 64 columns. A panel's row is 128 bytes, and its eight pieces of 16 bytes
-// are swizzled: piece i of row r lies at i ^ (r % 8), so that neither rows nor columns meet in one memory bank.
-//
-// Measured on one H100, in TFLOP/s, at B=8 H=16 T=2048 D=128, each idea on top of the last. Forward, from 430:
-//     +20%  one thread block per multiprocessor, which takes its next queries from a counter, has them loaded while it
-//           finishes the last ones, and writes through the copy engine; heads in groups whose keys fit in the L2 cache
-//     + 6%  ex2.approx in place of exp2f        + 3%  O rescaled only when the maximum has moved far
-// Backward, from 304 (two kernels, 7 products):
-//     243   one kernel and 5 products; dq summed in turns; the next S runs under dq and dk
-//     312   the proxy fence limited to shared::cta (without it, it waits for the whole GPU, twice a tile)
-//     420   rotary factors in one batch of loads; dk and dv through shared memory; two buffers for dq
-//     436   one thread per buffer takes the turns
-// Without effect, so left out: ping-pong of the warpgroups by barriers; dS stored transposed; D loaded a tile ahead.
-#ifndef FP32
-typedef __nv_bfloat16 bf16;
-namespace hopper {
-#define DEVICE __device__ __forceinline__
-#define UNROLL _Pragma("unroll")
-typedef uint64_t Barrier;
-enum { WARPGROUP = 128, PANEL = 64, ROW = 2*PANEL, KEYS = 128 };    // threads; columns; bytes of a panel's row; keys a tile
-const float LOG2E = 1.44269504f;
-
-// -- barriers and copies
-DEVICE uint32_t shared(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
-DEVICE void bar_init(Barrier *b, int arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(shared(b)), "r"(arrivals));
-}
-DEVICE void bar_init_done() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); __syncthreads(); }
-DEVICE void bar_arrive(Barrier *b) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(shared(b)) : "memory");
-}
-DEVICE void bar_expect(Barrier *b, int bytes) {             // arrives, and makes the phase wait for so many bytes as well
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(shared(b)), "r"(bytes) : "memory");
-}
-DEVICE void bar_wait(Barrier *b, int phase) {               // returns once the phase of this parity has ended
-    asm volatile("{\n.reg .pred P;\nW: mbarrier.try_wait.parity.shared::cta.b64 P, [%0], %1;\n@!P bra W;\n}"
-                 :: "r"(shared(b)), "r"(phase) : "memory");
-}
-DEVICE void group_sync(int id, int threads) { asm volatile("bar.sync %0, %1;" :: "r"(id), "r"(threads) : "memory"); }
-
-// A thread's own writes to shared memory become visible to wgmma and to the copy engine.
-DEVICE void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
-// Tiles of a [B, T, columns] tensor (see tile_map): rows past T are read as zeros and not written.
-DEVICE void tile_load(void *tile, const CUtensorMap *from, Barrier *full, int b, int row, int col) {
-    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-                 " [%0], [%1, {%3, %4, %5, %6}], [%2];"
-                 :: "r"(shared(tile)), "l"(from), "r"(shared(full)), "r"(0), "r"(row), "r"(col/PANEL), "r"(b) : "memory");
-}
-DEVICE void tile_store(const CUtensorMap *to, const void *tile, int b, int row, int col) {
-    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4, %5}], [%1];"
-                 :: "l"(to), "r"(shared(tile)), "r"(0), "r"(row), "r"(col/PANEL), "r"(b) : "memory");
-}
-DEVICE void bulk_load(void *to, const void *from, int bytes, Barrier *full) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-                 :: "r"(shared(to)), "l"(from), "r"(bytes), "r"(shared(full)) : "memory");
-}
-DEVICE void bulk_store(void *to, const void *from, int bytes) {
-    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;"
-                 :: "l"(to), "r"(shared(from)), "r"(bytes) : "memory");
-}
-DEVICE void bulk_add(float4 *to, const float4 *from, int bytes) {
-    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;"
-                 :: "l"(to), "r"(shared(from)), "r"(bytes) : "memory");
-}
-DEVICE void bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
-DEVICE void bulk_has_left() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }  // shared memory is free
-DEVICE void bulk_arrived() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }        // global memory is written
-
-// Turns between thread blocks, by a number in global memory.
-DEVICE void turn_wait(const int *turn, int mine) {
-    int now;
-    do asm volatile("ld.acquire.gpu.global.b32 %0, [%1];" : "=r"(now) : "l"(turn) : "memory"); while (now != mine);
-    asm volatile("fence.proxy.async.global;" ::: "memory");
-}
-DEVICE void turn_pass(int *turn, int next) {
-    asm volatile("fence.proxy.async.global;" ::: "memory");
-    asm volatile("st.release.gpu.global.b32 [%0], %1;" :: "l"(turn), "r"(next) : "memory");
-}
-
-// -- products of one warpgroup: d (64 x N, in registers) = or += A (64 x 16) B (16 x N)
-// Each warp holds 16 rows of d, and a thread two of them, r = lane/4 and r + 8: element d[j] is in row r + (j & 2)*4, column
-// j/4*8 + lane%4*2 + (j & 1). Packed to bf16, d has just the layout in which A is taken from registers.
-DEVICE void mma_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-DEVICE void mma_end() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-// Waits until only N committed groups are in flight; the empty asm keeps the compiler from reading d any earlier.
-template <int N, int R> DEVICE void mma_wait(float (&d)[R]) {
-    asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(N) : "memory");
-    UNROLL for (int i = 0; i < R; i++) asm volatile("" : "+f"(d[i]) :: "memory");
-}
-#define NAMES16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
-#define NAMES32 NAMES16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define NAMES48 NAMES32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
-#define NAMES64 NAMES48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define REGS4(io, d, i) io((d)[i]), io((d)[i + 1]), io((d)[i + 2]), io((d)[i + 3])
-#define REGS16(io, d, i) REGS4(io, d, i), REGS4(io, d, i + 4), REGS4(io, d, i + 8), REGS4(io, d, i + 12)
-#define LIST16(io, d) REGS16(io, d, 0)
-#define LIST32(io, d) LIST16(io, d), REGS16(io, d, 16)
-#define LIST64(io, d) LIST32(io, d), REGS16(io, d, 32), REGS16(io, d, 48)
-#define WGMMA(R, N) "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" NAMES##R "}, "
-// mma: A and B in shared memory; `turned`: both have the 16 along their rows. mma_reg: A in registers, and B turned.
-#define MMA(R, N, A, B, C, D, E) \
-    template <int add, int turned> DEVICE void mma(float (&d)[R], uint64_t a, uint64_t b) { \
-        if (add) asm volatile(WGMMA(R, N) "%" A ", %" B ", 1, 1, 1, %" C ", %" C ";" \
-                              : LIST##R("+f", d) : "l"(a), "l"(b), "n"(turned)); \
-        else asm volatile(WGMMA(R, N) "%" A ", %" B ", 0, 1, 1, %" C ", %" C ";" \
-                          : LIST##R("=f", d) : "l"(a), "l"(b), "n"(turned)); \
-    } \
-    DEVICE void mma_reg(float (&d)[R], const uint32_t *a, uint64_t b) { \
-        asm volatile(WGMMA(R, N) "{%" A ", %" B ", %" C ", %" D "}, %" E ", 1, 1, 1, 1;" \
-                     : LIST##R("+f", d) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)); \
-    }
-MMA(16, 32, "16", "17", "18", "19", "20")
-MMA(32, 64, "32", "33", "34", "35", "36")
-MMA(64, 128, "64", "65", "66", "67", "68")
-
-// How wgmma finds a swizzled tile: its address, and the distance of its panels where more than one are columns of B.
-DEVICE uint64_t descriptor(const char *tile, int panel) {
-    return (uint64_t)((shared(tile) & 0x3FFFF) >> 4) | (uint64_t)(panel >> 4) << 16 | (uint64_t)(8*ROW >> 4) << 32 | 1ull << 62;
-}
-// d = A B^T over D columns: 64 rows at a, N rows at b, whose panels have a_rows and b_rows rows
-template <int D, int R> DEVICE void mma_abt(float (&d)[R], const char *a, int a_rows, const char *b, int b_rows) {
-    uint64_t da = descriptor(a, 0), db = descriptor(b, 0);
-    mma<0, 0>(d, da, db);
-    UNROLL for (int k = 1; k < D/16; k++)
-        mma<1, 0>(d, da + (k/4*a_rows*ROW + k%4*32)/16, db + (k/4*b_rows*ROW + k%4*32)/16);
-}
-// d = A^T B over KEYS rows: 64 columns at a, N columns of one panel at b
-template <int R> DEVICE void mma_atb(float (&d)[R], const char *a, const char *b) {
-    uint64_t da = descriptor(a, 0), db = descriptor(b, 0);
-    mma<0, 1>(d, da, db);
-    UNROLL for (int k = 1; k < KEYS/16; k++) mma<1, 1>(d, da + k*16*ROW/16, db + k*16*ROW/16);
-}
-// d += P B: P is 64 x 16K in registers; 16K rows of N columns at b, whose panels have b_rows rows
-template <int K, int R> DEVICE void mma_pb(float (&d)[R], const uint32_t (&p)[4*K], const char *b, int b_rows) {
-    uint64_t db = descriptor(b, b_rows*ROW);
-    UNROLL for (int k = 0; k < K; k++) mma_reg(d, p + 4*k, db + k*16*ROW/16);
-}
-
-// -- small things
-// The loading warpgroup gives registers to the computing ones. Together they cannot have more than the launch allocated.
-template <int N> DEVICE void registers_down() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(N)); }
-template <int N> DEVICE void registers_up() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(N)); }
-DEVICE float ex2(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
-DEVICE uint32_t pack2(float a, float b) { __nv_bfloat162 v = __floats2bfloat162_rn(a, b); return *(uint32_t *)&v; }
-// over the four threads that share a row
-DEVICE float quad_max(float x) { x = fmaxf(x, __shfl_xor_sync(~0u, x, 1)); return fmaxf(x, __shfl_xor_sync(~0u, x, 2)); }
-DEVICE float quad_sum(float x) { x += __shfl_xor_sync(~0u, x, 1); return x + __shfl_xor_sync(~0u, x, 2); }
-
-// A warp writes 16 x 16 packed numbers to the rows from `row` and the 16-byte pieces `piece` and piece + 1 of a panel.
-DEVICE void store_block(char *panel, int row, int piece, const uint32_t *p) {
-    int lane = threadIdx.x%32;
-    row += lane%16, piece += lane/16;
-    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};"
-                 :: "r"(shared(panel) + row*ROW + (piece ^ row%8)*16), "r"(p[0]), "r"(p[1]), "r"(p[2]), "r"(p[3]) : "memory");
-}
-// A warp writes its 16 rows of d, times scale[0] (rows r) and scale[1] (rows r + 8), as bf16 to a tile of `rows` rows.
-template <int R> DEVICE void store_rows(char *tile, int rows, int row, const float (&d)[R], const float (&scale)[2]) {
-    UNROLL for (int j = 0; j < R; j += 8) {
-        uint32_t p[4];
-        UNROLL for (int i = 0; i < 4; i++) p[i] = pack2(d[j + 2*i]*scale[i%2], d[j + 2*i + 1]*scale[i%2]);
-        store_block(tile + j/32*rows*ROW, row, j/4%8, p);
-    }
-}
-
-DEVICE int uniform(int x) { return __shfl_sync(~0u, x, 0); }       // tells the compiler that a warp has one value
-
-struct Sizes { int B, T, H, G; };
-struct Work { int b, head, block; };        // block: of queries or keys, -1: there is no more work
-
-// The piece of work behind a ticket. Heads come in groups whose keys and values fill about 16 MB, so that they stay in the L2 cache (on
-// an H100 groups of 1 cost 6%, of four times as many 16%); in a group the longest blocks of all heads come first.
-template <int D> DEVICE Work take(int *counter, int B, int heads, int blocks, int T) {
-    int ticket = atomicAdd(counter, 1), group = max(1, (1 << 22)/(T*D)), first = ticket/(group*blocks)*group;
-    if (ticket >= B*heads*blocks) return {0, 0, -1};
-    int size = min(group, B*heads - first), rest = ticket - first*blocks, head = first + rest%size;
-    return {head/heads, head%heads, rest/size};
-}
-
-// A thread block that takes no more work reports here, and the last one leaves the counters at zero for the next launch.
-DEVICE void leave(int *counters) {
-    if (atomicAdd(&counters[1], 1) == gridDim.x - 1) counters[0] = counters[1] = 0;
-}
-
-// -- forward
-// A thread block takes 64 queries per computing warpgroup, and walks over their keys from the diagonal to the left.
-template <int D> struct Forward {
-    enum { GROUPS = D == 64 ? 3 : 2, QUERIES = 64*GROUPS, THREADS = WARPGROUP*(1 + GROUPS) };
-    char q[2][QUERIES*D*2], k[2][KEYS*D*2], v[2][KEYS*D*2];
-    Barrier full_q[2], empty_q[2], full_k[2], empty_k[2], full_v[2], empty_v[2];
-    Work work[2];
-};
-
-template <int D> __global__ void __launch_bounds__(Forward<D>::THREADS, 1)
-attention_forward_kernel(float *lse, int *counters, const __grid_constant__ CUtensorMap att, const __grid_constant__ CUtensorMap queries,
-                         const __grid_constant__ CUtensorMap keys, Sizes a, float scale) {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-    typedef Forward<D> F;
-    extern __shared__ __align__(1024) char raw[];
-    F &s = *(F *)raw;
-    const int wg = uniform(threadIdx.x/WARPGROUP), T = a.T, H = a.H, G = a.G;
-    const int blocks = (T + F::QUERIES - 1)/F::QUERIES;
-    if (threadIdx.x == 0) for (int i = 0; i < 2; i++) {
-        bar_init(&s.full_q[i], 1), bar_init(&s.empty_q[i], F::GROUPS);
-        bar_init(&s.full_k[i], 1), bar_init(&s.empty_k[i], 4*F::GROUPS);
-        bar_init(&s.full_v[i], 1), bar_init(&s.empty_v[i], 4*F::GROUPS);
-    }
-    bar_init_done();
-    if (wg == 0) {                                          // one thread loads, and runs ahead into the next block
-        registers_down<24>();
-        if (threadIdx.x == 0) {
-            #pragma unroll 1
-            for (int n = 0, kv = 0;; n++) {                 // n counts blocks of queries, kv tiles of keys
-                Work x = take<D>(counters, a.B, H, blocks, T);
-                bar_wait(&s.empty_q[n&1], (n/2&1)^1);
-                s.work[n&1] = x;
-                if (x.block < 0) { bar_arrive(&s.full_q[n&1]); break; }
-                int k_col = (H + x.head/(H/G))*D, v_col = k_col + G*D, first = (blocks - 1 - x.block)*F::QUERIES;
-                bar_expect(&s.full_q[n&1], sizeof s.q[0]);
-                tile_load(s.q[n&1], &queries, &s.full_q[n&1], x.b, first, x.head*D);
-                #pragma unroll 1
-                for (int i = (min(first + F::QUERIES, T) - 1)/KEYS; i >= 0; i--, kv++) {
-                    bar_wait(&s.empty_k[kv&1], (kv/2&1)^1);
-                    bar_expect(&s.full_k[kv&1], sizeof s.k[0]);
-                    tile_load(s.k[kv&1], &keys, &s.full_k[kv&1], x.b, i*KEYS, k_col);
-                    bar_wait(&s.empty_v[kv&1], (kv/2&1)^1);
-                    bar_expect(&s.full_v[kv&1], sizeof s.v[0]);
-                    tile_load(s.v[kv&1], &keys, &s.full_v[kv&1], x.b, i*KEYS, v_col);
-                }
-            }
-            leave(counters);
-        }
-    } else {
-        registers_up<F::GROUPS == 3 ? 160 : 240>();
-        const int w = wg - 1, t = threadIdx.x%WARPGROUP, lane = t%32, warp_row = t/32*16;
-        const float c = scale*LOG2E;                        // e^(scale x) = 2^(c x)
-        float o[D/2], sc[KEYS/2];
-        uint32_t p[KEYS/4];
-        for (int n = 0, kv = 0;; n++) {
-            char *q = s.q[n&1] + w*64*ROW;                  // the 64 queries of this warpgroup
-            bar_wait(&s.full_q[n&1], n/2&1);
-            Work x = s.work[n&1];
-            if (x.block < 0) break;
-            int first = (blocks - 1 - x.block)*F::QUERIES, row = first + w*64 + warp_row + lane/4;
-            int diagonal = min(first + w*64, T - 1)/KEYS;
-            for (int i = (min(first + F::QUERIES, T) - 1)/KEYS; i > diagonal; i--, kv++) {      // keys of later queries only
-                bar_wait(&s.full_k[kv&1], kv/2&1);
-                bar_wait(&s.full_v[kv&1], kv/2&1);
-                if (lane == 0) bar_arrive(&s.empty_k[kv&1]), bar_arrive(&s.empty_v[kv&1]);
-            }
-            float m[2] = {-INFINITY, -INFINITY}, l[2] = {0, 0};         // of rows r and r + 8: (near the) maximum, sum
-            UNROLL for (int j = 0; j < D/2; j++) o[j] = 0;
-            for (int i = diagonal; i >= 0; i--, kv++) {
-                bar_wait(&s.full_k[kv&1], kv/2&1);
-                mma_begin(), mma_abt<D>(sc, q, F::QUERIES, s.k[kv&1], KEYS), mma_end();         // S = q k^T, in flight
-                if (i < diagonal) {                                                             // with o += P v of the last tile
-                    bar_wait(&s.full_v[(kv-1)&1], (kv-1)/2&1);
-                    mma_begin(), mma_pb<KEYS/16>(o, p, s.v[(kv-1)&1], KEYS), mma_end();
-                    mma_wait<1>(sc);
-                } else {
-                    if (n > 0 && t == 0) bulk_has_left(), bar_arrive(&s.empty_q[(n-1)&1]);      // the last block's output has left
-                    mma_wait<0>(sc);
-                    int seen = row - i*KEYS;
-                    UNROLL for (int j = 0; j < KEYS/2; j++)
-                        if (j/4*8 + lane%4*2 + (j&1) > seen + (j&2)*4) sc[j] = -INFINITY;
-                }
-                if (lane == 0) bar_arrive(&s.empty_k[kv&1]);
-                float most[2] = {m[0], m[1]}, shrink[2] = {1, 1};
-                UNROLL for (int j = 0; j < KEYS/2; j++) most[j/2%2] = fmaxf(most[j/2%2], sc[j]);
-                UNROLL for (int r = 0; r < 2; r++) most[r] = quad_max(most[r]);
-                // m need not be the maximum, only near it: it stays, and with it o and l, until P could exceed 2^8
-                bool move = __any_sync(~0u, (most[0] - m[0])*c > 8 || (most[1] - m[1])*c > 8);
-                if (move) UNROLL for (int r = 0; r < 2; r++) {
-                    shrink[r] = ex2((m[r] - most[r])*c);
-                    m[r] = most[r], l[r] *= shrink[r];
-                }
-                float shift[2] = {m[0]*c, m[1]*c};
-                UNROLL for (int j = 0; j < KEYS/2; j += 2) {
-                    sc[j] = ex2(sc[j]*c - shift[j/2%2]), sc[j+1] = ex2(sc[j+1]*c - shift[j/2%2]);
-                    l[j/2%2] += sc[j] + sc[j+1];
-                }
-                mma_wait<0>(o);
-                if (i < diagonal && lane == 0) bar_arrive(&s.empty_v[(kv-1)&1]);
-                UNROLL for (int j = 0; j < KEYS/4; j++) p[j] = pack2(sc[2*j], sc[2*j+1]);
-                if (move) UNROLL for (int j = 0; j < D/2; j++) o[j] *= shrink[j/2%2];
-            }
-            bar_wait(&s.full_v[(kv-1)&1], (kv-1)/2&1);
-            mma_begin(), mma_pb<KEYS/16>(o, p, s.v[(kv-1)&1], KEYS), mma_end();
-            UNROLL for (int r = 0; r < 2; r++) {
-                l[r] = quad_sum(l[r]);
-                if (lane%4 == 0 && row + 8*r < T) lse[((size_t)x.b*H + x.head)*T + row + 8*r] = m[r]*scale + logf(l[r]);
-                l[r] = 1/l[r];
-            }
-            group_sync(1 + w, WARPGROUP);                   // all four warps are done with q: the output takes its place
-            mma_wait<0>(o);
-            if (lane == 0) bar_arrive(&s.empty_v[(kv-1)&1]);
-            store_rows(q, F::QUERIES, warp_row, o, l);
-            fence_async();
-            group_sync(1 + w, WARPGROUP);
-            if (t == 0) {
-                for (int j = 0; j < D; j += PANEL)
-                    tile_store(&att, q + j/PANEL*F::QUERIES*ROW, x.b, first + w*64, x.head*D + j);
-                bulk_commit();
-            }
-        }
-        if (t == 0) bulk_has_left();
-    }
-#endif
-}
-
-// -- backward
-// dots[i] = datt_i . att_i, and the log-sum-exp in base 2: for each head T numbers, rounded up to whole blocks of keys. The
-// rows past T get a log-sum-exp of +inf, which makes their P zero. D/8 lanes take four rows of a head.
-template <int D> __global__ void attention_dots_kernel(float *dots, float *lse2, const bf16 *datt, const bf16 *att,
-                                                       const float *lse, Sizes a) {
-    enum { LANES = D/8 };
-    int padded = (a.T + KEYS - 1)/KEYS*KEYS, id = (blockIdx.x*blockDim.x + threadIdx.x)/LANES, lane = threadIdx.x%LANES;
-    int h = id%a.H, t = id/a.H%(padded/4)*4, b = id/a.H/(padded/4);
-    if (b >= a.B) return;
-    uint4 x[4] = {}, y[4] = {};
-    UNROLL for (int r = 0; r < 4; r++) if (t + r < a.T) {
-        size_t at = (((size_t)b*a.T + t + r)*a.H + h)*D + lane*8;
-        x[r] = *(const uint4 *)(att + at), y[r] = *(const uint4 *)(datt + at);
-    }
-    size_t head = (size_t)b*a.H + h;
-    float e = lane < 4 && t + lane < a.T ? lse[head*a.T + t + lane]*LOG2E : INFINITY, sum[4] = {};
-    UNROLL for (int r = 0; r < 4; r++) {
-        UNROLL for (int i = 0; i < 4; i++) {
-            float2 u = __bfloat1622float2(((__nv_bfloat162 *)&x[r])[i]), g = __bfloat1622float2(((__nv_bfloat162 *)&y[r])[i]);
-            sum[r] += u.x*g.x + u.y*g.y;
-        }
-        for (int i = LANES/2; i; i /= 2) sum[r] += __shfl_xor_sync(~0u, sum[r], i);
-    }
-    if (lane < 4) lse2[head*padded + t + lane] = e;
-    if (lane == 0) *(float4 *)(dots + head*padded + t) = make_float4(sum[0], sum[1], sum[2], sum[3]);
-}
-
-// Gradients turn back: the two numbers in a and their partners half a head away in b, by the angles of their position.
-DEVICE void turn_back(float *a, float *b, float2 cosine, float2 sine) {
-    float x = a[0]*cosine.x + b[0]*sine.x, y = a[1]*cosine.y + b[1]*sine.y;
-    b[0] = b[0]*cosine.x - a[0]*sine.x, b[1] = b[1]*cosine.y - a[1]*sine.y;
-    a[0] = x, a[1] = y;
-}
-
-// A thread block takes 128 keys of one key head, 64 per warpgroup, and walks over the queries of its heads in tiles of 64, the
-// last tile first. Five products a tile, transposed where that leaves P and dS in registers, just as operands must lie:
-//     S^T = k q^T,   dP^T = v datt^T,   dv += P^T datt,   dk += dS^T q,   dq = dS k (dS goes through shared memory)
-//
-// dq is summed over blocks of keys, which other thread blocks hold. They take turns: block n adds its tile to `sums` when the
-// tile's turn says n, so the sum has one order. The diagonal block is the last. It takes the sum, turns it back by its rotary
-// angles and writes dq. A turn is passed by older tickets only, and whoever holds an older ticket is at work already: so the
-// turns come whatever the order in which the GPU starts its blocks. As all begin with the last queries, they come in time.
-template <int D> struct Backward {
-    enum { THREADS = 3*WARPGROUP, TILE = 64*D*2, SUMS = 64*D*4 };
-    char k[2*TILE], v[2*TILE], q[2][TILE], g[2][TILE], ds[2][KEYS*ROW];
-    float4 dq[2][2][D/16][WARPGROUP];                       // two buffers: of each warpgroup, thread t's numbers; later dv and dk
-    float lse[2][64], dots[2][64];
-    Barrier full_kv, empty_kv, full_q[2], empty_q[2], full_g[2], empty_g[2], full_dq[2], empty_dq[2];
-    Work work;
-};
-
-template <int D> __global__ void __launch_bounds__(Backward<D>::THREADS, 1)
-attention_backward_kernel(float4 *sums, int *turns, int *counters, const __grid_constant__ CUtensorMap dqueries,
-                          const __grid_constant__ CUtensorMap dkeys, const __grid_constant__ CUtensorMap datt,
-                          const __grid_constant__ CUtensorMap queries, const __grid_constant__ CUtensorMap keys, const float *lse, const float *dots, const float *table,
-                          Sizes a, float scale) {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-    typedef Backward<D> F;
-    extern __shared__ __align__(1024) char raw[];
-    F &s = *(F *)raw;
-    const int wg = uniform(threadIdx.x/WARPGROUP), T = a.T, H = a.H, G = a.G, shared_by = H/G;
-    const int blocks = (T + KEYS - 1)/KEYS, tiles = 2*blocks;
-    if (threadIdx.x == 0) {
-        bar_init(&s.full_kv, 1), bar_init(&s.empty_kv, 8);
-        for (int i = 0; i < 2; i++) {
-            bar_init(&s.full_q[i], 1), bar_init(&s.empty_q[i], 8);
-            bar_init(&s.full_g[i], 1), bar_init(&s.empty_g[i], 8);
-            bar_init(&s.full_dq[i], 8), bar_init(&s.empty_dq[i], 1);
-        }
-    }
-    bar_init_done();
-    if (wg == 0) {
-        registers_down<D == 128 ? 24 : 40>();
-        if (threadIdx.x == 0) {                             // this thread loads
-            #pragma unroll 1
-            for (int item = 0, n = 0;; item++) {            // n counts tiles of queries
-                Work next = take<D>(counters, a.B, G, blocks, T);
-                bar_wait(&s.empty_kv, (item&1)^1);
-                s.work = next;
-                const Work &x = s.work;                     // (where it is read again and again: registers are scarce)
-                if (x.block < 0) { bar_arrive(&s.full_kv); break; }
-                int k_col = (H + x.head)*D;
-                bar_expect(&s.full_kv, sizeof s.k + sizeof s.v);
-                tile_load(s.k, &keys, &s.full_kv, x.b, x.block*KEYS, k_col);
-                tile_load(s.v, &keys, &s.full_kv, x.b, x.block*KEYS, k_col + G*D);
-                #pragma unroll 1
-                for (int h = x.head*shared_by; h < (x.head + 1)*shared_by; h++) {
-                    #pragma unroll 1
-                    for (int q = tiles - 1; q >= 2*x.block; q--, n++) {
-                        int i = n&1, phase = (n/2&1)^1;
-                        int at = ((x.b*H + h)*tiles + q)*64;
-                        bar_wait(&s.empty_q[i], phase);
-                        bar_expect(&s.full_q[i], sizeof s.q[0] + sizeof s.lse[0]);
-                        tile_load(s.q[i], &queries, &s.full_q[i], x.b, q*64, h*D);
-                        bulk_load(s.lse[i], lse + at, sizeof s.lse[0], &s.full_q[i]);
-                        bar_wait(&s.empty_g[i], phase);
-                        bar_expect(&s.full_g[i], sizeof s.g[0] + sizeof s.dots[0]);
-                        tile_load(s.g[i], &datt, &s.full_g[i], x.b, q*64, h*D);
-                        bulk_load(s.dots[i], dots + at, sizeof s.dots[0], &s.full_g[i]);
-                    }
-                }
-            }
-            leave(counters);
-        } else if (threadIdx.x == 32 || threadIdx.x == 64) { // these two carry dq, each every second tile, in its own buffer
-            int i = threadIdx.x/64;
-            float4 *buffer = s.dq[i][0][0];
-            Barrier *full = &s.full_dq[i], *empty = &s.empty_dq[i];
-            #pragma unroll 1
-            for (int item = 0, n = 0;; item++) {            // n counts the uses of the buffer
-                bar_wait(&s.full_kv, item&1);
-                Work x = s.work;
-                if (x.block < 0) break;
-                #pragma unroll 1
-                for (int h = x.head*shared_by; h < (x.head + 1)*shared_by; h++) {
-                    #pragma unroll 1
-                    for (int q = tiles - 1 - i; q >= 2*x.block; q -= 2, n++) {
-                        int at = (x.b*H + h)*tiles + q;
-                        float4 *sum = sums + (size_t)at*(F::SUMS/sizeof *sums);
-                        bool diagonal = q < 2*x.block + 2;
-                        if (diagonal && x.block > 0) {      // the computing threads get the sum so far
-                            turn_wait(turns + at, x.block);
-                            turns[at] = 0;                  // for the next launch
-                            bar_expect(empty, F::SUMS);
-                            bulk_load(buffer, sum, F::SUMS, empty);
-                        } else bar_arrive(empty);
-                        bar_wait(full, n&1);
-                        if (diagonal) {
-                            tile_store(&dqueries, buffer, x.b, q*64, h*D);
-                            bulk_commit(), bulk_has_left();
-                        } else {
-                            if (x.block > 0) turn_wait(turns + at, x.block), bulk_add(sum, buffer, F::SUMS);
-                            else bulk_store(sum, buffer, F::SUMS);
-                            bulk_commit(), bulk_arrived();
-                            turn_pass(turns + at, x.block + 1);
-                        }
-                    }
-                }
-                bar_arrive(empty);                          // at last dv (buffer 0) and dk (buffer 1)
-                bar_wait(full, n++&1);
-                tile_store(&dkeys, buffer, x.b, x.block*KEYS, (H + x.head + (i ? 0 : G))*D);
-                bulk_commit(), bulk_has_left();
-            }
-        }
-    } else {
-        registers_up<D == 128 ? 240 : 232>();
-        const int w = wg - 1, t = threadIdx.x%WARPGROUP, lane = t%32, warp_row = t/32*16, row = w*64 + warp_row + lane/4;
-        const float c = scale*LOG2E;
-        const char *k = s.k + w*64*ROW, *v = s.v + w*64*ROW;                            // the 64 keys of this warpgroup
-        const char *k_half = D == 128 ? s.k + w*KEYS*ROW : s.k + w*ROW/2;               // its half of the columns, of all keys
-        float dk[D/2], dv[D/2], dq[D/4], sc[32], dp[32];
-        float2 L[8];
-        uint32_t p[16], ds[16];
-        for (int item = 0, n = 0;; item++) {                // n counts tiles of queries
-            bar_wait(&s.full_kv, item&1);
-            const Work x = {uniform(s.work.b), uniform(s.work.head), uniform(s.work.block)};
-            if (x.block < 0) break;
-            int h = x.head*shared_by, left = tiles - 1 - 2*x.block;                     // query tiles to the left, up to the diagonal
-            // (zeroed here, visibly, before any product is in flight: or the compiler makes the products wait for each other)
-            UNROLL for (int j = 0; j < D/2; j++) dk[j] = dv[j] = 0;
-            UNROLL for (int j = 0; j < D/2; j++) asm volatile("" : "+f"(dk[j]), "+f"(dv[j]));
-            bar_wait(&s.full_q[0], n/2&1);
-            mma_begin(), mma_abt<D>(sc, k, KEYS, s.q[0], 64), mma_end(), mma_wait<0>(sc);
-            UNROLL for (int j = 0; j < 8; j++) L[j] = *(float2 *)&s.lse[0][j*8 + lane%4*2];
-            for (int more = shared_by*(left + 1); more-- > 0; n++) {             // S^T of this tile is here already
-                int i = n&1, next = i^1, phase = n/2&1;
-                bool diagonal = left < 2;
-                bar_wait(&s.full_g[i], phase);
-                mma_begin(), mma_abt<D>(dp, v, KEYS, s.g[i], 64), mma_end();            // dP^T, and meanwhile P
-                if (diagonal) UNROLL for (int j = 0; j < 32; j++)
-                    if (row + (j&2)*4 > left*64 + j/4*8 + lane%4*2 + (j&1)) sc[j] = -INFINITY;
-                UNROLL for (int j = 0; j < 32; j += 2) {
-                    sc[j] = ex2(sc[j]*c - L[j/4].x), sc[j+1] = ex2(sc[j+1]*c - L[j/4].y);
-                    p[j/2] = pack2(sc[j], sc[j+1]);
-                }
-                mma_begin(), mma_pb<4>(dv, p, s.g[i], 64), mma_end();                   // dv += P^T datt, and meanwhile dS
-                mma_wait<1>(dp);
-                UNROLL for (int j = 0; j < 32; j += 2) {
-                    float2 dot = *(float2 *)&s.dots[i][j/4*8 + lane%4*2];
-                    ds[j/2] = pack2(sc[j]*(dp[j] - dot.x), sc[j+1]*(dp[j+1] - dot.y));
-                }
-                UNROLL for (int j = 0; j < 16; j += 4) store_block(s.ds[i], w*64 + warp_row, j/2, ds + j);
-                fence_async();
-                group_sync(1, 2*WARPGROUP);                                             // dS^T of both warpgroups is in place
-                mma_begin(), mma_atb(dq, s.ds[i], k_half), mma_end();                   // dq = dS k, half of the columns
-                mma_wait<1>(dv);
-                if (lane == 0) bar_arrive(&s.empty_g[i]);
-                mma_pb<4>(dk, ds, s.q[i], 64), mma_end();                               // dk += dS^T q
-                if (more) bar_wait(&s.full_q[next], (n+1)/2&1);                         // S^T of the next tile. (After the last: of
-                mma_begin(), mma_abt<D>(sc, k, KEYS, s.q[next], 64);                    // anything, unused. A branch would serialize.)
-                mma_end();
-                mma_wait<2>(dq);                                                        // two may go on while dq leaves
-                bar_wait(&s.empty_dq[i], (n/2 + item)&1);
-                float4 (&buffer)[2][D/16][WARPGROUP] = s.dq[i];
-                if (diagonal && x.block > 0) UNROLL for (int j = 0; j < D/16; j++) {    // the sum of the other blocks
-                    float4 sum = buffer[w][j][t];
-                    dq[4*j] += sum.x, dq[4*j+1] += sum.y, dq[4*j+2] += sum.z, dq[4*j+3] += sum.w;
-                }
-                UNROLL for (int j = 0; j < D/16; j++)
-                    buffer[w][j][t] = make_float4(dq[4*j], dq[4*j+1], dq[4*j+2], dq[4*j+3]);
-                if (diagonal) {     // dq is complete. Columns j and j + D/2 are in different warpgroups: each finishes half of the pairs
-                    float2 cosine[2][D/32], sine[2][D/32];
-                    int col = w*D/4;
-                    UNROLL for (int r = 0; r < 2; r++) UNROLL for (int j = 0; j < D/32; j++) {
-                        int at = min(x.block*KEYS + left*64 + warp_row + lane/4 + 8*r, T - 1)*D + col + 8*j + lane%4*2;
-                        cosine[r][j] = *(float2 *)(table + at), sine[r][j] = *(float2 *)(table + at + D/2);
-                    }
-                    group_sync(1, 2*WARPGROUP);
-                    uint32_t lower[D/16], upper[D/16];
-                    UNROLL for (int j = 0; j < D/32; j++) {
-                        float4 a = buffer[0][col/8 + j][t], b = buffer[1][col/8 + j][t];
-                        turn_back(&a.x, &b.x, cosine[0][j], sine[0][j]);
-                        turn_back(&a.z, &b.z, cosine[1][j], sine[1][j]);
-                        lower[2*j] = pack2(a.x*scale, a.y*scale), lower[2*j+1] = pack2(a.z*scale, a.w*scale);
-                        upper[2*j] = pack2(b.x*scale, b.y*scale), upper[2*j+1] = pack2(b.z*scale, b.w*scale);
-                    }
-                    group_sync(1, 2*WARPGROUP);             // all have read: now bf16 goes to the same buffer, as a tile
-                    char *tile = (char *)s.dq[i];
-                    UNROLL for (int j = 0; j < D/32; j += 2) {
-                        store_block(tile, warp_row, col/8 + j, lower + 2*j);
-                        store_block(tile + (D == 128 ? 64*ROW : 0), warp_row, (col + D/2)/8%8 + j, upper + 2*j);
-                    }
-                }
-                fence_async();
-                __syncwarp();
-                if (lane == 0) bar_arrive(&s.full_dq[i]);
-                mma_wait<1>(dk);
-                if (lane == 0) bar_arrive(&s.empty_q[i]);
-                if (more) UNROLL for (int j = 0; j < 8; j++) L[j] = *(float2 *)&s.lse[next][j*8 + lane%4*2];
-                mma_wait<0>(sc);
-                if (left-- == 0) left = tiles - 1 - 2*x.block, h++;
-            }
-            if (lane == 0) bar_arrive(&s.empty_kv);         // the next keys and values may come
-            float once[2] = {1, 1}, scales[2] = {scale, scale};
-            UNROLL for (int j = 0; j < D/4; j += 2) {
-                const float *angle = table + (size_t)min(x.block*KEYS + row + (j&2)*4, T - 1)*D + j/4*8 + lane%4*2;
-                turn_back(dk + j, dk + j + D/4, *(const float2 *)angle, *(const float2 *)(angle + D/2));
-            }
-            bar_wait(&s.empty_dq[0], (n/2 + item)&1);
-            store_rows((char *)s.dq[0], KEYS, w*64 + warp_row, dv, once);
-            bar_wait(&s.empty_dq[1], (n/2 + item)&1);
-            store_rows((char *)s.dq[1], KEYS, w*64 + warp_row, dk, scales);
-            fence_async();
-            __syncwarp();
-            if (lane == 0) bar_arrive(&s.full_dq[0]), bar_arrive(&s.full_dq[1]);
-        }
-    }
-#endif
-}
-
-// -- host
-// How the copy engine sees a bf16 tensor [B, T, columns]: as {64 columns, T rows, panels, B}, in tiles of `rows` rows and
-// `panels` panels. (The function is the driver's; asking the runtime for it spares linking with libcuda.)
-static CUtensorMap tile_map(const bf16 *tensor, int B, int T, int columns, int rows, int panels) {
-    static PFN_cuTensorMapEncodeTiled_v12000 encode = NULL;
-    cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSuccess;
-#if CUDART_VERSION >= 12050
-    if (!encode) CUDA(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", (void **)&encode, 12000, cudaEnableDefault, &found));
-#else
-    if (!encode) CUDA(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", (void **)&encode, cudaEnableDefault, &found));
-#endif
-    CHECK(encode && found == cudaDriverEntryPointSuccess, "the CUDA driver has no cuTensorMapEncodeTiled; it must be of CUDA 12 or newer");
-    cuuint64_t width = (cuuint64_t)columns, sizes[4] = {PANEL, (cuuint64_t)T, width/PANEL, (cuuint64_t)B};
-    cuuint64_t strides[3] = {width*sizeof(bf16), ROW, T*width*sizeof(bf16)};
-    cuuint32_t box[4] = {PANEL, (cuuint32_t)rows, (cuuint32_t)panels, 1}, steps[4] = {1, 1, 1, 1};
-    CUtensorMap map;
-    CUresult failed = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, (void *)tensor, sizes, strides, box, steps,
-                             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-    CHECK(!failed, "cuTensorMapEncodeTiled refuses a tensor [%d, %d, %d] (error %d)", B, T, columns, (int)failed);
-    return map;
-}
-
-// Scratch. counters and turns must be zero when a launch starts. Inference needs the counters alone.
-struct Scratch { int *counters, *turns; float *lse2, *dots; float4 *sums; size_t zeros, bytes; };
-static Scratch scratch_at(void *work, int B, int T, int H, int D) {
-    size_t rows = (size_t)B*H*((T + KEYS - 1)/KEYS)*KEYS, offset = 256;
-    char *start = (char *)work;
-    Scratch s;
-    s.counters = (int *)start;
-    s.turns = (int *)(start + offset), offset += (rows/64*sizeof(int) + 255)/256*256;
-    s.zeros = offset;
-    s.lse2 = (float *)(start + offset), offset += rows*sizeof(float);
-    s.dots = (float *)(start + offset), offset += rows*sizeof(float);
-    s.sums = (float4 *)(start + offset), offset += rows*D*sizeof(float);
-    s.bytes = offset;
-    return s;
-}
-
-static int thread_blocks = 0;               // at most so many, one per multiprocessor; any number gives the same bits
-static int grid(int work) {
-    int device;
-    if (!thread_blocks) {
-        CUDA(cudaGetDevice(&device));
-        CUDA(cudaDeviceGetAttribute(&thread_blocks, cudaDevAttrMultiProcessorCount, device));
-    }
-    return imin(thread_blocks, work);
-}
-
-template <int D> static void forward(bf16 *att, float *lse, void *work, const bf16 *qkv, int B, int T, int H, int G, cudaStream_t stream) {
-    typedef Forward<D> F;
-    Sizes a = {B, T, H, G};
-    int all = (H + 2*G)*D, total = B*H*((T + F::QUERIES - 1)/F::QUERIES);
-    CUDA(cudaMemsetAsync(work, 0, 256, stream));            // the counters
-    CUDA(cudaFuncSetAttribute(attention_forward_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(F)));
-    attention_forward_kernel<D><<<grid(total), F::THREADS, sizeof(F), stream>>>(
-        lse, scratch_at(work, B, T, H, D).counters, tile_map(att, B, T, H*D, 64, 1),
-        tile_map(qkv, B, T, all, F::QUERIES, D/PANEL), tile_map(qkv, B, T, all, KEYS, D/PANEL), a, 1/sqrtf(D));
-    LAUNCHED();
-}
-
-template <int D> static void backward(bf16 *dqkv, void *work, const bf16 *datt, const bf16 *att, const float *lse, const bf16 *qkv,
-                                      const float *table, int B, int T, int H, int G, cudaStream_t stream) {
-    typedef Backward<D> F;
-    Sizes a = {B, T, H, G};
-    Scratch s = scratch_at(work, B, T, H, D);
-    int all = (H + 2*G)*D, blocks = (T + KEYS - 1)/KEYS;
-    attention_dots_kernel<D><<<(unsigned)(((size_t)B*H*blocks*KEYS/4*(D/8) + 255)/256), 256, 0, stream>>>(s.dots, s.lse2, datt, att, lse, a);
-    LAUNCHED();
-    CUDA(cudaMemsetAsync(work, 0, s.zeros, stream));        // counters and turns
-    CUDA(cudaFuncSetAttribute(attention_backward_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(F)));
-    attention_backward_kernel<D><<<grid(B*G*blocks), F::THREADS, sizeof(F), stream>>>(
-        s.sums, s.turns, s.counters, tile_map(dqkv, B, T, all, 64, D/PANEL), tile_map(dqkv, B, T, all, KEYS, D/PANEL),
-        tile_map(datt, B, T, H*D, 64, D/PANEL), tile_map(qkv, B, T, all, 64, D/PANEL), tile_map(qkv, B, T, all, KEYS, D/PANEL), s.lse2, s.dots, table, a, 1/sqrtf(D));
-    LAUNCHED();
-}
-}
-
-// Whether the Hopper version serves this head size; the card must be of compute capability 9.0.
-static int attention_has_sm90(int D) { return D == 64 || D == 128; }
-
-// Bytes of `work`; 256 suffice where no backward pass follows.
-static size_t attention_work_sm90(int B, int T, int H, int D) { return hopper::scratch_at(NULL, B, T, H, D).bytes; }
-
-// att: [B, T, H*D], lse: [B, H, T], qkv: [B, T, Q], all as in attention_forward (with no past)
-void attention_forward_sm90(bf16 *att, float *lse, void *work, const bf16 *qkv, int B, int T, int H, int G, int D, cudaStream_t stream) {
-    if (D == 64) hopper::forward<64>(att, lse, work, qkv, B, T, H, G, stream);
-    else hopper::forward<128>(att, lse, work, qkv, B, T, H, G, stream);
-}
-
-// attention_backward and rope_backward in one: dqkv is the gradient before the rotary embedding. table: [T, D] of rope_table
-void attention_backward_sm90(bf16 *dqkv, void *work, const bf16 *datt, const bf16 *att, const float *lse, const bf16 *qkv,
-                             const float *table, int B, int T, int H, int G, int D, cudaStream_t stream) {
-    if (D == 64) hopper::backward<64>(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, stream);
-    else hopper::backward<128>(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, stream);
-}
-#else
-static int attention_has_sm90(int) { return 0; }
-static size_t attention_work_sm90(int, int, int, int) { return 0; }
-static void attention_forward_sm90(elem *, float *, void *, const elem *, int, int, int, int, int, cudaStream_t) {}
-static void attention_backward_sm90(elem *, void *, const elem *, const elem *, const float *, const elem *, const float *,
-                                    int, int, int, int, int, cudaStream_t) {}
-#endif
-
-// ---- which of the two ------------------------------------------------------------------------------------------------
-static int on_hopper(int D) {
-    return card.ready && card.props.major == 9 && !card.plain_attention && attention_has_sm90(D);
-}
-
-// Bytes of scratch for all that olmo_forward, olmo_backward and olmo_decode do with it.
-static size_t attention_work(int B, int T, int H, int G, int D, int training) {
-    AttentionWork unused;
-    const int tiles_back = training && !on_hopper(D);
-    const size_t tiles = attention_layout(&unused, NULL, T, T, G, D, tiles_back);      // decoding may want them forward
-    const size_t sm90 = !on_hopper(D) ? 0 : training ? attention_work_sm90(B, T, H, D) : 256;
-    return tiles > sm90 ? tiles : sm90;
-}
-
-// att: [B, T, H*D], lse: [B, H, T], qkv: [B, T, Q]
-void attention_forward(elem *att, float *lse, void *work, const elem *qkv, int B, int T, int H, int G, int D,
-                       cudaStream_t stream) {
-    const size_t Q = (size_t)(H + 2*G)*D;
-    const elem *k = qkv + H*D, *v = k + G*D;
-    if (on_hopper(D)) attention_forward_sm90(att, lse, work, qkv, B, T, H, G, D, stream);
-    else attention_forward_tiles(att, lse, work, qkv, Q, k, v, Q, B, T, 0, H, G, D, stream);
-}
-
-// dqkv: [B, T, Q], of the q and k before they were turned: rope_backward is in it.
-void attention_backward(elem *dqkv, void *work, const elem *datt, const elem *att, const float *lse, const elem *qkv,
-                        const float *rope, int B, int T, int H, int G, int D, cudaStream_t stream) {
-    if (on_hopper(D)) {
-        attention_backward_sm90(dqkv, work, datt, att, lse, qkv, rope, B, T, H, G, D, stream);
-        return;
-    }
-    attention_backward_tiles(dqkv, work, datt, att, lse, qkv, B, T, H, G, D, stream);
-    rope_backward(dqkv, rope, B*T, T, H + G, D, (H + 2*G)*D, stream);
-}
-
-// ---- attention of one query ------------------------------------------------------------------------------------------
-// When a model speaks, one query a head meets all the keys of the cache. The keys are cut into pieces, a block each:
-// it leaves its maximum, its sum of exponentials and its sum of exponentials times values; then they are joined.
-// q: [H*D], k, v: [n] rows ld apart; piece: [H, pieces, 2 + D]
+// When a model speaks, one query per head meets all the keys of the cache. They are cut into pieces, a
+// block each, which leaves a maximum, a sum of exponentials and a sum of exponentials times values;
+// then these are joined. q: [H*D], kv: [n] rows, width apart; piece: [H, pieces, 2 + D]
 enum { PIECE = 32, PIECE_THREADS = 128 };
 
-template <int W> static __global__ void attention_pieces_kernel(float *piece, const elem *q, const elem *k, const elem *v,
-                                                                size_t ld, int n, int group, int D, float scale) {
+template <int W> __global__ void attention_pieces_kernel(float *piece, const elem *q, const elem *kv,
+                                                         int width, int n, int group, int G, int D,
+                                                         float scale) {
     __shared__ float score[PIECE];
-    const int h = blockIdx.y, j0 = blockIdx.x*PIECE, count = min(PIECE, n - j0);
+    const int h = blockIdx.y, first = blockIdx.x*PIECE, count = min(PIECE, n - first);
     const int warp = threadIdx.x/32, lane = threadIdx.x % 32;
-    const size_t at = (size_t)j0*ld + h/group*D;
+    const elem *k = kv + (size_t)first*width + h/group*D, *v = k + G*D;
     float x[W], y[W];
     #pragma unroll
     for (int j = warp; j < PIECE; j += PIECE_THREADS/32) {
         float sum = 0;
         for (int d = lane*W; j < count && d < D; d += 32*W) {
             load(x, q + h*D + d);
-            load(y, k + at + j*ld + d);
+            load(y, k + (size_t)j*width + d);
             for (int w = 0; w < W; w++) sum += x[w]*y[w];
         }
         sum = warp_sum(sum);
         if (lane == 0) score[j] = j < count ? scale*sum : -INFINITY;
     }
     __syncthreads();
-    const float most = warp_max(score[lane]), e = expf(score[lane] - most), sum = warp_sum(e);      // every warp, alike
+    const float most = warp_max(score[lane]), p = expf(score[lane] - most), sum = warp_sum(p);
     float *out = piece + ((size_t)h*gridDim.x + blockIdx.x)*(2 + D);
     if (threadIdx.x == 0) out[0] = most, out[1] = sum;
-    for (int d = threadIdx.x; d < padded(D, 32); d += PIECE_THREADS) {                              // whole warps, for shuffles
+    for (int d = threadIdx.x; d < (D + 31)/32*32; d += PIECE_THREADS) {     // whole warps, to exchange p
         float o = 0;
         #pragma unroll 16
         for (int j = 0; j < PIECE; j++) {
-            const float p = __shfl_sync(~0u, e, j);
-            if (j < count && d < D) o += p*(float)v[at + j*ld + d];
+            const float p_j = __shfl_sync(~0u, p, j);
+            if (j < count && d < D) o += p_j*(float)v[(size_t)j*width + d];
         }
         if (d < D) out[2 + d] = o;
     }
 }
 
-static __global__ void attention_join_kernel(elem *att, const float *piece, int pieces, int D) {
+__global__ void attention_join_kernel(elem *att, float *lse, const float *piece, int pieces, int D) {
     const float *in = piece + (size_t)blockIdx.x*pieces*(2 + D);
+    const size_t next = 2 + D;
     float most = -INFINITY, sum = 0;
     #pragma unroll 8
-    for (int i = 0; i < pieces; i++) most = fmaxf(most, in[(size_t)i*(2 + D)]);
+    for (int i = 0; i < pieces; i++) most = fmaxf(most, in[i*next]);
     #pragma unroll 8
-    for (int i = 0; i < pieces; i++) sum += expf(in[(size_t)i*(2 + D)] - most)*in[(size_t)i*(2 + D) + 1];
+    for (int i = 0; i < pieces; i++) sum += expf(in[i*next] - most)*in[i*next + 1];
     for (int d = threadIdx.x; d < D; d += blockDim.x) {
         float o = 0;
         #pragma unroll 8
-        for (int i = 0; i < pieces; i++) o += expf(in[(size_t)i*(2 + D)] - most)*in[(size_t)i*(2 + D) + 2 + d];
+        for (int i = 0; i < pieces; i++) o += expf(in[i*next] - most)*in[i*next + 2 + d];
         att[(size_t)blockIdx.x*D + d] = (elem)(o/sum);
     }
+    if (threadIdx.x == 0) lse[blockIdx.x] = most + logf(sum);
 }
 
-static size_t attention_one_work(int n, int H, int D) { return (size_t)H*ceil_div(n, PIECE)*(2 + D)*sizeof(float); }
-
-static void attention_one(elem *att, void *work, const elem *q, const elem *k, const elem *v, size_t ld, int n, int H,
-                          int G, int D, cudaStream_t stream) {
+static void attention_forward_one(elem *att, float *lse, void *work, const elem *q, const elem *kv,
+                                  int width, int n, int H, int G, int D, Stream stream) {
     const dim3 grid(ceil_div(n, PIECE), H);
     float *piece = (float *)work, scale = 1/sqrtf((float)D);
-    if (D % 64 == 0) attention_pieces_kernel<2><<<grid, PIECE_THREADS, 0, stream>>>(piece, q, k, v, ld, n, H/G, D, scale);
-    else attention_pieces_kernel<1><<<grid, PIECE_THREADS, 0, stream>>>(piece, q, k, v, ld, n, H/G, D, scale);
+    (D % 64 ? attention_pieces_kernel<1> : attention_pieces_kernel<2>)<<<grid, PIECE_THREADS, 0, stream>>>(
+        piece, q, kv, width, n, H/G, G, D, scale);
     LAUNCHED();
-    attention_join_kernel<<<H, row_threads(D, 1, 256), 0, stream>>>(att, piece, grid.x, D);
+    attention_join_kernel<<<H, threads_for(D), 0, stream>>>(att, lse, piece, grid.x, D);
     LAUNCHED();
 }
 
-// ---- SwiGLU ----------------------------------------------------------------------------------------------------------
-// h = up * silu(gate),   silu(z) = z*sigma(z)         ug: [N, 2F] = up | gate (OLMo's order: the gate is second), h: [N, F]
-template <int W> static __global__ void swiglu_forward_kernel(elem *h, const elem *ug, int F) {
-    const elem *up = ug + (size_t)blockIdx.x*2*F, *gate = up + F;
+// Hopper's version (section 5), and whether the card and the head size have it.
+static int on_hopper(int D);
+static size_t attention_work_sm90(int B, int T, int H, int D);
+void attention_forward_sm90(elem *att, float *lse, void *work, const elem *q, int q_width,
+                            const elem *kv, int kv_width, int B, int T, int H, int G, int D,
+                            Stream stream);
+void attention_backward_sm90(elem *dqkv, void *work, const elem *datt, const elem *att,
+                             const float *lse, const elem *qkv, const float *table, int B, int T, int H,
+                             int G, int D, Stream stream);
+
+// Bytes of scratch for all that olmo_forward, olmo_backward and olmo_decode ask of attention.
+static size_t attention_work(int B, int T, int H, int G, int D, int training) {
+    AttentionWork unused;
+    const size_t one = sizeof(float)*H*ceil_div(T, PIECE)*(2 + D);
+    const size_t tiles = attention_layout(&unused, NULL, T, T, G, D, training && !on_hopper(D));
+    const size_t sm90 = !on_hopper(D) ? 0 : training ? attention_work_sm90(B, T, H, D) : 256;
+    return zmax(one, zmax(tiles, sm90));
+}
+
+// att: [B, T, H*D], lse: [B, H, T]; q: [B, T] rows, q_width apart; kv: [B, past + T] rows, kv_width apart
+void attention_forward(elem *att, float *lse, void *work, const elem *q, int q_width, const elem *kv,
+                       int kv_width, int B, int T, int past, int H, int G, int D, Stream stream) {
+    if (B == 1 && T == 1)
+        attention_forward_one(att, lse, work, q, kv, kv_width, past + 1, H, G, D, stream);
+    else if (past == 0 && on_hopper(D))
+        attention_forward_sm90(att, lse, work, q, q_width, kv, kv_width, B, T, H, G, D, stream);
+    else attention_forward_tiles(att, lse, work, q, q_width, kv, kv_width, B, T, past, H, G, D, stream);
+}
+
+// dqkv, qkv: [B, T, Q], datt, att: [B, T, H*D], lse: [B, H, T]. rope_backward is in it: "=" the
+// gradient of q and k before they were turned.
+void attention_backward(elem *dqkv, void *work, const elem *datt, const elem *att, const float *lse,
+                        const elem *qkv, const float *table, int B, int T, int H, int G, int D,
+                        Stream stream) {
+    if (on_hopper(D)) {
+        attention_backward_sm90(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, D, stream);
+        return;
+    }
+    attention_backward_tiles(dqkv, work, datt, att, lse, qkv, B, T, H, G, D, stream);
+    rope_backward(dqkv, table, B*T, T, H + G, D, (H + 2*G)*D, stream);
+}
+
+// ---- SwiGLU ------------------------------------------------------------------------------------
+// h = up * silu(gate),    silu(z) = z*sigma(z),    sigma(z) = 1/(1 + e^-z)            h: [N, F]
+// ug: [N, 2F] = up | gate
+template <int W> __global__ void swiglu_forward_kernel(elem *h, const elem *ug, int F) {
+    const size_t row = (size_t)blockIdx.x*2*F;
     float u[W], z[W];
     for (int f = threadIdx.x*W; f < F; f += blockDim.x*W) {
-        load(u, up + f);
-        load(z, gate + f);
+        load(u, ug + row + f);
+        load(z, ug + row + F + f);
         for (int w = 0; w < W; w++) u[w] *= z[w]/(1 + exponential(-z[w]));
-        store(h + (size_t)blockIdx.x*F + f, u);
+        store(h + row/2 + f, u);
     }
 }
-void swiglu_forward(elem *h, const elem *ug, int N, int F, cudaStream_t stream) {
-    if (F % 8 == 0) swiglu_forward_kernel<8><<<N, row_threads(F, 8, 256), 0, stream>>>(h, ug, F);
-    else swiglu_forward_kernel<1><<<N, row_threads(F, 1, 256), 0, stream>>>(h, ug, F);
-    LAUNCHED();
+void swiglu_forward(elem *h, const elem *ug, int N, int F, Stream stream) {
+    by_rows(swiglu_forward_kernel<8>, swiglu_forward_kernel<1>, N, F, stream, h, ug, F);
 }
 
-// dup = dh*silu(gate),   dgate = dh*up*sigma*(1 + gate*(1 - sigma)); and h again, which the forward pass did not keep.
-// dug may be ug itself, and h may be dh: a thread reads its numbers before it overwrites them.
-template <int W> static __global__ void swiglu_backward_kernel(elem *dug, elem *h, const elem *dh, const elem *ug, int F) {
+// dup = dh*silu(gate),    dgate = dh*up*sigma*(1 + gate*(1 - sigma)),    and h again
+// "="; dug may be ug, and h may be dh: a thread reads its numbers before it overwrites them.
+template <int W> __global__ void swiglu_backward_kernel(elem *dug, elem *h, const elem *dh,
+                                                        const elem *ug, int F) {
     const size_t row = (size_t)blockIdx.x*2*F;
     float u[W], z[W], d[W], out[W];
     for (int f = threadIdx.x*W; f < F; f += blockDim.x*W) {
@@ -1481,34 +698,33 @@ template <int W> static __global__ void swiglu_backward_kernel(elem *dug, elem *
         store(dug + row + F + f, z);
     }
 }
-void swiglu_backward(elem *dug, elem *h, const elem *dh, const elem *ug, int N, int F, cudaStream_t stream) {
-    if (F % 8 == 0) swiglu_backward_kernel<8><<<N, row_threads(F, 8, 256), 0, stream>>>(dug, h, dh, ug, F);
-    else swiglu_backward_kernel<1><<<N, row_threads(F, 1, 256), 0, stream>>>(dug, h, dh, ug, F);
-    LAUNCHED();
+void swiglu_backward(elem *dug, elem *h, const elem *dh, const elem *ug, int N, int F, Stream stream) {
+    by_rows(swiglu_backward_kernel<8>, swiglu_backward_kernel<1>, N, F, stream, dug, h, dh, ug, F);
 }
 
-// ---- softmax cross entropy, with optional z-loss ---------------------------------------------------------------------
-// losses[n] = lse - logits[n, target],  zlosses[n] = z*lse^2,  lse = log sum_j exp(logits[n,j]);  both 0 if target < 0.
-// With weights, and then in place:
-//     dlogits_j = weights[n]*((1 + 2 z lse) p_j - [j is the target]),   p_j = exp(logits_j - lse);  0 where the weight is.
-// logits: [N, V] of X (float where no backward pass follows); losses, zlosses, targets, weights: [N]. A block per row:
-// the second time it reads the row it finds it in the L2 cache.
-template <class X, int W> static __global__ void crossentropy_kernel(float *losses, float *zlosses, X *logits,
-                                                                     const int *targets, const float *weights, float z,
-                                                                     int V) {
+// ---- softmax cross entropy, with optional z-loss -----------------------------------------------
+// lse = log sum_j exp(logits_j),    loss = lse - logits[target],    zloss = z*lse^2;  both 0 if target < 0
+// and, where weights are given, the backward half in the same kernel, in place:
+//     dlogits_j = weight * ((1 + 2 z lse) p_j - [j = target]),    p_j = exp(logits_j - lse)
+// logits: [N, V] of X, which is float where no backward pass follows; losses, zlosses, targets,
+// weights: [N]. The block reads its row twice; the second time it finds it in the L2 cache.
+template <class X, int W> __global__ void crossentropy_kernel(float *losses, float *zlosses, X *logits,
+                                                              const int *targets, const float *weights,
+                                                              float z, int V) {
     const int n = blockIdx.x, target = targets[n];
     X *row = logits + (size_t)n*V;
     const float at_target = target < 0 ? 0 : (float)row[target];
-    float x[W], most = -INFINITY, sum = 0;                  // of this thread's columns: sum of exp(x - most)
+    float x[W], most = -INFINITY, sum = 0;              // sum of exp(x - most) over this thread's columns
     for (int v = threadIdx.x*W; v < V; v += blockDim.x*W) {
         load(x, row + v);
-        float top = most;
-        for (int w = 0; w < W; w++) top = fmaxf(top, x[w]);
-        sum *= exponential(most - top);
-        for (int w = 0; w < W; w++) sum += exponential(x[w] - top);
-        most = top;
+        float now = most;
+        for (int w = 0; w < W; w++) now = fmaxf(now, x[w]);
+        sum *= exponential(most - now);
+        for (int w = 0; w < W; w++) sum += exponential(x[w] - now);
+        most = now;
     }
-    const float all = block_max(most), lse = all + logf(block_sum(most == -INFINITY ? sum : sum*exponential(most - all)));
+    const float all = block_max(most), share = most == -INFINITY ? sum : sum*exponential(most - all);
+    const float lse = all + logf(block_sum(share));
     if (threadIdx.x == 0) {
         losses[n] = target < 0 ? 0 : lse - at_target;
         zlosses[n] = target < 0 ? 0 : z*lse*lse;
@@ -1517,27 +733,26 @@ template <class X, int W> static __global__ void crossentropy_kernel(float *loss
     const float weight = target < 0 ? 0 : weights[n], factor = weight*(1 + 2*z*lse);
     for (int v = threadIdx.x*W; v < V; v += blockDim.x*W) {
         load(x, row + v);
-        for (int w = 0; w < W; w++)
+        for (int w = 0; w < W; w++) {
             x[w] = weight == 0 ? 0 : factor*exponential(x[w] - lse) - (v + w == target ? weight : 0);
+        }
         store(row + v, x);
     }
 }
-template <class X> void crossentropy_forward(float *losses, float *zlosses, X *logits, const int *targets, const float *weights,
-                                     double z, int N, int V, cudaStream_t stream) {
-    const int wide = row_threads(V, 8, 512), narrow = row_threads(V, 1, 512);
-    if (V % 8 == 0)
-        crossentropy_kernel<X, 8><<<N, wide, 0, stream>>>(losses, zlosses, logits, targets, weights, (float)z, V);
-    else crossentropy_kernel<X, 1><<<N, narrow, 0, stream>>>(losses, zlosses, logits, targets, weights, (float)z, V);
-    LAUNCHED();
+template <class X> void crossentropy(float *losses, float *zlosses, X *logits, const int *targets,
+                                     const float *weights, double z, int N, int V, Stream stream) {
+    by_rows(crossentropy_kernel<X, 8>, crossentropy_kernel<X, 1>, N, V, stream,
+            losses, zlosses, logits, targets, weights, (float)z, V);
 }
 
-// ======================================================================================================================
+// ================================================================================================
 // 3. Model: activations, forward, backward
-// ======================================================================================================================
+// ================================================================================================
 
-// ---- weights in two halves -------------------------------------------------------------------------------------------
-// The bf16 weight is the upper half of the optimizer's float, rounded to nearest; `rest`, the signed lower half, tells
-// the float exactly. So the weights take 4 bytes, not 6, and casting them is no step of its own.
+// ---- weights in two halves ---------------------------------------------------------------------
+// The bf16 weight is the upper half of the optimizer's float, rounded to nearest; `rest`, the lower
+// half with a sign, tells the float exactly. So both together take 4 bytes, and casting the weights is
+// no step of its own.
 #ifdef FP32
 static __device__ __forceinline__ float joined(elem weight, int16_t) { return weight; }
 static __device__ __forceinline__ elem upper(float p) { return p; }
@@ -1552,76 +767,86 @@ static __device__ __forceinline__ elem upper(float p) {
 static __device__ __forceinline__ int16_t lower(float p) { return (int16_t)(__float_as_uint(p) & 0xffff); }
 #endif
 
-// p[i] = the float weight;  and back. `rest` is NULL in the strict program and in a model that is not trained.
-static __global__ void join_kernel(float *p, const elem *weight, const int16_t *rest, size_t count) {
+// p[i] = the float weight; and back. rest: NULL in the strict program, and in a model that is not trained.
+__global__ void join_kernel(float *p, const elem *weight, const int16_t *rest, size_t count) {
     const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
     if (i < count) p[i] = joined(weight[i], rest ? rest[i] : 0);
 }
-static __global__ void split_kernel(elem *weight, int16_t *rest, const float *p, size_t count) {
+__global__ void split_kernel(elem *weight, int16_t *rest, const float *p, size_t count) {
     const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
     if (i >= count) return;
     weight[i] = upper(p[i]);
     if (rest) rest[i] = lower(p[i]);
 }
 
-// ---- activations -----------------------------------------------------------------------------------------------------
+// ---- activations -------------------------------------------------------------------------------
+// What a layer keeps for its backward pass.
 typedef struct {
-    elem *xn1, *qkv, *att, *xn2, *ug;                       // [N, C], [N, Q], [N, C], [N, C], [N, 2F]
-    float *rstd1, *rstd2, *lse;                             // [N], [N], [B, H, T]
-    unsigned char *pass;                                    // [N, Q]          only with clip_qkv
+    elem *xn1, *qkv, *att, *xn2, *ug;               // [N, C], [N, Q], [N, C], [N, C], [N, 2F]
+    float *rstd1, *lse, *rstd2;                     // [N], [B, H, T], [N]
+    unsigned char *pass;                            // [N, Q]          only with clip_qkv
 } GpuLayerActs;
 
 typedef struct {
     int B, T;
-    int head_rows;                                          // rows of logits that exist at a time
-    int going_back;                                         // the last forward pass had weights: olmo_backward may follow
-    int *tokens, *targets, *place, *first;                  // [N], [N], [N], [N + 1]      see embed_backward
-    int distinct;
-    float *weights, *losses, *zlosses;                      // [N]
-    float *x;                                               // [N, C]          the residual stream
-    elem *h;                                                // [N, F]          the MLP's inner values, and their gradient
+    int head_rows;                                  // rows of logits that exist at a time
+    int going_back;                                 // the last forward pass had weights: back is allowed
+    int *tokens, *targets;                          // [N]
+    float *weights, *losses, *zlosses;              // [N]
+    Places places;                                  // of the tokens
+    float *x;                                       // [N, C]          the residual stream
+    elem *h;                                        // [N, F]          inside the MLP; and its gradient
     GpuLayerActs layer[MAX_LAYERS];
-    elem *xnf;                                              // [N, C]          last norm
-    float *rstdf;                                           // [N]
-    void *logits;                                           // [head_rows, V]  of elem; of float without weights
-    float *dx;                                              // [N, C]
-    elem *dx_elem, *dxn, *dqkv;                             // [N, C], [N, C], [N, Q]
-    void *work;                                             // scratch of attention
-    size_t kept_bytes, logits_bytes, work_bytes;
+    elem *xnf;                                      // [N, C]          last norm
+    float *rstdf;                                   // [N]
+    void *logits;                                   // [head_rows, V]  of elem; without weights, of float
+    float *dx;                                      // [N, C]
+    elem *dx_elem, *dxn, *dqkv;                     // [N, C], [N, C], [N, Q]
+    void *work;                                     // scratch of attention
+    size_t kept_bytes, logits_bytes, work_bytes;    // how much of all this is what
 } GpuActs;
 
 enum { TRAIN_HEAD_ROWS = 8192, EVAL_HEAD_ROWS = 1024 };
 
-// A piece of the arena that starts on a multiple of 256 bytes: what the copy engine and the fastest products ask for.
+// A piece of the arena that starts on a multiple of 256 bytes: the copy engine and the fastest products
+// ask for it.
 static void *take_aligned(Arena *arena, size_t count, size_t size) {
     arena->used = (arena->used + 255)/256*256;
     return take(arena, count, size);
 }
-static elem *take_elems(Arena *arena, size_t count) { return (elem *)take_aligned(arena, count, sizeof(elem)); }
-static float *take_floats(Arena *arena, size_t count) { return (float *)take_aligned(arena, count, sizeof(float)); }
-static int *take_ints(Arena *arena, size_t count) { return (int *)take_aligned(arena, count, sizeof(int)); }
+static elem *take_elems(Arena *a, size_t count) { return (elem *)take_aligned(a, count, sizeof(elem)); }
+static float *take_floats(Arena *a, size_t count) { return (float *)take_aligned(a, count, sizeof(float)); }
+static int *take_ints(Arena *a, size_t count) { return (int *)take_aligned(a, count, sizeof(int)); }
 
 // Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers.
 static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training, int B, int T) {
-    const int H = c->n_heads, G = c->n_kv_heads;
-    const size_t N = (size_t)B*T, C = c->d_model, D = C/H, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
+    const int H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H;
+    const size_t N = (size_t)B*T, C = c->d_model, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
     Arena arena = { base, 0 };
-    a->B = B, a->T = T;
+    a->B = B;
+    a->T = T;
     a->going_back = 0;
-    a->tokens = take_ints(&arena, N), a->targets = take_ints(&arena, N);
-    a->losses = take_floats(&arena, N), a->zlosses = take_floats(&arena, N);
-    a->x = take_floats(&arena, N*C), a->h = take_elems(&arena, N*F);
+    a->tokens = take_ints(&arena, N);
+    a->targets = take_ints(&arena, N);
+    a->losses = take_floats(&arena, N);
+    a->zlosses = take_floats(&arena, N);
+    a->x = take_floats(&arena, N*C);
+    a->h = take_elems(&arena, N*F);
     for (int l = 0; l < c->n_layers; l++) {
         GpuLayerActs *s = &a->layer[l];
         if (l > 0 && !training) { *s = a->layer[0]; continue; }
-        s->xn1 = take_elems(&arena, N*C), s->rstd1 = take_floats(&arena, N);
+        s->xn1 = take_elems(&arena, N*C);
+        s->rstd1 = take_floats(&arena, N);
         s->qkv = take_elems(&arena, N*Q);
-        s->att = take_elems(&arena, N*C), s->lse = take_floats(&arena, N*H);
-        s->xn2 = take_elems(&arena, N*C), s->rstd2 = take_floats(&arena, N);
+        s->att = take_elems(&arena, N*C);
+        s->lse = take_floats(&arena, N*H);
+        s->xn2 = take_elems(&arena, N*C);
+        s->rstd2 = take_floats(&arena, N);
         s->ug = take_elems(&arena, N*2*F);
         s->pass = c->clip_qkv > 0 ? (unsigned char *)take_aligned(&arena, N*Q, 1) : NULL;
     }
-    a->xnf = take_elems(&arena, N*C), a->rstdf = take_floats(&arena, N);
+    a->xnf = take_elems(&arena, N*C);
+    a->rstdf = take_floats(&arena, N);
     a->kept_bytes = arena.used;
 
     a->head_rows = imax(2, imin(B*T, training ? TRAIN_HEAD_ROWS : EVAL_HEAD_ROWS));
@@ -1630,46 +855,104 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training,
 
     if (training) {
         a->weights = take_floats(&arena, N);
-        a->place = take_ints(&arena, N), a->first = take_ints(&arena, N + 1);
+        a->places.place = take_ints(&arena, N);
+        a->places.first = take_ints(&arena, N + 1);
         a->dx = take_floats(&arena, N*C);
         a->dx_elem = sizeof(elem) == sizeof(float) ? (elem *)a->dx : take_elems(&arena, N*C);
-        a->dxn = take_elems(&arena, N*C), a->dqkv = take_elems(&arena, N*Q);
+        a->dxn = take_elems(&arena, N*C);
+        a->dqkv = take_elems(&arena, N*Q);
     }
-    const size_t one = attention_one_work(c->seq_len, H, (int)D), work = attention_work(B, T, H, G, (int)D, training);
-    a->work = take_aligned(&arena, one > work ? one : work, 1);
+    a->work = take_aligned(&arena, attention_work(B, T, H, G, D, training), 1);
     a->work_bytes = arena.used - a->kept_bytes - a->logits_bytes;
     return arena.used;
 }
 
-// ---- the model -------------------------------------------------------------------------------------------------------
+// ---- one block ---------------------------------------------------------------------------------
 
-typedef struct { elem *weight; float *grad; } Parameter;    // a matrix and its gradient, which lie at one offset
+typedef struct { elem *weight; float *grad; } Parameter;    // a matrix and its gradient, at the same offset
 typedef struct { Parameter att_proj, attn_out, ff_proj, ff_out; } GpuLayer;
 
-// What the norm of all gradients decides on the card, without asking the host.
+// The block of B sequences of T tokens at positions past, past + 1, ...; the .c draws it. cache: NULL
+// in training, else [seq_len, 2*G*D], to which the keys and values of these tokens are added.
+static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache,
+                          const float *rope, const Config *c, int B, int T, int past, Stream stream) {
+    const int N = B*T, C = c->d_model, F = c->mlp_hidden/2;
+    const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
+
+    norm_forward(s->xn1, s->rstd1, a->x, N, C, stream);
+    matmul_forward(s->qkv, s->xn1, w->att_proj.weight, N, C, Q, 0, stream);
+    if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q, stream);
+    rope_forward(s->qkv, rope, N, T, past, H + G, D, Q, stream);
+
+    const elem *kv = s->qkv + H*D;
+    const int kv_width = cache ? 2*G*D : Q;
+    if (cache) {
+        const size_t bytes = sizeof(elem)*kv_width;
+        CUDA(cudaMemcpy2DAsync(cache + (size_t)past*kv_width, bytes, kv, sizeof(elem)*Q, bytes, T,
+                               cudaMemcpyDeviceToDevice, stream));
+    }
+    attention_forward(s->att, s->lse, a->work, s->qkv, Q, cache ? cache : kv, kv_width, B, T, past, H, G, D,
+                      stream);
+    matmul_forward(a->x, s->att, w->attn_out.weight, N, C, C, 1, stream);   // x += att . attn_out^T
+
+    norm_forward(s->xn2, s->rstd2, a->x, N, C, stream);
+    matmul_forward(s->ug, s->xn2, w->ff_proj.weight, N, C, 2*F, 0, stream);
+    swiglu_forward(a->h, s->ug, N, F, stream);
+    matmul_forward(a->x, a->h, w->ff_out.weight, N, F, C, 1, stream);       // x += h . ff_out^T
+}
+
+// The same from the bottom up. a->dx: the gradient of the residual stream, below the block on entry,
+// above it on return. The gradients of the weights are complete then; add: 0 if there is nothing yet to
+// add to.
+static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const float *rope,
+                           const Config *c, int add, Stream stream) {
+    const int B = a->B, T = a->T, N = B*T, C = c->d_model, F = c->mlp_hidden/2;
+    const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
+    elem *dh = a->h, *dug = s->ug, *datt = a->dxn;                          // each takes another's place
+
+    matmul_backward_input(dh, a->dx_elem, w->ff_out.weight, N, F, C, stream);
+    swiglu_backward(dug, a->h, dh, s->ug, N, F, stream);                    // makes h again
+    matmul_backward_weight(w->ff_out.grad, a->dx_elem, a->h, N, F, C, add, stream);
+    matmul_backward_weight(w->ff_proj.grad, dug, s->xn2, N, C, 2*F, add, stream);
+    matmul_backward_input(a->dxn, dug, w->ff_proj.weight, N, C, 2*F, stream);
+    norm_backward(a->dx, a->dx_elem, a->dxn, s->xn2, s->rstd2, N, C, stream);
+
+    matmul_backward_weight(w->attn_out.grad, a->dx_elem, s->att, N, C, C, add, stream);
+    matmul_backward_input(datt, a->dx_elem, w->attn_out.weight, N, C, C, stream);
+    attention_backward(a->dqkv, a->work, datt, s->att, s->lse, s->qkv, rope, B, T, H, G, D, stream);
+    if (c->clip_qkv > 0) clip_backward(a->dqkv, s->pass, (size_t)N*Q, stream);
+    matmul_backward_weight(w->att_proj.grad, a->dqkv, s->xn1, N, C, Q, add, stream);
+    matmul_backward_input(a->dxn, a->dqkv, w->att_proj.weight, N, C, Q, stream);
+    norm_backward(a->dx, a->dx_elem, a->dxn, s->xn1, s->rstd1, N, C, stream);
+}
+
+// ---- the model ---------------------------------------------------------------------------------
+
+// What follows from the norm of all gradients is decided on the card, without asking the host.
 typedef struct { double norm; float factor; int finite; } Clip;
 enum { NORM_PIECES = 1024 };
 
 typedef struct {
     Config config;
-    int training;
+    int training;                                   // 0: no gradients, no moments, no backward pass
     Layout layout;
-    elem *weights;                                          // flat, [layout.size], as all of these
-    int16_t *rests;                                         // lower halves of the weights
+    elem *weights;                                  // flat, [layout.size], as all of these
+    int16_t *rests;                                 // the lower halves of the weights
     float *grads, *moment1, *moment2;
-    int grads_used;                                         // they stand for zeros: an update has used them
+    int grads_used;                                 // they stand for zeros: an update has used them
     Parameter wte, head;
     GpuLayer layer[MAX_LAYERS];
     GpuActs acts;
-    void *arena;
+    void *arena;                                    // what acts points into
     size_t arena_size;
-    float *rope;                                            // [rope_T, D]
+    float *rope;                                    // [rope_T, D]
     int rope_T;
-    elem *cache;                                            // [L, seq_len, 2*G*D]     k | v of each position
-    float *staging;                                         // [CHUNK]         between host and card
-    double *norm_piece;                                     // [NORM_PIECES]
+    elem *cache;                                    // [L, seq_len, 2*G*D] keys and values, for olmo_decode
+    float *staging;                                 // [CHUNK]         between host and card
+    double *norm_piece;                             // [NORM_PIECES]
     Clip *clip;
-    int *place, *first, *count;                             // on the host, for places_by_token
+    Places places;                                  // on the host, as count: [V]
+    int *count;
 } GpuOlmo;
 
 static Parameter parameter(const GpuOlmo *m, int tensor) {
@@ -1679,6 +962,7 @@ static Parameter parameter(const GpuOlmo *m, int tensor) {
 
 GpuOlmo *gpu_olmo_build(const Config *c, int training) {
     card_open();
+    card.compare_products = training;
     GpuOlmo *m = (GpuOlmo *)allocate(1, sizeof(GpuOlmo), "the model's tables");
     Weights unused;
     m->config = *c;
@@ -1698,209 +982,168 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
         m->count = (int *)allocate(c->vocab, sizeof(int), "a count of tokens");
     }
     m->wte = parameter(m, 0);
-    for (int l = 0; l < c->n_layers; l++) {                 // in the order of olmo_layout
+    for (int l = 0; l < c->n_layers; l++) {         // in the order of olmo_layout
         GpuLayer *w = &m->layer[l];
-        w->att_proj = parameter(m, 1 + 4*l), w->attn_out = parameter(m, 2 + 4*l);
-        w->ff_proj = parameter(m, 3 + 4*l), w->ff_out = parameter(m, 4 + 4*l);
+        w->att_proj = parameter(m, 1 + 4*l);
+        w->attn_out = parameter(m, 2 + 4*l);
+        w->ff_proj = parameter(m, 3 + 4*l);
+        w->ff_out = parameter(m, 4 + 4*l);
     }
     m->head = c->tied ? m->wte : parameter(m, m->layout.n - 1);
     return m;
 }
 
 void olmo_free(GpuOlmo *m) {
+    void *const on_card[] = { m->weights, m->rests, m->grads, m->moment1, m->moment2, m->arena, m->rope,
+                              m->cache, m->staging, m->norm_piece, m->clip };
     CUDA(cudaStreamSynchronize(card.stream));
-    gpu_release(m->weights), gpu_release(m->rests), gpu_release(m->grads);
-    gpu_release(m->moment1), gpu_release(m->moment2);
-    gpu_release(m->arena), gpu_release(m->rope), gpu_release(m->cache), gpu_release(m->staging);
-    gpu_release(m->norm_piece), gpu_release(m->clip);
-    release(m->place), release(m->first), release(m->count), release(m);
+    for (size_t i = 0; i < sizeof on_card/sizeof *on_card; i++) gpu_release(on_card[i]);
+    release(m->places.place);
+    release(m->places.first);
+    release(m->count);
+    release(m);
+}
+
+// The rotary table for T positions: a longer one starts as a shorter one does.
+static void rope_reserve(GpuOlmo *m, int T) {
+    const size_t D = m->config.d_model/m->config.n_heads;
+    if (T <= m->rope_T) return;
+    float *table = (float *)allocate(T*D, sizeof(float), "the rotary table");
+    gpu_release(m->rope);
+    m->rope = (float *)gpu_allocate(T*D, sizeof(float), "the rotary table");
+    rope_table(table, m->config.rope_theta, T, (int)D);
+    to_card(m->rope, table, T*D);
+    CUDA(cudaStreamSynchronize(card.stream));
+    release(table);
+    m->rope_T = T;
 }
 
 // Activations for B x T tokens: kept from call to call, made anew when they must grow.
 static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     GpuActs *a = &m->acts;
-    const int D = m->config.d_model/m->config.n_heads;
-    if (T > m->rope_T) {
-        float *table = (float *)allocate((size_t)T*D, sizeof(float), "the rotary table");
-        gpu_release(m->rope);
-        m->rope = (float *)gpu_allocate((size_t)T*D, sizeof(float), "the rotary table");
-        rope_table(table, m->config.rope_theta, T, D);
-        CUDA(cudaMemcpyAsync(m->rope, table, sizeof(float)*T*D, cudaMemcpyHostToDevice, card.stream));
-        CUDA(cudaStreamSynchronize(card.stream));
-        release(table);
-        m->rope_T = T;
-    }
+    rope_reserve(m, T);
+    a->going_back = 0;
     if (a->B == B && a->T == T) return a;
-    const size_t needed = acts_layout(a, NULL, &m->config, m->training, B, T);
+    const size_t needed = acts_layout(a, NULL, &m->config, m->training, B, T), N = (size_t)B*T;
     if (needed > m->arena_size) {
-        const size_t N = (size_t)B*T;
         gpu_release(m->arena);
         m->arena = gpu_allocate(needed, 1, "the activations");
         m->arena_size = needed;
-        release(m->place), release(m->first);
-        m->place = (int *)allocate(N, sizeof(int), "the places of tokens");
-        m->first = (int *)allocate(N + 1, sizeof(int), "the places of tokens");
     }
     acts_layout(a, (char *)m->arena, &m->config, m->training, B, T);
+    release(m->places.place);
+    release(m->places.first);
+    m->places.place = (int *)allocate(N, sizeof(int), "the places of tokens");
+    m->places.first = (int *)allocate(N + 1, sizeof(int), "the places of tokens");
     return a;
 }
 
-template <class X> static void to_card(X *card_side, const X *host, size_t count) {
-    CUDA(cudaMemcpyAsync(card_side, host, sizeof(X)*count, cudaMemcpyHostToDevice, card.stream));
-}
-template <class X> static void to_host(X *host, const X *card_side, size_t count) {
-    CUDA(cudaMemcpyAsync(host, card_side, sizeof(X)*count, cudaMemcpyDeviceToHost, card.stream));
-}
-
-// tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is negative (ignored);
-// zlosses[b,t] likewise. weights[b,t] are what olmo_backward weighs them with; NULL: no backward pass follows.
-// With weights the head goes back at once, chunk by chunk: dhead += here, and dxn waits for olmo_backward.
-void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, const int *targets, const real *weights,
-                  int B, int T) {
+// tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is
+// negative (ignored); zlosses[b,t] likewise. weights[b,t] are what olmo_backward weighs both with;
+// NULL: none follows. With weights the head goes back at once, chunk by chunk: dhead += here, and dxn
+// waits for olmo_backward.
+void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
+                  const real *weights, int B, int T) {
     const Config *c = &m->config;
-    const int N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
-    const int F = c->mlp_hidden/2, V = c->vocab;
-    cudaStream_t stream = card.stream;
+    const int N = B*T, C = c->d_model, V = c->vocab;
+    Stream stream = card.stream;
     CHECK(m->training || !weights, "a model that was built without training has no backward pass");
     GpuActs *a = olmo_reserve(m, B, T);
-    a->going_back = weights != NULL;
     to_card(a->tokens, tokens, N);
     to_card(a->targets, targets, N);
-    if (weights) {
-        a->distinct = places_by_token(m->place, m->first, m->count, tokens, N, V);
-        to_card(a->weights, weights, N);
-        to_card(a->place, m->place, N);
-        to_card(a->first, m->first, a->distinct + 1);
-    }
+    if (weights) to_card(a->weights, weights, N);
 
     embed_forward(a->x, a->tokens, m->wte.weight, N, C, stream);
     for (int l = 0; l < c->n_layers; l++) {
-        const GpuLayer *w = &m->layer[l];
-        GpuLayerActs *s = &a->layer[l];
-        norm_forward(s->xn1, s->rstd1, a->x, N, C, stream);
-        matmul_forward(s->qkv, s->xn1, w->att_proj.weight, N, C, Q, 0, stream);
-        if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q, stream);
-        rope_forward(s->qkv, m->rope, N, T, 0, H + G, D, Q, stream);
-        attention_forward(s->att, s->lse, a->work, s->qkv, B, T, H, G, D, stream);
-        matmul_forward(a->x, s->att, w->attn_out.weight, N, C, C, 1, stream);       // x += att . attn_out^T
-        norm_forward(s->xn2, s->rstd2, a->x, N, C, stream);
-        matmul_forward(s->ug, s->xn2, w->ff_proj.weight, N, C, 2*F, 0, stream);
-        swiglu_forward(a->h, s->ug, N, F, stream);
-        matmul_forward(a->x, a->h, w->ff_out.weight, N, F, C, 1, stream);           // x += h . ff_out^T
+        block_forward(a, &a->layer[l], &m->layer[l], NULL, m->rope, c, B, T, 0, stream);
     }
     norm_forward(a->xnf, a->rstdf, a->x, N, C, stream);
-    const int head_rows = weights || !m->training ? a->head_rows : a->head_rows/2;     // floats are wider
+    const int narrow = weights || !m->training, head_rows = narrow ? a->head_rows : a->head_rows/2;
     for (int n = 0; n < N; n += head_rows) {
-        const int rows = imin(head_rows, N - n);
+        const int rows = imin(head_rows, N - n), *target = a->targets + n;
         const elem *xnf = a->xnf + (size_t)n*C;
-        if (!weights) {
-            float *logits = (float *)a->logits;
+        float *loss = a->losses + n, *zloss = a->zlosses + n;
+        if (weights) {
+            elem *logits = (elem *)a->logits, *dlogits = logits;
             matmul_forward(logits, xnf, m->head.weight, rows, C, V, 0, stream);
-            crossentropy_forward(a->losses + n, a->zlosses + n, logits, a->targets + n, (float *)NULL, c->z_loss, rows, V,
-                                 stream);
-            continue;
+            crossentropy(loss, zloss, dlogits, target, a->weights + n, c->z_loss, rows, V, stream);
+            matmul_backward_input(a->dxn + (size_t)n*C, dlogits, m->head.weight, rows, C, V, stream);
+            matmul_backward_weight(m->head.grad, dlogits, xnf, rows, C, V, n > 0 || !m->grads_used, stream);
+        } else {
+            float *logits = (float *)a->logits;     // twice as wide as bf16, so half as many rows
+            matmul_forward(logits, xnf, m->head.weight, rows, C, V, 0, stream);
+            crossentropy(loss, zloss, logits, target, (float *)NULL, c->z_loss, rows, V, stream);
         }
-        elem *logits = (elem *)a->logits, *dlogits = logits;
-        matmul_forward(logits, xnf, m->head.weight, rows, C, V, 0, stream);
-        crossentropy_forward(a->losses + n, a->zlosses + n, dlogits, a->targets + n, a->weights + n, c->z_loss, rows, V,
-                             stream);
-        matmul_backward_input(a->dxn + (size_t)n*C, dlogits, m->head.weight, rows, C, V, stream);
-        matmul_backward_weight(m->head.grad, dlogits, xnf, rows, C, V, n > 0 || !m->grads_used, stream);
+    }
+    if (weights) {                                  // found while the card computes
+        Places *p = &m->places;
+        places_find(p, m->count, tokens, N, V);
+        a->places.distinct = p->distinct;
+        to_card(a->places.place, p->place, N);
+        to_card(a->places.first, p->first, p->distinct + 1);
     }
     to_host(losses, a->losses, N);
     to_host(zlosses, a->zlosses, N);
     CUDA(cudaStreamSynchronize(stream));
+    a->going_back = weights != NULL;
 }
 
-// grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last olmo_forward, which it uses
-// up: one backward pass per forward pass. The gradients of a layer are complete when its turn is over.
+// grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last
+// olmo_forward, whose activations it uses up: one backward pass per forward pass with weights. (The
+// first after an update: "=".)
 void olmo_backward(GpuOlmo *m) {
     const Config *c = &m->config;
     GpuActs *a = &m->acts;
+    const int N = a->B*a->T, C = c->d_model, add = !m->grads_used;
+    Stream stream = card.stream;
     CHECK(a->going_back, "a backward pass needs a forward pass with weights before it, one each");
     a->going_back = 0;
-    const int B = a->B, T = a->T, N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H;
-    const int Q = (H + 2*G)*D, F = c->mlp_hidden/2, add = !m->grads_used;
-    cudaStream_t stream = card.stream;
 
     CUDA(cudaMemsetAsync(a->dx, 0, sizeof(float)*N*C, stream));
     norm_backward(a->dx, a->dx_elem, a->dxn, a->xnf, a->rstdf, N, C, stream);
     for (int l = c->n_layers - 1; l >= 0; l--) {
-        const GpuLayer *w = &m->layer[l];
-        GpuLayerActs *s = &a->layer[l];
-        elem *dh = a->h, *dug = s->ug, *datt = a->dxn;
-        matmul_backward_input(dh, a->dx_elem, w->ff_out.weight, N, F, C, stream);
-        swiglu_backward(dug, a->h, dh, s->ug, N, F, stream);                        // makes h again
-        matmul_backward_weight(w->ff_out.grad, a->dx_elem, a->h, N, F, C, add, stream);
-        matmul_backward_weight(w->ff_proj.grad, dug, s->xn2, N, C, 2*F, add, stream);
-        matmul_backward_input(a->dxn, dug, w->ff_proj.weight, N, C, 2*F, stream);
-        norm_backward(a->dx, a->dx_elem, a->dxn, s->xn2, s->rstd2, N, C, stream);
-        matmul_backward_weight(w->attn_out.grad, a->dx_elem, s->att, N, C, C, add, stream);
-        matmul_backward_input(datt, a->dx_elem, w->attn_out.weight, N, C, C, stream);
-        attention_backward(a->dqkv, a->work, datt, s->att, s->lse, s->qkv, m->rope, B, T, H, G, D, stream);
-        if (c->clip_qkv > 0) clip_backward(a->dqkv, s->pass, (size_t)N*Q, stream);
-        matmul_backward_weight(w->att_proj.grad, a->dqkv, s->xn1, N, C, Q, add, stream);
-        matmul_backward_input(a->dxn, a->dqkv, w->att_proj.weight, N, C, Q, stream);
-        norm_backward(a->dx, a->dx_elem, a->dxn, s->xn1, s->rstd1, N, C, stream);
+        block_backward(a, &a->layer[l], &m->layer[l], m->rope, c, add, stream);
     }
     if (!add && !c->tied) CUDA(cudaMemsetAsync(m->wte.grad, 0, sizeof(float)*c->vocab*C, stream));
-    embed_backward(m->wte.grad, a->dx, a->tokens, a->place, a->first, a->distinct, C, stream);
+    embed_backward(m->wte.grad, a->dx, a->tokens, a->places, C, stream);
     m->grads_used = 0;
 }
 
-static size_t cache_size(const GpuOlmo *m) {
-    const Config *c = &m->config;
-    return (size_t)c->n_layers*c->seq_len*2*c->n_kv_heads*(c->d_model/c->n_heads);
-}
-
-// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ...; logits: [V], after the last.
-// past + n <= seq_len, and positions 0 .. past-1 were decoded before, with these weights. It borrows the activations.
+// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with past
+// + n <= seq_len; logits: [V], after the last of them. Positions 0..past-1 were decoded before, with
+// these weights. It borrows the activations: no olmo_backward after it.
 void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
-    const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, KV = 2*G*D;
-    const int F = c->mlp_hidden/2, V = c->vocab, T = c->seq_len;
-    cudaStream_t stream = card.stream;
-    if (!m->cache) m->cache = (elem *)gpu_allocate(cache_size(m), sizeof(elem), "the KV cache");
-    GpuActs *a = olmo_reserve(m, 1, T);
-    a->going_back = 0;
+    const int C = c->d_model;
+    Stream stream = card.stream;
+    if (!m->cache) m->cache = (elem *)gpu_allocate(cache_size(c), sizeof(elem), "the KV cache");
+    GpuActs *a = olmo_reserve(m, 1, c->seq_len);
+    float *out = (float *)a->logits;
     to_card(a->tokens, tokens, n);
 
     embed_forward(a->x, a->tokens, m->wte.weight, n, C, stream);
     for (int l = 0; l < c->n_layers; l++) {
-        const GpuLayer *w = &m->layer[l];
-        GpuLayerActs *s = &a->layer[l];
-        elem *keys = m->cache + (size_t)l*T*KV, *values = keys + G*D, *new_keys = s->qkv + C;
-        norm_forward(s->xn1, s->rstd1, a->x, n, C, stream);
-        matmul_forward(s->qkv, s->xn1, w->att_proj.weight, n, C, Q, 0, stream);
-        if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)n*Q, stream);
-        rope_forward(s->qkv, m->rope, n, n, past, H + G, D, Q, stream);
-        CUDA(cudaMemcpy2DAsync(keys + (size_t)past*KV, sizeof(elem)*KV, new_keys, sizeof(elem)*Q, sizeof(elem)*KV, n,
-                               cudaMemcpyDeviceToDevice, stream));
-        if (n == 1) attention_one(s->att, a->work, s->qkv, keys, values, KV, past + 1, H, G, D, stream);
-        else if (past == 0) attention_forward(s->att, s->lse, a->work, s->qkv, 1, n, H, G, D, stream);
-        else attention_forward_tiles(s->att, s->lse, a->work, s->qkv, Q, keys, values, KV, 1, n, past, H, G, D, stream);
-        matmul_forward(a->x, s->att, w->attn_out.weight, n, C, C, 1, stream);
-        norm_forward(s->xn2, s->rstd2, a->x, n, C, stream);
-        matmul_forward(s->ug, s->xn2, w->ff_proj.weight, n, C, 2*F, 0, stream);
-        swiglu_forward(a->h, s->ug, n, F, stream);
-        matmul_forward(a->x, a->h, w->ff_out.weight, n, F, C, 1, stream);
+        elem *cache = m->cache + cache_size(c)/c->n_layers*l;
+        block_forward(a, &a->layer[l], &m->layer[l], cache, m->rope, c, 1, n, past, stream);
     }
     norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C, stream);
-    matmul_forward((float *)a->logits, a->xnf, m->head.weight, 1, C, V, 0, stream);
-    to_host(logits, (float *)a->logits, V);
+    matmul_forward(out, a->xnf, m->head.weight, 1, C, c->vocab, 0, stream);
+    to_host(logits, out, c->vocab);
     CUDA(cudaStreamSynchronize(stream));
 }
 
-// ======================================================================================================================
+// ================================================================================================
 // 4. Optimizer: AdamW, clipping
-// ======================================================================================================================
+// ================================================================================================
 
-// sqrt(sum of squares) of all gradients, in NORM_PIECES partial sums that are added in their order; and what follows for
-// the update: the factor that clips, and whether there is to be one.
-static __global__ void norm_pieces_kernel(double *piece, const float *g, size_t size) {
+// sqrt(sum of squares) of all gradients, in NORM_PIECES partial sums that are added in their order; and
+// with it the factor that clips, and whether there is to be an update at all.
+__global__ void norm_pieces_kernel(double *piece, const float *g, size_t size) {
     __shared__ double part[256];
     double squares = 0;
-    for (size_t i = blockIdx.x*256 + threadIdx.x; i < size; i += NORM_PIECES*256) squares += (double)g[i]*(double)g[i];
+    for (size_t i = blockIdx.x*256 + threadIdx.x; i < size; i += NORM_PIECES*256) {
+        squares += (double)g[i]*(double)g[i];
+    }
     part[threadIdx.x] = squares;
     for (int half = 128; half; half /= 2) {
         __syncthreads();
@@ -1908,7 +1151,7 @@ static __global__ void norm_pieces_kernel(double *piece, const float *g, size_t 
     }
     if (threadIdx.x == 0) piece[blockIdx.x] = part[0];
 }
-static __global__ void norm_join_kernel(Clip *clip, const double *piece, double limit) {
+__global__ void norm_join_kernel(Clip *clip, const double *piece, double limit) {
     double sum = 0;
     #pragma unroll 16
     for (int i = 0; i < NORM_PIECES; i++) sum += piece[i];
@@ -1916,11 +1159,19 @@ static __global__ void norm_join_kernel(Clip *clip, const double *piece, double 
     clip->finite = isfinite(clip->norm);
     clip->factor = limit > 0 ? (float)fmin(1.0, limit/(clip->norm + 1e-6)) : 1;
 }
+static void global_norm(Clip *clip, double *piece, const float *g, size_t size, double limit,
+                        Stream stream) {
+    norm_pieces_kernel<<<NORM_PIECES, 256, 0, stream>>>(piece, g, size);
+    LAUNCHED();
+    norm_join_kernel<<<1, 1, 0, stream>>>(clip, piece, limit);
+    LAUNCHED();
+}
 
-typedef struct { float step_size, correction, eps, beta2, grow1, grow2; } AdamWFactors;
+typedef struct { float step_size, correction, eps, beta2, one_minus_beta1, one_minus_beta2; } AdamWFactors;
 
-template <int W> static __global__ void adamw_kernel(elem *weight, int16_t *rest, const float *g, float *m, float *v,
-                                                     size_t count, const Clip *clip, float keep, AdamWFactors f) {
+template <int W> __global__ void adamw_kernel(elem *weight, int16_t *rest, const float *g, float *m,
+                                              float *v, size_t count, const Clip *clip, float decay,
+                                              AdamWFactors f) {
     const size_t i = (blockIdx.x*(size_t)blockDim.x + threadIdx.x)*W;
     if (i >= count || !clip->finite) return;
     float grad[W], m_new[W], v_new[W];
@@ -1932,11 +1183,12 @@ template <int W> static __global__ void adamw_kernel(elem *weight, int16_t *rest
     load(v_new, v + i);
     for (int w = 0; w < W; w++) {
         grad[w] *= clip->factor;
-        m_new[w] += f.grow1*(grad[w] - m_new[w]);
-        v_new[w] = f.beta2*v_new[w] + f.grow2*grad[w]*grad[w];
+        m_new[w] += f.one_minus_beta1*(grad[w] - m_new[w]);
+        v_new[w] = f.beta2*v_new[w] + f.one_minus_beta2*grad[w]*grad[w];
         const float step = f.step_size*m_new[w]/(sqrtf(v_new[w])/f.correction + f.eps);
-        const float now = joined(p.at[w], low.at[w])*keep - step;
-        p.at[w] = upper(now), low.at[w] = lower(now);
+        const float now = joined(p.at[w], low.at[w])*decay - step;
+        p.at[w] = upper(now);
+        low.at[w] = lower(now);
     }
     store(m + i, m_new);
     store(v + i, v_new);
@@ -1950,29 +1202,36 @@ static void clear_used(GpuOlmo *m) {
     m->grads_used = 0;
 }
 
-// One update, as in the .c, and its comment holds. The host learns the norm when all is done.
-double olmo_update(GpuOlmo *model, const AdamW *how) {
-    cudaStream_t stream = card.stream;
+// One update, as in the .c, whose comment holds. The host learns the norm when all is done.
+double olmo_update(GpuOlmo *model, const AdamW *adamw) {
+    Stream stream = card.stream;
     AdamWFactors f;
     Clip clip;
-    f.step_size = (float)(how->lr/(1 - pow(how->beta1, how->step)));
-    f.correction = (float)sqrt(1 - pow(how->beta2, how->step)), f.eps = (float)how->eps;
-    f.beta2 = (float)how->beta2, f.grow1 = (float)(1 - how->beta1), f.grow2 = (float)(1 - how->beta2);
+    f.beta2 = (float)adamw->beta2;
+    f.eps = (float)adamw->eps;
+    f.one_minus_beta1 = (float)(1 - adamw->beta1);
+    f.one_minus_beta2 = (float)(1 - adamw->beta2);
+    f.step_size = (float)(adamw->lr/(1 - pow(adamw->beta1, adamw->step)));
+    f.correction = (float)sqrt(1 - pow(adamw->beta2, adamw->step));
     clear_used(model);
-    norm_pieces_kernel<<<NORM_PIECES, 256, 0, stream>>>(model->norm_piece, model->grads, model->layout.size);
-    LAUNCHED();
-    norm_join_kernel<<<1, 1, 0, stream>>>(model->clip, model->norm_piece, how->clip);
-    LAUNCHED();
-    for (int k = 0; k < model->layout.n; k++) {
-        const Tensor *t = &model->layout.tensor[k];
-        const float keep = (float)(1 - (decays(t, how->decay_embeddings) ? how->lr*how->weight_decay : 0));
-        const size_t count = (size_t)t->rows*t->cols, at = t->offset;
-        elem *weight = model->weights + at;
-        int16_t *rest = model->rests ? model->rests + at : NULL;
-        float *g = model->grads + at, *m = model->moment1 + at, *v = model->moment2 + at;
-        if (count % 4 == 0 && at % 4 == 0)
-            adamw_kernel<4><<<ceil_div(count, 1024), 256, 0, stream>>>(weight, rest, g, m, v, count, model->clip, keep, f);
-        else adamw_kernel<1><<<ceil_div(count, 256), 256, 0, stream>>>(weight, rest, g, m, v, count, model->clip, keep, f);
+    global_norm(model->clip, model->norm_piece, model->grads, model->layout.size, adamw->clip, stream);
+    for (int k = 0, next; k < model->layout.n; k = next) {  // neighbours that decay alike go together
+        const Tensor *t = &model->layout.tensor[k], *u = t;
+        const int decaying = decays(t, adamw->decay_embeddings);
+        const float decay = (float)(1 - (decaying ? adamw->lr*adamw->weight_decay : 0));
+        size_t count = 0;
+        for (next = k; next < model->layout.n; next++, u++) {
+            if (decays(u, adamw->decay_embeddings) != decaying) break;
+            count += (size_t)u->rows*u->cols;
+        }
+        elem *weight = model->weights + t->offset;
+        int16_t *rest = model->rests ? model->rests + t->offset : NULL;
+        float *g = model->grads + t->offset;
+        float *m = model->moment1 + t->offset, *v = model->moment2 + t->offset;
+        const int four = count % 4 == 0 && t->offset % 4 == 0;
+        const unsigned blocks = ceil_div(count, four ? 4*256 : 256);
+        (four ? adamw_kernel<4> : adamw_kernel<1>)<<<blocks, 256, 0, stream>>>(
+            weight, rest, g, m, v, count, model->clip, decay, f);
         LAUNCHED();
     }
     to_host(&clip, model->clip, 1);
@@ -1981,9 +1240,940 @@ double olmo_update(GpuOlmo *model, const AdamW *how) {
     return clip.norm;
 }
 
-// ======================================================================================================================
-// 5. Device: the GPU as one table of functions
-// ======================================================================================================================
+// ================================================================================================
+// 5. Device: how the GPU is fast, and its table of functions
+// ================================================================================================
+
+// ---- the fast product --------------------------------------------------------------------------
+// cuBLASLt multiplies. What it wants to know about a product is kept in a Plan, one per size and
+// arrangement.
+
+typedef struct {
+    size_t M, N, K, batch, a_transposed, b_transposed, add, type;
+    size_t a_width, b_width, ldc, a_stride, b_stride, c_stride;
+    size_t a_align, b_align, c_align;               // bytes: algorithms differ in what they load at once
+} Product;
+
+typedef struct {
+    Product product;
+    cublasLtMatmulDesc_t how;
+    cublasLtMatrixLayout_t a, b, c;
+    cublasLtMatmulAlgo_t algorithm;
+} Plan;
+
+static size_t alignment(const void *p, size_t stride) {
+    const size_t bits = (uintptr_t)p | stride | 256;
+    return bits & -bits;
+}
+
+// cuBLASLt counts columns first. So it sees every matrix transposed, and we ask it for c^T = b^T . a^T.
+static cublasLtMatrixLayout_t blas_layout(size_t type, size_t rows, size_t cols, size_t width, size_t batch,
+                                          size_t stride) {
+    cublasLtMatrixLayout_t layout;
+    const int32_t count = (int32_t)batch;
+    const int64_t step = (int64_t)stride;
+    BLAS(cublasLtMatrixLayoutCreate(&layout, (cudaDataType)type, cols, rows, (int64_t)width));
+    #define SET(what, value) BLAS(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_##what, \
+                                                                   &value, sizeof value))
+    SET(BATCH_COUNT, count);
+    SET(STRIDED_BATCH_OFFSET, step);
+    #undef SET
+    return layout;
+}
+
+static cublasStatus_t multiply(const Plan *plan, const cublasLtMatmulAlgo_t *algorithm, void *d,
+                               const void *c, const elem *a, const elem *b, Stream stream) {
+    const float one = 1, beta = plan->product.add ? 1.0f : 0.0f;
+    return cublasLtMatmul(card.blas, plan->how, &one, b, plan->b, a, plan->a, &beta, c, plan->c, d, plan->c,
+                          algorithm, card.workspace, WORKSPACE, stream);
+}
+
+// *hash += a number that depends on every bit of x and where it stands. (A sum of integers has no order.)
+__global__ void hash_kernel(unsigned long long *hash, const unsigned short *x, size_t count) {
+    unsigned long long sum = 0;
+    const size_t step = (size_t)gridDim.x*blockDim.x;
+    for (size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x; i < count; i += step) {
+        const unsigned long long bits = (x[i] + i*65536)*0x9e3779b97f4a7c15u;
+        sum += (bits ^ (bits >> 29))*0xbf58476d1ce4e5b9u;
+    }
+    atomicAdd(hash, sum);
+}
+
+// Which of cuBLASLt's proposals is the fastest? A clock never says the same twice, and a run must give
+// the same bits twice. So the clock may choose only among those whose result has the bits of the first
+// proposal's. Most have: they sum in one order, and differ in their tiles. d: scratch of `bytes`, as
+// large as c.
+static int fastest(const Plan *plan, const cublasLtMatmulHeuristicResult_t *proposal, int n, void *d,
+                   size_t bytes, const void *c, const elem *a, const elem *b, Stream stream) {
+    unsigned long long *sum = (unsigned long long *)gpu_allocate(1, sizeof *sum, "a hash"), hash, first = 0;
+    cudaEvent_t start, end;
+    int best = 0;
+    float best_time = INFINITY, time;
+    CUDA(cudaEventCreate(&start));
+    CUDA(cudaEventCreate(&end));
+    for (int i = 0; i < n; i++) {
+        if (multiply(plan, &proposal[i].algo, d, c, a, b, stream) != CUBLAS_STATUS_SUCCESS) continue;
+        CUDA(cudaMemsetAsync(sum, 0, sizeof *sum, stream));
+        hash_kernel<<<1024, 256, 0, stream>>>(sum, (const unsigned short *)d, bytes/2);
+        LAUNCHED();
+        to_host(&hash, sum, 1);
+        CUDA(cudaStreamSynchronize(stream));
+        if (i == 0) first = hash;
+        if (hash != first) continue;
+        for (int again = 0; again < 3; again++) {
+            CUDA(cudaEventRecord(start, stream));
+            BLAS(multiply(plan, &proposal[i].algo, d, c, a, b, stream));
+            CUDA(cudaEventRecord(end, stream));
+            CUDA(cudaEventSynchronize(end));
+            CUDA(cudaEventElapsedTime(&time, start, end));
+            if (time < best_time) best_time = time, best = i;
+        }
+    }
+    CUDA(cudaEventDestroy(start));
+    CUDA(cudaEventDestroy(end));
+    gpu_release(sum);
+    return best;
+}
+
+static void plan_make(Plan *plan, const Product *p, const void *c, const elem *a, const elem *b,
+                      Stream stream) {
+    enum { PROPOSALS = 16 };
+    cublasLtMatmulHeuristicResult_t proposal[PROPOSALS];
+    cublasLtMatmulPreference_t wish;
+    const cublasOperation_t transpose = CUBLAS_OP_T;
+    const uint64_t workspace = WORKSPACE;
+    const uint32_t align_a = (uint32_t)p->a_align, align_b = (uint32_t)p->b_align;
+    const uint32_t align_c = (uint32_t)p->c_align;
+    const uint32_t in_order = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    int found = 0, best = 0;
+    plan->product = *p;
+    BLAS(cublasLtMatmulDescCreate(&plan->how, CUBLAS_COMPUTE_32F, CUDA_R_32F));         // and no TF32
+    #define TRANSPOSE(which) BLAS(cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_##which, \
+                                                                 &transpose, sizeof transpose))
+    if (p->b_transposed) TRANSPOSE(TRANSA);
+    if (p->a_transposed) TRANSPOSE(TRANSB);
+    #undef TRANSPOSE
+    const size_t a_rows = p->a_transposed ? p->K : p->M, b_rows = p->b_transposed ? p->N : p->K;
+    plan->a = blas_layout(ELEM, a_rows, p->M + p->K - a_rows, p->a_width, p->batch, p->a_stride);
+    plan->b = blas_layout(ELEM, b_rows, p->N + p->K - b_rows, p->b_width, p->batch, p->b_stride);
+    plan->c = blas_layout(p->type, p->M, p->N, p->ldc, p->batch, p->c_stride);
+
+    BLAS(cublasLtMatmulPreferenceCreate(&wish));
+    #define WISH(what, value) BLAS(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_##what, \
+                                                                        &value, sizeof value))
+    WISH(MAX_WORKSPACE_BYTES, workspace);
+    WISH(REDUCTION_SCHEME_MASK, in_order);
+    WISH(MIN_ALIGNMENT_A_BYTES, align_b);
+    WISH(MIN_ALIGNMENT_B_BYTES, align_a);
+    WISH(MIN_ALIGNMENT_C_BYTES, align_c);
+    WISH(MIN_ALIGNMENT_D_BYTES, align_c);
+    #undef WISH
+    BLAS(cublasLtMatmulAlgoGetHeuristic(card.blas, plan->how, plan->b, plan->a, plan->c, plan->c, wish,
+                                        PROPOSALS, proposal, &found));
+    BLAS(cublasLtMatmulPreferenceDestroy(wish));
+    CHECK(found > 0, "cuBLASLt has no algorithm for a product of %zu x %zu x %zu", p->M, p->N, p->K);
+    if (card.compare_products && p->batch == 1 && (double)p->M*p->N*p->K > 5e9) {   // worth a comparison
+        const size_t bytes = p->M*p->N*(p->type == CUDA_R_32F ? 4 : 2);
+        void *scratch = NULL;
+        if (cudaMalloc(&scratch, bytes) == cudaSuccess)
+            best = fastest(plan, proposal, found, scratch, bytes, c, a, b, stream);
+        (void)cudaGetLastError();                           // no room: the first is slower at most
+        gpu_release(scratch);
+    }
+    plan->algorithm = proposal[best].algo;
+}
+
+static void plan_free(Plan *plan) {
+    if (!plan->how) return;
+    BLAS(cublasLtMatmulDescDestroy(plan->how));
+    BLAS(cublasLtMatrixLayoutDestroy(plan->a));
+    BLAS(cublasLtMatrixLayoutDestroy(plan->b));
+    BLAS(cublasLtMatrixLayoutDestroy(plan->c));
+}
+
+template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int M, int N, int K,
+                                    int add, Stream stream, int batch, size_t c_stride) {
+    enum { PLANS = 512 };
+    static Plan plans[PLANS];
+    static int made = 0;
+    Product p;
+    memset(&p, 0, sizeof p);
+    p.M = M, p.N = N, p.K = K, p.batch = batch, p.add = add;
+    p.a_transposed = a.is_transposed, p.b_transposed = b.is_transposed;
+    p.type = sizeof(X) == sizeof(float) ? CUDA_R_32F : CUDA_R_16BF;
+    p.a_width = a.width, p.b_width = b.width, p.ldc = ldc;
+    p.a_stride = a.stride, p.b_stride = b.stride, p.c_stride = c_stride;
+    p.a_align = alignment(a.at, a.stride*sizeof(elem));
+    p.b_align = alignment(b.at, b.stride*sizeof(elem));
+    p.c_align = alignment(c, c_stride*sizeof(X));
+    int i = 0;
+    while (i < imin(made, PLANS) && memcmp(&plans[i].product, &p, sizeof p)) i++;
+    if (i == imin(made, PLANS)) {                           // a new product: the oldest plan makes room
+        i = made++ % PLANS;
+        plan_free(&plans[i]);
+        plan_make(&plans[i], &p, c, a.at, b.at, stream);
+    }
+    BLAS(multiply(&plans[i], &plans[i].algorithm, c, c, a.at, b.at, stream));
+}
+
+// ---- causal attention on Hopper -----------------------------------------------------------------
+//     S = q k^T / sqrt(D),   P = softmax over keys <= query,   att = P v
+//
+// The same function again, for bf16 and head sizes 64 and 128, written for what an H100 or H200 adds:
+//     wgmma      a warpgroup (4 warps) multiplies 64 rows by a tile in shared memory, while its threads
+//                do something else
+//     TMA        one thread asks the copy engine for a tile, which lands in shared memory by itself
+//     mbarrier   counts arrivals and bytes; whoever needs them waits for the end of a phase
+// In every thread block warpgroup 0 feeds the copy engine and the others compute. A buffer has two
+// barriers: `full` says that a tile has landed, `empty` that it may be overwritten. Of M buffers in
+// turn, the n-th tile takes buffer n%M, in phase n/M%2.
+//
+// A tile in shared memory is cut into panels of 64 columns. A panel's row is 128 bytes, and its eight
+// pieces of 16 bytes are swizzled: piece i of row r lies at i ^ (r % 8), so that neither the pieces of
+// a row nor those of a column meet in one memory bank.
+//
+// What each idea gave, on one H100 at B=8 H=16 T=2048 D=128, in TFLOP/s. Forward, from 430:
+//     +20%  one thread block per multiprocessor, which takes its next queries from a counter, has them
+//           loaded while it finishes the last ones, and writes through the copy engine; heads in groups
+//           whose keys fit in the L2 cache
+//     + 6%  ex2.approx in place of exp2f
+//     + 3%  o rescaled only when the maximum has moved far
+//     + 2%  a third buffer for keys (D = 64: two more for keys and values, +4%)
+// Backward, from 304 (two kernels, 7 products):
+//     243   one kernel and 5 products; dq summed in turns; the next S runs under dq and dk
+//     312   the proxy fence limited to shared::cta (without it, it waits for the whole GPU, every tile)
+//     420   rotary factors in one batch of loads; dk and dv through shared memory; two buffers for dq
+// Of no use, so left out: ping-pong of the warpgroups by barriers; dS stored transposed; a part of the
+// exponentials as polynomials (D = 64: -3%); a persistent backward kernel (+-0, D = 64 +3%).
+#ifndef FP32
+typedef elem bf16;
+namespace hopper {
+#define DEVICE __device__ __forceinline__
+#define UNROLL _Pragma("unroll")
+#define MAP const __grid_constant__ CUtensorMap         // see tile_map
+typedef uint64_t Barrier;
+enum { WARPGROUP = 128, KEYS = 128 };                   // threads; keys a tile
+enum { PANEL = 64, ROW = 2*PANEL };                     // columns; bytes of a panel's row
+const float LOG2E = 1.44269504f;                        // e^x = 2^(x*LOG2E)
+
+// -- barriers and copies
+DEVICE uint32_t shared(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+
+DEVICE void bar_init(Barrier *b, int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(shared(b)), "r"(arrivals));
+}
+DEVICE void bar_init_done(void) {
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    __syncthreads();
+}
+DEVICE void bar_arrive(Barrier *b) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(shared(b)) : "memory");
+}
+// Arrives, and makes the phase wait for so many bytes as well.
+DEVICE void bar_expect(Barrier *b, int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+                 :: "r"(shared(b)), "r"(bytes) : "memory");
+}
+// Returns once the phase of this parity has ended.
+DEVICE void bar_wait(Barrier *b, int phase) {
+    asm volatile("{\n.reg .pred P;\n"
+                 "W: mbarrier.try_wait.parity.shared::cta.b64 P, [%0], %1;\n@!P bra W;\n}"
+                 :: "r"(shared(b)), "r"(phase) : "memory");
+}
+DEVICE void group_sync(int id, int threads) {
+    asm volatile("bar.sync %0, %1;" :: "r"(id), "r"(threads) : "memory");
+}
+// What this thread wrote to shared memory becomes visible to wgmma and to the copy engine.
+DEVICE void fence_async(void) { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// Tiles of a [B, T, columns] tensor (see tile_map): rows past T are read as zeros and not written.
+DEVICE void tile_load(void *tile, const CUtensorMap *from, Barrier *full, int b, int row, int col) {
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+                 " [%0], [%1, {%3, %4, %5, %6}], [%2];"
+                 :: "r"(shared(tile)), "l"(from), "r"(shared(full)),
+                    "r"(0), "r"(row), "r"(col/PANEL), "r"(b) : "memory");
+}
+DEVICE void tile_store(const CUtensorMap *to, const void *tile, int b, int row, int col) {
+    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group"
+                 " [%0, {%2, %3, %4, %5}], [%1];"
+                 :: "l"(to), "r"(shared(tile)), "r"(0), "r"(row), "r"(col/PANEL), "r"(b) : "memory");
+}
+// The same for bytes in a row, a multiple of 16.
+DEVICE void bulk_load(void *to, const void *from, int bytes, Barrier *full) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+                 :: "r"(shared(to)), "l"(from), "r"(bytes), "r"(shared(full)) : "memory");
+}
+DEVICE void bulk_store(void *to, const void *from, int bytes) {
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;"
+                 :: "l"(to), "r"(shared(from)), "r"(bytes) : "memory");
+}
+DEVICE void bulk_add(float4 *to, const float4 *from, int bytes) {
+    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;"
+                 :: "l"(to), "r"(shared(from)), "r"(bytes) : "memory");
+}
+// This thread's stores: so far they are one group; it has left shared memory; it has arrived.
+DEVICE void bulk_commit(void) { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+DEVICE void bulk_has_left(void) { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+DEVICE void bulk_arrived(void) { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+
+// Turns between thread blocks, by a number in global memory.
+DEVICE void turn_wait(const int *turn, int mine) {
+    int now;
+    do asm volatile("ld.acquire.gpu.global.b32 %0, [%1];" : "=r"(now) : "l"(turn) : "memory");
+    while (now != mine);
+    asm volatile("fence.proxy.async.global;" ::: "memory");
+}
+DEVICE void turn_pass(int *turn, int next) {
+    asm volatile("fence.proxy.async.global;" ::: "memory");
+    asm volatile("st.release.gpu.global.b32 [%0], %1;" :: "l"(turn), "r"(next) : "memory");
+}
+
+// -- products of one warpgroup: d (64 x N, in registers) = or += A (64 x 16) B (16 x N)
+// Each warp holds 16 rows of d, and a thread two of them, r = lane/4 and r + 8: element d[j] is in row
+// r + (j & 2)*4, column j/4*8 + lane%4*2 + (j & 1). Packed to bf16, d has just the layout in which A is
+// taken from registers. A group of products runs from mma_begin to mma_end, and on.
+DEVICE void mma_begin(void) { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEVICE void mma_end(void) { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// Waits until only N groups are in flight; the empty asm keeps the compiler from reading d earlier.
+template <int N, int R> DEVICE void mma_wait(float (&d)[R]) {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(N) : "memory");
+    UNROLL for (int i = 0; i < R; i++) asm volatile("" : "+f"(d[i]) :: "memory");
+}
+#define NAMES16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define NAMES32 NAMES16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define NAMES48 NAMES32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define NAMES64 NAMES48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define REGS4(io, d, i) io((d)[i]), io((d)[i + 1]), io((d)[i + 2]), io((d)[i + 3])
+#define REGS16(io, d, i) REGS4(io, d, i), REGS4(io, d, i + 4), REGS4(io, d, i + 8), REGS4(io, d, i + 12)
+#define LIST16(io, d) REGS16(io, d, 0)
+#define LIST32(io, d) LIST16(io, d), REGS16(io, d, 16)
+#define LIST64(io, d) LIST32(io, d), REGS16(io, d, 32), REGS16(io, d, 48)
+#define WGMMA(R, N) "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" NAMES##R "}, "
+// mma: A and B in shared memory; `turned`: both have the 16 along their rows.
+// mma_reg: A in registers, and B turned. (The numbers in quotes are the operands after d's.)
+#define MMA(R, N, A, B, C, D, E) \
+    template <int add, int turned> DEVICE void mma(float (&d)[R], uint64_t a, uint64_t b) { \
+        if (add) asm volatile(WGMMA(R, N) "%" A ", %" B ", 1, 1, 1, %" C ", %" C ";" \
+                              : LIST##R("+f", d) : "l"(a), "l"(b), "n"(turned)); \
+        else asm volatile(WGMMA(R, N) "%" A ", %" B ", 0, 1, 1, %" C ", %" C ";" \
+                          : LIST##R("=f", d) : "l"(a), "l"(b), "n"(turned)); \
+    } \
+    DEVICE void mma_reg(float (&d)[R], const uint32_t *a, uint64_t b) { \
+        asm volatile(WGMMA(R, N) "{%" A ", %" B ", %" C ", %" D "}, %" E ", 1, 1, 1, 1;" \
+                     : LIST##R("+f", d) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)); \
+    }
+MMA(16, 32, "16", "17", "18", "19", "20")
+MMA(32, 64, "32", "33", "34", "35", "36")
+MMA(64, 128, "64", "65", "66", "67", "68")
+
+// How wgmma finds a swizzled tile: its address, and how far its panels are apart where several of them
+// are columns of B; 8 rows are a unit of the swizzle. (PTX ISA, "Matrix Descriptor Format")
+DEVICE uint64_t descriptor(const char *tile, int panel) {
+    const uint64_t address = (shared(tile) & 0x3FFFF) >> 4, eight_rows = 8*ROW >> 4, swizzle128 = 1;
+    return address | (uint64_t)(panel >> 4) << 16 | eight_rows << 32 | swizzle128 << 62;
+}
+// d = A B^T over D columns: 64 rows at a, N rows at b, in tiles of a_rows and b_rows rows
+template <int D, int R>
+DEVICE void mma_abt(float (&d)[R], const char *a, int a_rows, const char *b, int b_rows) {
+    const uint64_t da = descriptor(a, 0), db = descriptor(b, 0);
+    mma<0, 0>(d, da, db);
+    UNROLL for (int k = 1; k < D/16; k++)
+        mma<1, 0>(d, da + (k/4*a_rows*ROW + k%4*32)/16, db + (k/4*b_rows*ROW + k%4*32)/16);
+}
+// d = A^T B over KEYS rows: 64 columns at a, N columns of one panel at b
+template <int R> DEVICE void mma_atb(float (&d)[R], const char *a, const char *b) {
+    const uint64_t da = descriptor(a, 0), db = descriptor(b, 0);
+    mma<0, 1>(d, da, db);
+    UNROLL for (int k = 1; k < KEYS/16; k++) mma<1, 1>(d, da + k*16*ROW/16, db + k*16*ROW/16);
+}
+// d += P B: P is 64 x 16K in registers; 16K rows of N columns at b, in a tile of b_rows rows
+template <int K, int R>
+DEVICE void mma_pb(float (&d)[R], const uint32_t (&p)[4*K], const char *b, int b_rows) {
+    const uint64_t db = descriptor(b, b_rows*ROW);
+    UNROLL for (int k = 0; k < K; k++) mma_reg(d, p + 4*k, db + k*16*ROW/16);
+}
+
+// -- small things
+// The loading warpgroup gives registers to the computing ones. Together they cannot have more than the
+// launch allocated: asking for more hangs.
+template <int N> DEVICE void registers_down(void) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(N));
+}
+template <int N> DEVICE void registers_up(void) {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(N));
+}
+
+DEVICE float ex2(float x) {                             // exp2f without its care for denormals
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+DEVICE uint32_t pack2(float a, float b) {
+    __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
+    return *(uint32_t *)&v;
+}
+DEVICE int uniform(int x) { return __shfl_sync(~0u, x, 0); }    // tells the compiler: one value a warp
+
+// over the four threads that share a row
+DEVICE float quad_max(float x) {
+    x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));
+    return fmaxf(x, __shfl_xor_sync(~0u, x, 2));
+}
+DEVICE float quad_sum(float x) {
+    x += __shfl_xor_sync(~0u, x, 1);
+    return x + __shfl_xor_sync(~0u, x, 2);
+}
+
+// A warp writes 16 x 16 packed numbers to a panel: 16 rows from `row`, the pieces `piece`, piece + 1.
+DEVICE void store_block(char *panel, int row, int piece, const uint32_t *p) {
+    const int lane = threadIdx.x%32;
+    row += lane%16, piece += lane/16;
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};"
+                 :: "r"(shared(panel) + row*ROW + (piece ^ row%8)*16),
+                    "r"(p[0]), "r"(p[1]), "r"(p[2]), "r"(p[3]) : "memory");
+}
+// A warp writes its rows r and r + 8 of d, times scale[0] and scale[1], as bf16 to a tile of `rows` rows.
+template <int R>
+DEVICE void store_rows(char *tile, int rows, int row, const float (&d)[R], const float (&scale)[2]) {
+    UNROLL for (int j = 0; j < R; j += 8) {
+        uint32_t p[4];
+        UNROLL for (int i = 0; i < 4; i++) p[i] = pack2(d[j + 2*i]*scale[i%2], d[j + 2*i + 1]*scale[i%2]);
+        store_block(tile + j/32*rows*ROW, row, j/4%8, p);
+    }
+}
+
+struct Sizes { int B, T, H, G; };
+struct Work { int b, head, block; };
+
+// The work behind a ticket. Heads come in groups whose keys and values fill about 16 MB, so that they
+// stay in the L2 cache (groups of one head cost 6%, of four times as many heads 16%). In a group the
+// longest blocks of all heads come first, so that short ones fill the end.
+template <int D> DEVICE Work place(int ticket, int B, int heads, int blocks, int T) {
+    const int group = max(1, (1 << 22)/(T*D)), first = ticket/(group*blocks)*group;
+    const int size = min(group, B*heads - first), rest = ticket - first*blocks, head = first + rest%size;
+    return {head/heads, head%heads, rest/size};
+}
+
+// -- forward
+// A thread block takes 64 queries for each computing warpgroup, and walks over their keys from the
+// diagonal to the left. KS, VS: tiles of keys and of values in shared memory, as many as fit.
+template <int D> struct Forward {
+    enum { GROUPS = D == 64 ? 3 : 2, QUERIES = 64*GROUPS, THREADS = WARPGROUP*(1 + GROUPS) };
+    enum { KS = D == 64 ? 4 : 3, VS = D == 64 ? 4 : 2 };
+    char q[2][QUERIES*D*2], k[KS][KEYS*D*2], v[VS][KEYS*D*2];
+    Barrier full_q[2], empty_q[2], full_k[KS], empty_k[KS], full_v[VS], empty_v[VS];
+    int ticket[2];
+};
+
+template <int D> __global__ void __launch_bounds__(Forward<D>::THREADS, 1)
+attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP keys, Sizes a, float scale) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    typedef Forward<D> F;
+    extern __shared__ __align__(1024) char raw[];
+    F &s = *(F *)raw;
+    const int wg = uniform(threadIdx.x/WARPGROUP), T = a.T, H = a.H, G = a.G;
+    const int blocks = (T + F::QUERIES - 1)/F::QUERIES, total = blocks*a.B*H;
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < 2; i++) bar_init(&s.full_q[i], 1), bar_init(&s.empty_q[i], F::GROUPS);
+        for (int i = 0; i < F::KS; i++) bar_init(&s.full_k[i], 1), bar_init(&s.empty_k[i], 4*F::GROUPS);
+        for (int i = 0; i < F::VS; i++) bar_init(&s.full_v[i], 1), bar_init(&s.empty_v[i], 4*F::GROUPS);
+    }
+    bar_init_done();
+
+    if (wg == 0) {                                      // one thread loads, and runs ahead
+        registers_down<24>();
+        if (threadIdx.x > 0) return;
+        #pragma unroll 1
+        for (int n = 0, kv = 0;; n++) {                 // n counts blocks of queries, kv tiles of keys
+            const int ticket = atomicAdd(tickets, 1);
+            bar_wait(&s.empty_q[n%2], n/2%2 ^ 1);
+            s.ticket[n%2] = ticket;
+            if (ticket >= total) { bar_arrive(&s.full_q[n%2]); break; }
+            const Work x = place<D>(ticket, a.B, H, blocks, T);
+            const int first = (blocks - 1 - x.block)*F::QUERIES;
+            const int k_col = x.head/(H/G)*D, v_col = k_col + G*D;
+            bar_expect(&s.full_q[n%2], sizeof s.q[0]);
+            tile_load(s.q[n%2], &queries, &s.full_q[n%2], x.b, first, x.head*D);
+            #pragma unroll 1
+            for (int i = (min(first + F::QUERIES, T) - 1)/KEYS; i >= 0; i--, kv++) {
+                const int ks = kv%F::KS, vs = kv%F::VS;
+                bar_wait(&s.empty_k[ks], kv/F::KS%2 ^ 1);
+                bar_expect(&s.full_k[ks], sizeof s.k[0]);
+                tile_load(s.k[ks], &keys, &s.full_k[ks], x.b, i*KEYS, k_col);
+                bar_wait(&s.empty_v[vs], kv/F::VS%2 ^ 1);
+                bar_expect(&s.full_v[vs], sizeof s.v[0]);
+                tile_load(s.v[vs], &keys, &s.full_v[vs], x.b, i*KEYS, v_col);
+            }
+        }
+        return;
+    }
+
+    registers_up<F::GROUPS == 3 ? 160 : 240>();
+    const int w = wg - 1, t = threadIdx.x%WARPGROUP, lane = t%32, warp_row = t/32*16;
+    const float c = scale*LOG2E;                        // e^(scale x) = 2^(c x)
+    float o[D/2], sc[KEYS/2];
+    uint32_t p[KEYS/4];
+    for (int n = 0, kv = 0;; n++) {
+        char *q = s.q[n%2] + w*64*ROW;                  // the 64 queries of this warpgroup
+        bar_wait(&s.full_q[n%2], n/2%2);
+        const int ticket = s.ticket[n%2];
+        if (ticket >= total) break;
+        const Work x = place<D>(ticket, a.B, H, blocks, T);
+        const int first = (blocks - 1 - x.block)*F::QUERIES, diagonal = min(first + w*64, T - 1)/KEYS;
+        const int row = first + w*64 + warp_row + lane/4;
+        for (int i = (min(first + F::QUERIES, T) - 1)/KEYS; i > diagonal; i--, kv++) {
+            const int ks = kv%F::KS, vs = kv%F::VS;     // keys that only later warpgroups see
+            bar_wait(&s.full_k[ks], kv/F::KS%2);
+            bar_wait(&s.full_v[vs], kv/F::VS%2);
+            if (lane == 0) bar_arrive(&s.empty_k[ks]), bar_arrive(&s.empty_v[vs]);
+        }
+        float m[2] = {-INFINITY, -INFINITY}, l[2] = {0, 0};     // of rows r and r + 8: maximum, sum
+        UNROLL for (int j = 0; j < D/2; j++) o[j] = 0;
+        for (int i = diagonal; i >= 0; i--, kv++) {
+            const int ks = kv%F::KS, last = (kv - 1)%F::VS;
+            bar_wait(&s.full_k[ks], kv/F::KS%2);        // S = q k^T, in flight ...
+            mma_begin();
+            mma_abt<D>(sc, q, F::QUERIES, s.k[ks], KEYS);
+            mma_end();
+            if (i < diagonal) {                         // ... with o += P v of the last tile
+                bar_wait(&s.full_v[last], (kv - 1)/F::VS%2);
+                mma_begin();
+                mma_pb<KEYS/16>(o, p, s.v[last], KEYS);
+                mma_end();
+                mma_wait<1>(sc);
+            } else {
+                if (n > 0 && t == 0) {                  // the last block's output has left its queries' place
+                    bulk_has_left();
+                    bar_arrive(&s.empty_q[(n - 1)%2]);
+                }
+                mma_wait<0>(sc);
+                UNROLL for (int j = 0; j < KEYS/2; j++)
+                    if (i*KEYS + j/4*8 + lane%4*2 + (j&1) > row + (j&2)*4) sc[j] = -INFINITY;
+            }
+            if (lane == 0) bar_arrive(&s.empty_k[ks]);
+            float most[2] = {m[0], m[1]}, shrink[2] = {1, 1};
+            UNROLL for (int j = 0; j < KEYS/2; j++) most[j/2%2] = fmaxf(most[j/2%2], sc[j]);
+            UNROLL for (int r = 0; r < 2; r++) most[r] = quad_max(most[r]);
+            // m has only to be near the maximum: it stays, with o and l, until P could exceed 2^8
+            const bool move = __any_sync(~0u, (most[0] - m[0])*c > 8 || (most[1] - m[1])*c > 8);
+            if (move) UNROLL for (int r = 0; r < 2; r++) {
+                shrink[r] = ex2((m[r] - most[r])*c);
+                m[r] = most[r], l[r] *= shrink[r];
+            }
+            const float shift[2] = {m[0]*c, m[1]*c};
+            UNROLL for (int j = 0; j < KEYS/2; j += 2) {
+                const int r = j/2%2;
+                sc[j] = ex2(sc[j]*c - shift[r]), sc[j + 1] = ex2(sc[j + 1]*c - shift[r]);
+                l[r] += sc[j] + sc[j + 1];
+            }
+            mma_wait<0>(o);
+            if (i < diagonal && lane == 0) bar_arrive(&s.empty_v[last]);
+            UNROLL for (int j = 0; j < KEYS/4; j++) p[j] = pack2(sc[2*j], sc[2*j + 1]);
+            if (move) UNROLL for (int j = 0; j < D/2; j++) o[j] *= shrink[j/2%2];
+        }
+        const int last = (kv - 1)%F::VS;
+        bar_wait(&s.full_v[last], (kv - 1)/F::VS%2);
+        mma_begin();
+        mma_pb<KEYS/16>(o, p, s.v[last], KEYS);
+        mma_end();
+        UNROLL for (int r = 0; r < 2; r++) {
+            l[r] = quad_sum(l[r]);
+            if (lane%4 == 0 && row + 8*r < T)
+                lse[((size_t)x.b*H + x.head)*T + row + 8*r] = m[r]*scale + logf(l[r]);
+            l[r] = 1/l[r];
+        }
+        group_sync(1 + w, WARPGROUP);                   // all four warps are done with q:
+        mma_wait<0>(o);
+        if (lane == 0) bar_arrive(&s.empty_v[last]);
+        store_rows(q, F::QUERIES, warp_row, o, l);      // the output takes its place, and leaves
+        fence_async();
+        group_sync(1 + w, WARPGROUP);
+        if (t > 0) continue;
+        for (int j = 0; j < D/PANEL; j++)
+            tile_store(&att, q + j*F::QUERIES*ROW, x.b, first + w*64, x.head*D + j*PANEL);
+        bulk_commit();
+    }
+    if (t == 0) bulk_has_left();
+#endif
+}
+
+// -- backward
+// With P = exp(S - lse) again, dP = datt v^T and dots_i = datt_i . att_i:
+//     dS_ij = P_ij (dP_ij - dots_i),   dq = dS k / sqrt(D),   dk = dS^T q / sqrt(D),   dv = P^T datt
+//
+// First the dots, and lse in base 2: a head's T numbers, rounded up to whole blocks of keys. The rows
+// past T get +inf for lse, which makes their P zero. The first thread blocks take lse, a row a thread,
+// and set tickets and turns to zero; in the others D/8 lanes take four rows of a head.
+template <int D>
+__global__ void attention_dots_kernel(float *dots, float *lse2, int *turns, int *tickets,
+                                      const bf16 *datt, const bf16 *att, const float *lse, Sizes a) {
+    enum { LANES = D/8 };
+    const int padded = (a.T + KEYS - 1)/KEYS*KEYS, rows = a.B*a.H*padded, threads = blockDim.x;
+    const int blocks = (rows + threads - 1)/threads, i = blockIdx.x*threads + threadIdx.x;
+    if (blockIdx.x < blocks) {
+        if (i == 0) *tickets = 0;
+        if (i >= rows) return;
+        if (i%64 == 0) turns[i/64] = 0;
+        lse2[i] = i%padded < a.T ? lse[(size_t)i/padded*a.T + i%padded]*LOG2E : INFINITY;
+        return;
+    }
+    const int id = (i - blocks*threads)/LANES, lane = threadIdx.x%LANES;
+    const int h = id%a.H, t = id/a.H%(padded/4)*4, b = id/a.H/(padded/4);
+    if (b >= a.B) return;
+    Vector<bf16, 8> x[4] = {}, y[4] = {};
+    float sum[4] = {};
+    UNROLL for (int r = 0; r < 4; r++) if (t + r < a.T) {
+        const size_t at = (((size_t)b*a.T + t + r)*a.H + h)*D + lane*8;
+        x[r] = *(const Vector<bf16, 8> *)(att + at), y[r] = *(const Vector<bf16, 8> *)(datt + at);
+    }
+    UNROLL for (int r = 0; r < 4; r++) {
+        UNROLL for (int i = 0; i < 8; i++) sum[r] += (float)x[r].at[i]*(float)y[r].at[i];
+        for (int i = LANES/2; i; i /= 2) sum[r] += __shfl_xor_sync(~0u, sum[r], i);
+    }
+    float4 *to = (float4 *)(dots + ((size_t)b*a.H + h)*padded + t);
+    if (lane == 0) *to = make_float4(sum[0], sum[1], sum[2], sum[3]);
+}
+
+// Gradients turn back by their position's angles: two numbers at a, and their partners half a head away.
+DEVICE void turn_back(float *a, float *b, float2 cosine, float2 sine) {
+    const float x = a[0]*cosine.x + b[0]*sine.x, y = a[1]*cosine.y + b[1]*sine.y;
+    b[0] = b[0]*cosine.x - a[0]*sine.x, b[1] = b[1]*cosine.y - a[1]*sine.y;
+    a[0] = x, a[1] = y;
+}
+
+// A thread block takes 128 keys of one key head, 64 for each warpgroup, and walks over the queries of
+// its heads in tiles of 64, the last tile first. Five products a tile, some transposed, so that P and dS
+// are left in registers just as operands must lie:
+//     S^T = k q^T,   dP^T = v datt^T,   dv += P^T datt,   dk += dS^T q,
+//     dq = dS k      for which dS passes through shared memory; each warpgroup makes half of the columns
+//
+// dq is summed over blocks of keys, which other thread blocks hold. They take turns: block n adds its
+// tile to `sums` when the tile's turn says n, so the sum has one order. The diagonal block is the last:
+// it takes the sum, turns it back and writes dq. A thread block waits only for holders of older tickets,
+// and these are at work already: so the turns come, in whatever order the GPU starts its blocks. And as
+// all begin with the last queries, they mostly have come when they are wanted.
+template <int D> struct Backward {
+    enum { THREADS = 3*WARPGROUP, TILE = 64*D*2, SUMS = 64*D*4 };
+    char k[2*TILE], v[2*TILE], q[2][TILE], g[2][TILE], ds[2][KEYS*ROW];     // g: of datt
+    float4 dq[2][2][D/16][WARPGROUP];       // two buffers; in each, of each warpgroup, thread t's numbers
+    float lse[2][64], dots[2][64];
+    Barrier full_kv, full_q[2], empty_q[2], full_g[2], empty_g[2], full_dq[2], empty_dq[2];
+    int ticket;
+};
+
+template <int D> __global__ void __launch_bounds__(Backward<D>::THREADS, 1)
+attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, MAP dkeys, MAP datt,
+                          MAP queries, MAP keys, const float *lse, const float *dots, const float *table,
+                          Sizes a, float scale) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    typedef Backward<D> F;
+    extern __shared__ __align__(1024) char raw[];
+    F &s = *(F *)raw;
+    const int wg = uniform(threadIdx.x/WARPGROUP), T = a.T, H = a.H, G = a.G, share = H/G;
+    const int blocks = (T + KEYS - 1)/KEYS, tiles = 2*blocks;
+    if (threadIdx.x == 0) {
+        s.ticket = atomicAdd(tickets, 1);
+        bar_init(&s.full_kv, 1);
+        for (int i = 0; i < 2; i++) {
+            bar_init(&s.full_q[i], 1), bar_init(&s.empty_q[i], 8);
+            bar_init(&s.full_g[i], 1), bar_init(&s.empty_g[i], 8);
+            bar_init(&s.full_dq[i], 8), bar_init(&s.empty_dq[i], 1);
+        }
+    }
+    bar_init_done();
+    const Work x = place<D>(uniform(s.ticket), a.B, G, blocks, T);
+    const int first = 2*x.block;                        // the first tile of queries that sees these keys
+
+    if (wg == 0) registers_down<24>();
+    if (threadIdx.x == 0) {                             // this thread loads
+        const int k_col = (H + x.head)*D;
+        bar_expect(&s.full_kv, sizeof s.k + sizeof s.v);
+        tile_load(s.k, &keys, &s.full_kv, x.b, x.block*KEYS, k_col);
+        tile_load(s.v, &keys, &s.full_kv, x.b, x.block*KEYS, k_col + G*D);
+        #pragma unroll 1
+        for (int h = x.head*share, n = 0; h < (x.head + 1)*share; h++) {
+            #pragma unroll 1
+            for (int q = tiles - 1; q >= first; q--, n++) {
+                const int i = n%2, phase = n/2%2 ^ 1, at = ((x.b*H + h)*tiles + q)*64;
+                bar_wait(&s.empty_q[i], phase);
+                bar_expect(&s.full_q[i], sizeof s.q[0] + sizeof s.lse[0]);
+                tile_load(s.q[i], &queries, &s.full_q[i], x.b, q*64, h*D);
+                bulk_load(s.lse[i], lse + at, sizeof s.lse[0], &s.full_q[i]);
+                bar_wait(&s.empty_g[i], phase);
+                bar_expect(&s.full_g[i], sizeof s.g[0] + sizeof s.dots[0]);
+                tile_load(s.g[i], &datt, &s.full_g[i], x.b, q*64, h*D);
+                bulk_load(s.dots[i], dots + at, sizeof s.dots[0], &s.full_g[i]);
+            }
+        }
+    } else if (threadIdx.x == 32 || threadIdx.x == 64) {    // these carry dq, each every second tile
+        const int i = threadIdx.x/64;
+        int n = 0;                                      // counts the uses of buffer i
+        float4 *buffer = s.dq[i][0][0];
+        Barrier *full = &s.full_dq[i], *empty = &s.empty_dq[i];
+        #pragma unroll 1
+        for (int h = x.head*share; h < (x.head + 1)*share; h++) {
+            #pragma unroll 1
+            for (int q = tiles - 1 - i; q >= first; q -= 2, n++) {
+                const int at = (x.b*H + h)*tiles + q;
+                const bool diagonal = q < first + 2;
+                float4 *sum = sums + (size_t)at*(F::SUMS/sizeof *sums);
+                if (diagonal && x.block > 0) {          // the computing threads get the sum so far
+                    turn_wait(turns + at, x.block);
+                    bar_expect(empty, F::SUMS);
+                    bulk_load(buffer, sum, F::SUMS, empty);
+                } else bar_arrive(empty);
+                bar_wait(full, n%2);
+                if (diagonal) {
+                    tile_store(&dqueries, buffer, x.b, q*64, h*D);
+                    bulk_commit();
+                    bulk_has_left();
+                } else {
+                    if (x.block == 0) bulk_store(sum, buffer, F::SUMS);
+                    else turn_wait(turns + at, x.block), bulk_add(sum, buffer, F::SUMS);
+                    bulk_commit();
+                    bulk_arrived();
+                    turn_pass(turns + at, x.block + 1);
+                }
+            }
+        }
+        bar_arrive(empty);                              // at last dv (buffer 0) and dk (buffer 1)
+        bar_wait(full, n%2);
+        tile_store(&dkeys, buffer, x.b, x.block*KEYS, (H + x.head + (i ? 0 : G))*D);
+        bulk_commit();
+        bulk_has_left();
+    }
+    if (wg == 0) return;
+
+    registers_up<240>();
+    const int w = wg - 1, t = threadIdx.x%WARPGROUP, lane = t%32, warp_row = t/32*16;
+    const int row = w*64 + warp_row + lane/4;           // of this thread, in the block of keys
+    const float c = scale*LOG2E;
+    const char *k = s.k + w*64*ROW, *v = s.v + w*64*ROW;                    // this warpgroup's 64 keys
+    const char *k_half = s.k + (D == 128 ? w*KEYS*ROW : w*ROW/2);           // its half of the columns
+    float dk[D/2], dv[D/2], dq[D/4], sc[32], dp[32];
+    float2 L[8];
+    uint32_t p[16], ds[16];
+    // n counts tiles of queries; left is how many there are from this one to the diagonal
+    int n = 0, h = x.head*share, left = tiles - 1 - first;
+    // (zeroed before any product is in flight, or the compiler makes the products wait for each other)
+    UNROLL for (int j = 0; j < D/2; j++) dk[j] = dv[j] = 0;
+    UNROLL for (int j = 0; j < D/2; j++) asm volatile("" : "+f"(dk[j]), "+f"(dv[j]));
+    bar_wait(&s.full_kv, 0);
+    bar_wait(&s.full_q[0], 0);
+    mma_begin();
+    mma_abt<D>(sc, k, KEYS, s.q[0], 64);
+    mma_end();
+    mma_wait<0>(sc);
+    UNROLL for (int j = 0; j < 8; j++) L[j] = *(float2 *)&s.lse[0][j*8 + lane%4*2];
+    for (int more = share*(left + 1); more-- > 0; n++) {                    // this tile's S^T is here
+        const int i = n%2, next = i ^ 1, phase = n/2%2;
+        const bool diagonal = left < 2;
+        bar_wait(&s.full_g[i], phase);                  // dP^T, and meanwhile P
+        mma_begin();
+        mma_abt<D>(dp, v, KEYS, s.g[i], 64);
+        mma_end();
+        if (diagonal) UNROLL for (int j = 0; j < 32; j++)
+            if (row + (j&2)*4 > left*64 + j/4*8 + lane%4*2 + (j&1)) sc[j] = -INFINITY;
+        UNROLL for (int j = 0; j < 32; j += 2) {
+            sc[j] = ex2(sc[j]*c - L[j/4].x), sc[j + 1] = ex2(sc[j + 1]*c - L[j/4].y);
+            p[j/2] = pack2(sc[j], sc[j + 1]);
+        }
+        mma_begin();                                    // dv += P^T datt, and meanwhile dS
+        mma_pb<4>(dv, p, s.g[i], 64);
+        mma_end();
+        mma_wait<1>(dp);
+        UNROLL for (int j = 0; j < 32; j += 2) {
+            const float2 dot = *(float2 *)&s.dots[i][j/4*8 + lane%4*2];
+            ds[j/2] = pack2(sc[j]*(dp[j] - dot.x), sc[j + 1]*(dp[j + 1] - dot.y));
+        }
+        UNROLL for (int j = 0; j < 16; j += 4) store_block(s.ds[i], w*64 + warp_row, j/2, ds + j);
+        fence_async();
+        group_sync(1, 2*WARPGROUP);                     // both warpgroups' dS^T is in place
+        mma_begin();
+        mma_atb(dq, s.ds[i], k_half);                   // dq = dS k
+        mma_end();
+        mma_wait<1>(dv);
+        if (lane == 0) bar_arrive(&s.empty_g[i]);
+        mma_pb<4>(dk, ds, s.q[i], 64);                  // dk += dS^T q
+        mma_end();
+        // S^T of the next tile. (After the last one of anything, unused: a branch here would make the
+        // compiler keep the products apart.)
+        if (more) bar_wait(&s.full_q[next], (n + 1)/2%2);
+        mma_begin();
+        mma_abt<D>(sc, k, KEYS, s.q[next], 64);
+        mma_end();
+        mma_wait<2>(dq);                                // the other two go on while dq leaves
+        bar_wait(&s.empty_dq[i], phase);
+        float4 (&buffer)[2][D/16][WARPGROUP] = s.dq[i];
+        if (diagonal && x.block > 0) UNROLL for (int j = 0; j < D/16; j++) {
+            const float4 sum = buffer[w][j][t];
+            dq[4*j] += sum.x, dq[4*j + 1] += sum.y, dq[4*j + 2] += sum.z, dq[4*j + 3] += sum.w;
+        }
+        UNROLL for (int j = 0; j < D/16; j++)
+            buffer[w][j][t] = make_float4(dq[4*j], dq[4*j + 1], dq[4*j + 2], dq[4*j + 3]);
+        if (diagonal) {         // dq is complete. Its columns j and j + D/2, a pair that turns together, are
+            float2 cosine[2][D/32], sine[2][D/32];      // in both warpgroups: each finishes half of the pairs
+            uint32_t lower[D/16], upper[D/16];
+            const int col = w*D/4, query = x.block*KEYS + left*64 + warp_row + lane/4;
+            UNROLL for (int r = 0; r < 2; r++) UNROLL for (int j = 0; j < D/32; j++) {
+                const int at = min(query + 8*r, T - 1)*D + col + 8*j + lane%4*2;
+                cosine[r][j] = *(float2 *)(table + at), sine[r][j] = *(float2 *)(table + at + D/2);
+            }
+            group_sync(1, 2*WARPGROUP);
+            UNROLL for (int j = 0; j < D/32; j++) {
+                float4 a = buffer[0][col/8 + j][t], b = buffer[1][col/8 + j][t];
+                turn_back(&a.x, &b.x, cosine[0][j], sine[0][j]);
+                turn_back(&a.z, &b.z, cosine[1][j], sine[1][j]);
+                lower[2*j] = pack2(a.x*scale, a.y*scale), lower[2*j + 1] = pack2(a.z*scale, a.w*scale);
+                upper[2*j] = pack2(b.x*scale, b.y*scale), upper[2*j + 1] = pack2(b.z*scale, b.w*scale);
+            }
+            group_sync(1, 2*WARPGROUP);                 // all have read: bf16 takes the place of the sums
+            char *low = (char *)buffer, *up = D == 128 ? low + 64*ROW : low;
+            UNROLL for (int j = 0; j < D/32; j += 2) {
+                store_block(low, warp_row, col/8 + j, lower + 2*j);
+                store_block(up, warp_row, (col + D/2)%PANEL/8 + j, upper + 2*j);
+            }
+        }
+        fence_async();
+        __syncwarp();
+        if (lane == 0) bar_arrive(&s.full_dq[i]);
+        mma_wait<1>(dk);
+        if (lane == 0) bar_arrive(&s.empty_q[i]);
+        if (more) UNROLL for (int j = 0; j < 8; j++) L[j] = *(float2 *)&s.lse[next][j*8 + lane%4*2];
+        mma_wait<0>(sc);
+        if (left-- == 0) left = tiles - 1 - first, h++;
+    }
+    const float once[2] = {1, 1}, scales[2] = {scale, scale};
+    UNROLL for (int j = 0; j < D/4; j += 2) {
+        const float *angle = table + (size_t)min(x.block*KEYS + row + (j&2)*4, T - 1)*D + j/4*8 + lane%4*2;
+        turn_back(dk + j, dk + j + D/4, *(const float2 *)angle, *(const float2 *)(angle + D/2));
+    }
+    bar_wait(&s.empty_dq[0], n/2%2);
+    store_rows((char *)s.dq[0], KEYS, w*64 + warp_row, dv, once);
+    bar_wait(&s.empty_dq[1], n/2%2);
+    store_rows((char *)s.dq[1], KEYS, w*64 + warp_row, dk, scales);
+    fence_async();
+    __syncwarp();
+    if (lane == 0) bar_arrive(&s.full_dq[0]), bar_arrive(&s.full_dq[1]);
+#endif
+}
+
+// -- host
+// How the copy engine sees a bf16 tensor [B, T, columns]: as {64 columns, T rows, panels, B}, in tiles
+// of `rows` rows and `panels` panels. (The function is the driver's; asking the runtime where it is
+// spares linking with libcuda.)
+static CUtensorMap tile_map(const bf16 *tensor, int B, int T, int columns, int rows, int panels) {
+    static PFN_cuTensorMapEncodeTiled_v12000 encode = NULL;
+    const char *name = "cuTensorMapEncodeTiled";
+    cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSuccess;
+#if CUDART_VERSION >= 12050
+    void **at = (void **)&encode;
+    if (!encode) CUDA(cudaGetDriverEntryPointByVersion(name, at, 12000, cudaEnableDefault, &found));
+#else
+    if (!encode) CUDA(cudaGetDriverEntryPoint(name, (void **)&encode, cudaEnableDefault, &found));
+#endif
+    CHECK(encode && found == cudaDriverEntryPointSuccess,
+          "the CUDA driver has no %s; a driver for CUDA 12 or newer is needed", name);
+    const cuuint64_t width = columns, height = T, sizes[4] = {PANEL, height, width/PANEL, (cuuint64_t)B};
+    const cuuint64_t strides[3] = {width*sizeof(bf16), ROW, height*width*sizeof(bf16)};
+    const cuuint32_t box[4] = {PANEL, (cuuint32_t)rows, (cuuint32_t)panels, 1}, steps[4] = {1, 1, 1, 1};
+    CUtensorMap map;
+    CUresult failed = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, (void *)tensor, sizes, strides, box,
+                             steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    CHECK(!failed, "%s refuses a tensor [%d, %d, %d] (error %d)", name, B, T, columns, (int)failed);
+    return map;
+}
+
+// What `work` holds. The forward pass needs the ticket counter alone.
+struct Scratch { int *tickets, *turns; float *lse2, *dots; float4 *sums; size_t bytes; };
+static Scratch scratch_at(void *work, int B, int T, int H, int D) {
+    const size_t rows = (size_t)B*H*((T + KEYS - 1)/KEYS)*KEYS;
+    char *at = (char *)work;
+    Scratch s;
+    s.tickets = (int *)at, at += 256;
+    s.turns = (int *)at, at += (rows/64*sizeof(int) + 255)/256*256;
+    s.lse2 = (float *)at, at += rows*sizeof(float);
+    s.dots = (float *)at, at += rows*sizeof(float);
+    s.sums = (float4 *)at, at += rows*D*sizeof(float);
+    s.bytes = at - (char *)work;
+    return s;
+}
+
+template <int D>
+static void forward(bf16 *att, float *lse, void *work, const bf16 *q, int q_width, const bf16 *kv,
+                    int kv_width, int B, int T, int H, int G, cudaStream_t stream) {
+    typedef Forward<D> F;
+    auto kernel = attention_forward_kernel<D>;
+    const int blocks = B*H*((T + F::QUERIES - 1)/F::QUERIES);
+    int *tickets = scratch_at(work, B, T, H, D).tickets;
+    CUDA(cudaMemsetAsync(tickets, 0, sizeof *tickets, stream));
+    CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(F)));
+    kernel<<<imin(card.props.multiProcessorCount, blocks), F::THREADS, sizeof(F), stream>>>(
+        lse, tickets, tile_map(att, B, T, H*D, 64, 1), tile_map(q, B, T, q_width, F::QUERIES, D/PANEL),
+        tile_map(kv, B, T, kv_width, KEYS, D/PANEL), Sizes{B, T, H, G}, 1/sqrtf(D));
+    LAUNCHED();
+}
+
+template <int D>
+static void backward(bf16 *dqkv, void *work, const bf16 *datt, const bf16 *att, const float *lse,
+                     const bf16 *qkv, const float *table, int B, int T, int H, int G, cudaStream_t stream) {
+    typedef Backward<D> F;
+    auto kernel = attention_backward_kernel<D>;
+    const Sizes sizes = {B, T, H, G};
+    const Scratch s = scratch_at(work, B, T, H, D);
+    const int Q = (H + 2*G)*D, blocks = (T + KEYS - 1)/KEYS, rows = B*H*blocks*KEYS, threads = 256;
+    const int grid = ceil_div(rows, threads) + ceil_div((size_t)rows/4*(D/8), threads);
+    attention_dots_kernel<D><<<grid, threads, 0, stream>>>(s.dots, s.lse2, s.turns, s.tickets,
+                                                           datt, att, lse, sizes);
+    LAUNCHED();
+    CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(F)));
+    kernel<<<B*G*blocks, F::THREADS, sizeof(F), stream>>>(
+        s.sums, s.turns, s.tickets, tile_map(dqkv, B, T, Q, 64, D/PANEL),
+        tile_map(dqkv, B, T, Q, KEYS, D/PANEL), tile_map(datt, B, T, H*D, 64, D/PANEL),
+        tile_map(qkv, B, T, Q, 64, D/PANEL), tile_map(qkv, B, T, Q, KEYS, D/PANEL),
+        s.lse2, s.dots, table, sizes, 1/sqrtf(D));
+    LAUNCHED();
+}
+}
+
+// The Hopper version serves these head sizes; the card must be of compute capability 9.0.
+static int attention_has_sm90(int D) { return D == 64 || D == 128; }
+
+// Bytes of `work`, which may hold anything; 256 suffice where no backward pass follows.
+static size_t attention_work_sm90(int B, int T, int H, int D) {
+    return hopper::scratch_at(NULL, B, T, H, D).bytes;
+}
+
+// All as in attention_forward, without a past.
+void attention_forward_sm90(bf16 *att, float *lse, void *work, const bf16 *q, int q_width, const bf16 *kv,
+                            int kv_width, int B, int T, int H, int G, int D, cudaStream_t stream) {
+    if (D == 64) hopper::forward<64>(att, lse, work, q, q_width, kv, kv_width, B, T, H, G, stream);
+    else hopper::forward<128>(att, lse, work, q, q_width, kv, kv_width, B, T, H, G, stream);
+}
+
+// attention_backward and rope_backward in one: dqkv is the gradient before the rotary embedding, whose
+// table [T, D] it takes. B*T*H*D and B*H*T stay below 2^31.
+void attention_backward_sm90(bf16 *dqkv, void *work, const bf16 *datt, const bf16 *att, const float *lse,
+                             const bf16 *qkv, const float *table,
+                             int B, int T, int H, int G, int D, cudaStream_t stream) {
+    if (D == 64) hopper::backward<64>(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, stream);
+    else hopper::backward<128>(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, stream);
+}
+#else
+static int attention_has_sm90(int) { return 0; }
+static size_t attention_work_sm90(int, int, int, int) { return 0; }
+void attention_forward_sm90(elem *, float *, void *, const elem *, int, const elem *, int, int, int, int, int,
+                            int, cudaStream_t) {}
+void attention_backward_sm90(elem *, void *, const elem *, const elem *, const float *, const elem *,
+                             const float *, int, int, int, int, int, cudaStream_t) {}
+#endif
+
+static int on_hopper(int D) {
+    return card.ready && card.props.major == 9 && !card.plain_attention && attention_has_sm90(D);
+}
+
+// ---- the table ---------------------------------------------------------------------------------
 
 static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T) {
     static Layout layout;
@@ -1994,28 +2184,41 @@ static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T)
     const size_t size = layout.size;
     int n = 0;
     add_memory(plan, &n, "weights", size*sizeof(elem));
-    if (training && sizeof(elem) < sizeof(float)) add_memory(plan, &n, "their lower halves", size*sizeof(int16_t));
+    if (training && sizeof(elem) < sizeof(float))
+        add_memory(plan, &n, "their lower halves", size*sizeof(int16_t));
     if (training) add_memory(plan, &n, "gradients", size*sizeof(float));
     if (training) add_memory(plan, &n, "AdamW", 2*size*sizeof(float));
     add_memory(plan, &n, "activations", acts.kept_bytes);
     add_memory(plan, &n, "logits", acts.logits_bytes);
     add_memory(plan, &n, "workspace", acts.work_bytes + WORKSPACE);
+    add_memory(plan, &n, "KV cache", cache_size(c)*sizeof(elem));
     return n;
 }
-
-static float *gpu_space(GpuOlmo *m, Space space) {
-    return space == GRADS ? m->grads : space == MOMENT1 ? m->moment1 : m->moment2;
+static void *gpu_build(const Config *c, int training) { return gpu_olmo_build(c, training); }
+static void gpu_destroy(void *m) { olmo_free((GpuOlmo *)m); }
+static void gpu_forward(void *m, real *losses, real *zlosses, const int *tokens, const int *targets,
+                        const real *weights, int B, int T) {
+    olmo_forward((GpuOlmo *)m, losses, zlosses, tokens, targets, weights, B, T);
+}
+static void gpu_backward(void *m) { olmo_backward((GpuOlmo *)m); }
+static double gpu_update(void *m, const AdamW *adamw) { return olmo_update((GpuOlmo *)m, adamw); }
+static void gpu_decode(void *m, real *logits, const int *tokens, int n, int past) {
+    olmo_decode((GpuOlmo *)m, logits, tokens, n, past);
 }
 
-// Numbers come and go as float. Parameters pass through the staging buffer, CHUNK at a time, where their halves meet.
+// Numbers come and go as float. Parameters pass through the staging buffer, where their halves meet.
+static float *space_of(GpuOlmo *m, Space space) {
+    if (space == GRADS) clear_used(m);
+    return space == GRADS ? m->grads : space == MOMENT1 ? m->moment1 : m->moment2;
+}
 static void gpu_get(void *model, Space space, size_t offset, size_t count, real *host) {
     GpuOlmo *m = (GpuOlmo *)model;
-    if (space == GRADS) clear_used(m);
-    if (space != PARAMS) to_host(host, gpu_space(m, space) + offset, count);
+    if (space != PARAMS) to_host(host, space_of(m, space) + offset, count);
     else for (size_t n = 0, k; n < count; n += k) {
-        const size_t at = offset + n;
+        const elem *weight = m->weights + offset + n;
+        const int16_t *rest = m->rests ? m->rests + offset + n : NULL;
         k = zmin(CHUNK, count - n);
-        join_kernel<<<ceil_div(k, 256), 256, 0, card.stream>>>(m->staging, m->weights + at, m->rests ? m->rests + at : NULL, k);
+        join_kernel<<<ceil_div(k, 256), 256, 0, card.stream>>>(m->staging, weight, rest, k);
         LAUNCHED();
         to_host(host + n, m->staging, k);
     }
@@ -2023,43 +2226,32 @@ static void gpu_get(void *model, Space space, size_t offset, size_t count, real 
 }
 static void gpu_set(void *model, Space space, size_t offset, size_t count, const real *host) {
     GpuOlmo *m = (GpuOlmo *)model;
-    if (space == GRADS) clear_used(m);
-    if (space != PARAMS) to_card(gpu_space(m, space) + offset, host, count);
+    if (space != PARAMS) to_card(space_of(m, space) + offset, host, count);
     else for (size_t n = 0, k; n < count; n += k) {
-        const size_t at = offset + n;
+        elem *weight = m->weights + offset + n;
+        int16_t *rest = m->rests ? m->rests + offset + n : NULL;
         k = zmin(CHUNK, count - n);
         to_card(m->staging, host + n, k);
-        split_kernel<<<ceil_div(k, 256), 256, 0, card.stream>>>(m->weights + at, m->rests ? m->rests + at : NULL, m->staging, k);
+        split_kernel<<<ceil_div(k, 256), 256, 0, card.stream>>>(weight, rest, m->staging, k);
         LAUNCHED();
     }
     CUDA(cudaStreamSynchronize(card.stream));
-}
-
-static void *gpu_build(const Config *c, int training) { return gpu_olmo_build(c, training); }
-static void gpu_destroy(void *m) { olmo_free((GpuOlmo *)m); }
-static void gpu_forward(void *m, real *losses, real *zlosses, const int *tokens, const int *targets, const real *weights,
-                        int B, int T) {
-    olmo_forward((GpuOlmo *)m, losses, zlosses, tokens, targets, weights, B, T);
-}
-static void gpu_backward(void *m) { olmo_backward((GpuOlmo *)m); }
-static double gpu_update(void *m, const AdamW *how) { return olmo_update((GpuOlmo *)m, how); }
-static void gpu_decode(void *m, real *logits, const int *tokens, int n, int past) {
-    olmo_decode((GpuOlmo *)m, logits, tokens, n, past);
 }
 
 // The table. Its name tells the card and its memory, beside which the plan is printed.
 static const Device *gpu_device(void) {
     static char name[400] = "GPU";
     static const Device device = {
-        name, gpu_memory, gpu_build, gpu_destroy, gpu_forward, gpu_backward, gpu_update, gpu_decode, gpu_get, gpu_set,
+        name, gpu_memory, gpu_build, gpu_destroy, gpu_forward, gpu_backward, gpu_update, gpu_decode,
+        gpu_get, gpu_set,
     };
     size_t free, total;
     int cards = 0;
-    if (cudaGetDeviceCount(&cards) != cudaSuccess || cards == 0) return &device;    // build will say so; --help needs none
+    if (cudaGetDeviceCount(&cards) != cudaSuccess || cards == 0) return &device;    // build will say so
     card_open();
     CUDA(cudaMemGetInfo(&free, &total));
-    snprintf(name, sizeof name, "%s (%s), %.1f of %.1f GB free", card.props.name, precision, (double)free*1e-9,
-             (double)total*1e-9);
+    snprintf(name, sizeof name, "%s (%s), %.1f of %.1f GB free", card.props.name, precision,
+             (double)free*1e-9, (double)total*1e-9);
     return &device;
 }
 
