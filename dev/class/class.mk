@@ -31,3 +31,14 @@ build/class/train_sse: $(SOURCE) build/flags
 	$(CC) $(FLAGS) -march=x86-64 -o $@ $< -lm $(ICU)
 class-train: $(GRADER) build/class/train build/class/train_sse $(CORPUS)
 	@CC="$(CC)" build/class/grade_float train
+
+# Planted bugs (dev/class/bugs.c holds the answers)
+.PHONY: bug bug-check
+build/class/bugs: dev/class/bugs.c $(SOURCE) build/flags
+	@mkdir -p build/class
+	$(CC) $(FLAGS) -O1 -Wno-unused-function -o $@ $< -lm
+BUGS = CLASS_CC="$(CC) $(filter-out -std=c11 -Wall -Wextra,$(FLAGS))" build/class/bugs
+bug: build/class/bugs train_olmo
+	@$(BUGS) $(if $(CHECK),$(N) line $(CHECK),$(if $(WITNESS),$(N) witness $(WITNESS),$(N)))
+bug-check: build/class/bugs
+	@$(BUGS) check
