@@ -42,3 +42,9 @@ bug: build/class/bugs train_olmo
 	@$(BUGS) $(if $(CHECK),$(N) line $(CHECK),$(if $(WITNESS),$(N) witness $(WITNESS),$(N)))
 bug-check: build/class/bugs
 	@$(BUGS) check
+
+# A look inside a model: dev/class/look --load DIR --prompt TEXT --html FILE
+.PHONY: look
+look: dev/class/look
+dev/class/look: dev/class/look.c $(SOURCE) build/flags
+	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU)
