@@ -67,7 +67,7 @@ static Rendering rendering_of(const Tokenizer *tokenizer, int eos) {
 static void rendering_free(Rendering *r) { encoder_free(r->encoder), release(r->text), release(r->ids), release(r->labels); }
 
 // data[0..used) in a block of at least `needed` items: the old one, or a larger one.
-static void *grown(void *data, size_t used, size_t needed, size_t *room, size_t size, const char *what) {
+static void *with_room(void *data, size_t used, size_t needed, size_t *room, size_t size, const char *what) {
     if (needed <= *room) return data;
     *room = needed + needed/2 + 1024;
     void *larger = allocate(*room, size, what);
@@ -77,14 +77,14 @@ static void *grown(void *data, size_t used, size_t needed, size_t *room, size_t 
 }
 
 static void add_text(Rendering *r, const char *text, size_t n) {
-    r->text = (char *)grown(r->text, r->text_size, r->text_size + n, &r->text_room, 1, "a conversation's text");
+    r->text = (char *)with_room(r->text, r->text_size, r->text_size + n, &r->text_room, 1, "a conversation's text");
     if (n) memcpy(r->text + r->text_size, text, n);
     r->text_size += n;
 }
 static void add_id(Rendering *r, int id, int label) {
     size_t room = r->room;
-    r->ids = (int *)grown(r->ids, r->n, r->n + 1, &room, sizeof(int), "a conversation's ids");
-    r->labels = (unsigned char *)grown(r->labels, r->n, r->n + 1, &r->room, 1, "a conversation's labels");
+    r->ids = (int *)with_room(r->ids, r->n, r->n + 1, &room, sizeof(int), "a conversation's ids");
+    r->labels = (unsigned char *)with_room(r->labels, r->n, r->n + 1, &r->room, 1, "a conversation's labels");
     r->ids[r->n] = id, r->labels[r->n++] = (unsigned char)label;
 }
 // The text so far becomes ids.
@@ -110,10 +110,10 @@ static void begin_answer(Rendering *r, int label_header) {
 
 static const char *const roles[] = { "system", "user", "assistant" };
 
-typedef struct { const char *path; uint64_t line; } Place;  // of a conversation, for sentences
+typedef struct { const char *path; uint64_t line; } ChatPlace;  // of a conversation, for sentences
 
 // The messages of a JSON array as ids and labels. as_released: with the labels that OLMo's released runs had (see shift_labels).
-static void render(Rendering *r, const char *messages, const char *name, int as_released, const Place *at) {
+static void render(Rendering *r, const char *messages, const char *name, int as_released, const ChatPlace *at) {
     const unsigned long long line = at->line;
     CHECK(messages, "%s: line %llu: expected \"%s\", an array of messages, found none (data/tokenize makes tokens of documents)", at->path,
           line, name);
@@ -180,8 +180,8 @@ typedef struct {
 
 static void add_row(Conversations *c, const Rendering *r) {
     const size_t n = zmin(r->n, (size_t)c->T);
-    c->ids = (int *)grown(c->ids, c->n, c->n + n, &c->room, sizeof(int), "the conversations");
-    c->start = (size_t *)grown(c->start, c->rows + 1, c->rows + 2, &c->start_room, sizeof(size_t), "the conversations");
+    c->ids = (int *)with_room(c->ids, c->n, c->n + n, &c->room, sizeof(int), "the conversations");
+    c->start = (size_t *)with_room(c->start, c->rows + 1, c->rows + 2, &c->start_room, sizeof(size_t), "the conversations");
     for (size_t i = 0; i < n; i++) c->ids[c->n + i] = r->labels[i] ? r->ids[i] : ~r->ids[i];
     c->start[++c->rows] = c->n += n;
     c->cut += r->n > n;
@@ -193,7 +193,7 @@ static int has_label(const Conversations *c, size_t row) {
 }
 
 // One line of a file: a conversation, or a pair of them.
-static void add_group(Conversations *c, Rendering *r, const char *json, int as_released, const Place *at) {
+static void add_group(Conversations *c, Rendering *r, const char *json, int as_released, const ChatPlace *at) {
     static const char *const names[2][2] = { { "messages", NULL }, { "chosen", "rejected" } };
     const char *start = json_space(json), *end = *start == '{' ? json_skip(start, 0) : NULL;
     int labels = 1;
@@ -215,7 +215,7 @@ enum { LONGEST_LINE = 64 << 20 };
 static void add_file(Conversations *c, Rendering *r, const char *path, int as_released) {
     uint64_t size;
     const char *text = (const char *)map_file(path, &size), *end = text + size;
-    Place at = { path, 0 };
+    ChatPlace at = { path, 0 };
     char *line = NULL;
     size_t room = 0;
     CHECK(ends_with(path, ".jsonl"), "%s: expected a name that ends in .jsonl: conversations, one per line", path);
@@ -227,7 +227,7 @@ static void add_file(Conversations *c, Rendering *r, const char *path, int as_re
         CHECK(n < LONGEST_LINE, "%s: line %llu: %zu MB in one line; expected a conversation", path, number, n >> 20);
         CHECK(valid == n, "%s: line %llu: expected UTF-8, found another byte at byte %zu", path, number, valid);
         CHECK(!memchr(p, 0, n), "%s: line %llu: expected text, found a NUL byte", path, number);
-        line = (char *)grown(line, 0, n + 1, &room, 1, "a line");
+        line = (char *)with_room(line, 0, n + 1, &room, 1, "a line");
         memcpy(line, p, n), line[n] = 0;
         if (*json_space(line)) add_group(c, r, line, as_released, &at);
     }
@@ -243,7 +243,7 @@ static Conversations *conversations_open(const char *flag, const char *paths, in
     Rendering r = rendering_of(tokenizer, eos);
     char path[PATH];
     c->group = group, c->T = T;
-    c->start = (size_t *)grown(NULL, 0, 1, &c->start_room, sizeof(size_t), "the conversations");
+    c->start = (size_t *)with_room(NULL, 0, 1, &c->start_room, sizeof(size_t), "the conversations");
     for (; list_item(flag, paths, c->files, path); c->files++) add_file(c, &r, path, as_released);
     rendering_free(&r);
     CHECK(c->rows, "%s: no conversation in it has anything to learn within %d tokens (%llu have none)", paths, T, (unsigned long long)c->dropped);

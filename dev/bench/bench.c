@@ -480,9 +480,9 @@ int main(int argc, char **argv) {
     CHECK(only || argc == 1, "%s: expected gemm, attention, memory, step or --big", argv[1]);
     CHECK(only == 5 || argc <= 2, "%s: only `step` takes options", argv[2]);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    Options o;
+    Options o, before;
     char directory[PATH];
-    if (only == 5) { choose_model(&o, argc - 1, argv + 1, directory); if (o.threads) omp_set_num_threads(o.threads); }
+    if (only == 5) { choose_model(&o, &before, argc - 1, argv + 1, directory); if (o.threads) omp_set_num_threads(o.threads); }
     print_header(argc, argv);
     print_ceiling();
     if (only == 1) bench_big();
