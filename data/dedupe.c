@@ -265,7 +265,7 @@ static void add_ngrams(Portion *b, const Dedupe *how, const char *text, size_t s
     if (b->keys > first) add_passage(b, start, end, first);
 }
 
-// A paragraph's key is the text before its newline; its span covers the newline. As released, an empty one follows the last
+// A paragraph's key is the text before its newline, LF or CR LF; its span covers that. As released, an empty one follows the last
 // newline, and whether a span grows by the newline is asked of bytes instead of code points (quirk B1).
 static void add_paragraphs(Portion *b, const Dedupe *how, const char *text, size_t size) {
     for (size_t at = 0, start = 0, end; at < size || (how->as_released && size && text[size - 1] == '\n' && at == size); start = end) {
@@ -273,9 +273,10 @@ static void add_paragraphs(Portion *b, const Dedupe *how, const char *text, size
         size_t length = newline ? (size_t)(newline - text) - at : size - at;
         end = start + code_points(text + at, length);
         if (how->as_released ? end < size - 1 : newline != NULL) end++;
-        if (!is_left_out(how, text + at, length)) {
-            if (how->unit == NGRAM) add_ngrams(b, how, text + at, length, start, end);
-            else add_key(b, XXH3_128bits(text + at, length)), add_passage(b, start, end, b->keys - 1);
+        size_t size_of_key = length - (!how->as_released && length && text[at + length - 1] == '\r');
+        if (!is_left_out(how, text + at, size_of_key)) {
+            if (how->unit == NGRAM) add_ngrams(b, how, text + at, size_of_key, start, end);
+            else add_key(b, XXH3_128bits(text + at, size_of_key)), add_passage(b, start, end, b->keys - 1);
         }
         at += length + 1;
     }

@@ -76,7 +76,8 @@ static void cut_paragraphs(Sample *s) {
     for (const char *line = s->d.text, *next; line < end; line = next + 1) {
         next = (const char *)memchr(line, '\n', (size_t)(end - line));
         if (!next) next = end;
-        if (!all_unicode_space(line, next)) cut_piece(s, CUT_PARAGRAPHS, line, (size_t)(next - line));
+        int cr = next > line && next[-1] == '\r';           // CR LF ends a line as LF does
+        if (!all_unicode_space(line, next)) cut_piece(s, CUT_PARAGRAPHS, line, (size_t)(next - cr - line));
     }
 }
 

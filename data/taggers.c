@@ -521,13 +521,14 @@ static void tag_c4_v2(Tags *out, View *v) { tag_c4(out, v, 1); }
 
 // ---- pii_regex_with_counts_fast_v2 [3.5] -----------------------------------------------------------------------------
 
-// The reference's patterns; its white space spelled out, because PCRE2's own \s is another [1.3].
+// The reference's patterns; its white space spelled out, because PCRE2's own \s is another [1.3]. A run of white
+// space is searched from its beginning alone: what it finds there is what it would find from within.
 #define S "\\x09-\\x0d\\x1c-\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 #define OCTET "(?:25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)"
 typedef enum { EMAIL, PHONE, IP, KINDS } Pii;
 static const struct { const char *type, *pattern; } pii[KINDS] = {
-    { "EMAIL_ADDRESS", "[." S "@,?!;:)(]*([^" S "@]+@[^" S "@,?!;:)(]+?)[." S "@,?!;:)(]?[" S "]" },
-    { "PHONE_NUMBER", "[" S "]+\\(?(\\d{3})\\)?[-. ]*(\\d{3})[-. ]?(\\d{4})" },
+    { "EMAIL_ADDRESS", NULL },                              // by hand: next_address
+    { "PHONE_NUMBER", "(?<![" S "])[" S "]++\\(?(\\d{3})\\)?[-. ]*(\\d{3})[-. ]?(\\d{4})" },
     { "IP_ADDRESS", "(?:" OCTET "\\.){3}" OCTET },
 };
 #undef S
@@ -539,7 +540,7 @@ static void prepare_pii(void) {
     pii_limits = pcre2_match_context_create(NULL);
     CHECK(pii_limits, "not enough memory for regular expressions");
     pcre2_set_match_limit(pii_limits, 20000000);            // steps of one search: twice PCRE2's own limit, some tenths of a second
-    for (int k = 0; k < KINDS; k++) {
+    for (int k = PHONE; k < KINDS; k++) {
         int error;
         size_t at;
         pii_code[k] = pcre2_compile((PCRE2_SPTR)pii[k].pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK, &error, &at, NULL);
@@ -548,28 +549,80 @@ static void prepare_pii(void) {
     }
 }
 
-// A domain has a dot, and a name is not just a parenthesis.
-static int is_email(const char *address, size_t size) {
-    const char *at = (const char *)memchr(address, '@', size);
-    return !(at == address + 1 && *address == '(') && memchr(at, '.', size - (size_t)(at - address));
-}
+/*
+E-mail addresses. The reference's pattern is, with W for white space and M for the marks . @ , ? ! ; : ) (
+
+    [WM]* ( [^W@]+ @ ([^WM]|[.])+? ) [WM]? W               the outer group is the address
+
+which takes a regular expression's engine quadratic time where a text has no break, or nothing else. By hand it is
+linear, for what comes behind an @ does not depend on what is before it: each @ has one end, or none. The first @
+that has one, and a name before it, gives the match its beginning, all marks and white space before the name; of
+those @ that this run of marks reaches, the last one that has an end is the match, as the engine is greedy.
+*/
+typedef struct { size_t start, name, domain_end, end; } Address;        // bytes: the match is [start, end)
 
 static int is_mark(char c) {
     switch (c) { case '@': case '.': case ',': case '?': case '!': case ';': case ':': case ')': case '(': return 1; }
     return 0;
 }
-// The e-mail pattern takes quadratic time on text without a break: of characters that are no white space, or of punctuation.
-// A third of a second is the longest that we saw it take on MOST_WITHOUT_BREAK bytes.
-enum { MOST_WITHOUT_BREAK = 1 << 15 };
-static int has_breaks(const char *text, size_t size) {
-    size_t solid = 0, marks = 0, longest = 0;
-    for (size_t i = 0; i < size; i++) {
-        int space = space_at(text + i) > 0;
-        solid = space ? 0 : solid + 1;
-        marks = space || is_mark(text[i]) ? marks + 1 : 0;
-        longest = solid > longest ? solid : marks > longest ? marks : longest;
+// The bytes of white space, or of a mark, at s; 0 if there is neither.
+static int break_at(const char *s) { return is_mark(*s) ? 1 : space_at(s); }
+static size_t char_before(const char *text, size_t at) {
+    do at--; while (at && (text[at] & 0xc0) == 0x80);
+    return at;
+}
+// Where the name before an @ begins, at `from` or later.
+static size_t name_before(const char *text, size_t from, size_t at) {
+    for (size_t before; at > from; at = before) {
+        before = char_before(text, at);
+        if (text[before] == '@' || space_at(text + before)) break;
     }
-    return longest <= MOST_WITHOUT_BREAK;
+    return at;
+}
+// The ends of the domain behind the @ at `at`, and of the match; or 0.
+static int domain_ends(Address *a, const char *text, size_t at, size_t size) {
+    size_t end = at + 1;
+    while (end < size && (text[end] == '.' || !break_at(text + end))) end++;
+    if (end == at + 1 || end == size) return 0;
+    int space = space_at(text + end);
+    int dot = space && text[end - 1] == '.' && end - 1 > at + 1;        // of a sentence
+    size_t next = end + (size_t)(space ? space : 1);
+    int more = !dot && next < size ? space_at(text + next) : 0;
+    a->domain_end = end - (size_t)dot, a->end = next + (size_t)more;
+    return space || more;
+}
+// The next match in [from, size): 1, or 0 if there is none.
+static int next_address(Address *a, const char *text, size_t from, size_t size) {
+    const char *found;
+    size_t at = from, marks_end, name = 0;
+    for (;; at++) {                                         // the first @ with a name and an end
+        if (at >= size || !(found = (const char *)memchr(text + at, '@', size - at))) return 0;
+        at = (size_t)(found - text), name = name_before(text, from, at);
+        if (name < at && domain_ends(a, text, at, size)) break;
+    }
+    a->start = marks_end = name;
+    for (size_t before; a->start > from; a->start = before) {
+        before = char_before(text, a->start);
+        if (!break_at(text + before)) break;
+    }
+    for (int n; marks_end < size && (n = break_at(text + marks_end)); marks_end += (size_t)n) {}
+    for (size_t later = at; later < marks_end; ) {          // later ones that the marks reach
+        Address other;
+        size_t behind = later + 1;
+        if (!(found = (const char *)memchr(text + behind, '@', size - behind))) break;
+        later = (size_t)(found - text);
+        size_t other_name = name_before(text, behind, later);
+        if (other_name > marks_end) break;
+        if (other_name == later || !domain_ends(&other, text, later, size)) continue;
+        at = later, a->domain_end = other.domain_end, a->end = other.end;
+    }
+    a->name = zmin(marks_end, at - 1);
+    return 1;
+}
+// A domain has a dot, and a name is not just a parenthesis.
+static int is_email(const char *address, size_t size) {
+    const char *at = (const char *)memchr(address, '@', size);
+    return !(at == address + 1 && *address == '(') && memchr(at, '.', size - (size_t)(at - address));
 }
 
 // The kinds, 1 << EMAIL and so on, for which a paragraph has what a match cannot do without. A byte above 0xbf may begin a digit.
@@ -587,30 +640,38 @@ static unsigned possible_pii(const char *text, size_t size) {
     return (unsigned)(memchr(text, '@', size) != NULL) << EMAIL | (unsigned)(digits >= 10) << PHONE | (unsigned)(dots >= 3 && digits >= 4) << IP;
 }
 
-// Matches in one paragraph; returns the sum of their lengths, and adds to their number.
-static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number) {
-    const char *text = v->text + v->line[i].byte;
-    size_t size = v->line[i].size + (i + 1 < v->lines), seen = 0, chars = v->line[i].start, sum = 0;     // chars: at byte `seen`
-    if (kind == EMAIL && size > MOST_WITHOUT_BREAK && !has_breaks(text, size)) {
-        problem(v->document->origin, v->document->line, "paragraph %zu has more than %d bytes without a break: the search for e-mail addresses in it would take too long",
-                i + 1, MOST_WITHOUT_BREAK);
-        return 0;
+// The next match of a kind in [from, size), [*start, *end): 1; or 0 if there is none.
+static int next_pii(View *v, Pii kind, size_t paragraph, const char *text, size_t from, size_t size, size_t *start,
+                    size_t *end) {
+    Address a = { 0, 0, 0, from };
+    if (kind == EMAIL) {
+        int found;
+        while ((found = next_address(&a, text, a.end, size)) && !is_email(text + a.name, a.domain_end - a.name)) {}
+        *start = a.start, *end = a.end;
+        return found;
     }
     if (!v->match) v->match = pcre2_match_data_create(8, NULL);
     CHECK(v->match, "not enough memory for regular expressions");
-    for (size_t at = 0; ; ) {
-        int found = pcre2_match(pii_code[kind], (PCRE2_SPTR)text, size, at, PCRE2_NO_UTF_CHECK, v->match, pii_limits);
-        if (found < 0 && found != PCRE2_ERROR_NOMATCH)
-            problem(v->document->origin, v->document->line, "paragraph %zu takes too long to search to its end for %s (PCRE2: %d)",
-                    i + 1, pii[kind].type, found);
-        if (found < 0) return sum;
-        const size_t *match = pcre2_get_ovector_pointer(v->match);
-        at = match[1];
-        if (kind == EMAIL && !is_email(text + match[2], match[3] - match[2])) continue;
-        size_t start = chars + code_points(text + seen, match[0] - seen), end = start + code_points(text + match[0], match[1] - match[0]);
+    int found = pcre2_match(pii_code[kind], (PCRE2_SPTR)text, size, from, PCRE2_NO_UTF_CHECK, v->match, pii_limits);
+    if (found < 0 && found != PCRE2_ERROR_NOMATCH)
+        problem(v->document->origin, v->document->line, "paragraph %zu takes too long to search to its end for %s "
+                "(PCRE2: %d)", paragraph, pii[kind].type, found);
+    const size_t *match = pcre2_get_ovector_pointer(v->match);
+    if (found >= 0) *start = match[0], *end = match[1];
+    return found >= 0;
+}
+
+// Matches in one paragraph; returns the sum of their lengths, and adds to their number.
+static size_t tag_pii_of(Tags *out, View *v, Pii kind, size_t i, size_t *number) {
+    const char *text = v->text + v->line[i].byte;
+    size_t size = v->line[i].size + (i + 1 < v->lines), sum = 0, from = 0, to = 0;
+    size_t seen = 0, chars = v->line[i].start;              // the code points before byte `seen`
+    while (next_pii(v, kind, i + 1, text, to, size, &from, &to)) {
+        size_t start = chars + code_points(text + seen, from - seen), end = start + code_points(text + from, to - from);
         add_tag(out, pii[kind].type, start, end, 1);
-        seen = match[1], chars = end, sum += end - start, ++*number;
+        seen = to, chars = end, sum += end - start, ++*number;
     }
+    return sum;
 }
 
 // doc_frac is the share of the text, plus 1: the reference counts the span of doc_count as well (quirk P1). Its exclusion of

@@ -535,6 +535,57 @@ static void cut_at_added(Encoder *e, const char *text, size_t n, int normalized,
     encode_rest(e, rest, (size_t)(end - rest));
 }
 
+#ifdef ICU
+// Three Tibetan vowels are two marks each in normal form, but count as none by themselves: so let them be two.
+// text: room for as many units as it has bytes in UTF-8, where they take three.
+static int32_t split_vowels(UChar *text, int32_t n) {
+    int32_t more = 0, to;
+    for (int32_t i = 0; i < n; i++) more += text[i] == 0xf73 || text[i] == 0xf75 || text[i] == 0xf81;
+    to = n += more;
+    for (int32_t i = n - more - 1; more; i--) {
+        UChar second = text[i] == 0xf73 ? 0xf72 : text[i] == 0xf75 ? 0xf74 : text[i] == 0xf81 ? 0xf80 : 0;
+        text[--to] = second ? second : text[i];
+        if (second) text[--to] = 0xf71, more--;
+    }
+    return n;
+}
+// Marks behind a letter have an order, that of their combining classes; those of one class keep theirs. ICU finds
+// it by insertion, in quadratic time: seconds for 100 kB of marks. So long runs of them are sorted before it looks,
+// by counting. scratch: room for the text.
+static void order_run(UChar *text, int32_t n, UChar *scratch) {
+    enum { CLASSES = 256 };
+    int32_t at[CLASSES + 1] = { 0 };                        // at[k]: where the marks of class k go
+    UChar32 c;
+    for (int32_t i = 0, size = 0; i < n; size = 0) {
+        U16_NEXT(text + i, size, n - i, c);
+        at[unorm2_getCombiningClass(nfc, c) + 1] += size, i += size;
+    }
+    for (int k = 1; k <= CLASSES; k++) at[k] += at[k - 1];
+    for (int32_t i = 0; i < n; ) {
+        U16_NEXT(text, i, n, c);
+        int32_t *to = &at[unorm2_getCombiningClass(nfc, c)];
+        U16_APPEND_UNSAFE(scratch, *to, c);
+    }
+    memcpy(text, scratch, (size_t)n*sizeof *text);
+}
+static int32_t order_marks(UChar *text, int32_t n, UChar *scratch) {
+    enum { LONG_RUN = 32 };
+    n = split_vowels(text, n);
+    for (int32_t end = 0, start, next; end < n; end = next) {
+        UChar32 c;
+        int mark = 1;
+        for (start = next = end; next < n && mark; ) {      // marks: [start, end)
+            end = next;
+            U16_NEXT(text, next, n, c);
+            mark = unorm2_getCombiningClass(nfc, c) > 0;
+        }
+        if (mark) end = next;
+        if (end - start > LONG_RUN) order_run(text + start, end - start, scratch);
+    }
+    return n;
+}
+#endif
+
 // Normal form C of text[0..*n): the text itself, if that is it already, as nearly everywhere; else a copy, and its *n.
 static const char *normal_form(Encoder *e, const char *text, size_t *n) {
     size_t plain = 0;
@@ -553,6 +604,7 @@ static const char *normal_form(Encoder *e, const char *text, size_t *n) {
     UChar *before = (UChar *)e->utf16, *after = before + e->text_room;
     u_strFromUTF8(before, (int32_t)e->text_room, &units, text, (int32_t)*n, &error);
     if (U_SUCCESS(error) && unorm2_quickCheck(nfc, before, units, &error) == UNORM_YES) return text;
+    units = U_SUCCESS(error) ? order_marks(before, units, after) : 0;
     units = unorm2_normalize(nfc, before, units, after, (int32_t)(3*e->text_room), &error);
     u_strToUTF8(e->text, (int32_t)(9*e->text_room), &size, after, units, &error);
     CHECK(U_SUCCESS(error), "a text cannot be brought into normal form C: %s; is it UTF-8?", u_errorName(error));

@@ -83,6 +83,11 @@ static void test_duplicates(void) {
     check_attributes("by paragraph as released: quirk B1", "--by paragraph --as-released",
         "{\"id\":\"a\",\"text\":\"one\\ntwo\\n\"}\n{\"id\":\"b\",\"text\":\"one\\ntwo\\n\"}\n{\"id\":\"c\",\"text\":\"\\u00e9\\u00e9\\none\"}\n",
         "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n{\"id\":\"b\",\"attributes\":{\"x\":[[0,4,1],[4,7,1],[7,7,1]]}}\n{\"id\":\"c\",\"attributes\":{\"x\":[[3,7,1]]}}\n");
+    const char *crlf = "{\"id\":\"a\",\"text\":\"one\\r\\ntwo\\r\\n\"}\n{\"id\":\"b\",\"text\":\"two\\r\\none\"}\n";
+    check_attributes("by paragraph: CR LF ends one as LF does", "--by paragraph", crlf,
+        "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n{\"id\":\"b\",\"attributes\":{\"x\":[[0,5,1],[5,8,1]]}}\n");
+    check_attributes("by paragraph as released: a CR is text", "--by paragraph --as-released", crlf,
+        "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n{\"id\":\"b\",\"attributes\":{\"x\":[[0,5,1]]}}\n");
     const char *ngrams = "{\"id\":\"a\",\"text\":\"one two three four five\"}\n{\"id\":\"b\",\"text\":\"one two three four six\\nshort\\nshort\"}\n";
     check_attributes("by n-gram: all three must be old", "--by ngram --ngram 3", ngrams,
         "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n{\"id\":\"b\",\"attributes\":{\"x\":[[29,34,1]]}}\n");

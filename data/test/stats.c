@@ -94,6 +94,9 @@ static void test_stats_by_hand(void) {
     check_number(r, "size", "words", 5 + 2 + 2 + 4);
     check_number(r, "size", "words_between_spaces", 5 + 2 + 2 + 2);
     check_number(r, "size", "bytes_per_word", 49.0/13);
+    json_t *crlf = stats_of(put_text("crlf.jsonl", "{\"text\":\"one\\r\\ntwo\\r\\n\\r\\none\"}\n"));
+    check_number(crlf, "duplicate_paragraphs", "duplicates", 1);
+    json_decref(crlf);
     check(json_is_string(at(r, "size", "tokens")), "stats: without a tokenizer the report says that tokens are not counted");
     check_number(r, "document_lengths", "median", 2);
     check_number(r, "document_lengths", "max", 5);

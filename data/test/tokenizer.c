@@ -260,7 +260,42 @@ static void test_hostile_tokenizers(void) {
     check(code == 1 && strstr(out, "expected UTF-8"), "a prompt that is not UTF-8 is refused");
 }
 
+// Long runs of marks, which are put in order before ICU sees them, have the normal form that ICU alone finds: marks
+// of all classes, such as become two, such as count as none, and such as the tables of Unicode 9 do not know.
+static void test_marks(void) {
+    static const int marks[] = {
+        0x301, 0x323, 0x327, 0x345, 0x334, 0x340, 0x343, 0x344, 0xf71, 0xf72, 0xf73, 0xf75, 0xf81, 0x5b0, 0x5bf, 0x64b, 0x3099,
+        0x93c, 0x94d, 0x1d165, 0x1d16d, 0xeba, 0xe48, 0x1df6, 0x8d3, 0x10f46, 0x20dd,
+    };
+    Tokenizer *t = tokenizer_load(in_scratch("small.json"));
+    Encoder *e = encoder_new(t);
+    Pcg64 r = pcg64_seed(23);
+    int wrong = 0, changed = 0;
+    for (int turn = 0; turn < 5000; turn++) {
+        char text[1024], expected[3*1024];
+        UChar before[1024], after[3*1024];
+        size_t n = 0, size;
+        int length = (int)(pcg64_next32(&r) % 150), kinds = 2 + (int)(pcg64_next32(&r) % 26);
+        for (int i = 0; i < length; i++) {
+            int other = pcg64_next32(&r) % 60 == 0;
+            n += (size_t)utf8_encode(text + n, other ? "aA\n\xe9"[pcg64_next32(&r) % 4] & 0xff : marks[pcg64_next32(&r) % (unsigned)kinds]);
+        }
+        UErrorCode error = U_ZERO_ERROR;
+        int32_t units, bytes;
+        u_strFromUTF8(before, 1024, &units, text, (int32_t)n, &error);
+        units = unorm2_normalize(nfc, before, units, after, 3*1024, &error);
+        u_strToUTF8(expected, sizeof expected, &bytes, after, units, &error);
+        size = n;
+        const char *ours = normal_form(e, text, &size);
+        wrong += U_FAILURE(error) || size != (size_t)bytes || memcmp(ours, expected, size);
+        changed += size != n || memcmp(ours, text, n);
+    }
+    check(!wrong && changed > 3000, "runs of marks in normal form C: %d of %d wrong", wrong, changed);
+    encoder_free(e), tokenizer_free(t);
+}
+
 static void test_tokenizer(void) {
+    test_marks();
     test_unicode();
     test_char_classes();
     test_unescape();
