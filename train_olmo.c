@@ -2503,6 +2503,21 @@ static void remove_checkpoints(const char *out, int keep) {
     }
 }
 
+// Removes what a crash has left half-written, OUT/stepN.tmp. (OUT is locked: nobody is writing it now.)
+static void remove_leftovers(const char *out) {
+    DIR *directory = opendir(out);
+    for (struct dirent *entry; directory && (entry = readdir(directory)) != NULL; ) {
+        char path[PATH], name[PATH];
+        path_join(path, out, entry->d_name);
+        snprintf(name, sizeof name, "%s", entry->d_name);
+        char *end = strstr(name, ".tmp");
+        if (!end || end[4]) continue;
+        *end = 0;
+        if (checkpoint_step(name) >= 0) remove_directory(path);
+    }
+    if (directory) closedir(directory);
+}
+
 static Progress checkpoint_read(const char *path, const Layout *layout, const Device *device,
                                 void *model, int tied) {
     char name[PATH];
@@ -3239,9 +3254,10 @@ static int option_table(Options *o, Option *table) {
     return n;
 }
 
-// The table as text; in brackets the values it points to now: the defaults, before parse_options
-// has changed them.
+// The table as text, broken at column 100; in brackets the values it points to now: the defaults,
+// before parse_options has changed them.
 static void print_options(const Option *table, int n) {
+    enum { INDENT = 24, WIDTH = 100 };
     for (int i = 0; i < n; i++) {
         const Option *option = &table[i];
         char standard[64] = "";
@@ -3251,7 +3267,15 @@ static void print_options(const Option *table, int n) {
             snprintf(standard, sizeof standard, " [%g]", *(double *)option->value);
         if (option->kind == TEXT && *(const char **)option->value)
             snprintf(standard, sizeof standard, " [%s]", *(const char **)option->value);
-        printf("  %-21s %s%s\n", option->name, option->about, standard);
+        int column = printf("  %-*s", INDENT - 3, option->name);
+        for (const char *word = option->about; *word; word += strspn(word, " ")) {
+            const int length = (int)strcspn(word, " "), last = !word[length];
+            if (column + 1 + length + (last ? (int)strlen(standard) : 0) > WIDTH)
+                column = printf("\n%*s", INDENT - 1, "") - 1;
+            column += printf(" %.*s", length, word);
+            word += length;
+        }
+        printf("%s\n", standard);
     }
 }
 
@@ -4645,6 +4669,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
         return finished();
     }
     use_threads(o->threads);
+    if (o->resume) lock_directory(o->out), remove_leftovers(o->out);
     if (o->export_dir) (void)dtype_named(o->export_dtype);
     run.device = device, run.order_epoch = -1, run.floor = NAN;
     Weights unused;
@@ -4659,7 +4684,6 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (training) complete_recipe(o, &run.train), print_data(&run);
 
     run.model = device->build(&o->config, training);
-    if (o->resume) lock_directory(o->out);
     if (o->resume) run.at = checkpoint_read(directory, &run.layout, device, run.model, o->config.tied);
     else if (loaded) weights_read(directory, &run.layout, device, run.model, o->config.tied);
     else model_init(&run);
