@@ -2007,10 +2007,11 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
     for (int i = 0; i < n; i++) {
         uint64_t begin = end;
         end += slice_bytes(&slice[i], type);
+        length += (size_t)snprintf(header + length, capacity - length, ",\"%s\":{\"dtype\":\"%s\",",
+                                   slice[i].name, dtypes[type].safetensors);
         length += (size_t)snprintf(header + length, capacity - length,
-                                   ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%d,%d],\"data_offsets\":[%llu,%llu]}",
-                                   slice[i].name, dtypes[type].safetensors, slice[i].rows, slice[i].cols,
-                                   (unsigned long long)begin, (unsigned long long)end);
+                                   "\"shape\":[%d,%d],\"data_offsets\":[%llu,%llu]}", slice[i].rows,
+                                   slice[i].cols, (unsigned long long)begin, (unsigned long long)end);
     }
     header[length++] = '}';
     // Numbers start aligned.
@@ -2417,9 +2418,9 @@ static void export_write(const char *path, const Config *c, const Layout *layout
 typedef struct {
     int step, epoch;
     uint64_t tokens;                                        // seen so far
-    uint64_t instance;                                      // of this epoch's order: the next one to train on
+    uint64_t instance;                                      // the next one of this epoch's order
     uint64_t instances, seed;                               // what the order was made from
-    const char *run;                                        // JSON members: the run's data and options (section 9)
+    const char *run;                                        // the run's data and options, as JSON
 } Progress;
 
 static Slice *moment_slices(const Layout *layout) {
@@ -3179,11 +3180,13 @@ static int option_table(Options *o, Option *table) {
         { "--init", TEXT, &o->init, "mitchell, normal or full_megatron" },
         { "data", GROUP, &kept, "" },
         { "--data", TEXT, &o->data,
-          "PATH[,PATH]: .txt is bytes; .npy and .bin are tokens; .jsonl is conversations (default: stories)" },
+          "PATH[,PATH]: .txt is bytes; .npy and .bin are tokens; .jsonl is conversations "
+          "(default: stories)" },
         { "--dpo", TEXT, &o->dpo,
           "PATH[,PATH] instead of --data: .jsonl with pairs, a chosen and a rejected conversation" },
         { "--val", TEXT, &o->val,
-          "PATH[,PATH] for validation, or `none` (default: the last 1/20 of each file, at most 256 windows)" },
+          "PATH[,PATH] for validation, or `none` (default: the last 1/20 of each file, at most "
+          "256 windows)" },
         { "--label-mask", TEXT, &o->label_mask,
           "PATH[,PATH] beside --data: a byte for each token, 0 where it must not be a label" },
         { "--dtype", TEXT, &o->dtype, "uint16 or uint32: tokens in files without a NumPy header" },
@@ -3211,7 +3214,8 @@ static int option_table(Options *o, Option *table) {
         { "--clip-warmup-factor", NUMBER, &r->clip_warmup_factor, "... --clip is multiplied by this" },
         { "--z-loss", NUMBER, &c->z_loss, "weight of the squared log-sum-exp of the logits (0: off)" },
         { "--denominator", TEXT, &o->denominator,
-          "predicted: mean over labels; all: over all tokens, as OLMo's newer code; sequences: mean of each row's mean" },
+          "predicted: mean over labels; all: over all tokens, as OLMo's newer code; sequences: "
+          "mean of each row's mean" },
         { "--dpo-beta", NUMBER, &o->dpo_beta, "how strongly DPO holds to the weights it starts from" },
         { "--as-released", FLAG, &o->as_released,
           "labels of conversations one place to the left, as OLMo's released runs had them" },
@@ -3416,7 +3420,7 @@ typedef struct { const char *name, *about; Recipe recipe; int epochs; const char
 
 // arXiv 2402.00838, appendix B; batches: open-instruct's configs.
 static const Tuning tunings[] = {
-    // schedule  lr  final warmup steps batch micro decay beta1 beta2   eps emb clip  clip warm-up: steps, factor
+    // schedule  lr  final warmup steps batch micro decay beta1 beta2   eps emb clip  clip warm-up
     { "sft", "OLMo-7B's supervised fine-tuning: 3 epochs",
       { "finetune", 2e-6, 0,   0,    0,  128,   1,    0, 0.9, 0.999, 1e-8,  0,  0,     0,  1 }, 3, "3%" },
     { "dpo", "its direct preference optimization: 3 epochs",
@@ -3470,9 +3474,9 @@ static void print_help(Options *o) {
     printf(".\nRecipes:");
     for (int i = 0; i < TUNINGS; i++)
         printf("%s %s (%s)", i ? "," : "", tunings[i].name, tunings[i].about);
-    printf(".\n\nFine-tuning: --load DIR --data tokens.npy --out NEW goes on from the weights in DIR, with the\n"
-           "recipe sft. --lr, --epochs and the others change it; --model NAME takes that preset's recipe\n"
-           "instead, as if training from scratch.\n");
+    printf(".\n\nFine-tuning: --load DIR --data tokens.npy --out NEW goes on from the weights in DIR,\n"
+           "with the recipe sft. --lr, --epochs and the others change it; --model NAME takes that\n"
+           "preset's recipe instead, as if training from scratch.\n");
 }
 
 // The options that a preset implies; flags are parsed over them.
@@ -3496,7 +3500,7 @@ static Options options_of_preset(const char *name) {
 // chooses the weights, one per row, and knows what to measure. Each of its sums is divided by one
 // denominator, which is a sum over the groups as well:
 //
-//     predicted    sum of losses / number of labels                        every label counts the same (OLMO_SPEC 1.12)
+//     predicted    sum of losses / number of labels: every label counts the same (OLMO_SPEC 1.12)
 //     all          sum of losses / number of tokens
 //     sequences    sum of (mean loss of a row) / number of rows with a label
 //     dpo          sum of -log sigmoid(beta*D) / number of pairs (arXiv 2305.18290), where D is how
