@@ -1129,27 +1129,32 @@ typedef real vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), m
 enum { VL = VEC_BYTES/sizeof(real) };           // numbers in a vector
 enum { MR = 6, NR = 2*VL };                     // 12 sums + 2 of b + 1 of a: fits the 16 registers of AVX2
 enum { MC = 480, NC = 512, KC = 256 };          // a packed block of a fits the L2 cache, a panel of b L1
-enum { FEW = 4 };                               // so few rows of a are not worth packing b
+enum { FEW = 16 };                              // rows of a that are not worth packing b for
 
 // The part of a matrix that begins at element (i,j).
 static inline Matrix block(Matrix m, int i, int j) { m.at += i*m.row + j*m.col; return m; }
 
-// out[c*ldout + r] = in[r*ldin + c] for VL x VL numbers. A perfect shuffle, as of the two halves of a deck
-// of cards, takes two instructions per pair of vectors; log2(VL) of them make a transpose.
-static inline void transpose(real *out, size_t ldout, const real *in, size_t ldin) {
-    enum { CARDS = VL*VL };
-    real deck[2][CARDS] __attribute__((aligned(64))), *from = deck[0], *to = deck[1];
-    for (int r = 0; r < VL; r++) memcpy(from + r*VL, in + r*ldin, sizeof(real)*VL);
-    for (int round = 1; round < VL; round *= 2) {
-        for (int i = 0; i < CARDS/2; i++) {
-            to[2*i] = from[i];
-            to[2*i + 1] = from[i + CARDS/2];
-        }
-        real *swap = from;
-        from = to;
-        to = swap;
+// A perfect shuffle, as of the two halves of a deck of cards: two instructions per pair of vectors.
+static inline __attribute__((always_inline)) void shuffle(real *to, const real *from) {
+    enum { HALF = VL*VL/2 };
+    for (int i = 0; i < HALF; i++) {
+        to[2*i] = from[i];
+        to[2*i + 1] = from[i + HALF];
     }
-    for (int c = 0; c < VL; c++) memcpy(out + c*ldout, from + c*VL, sizeof(real)*VL);
+}
+
+// out[c*ldout + r] = in[r*ldin + c] for VL x VL numbers: log2(VL) perfect shuffles. They are written out so
+// that the compiler keeps the deck in registers.
+static inline __attribute__((always_inline)) void transpose(real *out, size_t ldout, const real *in,
+                                                            size_t ldin) {
+    real a[VL*VL] __attribute__((aligned(64))), b[VL*VL] __attribute__((aligned(64)));
+    for (int r = 0; r < VL; r++) memcpy(a + r*VL, in + r*ldin, sizeof(real)*VL);
+    shuffle(b, a);
+    if (VL > 2) shuffle(a, b);
+    if (VL > 4) shuffle(b, a);
+    if (VL > 8) shuffle(a, b);
+    const real *turned = VL == 4 || VL == 16 ? a : b;
+    for (int c = 0; c < VL; c++) memcpy(out + c*ldout, turned + c*VL, sizeof(real)*VL);
 }
 
 // Vectors that hold n numbers, or one more: rows an odd number of cache lines apart do not meet in one set
@@ -1215,26 +1220,40 @@ static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t
 // make these steps, so all of them give the same bits.
 static int run_length(int k0, int K, int span) { return imin(imin(KC, K - k0), span - k0 % span); }
 
-// gemm for few rows, on one thread: generation multiplies the whole model with one row per token. That is as
-// fast as b can be read, so b is read once; its panel is no wider than the sums of one row.
+// gemm on one thread for few rows and a b that is a weight's transpose. Generation multiplies the whole model
+// with one row per token, and is as fast as the weights can be read: so they are read once, VL rows at a
+// time, and turned and used in registers. Rows far apart are more streams than a processor foresees, so we
+// prefetch what the next run will read.
 static void gemm_few(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
-    static __thread real panel[KC*NR] __attribute__((aligned(64)));
-    for (int j = 0; j < N; j += NR) for (int k0 = 0, k; k0 < K; k0 += k) {
-        const int n = imin(NR, N - j);
+    for (int j = 0; j < N; j += VL) for (int k0 = 0, k; k0 < K; k0 += k) {
+        const int n = imin(VL, N - j);
         k = run_length(k0, K, span);
-        const Matrix columns = block(b, k0, j);
-        pack(panel, strided(columns.at, columns.col, columns.row), n, k, NR);
-        for (int m = 0; m < M; m++) {
-            const real *row = a.at + m*a.row + k0*a.col;
-            vec sum[2];
-            memset(sum, 0, sizeof sum);
-            for (int i = 0; i < k; i++) {
-                sum[0] += row[i*a.col]*((const vec *)panel)[2*i];
-                sum[1] += row[i*a.col]*((const vec *)panel)[2*i + 1];
+        const real *next = k0 + k < K ? block(b, k0 + k, j).at : block(b, 0, j + VL).at;
+        vec sum[FEW];
+        memset(sum, 0, sizeof sum);
+        for (int step = 0; step < k; step += VL) {
+            const int depth = imin(VL, k - step);
+            const Matrix x = block(a, 0, k0 + step), w = block(b, k0 + step, j);
+            for (int v = step; v < step + VL; v++) {                    // a run of a row is KC/VL vectors
+                __builtin_prefetch(next + v/(KC/VL)*b.col + v % (KC/VL)*VL, 0, 2);
             }
-            for (int r = 0; r < n; r++) {
-                c[m*ldc + j + r] = sum[r/VL][r % VL] + (add || k0 ? c[m*ldc + j + r] : 0);
+            vec turned[VL];
+            if (n == VL && depth == VL) {
+                transpose((real *)turned, VL, w.at, w.col);
+                for (int m = 0; m < M; m++) {
+                    vec total = sum[m];
+                    for (int i = 0; i < VL; i++) total += x.at[m*x.row + i*x.col]*turned[i];
+                    sum[m] = total;
+                }
+            } else {
+                pack((real *)turned, strided(w.at, w.col, w.row), n, depth, VL);
+                for (int m = 0; m < M; m++) for (int i = 0; i < depth; i++) {
+                    sum[m] += x.at[m*x.row + i*x.col]*turned[i];
+                }
             }
+        }
+        for (int m = 0; m < M; m++) for (int r = 0; r < n; r++) {
+            c[m*ldc + j + r] = sum[m][r] + (add || k0 ? c[m*ldc + j + r] : 0);
         }
     }
 }
@@ -1248,7 +1267,7 @@ static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int
                       Causal causal, int past) {
     static __thread real packed_a[(MC + 2*VL)*KC] __attribute__((aligned(64)));
     static __thread real packed_b[(NC + NR)*KC] __attribute__((aligned(64)));
-    if (M <= FEW) { gemm_few(c, ldc, a, b, M, N, K, span, add); return; }
+    if (M <= FEW && b.row == 1) { gemm_few(c, ldc, a, b, M, N, K, span, add); return; }
     for (int i0 = 0; i0 < M; i0 += MC) for (int j0 = 0; j0 < N; j0 += NC) {
         const int m = imin(MC, M - i0), n = imin(NC, N - j0);
         const int direct = a.col == 1 || (n <= 4*NR && a.col*sizeof(real) % 4096);
