@@ -1442,6 +1442,45 @@ static void test_sampling(void) {
     }
 }
 
+// sample() beside sorting all candidates, by logit and then by id: the same token for every draw.
+static int by_logit(const void *a, const void *b) {
+    const Candidate *x = (const Candidate *)a, *y = (const Candidate *)b;
+    return x->logit != y->logit ? (x->logit < y->logit) - (x->logit > y->logit) : x->id - y->id;
+}
+static int sample_by_sorting(const real *logits, int V, Sampling how, double u, Candidate *candidate) {
+    int n = V, top = 0;
+    double total = 0, kept = 0, sum = 0;
+    for (int v = 0; v < V; v++) candidate[v].logit = logits[v], candidate[v].id = v;
+    qsort(candidate, (size_t)V, sizeof *candidate, by_logit);
+    if (how.temperature == 0) return candidate[0].id;
+    if (how.top_k > 0) n = imin(n, how.top_k);
+    for (int i = 0; i < n; i++) {
+        candidate[i].weight = exp((candidate[i].logit - (double)candidate[0].logit)/how.temperature);
+        total += candidate[i].weight;
+    }
+    while (top < n && kept < how.top_p*total) kept += candidate[top++].weight;
+    for (int i = 0; i < top; i++) if ((sum += candidate[i].weight) >= u*kept) return candidate[i].id;
+    return candidate[top - 1].id;
+}
+static void test_sample_selects(void) {
+    enum { MOST = 1000 };
+    static real logits[MOST];
+    static Candidate scratch[MOST];
+    const double top_p[] = { 1, 0.9, 0.3, 1e-9 };
+    const int sizes[] = { 1, 2, 3, 50, 999, MOST }, top_k[] = { 0, 1, 2, 40, 5000 };
+    int draws = 0, different = 0;
+    for (int i = 0; i < 6; i++) for (int k = 0; k < 5; k++) for (int p = 0; p < 4; p++) for (uint64_t seed = 0; seed < 40; seed++) {
+        const Sampling how = { seed % 5 == 0 ? 0 : 0.3*(double)(seed % 5), top_p[p], top_k[k] };
+        fill_noise(logits, MOST, (uint32_t)seed, 3);
+        if (seed % 2) for (int v = 0; v < MOST; v++) logits[v] = (real)rint((double)logits[v]);             // many equals
+        const double u = uniform(hash64(seed + 77));
+        const int id = sample(logits, sizes[i], how, u, scratch);
+        different += id != sample_by_sorting(logits, sizes[i], how, u, scratch);
+        draws++;
+    }
+    check(different == 0, "sampling: %d of %d draws differ from those of sorted candidates", different, draws);
+}
+
 static void test_eos(void) {
     Config c = config_of(16, 1, 2, 2, 32, 20, 32, 1, 0, 0);
     Bench t = bench_of(c, 1, 32, 20);
@@ -3808,6 +3847,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "data", test_data, IN_FLOAT },
     { "sampling", test_sampling, IN_FLOAT },
     { "eos", test_eos, IN_FLOAT },
+    { "sample_selects", test_sample_selects, IN_FLOAT },
     { "init", test_init, IN_FLOAT },
     { "train_step", test_train_step, IN_FLOAT },
     { "edges", test_edges, IN_FLOAT },

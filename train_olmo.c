@@ -3097,28 +3097,69 @@ typedef struct { double temperature, top_p; int top_k; } Sampling;
 
 typedef struct { real logit; int id; double weight; } Candidate;
 
-static int by_logit(const void *a, const void *b) {         // highest first; among equals the lower id
-    const Candidate *x = (const Candidate *)a, *y = (const Candidate *)b;
-    return x->logit != y->logit ? (x->logit < y->logit) - (x->logit > y->logit) : x->id - y->id;
+// The likelier of two candidates; of equals, the one with the lower id.
+static int is_likelier(const Candidate *x, const Candidate *y) {
+    return x->logit != y->logit ? x->logit > y->logit : x->id < y->id;
+}
+
+// Candidates from the likeliest on, as many as are asked for: a heap, since sorting all of a vocabulary
+// takes longer than the model does for its next token. The parent of entry i is likelier than i.
+typedef struct { Candidate *heap; int left; } Candidates;
+
+static void sift_down(Candidates *c, int i) {
+    for (int child; (child = 2*i + 1) < c->left; i = child) {
+        if (child + 1 < c->left && is_likelier(&c->heap[child + 1], &c->heap[child])) child++;
+        if (!is_likelier(&c->heap[child], &c->heap[i])) return;
+        const Candidate swap = c->heap[i];
+        c->heap[i] = c->heap[child];
+        c->heap[child] = swap;
+    }
+}
+
+// Candidate `rank`, 0 the likeliest. Those asked for lie behind the heap, the first at the very end.
+static Candidate *candidate_at(Candidates *c, int V, int rank) {
+    while (V - c->left <= rank) {
+        const Candidate first = c->heap[0];
+        c->heap[0] = c->heap[--c->left];
+        c->heap[c->left] = first;
+        sift_down(c, 0);
+    }
+    return &c->heap[V - 1 - rank];
 }
 
 // Draws from softmax(logits/temperature), cut to the top_k most likely, then to the fewest that
 // hold top_p of the rest. u is uniform in (0,1). candidate: [V], scratch.
 static int sample(const real *logits, int V, Sampling how, double u, Candidate *candidate) {
+    int best = 0;
+    for (int v = 1; v < V; v++) if (logits[v] > logits[best]) best = v;
+    if (how.temperature == 0) return best;
+
+    Candidates all = { candidate, V };
+    double total = 0, kept = 0, sum = 0;                    // of what softmax normalizes: the weights
+    for (int v = 0; v < V; v++) {
+        candidate[v].logit = logits[v];
+        candidate[v].id = v;
+        candidate[v].weight = exp((logits[v] - (double)logits[best])/how.temperature);
+        total += candidate[v].weight;
+    }
+    for (int i = V/2 - 1; i >= 0; i--) sift_down(&all, i);
+
     int n = V;
-    for (int v = 0; v < V; v++) candidate[v].logit = logits[v], candidate[v].id = v;
-    qsort(candidate, (size_t)V, sizeof *candidate, by_logit);
-    if (how.temperature == 0) return candidate[0].id;
-    if (how.top_k > 0) n = imin(n, how.top_k);
-    const double best = candidate[0].logit;
-    // Of exp((logit - best)/temperature): what softmax normalizes.
-    double total = 0, kept = 0, sum = 0;
-    for (int i = 0; i < n; i++)
-        total += candidate[i].weight = exp((candidate[i].logit - best)/how.temperature);
-    int top = 0;                                            // the fewest that hold top_p
-    while (top < n && kept < how.top_p*total) kept += candidate[top++].weight;
-    for (int i = 0; i < top; i++) if ((sum += candidate[i].weight) >= u*kept) return candidate[i].id;
-    return candidate[top - 1].id;
+    if (how.top_k > 0 && how.top_k < V) {
+        n = how.top_k;
+        total = 0;
+        for (int i = 0; i < n; i++) total += candidate_at(&all, V, i)->weight;
+    }
+    if (how.top_p >= 1) kept = total;
+    for (int i = 0; i < n && kept < how.top_p*total; i++) {     // the fewest that hold top_p
+        kept += candidate_at(&all, V, i)->weight;
+    }
+    for (int i = 0; i < n; i++) {
+        const Candidate *c = candidate_at(&all, V, i);
+        sum += c->weight;
+        if (sum >= u*kept) return c->id;
+    }
+    return candidate_at(&all, V, n - 1)->id;
 }
 
 // Continues tokens[0..n) up to `limit` tokens, or to the end-of-document id, which is kept. Returns
