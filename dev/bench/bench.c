@@ -1,7 +1,7 @@
 /* bench.c - how fast is train_olmo.c, and how fast could it be on this machine?
  *
  *   make bench                                     everything, in two or three minutes
- *   dev/bench/bench gemm                           one part: gemm, attention, memory or step
+ *   dev/bench/bench gemm                           one part: gemm, attention, memory, step or generation
  *   dev/bench/bench step --model 150m --n-layers 4 --micro-batch 4 --seq-len 512
  *                                                  where a step of this model goes: train_olmo's own options choose it
  *   dev/bench/bench --big                          a forward and backward pass of OLMo-1B, 2048 tokens; about 14 GB
@@ -429,6 +429,58 @@ static void bench_step(const Options *o, double budget) {
     subject_free(&s);
 }
 
+// ---- generation ------------------------------------------------------------------------------------------------------
+// A token of generation reads all weights once, so it can be no faster than reading is: both are measured, in turns.
+
+// The numbers, added up: reading at its plainest. The sum is returned so that nothing can be left out.
+static double read_all(const real *x, size_t n) {
+    enum { PIECES = 256 };
+    double sum = 0;
+    #pragma omp parallel for schedule(dynamic) reduction(+ : sum)
+    for (int i = 0; i < PIECES; i++) sum += (double)row_sum(x + n/PIECES*(size_t)i, (int)(n/PIECES));
+    return sum;
+}
+
+static void bench_generation(int layers) {
+    static Watch reading, token, choosing[3];
+    const struct { const char *name; Sampling how; } ways[] = {
+        { "greedy", { 0, 1, 0 } }, { "top-p 0.9", { 1, 0.9, 0 } }, { "top-k 40", { 1, 1, 40 } },
+    };
+    Run run;
+    memset(&run, 0, sizeof run);
+    run.o = options_of_preset("1b"), run.o.config.n_layers = layers, run.device = &cpu_device;
+    const Config c = run.o.config;
+    Olmo *m = olmo_build(&c, 0);
+    run.model = m, run.layout = m->layout;
+    model_init(&run);
+    real *logits = (real *)allocate((size_t)c.vocab, sizeof(real), "the logits");
+    Candidate *scratch = (Candidate *)allocate((size_t)c.vocab, sizeof(Candidate), "the candidates");
+    const double bytes = (double)m->layout.size*sizeof(real);
+    double sum = 0;
+    for (int past = 0, id = 1; past < 24; past++) {
+        double t = seconds();
+        sum += read_all(m->params, m->layout.size);
+        if (past) keep(&reading, seconds() - t);            // the first of each touches the memory
+        t = seconds();
+        olmo_decode(m, logits, &id, 1, past);
+        if (past) keep(&token, seconds() - t);
+        for (int i = 0; i < 3; i++) {
+            t = seconds();
+            id = sample(logits, c.vocab, ways[i].how, uniform(hash64((uint64_t)past)), scratch);
+            keep(&choosing[i], seconds() - t);
+        }
+    }
+    const double read = 1e-9*bytes/median(&reading), decode = 1e-9*bytes/median(&token);
+    printf("\ngeneration: OLMo-1B with %d of its 16 layers, %.2f GB of weights (their sum: %.3g); medians of %d tokens\n",
+           layers, 1e-9*bytes, sum, token.n);
+    printf("  reading the weights %.1f GB/s | a token %.1f ms, %.1f GB/s: %.0f%% of it\n",
+           read, 1e3*median(&token), decode, 100*decode/read);
+    printf("  choosing one of %d:", c.vocab);
+    for (int i = 0; i < 3; i++) printf("%s %s %.2f ms", i ? "," : "", ways[i].name, 1e3*median(&choosing[i]));
+    printf("\n");
+    release(logits), release(scratch), olmo_free(m);
+}
+
 // ---- OLMo-1B ---------------------------------------------------------------------------------------------------------
 static void bench_big(void) {
     Options o = options_of_preset("1b");
@@ -474,10 +526,10 @@ static void print_header(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const sections[] = { "--big", "gemm", "attention", "memory", "step" };
+    static const char *const sections[] = { "--big", "gemm", "attention", "memory", "step", "generation" };
     int only = 0;                                           // 0: all but --big
-    for (int i = 0; argc > 1 && i < 5; i++) if (!strcmp(argv[1], sections[i])) only = i + 1;
-    CHECK(only || argc == 1, "%s: expected gemm, attention, memory, step or --big", argv[1]);
+    for (int i = 0; argc > 1 && i < 6; i++) if (!strcmp(argv[1], sections[i])) only = i + 1;
+    CHECK(only || argc == 1, "%s: expected gemm, attention, memory, step, generation or --big", argv[1]);
     CHECK(only == 5 || argc <= 2, "%s: only `step` takes options", argv[2]);
     setvbuf(stdout, NULL, _IOLBF, 0);
     Options o, before;
@@ -490,6 +542,7 @@ int main(int argc, char **argv) {
     if (!only || only == 3) bench_attention();
     if (!only || only == 4) print_memory();
     if (only == 5) bench_step(&o, 20);
+    if (!only || only == 6) bench_generation(4);
     if (!only) {
         o = options_of_preset("tiny");
         bench_step(&o, 10);
