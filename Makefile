@@ -14,7 +14,7 @@ ARCH   ?= -march=native
 CFLAGS ?= -O3 $(ARCH)
 THREADS = $(if $(filter -fopenmp,$(OPENMP)),-fopenmp,-fopenmp-simd -Wno-unknown-pragmas)
 FLAGS   = -std=c11 -Wall -Wextra -ffp-contract=fast -fno-math-errno $(THREADS) $(CFLAGS)
-SOURCE  = train_olmo.c data/tokenizer.c data/chat.c Makefile
+SOURCE  = train_olmo.c data/tokenizer.c data/chat.c data/requests.c Makefile
 CORPUS  = data/stories.txt data/stories_val.txt
 
 # Unicode for the tokenizer, where ICU is installed; `make data` needs it, and the rest.
@@ -29,12 +29,12 @@ all: train_olmo $(GPU)
 
 # Other flags, another compiler, a library that was installed meanwhile: what they go into is built again. The stamp holds
 # all of them, and is written only when they have changed.
-STAMP   = $(shell $(CC) --version 2>/dev/null | head -n 1) $(CXX) $(FLAGS) $(ICU) $(CLD2) $(shell pkg-config --modversion $(LIBS) 2>&1 | tr '\n' ' ')
+STAMP   = $(shell $(CC) --version 2>/dev/null | head -n 1) $(CXX) $(FLAGS) $(ICU) $(ZLIB) $(CLD2) $(shell pkg-config --modversion $(LIBS) 2>&1 | tr '\n' ' ')
 build/flags: always
 	@mkdir -p build; stamp='$(subst ','\'',$(STAMP))'; echo "$$stamp" | cmp -s - $@ || echo "$$stamp" > $@
 
 train_olmo: $(SOURCE) $(CORPUS) build/flags
-	$(CC) $(FLAGS) -o $@ $< -lm $(ICU)
+	$(CC) $(FLAGS) -o $@ $< -lm $(ICU) $(ZLIB)
 
 data/stories: data/stories.c build/flags
 	$(CC) -O2 -std=c11 -Wall -Wextra $(CFLAGS) -o $@ $< -lm
@@ -58,16 +58,16 @@ GPU_LIBS  = -lcublasLt -Xlinker -rpath,$(realpath $(dir $(realpath $(NVCC_AT))).
 
 train_olmo_cu train_olmo_cu_fp32 test_olmo_cu test_olmo_cu_fp32: train_olmo.cu test_olmo.c $(SOURCE) $(CORPUS) build/flags
 	@[ "$(NVCC_AT)" ] || { echo "error: $@ needs CUDA's compiler, nvcc, which is not installed here"; exit 1; }
-	$(NVCC) $(GPU_FLAGS) $(if $(findstring fp32,$@),-DFP32) -o $@ $(if $(findstring test,$@),test_olmo.c,$<) $(GPU_LIBS) $(ICU)
+	$(NVCC) $(GPU_FLAGS) $(if $(findstring fp32,$@),-DFP32) -o $@ $(if $(findstring test,$@),test_olmo.c,$<) $(GPU_LIBS) $(ICU) $(ZLIB)
 
 test-gpu: test_olmo_cu test_olmo_cu_fp32
 	./test_olmo_cu ./test_olmo_cu_fp32
 
 # The same tests twice: in float, and in double, where finite differences can see every gradient.
 test_olmo: test_olmo.c $(SOURCE) build/flags
-	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU)
+	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU) $(ZLIB)
 test_olmo_double: test_olmo.c $(SOURCE) build/flags
-	$(CC) $(FLAGS) -Wno-unused-function -DREAL=double -o $@ $< -lm $(ICU)
+	$(CC) $(FLAGS) -Wno-unused-function -DREAL=double -o $@ $< -lm $(ICU) $(ZLIB)
 
 # ... and those of the data room, where its libraries are installed.
 DATA_TESTS = $(shell pkg-config --exists $(LIBS) 2>/dev/null && echo data/test/test_data)
@@ -77,7 +77,7 @@ test: train_olmo test_olmo test_olmo_double dev/eval/eval dev/eval/test_eval bui
 	./test_olmo $(GPU_TESTS:%=./%) dev/eval/test_eval build/class/witness $(DATA_TESTS)
 
 # Evaluation: one program, and the same on a GPU.
-EVAL    = $(wildcard dev/eval/*.c) data/requests.c $(SOURCE) build/flags
+EVAL    = $(wildcard dev/eval/*.c) $(SOURCE) build/flags
 eval: dev/eval/eval
 eval_cu: dev/eval/eval_cu
 dev/eval/eval dev/eval/test_eval: %: %.c $(EVAL)

@@ -3091,6 +3091,7 @@ static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64
 
 #include "data/tokenizer.c"                                // a tokenizer.json: encode and decode
 #include "data/chat.c"                                     // conversations and pairs of them, as rows
+#include "data/requests.c"                                 // questions with choices: --eval-tasks
 
 // temperature 0: greedy; top_k 0, top_p 1: off.
 typedef struct { double temperature, top_p; int top_k; } Sampling;
@@ -3188,7 +3189,7 @@ enum { MAX_OPTIONS = 96 };
 typedef struct {
     Config config;
     Recipe recipe;
-    const char *model, *load, *init, *tuning;
+    const char *model, *load, *init, *tuning, *eval_sets, *eval_tasks;
     const char *data, *dpo, *val, *label_mask, *dtype, *denominator, *warmup;
     double dpo_beta;
     const char *tokenizer, *prompt, *prompt_ids;
@@ -3201,8 +3202,9 @@ typedef struct {
     const void *given[MAX_OPTIONS + 1];
 } Options;
 
-typedef enum { GROUP, FLAG, WHOLE, NUMBER, TEXT } Kind;
+typedef enum { GROUP, FLAG, WHOLE, NUMBER, TEXT, LIST } Kind;           // LIST: TEXT that may be given several times
 typedef struct { const char *name; Kind kind; void *value; const char *about; } Option;
+static int is_text(const Option *option) { return option->kind == TEXT || option->kind == LIST; }
 
 // Has the command line set this field?  given(o, &o->recipe.steps)
 static int given(const Options *o, const void *field) {
@@ -3280,6 +3282,9 @@ static int option_table(Options *o, Option *table) {
         { "--as-released", FLAG, &o->as_released,
           "labels of conversations one place to the left, as OLMo's released runs had them" },
         { "samples", GROUP, &kept, "" },
+        { "--eval-set", LIST, &o->eval_sets, "NAME=PATH[,NAME=PATH]: more files to validate on, as eval/NAME/" },
+        { "--eval-tasks", LIST, &o->eval_tasks,
+          "DIR[,DIR]: questions with choices (data/requests.c), asked as often" },
         { "--tokenizer", TEXT, &o->tokenizer,
           "tokenizer.json: conversations, prompts and samples are text (without it: bytes, or bare ids)" },
         { "--prompt", TEXT, &o->prompt, "text to continue, with --generate N or --sample-every N" },
@@ -3362,6 +3367,12 @@ static const Option *option_named(const Option *table, int n, const char *argume
 static void set_option(const Option *option, const char *value) {
     char *end = NULL;
     if (option->kind == TEXT) *(const char **)option->value = value;
+    if (option->kind == LIST) {                             // a,b is a and b
+        const char **list = (const char **)option->value, *before = *list ? *list : "";
+        char *longer = (char *)allocate(strlen(before) + strlen(value) + 2, 1, option->name);
+        sprintf(longer, "%s%s%s", before, *before ? "," : "", value);
+        *list = longer;
+    }
     if (option->kind == NUMBER) {
         double x = strtod(value, &end);
         CHECK(end != value && !*end && isfinite(x) && x >= 0,
@@ -3388,6 +3399,10 @@ static int parse_options(const Option *table, int n, int argc, char **argv, cons
         if (files && (argv[i][0] != '-' || !argv[i][1])) { files[found++] = argv[i]; continue; }
         const char *value;
         const Option *option = option_named(table, n, argv[i], &value);
+        int known = 0;
+        for (int k = 0; given && k < set; k++) known |= given[k] == option->value;
+        if (given && !known) given[set++] = option->value;
+        if (option->kind == LIST && !known) *(const char **)option->value = NULL;
         if (option->kind == FLAG) {
             CHECK(!value, "%s: takes no value, found \"%s\"", option->name, value);
             *(int *)option->value = 1;
@@ -3395,9 +3410,6 @@ static int parse_options(const Option *table, int n, int argc, char **argv, cons
             CHECK(value || i + 1 < argc, "%s: expected a value after it", option->name);
             set_option(option, value ? value : argv[++i]);
         }
-        int known = 0;
-        for (int k = 0; given && k < set; k++) known |= given[k] == option->value;
-        if (given && !known) given[set++] = option->value;
     }
     if (given) given[set] = NULL;
     return found;
@@ -3411,11 +3423,11 @@ static const int *keeping(const Option *option) {
 
 // An option's value as a sentence has it.
 static const char *option_text(const Option *option, char *out, size_t size) {
-    const char *text = option->kind == TEXT ? *(const char **)option->value : NULL;
+    const char *text = is_text(option) ? *(const char **)option->value : NULL;
     if (option->kind == FLAG) snprintf(out, size, "%s", *(int *)option->value ? "on" : "off");
     if (option->kind == WHOLE) snprintf(out, size, "%d", *(int *)option->value);
     if (option->kind == NUMBER) snprintf(out, size, "%.9g", *(double *)option->value);
-    if (option->kind == TEXT) snprintf(out, size, "%.100s", text ? text : "none");
+    if (is_text(option)) snprintf(out, size, "%.100s", text ? text : "none");
     return out;
 }
 
@@ -3425,10 +3437,10 @@ static void write_options(FILE *file, const Option *table, int n) {
     fprintf(file, "{");
     for (int i = 0; i < n; i++) {
         const Option *option = &table[i];
-        const char *text = option->kind == TEXT ? *(const char **)option->value : NULL;
-        if (option->kind == GROUP || !keeping(option) || (option->kind == TEXT && !text)) continue;
+        const char *text = is_text(option) ? *(const char **)option->value : NULL;
+        if (option->kind == GROUP || !keeping(option) || (is_text(option) && !text)) continue;
         fprintf(file, "%s\n  \"%s\": ", comma, option->name);
-        if (option->kind == TEXT) write_json_string(file, text);
+        if (is_text(option)) write_json_string(file, text);
         else if (option->kind == NUMBER) fprintf(file, "%.17g", *(double *)option->value);
         else fprintf(file, "%d", *(int *)option->value);
         comma = ",";
@@ -3443,7 +3455,7 @@ static void read_options(const char *object, const char *path, const Option *tab
         const int known = option->kind != GROUP && keeping(option);
         const char *value = known ? json_get(object, option->name) : NULL;
         if (!value) continue;
-        if (option->kind == TEXT) {
+        if (is_text(option)) {
             const int room = (int)(json_skip(value, 0) - value) + 8;
             char *text = (char *)allocate((size_t)room, 1, "an option");
             CHECK(json_unescape(text, room, value) >= 0, "%s: expected a text \"%s\", found %s",
@@ -3709,6 +3721,8 @@ static void metric_means(Metrics *m, const Objective *o, const char *set, const 
 }
 
 // ---- a run --------------------------------------------------------------------------------------
+typedef struct { char name[64]; Corpus files; Rows rows; } EvalSet;
+
 typedef struct {
     Options o;
     const Device *device;
@@ -3721,6 +3735,9 @@ typedef struct {
     Conversations *train_text, *val_text;
     // What to learn, and what to be judged by; no groups: nothing.
     Rows train, val;
+    EvalSet *set;                                           // [sets] of --eval-set
+    int sets;
+    Tasks tasks;                                            // of --eval-tasks
     // What is minimized on `train`, and measured on `val`.
     Objective objective, judge;
     double floor;                                           // loss of a perfect model on `val`, or NAN
@@ -3858,11 +3875,12 @@ static void load_tokenizer(Run *run, const char *directory, int training) {
     const Options *o = &run->o;
     char beside[PATH];
     const char *path = o->tokenizer, *reason = NULL;
-    const int text = (training ? o->sample_every : o->generate) && !o->prompt_ids && o->config.vocab != 256;
+    const int samples = (training ? o->sample_every : o->generate) && !o->prompt_ids;
+    const int text = (samples || o->eval_tasks) && o->config.vocab != 256;
     path_join(beside, directory, "tokenizer.json");
     if (!path && text && *directory && file_exists(beside)) path = beside;
     if (!path) return;
-    if (training && path == beside && !o->prompt) reason = tokenizer_refusal(path);
+    if (training && path == beside && !o->prompt && !o->eval_tasks) reason = tokenizer_refusal(path);
     if (!reason) {
         run->tokenizer = tokenizer_load(path);
         if (run->tokenizer->vocab <= o->config.vocab) return;
@@ -4337,6 +4355,85 @@ static void validate(const Run *run, Metrics *metrics) {
     snprintf(floor->note, sizeof floor->note, " (we are %.1f%% above)", 100*(loss/run->floor - 1));
 }
 
+// ---- evaluators: --eval-set and --eval-tasks -------------------------------------------------------------
+
+// One of --eval-set: NAME=PATH, a corpus of its own.
+static EvalSet open_set(const Options *o, char *item) {
+    static const char *const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+    EvalSet s;
+    char *path = strchr(item, '=');
+    CHECK(path && path[1], "--eval-set %s: expected NAME=PATH", item);
+    *path++ = 0;
+    CHECK(*item && strlen(item) < sizeof s.name && strspn(item, letters) == strlen(item),
+          "--eval-set %s: expected a short name of letters, digits, _ and -", item);
+    snprintf(s.name, sizeof s.name, "%s", item);
+    s.files = corpus_open(path, NULL, !strcmp(o->dtype, "uint16") ? 2 : 4, o->config.seq_len);
+    corpus_check(&s.files, o->config.vocab);
+    return s;
+}
+
+// What else a run is judged by; the texts of questions become tokens now.
+static void open_evaluators(Run *run) {
+    const Options *o = &run->o;
+    const int bytes = o->config.vocab == 256 && !run->tokenizer, eos = o->config.eos;
+    char item[PATH];
+    int n = 0;
+    while (list_item("--eval-set", o->eval_sets, n, item)) n++;
+    run->set = (EvalSet *)allocate((size_t)n + 1, sizeof *run->set, "the evaluation sets");
+    for (; run->sets < n; run->sets++) {
+        EvalSet *s = &run->set[run->sets];
+        *s = open_set(o, list_item("--eval-set", o->eval_sets, run->sets, item));
+        s->rows = corpus_rows(&s->files);
+        for (int i = 0; i < run->sets; i++)
+            CHECK(strcmp(run->set[i].name, s->name), "--eval-set %s: this name is there twice", s->name);
+    }
+    for (n = 0; list_item("--eval-tasks", o->eval_tasks, n, item); n++) find_tasks(&run->tasks, item, 0);
+    CHECK(!n || bytes || run->tokenizer, "--eval-tasks: expected --tokenizer FILE beside it; the %d tokens of this "
+          "model are no bytes", o->config.vocab);
+    Coder coder = { NULL, run->tokenizer, eos >= 0 ? eos : bytes ? '\n' : 0, o->config.seq_len };
+    if (run->tokenizer) coder.encoder = encoder_new(run->tokenizer);
+    for (size_t i = 0; i < run->tasks.n; i++) task_encode(run->tasks.task[i], &coder);
+    encoder_free(coder.encoder);
+}
+
+// Under the names of OLMo's evaluation. v1: of lengths without the leading space; v2: with it.
+static void task_metrics(Metrics *m, const Task *t) {
+    const int f1 = task_wants_f1(t), by_length = task_way(t) == PER_CHAR;
+    const char *name = f1 ? "f1" : by_length ? "len_norm" : "acc";
+    for (int v = 1; v <= 2; v++) {
+        const Way way = !by_length ? RAW : v == 1 ? PER_CHAR_V1 : PER_CHAR;
+        const double value = f1 ? task_f1(t, way) : task_accuracy(t, way);
+        metric(m, value, v == 1 ? NULL : t->label, "eval/downstream/%s_%s_v%d", t->label, name, v);
+        metric(m, task_ce_loss(t, v == 1), NULL, "eval/downstream/%s_ce_loss_v%d", t->label, v);
+        metric(m, task_bits_per_byte(t, v == 1), NULL, "eval/downstream/%s_bpb_v%d", t->label, v);
+    }
+    metric(m, task_chance(t), NULL, "eval/downstream/%s_chance", t->label);
+}
+
+static int not_asked_to_stop(void *context, Span **span, size_t n) {
+    (void)context, (void)span, (void)n;
+    return !asked_to_stop;
+}
+
+// What they find.
+static void ask_evaluators(const Run *run, Metrics *metrics) {
+    double sums[MAX_SUMS];
+    char name[80];
+    for (int i = 0; i < run->sets && !asked_to_stop; i++) {
+        double denominator = evaluate(run, &run->set[i].rows, &objectives[0], sums);
+        snprintf(name, sizeof name, "eval/%s/", run->set[i].name);
+        if (!asked_to_stop) metric_means(metrics, &objectives[0], name, sums, denominator);
+    }
+    for (size_t i = 0; i < run->tasks.n && !asked_to_stop; i++) {
+        Task *t = run->tasks.task[i];
+        Span **span = (Span **)allocate((size_t)t->n, sizeof *span, "the requests");
+        const size_t n = task_spans(t, span);
+        const size_t budget = (size_t)run->o.recipe.micro_batch*(size_t)run->o.config.seq_len;
+        for (size_t k = 0; k < n; k++) span[k]->known = 0;
+        if (score_spans(run->device, run->model, span, n, budget, not_asked_to_stop, NULL)) task_metrics(metrics, t);
+        release(span);
+    }
+}
 // Is something due at this step that comes every so many steps (0: never)?
 static int every(int steps, int step) { return steps && step % steps == 0; }
 
@@ -4370,8 +4467,9 @@ static void train(Run *run) {
         metric(&metrics, (double)(at->tokens - tokens)/(now - start), "tokens/s",
                "throughput/device/tokens_per_second");
         const int last = at->step == r->steps;
-        const int judged = run->val.groups && (last || every(o->eval_every, at->step));
-        if (judged) validate(run, &metrics);
+        const int judged = last || every(o->eval_every, at->step);
+        if (judged && run->val.groups) validate(run, &metrics);
+        if (judged) ask_evaluators(run, &metrics);
         write_metrics(run, file, &metrics);
         if (last || judged || now - shown > 2) {
             print_metrics(run, &metrics, (int)fmin(left, 1e9));
@@ -4744,7 +4842,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (training) print_banner(&run);
     if (training || o->export_dir) load_companions(&run, directory);
     load_tokenizer(&run, directory, training);
-    if (training || o->eval) open_data(&run, directory);
+    if (training || o->eval) open_data(&run, directory), open_evaluators(&run);
     if (training) complete_recipe(o, &run.train), print_data(&run);
 
     run.model = device->build(&o->config, training);
@@ -4761,6 +4859,9 @@ int olmo_main(int argc, char **argv, const Device *device) {
         double sums[MAX_SUMS], predicted = evaluate(&run, &run.val, &run.judge, sums);
         double loss = sums[0]/predicted;
         printf("val loss %.9g perplexity %.9g tokens %.0f\n", loss, exp(loss), predicted);
+        Metrics metrics = { NULL, 0, 0 };
+        ask_evaluators(&run, &metrics);
+        for (int i = 0; i < metrics.n; i++) printf("%s %.9g\n", metrics.list[i].name, metrics.list[i].value);
     }
     if (o->generate) print_sample(&run, o->generate);
     if (o->export_dir) {

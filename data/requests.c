@@ -22,17 +22,6 @@ that is measured differs from task to task: choice_score has all the ways (EVAL_
 #include <zlib.h>
 #endif
 
-// Room for `need` elements in an array that has *room and uses `used`; what it holds is kept.
-static void *enlarged(void *array, size_t *room, size_t used, size_t need, size_t size, const char *what) {
-    if (need <= *room) return array;
-    size_t more = need + need/2 + 64;
-    void *bigger = allocate(more, size, what);
-    if (used) memcpy(bigger, array, used*size);
-    release(array);
-    *room = more;
-    return bigger;
-}
-
 static char *copy_of(const char *text, size_t size) {
     char *copy = (char *)allocate(size + 1, 1, "a text");
     memcpy(copy, text, size);
@@ -62,7 +51,7 @@ static Lines *lines_open(const char *path) {
     const int packed = fgetc(file) == 0x1f && fgetc(file) == 0x8b;
     Lines *l = (Lines *)allocate(1, sizeof *l, path);
     l->path = path;
-    l->buffer = (char *)enlarged(NULL, &l->room, 0, 1 << 16, 1, path);
+    l->buffer = (char *)grown(NULL, 0, 1 << 16, &l->room, 1, path);
     rewind(file);
 #ifdef ZLIB
     (void)packed;
@@ -113,7 +102,7 @@ static char *lines_next(Lines *l) {
             l->at = 0, l->end = searched;
             CHECK(searched < LONGEST_LINE, "%s:%llu: a line of more than %d MB", l->path,
                   (unsigned long long)l->number + 1, LONGEST_LINE >> 20);
-            l->buffer = (char *)enlarged(l->buffer, &l->room, l->end, l->end + (1 << 15), 1, l->path);
+            l->buffer = (char *)grown(l->buffer, l->end, l->end + (1 << 15), &l->room, 1, l->path);
             size_t n = lines_read(l, l->buffer + l->end, l->room - 1 - l->end);
             l->end += n;
             if (n) continue;
@@ -165,7 +154,7 @@ typedef struct {
 static void append_ids(Span *s, size_t *room, const Coder *coder, const char *text, size_t size) {
     const size_t n = coder->encoder ? encode(coder->encoder, text, size) : size, all = (size_t)s->n + n;
     CHECK(all < INT32_MAX, "a text of %zu tokens is too long", n);
-    s->ids = (int *)enlarged(s->ids, room, (size_t)s->n, all, sizeof *s->ids, "the tokens of a text");
+    s->ids = (int *)grown(s->ids, (size_t)s->n, all, room, sizeof *s->ids, "the tokens of a text");
     for (size_t i = 0; i < n; i++)
         s->ids[s->n++] = coder->encoder ? coder->encoder->ids[i] : (unsigned char)text[i];
 }
@@ -179,7 +168,7 @@ static Span span_of(const Coder *coder, const char *context, size_t context_size
     memset(&s, 0, sizeof s);
     append_ids(&s, &room, coder, context, context_size);
     if (!s.n) {
-        s.ids = (int *)enlarged(s.ids, &room, 0, 1, sizeof *s.ids, "the tokens of a text");
+        s.ids = (int *)grown(s.ids, 0, 1, &room, sizeof *s.ids, "the tokens of a text");
         s.ids[s.n++] = coder->first;
     }
     const int before = s.n;
@@ -317,7 +306,7 @@ static void read_task_config(Task *t, const char *directory) {
     char *variant = strrchr(whole, '/');
     *variant++ = 0;
     const char *above = strrchr(whole, '/') ? strrchr(whole, '/') + 1 : t->name;
-    snprintf(t->label, sizeof t->label, "%.60s_%.60s", above, variant);
+    snprintf(t->label, sizeof t->label, "%.50s_%.30s", above, variant);
     if (strcmp(variant, "rc_0shot")) snprintf(t->name + n, sizeof t->name - (size_t)n, ":%.60s", variant);
     plain_name(t->name), plain_name(t->label);
     release(text);
@@ -349,7 +338,7 @@ static void request_release(Request *r) {
 
 static void add_request(Task *t, size_t *room, const Request *r) {
     const size_t n = (size_t)t->n;
-    t->request = (Request *)enlarged(t->request, room, n, n + 1, sizeof *r, "the requests");
+    t->request = (Request *)grown(t->request, n, n + 1, room, sizeof *r, "the requests");
     t->request[t->n++] = *r;
 }
 
@@ -430,12 +419,6 @@ static Task *task_read(const char *directory, int twins) {
     return t;
 }
 
-static void task_free(Task *t) {
-    for (int i = 0; i < t->n; i++) request_release(&t->request[i]);
-    for (int i = 0; i < t->questions; i++) release(t->question[i].ask);
-    release(t->request), release(t->question), release(t);
-}
-
 // What is left of a text whose first tokens did not fit: what is divided by bytes must be of the same text.
 static char *rest_of_text(const Coder *coder, const Span *s, size_t *size) {
     const int *ids = s->ids + s->n - s->scored, longest = coder->tokenizer ? coder->tokenizer->longest : 1;
@@ -467,6 +450,67 @@ static size_t task_spans(Task *t, Span **span) {
     size_t n = 0;
     for (int i = 0; i < t->n; i++) if (!t->request[i].skip) span[n++] = &t->request[i].span;
     return n;
+}
+
+// ---- directories of tasks -----------------------------------------------------------------------------
+
+typedef struct { Task **task; size_t n, room; } Tasks;
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+// The entries of a directory in the order of their names, but for hidden ones. The caller releases them
+// and the list.
+static char **directory_entries(const char *path, size_t *n) {
+    char **list = NULL;
+    size_t room = 0;
+    DIR *directory = opendir(path);
+    CHECK(directory, "%s: cannot be read: %s", path, strerror(errno));
+    *n = 0;
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) {
+        if (*entry->d_name == '.') continue;
+        list = (char **)grown(list, *n, *n + 1, &room, sizeof *list, "the names of files");
+        list[(*n)++] = copy_of(entry->d_name, strlen(entry->d_name));
+    }
+    closedir(directory);
+    if (*n) qsort(list, *n, sizeof *list, by_text);
+    return list;
+}
+static int is_directory(const char *path) { struct stat s; return stat(path, &s) == 0 && S_ISDIR(s.st_mode); }
+
+static int is_task(const char *directory) {
+    char plain[PATH], packed[PATH];
+    path_join(plain, directory, "requests.jsonl"), path_join(packed, directory, "requests.jsonl.gz");
+    return file_exists(plain) || file_exists(packed);
+}
+
+static void find_tasks_below(Tasks *tasks, const char *path, int twins, int depth) {
+    if (is_task(path)) {
+        const size_t n = tasks->n, size = sizeof *tasks->task;
+        tasks->task = (Task **)grown(tasks->task, n, n + 1, &tasks->room, size, "the tasks");
+        tasks->task[tasks->n++] = task_read(path, twins);
+        return;
+    }
+    size_t n;
+    char **entry = directory_entries(path, &n), inside[PATH];
+    for (size_t i = 0; i < n; i++) {
+        path_join(inside, path, entry[i]);
+        if (depth < 8 && is_directory(inside)) find_tasks_below(tasks, inside, twins, depth + 1);
+        release(entry[i]);
+    }
+    release(entry);
+}
+
+// Adds the task in this directory, or all tasks below it. Each name may be there once.
+static void find_tasks(Tasks *tasks, const char *path, int twins) {
+    const size_t before = tasks->n;
+    CHECK(is_directory(path),
+          "%s: expected the directory of a task, with config.json and requests.jsonl[.gz]", path);
+    find_tasks_below(tasks, path, twins, 0);
+    CHECK(tasks->n > before, "%s: there is no requests.jsonl or requests.jsonl.gz in it, or below it", path);
+    for (size_t i = before; i < tasks->n; i++) for (size_t k = 0; k < i; k++) {
+        const Task *a = tasks->task[k], *b = tasks->task[i];
+        CHECK(strcmp(a->name, b->name), "%s and %s: both are called %s", a->path, b->path, a->name);
+    }
 }
 
 // ---- what the answers are worth -----------------------------------------------------------------------
@@ -536,6 +580,13 @@ static double task_bits_per_byte(const Task *t, int v1) {
     return sum/t->questions;
 }
 
+// What one scores by guessing.
+static double task_chance(const Task *t) {
+    double sum = 0;
+    for (int i = 0; i < t->questions; i++) sum += 1.0/t->question[i].choices;
+    return sum/t->questions;
+}
+
 // "primary_metric" as a way of measuring choices; f1 goes by RAW.
 static Way task_way(const Task *t) {
     static const char *const names[] = { "acc_raw", "acc_per_token", "acc_per_char", "acc_uncond" };
@@ -545,6 +596,3 @@ static Way task_way(const Task *t) {
     return RAW;
 }
 static int task_wants_f1(const Task *t) { return !strcmp(t->metric, "f1"); }
-static double task_primary(const Task *t) {
-    return task_wants_f1(t) ? task_f1(t, RAW) : task_accuracy(t, task_way(t));
-}

@@ -25,7 +25,6 @@ device will do (make eval_cu). dev/eval/README.md says what each number means, a
 #include "../../train_olmo.c"
 #endif
 #include <stddef.h>
-#include "../../data/requests.c"
 
 // ---- the command line ---------------------------------------------------------------------------------
 
@@ -226,29 +225,6 @@ static void bar_to(double done, double tokens) {        // done: of the total; t
     fflush(stderr);
 }
 static void bar_end(void) { if (isatty(2)) fprintf(stderr, "\r%*s\r", 100, ""); }
-
-// ---- files of a directory -----------------------------------------------------------------------------
-
-static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-// The entries of a directory in the order of their names, but for hidden ones. The caller releases them
-// and the list.
-static char **directory_entries(const char *path, size_t *n) {
-    char **list = NULL;
-    size_t room = 0;
-    DIR *directory = opendir(path);
-    CHECK(directory, "%s: cannot be read: %s", path, strerror(errno));
-    *n = 0;
-    for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) {
-        if (*entry->d_name == '.') continue;
-        list = (char **)enlarged(list, &room, *n, *n + 1, sizeof *list, "the names of files");
-        list[(*n)++] = copy_of(entry->d_name, strlen(entry->d_name));
-    }
-    closedir(directory);
-    if (*n) qsort(list, *n, sizeof *list, by_text);
-    return list;
-}
-static int is_directory(const char *path) { struct stat s; return stat(path, &s) == 0 && S_ISDIR(s.st_mode); }
 
 #include "tasks.c"
 #include "perplexity.c"

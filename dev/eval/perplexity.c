@@ -28,13 +28,6 @@ typedef struct { Span span; size_t domain; } Window;    // of a document; domain
 // Windows that wait to be scored: they are sorted by length, so the more there are, the less is padded.
 typedef struct { Window *window; size_t n, room, tokens; } Waiting;
 
-// Python's \s: what Unicode calls white space, and four control characters.
-static int is_python_space(int code) {
-    return (code >= 9 && code <= 13) || (code >= 0x1c && code <= 0x20) || code == 0x85 || code == 0xa0
-        || code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029
-        || code == 0x202f || code == 0x205f || code == 0x3000;
-}
-
 // len(re.split(r'\s+', text)): one more than there are runs of white space; so an empty piece at an edge
 // counts.
 static double count_words(const char *text, size_t size) {
@@ -50,7 +43,7 @@ static double count_words(const char *text, size_t size) {
 static Domain *find_domain(Source *s, const char *name, size_t size) {
     for (size_t i = 0; i < s->n; i++)
         if (s->domain[i].size == size && !memcmp(s->domain[i].name, name, size)) return &s->domain[i];
-    s->domain = (Domain *)enlarged(s->domain, &s->room, s->n, s->n + 1, sizeof *s->domain, "the domains");
+    s->domain = (Domain *)grown(s->domain, s->n, s->n + 1, &s->room, sizeof *s->domain, "the domains");
     Domain *d = &s->domain[s->n++];
     memset(d, 0, sizeof *d);
     d->name = copy_of(name, size), d->size = size;
@@ -69,7 +62,7 @@ static void cut_windows(Waiting *w, size_t domain, const int *ids, size_t n) {
         memcpy(s->ids + 1, ids + at, (size_t)length*sizeof(int));
         s->n = length + 1, s->scored = length;
         new_one.domain = domain;
-        w->window = (Window *)enlarged(w->window, &w->room, w->n, w->n + 1, sizeof *w->window, "the windows");
+        w->window = (Window *)grown(w->window, w->n, w->n + 1, &w->room, sizeof *w->window, "the windows");
         w->window[w->n++] = new_one;
         w->tokens += (size_t)length, at += (size_t)length;
     }
@@ -243,7 +236,7 @@ static void perplexity_main(const Command *c) {
     open_model(c);
     FILE *f = c->json ? open_whole(c->json, temporary) : NULL;
     if (f) put_model(f, c), fprintf(f, " \"sources\": {\n");
-    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
+    heed_signals();
     printf("%-32s %7s %9s %11s %11s %8s %10s\n", "source", "domains", "documents", "tokens", "bytes",
            "bits/B",
            "perplexity");

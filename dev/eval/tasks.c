@@ -60,6 +60,12 @@ static void python_sample(int *out, int n, int k, uint32_t seed) {
     release(pool);
 }
 
+static void task_free(Task *t) {
+    for (int i = 0; i < t->n; i++) request_release(&t->request[i]);
+    for (int i = 0; i < t->questions; i++) release(t->question[i].ask);
+    release(t->request), release(t->question), release(t);
+}
+
 // Of the questions only those with the numbers keep[0..n) stay, in that order.
 static void task_keep(Task *t, const int *keep, int n) {
     char *wanted = (char *)allocate(TWINS, 1, "the questions");
@@ -81,48 +87,12 @@ static void choose_questions(Task *t, const Command *c) {
     release(keep);
 }
 
-// ---- task directories ---------------------------------------------------------------------------------
-
-typedef struct { Task **task; size_t n, room; } Tasks;
-
-static int is_task(const char *directory) {
-    char plain[PATH], packed[PATH];
-    path_join(plain, directory, "requests.jsonl"), path_join(packed, directory, "requests.jsonl.gz");
-    return file_exists(plain) || file_exists(packed);
-}
-
-// A task's directory, or all tasks below one.
-static void find_tasks(Tasks *tasks, const char *path, int depth) {
-    CHECK(is_directory(path),
-          "%s: expected the directory of a task, with config.json and requests.jsonl[.gz]", path);
-    if (is_task(path)) {
-        const size_t n = tasks->n, size = sizeof *tasks->task;
-        tasks->task = (Task **)enlarged(tasks->task, &tasks->room, n, n + 1, size, "the tasks");
-        tasks->task[tasks->n++] = task_read(path, 1);
-        return;
-    }
-    size_t n, before = tasks->n;
-    char **entry = directory_entries(path, &n), inside[PATH];
-    for (size_t i = 0; i < n; i++) {
-        path_join(inside, path, entry[i]);
-        if (depth < 8 && is_directory(inside)) find_tasks(tasks, inside, depth + 1);
-        release(entry[i]);
-    }
-    release(entry);
-    CHECK(depth || tasks->n > before,
-          "%s: there is no requests.jsonl or requests.jsonl.gz in it, or below it", path);
-}
-
-static Tasks open_tasks(const Command *c) {
+static Tasks open_tasks(const Command *c, int twins) {
     Tasks tasks = { NULL, 0, 0 };
     CHECK(c->n, "expected the directories of tasks on the command line");
-    for (int i = 0; i < c->n; i++) find_tasks(&tasks, c->files[i], 0);
+    for (int i = 0; i < c->n; i++) find_tasks(&tasks, c->files[i], twins);
     for (size_t i = 0; i < tasks.n; i++) {
-        const Task *t = tasks.task[i];
-        (void)task_way(t);                                  // says so if its metric is none
-        for (size_t j = 0; j < i; j++)
-            CHECK(strcmp(t->name, tasks.task[j]->name), "%s and %s: both are called %s",
-                  tasks.task[j]->path, t->path, t->name);
+        (void)task_way(tasks.task[i]);                      // says so if its metric is none
         choose_questions(tasks.task[i], c);
     }
     return tasks;
@@ -246,7 +216,11 @@ static void score_task(Task *t, const Command *c) {
     bar_begin(t->name, total);
     int all = score_spans(the_device, run.model, span, n, (size_t)c->pass, spans_scored, NULL);
     bar_end();
-    CHECK(all, "stopped as asked%s", c->scores ? "; what is scored stays: the same command goes on" : "");
+    if (!all) {
+        CHECK(c->scores, "stopped as asked; with --scores FILE the same command would go on where it was");
+        printf("stopped as asked; the same command goes on\n");
+        exit(finished());
+    }
     release(span);
 }
 
@@ -279,16 +253,15 @@ static double task_probability_mass(const Task *t) {
     return sum/t->questions;
 }
 
-// What one scores without reading: by guessing; by always giving the label that is right most often.
-static double task_chance(const Task *t) {
-    double sum = 0;
-    for (int i = 0; i < t->questions; i++) sum += 1.0/t->question[i].choices;
-    return sum/t->questions;
-}
+// What one scores by always giving the label that is right most often.
 static double task_majority(const Task *t) {
     int count[MOST_CHOICES] = { 0 }, most = 0;
     for (int i = 0; i < t->questions; i++) most = imax(most, ++count[t->question[i].label]);
     return (double)most/t->questions;
+}
+
+static double task_primary(const Task *t) {
+    return task_wants_f1(t) ? task_f1(t, RAW) : task_accuracy(t, task_way(t));
 }
 
 // The standard error of a share of n questions.
@@ -360,20 +333,117 @@ static void print_task(const Task *t) {
     fflush(stdout);
 }
 
-static void tasks_main(const Command *c) {
-    Tasks tasks = open_tasks(c);
-    open_model(c);
-    for (size_t i = 0; i < tasks.n; i++) task_encode(tasks.task[i], &coder);
-    if (c->scores) open_scores(&tasks, c);
-    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
-    print_task_header();
-    for (size_t i = 0; i < tasks.n; i++) score_task(tasks.task[i], c), print_task(tasks.task[i]);
-    if (c->scores) fclose(scores_file), write_scores(&tasks, c->scores);
-    if (c->json) write_tasks_json(&tasks, c);
-    for (size_t i = 0; i < tasks.n; i++) task_free(tasks.task[i]);
-    release(tasks.task);
+// Scores all tasks, telling `print` of each as soon as it is done.
+static void score_tasks(Tasks *tasks, const Command *c, void (*print)(const Task *t)) {
+    if (c->scores) open_scores(tasks, c);
+    heed_signals();
+    for (size_t i = 0; i < tasks->n; i++) {
+        score_task(tasks->task[i], c);
+        if (print) print(tasks->task[i]);
+    }
+    if (c->scores) fclose(scores_file), write_scores(tasks, c->scores);
+}
+
+static void close_tasks(Tasks *tasks) {
+    for (size_t i = 0; i < tasks->n; i++) task_free(tasks->task[i]);
+    release(tasks->task);
     close_model();
 }
 
+static void tasks_main(const Command *c) {
+    CHECK(!c->chat && !c->split, "tasks: --chat belongs to mmlu, --split to perplexity");
+    Tasks tasks = open_tasks(c, 1);
+    open_model(c);
+    for (size_t i = 0; i < tasks.n; i++) task_encode(tasks.task[i], &coder);
+    print_task_header();
+    score_tasks(&tasks, c, print_task);
+    if (c->json) write_tasks_json(&tasks, c);
+    close_tasks(&tasks);
+}
+
 // ---- MMLU ---------------------------------------------------------------------------------------------
-static void mmlu_main(const Command *c) { (void)c; }
+// 0-shot, as open-instruct asks (ADAPT_SPEC 4): the question with its four choices, and which letter
+// comes next. In a chat the question is a user's message, and the answer has begun: "The answer is:".
+
+// The context's ids; of " A" the last id alone is asked about.
+static Span letter_span(const Request *r, Rendering *chat) {
+    static const char begun[] = "The answer is:";
+    Span s = span_of(&coder, r->context, r->context_size, r->text, r->size);
+    const int letter = s.ids[s.n - 1];
+    release(s.ids);
+    size_t room = 0;
+    memset(&s, 0, sizeof s);
+    if (chat) {
+        begin_conversation(chat);
+        add_header(chat, "user");
+        add_text(chat, r->context, r->context_size), add_text(chat, "\n", 1);
+        begin_answer(chat, 0);
+        s.ids = (int *)grown(s.ids, 0, chat->n + 1, &room, sizeof *s.ids, "the tokens of a text");
+        memcpy(s.ids, chat->ids, chat->n*sizeof *s.ids), s.n = (int)chat->n;
+        append_ids(&s, &room, &coder, begun, strlen(begun));
+    } else append_ids(&s, &room, &coder, r->context, r->context_size);
+    s.ids = (int *)grown(s.ids, (size_t)s.n, (size_t)s.n + 1, &room, sizeof *s.ids, "the tokens of a text");
+    s.ids[s.n++] = letter, s.scored = 1;
+    s.cut = imax(0, s.n - (coder.T + 1)), s.n -= s.cut;
+    memmove(s.ids, s.ids + s.cut, (size_t)s.n*sizeof *s.ids);
+    return s;
+}
+
+static void encode_letters(Task *t, const Command *c) {
+    Rendering chat = rendering_of(tokenizer, coder.first);
+    for (int i = 0; i < t->n; i++) if (!t->request[i].skip) {
+        Request *r = &t->request[i];
+        r->span = letter_span(r, c->chat ? &chat : NULL);
+        r->bytes = (int)r->size, t->cut_contexts += r->span.cut > 0;
+    }
+    rendering_free(&chat);
+}
+
+static int is_right(const Task *t, int i) { return answer(t, &t->question[i], RAW) == t->question[i].label; }
+
+// What `eval compare` reads of a subject, or of all of them.
+static void put_shares(FILE *f, const char *name, const Tasks *tasks, size_t first, size_t end) {
+    int n = 0, right = 0;
+    for (size_t i = first; i < end; i++) for (int k = 0; k < tasks->task[i]->questions; k++)
+        n++, right += is_right(tasks->task[i], k);
+    const double share = (double)right/n;
+    fprintf(f, "  \"%s\": {\"primary_metric\": \"acc_raw\", \"documents\": %d, ", name, n);
+    put_number(f, "primary", share), fprintf(f, ", ");
+    put_number(f, "stderr", standard_error(share, n)), fprintf(f, ", ");
+    put_number(f, "chance", task_chance(tasks->task[first])), fprintf(f, ",\n    \"right\": \"");
+    for (size_t i = first; i < end; i++)
+        for (int k = 0; k < tasks->task[i]->questions; k++) fputc(is_right(tasks->task[i], k) ? '1' : '0', f);
+    fprintf(f, "\"}");
+}
+
+static void mmlu_main(const Command *c) {
+    Tasks tasks = open_tasks(c, 0);
+    open_model(c);
+    for (size_t i = 0; i < tasks.n; i++) encode_letters(tasks.task[i], c);
+    score_tasks(&tasks, c, NULL);
+    double macro = 0, right = 0, n = 0;
+    int cut = 0;
+    for (size_t i = 0; i < tasks.n; i++) {
+        const Task *t = tasks.task[i];
+        const double share = task_accuracy(t, RAW);
+        printf("%-48s %6d %7.1f\n", t->name, t->questions, 100*share);
+        macro += share/(double)tasks.n, right += share*t->questions, n += t->questions;
+        cut += t->cut_contexts;
+    }
+    printf("%-48s %6.0f %7.1f +- %.1f   (mean of the subjects: %.1f; chance: 25)\n", "all questions", n,
+           100*right/n,
+           100*standard_error(right/n, (int)n), 100*macro);
+    if (cut) printf("(%d requests were longer than the model's window, and cut in front)\n", cut);
+    if (c->json) {
+        char temporary[PATH];
+        FILE *f = open_whole(c->json, temporary);
+        put_model(f, c);
+        fprintf(f, " \"tasks\": {\n");
+        put_shares(f, "mmlu", &tasks, 0, tasks.n);
+        for (size_t i = 0; i < tasks.n; i++) fprintf(f, ",\n"), put_shares(f, tasks.task[i]->name, &tasks,
+            i, i + 1);
+        fprintf(f, "}}\n");
+        close_whole(f, c->json, temporary);
+    }
+    close_tasks(&tasks);
+}

@@ -556,6 +556,78 @@ static void test_perplexity(void) {
     }
 }
 
+// ---- in the training loop --------------------------------------------------------------------------------
+
+static void test_in_loop(void) {
+    char out[8192], here[PATH], name[128];
+    CHECK(getcwd(here, sizeof here), "no current directory");
+    put_task_files("colours", "acc_per_char", task_lines);
+    put_text("text.txt", "It was a bright cold day in April, and the clocks were striking thirteen. And so on, and so on it went.");
+    const char *train = "%s/train_olmo --steps 3 --eval-every 2 --save-every 2 --sample-every 0 --d-model 16 --n-layers 1 "
+        "--n-heads 2 --mlp-hidden 32 --seq-len 16 --batch 2 --data text.txt --val none --out loop ";
+    char command[2*PATH];
+    snprintf(command, sizeof command, train, here);
+    int code = shell(out, sizeof out, "%s --eval-set a=text.txt --eval-set b=text.txt --eval-tasks colours && "
+                     "$EVAL tasks --load loop/step3 --json last colours >/dev/null && grep -c eval/ loop/metrics.jsonl", command);
+    check(code == 0 && strstr(out, "\n2\n") && strstr(out, "eval/downstream/colours_rc_0shot_len_norm_v2="),
+          "evaluated at step 2 and at the last, and told on the console");
+    char *metrics = text_of("loop/metrics.jsonl"), *json = text_of("last");
+    const char *line = strstr(metrics, "{\"step\": 3"), *task = json_get(json_get(json_root(json, "last"), "tasks"), "colours");
+    static const struct { const char *loop, *figure; } rows[] = {
+        { "len_norm_v1", "acc_per_char_v1" }, { "len_norm_v2", "acc_per_char" }, { "ce_loss_v1", "ce_loss_v1" },
+        { "ce_loss_v2", "ce_loss" }, { "bpb_v1", "bits_per_byte_v1" }, { "bpb_v2", "bits_per_byte" }, { "chance", "chance" },
+    };
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        snprintf(name, sizeof name, "eval/downstream/colours_rc_0shot_%s", rows[i].loop);
+        const double loop = line ? figure_in(line, name) : NAN, program = figure_in(task, rows[i].figure);
+        check(fabs(loop - program) < 1e-7, "%s is %.6f, as the checkpoint scores in eval tasks: %.6f", name, loop, program);
+    }
+    check(line && figure_in(line, "eval/a/CrossEntropyLoss") == figure_in(line, "eval/b/CrossEntropyLoss")
+          && figure_in(line, "eval/a/Perplexity") > 1, "--eval-set may be given several times");
+    release(metrics), release(json);
+    char with[4096], without[4096];
+    shell(with, sizeof with, "%s --eval-tasks colours | tail -n 1", command);
+    shell(without, sizeof without, "%s | tail -n 1", command);
+    check(strstr(with, "params hash 0x") && !strcmp(with, without), "evaluation changes no bit of a run: %.40s", with);
+    code = shell(out, sizeof out, "%s --eval-set a=text.txt,a=text.txt", command);
+    check(code == 1 && strstr(out, "this name is there twice"), "two sets of one name");
+    code = shell(out, sizeof out, "%s --eval-set text.txt", command);
+    check(code == 1 && strstr(out, "expected NAME=PATH"), "a set without a name");
+    code = shell(out, sizeof out, "%s --vocab 300 --eval-tasks colours", command);
+    check(code == 1 && strstr(out, "expected --tokenizer FILE"), "texts, and no tokenizer");
+    code = shell(out, sizeof out, "%s --eval-tasks nowhere", command);
+    check(code == 1 && strstr(out, "expected the directory of a task"), "no such task");
+}
+
+// ---- comparing -------------------------------------------------------------------------------------------
+
+static void test_compare(void) {
+    char out[8192];
+    check(mcnemar(0, 0) == 1 && fabs(mcnemar(1, 5) - 14/64.0) < 1e-12 && fabs(mcnemar(10, 0) - 2/1024.0) < 1e-12
+          && mcnemar(7, 7) == 1, "McNemar's exact test: %g, %g", mcnemar(1, 5), mcnemar(10, 0));
+    put_text("A", "{\"tasks\": {\"piqa\": {\"primary\": 0.5, \"stderr\": 0.1, \"paper\": 0.25, \"right\": \"1111100000\"},"
+             " \"only\": {\"primary\": 1}}, \"model\": {\"training_tokens\": 1000}}");
+    put_text("B", "{\"tasks\": {\"piqa\": {\"primary\": 0.9, \"stderr\": 0.09, \"right\": \"0111111111\", \"chance\": 0.5}},"
+             " \"model\": {\"training_tokens\": 2000}}");
+    put_text("C", "{\"sources\": {\"s\": {\"bits_per_byte\": 1.5, \"domains\": {\"x\": {\"bits_per_byte\": 1},"
+             " \"y\": {\"bits_per_byte\": 2}, \"z\": {\"bits_per_byte\": null}}}}}");
+    put_text("D", "{\"sources\": {\"s\": {\"bits_per_byte\": 1.3, \"domains\": {\"y\": {\"bits_per_byte\": 1.7},"
+             " \"x\": {\"bits_per_byte\": 0.9}}}}}");
+    int code = shell(out, sizeof out, "$EVAL compare A B C D");
+    check(code == 0 && strstr(out, "50.0+-10.0") && strstr(out, "90.0+-9.0 0.219"), "accuracies, errors, p-values: %.400s", out);
+    check(strstr(out, "OLMo-1B") && strstr(out, " 34.5 ") && strstr(out, " 25.0 "), "beside the paper's");
+    code = shell(out, sizeof out, "$EVAL compare C D");
+    check(code == 0 && strstr(out, "1.5000") && strstr(out, "1.3000 -0.200+-0.100"), "bits per byte, domain by domain: %s", out);
+    code = shell(out, sizeof out, "echo '{}' > E; $EVAL compare E");
+    check(code == 1 && strstr(out, "E: expected \"tasks\" or \"sources\""), "what is no result");
+    if (shell(out, sizeof out, "command -v gnuplot")) { printf("skipped: curves; gnuplot is not installed here\n"); return; }
+    code = shell(out, sizeof out, "$EVAL curves --png c.png B A && head -c 4 c.png && $EVAL curves loop/metrics.jsonl");
+    check(code == 0 && strstr(out, "piqa") && strstr(out, "PNG") && strstr(out, "colours_rc_0shot"),
+          "curves over training, as a picture and in the terminal");
+    code = shell(out, sizeof out, "$EVAL curves C");
+    check(code == 1 && strstr(out, "does not tell how many tokens"), "a model without a past has no curve");
+}
+
 int main(int argc, char **argv) {
     CHECK(mkdtemp(scratch), "%s: cannot be made", scratch);
     test_lines();
@@ -567,6 +639,8 @@ int main(int argc, char **argv) {
     test_scores_file();
     test_hostile_requests();
     test_perplexity();
+    test_in_loop();
+    test_compare();
     char out[256];
     shell(out, sizeof out, "rm -rf %s", scratch);
     printf("%s%d passed, %d failed\n", argc > 1 && !strcmp(argv[1], "--part") ? "part: " : "", passed,
