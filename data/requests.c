@@ -51,7 +51,7 @@ static Lines *lines_open(const char *path) {
     const int packed = fgetc(file) == 0x1f && fgetc(file) == 0x8b;
     Lines *l = (Lines *)allocate(1, sizeof *l, path);
     l->path = path;
-    l->buffer = (char *)grown(NULL, 0, 1 << 16, &l->room, 1, path);
+    l->buffer = (char *)with_room(NULL, 0, 1 << 16, &l->room, 1, path);
     rewind(file);
 #ifdef ZLIB
     (void)packed;
@@ -102,7 +102,7 @@ static char *lines_next(Lines *l) {
             l->at = 0, l->end = searched;
             CHECK(searched < LONGEST_LINE, "%s:%llu: a line of more than %d MB", l->path,
                   (unsigned long long)l->number + 1, LONGEST_LINE >> 20);
-            l->buffer = (char *)grown(l->buffer, l->end, l->end + (1 << 15), &l->room, 1, l->path);
+            l->buffer = (char *)with_room(l->buffer, l->end, l->end + (1 << 15), &l->room, 1, l->path);
             size_t n = lines_read(l, l->buffer + l->end, l->room - 1 - l->end);
             l->end += n;
             if (n) continue;
@@ -154,9 +154,18 @@ typedef struct {
 static void append_ids(Span *s, size_t *room, const Coder *coder, const char *text, size_t size) {
     const size_t n = coder->encoder ? encode(coder->encoder, text, size) : size, all = (size_t)s->n + n;
     CHECK(all < INT32_MAX, "a text of %zu tokens is too long", n);
-    s->ids = (int *)grown(s->ids, (size_t)s->n, all, room, sizeof *s->ids, "the tokens of a text");
+    s->ids = (int *)with_room(s->ids, (size_t)s->n, all, room, sizeof *s->ids, "the tokens of a text");
     for (size_t i = 0; i < n; i++)
         s->ids[s->n++] = coder->encoder ? coder->encoder->ids[i] : (unsigned char)text[i];
+}
+
+// Of more than `most` ids the last ones stay, in a block of their size.
+static void keep_last(Span *s, int most) {
+    s->cut = imax(0, s->n - most), s->n -= s->cut;
+    int *ids = (int *)allocate((size_t)s->n, sizeof *ids, "the tokens of a text");
+    memcpy(ids, s->ids + s->cut, (size_t)s->n*sizeof *ids);
+    release(s->ids);
+    s->ids = ids;
 }
 
 // context and continuation, encoded apart (so no token spans the border), as one row; of more than T + 1
@@ -168,14 +177,13 @@ static Span span_of(const Coder *coder, const char *context, size_t context_size
     memset(&s, 0, sizeof s);
     append_ids(&s, &room, coder, context, context_size);
     if (!s.n) {
-        s.ids = (int *)grown(s.ids, 0, 1, &room, sizeof *s.ids, "the tokens of a text");
+        s.ids = (int *)with_room(s.ids, 0, 1, &room, sizeof *s.ids, "the tokens of a text");
         s.ids[s.n++] = coder->first;
     }
     const int before = s.n;
     append_ids(&s, &room, coder, text, size);
     s.scored = imin(s.n - before, coder->T), s.lost = s.n - before - s.scored;
-    s.cut = imax(0, s.n - (coder->T + 1)), s.n -= s.cut;
-    memmove(s.ids, s.ids + s.cut, (size_t)s.n*sizeof *s.ids);
+    keep_last(&s, coder->T + 1);
     return s;
 }
 
@@ -338,7 +346,7 @@ static void request_release(Request *r) {
 
 static void add_request(Task *t, size_t *room, const Request *r) {
     const size_t n = (size_t)t->n;
-    t->request = (Request *)grown(t->request, n, n + 1, room, sizeof *r, "the requests");
+    t->request = (Request *)with_room(t->request, n, n + 1, room, sizeof *r, "the requests");
     t->request[t->n++] = *r;
 }
 
@@ -468,7 +476,7 @@ static char **directory_entries(const char *path, size_t *n) {
     *n = 0;
     for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) {
         if (*entry->d_name == '.') continue;
-        list = (char **)grown(list, *n, *n + 1, &room, sizeof *list, "the names of files");
+        list = (char **)with_room(list, *n, *n + 1, &room, sizeof *list, "the names of files");
         list[(*n)++] = copy_of(entry->d_name, strlen(entry->d_name));
     }
     closedir(directory);
@@ -486,7 +494,7 @@ static int is_task(const char *directory) {
 static void find_tasks_below(Tasks *tasks, const char *path, int twins, int depth) {
     if (is_task(path)) {
         const size_t n = tasks->n, size = sizeof *tasks->task;
-        tasks->task = (Task **)grown(tasks->task, n, n + 1, &tasks->room, size, "the tasks");
+        tasks->task = (Task **)with_room(tasks->task, n, n + 1, &tasks->room, size, "the tasks");
         tasks->task[tasks->n++] = task_read(path, twins);
         return;
     }

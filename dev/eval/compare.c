@@ -203,7 +203,7 @@ typedef struct { Point *list; size_t n, room; } Points;
 static void add_point(Points *p, const char *name, size_t size, int bits, double tokens, double value,
                       double chance) {
     if (isnan(value)) return;
-    p->list = (Point *)grown(p->list, p->n, p->n + 1, &p->room, sizeof *p->list, "the curves");
+    p->list = (Point *)with_room(p->list, p->n, p->n + 1, &p->room, sizeof *p->list, "the curves");
     Point *new_one = &p->list[p->n++];
     memset(new_one, 0, sizeof *new_one);
     snprintf(new_one->name, sizeof new_one->name, "%.*s", (int)size, name);

@@ -43,7 +43,7 @@ static double count_words(const char *text, size_t size) {
 static Domain *find_domain(Source *s, const char *name, size_t size) {
     for (size_t i = 0; i < s->n; i++)
         if (s->domain[i].size == size && !memcmp(s->domain[i].name, name, size)) return &s->domain[i];
-    s->domain = (Domain *)grown(s->domain, s->n, s->n + 1, &s->room, sizeof *s->domain, "the domains");
+    s->domain = (Domain *)with_room(s->domain, s->n, s->n + 1, &s->room, sizeof *s->domain, "the domains");
     Domain *d = &s->domain[s->n++];
     memset(d, 0, sizeof *d);
     d->name = copy_of(name, size), d->size = size;
@@ -62,7 +62,7 @@ static void cut_windows(Waiting *w, size_t domain, const int *ids, size_t n) {
         memcpy(s->ids + 1, ids + at, (size_t)length*sizeof(int));
         s->n = length + 1, s->scored = length;
         new_one.domain = domain;
-        w->window = (Window *)grown(w->window, w->n, w->n + 1, &w->room, sizeof *w->window, "the windows");
+        w->window = (Window *)with_room(w->window, w->n, w->n + 1, &w->room, sizeof *w->window, "the windows");
         w->window[w->n++] = new_one;
         w->tokens += (size_t)length, at += (size_t)length;
     }

@@ -378,14 +378,14 @@ static Span letter_span(const Request *r, Rendering *chat) {
         add_header(chat, "user");
         add_text(chat, r->context, r->context_size), add_text(chat, "\n", 1);
         begin_answer(chat, 0);
-        s.ids = (int *)grown(s.ids, 0, chat->n + 1, &room, sizeof *s.ids, "the tokens of a text");
+        s.ids = (int *)with_room(s.ids, 0, chat->n + 1, &room, sizeof *s.ids, "the tokens of a text");
         memcpy(s.ids, chat->ids, chat->n*sizeof *s.ids), s.n = (int)chat->n;
         append_ids(&s, &room, &coder, begun, strlen(begun));
     } else append_ids(&s, &room, &coder, r->context, r->context_size);
-    s.ids = (int *)grown(s.ids, (size_t)s.n, (size_t)s.n + 1, &room, sizeof *s.ids, "the tokens of a text");
+    s.ids = (int *)with_room(s.ids, (size_t)s.n, (size_t)s.n + 1, &room, sizeof *s.ids,
+                             "the tokens of a text");
     s.ids[s.n++] = letter, s.scored = 1;
-    s.cut = imax(0, s.n - (coder.T + 1)), s.n -= s.cut;
-    memmove(s.ids, s.ids + s.cut, (size_t)s.n*sizeof *s.ids);
+    keep_last(&s, coder.T + 1);
     return s;
 }
 

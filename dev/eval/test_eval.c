@@ -108,7 +108,8 @@ static void put_model_files(const char *name, double std, int T) {
     Weights unused;
     void *model = noise_model(&c, std);
     olmo_layout(&layout, &unused, NULL, &c);
-    export_write(in_scratch(name), &c, &layout, &cpu_device, model, F32, 0);
+    static const Companions none = { { NULL }, { 0 } };
+    export_write(in_scratch(name), &c, &layout, &none, &cpu_device, model, F32, 0);
     cpu_device.destroy(model);
 }
 
