@@ -603,7 +603,7 @@ static void test_in_loop(void) {
 // ---- comparing -------------------------------------------------------------------------------------------
 
 static void test_compare(void) {
-    char out[8192];
+    char out[1 << 15];
     check(mcnemar(0, 0) == 1 && fabs(mcnemar(1, 5) - 14/64.0) < 1e-12 && fabs(mcnemar(10, 0) - 2/1024.0) < 1e-12
           && mcnemar(7, 7) == 1, "McNemar's exact test: %g, %g", mcnemar(1, 5), mcnemar(10, 0));
     put_text("A", "{\"tasks\": {\"piqa\": {\"primary\": 0.5, \"stderr\": 0.1, \"paper\": 0.25, \"right\": \"1111100000\"},"
