@@ -622,7 +622,7 @@ static void test_compare(void) {
     code = shell(out, sizeof out, "echo '{}' > E; $EVAL compare E");
     check(code == 1 && strstr(out, "E: expected \"tasks\" or \"sources\""), "what is no result");
     if (shell(out, sizeof out, "command -v gnuplot")) { printf("skipped: curves; gnuplot is not installed here\n"); return; }
-    code = shell(out, sizeof out, "$EVAL curves --png c.png B A && head -c 4 c.png && $EVAL curves loop/metrics.jsonl");
+    code = shell(out, sizeof out, "$EVAL curves --png c.png B A && head -c 4 c.png && $EVAL curves loop.1/metrics.jsonl");
     check(code == 0 && strstr(out, "piqa") && strstr(out, "PNG") && strstr(out, "colours_rc_0shot"),
           "curves over training, as a picture and in the terminal");
     code = shell(out, sizeof out, "$EVAL curves C");
