@@ -2839,6 +2839,7 @@ static const Arrival arrivals[] = {
     { "--eos", TO(config.eos), "13", 13 }, { "--tied", TO(tied), NULL, 1 }, { "--untied", TO(untied), NULL, 1 },
     { "--init", TO(init), "normal", 0 }, { "--data", TO(data), "a.bin", 0 }, { "--val", TO(val), "b.bin", 0 },
     { "--dpo", TO(dpo), "h.jsonl", 0 }, { "--dpo-beta", TO(dpo_beta), "0.4", 0.4 }, { "--as-released", TO(as_released), NULL, 1 },
+    { "--eval-set", TO(eval_sets), "v=v.bin", 0 }, { "--eval-tasks", TO(eval_tasks), "tasks", 0 },
     { "--tokenizer", TO(tokenizer), "c.json", 0 }, { "--label-mask", TO(label_mask), "d.bin", 0 },
     { "--dtype", TO(dtype), "uint32", 0 }, { "--recipe", TO(tuning), "sft", 0 }, { "--steps", TO(recipe.steps), "14", 14 },
     { "--epochs", TO(epochs), "15", 15 }, { "--batch", TO(recipe.batch), "16", 16 },
@@ -2876,9 +2877,10 @@ static void test_options(void) {
         char *field = (char *)&o + a->at;
         o = options_of_preset("tiny"), before = o;
         parse_options(table, n, a->value ? 3 : 2, argv, NULL, o.given);
-        size_t size = table[i].kind == NUMBER ? sizeof(double) : table[i].kind == TEXT ? sizeof(char *) : sizeof(int);
+        const char *text = is_text(&table[i]) ? *(const char **)field : NULL;
+        size_t size = table[i].kind == NUMBER ? sizeof(double) : is_text(&table[i]) ? sizeof(char *) : sizeof(int);
         int arrived = table[i].kind == NUMBER ? *(double *)field == a->number
-                    : table[i].kind == TEXT ? *(const char **)field == a->value : *(int *)field == (int)a->number;
+                    : is_text(&table[i]) ? text && !strcmp(text, a->value) : *(int *)field == (int)a->number;
         int changed = memcmp(field, (char *)&before + a->at, size) != 0, noted = o.given[0] == (void *)field && !o.given[1];
         memcpy(field, (char *)&before + a->at, size), memcpy(o.given, before.given, sizeof o.given);
         check(arrived && changed && noted && !memcmp(&o, &before, sizeof o), "%s %s arrives in its own field, and in no other", a->name,
