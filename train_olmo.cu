@@ -15,7 +15,7 @@ the training loop - is the .c file itself, included below. What differs, and why
 - The optimizer's fp32 weight is kept in two halves; the upper one is the bf16 weight of the forward pass.
 - The head runs in chunks of rows, forward and back at once: nothing as wide as the vocabulary is kept. So
   olmo_forward makes the gradient of the head.
-- A buffer serves twice where the .c has two: h takes the place of dh, and datt lies where dxn will.
+- A buffer serves twice where the .c has two: dx takes the place of x, h of dh, dqkv of h, and dxn of datt.
 - Gradients that an update has used up are not cleared, but overwritten by the next backward pass.
 
 Every sum has one fixed order, as on the CPU; no two blocks add to one number in the order in which they
@@ -196,29 +196,39 @@ static inline Operand as_transposed(const elem *at, size_t width, size_t stride 
 template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int M, int N, int K,
                                     int add, Stream stream, int batch = 1, size_t c_stride = 0);
 
-// One row times a matrix reads every weight once and has little else to do: a warp per output.
-template <class X, int W> __global__ void matvec_kernel(X *out, const elem *inp, const elem *weight,
-                                                        int C, int O, int add) {
-    const int o = (int)(blockIdx.x*blockDim.x + threadIdx.x)/32, lane = threadIdx.x % 32;
+// One row times a matrix reads every weight once and has little else to do. WARPS warps share an output, so
+// that small matrices keep the whole card reading, too.
+template <class X, int W, int WARPS>
+__global__ void matvec_kernel(X *out, const elem *inp, const elem *weight, int C, int O, int add) {
+    __shared__ float part[8];
+    const int warp = threadIdx.x/32, lane = threadIdx.x % 32, o = blockIdx.x*(8/WARPS) + warp/WARPS;
     float x[W], w[W], sum = 0;
-    if (o >= O) return;
     #pragma unroll 4
-    for (int c = lane*W; c < C; c += 32*W) {
+    for (int c = (warp % WARPS*32 + lane)*W; o < O && c < C; c += WARPS*32*W) {
         load(x, inp + c);
         load(w, weight + (size_t)o*C + c);
         for (int k = 0; k < W; k++) sum += x[k]*w[k];
     }
-    sum = warp_sum(sum);
-    if (lane == 0) out[o] = (X)(sum + (add ? (float)out[o] : 0));
+    part[warp] = warp_sum(sum);
+    __syncthreads();
+    if (warp % WARPS || lane || o >= O) return;
+    for (int k = 1; k < WARPS; k++) part[warp] += part[warp + k];
+    out[o] = (X)(part[warp] + (add ? (float)out[o] : 0));
+}
+template <class X>
+static void matvec(X *out, const elem *inp, const elem *weight, int C, int O, int add, Stream stream) {
+    const int few = O < 8192;
+    if (C % 8) matvec_kernel<X, 1, 1><<<ceil_div(O, 8), 256, 0, stream>>>(out, inp, weight, C, O, add);
+    else if (few) matvec_kernel<X, 8, 4><<<ceil_div(O, 2), 256, 0, stream>>>(out, inp, weight, C, O, add);
+    else matvec_kernel<X, 8, 1><<<ceil_div(O, 8), 256, 0, stream>>>(out, inp, weight, C, O, add);
+    LAUNCHED();
 }
 
 // out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: so the residual stream grows.
 template <class X> void matmul_forward(X *out, const elem *inp, const elem *weight, int N, int C, int O,
                                        int add, Stream stream) {
-    if (N > 1) gemm(out, O, as_stored(inp, C), as_transposed(weight, C), N, O, C, add, stream);
-    else if (C % 8) matvec_kernel<X, 1><<<ceil_div(O, 8), 256, 0, stream>>>(out, inp, weight, C, O, add);
-    else matvec_kernel<X, 8><<<ceil_div(O, 8), 256, 0, stream>>>(out, inp, weight, C, O, add);
-    LAUNCHED();
+    if (N == 1) matvec(out, inp, weight, C, O, add, stream);
+    else gemm(out, O, as_stored(inp, C), as_transposed(weight, C), N, O, C, add, stream);
 }
 
 // dinp[N,C] = dout[N,O] . weight[O,C]
@@ -554,33 +564,32 @@ static void attention_backward_tiles(elem *dqkv, void *work, const elem *datt, c
 // When a model speaks, one query per head meets all the keys of the cache. They are cut into pieces, a
 // block each, which leaves a maximum, a sum of exponentials and a sum of exponentials times values;
 // then these are joined. q: [H*D], kv: [n] rows, width apart; piece: [H, pieces, 2 + D]
-enum { PIECE = 32, PIECE_THREADS = 128 };
+enum { PIECE = 32, PIECE_THREADS = 128 };               // a piece is a warp wide
 
-template <int W> __global__ void attention_pieces_kernel(float *piece, const elem *q, const elem *kv,
-                                                         int width, int n, int group, int G, int D,
-                                                         float scale) {
+template <int W>
+__global__ void attention_pieces_kernel(float *piece, const elem *q, const elem *kv, int width, int n,
+                                        int group, int G, int D, float scale) {
+    enum { LANES = PIECE_THREADS/PIECE };               // threads that share a key's product
     __shared__ float score[PIECE];
     const int h = blockIdx.y, first = blockIdx.x*PIECE, count = min(PIECE, n - first);
-    const int warp = threadIdx.x/32, lane = threadIdx.x % 32;
+    const int key = threadIdx.x/LANES, lane = threadIdx.x % LANES;
     const elem *k = kv + (size_t)first*width + h/group*D, *v = k + G*D;
-    float x[W], y[W];
-    #pragma unroll
-    for (int j = warp; j < PIECE; j += PIECE_THREADS/32) {
-        float sum = 0;
-        for (int d = lane*W; j < count && d < D; d += 32*W) {
-            load(x, q + h*D + d);
-            load(y, k + (size_t)j*width + d);
-            for (int w = 0; w < W; w++) sum += x[w]*y[w];
-        }
-        sum = warp_sum(sum);
-        if (lane == 0) score[j] = j < count ? scale*sum : -INFINITY;
+    float x[W], y[W], dot = 0, o;
+    #pragma unroll 4
+    for (int d = lane*W; key < count && d < D; d += LANES*W) {
+        load(x, q + h*D + d);
+        load(y, k + (size_t)key*width + d);
+        for (int w = 0; w < W; w++) dot += x[w]*y[w];
     }
+    for (int other = LANES/2; other; other /= 2) dot += __shfl_xor_sync(~0u, dot, other);
+    if (lane == 0) score[key] = key < count ? scale*dot : -INFINITY;
     __syncthreads();
-    const float most = warp_max(score[lane]), p = expf(score[lane] - most), sum = warp_sum(p);
+    const float mine = score[threadIdx.x % PIECE], most = warp_max(mine), p = expf(mine - most);
+    const float sum = warp_sum(p);
     float *out = piece + ((size_t)h*gridDim.x + blockIdx.x)*(2 + D);
     if (threadIdx.x == 0) out[0] = most, out[1] = sum;
     for (int d = threadIdx.x; d < (D + 31)/32*32; d += PIECE_THREADS) {     // whole warps, to exchange p
-        float o = 0;
+        o = 0;
         #pragma unroll 16
         for (int j = 0; j < PIECE; j++) {
             const float p_j = __shfl_sync(~0u, p, j);
@@ -611,7 +620,7 @@ static void attention_forward_one(elem *att, float *lse, void *work, const elem 
                                   int width, int n, int H, int G, int D, Stream stream) {
     const dim3 grid(ceil_div(n, PIECE), H);
     float *piece = (float *)work, scale = 1/sqrtf((float)D);
-    (D % 64 ? attention_pieces_kernel<1> : attention_pieces_kernel<2>)<<<grid, PIECE_THREADS, 0, stream>>>(
+    (D % 8 ? attention_pieces_kernel<1> : attention_pieces_kernel<8>)<<<grid, PIECE_THREADS, 0, stream>>>(
         piece, q, kv, width, n, H/G, G, D, scale);
     LAUNCHED();
     attention_join_kernel<<<H, threads_for(D), 0, stream>>>(att, lse, piece, grid.x, D);
@@ -715,6 +724,7 @@ template <class X, int W> __global__ void crossentropy_kernel(float *losses, flo
     X *row = logits + (size_t)n*V;
     const float at_target = target < 0 ? 0 : (float)row[target];
     float x[W], most = -INFINITY, sum = 0;              // sum of exp(x - most) over this thread's columns
+    #pragma unroll 4
     for (int v = threadIdx.x*W; v < V; v += blockDim.x*W) {
         load(x, row + v);
         float now = most;
@@ -794,19 +804,18 @@ typedef struct {
     int *tokens, *targets;                          // [N]
     float *weights, *losses, *zlosses;              // [N]
     Places places;                                  // of the tokens
-    float *x;                                       // [N, C]          the residual stream
-    elem *h;                                        // [N, F]          inside the MLP; and its gradient
+    float *x, *dx;                                  // [N, C]          the residual stream, then its gradient
+    elem *h, *dqkv;                                 // [N, F], [N, Q]  inside the MLP; never at the same time
     GpuLayerActs layer[MAX_LAYERS];
     elem *xnf;                                      // [N, C]          last norm
     float *rstdf;                                   // [N]
     void *logits;                                   // [head_rows, V]  of elem; without weights, of float
-    float *dx;                                      // [N, C]
-    elem *dx_elem, *dxn, *dqkv;                     // [N, C], [N, C], [N, Q]
+    elem *dx_elem, *dxn;                            // [N, C]
     void *work;                                     // scratch of attention
     size_t kept_bytes, logits_bytes, work_bytes;    // how much of all this is what
 } GpuActs;
 
-enum { TRAIN_HEAD_ROWS = 8192, EVAL_HEAD_ROWS = 1024 };
+enum { TRAIN_HEAD_ROWS = 4096, EVAL_HEAD_ROWS = 1024 };
 
 // A piece of the arena that starts on a multiple of 256 bytes: the copy engine and the fastest products
 // ask for it.
@@ -830,8 +839,8 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training,
     a->targets = take_ints(&arena, N);
     a->losses = take_floats(&arena, N);
     a->zlosses = take_floats(&arena, N);
-    a->x = take_floats(&arena, N*C);
-    a->h = take_elems(&arena, N*F);
+    a->x = a->dx = take_floats(&arena, N*C);
+    a->h = a->dqkv = take_elems(&arena, N*zmax(F, Q));
     for (int l = 0; l < c->n_layers; l++) {
         GpuLayerActs *s = &a->layer[l];
         if (l > 0 && !training) { *s = a->layer[0]; continue; }
@@ -857,10 +866,8 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training,
         a->weights = take_floats(&arena, N);
         a->places.place = take_ints(&arena, N);
         a->places.first = take_ints(&arena, N + 1);
-        a->dx = take_floats(&arena, N*C);
         a->dx_elem = sizeof(elem) == sizeof(float) ? (elem *)a->dx : take_elems(&arena, N*C);
         a->dxn = take_elems(&arena, N*C);
-        a->dqkv = take_elems(&arena, N*Q);
     }
     a->work = take_aligned(&arena, attention_work(B, T, H, G, D, training), 1);
     a->work_bytes = arena.used - a->kept_bytes - a->logits_bytes;
@@ -1299,6 +1306,8 @@ __global__ void hash_kernel(unsigned long long *hash, const unsigned short *x, s
     atomicAdd(hash, sum);
 }
 
+enum { MAX_PROPOSALS = 16 };
+
 // Which of cuBLASLt's proposals is the fastest? A clock never says the same twice, and a run must give
 // the same bits twice. So the clock may choose only among those whose result has the bits of the first
 // proposal's. Most have: they sum in one order, and differ in their tiles. d: scratch of `bytes`, as
@@ -1307,27 +1316,29 @@ static int fastest(const Plan *plan, const cublasLtMatmulHeuristicResult_t *prop
                    size_t bytes, const void *c, const elem *a, const elem *b, Stream stream) {
     unsigned long long *sum = (unsigned long long *)gpu_allocate(1, sizeof *sum, "a hash"), hash, first = 0;
     cudaEvent_t start, end;
-    int best = 0;
-    float best_time = INFINITY, time;
+    int best = 0, alike[MAX_PROPOSALS];
+    float times[MAX_PROPOSALS], time;
     CUDA(cudaEventCreate(&start));
     CUDA(cudaEventCreate(&end));
     for (int i = 0; i < n; i++) {
-        if (multiply(plan, &proposal[i].algo, d, c, a, b, stream) != CUBLAS_STATUS_SUCCESS) continue;
+        const cublasStatus_t status = multiply(plan, &proposal[i].algo, d, c, a, b, stream);
         CUDA(cudaMemsetAsync(sum, 0, sizeof *sum, stream));
         hash_kernel<<<1024, 256, 0, stream>>>(sum, (const unsigned short *)d, bytes/2);
         LAUNCHED();
         to_host(&hash, sum, 1);
         CUDA(cudaStreamSynchronize(stream));
         if (i == 0) first = hash;
-        if (hash != first) continue;
-        for (int again = 0; again < 3; again++) {
-            CUDA(cudaEventRecord(start, stream));
-            BLAS(multiply(plan, &proposal[i].algo, d, c, a, b, stream));
-            CUDA(cudaEventRecord(end, stream));
-            CUDA(cudaEventSynchronize(end));
-            CUDA(cudaEventElapsedTime(&time, start, end));
-            if (time < best_time) best_time = time, best = i;
-        }
+        alike[i] = status == CUBLAS_STATUS_SUCCESS && hash == first;
+        times[i] = INFINITY;
+    }
+    for (int round = 0; round < 4; round++) for (int i = 0; i < n; i++) if (alike[i]) {
+        CUDA(cudaEventRecord(start, stream));
+        BLAS(multiply(plan, &proposal[i].algo, d, c, a, b, stream));
+        CUDA(cudaEventRecord(end, stream));
+        CUDA(cudaEventSynchronize(end));
+        CUDA(cudaEventElapsedTime(&time, start, end));
+        times[i] = fminf(times[i], time);
+        if (times[i] < times[best]) best = i;
     }
     CUDA(cudaEventDestroy(start));
     CUDA(cudaEventDestroy(end));
@@ -1337,8 +1348,7 @@ static int fastest(const Plan *plan, const cublasLtMatmulHeuristicResult_t *prop
 
 static void plan_make(Plan *plan, const Product *p, const void *c, const elem *a, const elem *b,
                       Stream stream) {
-    enum { PROPOSALS = 16 };
-    cublasLtMatmulHeuristicResult_t proposal[PROPOSALS];
+    cublasLtMatmulHeuristicResult_t proposal[MAX_PROPOSALS];
     cublasLtMatmulPreference_t wish;
     const cublasOperation_t transpose = CUBLAS_OP_T;
     const uint64_t workspace = WORKSPACE;
@@ -1369,7 +1379,7 @@ static void plan_make(Plan *plan, const Product *p, const void *c, const elem *a
     WISH(MIN_ALIGNMENT_D_BYTES, align_c);
     #undef WISH
     BLAS(cublasLtMatmulAlgoGetHeuristic(card.blas, plan->how, plan->b, plan->a, plan->c, plan->c, wish,
-                                        PROPOSALS, proposal, &found));
+                                        MAX_PROPOSALS, proposal, &found));
     BLAS(cublasLtMatmulPreferenceDestroy(wish));
     CHECK(found > 0, "cuBLASLt has no algorithm for a product of %zu x %zu x %zu", p->M, p->N, p->K);
     if (card.compare_products && p->batch == 1 && (double)p->M*p->N*p->K > 5e9) {   // worth a comparison
