@@ -60,7 +60,7 @@ train_olmo_cu train_olmo_cu_fp32 test_olmo_cu test_olmo_cu_fp32: train_olmo.cu t
 	@[ "$(NVCC_AT)" ] || { echo "error: $@ needs CUDA's compiler, nvcc, which is not installed here"; exit 1; }
 	$(NVCC) $(GPU_FLAGS) $(if $(findstring fp32,$@),-DFP32) -o $@ $(if $(findstring test,$@),test_olmo.c,$<) $(GPU_LIBS) $(ICU) $(ZLIB)
 
-test-gpu: train_olmo train_olmo_cu train_olmo_cu_fp32 test_olmo_cu test_olmo_cu_fp32
+test-gpu: test_olmo_cu test_olmo_cu_fp32
 	./test_olmo_cu ./test_olmo_cu_fp32
 
 # The same tests twice: in float, and in double, where finite differences can see every gradient.
@@ -71,7 +71,7 @@ test_olmo_double: test_olmo.c $(SOURCE) build/flags
 
 # ... and those of the data room, where its libraries are installed.
 DATA_TESTS = $(shell pkg-config --exists $(LIBS) 2>/dev/null && echo data/test/test_data)
-test: train_olmo test_olmo test_olmo_double dev/eval/eval dev/eval/test_eval build/class/witness $(GPU_TESTS) $(if $(CARD),$(GPU)) $(DATA_TESTS:%=% $(DATA))
+test: train_olmo test_olmo test_olmo_double dev/eval/eval dev/eval/test_eval build/class/witness $(GPU_TESTS) $(DATA_TESTS:%=% $(DATA))
 	@[ "$(DATA_TESTS)" ] || echo "skipped: the tests of data/; its libraries are not installed here (data/README.md)"
 	@[ "$(GPU_TESTS)" ] || echo "skipped: the tests on a GPU (make test-gpu); here is no card, or no nvcc"
 	./test_olmo $(GPU_TESTS:%=./%) dev/eval/test_eval build/class/witness $(DATA_TESTS)
