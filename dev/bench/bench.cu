@@ -1,0 +1,464 @@
+/* bench.cu - how fast is train_olmo.cu, and how fast could it be on this card?
+ *
+ *   make bench-gpu                                 everything, and PyTorch beside it (dev/bench/step_gpu.py)
+ *   dev/bench/bench_gpu kernels                    one part: ceilings, kernels, attention or step
+ *   dev/bench/bench_gpu step --model 150m --micro-batch 16
+ *                                                  kernels and step of this model: train_olmo's own options choose it
+ *
+ * Ceilings first: a copy, reads and writes counted, and a bf16 product of 8192^3, for a moment and for 20 seconds. A
+ * card that is limited by its power runs the long one slower, and training is a long one: that rate is the limit of
+ * everything that multiplies, the copy is that of everything else. A kernel's bytes are the least it could move, its
+ * operations those of the visible half of attention, so that extra work shows as lost percents.
+ *
+ * Every kernel runs on the model's own buffers after a real pass, each time on the next layer's, so that nothing is
+ * found in the cache that a step would not find there. Medians of at least 20 runs. The error is that against the .c
+ * file's function on the first rows; a kernel that is fast but wrong prints FAIL. Last, the sum of the kernels stands
+ * beside the measured step: what is missing between them was forgotten, or is waiting.
+ */
+#define OLMO_LIBRARY
+#include "../../train_olmo.cu"
+
+// ---- time ------------------------------------------------------------------------------------------------------
+enum { SAMPLES = 1000, BATCH = 20 };
+typedef struct { double median, p10, p90; } Time;                       // milliseconds
+
+static int ascending(const void *a, const void *b) {
+    return (*(const float *)a > *(const float *)b) - (*(const float *)a < *(const float *)b);
+}
+
+// How long the card takes for run(0), run(1), ...: a few to warm up, then BATCH at a time until `budget` seconds are over.
+template <class Run> static Time time_of(Run run, double budget) {
+    static cudaEvent_t event[2*BATCH];
+    static float sample[SAMPLES];
+    int n = 0, i = 0;
+    for (int k = 0; k < 2*BATCH && !event[k]; k++) CUDA(cudaEventCreate(&event[k]));
+    for (; i < 3; i++) run(i);
+    CUDA(cudaStreamSynchronize(card.stream));
+    for (double start = seconds(); n == 0 || (seconds() - start < budget && n + BATCH <= SAMPLES); ) {
+        for (int k = 0; k < BATCH; k++, i++) {
+            CUDA(cudaEventRecord(event[2*k], card.stream));
+            run(i);
+            CUDA(cudaEventRecord(event[2*k + 1], card.stream));
+        }
+        CUDA(cudaStreamSynchronize(card.stream));
+        for (int k = 0; k < BATCH; k++) CUDA(cudaEventElapsedTime(&sample[n++], event[2*k], event[2*k + 1]));
+    }
+    qsort(sample, n, sizeof *sample, ascending);
+    return { sample[n/2], sample[n/10], sample[n - 1 - n/10] };
+}
+
+// ---- the ceilings ----------------------------------------------------------------------------------------------
+static double copy_rate, burst_rate, sustained_rate;                    // TB/s, TFLOP/s, TFLOP/s
+
+static __global__ void fill_kernel(elem *x, size_t n, float scale) {    // random numbers: zeros would cost less power
+    for (size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x*blockDim.x) {
+        uint64_t bits = (i + 1)*0x9E3779B97F4A7C15u;
+        bits = (bits ^ bits >> 30)*0xBF58476D1CE4E5B9u;
+        bits = (bits ^ bits >> 27)*0x94D049BB133111EBu;
+        x[i] = (elem)(scale*((float)(bits >> 40)*0x1p-23f - 1));
+    }
+}
+static elem *random_elems(size_t n, float scale) {
+    elem *x = (elem *)gpu_allocate(n, sizeof(elem), "random numbers");
+    fill_kernel<<<1024, 256, 0, card.stream>>>(x, n, scale);
+    LAUNCHED();
+    return x;
+}
+
+// The first line that `command` prints.
+static void line_of(const char *command, char *line, int size) {
+    FILE *pipe = popen(command, "r");
+    if (!pipe || !fgets(line, size, pipe)) snprintf(line, (size_t)size, "unknown");
+    line[strcspn(line, "\n")] = 0;
+    if (pipe) pclose(pipe);
+}
+
+static void ceilings(double sustained) {
+    const int M = 8192;
+    const double flop = 2e-9*M*M*M;
+    printf("\nceilings\n");
+    for (size_t gb = 1; gb <= 4; gb *= 2) {
+        elem *from = random_elems(gb << 29, 1), *to = random_elems(gb << 29, 1);
+        const Time t = time_of([&](int) {
+            CUDA(cudaMemcpyAsync(to, from, gb << 30, cudaMemcpyDeviceToDevice, card.stream));
+        }, 0.3);
+        const double rate = 2e-9*(double)(gb << 30)/t.median;
+        printf("  copy of %zu GiB            %6.2f TB/s\n", gb, rate);
+        copy_rate = fmax(copy_rate, rate);
+        gpu_release(from), gpu_release(to);
+    }
+    elem *a = random_elems((size_t)M*M, 1), *b = random_elems((size_t)M*M, 1), *c = random_elems((size_t)M*M, 1);
+    auto product = [&](int) { matmul_forward(c, a, b, M, M, M, 0, card.stream); };
+    product(0);                                                         // its algorithm is chosen now
+    CUDA(cudaStreamSynchronize(card.stream));
+    burst_rate = flop/time_of(product, 0.05).median;
+    printf("  product 8192^3, burst    %6.1f TFLOP/s\n", burst_rate);
+    char state[200] = "unknown";
+    double start = seconds(), from = start;
+    for (int n = 0; seconds() - start < sustained; n = 0, from = seconds()) {
+        for (; n < 200; n++) product(n);
+        if (seconds() - start > sustained*0.8 && !strcmp(state, "unknown"))
+            line_of("nvidia-smi --query-gpu=clocks.sm,power.draw,temperature.gpu --format=csv,noheader", state, sizeof state);
+        CUDA(cudaStreamSynchronize(card.stream));
+        sustained_rate = 200e-3*flop/(seconds() - from);
+    }
+    if (!sustained_rate) sustained_rate = burst_rate;
+    printf("  product 8192^3, after %.0f s %6.1f TFLOP/s (%s)\n", sustained, sustained_rate, state);
+    gpu_release(a), gpu_release(b), gpu_release(c);
+}
+
+// ---- numbers on both sides -------------------------------------------------------------------------------------
+// rows x cols numbers of the card, rows `width` apart, as the .c's.
+template <class X> static real *fetched(const X *at, size_t rows, size_t cols, size_t width) {
+    X *raw = (X *)allocate(rows*cols, sizeof(X), "numbers to compare");
+    real *x = (real *)allocate(rows*cols, sizeof(real), "numbers to compare");
+    CUDA(cudaStreamSynchronize(card.stream));
+    CUDA(cudaMemcpy2D(raw, cols*sizeof(X), at, width*sizeof(X), cols*sizeof(X), rows, cudaMemcpyDeviceToHost));
+    for (size_t i = 0; i < rows*cols; i++) x[i] = (real)raw[i];
+    release(raw);
+    return x;
+}
+template <class X> static void poison(X *at, size_t n) { CUDA(cudaMemsetAsync(at, 255, n*sizeof(X), card.stream)); }
+
+static double difference(const real *x, const real *y, size_t n) {     // relative, as root mean squares
+    double d = 0, size = 0;
+    for (size_t i = 0; i < n; i++) {
+        d += ((double)x[i] - (double)y[i])*((double)x[i] - (double)y[i]);
+        size += (double)y[i]*(double)y[i];
+    }
+    return sqrt(d/size);
+}
+// Of `gpu` against `cpu`, which is released.
+template <class X> static double error_of(const X *gpu, real *cpu, size_t rows, size_t cols, size_t width) {
+    real *x = fetched(gpu, rows, cols, width);
+    const double error = difference(x, cpu, rows*cols);
+    release(x), release(cpu);
+    return error;
+}
+static real *reals(size_t n) { return (real *)allocate(n, sizeof(real), "numbers to compare"); }
+
+// ---- the subject: a model, and a batch -------------------------------------------------------------------------
+typedef struct { Run run; GpuOlmo *model; int B, T, *tokens, *targets; real *losses, *weights; } Subject;
+
+static Subject subject_build(const Options *o) {
+    Subject s;
+    memset(&s, 0, sizeof s);
+    s.run.o = *o, s.run.device = gpu_device(), s.run.model = s.model = gpu_olmo_build(&o->config, 1);
+    s.run.layout = s.model->layout;
+    s.B = o->recipe.micro_batch, s.T = o->config.seq_len;
+    const int N = s.B*s.T, V = o->config.vocab;
+    s.tokens = (int *)allocate(2*(size_t)N, sizeof(int), "a batch"), s.targets = s.tokens + N;
+    s.losses = reals(3*(size_t)N), s.weights = s.losses + 2*(size_t)N;
+    for (int n = 0; n < N; n++) {
+        s.tokens[n] = (int)(hash64((uint64_t)n) % (uint64_t)V), s.targets[n] = (int)(hash64((uint64_t)n + 1) % (uint64_t)V);
+        s.weights[n] = (real)1/N;
+    }
+    model_init(&s.run);
+    return s;
+}
+static void subject_free(Subject *s) { olmo_free(s->model), release(s->tokens), release(s->losses); }
+static void subject_forward(Subject *s) {
+    olmo_forward(s->model, s->losses, s->losses + (size_t)s->B*s->T, s->tokens, s->targets, s->weights, s->B, s->T);
+}
+
+// ---- one line a kernel -----------------------------------------------------------------------------------------
+static double sum_of_kernels;                                           // ms a step
+static int wrong;
+
+static void print_heads(void) {
+    printf("  %-22s %-22s %6s %9s %17s %8s %6s %6s %8s\n", "", "", "n/step", "ms", "p10 - p90", "TFLOP/s", "TB/s", "limit", "error");
+}
+// n: how often a step does this; gflop, mb: what one of them has to compute and to move; error < 0: not compared
+static void print_kernel(const char *name, const char *shape, int n, Time t, double gflop, double mb, double error, double allowed) {
+    const double least = fmax(gflop/sustained_rate, mb/copy_rate*1e-3);
+    char compared[32] = "", compute[32] = "", move[32] = "";
+    if (error >= 0) snprintf(compared, sizeof compared, "%.0e", error);
+    if (gflop > 0) snprintf(compute, sizeof compute, "%.0f", gflop/t.median);
+    if (gflop == 0) snprintf(move, sizeof move, "%.2f", 1e-3*mb/t.median);
+    sum_of_kernels += n*t.median;
+    printf("  %-22s %-22s %6d ", name, shape, n);
+    if (!(error <= allowed)) { printf("FAIL: relative error %.1e, expected at most %.0e\n", error, allowed), wrong++; return; }
+    printf("%9.4f %8.4f %8.4f %8s %6s %5.0f%% %8s\n", t.median, t.p10, t.p90, compute, move, 100*least/t.median, compared);
+}
+
+// What an error may be: two or three roundings to bf16 (2^-9 each at most), or sums in float.
+static double few_roundings(void) { return sizeof(elem) == 2 ? 3*0x1p-9 : 1e-5; }
+
+enum { ROWS = 16, COLS = 128 };                                         // of a product that are compared
+
+// The three products of one layer's matrix, out[N,O] = inp[N,C] . weight[O,C]^T, on the next layer's buffers each time.
+typedef struct { elem *inp, *weight, *dout, *dinp; void *out; float *dweight; int out_is_float, add; } Factors;
+
+template <class At> static void bench_products(const char *name, int n, int N, int C, int O, At at) {
+    const double gflop = 2e-9*N*C*O;
+    char shape[64];
+    snprintf(shape, sizeof shape, "%dx%dx%d", N, O, C);
+    auto forward = [&](int i) {
+        const Factors f = at(i);
+        if (f.out_is_float) matmul_forward((float *)f.out, f.inp, f.weight, N, C, O, f.add, card.stream);
+        else matmul_forward((elem *)f.out, f.inp, f.weight, N, C, O, f.add, card.stream);
+    };
+    auto input = [&](int i) { const Factors f = at(i); matmul_backward_input(f.dinp, f.dout, f.weight, N, C, O, card.stream); };
+    auto weight = [&](int i) { const Factors f = at(i); matmul_backward_weight(f.dweight, f.dout, f.inp, N, C, O, 0, card.stream); };
+    const Factors f = at(0);
+    const int rows = imin(ROWS, N), cols = imin(COLS, imin(O, C));
+
+    const Time t0 = time_of(forward, 0.3);
+    real *a = fetched(f.inp, rows, C, C), *b = fetched(f.weight, cols, C, C), *c = reals(rows*cols);
+    gemm_naive(c, cols, matrix(a, C), transposed(b, C), rows, cols, C, 0);
+    if (f.out_is_float) matmul_forward((float *)f.out, f.inp, f.weight, N, C, O, 0, card.stream); else forward(0);
+    double error = f.out_is_float ? error_of((float *)f.out, c, rows, cols, O) : error_of((elem *)f.out, c, rows, cols, O);
+    print_kernel(name, shape, n, t0, gflop, 0, error, few_roundings());
+    release(a), release(b);
+
+    const Time t1 = time_of(input, 0.3);
+    a = fetched(f.dout, rows, O, O), b = fetched(f.weight, O, cols, C), c = reals(rows*cols);
+    gemm_naive(c, cols, matrix(a, O), matrix(b, cols), rows, cols, O, 0);
+    poison(f.dinp, (size_t)N*C), input(0);
+    print_kernel("", "  dX", n, t1, gflop, 0, error_of(f.dinp, c, rows, cols, C), few_roundings());
+    release(a), release(b);
+
+    const Time t2 = time_of(weight, 0.3);
+    a = fetched(f.dout, N, rows, O), b = fetched(f.inp, N, cols, C), c = reals(rows*cols);
+    gemm_naive(c, cols, transposed(a, rows), matrix(b, cols), rows, cols, N, 0);
+    poison(f.dweight, (size_t)O*C), weight(0);
+    print_kernel("", "  dW", n, t2, gflop, 0, error_of(f.dweight, c, rows, cols, C), few_roundings());
+    release(a), release(b);
+}
+
+// The first key head of the first sequence, and its query heads, through the .c's functions.
+static void attention_errors(double error[2], const GpuOlmo *m, const GpuLayerActs *k, const elem *datt, const elem *dqkv) {
+    const Config *c = &m->config;
+    const int T = m->acts.T, H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H, h = H/G, Q = (h + 2)*D, wide = (H + 2*G)*D;
+    real *qkv = reals((size_t)T*Q), *att = reals((size_t)T*h*D), *lse = reals((size_t)h*T), *dref = reals((size_t)T*Q);
+    real *table = reals((size_t)T*D), *dout = fetched(datt, T, h*D, c->d_model), *got = reals((size_t)T*Q);
+    real *work = reals(zmax(attention_forward_work(T), attention_backward_work(1, T, h, 1, D)));
+    auto gather = [&](real *to, const elem *from) {
+        const int first[] = { 0, H*D, (H + G)*D }, width[] = { h*D, D, D }, at[] = { 0, h*D, (h + 1)*D };
+        for (int part = 0; part < 3; part++) {
+            real *x = fetched(from + first[part], T, width[part], wide);
+            for (int t = 0; t < T; t++) memcpy(to + (size_t)t*Q + at[part], x + (size_t)t*width[part], sizeof(real)*width[part]);
+            release(x);
+        }
+    };
+    gather(qkv, k->qkv), gather(got, dqkv);
+    attention_forward(att, lse, work, qkv, Q, qkv + h*D, Q, 1, T, 0, h, 1, D);
+    attention_backward(dref, work, dout, att, lse, qkv, 1, T, h, 1, D);
+    rope_table(table, c->rope_theta, T, D);
+    rope_backward(dref, table, T, T, h + 1, D, Q);
+    error[0] = error_of(k->att, att, T, h*D, c->d_model);
+    error[1] = difference(got, dref, (size_t)T*Q);
+    release(qkv), release(lse), release(dref), release(table), release(dout), release(got), release(work);
+}
+
+static void bench_kernels(Subject *s) {
+    GpuOlmo *m = s->model;
+    GpuActs *a = &m->acts;
+    const Config *c = &m->config;
+    cudaStream_t stream = card.stream;
+    subject_forward(s), olmo_backward(m), subject_forward(s);
+    const int B = s->B, T = s->T, N = B*T, L = c->n_layers, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H;
+    const int Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab, head_rows = imin(a->head_rows, N), chunks = (N + head_rows - 1)/head_rows;
+    const double mb = 1e-6*N, e = sizeof(elem), precise = sizeof(elem) == 2 ? 3*0x1p-9 : 1e-5;
+    auto layer = [&](int i) { return &a->layer[i % L]; };
+    char shape[64];
+    printf("\nkernels: %d layers, d_model %d, %d heads of %d, mlp_hidden %d, vocabulary %d, B=%d T=%d, %s\n", L, C, H, D,
+           c->mlp_hidden, V, B, T, precision);
+    print_heads();
+
+    bench_products("att_proj", L, N, C, Q, [&](int i) {
+        return Factors{ layer(i)->xn1, m->layer[i % L].att_proj.weight, a->dqkv, a->dxn, layer(i)->qkv, m->layer[i % L].att_proj.grad, 0, 0 };
+    });
+    bench_products("attn_out", L, N, C, C, [&](int i) {
+        return Factors{ layer(i)->att, m->layer[i % L].attn_out.weight, a->dx_elem, a->dxn, a->x, m->layer[i % L].attn_out.grad, 1, 1 };
+    });
+    bench_products("ff_proj", L, N, C, 2*F, [&](int i) {
+        return Factors{ layer(i)->xn2, m->layer[i % L].ff_proj.weight, layer(i + 1)->ug, a->dxn, layer(i)->ug, m->layer[i % L].ff_proj.grad, 0, 0 };
+    });
+    bench_products("ff_out", L, N, F, C, [&](int i) {
+        return Factors{ a->h, m->layer[i % L].ff_out.weight, a->dx_elem, layer(i)->ug, a->x, m->layer[i % L].ff_out.grad, 1, 1 };
+    });
+    subject_forward(s);
+    bench_products("head", chunks, head_rows, C, V, [&](int) {
+        return Factors{ a->xnf, m->head.weight, (elem *)a->logits, a->dxn, a->logits, m->head.grad, 0, 0 };
+    });
+    subject_forward(s), olmo_backward(m), subject_forward(s);           // everything is a model's again
+
+    // attention: the visible half, 4 B H D T (T+1)/2 operations forward and 2.5 times as many backward
+    double error[2];
+    const double gflop = 4e-9*B*C*T*(T + 1)/2;
+    snprintf(shape, sizeof shape, "%dx%dx%dx%d", B, H, T, D);
+    const Time forward = time_of([&](int i) {
+        GpuLayerActs *k = layer(i);
+        attention_forward(k->att, k->lse, a->work, k->qkv, Q, k->qkv + H*D, Q, B, T, 0, H, G, D, stream);
+    }, 0.3);
+    const Time backward = time_of([&](int i) {
+        GpuLayerActs *k = layer(i);
+        attention_backward(a->dqkv, a->work, a->dxn, k->att, k->lse, k->qkv, m->rope, B, T, H, G, D, stream);
+    }, 0.3);
+    poison(layer(0)->att, (size_t)N*C), poison(a->dqkv, (size_t)N*Q);
+    attention_forward(layer(0)->att, layer(0)->lse, a->work, layer(0)->qkv, Q, layer(0)->qkv + H*D, Q, B, T, 0, H, G, D, stream);
+    attention_backward(a->dqkv, a->work, a->dxn, layer(0)->att, layer(0)->lse, layer(0)->qkv, m->rope, B, T, H, G, D, stream);
+    attention_errors(error, m, layer(0), a->dxn, a->dqkv);
+    print_kernel("attention", shape, L, forward, gflop, 0, error[0], few_roundings());
+    print_kernel("", "  backward, and RoPE's", L, backward, 2.5*gflop, 0, error[1], 3*few_roundings());
+
+    // the others: `mb` is of one number a token
+    const int R = imin(ROWS, N);
+    snprintf(shape, sizeof shape, "%dx%d", N, C);
+    Time t = time_of([&](int i) { norm_forward(layer(i)->xn1, layer(i)->rstd1, a->x, N, C, stream); }, 0.3);
+    real *x = fetched(a->x, R, C, C), *y = reals(R*C), *one = reals(N);
+    norm_forward(y, one, x, R, C);
+    print_kernel("norm", shape, 2*L + 1, t, 0, mb*C*(4 + e), error_of(layer(2)->xn1, y, R, C, C), precise);
+    release(x);
+    subject_forward(s);
+
+    real *dy = fetched(a->dxn, R, C, C), *out = fetched(layer(0)->xn2, R, C, C), *r = fetched(layer(0)->rstd2, 1, R, R), *dx = fetched(a->dx, R, C, C);
+    norm_backward(dx, dy, out, r, R, C);
+    norm_backward(a->dx, a->dx_elem, a->dxn, layer(0)->xn2, layer(0)->rstd2, N, C, stream);
+    const double norm_error = error_of(a->dx, dx, R, C, C);
+    t = time_of([&](int i) { norm_backward(a->dx, a->dx_elem, a->dxn, layer(i)->xn2, layer(i)->rstd2, N, C, stream); }, 0.3);
+    print_kernel("", "  backward, += and bf16", 2*L + 1, t, 0, mb*C*(8 + 3*e), norm_error, precise);
+    release(dy), release(out), release(r);
+
+    real *turned = fetched(layer(0)->qkv, R, Q, Q), *table = reals((size_t)T*D);
+    rope_table(table, c->rope_theta, T, D);
+    rope_forward(turned, table, R, T, 0, H + G, D, Q);
+    rope_forward(layer(0)->qkv, m->rope, N, T, 0, H + G, D, Q, stream);
+    const double rope_error = error_of(layer(0)->qkv, turned, R, Q, Q);
+    t = time_of([&](int i) { rope_forward(layer(i)->qkv, m->rope, N, T, 0, H + G, D, Q, stream); }, 0.3);
+    snprintf(shape, sizeof shape, "%dx%d", N, (H + G)*D);
+    print_kernel("rope", shape, L, t, 0, mb*2*e*(H + G)*D, rope_error, precise);
+    release(table);
+    if (c->clip_qkv > 0) {
+        t = time_of([&](int i) { clip_forward(layer(i)->qkv, layer(i)->pass, c->clip_qkv, (size_t)N*Q, stream); }, 0.3);
+        print_kernel("clip q, k, v", "", L, t, 0, mb*Q*(2*e + 1), -1, 0);
+        t = time_of([&](int i) { clip_backward(a->dqkv, layer(i)->pass, (size_t)N*Q, stream); }, 0.3);
+        print_kernel("", "  backward", L, t, 0, mb*Q, -1, 0);
+    }
+
+    snprintf(shape, sizeof shape, "%dx%d", N, F);
+    real *ug = fetched(layer(0)->ug, R, 2*F, 2*F), *h = reals((size_t)R*F);
+    swiglu_forward(h, ug, R, F);
+    t = time_of([&](int i) { swiglu_forward(a->h, layer(i)->ug, N, F, stream); }, 0.3);
+    swiglu_forward(a->h, layer(0)->ug, N, F, stream);
+    print_kernel("swiglu", shape, L, t, 0, mb*3*e*F, error_of(a->h, h, R, F, F), precise);
+    real *dh = fetched(a->h, R, F, F), *dug = reals((size_t)R*2*F), *again = reals((size_t)R*F);
+    swiglu_backward(dug, again, dh, ug, R, F);
+    swiglu_backward(layer(0)->ug, a->h, a->h, layer(0)->ug, N, F, stream);
+    const double swiglu_error = error_of(layer(0)->ug, dug, R, 2*F, 2*F);
+    t = time_of([&](int i) { swiglu_backward(layer(i)->ug, a->h, a->h, layer(i)->ug, N, F, stream); }, 0.3);
+    print_kernel("", "  backward, in place", L, t, 0, mb*6*e*F, swiglu_error, precise);
+    release(ug), release(dh), release(again);
+    subject_forward(s);
+
+    snprintf(shape, sizeof shape, "%dx%d", head_rows, V);
+    matmul_forward((elem *)a->logits, a->xnf, m->head.weight, head_rows, C, V, 0, stream);
+    real *logits = fetched((elem *)a->logits, R, V, V), *losses = reals(3*R), *ones = fetched(a->weights, 1, R, R);
+    crossentropy_forward(losses, losses + R, losses + 2*R, logits, s->targets, c->z_loss, R, V);
+    crossentropy_backward(logits, ones, losses + 2*R, logits, s->targets, c->z_loss, R, V);
+    auto loss = [&](int) { crossentropy(a->losses, a->zlosses, (elem *)a->logits, a->targets, a->weights, c->z_loss, head_rows, V, stream); };
+    loss(0);
+    const double loss_error = error_of((elem *)a->logits, logits, R, V, V);
+    t = time_of(loss, 0.3);
+    print_kernel("softmax, loss, dlogits", shape, chunks, t, 0, 1e-6*head_rows*2*e*V, loss_error, precise);
+    release(losses), release(ones), release(one);
+
+    snprintf(shape, sizeof shape, "%dx%d", N, C);
+    t = time_of([&](int) { embed_forward(a->x, a->tokens, m->wte.weight, N, C, stream); }, 0.3);
+    print_kernel("embedding", shape, 1, t, 0, mb*C*(4 + e), -1, 0);
+    t = time_of([&](int) { embed_backward(m->wte.grad, a->dx, a->tokens, a->places, C, stream); }, 0.3);
+    print_kernel("", "  backward", 1, t, 0, mb*C*4 + 8e-6*a->places.distinct*C, -1, 0);
+    t = time_of([&](int) { CUDA(cudaMemsetAsync(a->dx, 0, sizeof(float)*N*C, stream)); }, 0.1);
+    print_kernel("dx = 0", shape, 1, t, 0, mb*C*4, -1, 0);
+
+    const double size = (double)m->layout.size;
+    AdamW how = { 0, 0.9, 0.95, 1e-5, 0, 0, 1, 1 };
+    CUDA(cudaMemsetAsync(m->grads, 0, sizeof(float)*m->layout.size, stream));
+    t = time_of([&](int) { olmo_update(m, &how), m->grads_used = 0; }, 0.5);
+    print_kernel("norm, clip, AdamW", "all parameters", 1, t, 0, 1e-6*size*(4 + 4 + 2*(sizeof(elem) == 2 ? 4 : 4) + 16), -1, 0);
+}
+
+// ---- the step --------------------------------------------------------------------------------------------------
+static void bench_step(Subject *s, int compare) {
+    const Config *c = &s->model->config;
+    const int N = s->B*s->T;
+    const double d = c->d_model, L = c->n_layers, T = s->T, matrices = (double)s->model->layout.size - (c->tied ? 0 : d*c->vocab);
+    const double exact = 6*matrices + 6*L*d*(T + 1), palm = 6*matrices + 12*L*d*T;        // FLOP a token
+    AdamW how = { 1e-6, 0.9, 0.95, 1e-5, 0.1, 0, 1, 1 };
+    enum { STEPS = 30 };
+    float ms[2][STEPS];
+    size_t free, total;
+    for (int several = 0; several < 2; several++) {                     // an update each pass; one in eight
+        const int passes = several ? 8 : 1, steps = several ? 4 : STEPS;
+        for (int step = -2; step < steps; step++) {
+            const double start = seconds();
+            for (int k = 0; k < passes; k++) subject_forward(s), olmo_backward(s->model);
+            how.step++, olmo_update(s->model, &how);
+            if (step >= 0) ms[several][step] = (float)(1e3*(seconds() - start));
+        }
+        qsort(ms[several], steps, sizeof **ms, ascending);
+        const double median = ms[several][steps/2], rate = N*passes/median*1e3;
+        printf("\nstep, %d micro-batch%s of %d x %d: %.1f ms (p10 %.1f, p90 %.1f), %.0f tokens/s\n", passes, several ? "es" : "", s->B, s->T, median,
+               ms[several][steps/10], ms[several][steps - 1 - steps/10], rate);
+        printf("  of 989.4 TFLOP/s: %.1f%% (6P + 12LdT, as most count), %.1f%% (what causal attention needs); of the measured product: %.1f%%\n",
+               100*rate*palm/989.4e12, 100*rate*exact/989.4e12, sustained_rate ? 100e-12*rate*exact/sustained_rate : NAN);
+        if (!several && compare) {
+            printf("  sum of the kernels %.1f ms | measured step %.1f ms | unexplained %.1f%%\n", sum_of_kernels, median, 100*(1 - sum_of_kernels/median));
+        }
+    }
+    CUDA(cudaMemGetInfo(&free, &total));
+    printf("  memory in use on the card %.1f GiB, loss %.4f\n", (double)(total - free)/(1 << 30), (double)s->losses[0]);
+}
+
+// ---- attention alone, at other shapes --------------------------------------------------------------------------
+static void bench_attention(void) {
+    const int shapes[][5] = { { 8, 2048, 16, 16, 128 }, { 4, 2048, 32, 32, 128 }, { 8, 2048, 32, 8, 128 }, { 4, 4096, 16, 16, 128 },
+                              { 16, 1024, 16, 16, 128 }, { 32, 512, 16, 16, 128 }, { 8, 2048, 32, 32, 64 }, { 16, 2048, 12, 12, 64 },
+                              { 16, 1024, 32, 32, 64 }, { 4, 4096, 32, 32, 64 } };
+    printf("\nattention, %s: 4 B H D T T/2 operations forward, 2.5 times that backward\n", precision);
+    for (const int *p : shapes) {
+        const int B = p[0], T = p[1], H = p[2], G = p[3], D = p[4], C = H*D, Q = (H + 2*G)*D;
+        const size_t N = (size_t)B*T;
+        elem *qkv = random_elems(N*Q, 2), *att = random_elems(N*C, 1), *datt = random_elems(N*C, 2), *dqkv = random_elems(N*Q, 1);
+        float *lse = (float *)gpu_allocate(N*H, sizeof(float), "lse"), *table = (float *)gpu_allocate((size_t)T*D, sizeof(float), "a table");
+        void *work = gpu_allocate(attention_work(B, T, H, G, D, 1), 1, "scratch");
+        const Time f = time_of([&](int) { attention_forward(att, lse, work, qkv, Q, qkv + C, Q, B, T, 0, H, G, D, card.stream); }, 0.2);
+        const Time b = time_of([&](int) { attention_backward(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, D, card.stream); }, 0.2);
+        const double gflop = 2e-9*B*C*T*T;
+        printf("  ours  D=%-3d B=%-2d T=%-4d H=%-2d G=%-2d  forward %.3f ms %4.0f TFLOP/s   backward %.3f ms %4.0f TFLOP/s\n", D, B, T, H, G,
+               f.median, gflop/f.median, b.median, 2.5*gflop/b.median);
+        for (void *x : { (void *)qkv, (void *)att, (void *)datt, (void *)dqkv, (void *)lse, (void *)table, work }) gpu_release(x);
+    }
+}
+
+// ---- main ------------------------------------------------------------------------------------------------------
+int main(int argc, char **argv) {
+    static const char *const parts[] = { "ceilings", "kernels", "attention", "step" };
+    int only = 0, first = 1;                                            // 0: all
+    Options o, before;
+    char directory[PATH], device[256], commit[64];
+    for (int i = 0; argc > 1 && i < 4; i++) if (!strcmp(argv[1], parts[i])) only = i + 1, first = 2;
+    CHECK(only || argc == 1 || argv[1][0] == '-', "%s: expected ceilings, kernels, attention or step", argv[1]);
+    static char *arguments[64] = { argv[0], (char *)"--model", (char *)"1b", (char *)"--micro-batch", (char *)"16" };
+    int n = argc > first ? 1 : 5;
+    for (int i = first; i < argc && n < 64; i++) arguments[n++] = argv[i];
+    choose_model(&o, &before, n, arguments, directory);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    card_open();
+    line_of("nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader", device, sizeof device);
+    line_of("git rev-parse --short HEAD 2>/dev/null", commit, sizeof commit);
+    printf("%s | CUDA %d.%d | commit %s |", device, CUDART_VERSION/1000, CUDART_VERSION%1000/10, commit);
+    for (int i = 0; i < argc; i++) printf(" %s", argv[i]);
+    printf("\n");
+    if (only != 3) ceilings(only == 0 || only == 1 ? 20 : 3);
+    if (!only || only == 3) bench_attention();
+    if (!only || only == 2 || only == 4) {
+        Subject s = subject_build(&o);
+        subject_forward(&s), olmo_backward(s.model);
+        if (only != 4) bench_kernels(&s);
+        if (only != 2) bench_step(&s, only != 4);
+        subject_free(&s);
+    }
+    return wrong ? EXIT_FAILURE : EXIT_SUCCESS;
+}

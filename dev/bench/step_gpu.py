@@ -1,0 +1,124 @@
+"""PyTorch on the same card, for dev/bench/bench_gpu to be put beside: attention, the kernels around it, a training step.
+
+    python dev/bench/step_gpu.py                         everything at OLMo-1B's sizes (--model 150m for those)
+    python dev/bench/step_gpu.py step --micro-batch 8    one part: attention, kernels or step
+
+Attention is cuDNN's and FlashAttention's through scaled_dot_product_attention; the kernels are torch.compile's; the
+step is transformers' OlmoForCausalLM with torch.compile, weights in fp32 under autocast to bf16 (how OLMo was trained)
+and once more in pure bf16, with the fused AdamW and gradient clipping. Medians. Needs torch and transformers.
+"""
+import argparse, statistics, time
+
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+MODELS = {"1b": dict(hidden_size=2048, num_hidden_layers=16, num_attention_heads=16, intermediate_size=8192, tie_word_embeddings=True),
+          "150m": dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, tie_word_embeddings=False)}
+SHAPES = [(8, 2048, 16, 128), (4, 2048, 32, 128), (4, 4096, 16, 128), (16, 1024, 16, 128), (32, 512, 16, 128),
+          (8, 2048, 32, 64), (16, 2048, 12, 64), (16, 1024, 32, 64), (4, 4096, 32, 64)]
+
+
+def milliseconds(run, count=25):
+    for _ in range(5):
+        run()
+    times = []
+    for _ in range(count):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record(), run(), end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end))
+    return statistics.median(times)
+
+
+def normal(*shape):
+    return torch.randn(*shape, device="cuda", dtype=torch.bfloat16)
+
+
+def attention():
+    print("\nattention: 4 B H D T T/2 operations forward, 2.5 times that backward")
+    for B, T, H, D in SHAPES:
+        q, k, v = (normal(B, T, H, D).transpose(1, 2).requires_grad_() for _ in range(3))
+        dout = normal(B, T, H, D).transpose(1, 2)
+        for name, backend in ("cuDNN", SDPBackend.CUDNN_ATTENTION), ("flash", SDPBackend.FLASH_ATTENTION):
+            with sdpa_kernel(backend):
+                run = lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True)
+                with torch.no_grad():
+                    forward = milliseconds(run)
+                out = run()
+                backward = milliseconds(lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True))
+            gflop = 2e-9*B*H*D*T*T
+            print(f"  {name} D={D:<3} B={B:<2} T={T:<4} H={H:<2}        forward {forward:.3f} ms {gflop/forward:4.0f} TFLOP/s   "
+                  f"backward {backward:.3f} ms {2.5*gflop/backward:4.0f} TFLOP/s", flush=True)
+
+
+def kernels(config, B, T):
+    """Forward and backward of what torch.compile fuses, and the products, at the model's sizes."""
+    N, C, inner, V = B*T, config["hidden_size"], config["intermediate_size"], 50304
+    print(f"\nkernels, N={N}: forward ms, backward ms (all gradients)")
+
+    def both(name, function, *inputs):
+        inputs = [x.requires_grad_() for x in inputs]
+        run = torch.compile(function)
+        out = run(*inputs)
+        dout = torch.randn_like(out)
+        with torch.no_grad():
+            forward = milliseconds(lambda: run(*inputs))
+        backward = milliseconds(lambda: torch.autograd.grad(out, inputs, dout, retain_graph=True))
+        print(f"  {name:22} {forward:9.4f} {backward:9.4f}", flush=True)
+
+    for name, i, o in ("att_proj", C, 3*C), ("attn_out", C, C), ("ff_proj", C, 2*inner), ("ff_out", inner, C):
+        both(name, F.linear, normal(N, i), normal(o, i)*0.02)
+    both("norm", lambda x: F.layer_norm(x, (C,), eps=1e-5), normal(N, C))
+    both("swiglu", lambda up, gate: up*F.silu(gate), normal(N, inner), normal(N, inner))
+    targets = torch.randint(V, (8192,), device="cuda")
+    both("softmax and loss, 8192", lambda logits: F.cross_entropy(logits.float(), targets), normal(8192, V))
+
+
+def step(config, B, T, pure):
+    from transformers import OlmoConfig, OlmoForCausalLM
+    torch.manual_seed(0)
+    dtype = torch.bfloat16 if pure else torch.float32
+    model = OlmoForCausalLM(OlmoConfig(vocab_size=50304, max_position_embeddings=T, **config)).to("cuda", dtype)
+    model.config.use_cache = False
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, betas=(0.9, 0.95), eps=1e-5, weight_decay=0.1, fused=True)
+    compiled = torch.compile(model)
+    tokens = torch.randint(50304, (B, T), device="cuda")
+    torch.cuda.reset_peak_memory_stats()
+    times = []
+    for n in range(options.steps + 10):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        with torch.autocast("cuda", torch.bfloat16, enabled=not pure):
+            loss = compiled(input_ids=tokens, labels=tokens).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        loss.item()
+        if n >= 10:
+            times.append(time.perf_counter() - start)
+    memory = torch.cuda.max_memory_allocated()/2**30
+    print(f"  {'bf16 weights and moments' if pure else 'fp32 weights, autocast'}: {1e3*statistics.median(times):.1f} ms, "
+          f"{B*T/statistics.median(times):.0f} tokens/s, {memory:.1f} GiB, loss {loss.item():.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=["attention", "kernels", "step", "all"], default="all")
+    parser.add_argument("--model", choices=MODELS, default="1b")
+    parser.add_argument("--micro-batch", type=int, default=16)
+    parser.add_argument("--seq-len", type=int, default=2048)
+    parser.add_argument("--steps", type=int, default=20)
+    options = parser.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = True
+    print(f"{torch.cuda.get_device_name(0)} | torch {torch.__version__} | cuDNN {torch.backends.cudnn.version()}")
+    config, B, T = MODELS[options.model], options.micro_batch, options.seq_len
+    if options.part in ("attention", "all"):
+        attention()
+    if options.part in ("kernels", "all"):
+        kernels(config, B, T)
+    if options.part in ("step", "all"):
+        print(f"\nstep, {options.model}, {B} x {T}, transformers and torch.compile")
+        for pure in False, True:
+            step(config, B, T, pure)
