@@ -1,10 +1,10 @@
 # make train_olmo && ./train_olmo      the default run          make test     every test; the exit code is the verdict
 # make train_olmo_cu                   the same on a GPU        make test-gpu    its tests, where there is one
-# make bench                           how fast, and why        make clean
+# make bench                           how fast, and why        make bench-gpu  the same of the GPU's program
 # make eval                            perplexity, questions with choices: dev/eval/README.md
 # make data                            the data room: tokenize, curate, stats (its libraries: data/README.md)
 #
-# make class                           the exercises (dev/class/README.md)
+# make class                           the exercises (dev/class/README.md)               make clean
 #
 # CC=clang works as well. OPENMP= builds without OpenMP; ARCH= for a program that runs on machines other than this one.
 
@@ -23,7 +23,7 @@ ZLIB    = $(shell pkg-config --exists zlib 2>/dev/null && pkg-config --cflags --
 LIBS    = icu-uc jansson libpcre2-8 libxxhash libzstd simdjson zlib
 DATA    = data/tokenize data/curate data/stats
 
-.PHONY: all test test-gpu bench data eval eval_cu clean always
+.PHONY: all test test-gpu bench bench-gpu data eval eval_cu clean always
 all: train_olmo $(GPU)
 	@[ "$(GPU)" ] || echo "skipped: the programs for a GPU; nvcc is not installed here"
 
@@ -88,6 +88,13 @@ dev/eval/eval_cu: dev/eval/eval.c train_olmo.cu $(EVAL)
 
 bench: train_olmo dev/bench/bench
 	dev/bench/bench
+# ... and of the GPU's program, beside PyTorch where that is installed.
+bench-gpu: dev/bench/bench_gpu
+	dev/bench/bench_gpu
+	@python3 -c 'import torch, transformers' 2>/dev/null && python3 dev/bench/step_gpu.py || echo "skipped: PyTorch is not installed here"
+dev/bench/bench_gpu: dev/bench/bench.cu train_olmo.cu $(SOURCE) build/flags
+	@[ "$(NVCC_AT)" ] || { echo "error: $@ needs CUDA's compiler, nvcc, which is not installed here"; exit 1; }
+	$(NVCC) $(GPU_FLAGS) -o $@ $< $(GPU_LIBS) $(ICU)
 dev/ngram: dev/ngram.c build/flags
 	$(CC) $(FLAGS) -o $@ $< -lm
 dev/bench/bench: dev/bench/bench.c $(SOURCE) build/flags

@@ -17,7 +17,9 @@ The witnesses (each section below is one of them):
     7. the program    hostile files, resume, kill -9 while saving, full disks, signals, the command line
 */
 #define OLMO_LIBRARY
+#ifndef _GNU_SOURCE                                         // (nvcc has it already)
 #define _GNU_SOURCE
+#endif
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -757,29 +759,39 @@ static double metadata(const char *object, const char *path, const char *name) {
     CHECK(value && *value == '"', "%s: expected a string \"%s\" in its metadata", path, name);
     return strtod(value + 1, NULL);
 }
-static void test_reference(const char *path) {
-    Safetensors *st = safetensors_open(path);
-    Named *list = (Named *)allocate(MAX_NAMED, sizeof *list, "a test");
-    Line table[64];
-    int lines = 0;
+// The model and the batch that a file of dev/reference was made with.
+static Bench reference_bench(const Safetensors *st, const char *path, Config *c, Recipe *r, double *denominator) {
     char *header = (char *)allocate((size_t)st->data, 1, "a test");
     rewind(st->file);
     CHECK(fread(header, 1, 8, st->file) == 8 && fread(header, 1, st->data - 8, st->file) == st->data - 8, "%s: cannot be read", path);
     const char *o = json_get(header, "__metadata__");
     CHECK(o, "%s: has no metadata", path);
     #define META(name) metadata(o, path, name)
-    Config c = config_of((int)META("d_model"), (int)META("n_layers"), (int)META("n_heads"), (int)META("n_kv_heads"),
+    *c = config_of((int)META("d_model"), (int)META("n_layers"), (int)META("n_heads"), (int)META("n_kv_heads"),
                          (int)META("mlp_hidden"), (int)META("vocab"),
                          (int)META("seq_len"), (int)META("tied"), META("clip_qkv"), META("z_loss"));
-    Recipe r = { "linear", META("lr"), META("final_lr_frac"), (int)META("warmup"), (int)META("steps"), (int)META("batch"),
+    const Recipe recipe = { "linear", META("lr"), META("final_lr_frac"), (int)META("warmup"), (int)META("steps"), (int)META("batch"),
                 (int)META("micro_batch"), META("weight_decay"),
                  META("beta1"), META("beta2"), META("eps"), (int)META("decay_embeddings"), META("clip"),
                      (int)META("clip_warmup_steps"), META("clip_warmup_factor") };
-    c.rope_theta = META("rope_theta");
-    const double denominator = META("denominator_value");
-    const int B = r.batch, T = c.seq_len, N = B*T;
-    Bench t = bench_of(c, B, T, (int)META("vocab_real"));
+    c->rope_theta = META("rope_theta");
+    *denominator = META("denominator_value");
+    *r = recipe;
+    Bench t = bench_of(*c, r->batch, c->seq_len, (int)META("vocab_real"));
     #undef META
+    release(header);
+    return t;
+}
+static void test_reference(const char *path) {
+    Safetensors *st = safetensors_open(path);
+    Named *list = (Named *)allocate(MAX_NAMED, sizeof *list, "a test");
+    Line table[64];
+    int lines = 0;
+    Config c;
+    Recipe r;
+    double denominator;
+    Bench t = reference_bench(st, path, &c, &r, &denominator);
+    const int B = r.batch, T = c.seq_len, N = B*T;
     double *tokens = read_entry_of(st, "tokens", (size_t)N), *targets = read_entry_of(st, "targets", (size_t)N);
     int same = 1;
     for (int n = 0; n < N; n++) {
@@ -832,7 +844,7 @@ static void test_reference(const char *path) {
     add_line(table, &lines, "norms of the steps", worst_norm, error*(1 + drift) + stored);
     compare_with(st, list, list_tensors(&t, t.m->params, delta, "after12", list), drift, table, &lines);
     check(print_lines(path, table, lines), "%s: activations, gradients and 12 updates within the budget", path);
-    release(losses), release(norms), release(tokens), release(targets), release(header), release(list);
+    release(losses), release(norms), release(tokens), release(targets), release(list);
     safetensors_close(st);
     bench_free(&t);
 }
@@ -3728,6 +3740,280 @@ static void test_gpu_decode(void) {
         release(cpu), olmo_free(g), bench_free(&t);
     }
 }
+
+// ---- attention alone ---------------------------------------------------------------------------------------------------
+static double normal_of(uint64_t bits) { return sqrt(-2*log(uniform(bits)))*cos(2*M_PI*uniform(hash64(~bits))); }
+
+// Numbers that bf16 holds exactly, here and on the card.
+static real *random_pair(elem **on_card, size_t n, uint64_t seed) {
+    real *x = (real *)allocate(n, sizeof(real), "a test");
+    elem *raw = (elem *)allocate(n, sizeof(elem), "a test");
+    for (size_t i = 0; i < n; i++) {
+        x[i] = float_from_bf16(bf16_from_float((float)normal_of(hash64(seed*1000003 + i))));
+        raw[i] = (elem)x[i];
+    }
+    *on_card = (elem *)gpu_allocate(n, sizeof(elem), "a test");
+    CUDA(cudaMemcpyAsync(*on_card, raw, n*sizeof(elem), cudaMemcpyHostToDevice, card.stream));
+    CUDA(cudaStreamSynchronize(card.stream));
+    release(raw);
+    return x;
+}
+static double part_difference(const real *x, const real *y, size_t rows, int width, int from, int n) {
+    double d = 0, size = 0;
+    for (size_t row = 0; row < rows; row++) for (int i = from; i < from + n; i++) {
+        const double a = (double)x[row*width + i], b = (double)y[row*width + i];
+        d += (a - b)*(a - b), size += b*b;
+    }
+    return size > 0 ? sqrt(d/size) : sqrt(d);
+}
+
+// Forward and backward against the .c's, the last sequences of the batch; outputs and scratch poisoned before each of five
+// passes, which must give equal bits: on the whole card, on one multiprocessor and on seven, and from a CUDA graph.
+// (No shape has rows of two or three keys alone: dP - dots cancels there, more than a budget of roundings knows.)
+static void attention_case(Line *table, int *lines, int *same, int B, int T, int H, int G, int D) {
+    const int C = H*D, Q = C + 2*G*D, all = card.props.multiProcessorCount, multiprocessors[] = { all, all, 1, 7, all };
+    const size_t N = (size_t)B*T, rows = (size_t)imin(B, 3)*T, first = N - rows, work_bytes = attention_work(B, T, H, G, D, 1);
+    elem *qkv, *datt, *att = (elem *)gpu_allocate(N*C, sizeof(elem), "a test"), *dqkv = (elem *)gpu_allocate(N*Q, sizeof(elem), "a test");
+    real *cpu_qkv = random_pair(&qkv, N*Q, 1), *cpu_datt = random_pair(&datt, N*C, 2), *kept[3] = { NULL, NULL, NULL };
+    real *turns = (real *)allocate((size_t)T*D, sizeof(real), "a test");
+    float *lse = (float *)gpu_allocate(N*H, sizeof(float), "a test"), *table_on_card = (float *)gpu_allocate((size_t)T*D, sizeof(float), "a test");
+    void *work = gpu_allocate(work_bytes, 1, "a test");
+    rope_table(turns, 10000, T, D);
+    CUDA(cudaMemcpyAsync(table_on_card, turns, sizeof(float)*T*D, cudaMemcpyHostToDevice, card.stream));
+    for (int run = 0; run < 5; run++) {
+        cudaGraph_t graph;
+        cudaGraphExec_t program;
+        card.props.multiProcessorCount = multiprocessors[run];
+        CUDA(cudaMemsetAsync(work, 255, work_bytes, card.stream));
+        CUDA(cudaMemsetAsync(att, 255, N*C*sizeof(elem), card.stream));
+        CUDA(cudaMemsetAsync(lse, 255, N*H*sizeof(float), card.stream));
+        CUDA(cudaMemsetAsync(dqkv, 255, N*Q*sizeof(elem), card.stream));
+        const int in_graph = run == 4 && on_hopper(D);
+        if (in_graph) CUDA(cudaStreamBeginCapture(card.stream, cudaStreamCaptureModeGlobal));
+        attention_forward(att, lse, work, qkv, Q, qkv + C, Q, B, T, 0, H, G, D, card.stream);
+        attention_backward(dqkv, work, datt, att, lse, qkv, table_on_card, B, T, H, G, D, card.stream);
+        if (in_graph) {
+            CUDA(cudaStreamEndCapture(card.stream, &graph));
+            CUDA(cudaGraphInstantiate(&program, graph, 0));
+            for (int i = 0; i < 3; i++) CUDA(cudaGraphLaunch(program, card.stream));
+            CUDA(cudaStreamSynchronize(card.stream));
+            CUDA(cudaGraphExecDestroy(program));
+            CUDA(cudaGraphDestroy(graph));
+        }
+        real *now[3] = { fetched(att, N*C), fetched(lse, N*H), fetched(dqkv, N*Q) };
+        const size_t size[3] = { N*C, N*H, N*Q };
+        for (int k = 0; k < 3; k++) {
+            if (run) *same &= !memcmp(now[k], kept[k], size[k]*sizeof(real)), release(now[k]);
+            else kept[k] = now[k];
+        }
+    }
+    card.props.multiProcessorCount = all;
+
+    const int b = (int)(rows/T);
+    const size_t numbers = zmax(attention_forward_work(T), attention_backward_work(b, T, H, G, D));
+    real *cpu_att = (real *)allocate(rows*C, sizeof(real), "a test"), *cpu_lse = (real *)allocate(rows*H, sizeof(real), "a test");
+    real *cpu_dqkv = (real *)allocate(rows*Q, sizeof(real), "a test"), *scratch = (real *)allocate(numbers, sizeof(real), "a test");
+    const real *q = cpu_qkv + first*Q;
+    attention_forward(cpu_att, cpu_lse, scratch, q, Q, q + C, Q, b, T, 0, H, G, D);
+    attention_backward(cpu_dqkv, scratch, cpu_datt + first*C, cpu_att, cpu_lse, q, b, T, H, G, D);
+    rope_backward(cpu_dqkv, turns, (int)rows, T, H + G, D, Q);
+    const double forward = D + 2*T, backward = 3*forward + T*(double)(H/G);
+    add_line(table, lines, "att", difference(kept[0] + first*C, cpu_att, rows*C), gpu_budget(forward, 3));
+    add_line(table, lines, "lse", difference(kept[1] + first*H, cpu_lse, rows*H), gpu_budget(forward, 0));
+    const struct { const char *name; int from, n; } part[] = { { "dq", 0, C }, { "dk", C, G*D }, { "dv", C + G*D, G*D } };
+    for (int k = 0; k < 3; k++)
+        add_line(table, lines, part[k].name, part_difference(kept[2] + first*Q, cpu_dqkv, rows, Q, part[k].from, part[k].n), gpu_budget(backward, 5));
+    for (void *p : { (void *)qkv, (void *)datt, (void *)att, (void *)dqkv, (void *)lse, (void *)table_on_card, work }) gpu_release(p);
+    for (real *p : { cpu_qkv, cpu_datt, turns, kept[0], kept[1], kept[2], cpu_att, cpu_lse, cpu_dqkv, scratch }) release(p);
+}
+static void test_gpu_attention(void) {
+    const struct { int B, T, H, G; } shape[] = {
+        { 1, 128, 1, 1 }, { 2, 65, 2, 1 }, { 2, 191, 2, 2 }, { 2, 193, 2, 2 }, { 1, 385, 4, 1 }, { 2, 512, 2, 2 },
+        { 3, 999, 4, 2 }, { 3, 1000, 2, 2 }, { 1, 2048, 2, 1 },
+        { 16, 1024, 12, 12 },                               // far more work than multiprocessors
+    };
+    for (int D : { 64, 128, 32, 20 }) for (int plain = 0; plain < 2; plain++) {
+        if (plain && !attention_has_sm90(D)) continue;
+        Line table[8];
+        int lines = 0, same = 1;
+        card_open();
+        card.plain_attention = plain;
+        const int shapes = plain || !on_hopper(D) ? 5 : (int)(sizeof shape/sizeof *shape);
+        for (int i = 0; i < shapes; i++) attention_case(table, &lines, &same, shape[i].B, shape[i].T, shape[i].H, shape[i].G, D);
+        char title[64];
+        snprintf(title, sizeof title, "attention, heads of %d%s", D, on_hopper(D) ? ", Hopper's" : "");
+        check(print_lines(title, table, lines), "GPU, %s: within the budget", title);
+        check(same, "GPU, %s: equal bits in five passes each", title);
+        card.plain_attention = 0;
+    }
+}
+
+// ---- references, on the card ------------------------------------------------------------------------------------------
+// What transformers exported: activations, losses, gradients and twelve updates. In bf16 the weights are rounded first, one
+// store more for each product.
+static void gpu_reference(const char *path) {
+    Config c;
+    Recipe r;
+    double denominator, *tokens, *targets;
+    Safetensors *st = safetensors_open(path);
+    Bench t = reference_bench(st, path, &c, &r, &denominator);
+    const int B = r.batch, T = c.seq_len, N = B*T, L = c.n_layers, H = c.n_heads, D = c.d_model/H, Q = (H + 2*c.n_kv_heads)*D;
+    GpuOlmo *g = gpu_olmo_build(&c, 1);
+    Line table[64];
+    int lines = 0;
+    tokens = read_entry_of(st, "tokens", (size_t)N), targets = read_entry_of(st, "targets", (size_t)N);
+    for (int n = 0; n < N; n++) t.tokens[n] = (int)tokens[n], t.targets[n] = (int)targets[n], t.weights[n] = (real)(1/denominator);
+    gpu_set(g, PARAMS, 0, t.m->layout.size, t.m->params);
+    olmo_forward(g, t.losses, t.zlosses, t.tokens, t.targets, t.weights, B, T);
+    for (int l = 0; l < L; l++) {
+        const GpuLayerActs *s = &g->acts.layer[l];
+        const double k = path_length(&c, T, l + 1), b = (STORES_FORWARD + 4)*(l + 1);
+        const struct { const char *name; const elem *at; size_t n; } act[] = {
+            { "xn1", s->xn1, (size_t)N*c.d_model }, { "qkv", s->qkv, (size_t)N*Q }, { "att", s->att, (size_t)N*c.d_model },
+            { "xn2", s->xn2, (size_t)N*c.d_model }, { "ug", s->ug, (size_t)N*c.mlp_hidden } };
+        for (int i = 0; i < 5; i++) {
+            char name[48];
+            snprintf(name, sizeof name, "act.l.%d.%s", l, act[i].name);
+            real *x = fetched(act[i].at, act[i].n);
+            double *y = read_entry_of(st, name, act[i].n);
+            add_line(table, &lines, name, y ? relative_error(x, y, act[i].n) : NAN, gpu_budget(k, b) + tables + stored);
+            release(x), release(y);
+        }
+    }
+    const double delta = gradient_length(&c, B, T), stores = (STORES_FORWARD + STORES_BACKWARD + 8)*L + 6;
+    double *losses = read_entry_of(st, "act.losses", (size_t)N);
+    add_line(table, &lines, "losses", losses ? relative_error(t.losses, losses, (size_t)N) : NAN, gpu_budget(delta, (STORES_FORWARD + 4)*L + 2));
+    olmo_backward(g);
+    real *grads = gpu_fetch(g, GRADS);
+    // (in bf16 some values cross the edge of clip_qkv, and their gradients come and go: gpu_tensors counts them)
+    for (int k = 0; k < t.m->layout.n && !(c.clip_qkv > 0 && sizeof(elem) == 2); k++) {
+        const Tensor *w = &t.m->layout.tensor[k];
+        char name[96];
+        snprintf(name, sizeof name, "grad.%s", w->name);
+        const size_t n = (size_t)w->rows*w->cols;
+        double *y = read_entry_of(st, name, n);
+        add_line(table, &lines, name, y ? relative_error(grads + w->offset, y, n) : NAN, gpu_budget(delta, stores) + tables + stored);
+        release(y);
+    }
+    double *steps = read_entry_of(st, "losses12", 12), worst = 0, sum_lr = 0;
+    olmo_free(g);
+    g = gpu_olmo_build(&c, 1);
+    gpu_set(g, PARAMS, 0, t.m->layout.size, t.m->params);
+    for (int s = 1; s <= r.steps; s++) {
+        double loss = 0;
+        for (int b = 0; b < B; b += r.micro_batch) {
+            const int rows = imin(r.micro_batch, B - b);
+            olmo_forward(g, t.losses, t.zlosses, t.tokens + b*T, t.targets + b*T, t.weights, rows, T), olmo_backward(g);
+            for (int n = 0; n < rows*T; n++) loss += (double)t.losses[n]/denominator;
+        }
+        const AdamW how = { learning_rate(&r, s), r.beta1, r.beta2, r.eps, r.weight_decay, r.decay_embeddings, clip_limit(&r, s), s };
+        (void)olmo_update(g, &how);
+        sum_lr += how.lr, worst = larger(worst, fabs(loss/steps[s - 1] - 1));
+    }
+    const double error = gpu_budget(delta, stores) + tables;
+    const double size = norm_of(t.m->params, t.m->layout.size)/sqrt((double)t.m->layout.size);
+    add_line(table, &lines, "losses of the steps", worst, error*(1 + sum_lr/size*log(1/error)) + stored);
+    check(print_lines(path, table, lines), "GPU, %s: activations, gradients and the losses of 12 updates within the budget", path);
+    release(tokens), release(targets), release(losses), release(grads), release(steps);
+    safetensors_close(st), olmo_free(g), bench_free(&t);
+}
+static void test_gpu_references(void) {
+    static const char *const cases[] = { "small", "gqa_clip", "head128", "zloss_mask" };
+    for (int i = 0; i < 4; i++) {
+        char path[PATH];
+        snprintf(path, sizeof path, "dev/reference/%s.safetensors", cases[i]);
+        gpu_reference(path);
+    }
+}
+
+// ---- greedy text: with the cache, and with every token again each time -------------------------------------------------
+static void test_gpu_greedy(void) {
+    for (int i = 1; i < 5; i++) {
+        const Config c = gpu_cases[i].c;
+        const int V = c.vocab, T = imin(c.seq_len, 60), prompt = 7;
+        Bench t = bench_of(c, 1, T, V);
+        GpuOlmo *g = gpu_twin(&t, 0), *other = gpu_twin(&t, 0);
+        real *cached = (real *)allocate(2*(size_t)V, sizeof(real), "a test"), *again = cached + V;
+        const double allowed = 2*gpu_budget(path_length(&c, T, c.n_layers) + 3*c.d_model, STORES_FORWARD*c.n_layers + 1);
+        double worst = 0;
+        int differ = 0;
+        for (int n = prompt, past = 0; n < T; past = n++) {
+            olmo_decode(g, cached, t.tokens + past, n - past, past), olmo_decode(other, again, t.tokens, n, 0);
+            int a = 0, b = 0;
+            for (int v = 1; v < V; v++) a = cached[v] > cached[a] ? v : a, b = again[v] > again[b] ? v : b;
+            const double e = difference(cached, again, V), size = norm_of(again, V);
+            worst = larger(worst, e), differ += a != b && (double)again[b] - (double)again[a] > 2*allowed*size;
+            t.tokens[n] = a;
+        }
+        check(worst <= allowed && !differ, "GPU, %s: greedy text with the cache and without, logits at most %.1e apart (budget %.1e)",
+              gpu_cases[i].what, worst, allowed);
+        release(cached), olmo_free(g), olmo_free(other), bench_free(&t);
+    }
+}
+
+// ---- a checkpoint of the CPU goes on on the card, and back --------------------------------------------------------------
+static int run_on(const char *device, const char *flags, double *losses, int steps, char *last) {
+    static char out[1 << 16];
+    const int code = shell(out, sizeof out, "cd build/test && '%s' --%s-device --d-model 64 --n-layers 2 --n-heads 1 --mlp-hidden 256 "
+                           "--seq-len 96 --batch 4 --micro-batch 2 --data train_olmo.c.txt --val none --schedule constant --warmup 0 --lr 1e-3 "
+                           "--sample-every 0 %s 2>&1", self, device, flags);
+    const char *hash = strstr(out, "params hash ");
+    snprintf(last, 64, "%.*s", 31, hash ? hash : out + (strlen(out) > 60 ? strlen(out) - 60 : 0));
+    const char *directory = strstr(flags, "--out ") + 6;
+    char path[PATH];
+    snprintf(path, sizeof path, "build/test/%.*s/metrics.jsonl", (int)strcspn(directory, " "), directory);
+    char *text = slurp(path, NULL);
+    for (int i = 0; i < steps; i++) losses[i] = NAN;
+    for (char *line = text, *next; line && *line; line = next) {
+        next = line + strcspn(line, "\n");
+        if (*next) *next++ = 0;
+        const int step = (int)json_number(line, "metrics.jsonl", "step", 0, 1e6, NAN);
+        if (step >= 1 && step <= steps) losses[step - 1] = json_number(line, "metrics.jsonl", "train/CrossEntropyLoss", 0, 100, NAN);
+    }
+    release(text);
+    return code;
+}
+static void test_gpu_resume(void) {
+    double cpu[12], mixed[12], gpu[2][12], worst = 0;
+    char hash[4][64];
+    int code = shell(hash[0], 64, "mkdir -p build/test && cd build/test && head -c 65536 ../../train_olmo.c > train_olmo.c.txt && rm -rf mixed cpu gpu0 gpu1");
+    code |= run_on("plain", "--steps 12 --out cpu", cpu, 12, hash[0]);
+    code |= run_on("plain", "--steps 4 --out mixed", mixed, 12, hash[1]);
+    code |= run_on("gpu", "--steps 8 --resume --out mixed", mixed, 12, hash[1]);
+    code |= run_on("plain", "--steps 12 --resume --out mixed", mixed, 12, hash[1]);
+    for (int i = 0; i < 12; i++) worst = larger(worst, fabs(mixed[i]/cpu[i] - 1));
+    const Config c = config_of(64, 2, 1, 1, 256, 256, 96, 1, 0, 0);
+    const double allowed = 12*gpu_budget(gradient_length(&c, 4, 96), 20*2 + 4);
+    check(code == 0 && worst <= allowed, "GPU: 4 steps on the CPU, 4 on the card, 4 on the CPU: losses at most %.1e from the CPU's (budget %.1e)%s%s",
+          worst, allowed, code ? "; " : "", code ? hash[1] : "");
+    code |= run_on("gpu", "--steps 8 --out gpu0", gpu[0], 8, hash[2]);
+    code |= run_on("gpu", "--steps 5 --out gpu1", gpu[1], 8, hash[3]);
+    code |= run_on("gpu", "--steps 8 --resume --out gpu1", gpu[1], 8, hash[3]);
+    check(code == 0 && !memcmp(gpu[0], gpu[1], 8*sizeof(double)) && !strcmp(hash[2], hash[3]) && strstr(hash[2], "params hash"),
+          "GPU: 8 steps, and 5 and 3 resumed, end at the same bits: %s", hash[3]);
+}
+
+// ---- numbers that are none -----------------------------------------------------------------------------------------------
+// A weight that is no number spoils the losses of the sequences it is in, on both sides, and no others.
+static void test_gpu_nan(void) {
+    const Config c = gpu_cases[5].c;
+    const int B = gpu_cases[5].B, T = c.seq_len, C = c.d_model;
+    Bench t = bench_of(c, B, T, c.vocab);
+    real *losses = (real *)allocate((size_t)B*T, sizeof(real), "a test"), nan = (real)NAN;
+    GpuOlmo *g = gpu_twin(&t, 1);
+    for (int n = 0; n < B*T; n++) if (t.tokens[n] == 5) t.tokens[n] = 6;
+    t.tokens[T + T/2] = 5;                                  // in the second sequence alone
+    t.m->params[5*(size_t)C + 3] = nan, gpu_set(g, PARAMS, 5*(size_t)C + 3, 1, &nan);
+    olmo_forward(t.m, t.losses, t.zlosses, t.tokens, t.targets, t.weights, B, T);
+    olmo_forward(g, losses, t.zlosses, t.tokens, t.targets, t.weights, B, T);
+    int alike = 1;
+    for (int n = 0; n < B*T; n++) if (n < T || n >= T + T/2) alike &= t.targets[n] < 0 || (!isnan(t.losses[n]) == !isnan(losses[n]));
+    check(alike && isnan(losses[T + T/2]), "GPU: a weight that is no number is seen where the CPU sees it");
+    olmo_backward(g);
+    const AdamW how = { 1e-3, 0.9, 0.95, 1e-5, 0.1, 0, 1.0, 1 };
+    check(isnan(olmo_update(g, &how)), "GPU: ... and in the gradient norm");
+    release(losses), olmo_free(g), bench_free(&t);
+}
 #endif
 
 // ---- the report --------------------------------------------------------------------------------------------------------
@@ -3870,6 +4156,11 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "gpu_training", test_gpu_training, ON_GPU },
     { "gpu_state", test_gpu_state, ON_GPU },
     { "gpu_decode", test_gpu_decode, ON_GPU },
+    { "gpu_attention", test_gpu_attention, ON_GPU },
+    { "gpu_references", test_gpu_references, ON_GPU },
+    { "gpu_greedy", test_gpu_greedy, ON_GPU },
+    { "gpu_resume", test_gpu_resume, ON_GPU },
+    { "gpu_nan", test_gpu_nan, ON_GPU },
 #endif
 };
 
@@ -3890,6 +4181,9 @@ int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "--dump")) { dump_precision(argv[2]); return EXIT_SUCCESS; }
     if (argc > 1 && !strcmp(argv[1], "--counting-device")) return counting_main(argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "--plain-device")) return olmo_main(argc - 1, argv + 1, &cpu_device);
+#ifdef __CUDACC__
+    if (argc > 1 && !strcmp(argv[1], "--gpu-device")) return olmo_main(argc - 1, argv + 1, gpu_device());
+#endif
     int part = argc > 1 && !strcmp(argv[1], "--part"), named = 0;
     failures = tmpfile();
     CHECK(failures, "no temporary file can be made");

@@ -2112,7 +2112,7 @@ static Scratch scratch_at(void *work, int B, int T, int H, int D) {
 
 template <int D>
 static void forward(bf16 *att, float *lse, void *work, const bf16 *q, int q_width, const bf16 *kv,
-                    int kv_width, int B, int T, int H, int G, cudaStream_t stream) {
+                    int kv_width, int B, int T, int H, int G, Stream stream) {
     typedef Forward<D> F;
     auto kernel = attention_forward_kernel<D>;
     const int blocks = B*H*((T + F::QUERIES - 1)/F::QUERIES);
@@ -2127,7 +2127,7 @@ static void forward(bf16 *att, float *lse, void *work, const bf16 *q, int q_widt
 
 template <int D>
 static void backward(bf16 *dqkv, void *work, const bf16 *datt, const bf16 *att, const float *lse,
-                     const bf16 *qkv, const float *table, int B, int T, int H, int G, cudaStream_t stream) {
+                     const bf16 *qkv, const float *table, int B, int T, int H, int G, Stream stream) {
     typedef Backward<D> F;
     auto kernel = attention_backward_kernel<D>;
     const Sizes sizes = {B, T, H, G};
@@ -2157,7 +2157,7 @@ static size_t attention_work_sm90(int B, int T, int H, int D) {
 
 // All as in attention_forward, without a past.
 void attention_forward_sm90(bf16 *att, float *lse, void *work, const bf16 *q, int q_width, const bf16 *kv,
-                            int kv_width, int B, int T, int H, int G, int D, cudaStream_t stream) {
+                            int kv_width, int B, int T, int H, int G, int D, Stream stream) {
     if (D == 64) hopper::forward<64>(att, lse, work, q, q_width, kv, kv_width, B, T, H, G, stream);
     else hopper::forward<128>(att, lse, work, q, q_width, kv, kv_width, B, T, H, G, stream);
 }
@@ -2166,7 +2166,7 @@ void attention_forward_sm90(bf16 *att, float *lse, void *work, const bf16 *q, in
 // table [T, D] it takes. B*T*H*D and B*H*T stay below 2^31.
 void attention_backward_sm90(bf16 *dqkv, void *work, const bf16 *datt, const bf16 *att, const float *lse,
                              const bf16 *qkv, const float *table,
-                             int B, int T, int H, int G, int D, cudaStream_t stream) {
+                             int B, int T, int H, int G, int D, Stream stream) {
     if (D == 64) hopper::backward<64>(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, stream);
     else hopper::backward<128>(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, stream);
 }
@@ -2174,9 +2174,9 @@ void attention_backward_sm90(bf16 *dqkv, void *work, const bf16 *datt, const bf1
 static int attention_has_sm90(int) { return 0; }
 static size_t attention_work_sm90(int, int, int, int) { return 0; }
 void attention_forward_sm90(elem *, float *, void *, const elem *, int, const elem *, int, int, int, int, int,
-                            int, cudaStream_t) {}
+                            int, Stream) {}
 void attention_backward_sm90(elem *, void *, const elem *, const elem *, const float *, const elem *,
-                             const float *, int, int, int, int, int, cudaStream_t) {}
+                             const float *, int, int, int, int, int, Stream) {}
 #endif
 
 static int on_hopper(int D) {

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Breaks train_olmo.cu by hand, one fault at a time, and asks make test-gpu's programs whether they notice.
+
+    dev/break_gpu.py                   all of them, on a machine with a GPU and nvcc; about ten minutes
+    dev/break_gpu.py --list            what they are        dev/break_gpu.py hopper     those whose name has this word
+
+Faults in kernels are not those that dev/mutate.py draws in C: a barrier that is missing, a buffer that is overwritten
+too early, a weight that was not cast again, the last partial tile. So these were chosen by hand, each a mistake that
+somebody makes. Every fault is built in a copy of the repository, many at a time; then the tests run one after the other
+on the card until one is red, or hangs, which is as good. The exit code is the verdict: 1 if one survives.
+
+A missing barrier may do no harm on the card at hand: a fault that only races is marked so, and may survive.
+"""
+import argparse, concurrent.futures, os, shutil, subprocess, sys, tempfile, time
+
+TESTS = ["gpu_state", "gpu_tensors", "gpu_decode", "gpu_greedy", "gpu_training", "gpu_attention", "gpu_references", "gpu_nan", "gpu_resume"]
+HANGS = 30      # seconds; no test takes that long
+RACES = "races"
+# name, the text it replaces, what it puts there, and whether it only races
+FAULTS = [
+    ("embed backward: the last place of a token", "for (int i = first; i < end; i++) {", "for (int i = first; i < end - 1; i++) {"),
+    ("norm forward: another epsilon", "squares)/C + 1e-5f", "squares)/C + 1e-6f"),
+    ("norm backward: the part along y", "avg - out[w]*avg_y", "avg"),
+    ("block_sum: no barrier behind the writes", "    if (lane == 0) part[warp] = x;\n    __syncthreads();\n    return warp_sum",
+     "    if (lane == 0) part[warp] = x;\n    return warp_sum"),
+    ("block_sum: no barrier before the writes", "    x = warp_sum(x);\n    __syncthreads();", "    x = warp_sum(x);", RACES),
+    ("clip: its gradient passes everywhere", "if (i < count && !pass[i])", "if (i < count && pass[i] > 1)"),
+    ("rope: positions run on into the next sequence", "(past + n % T)", "(past + n)"),
+    ("swiglu backward: sigma taken for a constant", "*sigma*(1 + z[w]*(1 - sigma))", "*sigma"),
+    ("loss: the target is not taken away", "- (v + w == target ? weight : 0)", ""),
+    ("loss: z-loss without its factor 2", "(1 + 2*z*lse)", "(1 + z*lse)"),
+    ("loss: ignored rows count", "weight = target < 0 ? 0 : weights[n]", "weight = weights[n]"),
+    ("AdamW: the bf16 weight is stale", "        p.at[w] = upper(now);\n", ""),
+    ("AdamW: the lower half is stale (bf16)", "        low.at[w] = lower(now);\n", ""),
+    ("AdamW: no clipping", "grad[w] *= clip->factor;", ""),
+    ("norm of the gradients: wrong stride", "i += NORM_PIECES*256)", "i += NORM_PIECES*255)"),
+    ("dW: the second micro-batch overwrites the first", "O, C, N, add, stream);", "O, C, N, 0, stream);"),
+    ("products: beta is always 0", "beta = plan->product.add ? 1.0f : 0.0f", "beta = 0.0f"),
+    ("attention in tiles: dk and dv of the last tile alone", "add = seen < T || member > 0;", "add = member > 0;"),
+    ("attention in tiles: the mask is one late", "    const int t = t0 + blockIdx.x, n = t + 1,", "    const int t = t0 + blockIdx.x, n = t + 2,"),
+    ("attention of one query: no barrier", "score[j] = j < count ? scale*sum : -INFINITY;\n    }\n    __syncthreads();",
+     "score[j] = j < count ? scale*sum : -INFINITY;\n    }"),
+    ("attention of one query: pieces joined unscaled", "o += expf(in[i*next] - most)*in[i*next + 2 + d]", "o += in[i*next + 2 + d]"),
+    ("KV cache: every token at its start", "cache + (size_t)past*kv_width", "cache"),
+    ("decode: logits after the first token", "a->x + (size_t)(n - 1)*C", "a->x"),
+    ("hopper forward: the output overwrites q too early", "        group_sync(1 + w, WARPGROUP);                   // all four warps are done with q:\n", "", RACES),
+    ("hopper forward: the output leaves before it is written", "        fence_async();\n        group_sync(1 + w, WARPGROUP);\n        if (t > 0) continue;",
+     "        if (t > 0) continue;", RACES),
+    ("hopper forward: the mask is one early", "(j&1) > row + (j&2)*4) sc[j]", "(j&1) >= row + (j&2)*4) sc[j]"),
+    ("hopper forward: keys are overwritten too early", "                bar_wait(&s.empty_k[ks], kv/F::KS%2 ^ 1);\n", ""),
+    ("hopper forward: keys are read before they land", "            bar_wait(&s.full_k[ks], kv/F::KS%2);        // S", "            // S"),
+    ("hopper forward: o is not rescaled", "            if (move) UNROLL for (int j = 0; j < D/2; j++) o[j] *= shrink[j/2%2];\n", ""),
+    ("hopper forward: later warpgroups' keys are not skipped", "i > diagonal; i--, kv++) {\n            const int ks", "i > T; i--, kv++) {\n            const int ks"),
+    ("hopper forward: lse without the scale", "m[r]*scale + logf(l[r])", "m[r] + logf(l[r])"),
+    ("hopper forward: all warpgroups store to the same rows", "x.b, first + w*64, x.head*D + j*PANEL)", "x.b, first, x.head*D + j*PANEL)"),
+    ("hopper backward: keys are read before they land", "    bar_wait(&s.full_kv, 0);\n", ""),
+    ("hopper backward: nobody waits for his turn", "else turn_wait(turns + at, x.block), bulk_add", "else bulk_add"),
+    ("hopper backward: the diagonal does not wait for the sum", "                    turn_wait(turns + at, x.block);\n                    bar_expect", "                    bar_expect"),
+    ("hopper backward: dS leaves without a fence", "        fence_async();\n        group_sync(1, 2*WARPGROUP);                     // both",
+     "        group_sync(1, 2*WARPGROUP);                     // both", RACES),
+    ("hopper backward: dS is read before it is written", "        group_sync(1, 2*WARPGROUP);                     // both warpgroups' dS^T is in place\n", ""),
+    ("hopper backward: pairs meet before they are written", "            group_sync(1, 2*WARPGROUP);\n            UNROLL for (int j = 0; j < D/32; j++) {\n                float4 a",
+     "            UNROLL for (int j = 0; j < D/32; j++) {\n                float4 a"),
+    ("hopper backward: bf16 over sums still to be read", "            group_sync(1, 2*WARPGROUP);                 // all have read: bf16 takes the place of the sums\n", ""),
+    ("hopper backward: turns of the last launch", "        if (i%64 == 0) turns[i/64] = 0;\n", ""),
+    ("hopper backward: tickets of the last launch", "        if (i == 0) *tickets = 0;\n", ""),
+    ("hopper backward: rows past the end count", "LOG2E : INFINITY;", "LOG2E : 0;"),
+    ("hopper backward: turned the wrong way", "b[0] = b[0]*cosine.x - a[0]*sine.x,", "b[0] = b[0]*cosine.x + a[0]*sine.x,"),
+    ("hopper backward: dq is read while it is computed", "mma_wait<2>(dq); ", "mma_wait<3>(dq); "),
+    ("hopper backward: the last block of keys starts first", "return {head/heads, head%heads, rest/size};", "return {head/heads, head%heads, blocks - 1 - rest/size};"),
+    ("hopper backward: a second query head starts in the middle", "left = tiles - 1 - first, h++;", "left = tiles - 2 - first, h++;"),
+]
+
+
+def run(command, directory, seconds):
+    """Exit code and output; None if it took too long."""
+    try:
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=seconds)
+        return done.returncode, done.stdout + done.stderr
+    except subprocess.TimeoutExpired:
+        return None, ""
+
+
+def build(fault, number):
+    """The test program with this fault, in its own copy; its directory, or a sentence."""
+    directory = f"{work}/{number}"
+    shutil.copytree(".", directory, symlinks=True, ignore=shutil.ignore_patterns(".git", ".gpu*", "build", "out*", "*.cuh"))
+    os.makedirs(f"{directory}/build/test")
+    text = open("train_olmo.cu").read()
+    if fault and text.count(fault[1]) < 1:
+        return "", f"train_olmo.cu has no longer: {fault[1]!r}"
+    open(f"{directory}/train_olmo.cu", "w").write(text.replace(fault[1], fault[2], 1) if fault else text)
+    code, said = run(["make", "-s", "test_olmo_cu", f"GPU_ARCH={options.arch}", "CFLAGS=-O2 -march=x86-64-v3"], directory, 500)
+    return (directory, "") if code == 0 else ("", f"does not compile: {said[-300:]}")
+
+
+def judge(directory, name):
+    """The name of the first red test, or None. The likeliest comes first."""
+    for test in sorted(TESTS, key=lambda test: "attention" in test and name.startswith(("hopper", "attention in tiles")), reverse=True):
+        code, said = run(["./test_olmo_cu", test], directory, HANGS)
+        if code != 0:
+            red = [line[6:] for line in said.splitlines() if line.startswith("FAIL")]
+            return f"{test}: " + ("hangs" if code is None else red[0][:110] if red else (said.strip().splitlines() or [f"code {code}"])[-1][:110])
+    return None
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("word", nargs="?", default="", help="only faults whose name has it")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2)))
+    parser.add_argument("--arch", default="90a", help="GPU_ARCH of the Makefile")
+    options = parser.parse_args()
+    chosen = [fault for fault in FAULTS if options.word in fault[0]]
+    if options.list:
+        print("\n".join(f[0] for f in chosen))
+        sys.exit()
+    work = tempfile.mkdtemp()
+    survived, sound = [], 0
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        built = [pool.submit(build, fault, n) for n, fault in enumerate([None] + chosen)]
+        for n, (fault, future) in enumerate(zip([None] + chosen, built)):
+            directory, problem = future.result()
+            name = fault[0] if fault else "nothing broken"
+            red = problem or judge(directory, name)
+            if fault is None and red:
+                sys.exit(f"error: the tests are red before anything is broken: {red}")
+            if fault is None:
+                print("nothing broken: all tests pass", flush=True)
+            elif problem:
+                print(f"?         {name}: {problem}", flush=True)
+                survived.append(fault)
+            elif red:
+                print(f"seen      {name}   ({red})", flush=True)
+                sound += 1
+            else:
+                print(f"{'may be' if len(fault) > 3 else 'NOT'} seen  {name}", flush=True)
+                survived.append(fault)
+            shutil.rmtree(f"{work}/{n}", ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
+    serious = [f for f in survived if len(f) < 4]
+    print(f"{sound} of {len(chosen)} seen, {len(survived) - len(serious)} races did no harm here, {len(serious)} not seen")
+    sys.exit(1 if serious else 0)
