@@ -2813,6 +2813,9 @@ static uint64_t largest_token(const unsigned char *p, size_t n, int width) {
 // hours later.
 static void corpus_check(const Corpus *c, int vocab) {
     enum { BLOCK = 1 << 20 };                               // tokens
+    double bytes = 0;
+    for (int i = 0; i < c->n; i++) bytes += (double)c->file[i].tokens*c->file[i].width;
+    if (bytes > 1e10) printf("checking %.0f GB of tokens\n", bytes*1e-9), fflush(stdout);
     for (int i = 0; i < c->n; i++) {
         const TokenFile *f = &c->file[i];
         const uint64_t first = f->first*(uint64_t)c->T, end = first + f->windows*(uint64_t)c->T;
@@ -4587,6 +4590,8 @@ static void check_request(const Options *o) {
                         : NULL;
     CHECK(!o->resume || !instead, "--resume goes on training, %s is done instead of it; choose one",
           instead);
+    CHECK(!instead || (!given(o, &o->recipe.steps) && !given(o, &o->epochs)),
+          "--steps and --epochs train, %s is done instead of it: these are two commands", instead);
 }
 
 static void check_recipe(const Options *o) {
