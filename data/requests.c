@@ -120,7 +120,7 @@ static char *lines_next(Lines *l) {
 
 // A string of a JSON object, in UTF-8, for the caller to release. *size counts NUL bytes, which there may
 // be.
-static char *json_string(const char *object, const char *name, const char *place, size_t *size) {
+static char *text_member(const char *object, const char *name, const char *place, size_t *size) {
     const char *value = json_get(object, name);
     CHECK(value && *value == '"', "%s: expected a string \"%s\", found %.30s", place, name,
           value ? value : "none");
@@ -170,7 +170,7 @@ static void keep_last(Span *s, int most) {
 
 // context and continuation, encoded apart (so no token spans the border), as one row; of more than T + 1
 // tokens the last T + 1, for T are fed, and the last is only asked about.
-static Span span_of(const Coder *coder, const char *context, size_t context_size,
+static Span ask_about(const Coder *coder, const char *context, size_t context_size,
                     const char *text, size_t size) {
     Span s;
     size_t room = 0;
@@ -332,8 +332,8 @@ static Request read_request(const Lines *l, const char *line) {
     r.doc = json_int(o, place, "doc_id", 0, 2*TWINS - 1, NAN);
     r.choice = json_int(o, place, "idx", 0, MOST_CHOICES - 1, NAN);
     r.label = json_int(o, place, "label", 0, MOST_CHOICES - 1, NAN);
-    r.context = json_string(request, "context", place, &r.context_size);
-    r.text = json_string(request, "continuation", place, &r.size);
+    r.context = text_member(request, "context", place, &r.context_size);
+    r.text = text_member(request, "continuation", place, &r.size);
     CHECK(r.size, "%s: \"continuation\" is empty: there is nothing to ask about", place);
     const char *choices = doc && *doc == '{' ? json_get(doc, "choices") : NULL;
     if (choices && *choices == '[')
@@ -442,7 +442,7 @@ static void task_encode(Task *t, const Coder *coder) {
     for (int i = 0; i < t->n; i++) {
         Request *r = &t->request[i];
         if (r->skip) continue;
-        r->span = span_of(coder, r->context, r->context_size, r->text, r->size);
+        r->span = ask_about(coder, r->context, r->context_size, r->text, r->size);
         const Span *s = &r->span;
         CHECK(s->scored, "%s:%d: the tokenizer makes no token of this continuation", t->path, r->at + 1);
         char *rest = s->lost ? rest_of_text(coder, s, &r->size) : NULL;
@@ -464,7 +464,7 @@ static size_t task_spans(Task *t, Span **span) {
 
 typedef struct { Task **task; size_t n, room; } Tasks;
 
-static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int by_spelling(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 // The entries of a directory in the order of their names, but for hidden ones. The caller releases them
 // and the list.
@@ -480,7 +480,7 @@ static char **directory_entries(const char *path, size_t *n) {
         list[(*n)++] = copy_of(entry->d_name, strlen(entry->d_name));
     }
     closedir(directory);
-    if (*n) qsort(list, *n, sizeof *list, by_text);
+    if (*n) qsort(list, *n, sizeof *list, by_spelling);
     return list;
 }
 static int is_directory(const char *path) { struct stat s; return stat(path, &s) == 0 && S_ISDIR(s.st_mode); }

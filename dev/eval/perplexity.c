@@ -93,8 +93,8 @@ static void score_waiting(Waiting *w, Source *s, const Command *c) {
 static void read_document(Waiting *w, Source *s, const char *line, const char *place) {
     size_t size, name_size = 0, n;
     const char *o = json_root(line, place), *value = json_get(o, "subdomain");
-    char *text = json_string(o, "text", place, &size);
-    char *name = value && *value == '"' ? json_string(o, "subdomain", place, &name_size) : copy_of("", 0);
+    char *text = text_member(o, "text", place, &size);
+    char *name = value && *value == '"' ? text_member(o, "subdomain", place, &name_size) : copy_of("", 0);
     Domain *d = find_domain(s, name, name_size);
     Span all;
     memset(&all, 0, sizeof all);

@@ -368,7 +368,7 @@ static void tasks_main(const Command *c) {
 // The context's ids; of " A" the last id alone is asked about.
 static Span letter_span(const Request *r, Rendering *chat) {
     static const char begun[] = "The answer is:";
-    Span s = span_of(&coder, r->context, r->context_size, r->text, r->size);
+    Span s = ask_about(&coder, r->context, r->context_size, r->text, r->size);
     const int letter = s.ids[s.n - 1];
     release(s.ids);
     size_t room = 0;

@@ -147,16 +147,16 @@ static void test_lines(void) {
 
 static void test_spans(void) {
     Coder bytes = { NULL, NULL, '\n', 8 };
-    Span s = span_of(&bytes, "abcde", 5, "fghi", 4);        // 9 = T + 1
+    Span s = ask_about(&bytes, "abcde", 5, "fghi", 4);        // 9 = T + 1
     check(s.n == 9 && s.ids[0] == 'a' && s.scored == 4 && !s.cut && !s.lost, "T + 1 tokens fit: T are fed");
     release(s.ids);
-    s = span_of(&bytes, "abcdef", 6, "ghij", 4);
+    s = ask_about(&bytes, "abcdef", 6, "ghij", 4);
     check(s.n == 9 && s.ids[0] == 'b' && s.scored == 4 && s.cut == 1 && !s.lost, "of T + 2 the first is cut");
     release(s.ids);
-    s = span_of(&bytes, "", 0, "ab", 2);
+    s = ask_about(&bytes, "", 0, "ab", 2);
     check(s.n == 3 && s.ids[0] == '\n' && s.scored == 2, "before an empty context a document ends");
     release(s.ids);
-    s = span_of(&bytes, "xy", 2, "abcdefghijk", 11);
+    s = ask_about(&bytes, "xy", 2, "abcdefghijk", 11);
     check(s.n == 9 && s.ids[0] == 'c' && s.scored == 8 && s.cut == 4 && s.lost == 3,
           "of a continuation of T + 3 the last T are scored, after one token of context");
     size_t size;
@@ -194,7 +194,7 @@ static void test_scoring(void) {
     for (int budget = 1; budget <= 4096; budget *= 64) {
         for (int i = 0; i < N; i++) {                       // every third one twice
             int k = i - i % 3 % 2;
-            span[i] = span_of(&bytes, text + k % 7, (size_t)(k*5 % 31), text + k, (size_t)(1 + k*3 % 12));
+            span[i] = ask_about(&bytes, text + k % 7, (size_t)(k*5 % 31), text + k, (size_t)(1 + k*3 % 12));
             list[i] = &span[i];
         }
         all &= score_spans(&cpu_device, model, list, N, (size_t)budget, NULL, NULL);
