@@ -40,7 +40,7 @@ writes JSON. Nobody reads the rest of a document: `curate mix` copies its bytes 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-// ---- small things ------------------------------------------------------------------------------------
+// ---- small things -----------------------------------------------------------------------------------
 
 // Room for `need` elements in an array that has `*room`; what it holds is kept.
 static void *grown(void *array, size_t *room, size_t need, size_t size, const char *what) {
@@ -94,7 +94,7 @@ static void check_memory(double bytes, const char *what, const char *advice) {
           bytes/0x1p30, memory_there_is()/0x1p30, advice);
 }
 
-// ---- white space -------------------------------------------------------------------------------------
+// ---- white space ------------------------------------------------------------------------------------
 // Two kinds. Unicode's: the tokenizer's SPACE, and what Rust trims. And Python's, of str.split() and
 // str.strip(): that and U+001C to U+001F (DATA_SPEC 1.3). Dolma is written in both languages; each
 // function here says whose it is. Text is valid UTF-8.
@@ -106,7 +106,8 @@ static int all_unicode_space(const char *s, const char *end) {
     return 1;
 }
 
-// The bytes of Python's at s, 0 if there is none: by hand, for every tagger asks this of every word's end.
+// The bytes of Python's at s, 0 if there is none: by hand, for every tagger asks this of every
+// word's end.
 static inline int space_at(const char *s) {
     const unsigned char *b = (const unsigned char *)s;
     if (*b < 0x80) return *b == ' ' || (*b >= 9 && *b <= 13) || (*b >= 0x1c && *b <= 0x1f);
@@ -144,7 +145,7 @@ static const char *strip(const char *text, size_t *size) {
     return text;
 }
 
-// ---- what is wrong with the input --------------------------------------------------------------------
+// ---- what is wrong with the input -------------------------------------------------------------------
 
 // An input file, and what became of it. They live as long as the program: its last words are of them.
 enum { KINDS_OF_SENTENCES = 8, SHOWN_OF_A_FILE = 3, SHOWN_IN_ALL = 50 };
@@ -157,7 +158,7 @@ typedef struct Origin {
 
 static Origin *origins = NULL;
 static int stop_on_error = 0;                               // --on-error stop
-static int told_before = 0;                                 // a second pass: its sentences were those of the first
+static int told_before = 0;                          // a second pass: its sentences were those of the first
 static uint64_t problems = 0, shown = 0;                    // sentences so far; those that were printed
 
 static Origin *origin_new(const char *path) {
@@ -179,7 +180,8 @@ static void origin_lost(Origin *o) {
     o->used--;
 }
 
-// Shall a sentence of this kind be shown once more? Its format is the kind. *more: what to add to the last one.
+// Shall a sentence of this kind be shown once more? Its format is the kind. *more: what to add to
+// the last one.
 static int is_to_be_shown(Origin *o, const char *format, const char **more) {
     static struct { const char *format; uint64_t n; } all[64];
     size_t i = 0, k = 0;
@@ -194,7 +196,8 @@ static int is_to_be_shown(Origin *o, const char *format, const char **more) {
 
 // problem(origin, 7, "not JSON") says "docs.jsonl:7: not JSON; skipped". The caller skips what the
 // sentence is about. number: the line, or 0 for all of the file.
-static void problem(Origin *o, uint64_t number, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void problem(Origin *o, uint64_t number, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 static void problem(Origin *o, uint64_t number, const char *format, ...) {
     char sentence[8192];
     va_list args;
@@ -210,12 +213,14 @@ static void problem(Origin *o, uint64_t number, const char *format, ...) {
         if (stop_on_error) die("%s", sentence);
         for (char *c = sentence; *c; c++) if ((unsigned char)*c < ' ' || *c == 127) *c = ' ';
         o->lost++, problems++;
-        if (is_to_be_shown(o, format, &more)) fprintf(stderr, "warning: %s; skipped%s\n", sentence, more), shown++;
+        if (is_to_be_shown(o, format, &more))
+            fprintf(stderr, "warning: %s; skipped%s\n", sentence, more), shown++;
     }
 }
 
-// The last words of a program, and its exit code. An input that gave no document at all is named once
-// more, at the very end, where nobody overlooks it; if that holds for all of them, the program has failed.
+// The last words of a program, and its exit code. An input that gave no document at all is named
+// once more, at the very end, where nobody overlooks it; if that holds for all of them, the program
+// has failed.
 static int documents_finished(void) {
     enum { NAMED = 3 };
     const Origin *named[NAMED];
@@ -249,9 +254,10 @@ static void choose_on_error(const char *word) {
     CHECK(stop_on_error || !strcmp(word, "skip"), "--on-error %s: expected skip or stop", word);
 }
 
-// ---- reading -----------------------------------------------------------------------------------------
+// ---- reading ----------------------------------------------------------------------------------------
 
-enum { BLOCK = 1 << 18, PADDING = 64, ZSTD_HEADER = 5 };     // bytes read, or unpacked, at a time; readable behind every line
+// bytes read, or unpacked, at a time; readable behind every line
+enum { BLOCK = 1 << 18, PADDING = 64, ZSTD_HEADER = 5 };
 static const size_t longest_line = 64 << 20, longest_text = 200 << 20;      // what is longer is refused
 
 typedef enum { PLAIN, GZIP, ZSTD } Packing;
@@ -264,7 +270,7 @@ typedef struct {                                            // of a file; or a p
     size_t size;
     int json;                                               // a JSON object, not plain text
     int several;                                            // may be in its file
-    const char *extra[2];                                   // paths, such as metadata.url, of wanted strings
+    const char *extra[2];                                  // paths, such as metadata.url, of wanted strings
 } Line;
 
 typedef struct {
@@ -273,7 +279,7 @@ typedef struct {
     Packing packing;
     z_stream gzip;
     ZSTD_DStream *zstd;
-    unsigned char *packed;                                  // [BLOCK] of the file: [packed_at, packed_end) are unused
+    unsigned char *packed;                        // [BLOCK] of the file: [packed_at, packed_end) are unused
     size_t packed_at, packed_end;
     size_t wanted;                                          // of them, by zstd's next call
     int inside;                                             // of a compressed stream that has not ended
@@ -283,15 +289,16 @@ typedef struct {
     int cr;                                                 // a CR follows, if no LF comes
     char *buffer;                                           // [capacity] unpacked: [at, end) are unused
     size_t at, end, capacity;
-    const char *separator;                                  // of documents: a newline; in text the user's, or none
+    const char *separator;                           // of documents: a newline; in text the user's, or none
     uint64_t packed_read, unpacked_read;                    // bytes so far ...
     uint64_t packed_shown, unpacked_shown;                  // ... and those that the progress bar knows of
 } Reader;
 
 // ---- reading: names, and what they say
 
-static const char *separator = NULL;                        // --separator: between the documents of a text; or none
-static const char *text_field = "text", *id_field = "id";   // --text-field, --id-field: where documents have them
+static const char *separator = NULL;                // --separator: between the documents of a text; or none
+// --text-field, --id-field: where documents have them
+static const char *text_field = "text", *id_field = "id";
 
 // Does the name, less .gz or .zst, end in this, in capitals or not?
 static int name_ends_with(const char *path, const char *end) {
@@ -301,7 +308,8 @@ static int name_ends_with(const char *path, const char *end) {
     return n >= m && !strncasecmp(path + n - m, end, m);
 }
 static int is_json_name(const char *path) {
-    return name_ends_with(path, ".jsonl") || name_ends_with(path, ".json") || name_ends_with(path, ".ndjson");
+    return name_ends_with(path, ".jsonl") || name_ends_with(path, ".json") ||
+        name_ends_with(path, ".ndjson");
 }
 static Packing packing_named(const char *path) {
     size_t n = strlen(path);
@@ -319,8 +327,8 @@ static const char *after_documents(const char *path, const char *from) {
     return s ? s + strlen("documents/") : NULL;
 }
 // What follows the directory named documents; the whole path, if there is none. Where one lies below
-// another, as in web/documents/project/documents/x.txt, it is the last one in the name that the user gave,
-// or else the first: so `web/documents` is one corpus, whatever lies in it.
+// another, as in web/documents/project/documents/x.txt, it is the last one in the name that the user
+// gave, or else the first: so `web/documents` is one corpus, whatever lies in it.
 static const char *below_documents(const char *path) {
     const char *below = after_documents(path, path), *next = below;
     size_t given = 0;
@@ -329,7 +337,8 @@ static const char *below_documents(const char *path) {
     for (int i = 0; i < named_inputs.n; i++) {
         const char *name = named_inputs.name[i];
         size_t n = strlen(name);
-        if (n > given && !strncmp(path, name, n) && (path[n] == '/' || !path[n] || name[n - 1] == '/')) given = n;
+        if (n > given && !strncmp(path, name, n) && (path[n] == '/' || !path[n] || name[n - 1] == '/'))
+            given = n;
     }
     for (; next && (size_t)(next - 1 - path) <= given; next = after_documents(path, next)) below = next;
     return below;
@@ -347,9 +356,9 @@ static void reader_fill_packed(Reader *r) {
     r->ended = 1;
 }
 
-// The compressed stream cannot be followed to its end: the file ends here, and says so when it has been read up to
-// here. whole: it fails only the check that ends it, or is followed by something else. Otherwise its last line is
-// cut off, and lost.
+// The compressed stream cannot be followed to its end: the file ends here, and says so when it has
+// been read up to here. whole: it fails only the check that ends it, or is followed by something
+// else. Otherwise its last line is cut off, and lost.
 static void reader_break(Reader *r, const char *why, int whole) {
     r->broken = why, r->cut_off = !whole, r->ended = 1;
 }
@@ -366,7 +375,7 @@ static size_t reader_unpack_gzip(Reader *r, char *out, size_t room) {
     r->inside = code != Z_STREAM_END;
     if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR) {
         const char *why = z->msg ? z->msg : "unknown trouble";
-        reader_break(r, why, strstr(why, " check") != NULL);            // of a stream's sum, length or beginning
+        reader_break(r, why, strstr(why, " check") != NULL);       // of a stream's sum, length or beginning
     }
     return room - z->avail_out;
 }
@@ -378,9 +387,10 @@ static size_t reader_unpack_zstd(Reader *r, char *out, size_t room) {
     r->packed_at += input.pos;
     r->inside = code != 0;
     r->wanted = code ? code : ZSTD_HEADER;     // no more: so a checksum comes in a call of its own, and
-    if (!ZSTD_isError(code)) return output.pos;             // takes nothing with it that is unpacked already
+    if (!ZSTD_isError(code)) return output.pos;            // takes nothing with it that is unpacked already
     ZSTD_ErrorCode error = ZSTD_getErrorCode(code);
-    reader_break(r, ZSTD_getErrorName(code), error == ZSTD_error_checksum_wrong || error == ZSTD_error_prefix_unknown);
+    reader_break(r, ZSTD_getErrorName(code),
+                 error == ZSTD_error_checksum_wrong || error == ZSTD_error_prefix_unknown);
     return output.pos;
 }
 static size_t reader_unpack(Reader *r, char *out, size_t room) {
@@ -430,8 +440,8 @@ static void reader_fill(Reader *r) {
     if (r->ended && r->cr) r->buffer[r->end++] = '\r', r->cr = 0;
 }
 
-// The next line (or the next piece of a text file), without its separator, whatever its size; 0 after the last.
-// *too_long: it is, and r->line.text is not all of it.
+// The next line (or the next piece of a text file), without its separator, whatever its size; 0
+// after the last. *too_long: it is, and r->line.text is not all of it.
 static int reader_piece(Reader *r, int *too_long) {
     Line *line = &r->line;
     size_t n = r->separator ? strlen(r->separator) : 0, searched = 0;
@@ -441,13 +451,14 @@ static int reader_piece(Reader *r, int *too_long) {
         size_t have = r->end - r->at;
         if (n && have >= n) found = (char *)memmem(start + searched, have - searched, r->separator, n);
         if (!found && !r->ended) {
-            if (have > most) *too_long = 1, r->at = r->end - n, have = n;       // forget it, look for its end
+            if (have > most) *too_long = 1, r->at = r->end - n, have = n;     // forget it, look for its end
             searched = have >= n && n ? have - n + 1 : 0;
             reader_fill(r);
             continue;
         }
         if (!found && r->broken) {
-            problem(line->origin, 0, "the %s stream breaks off after line %llu (%s): its rest cannot be read",
+            problem(line->origin, 0,
+                    "the %s stream breaks off after line %llu (%s): its rest cannot be read",
                     r->packing == GZIP ? "gzip" : "zstd", (unsigned long long)line->number, r->broken);
             r->broken = NULL;
             if (r->cut_off) r->at = r->end, have = 0, *too_long = 0;
@@ -466,10 +477,11 @@ static int reader_line(Reader *r) {
     for (int too_long; reader_piece(r, &too_long); ) {
         int first = ++line->number == 1;
         if (too_long) {
-            problem(line->origin, line->number, "longer than %zu MB", (line->json ? longest_line : longest_text) >> 20);
+            problem(line->origin, line->number, "longer than %zu MB",
+                    (line->json ? longest_line : longest_text) >> 20);
             continue;
         }
-        int mark = first && line->size >= 3 && !memcmp(line->text, "\xef\xbb\xbf", 3);      // of the byte order
+        int mark = first && line->size >= 3 && !memcmp(line->text, "\xef\xbb\xbf", 3);  // of the byte order
         if (mark) line->text += 3, line->size -= 3;
         return 1;
     }
@@ -478,9 +490,9 @@ static int reader_line(Reader *r) {
 
 // ---- reading: what kind of file is this?
 
-const char *json_strings(const char **value, size_t *size, const char *const *path, int n, const char *json,
-                         size_t bytes);                     // json.cc
-enum { ABSENT, IS_NULL, IS_OTHER };                         // what it says of a place where there is no string
+const char *json_strings(const char **value, size_t *size, const char *const *path, int n,
+                         const char *json, size_t bytes);   // json.cc
+enum { ABSENT, IS_NULL, IS_OTHER };                      // what it says of a place where there is no string
 
 // [at, end) holds the first `lines` lines of the file, if it has so many, and if they are not too long.
 static const char *reader_look_ahead(Reader *r, int lines) {
@@ -527,8 +539,8 @@ static void reader_decide(Reader *r, int named) {
     if (!r->line.json || object) return;
     int spread = goes_on && second < end;
     if ((*first == '[' || spread) && !is_object(second, (size_t)(end - second), &unused))
-        reader_refuse(r, "one JSON value over several lines, or a list, not JSON lines: a document has a line of its "
-                      "own. `jq -c . FILE` writes such lines, of a list `jq -c '.[]' FILE`");
+        reader_refuse(r, "one JSON value over several lines, or a list, not JSON lines: a document has a "
+                      "line of its own. `jq -c . FILE` writes such lines, of a list `jq -c '.[]' FILE`");
 }
 
 // What is packed in another way, by its first bytes.
@@ -544,15 +556,16 @@ static const struct { const char *bytes, *sentence; } other_packings[] = {
 static void reader_start_unpacking(Reader *r) {
     const unsigned char *p = r->packed;
     size_t have = r->packed_end;
-    uint32_t magic = have < 4 ? 0 : p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    uint32_t magic = 0;
+    for (int i = 0; i < 4 && have >= 4; i++) magic |= (uint32_t)p[i] << 8*i;
     if (have >= 2 && p[0] == 0x1f && p[1] == 0x8b) {
         r->packing = GZIP;
         CHECK(inflateInit2(&r->gzip, 15 + 16) == Z_OK, "%s: zlib cannot start", r->line.path);
-    } else if (magic == 0xfd2fb528 || (magic & 0xfffffff0) == 0x184d2a50) {    // a frame; one that is skipped
+    } else if (magic == 0xfd2fb528 || (magic & 0xfffffff0) == 0x184d2a50) {  // a frame; one that is skipped
         r->packing = ZSTD, r->wanted = ZSTD_HEADER;
         r->zstd = ZSTD_createDStream();
         int wide = r->zstd && !ZSTD_isError(ZSTD_DCtx_setParameter(r->zstd, ZSTD_d_windowLogMax, 31));
-        CHECK(wide, "%s: libzstd cannot start", r->line.path);             // `zstd --long=31`: 2 GiB to look back
+        CHECK(wide, "%s: libzstd cannot start", r->line.path);       // `zstd --long=31`: 2 GiB to look back
     }
     for (size_t i = 0; i < sizeof other_packings/sizeof *other_packings; i++) {
         size_t n = strlen(other_packings[i].bytes);
@@ -563,19 +576,20 @@ static void reader_start_unpacking(Reader *r) {
     }
 }
 
-// Opens a file, or standard input. NULL, with a sentence, if there is none that can be read; what turns out
-// not to hold documents has its sentence, too, and no line.
+// Opens a file, or standard input. NULL, with a sentence, if there is none that can be read; what
+// turns out not to hold documents has its sentence, too, and no line.
 static Reader *reader_open(const char *path) {
     int standard = !strcmp(path, "-");
     struct stat s;
     Origin *origin = origin_new(standard ? "standard input" : path);
     int missing = !standard && stat(path, &s);
     if (missing || (!standard && S_ISDIR(s.st_mode))) {
-        problem(origin, 0, "cannot be read: %s", missing ? strerror(errno) : "expected a file, found a directory");
+        problem(origin, 0, "cannot be read: %s",
+                missing ? strerror(errno) : "expected a file, found a directory");
         return NULL;
     }
     FILE *file = standard ? stdin : fopen(path, "rb");
-    int ours = !file && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);            // not the file's fault
+    int ours = !file && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);     // not the file's fault
     CHECK(!ours, "%s: cannot be read: %s", path, strerror(errno));
     if (!file) { problem(origin, 0, "cannot be read: %s", strerror(errno)); return NULL; }
     Reader *r = (Reader *)allocate(1, sizeof *r, "a reader");
@@ -598,13 +612,13 @@ static void reader_close(Reader *r) {
     release(r->packed), release(r->buffer), release(r);
 }
 
-// ---- documents ---------------------------------------------------------------------------------------
+// ---- documents --------------------------------------------------------------------------------------
 
 typedef struct {
-    const char *id, *source, *text, *extra[2];              // source: "" if there is none; extra: NULL if none
+    const char *id, *source, *text, *extra[2];           // source: "" if there is none; extra: NULL if none
     size_t id_size, source_size, size, extra_size[2];       // bytes, of text: `size`. UTF-8, even with NULs
     char *own;                                              // where these strings are
-    json_t *attributes;                                     // what is known about it, if a program asks for that
+    json_t *attributes;                                // what is known about it, if a program asks for that
     const Line *from;
     Origin *origin;                                         // where it was read ...
     const char *path;
@@ -616,7 +630,8 @@ static void document_free(Document *d) {
     d->own = NULL, d->attributes = NULL;
 }
 
-// "path:number", or "path" if the number is 0. In UTF-8, which a file's name need not be. Returns its size.
+// "path:number", or "path" if the number is 0. In UTF-8, which a file's name need not be. Returns
+// its size.
 enum { PLACE = 3*(PATH + 32) };
 static size_t put_place(char out[PLACE], const char *path, uint64_t number) {
     char place[PATH + 32];
@@ -625,12 +640,13 @@ static size_t put_place(char out[PLACE], const char *path, uint64_t number) {
 }
 
 // ---- documents: JSON as it stands
-// Of an object that is known to be JSON, the members, without a look at what is in them: so that a number of
-// any size, and any spelling, can be passed on as it was.
+// Of an object that is known to be JSON, the members, without a look at what is in them: so that a
+// number of any size, and any spelling, can be passed on as it was.
 
-typedef struct { const char *name, *value; size_t name_size, size; } Member;        // name: between its quotes
+typedef struct { const char *name, *value; size_t name_size, size; } Member;     // name: between its quotes
 
-// Moves *s from an object's opening brace, or from behind a member, to behind the next: 0 if there is none.
+// Moves *s from an object's opening brace, or from behind a member, to behind the next: 0 if there
+// is none.
 static int next_member(const char **s, Member *m) {
     const char *c = *s + strspn(*s, "{, \t\r\n");
     int depth = 0;
@@ -681,15 +697,17 @@ static void explain_json(const Line *line, const char *why) {
     json_t *json = json_loadb(line->text, line->size, JSON_ALLOW_NUL, &error);
     int code = json ? 0 : json_error_code(&error);
     if (!json && code == json_error_numeric_overflow)
-        problem(line->origin, line->number, "a number that is too large ends at byte %d", error.position);
-    else if (!json) problem(line->origin, line->number, "not JSON at byte %d: %s", error.position, error.text);
+        problem(line->origin, line->number, "a number that is too large ends at byte %d",
+                error.position);
+    else if (!json)
+        problem(line->origin, line->number, "not JSON at byte %d: %s", error.position, error.text);
     else if (!json_is_object(json)) problem(line->origin, line->number, "expected a JSON object");
     else problem(line->origin, line->number, "not JSON: %s", why);
     json_decref(json);
 }
 
-// The strings of a JSON line, or 0 with a sentence. But for the text, what is no string, an id that is a number
-// say, is taken as it stands there.
+// The strings of a JSON line, or 0 with a sentence. But for the text, what is no string, an id that
+// is a number say, is taken as it stands there.
 enum { THE_TEXT, THE_ID, THE_SOURCE, EXTRA, STRINGS = EXTRA + 2 };
 static int line_strings(const Line *line, const char *value[STRINGS], size_t size[STRINGS]) {
     const char *path[STRINGS] = { text_field, id_field, "source", line->extra[0], line->extra[1] };
@@ -697,9 +715,11 @@ static int line_strings(const Line *line, const char *value[STRINGS], size_t siz
     const char *why = json_strings(value, size, path, n, line->text, line->size);
     if (why) { explain_json(line, why); return 0; }
     if (!value[THE_TEXT]) {
-        if (size[THE_TEXT] != ABSENT) problem(line->origin, line->number, "expected \"%s\" to be a string", text_field);
-        else problem(line->origin, line->number, "expected a string \"%s\", found none (--text-field names another)",
-                     text_field);
+        if (size[THE_TEXT] != ABSENT)
+            problem(line->origin, line->number, "expected \"%s\" to be a string", text_field);
+        else
+            problem(line->origin, line->number,
+                    "expected a string \"%s\", found none (--text-field names another)", text_field);
         return 0;
     }
     for (int i = THE_ID; i < STRINGS; i++) {
@@ -718,9 +738,9 @@ static int text_strings(const Line *line, const char *value[STRINGS], size_t siz
     return 0;
 }
 
-// A line as a document: 1, or 0 with a sentence. One without an id gets "path:line" for one, for public corpora
-// often have none (the path below `documents/`, however the rest is spelled); one without a source gets "".
-// A null is no id, and no source.
+// A line as a document: 1, or 0 with a sentence. One without an id gets "path:line" for one, for
+// public corpora often have none (the path below `documents/`, however the rest is spelled); one
+// without a source gets "". A null is no id, and no source.
 static int document_parse(const Line *line, Document *d) {
     const char *value[STRINGS] = { NULL };
     size_t size[STRINGS] = { 0 }, all = 0;
@@ -762,14 +782,16 @@ static int document_read(Reader *r, Document *d) {
     return 0;
 }
 
-// ---- writing -----------------------------------------------------------------------------------------
-// A file is written as path.tmp and renamed when the last byte is on the disk: what has its name is whole.
+// ---- writing ----------------------------------------------------------------------------------------
+// A file is written as path.tmp and renamed when the last byte is on the disk: what has its name is
+// whole.
 
 // Makes the directories that a path leads through.
 static void make_directories_of(const char *path) {
     char part[PATH];
     CHECK(strlen(path) < PATH, "%s: this path is too long", path);
-    for (size_t i = 1; path[i]; i++) if (path[i] == '/') memcpy(part, path, i), part[i] = 0, make_directory(part);
+    for (size_t i = 1; path[i]; i++)
+        if (path[i] == '/') memcpy(part, path, i), part[i] = 0, make_directory(part);
 }
 
 // A file that has its name only when it is whole. What is unfinished when the program fails is removed.
@@ -778,27 +800,29 @@ typedef struct Whole { char path[PATH], temporary[PATH]; FILE *file; struct Whol
 static Whole *unfinished = NULL;
 static void remove_unfinished(void) { for (Whole *w = unfinished; w; w = w->next) unlink(w->temporary); }
 
-// w->file is open, or something else may write to w->temporary. Only a file is replaced, no device or pipe; and
-// a lock keeps out other runs that write to the same name.
+// w->file is open, or something else may write to w->temporary. Only a file is replaced, no device
+// or pipe; and a lock keeps out other runs that write to the same name.
 static Whole *whole_begin(const char *path) {
     static int registered = 0;
     Whole *w = (Whole *)allocate(1, sizeof *w, "a file's name");
     struct stat s, named;
-    int fits = *path && snprintf(w->path, PATH, "%s", path) < PATH && snprintf(w->temporary, PATH, "%s.tmp", path) < PATH;
+    int fits = *path && snprintf(w->path, PATH, "%s", path) < PATH &&
+        snprintf(w->temporary, PATH, "%s.tmp", path) < PATH;
     CHECK(fits, "%s: expected the name of a file, of less than %d bytes", path, PATH);
-    CHECK(stat(path, &s) || S_ISREG(s.st_mode), "%s: expected the name of a file, found a directory, a pipe or a device",
-          path);
+    CHECK(stat(path, &s) || S_ISREG(s.st_mode),
+          "%s: expected the name of a file, found a directory, a pipe or a device", path);
     make_directories_of(path);
     int fd = open(w->temporary, O_RDWR | O_CREAT, 0666);
     CHECK(fd >= 0, "%s: cannot be written: %s", w->temporary, strerror(errno));
-    int locked = !flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK;     // where there are no locks, we do without
+    // where there are no locks, we do without
+    int locked = !flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK;
     int ours = locked && !fstat(fd, &s) && !stat(w->temporary, &named) && s.st_ino == named.st_ino;
     CHECK(ours, "%s: another run is writing it", path);
     int emptied = ftruncate(fd, 0) == 0 && (w->file = fdopen(fd, "wb"));
     CHECK(emptied, "%s: cannot be written: %s", w->temporary, strerror(errno));
     #pragma omp critical (unfinished)
     {
-        if (!registered) atexit(remove_unfinished), signal(SIGXFSZ, SIG_IGN);           // a full disk is a sentence
+        if (!registered) atexit(remove_unfinished), signal(SIGXFSZ, SIG_IGN);   // a full disk is a sentence
         registered = 1, w->next = unfinished, unfinished = w;
     }
     return w;
@@ -831,9 +855,10 @@ static int same_bytes(const char *a, const char *b) {
 static void whole_end(Whole *w) {
     flush_written(w->file, w->temporary);
     if (same_bytes(w->temporary, w->path)) unlink(w->temporary);
-    else CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary, w->path,
-               strerror(errno));
-    fclose(w->file), whole_forget(w);           // and with it the lock, when nobody can take our file for theirs
+    else
+        CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary,
+              w->path, strerror(errno));
+    fclose(w->file), whole_forget(w);      // and with it the lock, when nobody can take our file for theirs
 }
 // Can it be written when a long run is over? NULL, nothing, and "-" can.
 static void whole_check(const char *path) {
@@ -858,7 +883,8 @@ typedef struct {
 static Writer *writer_open(const char *path) {
     Writer *w = (Writer *)allocate(1, sizeof *w, "a writer");
     if (strcmp(path, "-")) w->whole = whole_begin(path);
-    w->path = w->whole ? w->whole->path : "standard output", w->file = w->whole ? w->whole->file : stdout;
+    w->path = w->whole ? w->whole->path : "standard output";
+    w->file = w->whole ? w->whole->file : stdout;
     w->packing = packing_named(path);
     w->packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes");
     w->held = (char *)allocate(BLOCK, 1, "a file's text");
@@ -871,7 +897,8 @@ static Writer *writer_open(const char *path) {
 }
 
 static void writer_raw(Writer *w, const void *bytes, size_t size) {
-    CHECK(fwrite(bytes, 1, size, w->file) == size, "%s: writing failed: %s; is the disk full?", w->path, strerror(errno));
+    CHECK(fwrite(bytes, 1, size, w->file) == size, "%s: writing failed: %s; is the disk full?",
+          w->path, strerror(errno));
 }
 // last: also what the compressor still holds.
 static void writer_pack(Writer *w, const void *bytes, size_t size, int last) {
@@ -880,7 +907,8 @@ static void writer_pack(Writer *w, const void *bytes, size_t size, int last) {
         w->gzip.next_in = (unsigned char *)bytes, w->gzip.avail_in = (uInt)size;
         do {
             w->gzip.next_out = w->packed, w->gzip.avail_out = BLOCK;
-            CHECK(deflate(&w->gzip, last ? Z_FINISH : Z_NO_FLUSH) != Z_STREAM_ERROR, "%s: zlib failed", w->path);
+            CHECK(deflate(&w->gzip, last ? Z_FINISH : Z_NO_FLUSH) != Z_STREAM_ERROR,
+                  "%s: zlib failed", w->path);
             writer_raw(w, w->packed, BLOCK - w->gzip.avail_out);
         } while (w->gzip.avail_out == 0);
     }
@@ -917,7 +945,10 @@ static void writer_real(Writer *w, double x) {
     if (!strpbrk(digits, ".e")) writer_text(w, ".0");
 }
 
-static int put_json(const char *bytes, size_t size, void *w) { writer_put((Writer *)w, bytes, size); return 0; }
+static int put_json(const char *bytes, size_t size, void *w) {
+    writer_put((Writer *)w, bytes, size);
+    return 0;
+}
 // Any JSON value, compact, in UTF-8 (no newline after it).
 static void writer_json(Writer *w, const json_t *value) {
     const char *name, *comma = "";
@@ -969,18 +1000,22 @@ static void writer_close(Writer *w) {
     if (w->packing == GZIP) deflateEnd(&w->gzip);
     if (w->packing == ZSTD) ZSTD_freeCStream(w->zstd);
     if (w->whole) whole_end(w->whole);
-    else CHECK(fflush(stdout) == 0 && !ferror(stdout), "%s: writing failed: %s", w->path, strerror(errno));
+    else
+        CHECK(fflush(stdout) == 0 && !ferror(stdout), "%s: writing failed: %s", w->path,
+              strerror(errno));
     release(w->packed), release(w->held), release(w);
 }
 
-// ---- the command line --------------------------------------------------------------------------------
+// ---- the command line -------------------------------------------------------------------------------
 
 // Rows of the table of a program that reads documents.
 #define FIELD_OPTIONS \
-    { "--text-field", TEXT, &text_field, "where JSON lines have their text: a name, or names with dots between" }, \
+    { "--text-field", TEXT, &text_field, \
+      "where JSON lines have their text: a name, or names with dots between them" }, \
     { "--id-field", TEXT, &id_field, "... and their ids; a document without one gets path:line" }
 #define READING_OPTIONS FIELD_OPTIONS, \
-    { "--separator", TEXT, &separator, "between the documents of a text, such as '<|endoftext|>' (else it is one)" }
+    { "--separator", TEXT, &separator, \
+      "between the documents of a plain text, such as '<|endoftext|>' (without it a file is one)" }
 
 // metadata.url, which may be written $.metadata.url: names with dots between them.
 static const char *field_path(const char *option, const char *path) {
@@ -990,24 +1025,28 @@ static const char *field_path(const char *option, const char *path) {
     return names;
 }
 
-// What was given of these options, as far as results depend on it: ", --separator 0a0a, --text-field content".
-// The separator is in hexadecimal, for it may be a newline. out: of `room` bytes; returns how many are used.
+// What was given of these options, as far as results depend on it: ", --separator 0a0a, --text-field
+// content". The separator is in hexadecimal, for it may be a newline. out: of `room` bytes; returns
+// how many are used.
 static int reading_note(char *out, size_t room) {
     int n = 0, most = (int)room;
     *out = 0;
     if (separator) n += snprintf(out, room, ", --separator ");
     for (const char *s = separator; s && *s && n < most; s++)
         n += snprintf(out + n, room - (size_t)n, "%02x", (unsigned char)*s);
-    if (n < most && strcmp(text_field, "text")) n += snprintf(out + n, room - (size_t)n, ", --text-field %s", text_field);
-    if (n < most && strcmp(id_field, "id")) n += snprintf(out + n, room - (size_t)n, ", --id-field %s", id_field);
+    if (n < most && strcmp(text_field, "text"))
+        n += snprintf(out + n, room - (size_t)n, ", --text-field %s", text_field);
+    if (n < most && strcmp(id_field, "id"))
+        n += snprintf(out + n, room - (size_t)n, ", --id-field %s", id_field);
     CHECK(n < most, "--separator, --text-field, --id-field: too long to be noted");
     return n;
 }
 
-// Sets the table's options; with --help (*help is its value) prints usage and table, and what `more` has to
-// say, and ends the program. Returns the other arguments, *names of them: the caller's to release.
-static const char **command_line(const char *usage, void (*more)(void), const Option *table, int n, const int *help,
-                                 int argc, char **argv, int *names) {
+// Sets the table's options; with --help (*help is its value) prints usage and table, and what `more`
+// has to say, and ends the program. Returns the other arguments, *names of them: the caller's to
+// release.
+static const char **command_line(const char *usage, void (*more)(void), const Option *table, int n,
+                                 const int *help, int argc, char **argv, int *names) {
     const char **name = (const char **)allocate((size_t)argc + 1, sizeof *name, "the command line");
     memory_advice = "";                                     // that of train_olmo
     *names = parse_options(table, n, argc, argv, name, NULL);
@@ -1026,12 +1065,12 @@ static const char **command_line(const char *usage, void (*more)(void), const Op
     exit(finished());
 }
 
-// ---- many files --------------------------------------------------------------------------------------
+// ---- many files -------------------------------------------------------------------------------------
 
 typedef struct { char **path; int n, room; uint64_t bytes; } Files;
 
-// Attributes lie in a directory `attributes` beside `documents`; so where both are below what was named, they
-// are no documents.
+// Attributes lie in a directory `attributes` beside `documents`; so where both are below what was
+// named, they are no documents.
 static int is_attributes(const char *path, const char *name) {
     char beside[PATH];
     int n = snprintf(beside, sizeof beside, "%.*sdocuments", (int)(name - path), path);
@@ -1060,7 +1099,9 @@ static int file_found(const char *path, const struct stat *s, int type, struct F
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 typedef struct { char *real; const char *name; } Named;
-static int by_real(const void *a, const void *b) { return strcmp(((const Named *)a)->real, ((const Named *)b)->real); }
+static int by_real(const void *a, const void *b) {
+    return strcmp(((const Named *)a)->real, ((const Named *)b)->real);
+}
 
 // Bytes of the files, as they lie on the disk: for the progress bar.
 static uint64_t files_bytes(char **path, int n) {
@@ -1074,7 +1115,7 @@ static uint64_t files_bytes(char **path, int n) {
 static void check_no_twins(const Files *f) {
     Named *named = (Named *)allocate((size_t)f->n, sizeof *named, "the names of the files");
     for (int i = 0; i < f->n; i++) {
-        char *real = realpath(f->path[i], NULL);            // NULL: standard input, or a pipe of the shell's
+        char *real = realpath(f->path[i], NULL);           // NULL: standard input, or a pipe of the shell's
         named[i] = (Named){ real ? real : strdup(f->path[i]), f->path[i] };
         CHECK(named[i].real, "not enough memory for the names of %d files", f->n);
     }
@@ -1086,8 +1127,9 @@ static void check_no_twins(const Files *f) {
     release(named);
 }
 
-// The files that the command line names; of a directory all files below it, in the order of their names, but
-// for what is hidden or in hidden directories (.git, .cache), attributes, and *.tmp. Nothing at all is an error.
+// The files that the command line names; of a directory all files below it, in the order of their
+// names, but for what is hidden or in hidden directories (.git, .cache), attributes, and *.tmp.
+// Nothing at all is an error.
 static Files files_named(const char **name, int n) {
     Files f = { NULL, 0, 0, 0 };
     size_t names = (size_t)(named_inputs.n + n);
@@ -1098,9 +1140,12 @@ static Files files_named(const char **name, int n) {
         int first = f.n;
         struct stat s;
         struct FTW top = { 0, 0 };
-        CHECK((named_inputs.name[named_inputs.n++] = strdup(name[i])), "not enough memory for %zu names", names);
+        CHECK((named_inputs.name[named_inputs.n++] = strdup(name[i])),
+              "not enough memory for %zu names", names);
         if (!strcmp(name[i], "-")) memset(&s, 0, sizeof s), file_found("-", &s, FTW_F, &top);
-        else CHECK(nftw(name[i], file_found, 32, FTW_ACTIONRETVAL) == 0, "%s: cannot be read: %s", name[i], strerror(errno));
+        else
+            CHECK(nftw(name[i], file_found, 32, FTW_ACTIONRETVAL) == 0, "%s: cannot be read: %s",
+                  name[i], strerror(errno));
         CHECK(f.n > first, "%s: there is no file that could be read", name[i]);
         qsort(f.path + first, (size_t)(f.n - first), sizeof *f.path, by_name);
     }
@@ -1119,14 +1164,14 @@ static void check_no_input(const Files *files, const char *output) {
               "%s: would be written over, but is an input; choose another output path", output);
 }
 
-// ---- attributes: beside the documents ----------------------------------------------------------------
+// ---- attributes: beside the documents ---------------------------------------------------------------
 
-// .../documents/x.jsonl.gz -> .../attributes/NAME/, and x.jsonl.gz in it (DATA_SPEC 1.2). Attributes of what does
-// not call itself JSON lines are JSON lines all the same.
+// .../documents/x.jsonl.gz -> .../attributes/NAME/, and x.jsonl.gz in it (DATA_SPEC 1.2). Attributes
+// of what does not call itself JSON lines are JSON lines all the same.
 static void attributes_directory(char out[PATH], const char *path, const char *name) {
     const char *rest = below_documents(path);
-    CHECK(rest > path, "%s: expected a path through a directory named documents: attributes go to attributes/%s "
-          "beside it", path, name);
+    CHECK(rest > path, "%s: expected a path through a directory named documents: attributes go to "
+                       "attributes/%s beside it", path, name);
     int before = (int)(rest - path) - (int)strlen("documents/");
     int n = snprintf(out, PATH, "%.*sattributes/%s/", before, path, name);
     CHECK(n < PATH, "%s: this path is too long", path);
@@ -1140,12 +1185,13 @@ static void attributes_path(char out[PATH], const char *path, const char *name) 
 // Two inputs with one output, as x.txt and x.txt.jsonl are, would be written at the same time.
 static int by_path(const void *a, const void *b) { return strcmp((const char *)a, (const char *)b); }
 static void check_different(char (*out)[PATH], int n) {
-    char (*sorted)[PATH] = (char (*)[PATH])allocate((size_t)n + 1, sizeof *sorted, "the names of the files");
+    char (*sorted)[PATH] = (char (*)[PATH])allocate((size_t)n + 1, sizeof *sorted,
+                                                    "the names of the files");
     memcpy(sorted, out, (size_t)n*sizeof *out);
     qsort(sorted, (size_t)n, sizeof *sorted, by_path);
     for (int i = 1; i < n; i++)
-        CHECK(strcmp(sorted[i - 1], sorted[i]), "%s: two of the files named have their attributes there; rename one",
-              sorted[i]);
+        CHECK(strcmp(sorted[i - 1], sorted[i]),
+              "%s: two of the files named have their attributes there; rename one", sorted[i]);
     release(sorted);
 }
 static void check_name(const char *option, const char *name) {
@@ -1169,8 +1215,9 @@ static void note_path(char out[PATH], const char *documents, const char *name) {
     strcat(out, ".command");
 }
 
-// One command makes what is below attributes/NAME/; the file .command there holds it, as far as the attributes
-// depend on it. Another command may neither add to them nor replace some. documents: one of its input files.
+// One command makes what is below attributes/NAME/; the file .command there holds it, as far as the
+// attributes depend on it. Another command may neither add to them nor replace some. documents: one
+// of its input files.
 static void note_command(const char *command, const char *documents, const char *name) {
     char note[PATH], directory[PATH], temporary[PATH], whole[2*PATH], reading[PATH];
     reading_note(reading, sizeof reading);
@@ -1178,9 +1225,10 @@ static void note_command(const char *command, const char *documents, const char 
     CHECK(size < (int)sizeof whole, "this command is too long to be noted: %.100s ...", command);
     note_path(note, documents, name), attributes_directory(directory, documents, name);
     int missing = !file_exists(note);
-    if (missing && holds_files(directory)) {                // unless a run beside us has noted its command now
+    if (missing && holds_files(directory)) {             // unless a run beside us has noted its command now
         missing = !file_exists(note);
-        CHECK(!missing, "%s is missing: who made the attributes there? Choose another --name, or remove them", note);
+        CHECK(!missing, "%s is missing: who made the attributes there? Choose another --name, or "
+                        "remove them", note);
     }
     int n = snprintf(temporary, PATH, "%s.%ld.tmp", note, (long)getpid());
     CHECK(n < PATH, "%s: this path is too long", documents);
@@ -1188,7 +1236,8 @@ static void note_command(const char *command, const char *documents, const char 
         make_directories_of(note);
         FILE *file = open_to_write(temporary);
         fprintf(file, "%s\n", whole), close_written(file, temporary);
-        CHECK(rename(temporary, note) == 0, "%s: cannot be renamed to %s: %s", temporary, note, strerror(errno));
+        CHECK(rename(temporary, note) == 0, "%s: cannot be renamed to %s: %s", temporary, note,
+              strerror(errno));
     }
     char *before = read_text(note);
     before[strcspn(before, "\n")] = 0;
@@ -1197,8 +1246,8 @@ static void note_command(const char *command, const char *documents, const char 
     release(before);
 }
 
-// Attributes carry the time of the documents that they are about (those that others made, a later one): so those
-// of another time are about what is no longer there. Sets it; asks for it.
+// Attributes carry the time of the documents that they are about (those that others made, a later
+// one): so those of another time are about what is no longer there. Sets it; asks for it.
 static void set_time_of(const char *attributes, const struct stat *documents) {
     const struct timespec times[2] = { { 0, UTIME_OMIT }, documents->st_mtim };
     int code = utimensat(AT_FDCWD, attributes, times, 0);
@@ -1210,9 +1259,10 @@ static int time_order(const struct stat *a, const struct stat *b) {     // -1: a
     return (x.tv_nsec > y.tv_nsec) - (x.tv_nsec < y.tv_nsec);
 }
 
-// ---- the progress bar --------------------------------------------------------------------------------
-// On a terminal, on standard error, at most five times a second; on anything else only its last line. Its length
-// is the part of the files that has been read, as they lie on the disk; its speed is that of what is in them.
+// ---- the progress bar -------------------------------------------------------------------------------
+// On a terminal, on standard error, at most five times a second; on anything else only its last
+// line. Its length is the part of the files that has been read, as they lie on the disk; its speed
+// is that of what is in them.
 
 static struct { const char *what; double total, done, unpacked, documents, began, shown; } bar;
 
@@ -1222,13 +1272,15 @@ static void bar_begin(const char *what, uint64_t total_bytes) {
 }
 static void bar_print(const char *end) {
     static const char full[] = "##############################";
-    double past = seconds() - bar.began, part = bar.total > 0 && bar.done < bar.total ? bar.done/bar.total : 1;
+    double past = seconds() - bar.began;
+    double part = bar.total > 0 && bar.done < bar.total ? bar.done/bar.total : 1;
     char documents[64];
-    fprintf(stderr, "\r%s [%-30.*s] %3.0f%%  %s documents  %.1f MB/s of text  %.0f s%s", bar.what, (int)(30*part), full,
-            100*part, with_commas(bar.documents, documents), 1e-6*bar.unpacked/(past + 1e-9), past, end);
+    fprintf(stderr, "\r%s [%-30.*s] %3.0f%%  %s documents  %.1f MB/s of text  %.0f s%s", bar.what,
+            (int)(30*part), full, 100*part, with_commas(bar.documents, documents),
+            1e-6*bar.unpacked/(past + 1e-9), past, end);
 }
-// What the reader (or NULL) has read since it was last shown here, and `documents` more that are done. Called from
-// any thread.
+// What the reader (or NULL) has read since it was last shown here, and `documents` more that are
+// done. Called from any thread.
 static void bar_add(Reader *r, uint64_t documents) {
     uint64_t packed = r ? r->packed_read - r->packed_shown : 0;
     uint64_t unpacked = r ? r->unpacked_read - r->unpacked_shown : 0;
@@ -1236,7 +1288,8 @@ static void bar_add(Reader *r, uint64_t documents) {
     #pragma omp critical (bar)
     {
         bar.done += (double)packed, bar.unpacked += (double)unpacked, bar.documents += (double)documents;
-        if (isatty(2) && seconds() - bar.shown > 0.2) bar_print(""), fflush(stderr), bar.shown = seconds();
+        if (isatty(2) && seconds() - bar.shown > 0.2)
+            bar_print(""), fflush(stderr), bar.shown = seconds();
     }
 }
 static void bar_end(void) { bar_print("\n"); }

@@ -1,22 +1,25 @@
 /*
-What is in a corpus: counts in the manner of WIMBD (arXiv 2310.20707; DATA_SPEC 8.2), as text, as JSON, as a picture.
+What is in a corpus: counts in the manner of WIMBD (arXiv 2310.20707; DATA_SPEC 8.2), as text, as
+JSON, as a picture.
 
-    data/stats corpus/documents                                            a report on standard output
+    data/stats corpus/documents                     a report on standard output
     data/stats --tokenizer tokenizer.json --json stats.json --png stats.png corpus/documents
-    data/stats --attributes corpus/attributes                              the scores that taggers have given (as `dolma stat`)
+    data/stats --attributes corpus/attributes       the scores that taggers have given (as `dolma stat`)
 
-How it works. Documents are read in batches. The costly part, cutting a document into words, paragraphs, tokens and so on,
-is done for many documents at once: that is a Sample. Then every statistic takes the batch's samples, in the order of the
-documents; statistics run side by side, but each is a plain sequential loop. So none needs a lock, or merging, and the
-report is the same whatever the number of threads.
+How it works. Documents are read in batches. The costly part, cutting a document into words,
+paragraphs, tokens and so on, is done for many documents at once: that is a Sample. Then every
+statistic takes the batch's samples, in the order of the documents; statistics run side by side, but
+each is a plain sequential loop. So none needs a lock, or merging, and the report is the same
+whatever the number of threads.
 
-How to add one. A statistic is a struct of zeroes to begin with, a function that adds a document to it, a function that
-reports it as a JSON object, and a line in the table `statistics`. The text on standard output is that same JSON, laid out.
+How to add one. A statistic is a struct of zeroes to begin with, a function that adds a document to
+it, a function that reports it as a JSON object, and a line in the table `statistics`. The text on
+standard output is that same JSON, laid out.
 
-Memory: a batch (BATCH_BYTES of documents, some ten times that when cut up; or one document, if it is larger), a sketch of
---sketch-mb for each of the n-gram lengths, and exact tables: 21 to 43 bytes for every distinct document, URL, paragraph,
-word and domain (twice that while a table grows). Identity is a 64-bit hash: among a billion distinct texts two are taken
-for one with probability 0.03.
+Memory: a batch (BATCH_BYTES of documents, some ten times that when cut up; or one document, if it is
+larger), a sketch of --sketch-mb for each of the n-gram lengths, and exact tables: 21 to 43 bytes for
+every distinct document, URL, paragraph, word and domain (twice that while a table grows). Identity
+is a 64-bit hash: among a billion distinct texts two are taken for one with probability 0.03.
 */
 #ifndef OLMO_LIBRARY                                       // dev/fuzz includes these in its own way
 #define OLMO_LIBRARY
@@ -33,12 +36,14 @@ static struct {
 
 static Tokenizer *tokenizer = NULL;                         // --tokenizer
 
-// ======================================================================================================================
+// =====================================================================================================
 // 1. A document, cut into pieces
-// ======================================================================================================================
+// =====================================================================================================
 
-typedef enum { CUT_DOCUMENTS, CUT_PARAGRAPHS, CUT_URLS, CUT_WORDS, CUT_SOURCES, CUT_DOMAINS, CUT_SUFFIXES, CUTS } Cut;
-static const char *const cut_name[] = { "document", "paragraph", "url", "word", "source", "domain", "suffix" };
+typedef enum { CUT_DOCUMENTS, CUT_PARAGRAPHS, CUT_URLS, CUT_WORDS, CUT_SOURCES, CUT_DOMAINS,
+               CUT_SUFFIXES, CUTS } Cut;
+static const char *const cut_name[] = { "document", "paragraph", "url", "word", "source", "domain",
+                                        "suffix" };
 
 typedef struct { const char *text; size_t size; uint64_t hash; } Piece;
 typedef struct { Piece *piece; size_t n, room; } Pieces;
@@ -49,7 +54,7 @@ typedef struct {
     size_t copy_room;
     int fit;                                                // for use: if not, there was a sentence
     Document d;
-    Pieces cut[CUTS];                                       // the document itself is one piece; absent things are none
+    Pieces cut[CUTS];                            // the document itself is one piece; absent things are none
     size_t characters, spaced_words;                        // code points; runs of anything but white space
     int *ids;                                               // [tokens] BPE, without EOS
     size_t tokens, ids_room;
@@ -58,7 +63,7 @@ typedef struct {
     char host[256];
 } Sample;
 
-typedef struct { Encoder *encoder; View view; Tags tags; } Worker;      // what a thread needs to make a sample
+typedef struct { Encoder *encoder; View view; Tags tags; } Worker;   // what a thread needs to make a sample
 
 static uint64_t hash_of(const void *bytes, size_t size) {
     uint64_t hash = XXH3_64bits(bytes, size);
@@ -77,14 +82,16 @@ static void cut_paragraphs(Sample *s) {
         next = (const char *)memchr(line, '\n', (size_t)(end - line));
         if (!next) next = end;
         int cr = next > line && next[-1] == '\r';           // CR LF ends a line as LF does
-        if (!all_unicode_space(line, next)) cut_piece(s, CUT_PARAGRAPHS, line, (size_t)(next - cr - line));
+        if (!all_unicode_space(line, next))
+            cut_piece(s, CUT_PARAGRAPHS, line, (size_t)(next - cr - line));
     }
 }
 
 static void cut_words(Sample *s) {
     const char *text = s->d.text, *end = text + s->d.size;
     size_t size;
-    for (const char *word = text; (word = unicode_word(word, end, &size)); word += size) cut_piece(s, CUT_WORDS, word, size);
+    for (const char *word = text; (word = unicode_word(word, end, &size)); word += size)
+        cut_piece(s, CUT_WORDS, word, size);
     s->characters = s->spaced_words = 0;
     CharClass before = SPACE, now;
     for (int length; text < end; text += length, before = now, s->characters++) {
@@ -93,24 +100,27 @@ static void cut_words(Sample *s) {
     }
 }
 
-// The host name of "scheme://user@WWW.Example.org:80/path": example.org; and its suffix: .org. Longer than DNS allows is none.
+// The host name of "scheme://user@WWW.Example.org:80/path": example.org; and its suffix: .org.
+// Longer than DNS allows is none.
 static void cut_url(Sample *s, const char *url, size_t size) {
     cut_piece(s, CUT_URLS, url, size);
     const char *end = url + size, *host = (const char *)memmem(url, size, "://", 3);
     if (!host) return;
     host += 3;
-    for (const char *c = host; c < end; c++) if (strchr("/?#", *c)) end = c;                        // NUL ends it too
+    for (const char *c = host; c < end; c++) if (strchr("/?#", *c)) end = c;              // NUL ends it too
     for (const char *c = host; c < end; c++) if (*c == '@') host = c + 1;
     const char *colon = (const char *)memrchr(host, ':', (size_t)(end - host));
     if (colon && (size_t)(end - colon) == 1 + strspn(colon + 1, "0123456789")) end = colon;
     size_t n = (size_t)(end - host);
     if (!n || n >= sizeof s->host) return;
-    for (size_t i = 0; i < n; i++) s->host[i] = (char)(host[i] >= 'A' && host[i] <= 'Z' ? host[i] | 32 : host[i]);
+    for (size_t i = 0; i < n; i++)
+        s->host[i] = (char)(host[i] >= 'A' && host[i] <= 'Z' ? host[i] | 32 : host[i]);
     host = s->host;
     if (n > 4 && !memcmp(host, "www.", 4)) host += 4, n -= 4;
     cut_piece(s, CUT_DOMAINS, host, n);
     const char *dot = (const char *)memrchr(host, '.', n);
-    if (dot && dot + 1 < host + n && (dot[1] < '0' || dot[1] > '9')) cut_piece(s, CUT_SUFFIXES, dot, (size_t)(host + n - dot));
+    if (dot && dot + 1 < host + n && (dot[1] < '0' || dot[1] > '9'))
+        cut_piece(s, CUT_SUFFIXES, dot, (size_t)(host + n - dot));
 }
 
 // As data/tokenize does: of the stripped text (DATA_SPEC 6.2).
@@ -122,16 +132,22 @@ static void cut_tokens(Sample *s, Encoder *e) {
     if (s->tokens) memcpy(s->ids, e->ids, s->tokens*sizeof *s->ids);
 }
 
-// Gopher's rules: what Dolma's web filter allows (DATA_SPEC 3.2). A text too short for n-grams has none that fail.
+// Gopher's rules: what Dolma's web filter allows (DATA_SPEC 3.2). A text too short for n-grams has
+// none that fail.
 static const struct { const char *type; double least, most; } gopher_rule[] = {
     { "word_count", 50, 100000 }, { "median_word_length", 3, 10 }, { "symbol_to_word_ratio", 0, 0.1 },
     { "fraction_of_words_with_alpha_character", 0.8, 1 }, { "required_word_count", 2, INFINITY },
-    { "fraction_of_lines_starting_with_bullet_point", 0, 0.9 }, { "fraction_of_lines_ending_with_ellipsis", 0, 0.3 },
+    { "fraction_of_lines_starting_with_bullet_point", 0, 0.9 },
+    { "fraction_of_lines_ending_with_ellipsis", 0, 0.3 },
     { "fraction_of_duplicate_lines", 0, 0.3 }, { "fraction_of_characters_in_duplicate_lines", 0, 0.3 },
-    { "fraction_of_characters_in_most_common_2grams", 0, 0.20 }, { "fraction_of_characters_in_most_common_3grams", 0, 0.18 },
-    { "fraction_of_characters_in_most_common_4grams", 0, 0.16 }, { "fraction_of_characters_in_duplicate_5grams", 0, 0.15 },
-    { "fraction_of_characters_in_duplicate_6grams", 0, 0.14 }, { "fraction_of_characters_in_duplicate_7grams", 0, 0.13 },
-    { "fraction_of_characters_in_duplicate_8grams", 0, 0.12 }, { "fraction_of_characters_in_duplicate_9grams", 0, 0.11 },
+    { "fraction_of_characters_in_most_common_2grams", 0, 0.20 },
+    { "fraction_of_characters_in_most_common_3grams", 0, 0.18 },
+    { "fraction_of_characters_in_most_common_4grams", 0, 0.16 },
+    { "fraction_of_characters_in_duplicate_5grams", 0, 0.15 },
+    { "fraction_of_characters_in_duplicate_6grams", 0, 0.14 },
+    { "fraction_of_characters_in_duplicate_7grams", 0, 0.13 },
+    { "fraction_of_characters_in_duplicate_8grams", 0, 0.12 },
+    { "fraction_of_characters_in_duplicate_9grams", 0, 0.11 },
     { "fraction_of_characters_in_duplicate_10grams", 0, 0.10 },
 };
 enum { GOPHER_RULES = sizeof gopher_rule/sizeof *gopher_rule };
@@ -149,7 +165,9 @@ static void tag_sample(Sample *s, Worker *w) {
         size_t tag = t->type[i].first;
         double score = t->tag[tag - 1].score;
         for (int rule = 0; rule < GOPHER_RULES; rule++)
-            if (!strcmp(type, gopher_rule[rule].type) && (score < gopher_rule[rule].least || score > gopher_rule[rule].most)) s->failed |= 1u << rule;
+            if (!strcmp(type, gopher_rule[rule].type) &&
+                (score < gopher_rule[rule].least || score > gopher_rule[rule].most))
+                s->failed |= 1u << rule;
         for (int kind = 0; kind < KINDS; kind++)
             if (!strcmp(type, pii[kind].type)) for (; tag; tag = t->tag[tag - 1].next) s->pii[kind]++;
     }
@@ -170,11 +188,11 @@ static void cut_document(Sample *s, Worker *w) {
     tag_sample(s, w);
 }
 
-// ======================================================================================================================
+// =====================================================================================================
 // 2. What statistics are made of
-// ======================================================================================================================
+// =====================================================================================================
 
-// ---- exact: hash -> count --------------------------------------------------------------------------------------------
+// ---- exact: hash -> count ---------------------------------------------------------------------------
 
 typedef struct { uint64_t key, count; } Tally;              // key 0: a free slot
 typedef struct { Tally *tally; size_t n, slots; } Table;    // slots: a power of two
@@ -189,7 +207,8 @@ static uint64_t *table_count(Table *t, uint64_t key) {
     if (4*t->n >= 3*t->slots) {
         Table bigger = { NULL, t->n, t->slots ? 2*t->slots : 1024 };
         bigger.tally = (Tally *)allocate(bigger.slots, sizeof(Tally), "a table of counts");
-        for (size_t i = 0; i < t->slots; i++) if (t->tally[i].key) *table_slot(&bigger, t->tally[i].key) = t->tally[i];
+        for (size_t i = 0; i < t->slots; i++)
+            if (t->tally[i].key) *table_slot(&bigger, t->tally[i].key) = t->tally[i];
         release(t->tally);
         *t = bigger;
     }
@@ -197,9 +216,10 @@ static uint64_t *table_count(Table *t, uint64_t key) {
     if (!e->key) e->key = key, t->n++;
     return &e->count;
 }
-static int by_count(const void *a, const void *b) {                     // the largest first; equals in a fixed order
+static int by_count(const void *a, const void *b) {            // the largest first; equals in a fixed order
     const Tally *x = (const Tally *)a, *y = (const Tally *)b;
-    return x->count != y->count ? (x->count < y->count ? 1 : -1) : x->key < y->key ? -1 : x->key > y->key;
+    return x->count != y->count ? (x->count < y->count ? 1 : -1) : x->key < y->key ? -1
+        : x->key > y->key;
 }
 static int by_key(const void *a, const void *b) {
     const Tally *x = (const Tally *)a, *y = (const Tally *)b;
@@ -214,11 +234,12 @@ static Tally *table_sorted(const Table *t, int (*order)(const void *, const void
     return sorted;
 }
 
-// ---- approximate: a count-min sketch ---------------------------------------------------------------------------------
-// Rows of `width` cells, far fewer than there are keys. A key has one cell in each row, shared with other keys; its estimate
-// is the smallest of its cells, which is never too low. Of N additions, an estimate is more than e N/width too high with
-// probability e^-4 at most (Cormode and Muthukrishnan 2005). Conservative: adding raises only the cells that are below the
-// new estimate, which does less harm to others. Cells stop at 2^32-1.
+// ---- approximate: a count-min sketch ----------------------------------------------------------------
+// Rows of `width` cells, far fewer than there are keys. A key has one cell in each row, shared with
+// other keys; its estimate is the smallest of its cells, which is never too low. Of N additions, an
+// estimate is more than e N/width too high with probability e^-4 at most (Cormode and Muthukrishnan
+// 2005). Conservative: adding raises only the cells that are below the new estimate, which does less
+// harm to others. Cells stop at 2^32-1.
 
 enum { SKETCH_ROWS = 4 };
 typedef struct { uint32_t *cell; size_t width; } Sketch;    // [SKETCH_ROWS, width]; width: a power of two
@@ -230,7 +251,8 @@ static Sketch sketch_new(size_t bytes) {
     return s;
 }
 static uint32_t *sketch_cell(const Sketch *s, uint64_t key, int row) {
-    uint64_t step = (key*0x9e3779b97f4a7c15) >> 20 | 1;                 // Kirsch and Mitzenmacher: row i looks at key + i step
+    // Kirsch and Mitzenmacher: row i looks at key + i step
+    uint64_t step = (key*0x9e3779b97f4a7c15) >> 20 | 1;
     return &s->cell[(size_t)row*s->width + ((key + (uint64_t)row*step) & (s->width - 1))];
 }
 static void sketch_prefetch(const Sketch *s, uint64_t key) {
@@ -254,16 +276,18 @@ static double sketch_distinct(const Sketch *s) {
     return -(double)s->width*log((double)(zero ? zero : 1)/(double)s->width);
 }
 
-// ---- the --top largest counts ----------------------------------------------------------------------------------------
-// Counts only grow, and every growth is offered here: so at the end these are the largest, whatever came between. Of equal
-// counts those are first that were reached first.
+// ---- the --top largest counts -----------------------------------------------------------------------
+// Counts only grow, and every growth is offered here: so at the end these are the largest, whatever
+// came between. Of equal counts those are first that were reached first.
 
 typedef struct { uint64_t key, count; char *text, *place; } Leader;
 typedef struct { Leader *leader; int n; } Top;              // [--top], the largest first
 
-// A key's count is now this. If that makes it a leader, its place, which the caller is to fill with a text; else NULL.
+// A key's count is now this. If that makes it a leader, its place, which the caller is to fill with
+// a text; else NULL.
 static Leader *top_offer(Top *t, uint64_t key, uint64_t count) {
-    if (!t->leader) t->leader = (Leader *)allocate((size_t)options.top + 1, sizeof(Leader), "the largest counts");
+    if (!t->leader)
+        t->leader = (Leader *)allocate((size_t)options.top + 1, sizeof(Leader), "the largest counts");
     if (!options.top || (t->n == options.top && count <= t->leader[t->n - 1].count)) return NULL;
     int i = 0;
     while (i < t->n && t->leader[i].key != key) i++;
@@ -287,16 +311,20 @@ static char *format_text(const char *format, ...) {
     return text;
 }
 // "path:line" of a document; and the beginning of a text, cut between two characters.
-static char *place_of(const Document *d) { return format_text("%s:%llu", d->path, (unsigned long long)d->line); }
+static char *place_of(const Document *d) {
+    return format_text("%s:%llu", d->path, (unsigned long long)d->line);
+}
 static char *excerpt(const char *text, size_t size) {
     size_t n = zmin(size, 100);
     while (n < size && n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80) n--;
     return format_text("%.*s%s", (int)n, text, n < size ? "…" : "");
 }
 
-// ---- JSON ------------------------------------------------------------------------------------------------------------
+// ---- JSON -------------------------------------------------------------------------------------------
 
-static void put_count(json_t *to, const char *name, uint64_t n) { json_object_set_new(to, name, json_integer((json_int_t)n)); }
+static void put_count(json_t *to, const char *name, uint64_t n) {
+    json_object_set_new(to, name, json_integer((json_int_t)n));
+}
 static void put_text(json_t *to, const char *name, const char *text) {
     json_t *string = json_string(text);
     if (!string) {                                          // a path that is not UTF-8
@@ -306,9 +334,11 @@ static void put_text(json_t *to, const char *name, const char *text) {
     }
     json_object_set_new(to, name, string);
 }
-static void put_number(json_t *to, const char *name, double x) { json_object_set_new(to, name, json_real(x)); }
+static void put_number(json_t *to, const char *name, double x) {
+    json_object_set_new(to, name, json_real(x));
+}
 static void put_ratio(json_t *to, const char *name, double part, double whole) {
-    if (whole > 0) json_object_set_new(to, name, json_real(part/whole));                            // of nothing: absent
+    if (whole > 0) json_object_set_new(to, name, json_real(part/whole));               // of nothing: absent
 }
 static json_t *put_rows(json_t *to, const char *name) {
     json_t *rows = json_array();
@@ -331,23 +361,26 @@ static void put_top(json_t *to, const char *name, const Top *t, const char *what
     }
 }
 
-// ======================================================================================================================
+// =====================================================================================================
 // 3. The statistics
-// ======================================================================================================================
+// =====================================================================================================
 
 // Lengths, and the weight of a group, are in tokens; without a tokenizer, in words.
 static const char *unit(void) { return tokenizer ? "tokens" : "words"; }
 static uint64_t units(const Sample *s) { return tokenizer ? s->tokens : s->cut[CUT_WORDS].n; }
 
-// ---- how much --------------------------------------------------------------------------------------------------------
+// ---- how much ---------------------------------------------------------------------------------------
 
-typedef struct { uint64_t documents, empty, bytes, characters, paragraphs, words, spaced_words, tokens; } Size;
+typedef struct { uint64_t documents, empty, bytes, characters, paragraphs, words, spaced_words,
+                 tokens; } Size;
 
 static void size_add(void *state, const Sample *s, int which) {
     Size *z = (Size *)state;
     (void)which;
-    z->documents++, z->empty += !s->d.size, z->bytes += s->d.size, z->characters += s->characters, z->tokens += s->tokens;
-    z->paragraphs += s->cut[CUT_PARAGRAPHS].n, z->words += s->cut[CUT_WORDS].n, z->spaced_words += s->spaced_words;
+    z->documents++, z->empty += !s->d.size, z->bytes += s->d.size;
+    z->characters += s->characters, z->tokens += s->tokens;
+    z->paragraphs += s->cut[CUT_PARAGRAPHS].n, z->words += s->cut[CUT_WORDS].n;
+    z->spaced_words += s->spaced_words;
 }
 static json_t *size_report(void *state, int which) {
     const Size *z = (const Size *)state;
@@ -362,7 +395,10 @@ static json_t *size_report(void *state, int which) {
     put_count(out, "words_between_spaces", z->spaced_words);
     put_ratio(out, "bytes_per_document", (double)z->bytes, (double)z->documents);
     put_ratio(out, "bytes_per_word", (double)z->bytes, (double)z->words);
-    if (!tokenizer) { put_text(out, "tokens", "not counted: --tokenizer FILE was not given"); return out; }
+    if (!tokenizer) {
+        put_text(out, "tokens", "not counted: --tokenizer FILE was not given");
+        return out;
+    }
     put_count(out, "tokens", z->tokens);
     put_ratio(out, "bytes_per_token", (double)z->bytes, (double)z->tokens);
     put_ratio(out, "fertility", (double)z->tokens, (double)z->words);
@@ -370,9 +406,10 @@ static json_t *size_report(void *state, int which) {
     return out;
 }
 
-// ---- lengths of documents --------------------------------------------------------------------------------------------
+// ---- lengths of documents ---------------------------------------------------------------------------
 
-typedef struct { Table lengths; uint64_t n, sum, least, most; char *shortest, *longest; } Lengths;      // keys: length + 1
+// keys: length + 1
+typedef struct { Table lengths; uint64_t n, sum, least, most; char *shortest, *longest; } Lengths;
 
 static void lengths_add(void *state, const Sample *s, int which) {
     Lengths *l = (Lengths *)state;
@@ -386,14 +423,15 @@ static void lengths_add(void *state, const Sample *s, int which) {
 // The smallest length that at least q of all documents do not exceed.
 static uint64_t lengths_quantile(const Lengths *l, const Tally *sorted, double q) {
     uint64_t seen = 0;
-    for (size_t i = 0; i < l->lengths.n; i++) if ((double)(seen += sorted[i].count) >= q*(double)l->n) return sorted[i].key - 1;
+    for (size_t i = 0; i < l->lengths.n; i++)
+        if ((double)(seen += sorted[i].count) >= q*(double)l->n) return sorted[i].key - 1;
     return 0;
 }
 static json_t *lengths_report(void *state, int which) {
     Lengths *l = (Lengths *)state;
     Tally *sorted = table_sorted(&l->lengths, by_key);
     json_t *out = json_object(), *rows;
-    uint64_t bin[65] = { 0 };                               // bin 0: length 0; bin b: lengths from 2^(b-1) to 2^b - 1
+    uint64_t bin[65] = { 0 };                     // bin 0: length 0; bin b: lengths from 2^(b-1) to 2^b - 1
     int first = 64, last = -1;
     (void)which;
     put_text(out, "unit", unit());
@@ -420,7 +458,7 @@ static json_t *lengths_report(void *state, int which) {
     return out;
 }
 
-// ---- duplicates: of documents, paragraphs, URLs -----------------------------------------------------------------------
+// ---- duplicates: of documents, paragraphs, URLs -----------------------------------------------------
 // Equal byte for byte. The first copy is no duplicate; all later ones are.
 
 typedef struct { Table seen; Top top; uint64_t n, duplicates, bytes, duplicate_bytes; } Duplicates;
@@ -451,8 +489,9 @@ static json_t *duplicates_report(void *state, int cut) {
     return out;
 }
 
-// ---- n-grams of words -------------------------------------------------------------------------------------------------
-// Within a document; case and punctuation count. In a sketch; under --exact in a table, which is as large as it must be.
+// ---- n-grams of words -------------------------------------------------------------------------------
+// Within a document; case and punctuation count. In a sketch; under --exact in a table, which is as
+// large as it must be.
 
 typedef struct { Sketch sketch; Table table; Top top; uint64_t n; } Ngrams;
 
@@ -471,7 +510,7 @@ static char *ngram_text(const Piece *word, int n) {
     return text;
 }
 static void ngrams_add(void *state, const Sample *s, int n) {
-    enum { AHEAD = 16 };                                    // cells are fetched from memory so many n-grams before their turn
+    enum { AHEAD = 16 };                  // cells are fetched from memory so many n-grams before their turn
     Ngrams *g = (Ngrams *)state;
     const Piece *word = s->cut[CUT_WORDS].piece;
     size_t count = s->cut[CUT_WORDS].n < (size_t)n ? 0 : s->cut[CUT_WORDS].n - (size_t)n + 1;
@@ -479,7 +518,9 @@ static void ngrams_add(void *state, const Sample *s, int n) {
     if (!options.exact && !g->sketch.cell) g->sketch = sketch_new((size_t)options.sketch_mb << 20);
     for (size_t i = 0; i < count + AHEAD; i++) {
         if (i >= AHEAD) {
-            uint64_t key = hash[i % AHEAD], times = options.exact ? ++*table_count(&g->table, key) : sketch_add(&g->sketch, key);
+            uint64_t key = hash[i % AHEAD];
+            uint64_t times = options.exact ? ++*table_count(&g->table, key)
+                : sketch_add(&g->sketch, key);
             Leader *leader = top_offer(&g->top, key, times);
             if (leader) leader->text = ngram_text(word + i - AHEAD, n);
         }
@@ -504,7 +545,7 @@ static json_t *ngrams_report(void *state, int n) {
     return out;
 }
 
-// ---- groups: sources, domains, suffixes of domains --------------------------------------------------------------------
+// ---- groups: sources, domains, suffixes of domains --------------------------------------------------
 
 typedef struct { Table documents, weight; Top top; uint64_t n, total, without; } Groups;
 
@@ -530,13 +571,14 @@ static json_t *groups_report(void *state, int cut) {
         put_count(row, "documents", documents);
         put_ratio(row, "share_of_documents", (double)documents, (double)g->n);
         put_count(row, unit(), g->top.leader[i].count);
-        put_ratio(row, tokenizer ? "share_of_tokens" : "share_of_words", (double)g->top.leader[i].count, (double)g->total);
+        put_ratio(row, tokenizer ? "share_of_tokens" : "share_of_words",
+                  (double)g->top.leader[i].count, (double)g->total);
         put_text(row, cut_name[cut], g->top.leader[i].text);
     }
     return out;
 }
 
-// ---- Gopher's rules ----------------------------------------------------------------------------------------------------
+// ---- Gopher's rules ---------------------------------------------------------------------------------
 
 typedef struct { uint64_t n, any, failed[GOPHER_RULES]; } Gopher;
 
@@ -559,15 +601,18 @@ static json_t *gopher_report(void *state, int which) {
         put_ratio(row, "share", (double)g->failed[rule], (double)g->n);
         char allowed[64];
         snprintf(allowed, sizeof allowed, "%g or more", gopher_rule[rule].least);
-        if (isfinite(gopher_rule[rule].most)) snprintf(allowed, sizeof allowed, "%g to %g", gopher_rule[rule].least, gopher_rule[rule].most);
+        if (isfinite(gopher_rule[rule].most))
+            snprintf(allowed, sizeof allowed, "%g to %g", gopher_rule[rule].least,
+                     gopher_rule[rule].most);
         put_text(row, "allowed", allowed);
         put_text(row, "rule", gopher_rule[rule].type);
     }
     return out;
 }
 
-// ---- personal data -----------------------------------------------------------------------------------------------------
-// As Dolma's regular expressions find it (DATA_SPEC 3.5): there is some that they miss, and they take some numbers for others.
+// ---- personal data ----------------------------------------------------------------------------------
+// As Dolma's regular expressions find it (DATA_SPEC 3.5): there is some that they miss, and they
+// take some numbers for others.
 
 typedef struct { uint64_t n, units, any, many, found[KINDS], documents[KINDS]; } Personal;
 
@@ -575,7 +620,8 @@ static void personal_add(void *state, const Sample *s, int which) {
     Personal *p = (Personal *)state;
     uint64_t all = 0;
     (void)which;
-    for (int kind = 0; kind < KINDS; kind++) p->found[kind] += s->pii[kind], p->documents[kind] += s->pii[kind] > 0, all += s->pii[kind];
+    for (int kind = 0; kind < KINDS; kind++)
+        p->found[kind] += s->pii[kind], p->documents[kind] += s->pii[kind] > 0, all += s->pii[kind];
     p->n++, p->units += units(s), p->any += all > 0, p->many += all > 5;
 }
 static json_t *personal_report(void *state, int which) {
@@ -584,20 +630,22 @@ static json_t *personal_report(void *state, int which) {
     (void)which;
     put_count(out, "documents_with_any", p->any);
     put_ratio(out, "share_with_any", (double)p->any, (double)p->n);
-    put_count(out, "documents_with_more_than_5", p->many);  // these Dolma drops; in others it masks the spans
+    // these Dolma drops; in others it masks the spans
+    put_count(out, "documents_with_more_than_5", p->many);
     put_ratio(out, "share_with_more_than_5", (double)p->many, (double)p->n);
     rows = put_rows(out, "kinds");
     for (int kind = 0; kind < KINDS; kind++) {
         json_t *row = put_row(rows);
         put_count(row, "count", p->found[kind]);
         put_count(row, "documents", p->documents[kind]);
-        put_ratio(row, tokenizer ? "per_million_tokens" : "per_million_words", 1e6*(double)p->found[kind], (double)p->units);
+        put_ratio(row, tokenizer ? "per_million_tokens" : "per_million_words",
+                  1e6*(double)p->found[kind], (double)p->units);
         put_text(row, "kind", pii[kind].type);
     }
     return out;
 }
 
-// ---- Zipf: how often the r-th most frequent word, or token, occurs ------------------------------------------------------
+// ---- Zipf: how often the r-th most frequent word, or token, occurs ----------------------------------
 
 // Some twenty points a decade are enough for a picture.
 static void put_curve(json_t *to, const Tally *sorted, size_t n) {
@@ -614,7 +662,8 @@ typedef struct { Table words; } WordFrequency;
 static void word_frequency_add(void *state, const Sample *s, int which) {
     WordFrequency *f = (WordFrequency *)state;
     (void)which;
-    for (size_t i = 0; i < s->cut[CUT_WORDS].n; i++) ++*table_count(&f->words, s->cut[CUT_WORDS].piece[i].hash);
+    for (size_t i = 0; i < s->cut[CUT_WORDS].n; i++)
+        ++*table_count(&f->words, s->cut[CUT_WORDS].piece[i].hash);
 }
 static json_t *word_frequency_report(void *state, int which) {
     WordFrequency *f = (WordFrequency *)state;
@@ -637,14 +686,17 @@ static void token_frequency_add(void *state, const Sample *s, int which) {
     TokenFrequency *f = (TokenFrequency *)state;
     (void)which;
     if (!tokenizer) return;
-    if (!f->count) f->count = (uint64_t *)allocate((size_t)tokenizer->vocab, sizeof *f->count, "counts of tokens");
+    if (!f->count)
+        f->count = (uint64_t *)allocate((size_t)tokenizer->vocab, sizeof *f->count, "counts of tokens");
     for (size_t i = 0; i < s->tokens; i++) f->count[s->ids[i]]++;
 }
-// Spearman's correlation of the n ids (their order is that in which BPE's training found them) with their counts' ranks;
-// ids of equal count share the mean of their ranks. sorted: by count; key: id + 1.
+// Spearman's correlation of the n ids (their order is that in which BPE's training found them) with
+// their counts' ranks; ids of equal count share the mean of their ranks. sorted: by count; key: id +
+// 1.
 static double rank_correlation(const Tally *sorted, size_t n) {
     double mean = ((double)n + 1)/2, xy = 0, xx = 0, yy = 0;
-    Tally *rank = (Tally *)allocate(n + 1, sizeof *rank, "ranks");      // count: twice the rank, so that means are whole
+    // count: twice the rank, so that means are whole
+    Tally *rank = (Tally *)allocate(n + 1, sizeof *rank, "ranks");
     for (size_t i = 0, end; i < n; i = end) {
         for (end = i; end < n && sorted[end].count == sorted[i].count; end++) {}
         for (size_t k = i; k < end; k++) rank[k] = (Tally){ sorted[k].key, i + end + 1 };
@@ -661,7 +713,10 @@ static json_t *token_frequency_report(void *state, int which) {
     TokenFrequency *f = (TokenFrequency *)state;
     json_t *out = json_object(), *rows;
     (void)which;
-    if (!tokenizer) { put_text(out, "tokens", "not counted: --tokenizer FILE was not given"); return out; }
+    if (!tokenizer) {
+        put_text(out, "tokens", "not counted: --tokenizer FILE was not given");
+        return out;
+    }
     size_t n = 0, used = 0;
     uint64_t total = 0;
     Tally *sorted = (Tally *)allocate((size_t)tokenizer->vocab, sizeof *sorted, "counts of tokens");
@@ -692,7 +747,7 @@ static json_t *token_frequency_report(void *state, int which) {
     return out;
 }
 
-// ---- the table ---------------------------------------------------------------------------------------------------------
+// ---- the table --------------------------------------------------------------------------------------
 
 typedef struct {
     const char *name;                                       // of its section in the report
@@ -700,11 +755,12 @@ typedef struct {
     void (*add)(void *state, const Sample *s, int which);
     json_t *(*report)(void *state, int which);
     int which;                                              // the same may serve several sections
-    const char *elsewhere;                                  // what others found in corpora of theirs (DATA_SPEC 8.2), or NULL
+    const char *elsewhere;                // what others found in corpora of theirs (DATA_SPEC 8.2), or NULL
 } Statistic;
 
 static const Statistic statistics[] = {
-    { "size", sizeof(Size), size_add, size_report, 0, "fertility 1.15 (Dolma's Reddit) to 1.28 (its books), 2.45 (its code)" },
+    { "size", sizeof(Size), size_add, size_report, 0,
+      "fertility 1.15 (Dolma's Reddit) to 1.28 (its books), 2.45 (its code)" },
     { "document_lengths", sizeof(Lengths), lengths_add, lengths_report, 0, NULL },
     { "1-grams", sizeof(Ngrams), ngrams_add, ngrams_report, 1, NULL },
     { "2-grams", sizeof(Ngrams), ngrams_add, ngrams_report, 2, NULL },
@@ -712,26 +768,31 @@ static const Statistic statistics[] = {
     { "10-grams", sizeof(Ngrams), ngrams_add, ngrams_report, 10, NULL },
     { "duplicate_documents", sizeof(Duplicates), duplicates_add, duplicates_report, CUT_DOCUMENTS,
       "about 50 % of RedPajama's and of LAION-2B-en's documents are duplicates (WIMBD)" },
-    { "duplicate_paragraphs", sizeof(Duplicates), duplicates_add, duplicates_report, CUT_PARAGRAPHS, NULL },
+    { "duplicate_paragraphs", sizeof(Duplicates), duplicates_add, duplicates_report, CUT_PARAGRAPHS,
+      NULL },
     { "duplicate_urls", sizeof(Duplicates), duplicates_add, duplicates_report, CUT_URLS, NULL },
     { "sources", sizeof(Groups), groups_add, groups_report, CUT_SOURCES, NULL },
     { "domains", sizeof(Groups), groups_add, groups_report, CUT_DOMAINS,
       "Dolma's largest are patents.google.com, nature.com, frontiersin.org" },
-    { "suffixes", sizeof(Groups), groups_add, groups_report, CUT_SUFFIXES, "63.6 % of Dolma's are .com" },
+    { "suffixes", sizeof(Groups), groups_add, groups_report, CUT_SUFFIXES,
+      "63.6 % of Dolma's are .com" },
     { "personal_data", sizeof(Personal), personal_add, personal_report, 0,
-      "in Dolma's web pages 0.02 % of documents have 1 to 5, 0.001 % have more (its datasheet: 0.05 %, 0.11 %)" },
-    { "gopher_rules", sizeof(Gopher), gopher_add, gopher_report, 0, "15.23 % of the characters of Dolma's web pages fail a rule" },
+      "in Dolma's web pages 0.02 % of documents have 1 to 5, 0.001 % have more (its datasheet: 0.05 "
+      "%, 0.11 %)" },
+    { "gopher_rules", sizeof(Gopher), gopher_add, gopher_report, 0,
+      "15.23 % of the characters of Dolma's web pages fail a rule" },
     { "word_frequency", sizeof(WordFrequency), word_frequency_add, word_frequency_report, 0, NULL },
     { "token_frequency", sizeof(TokenFrequency), token_frequency_add, token_frequency_report, 0,
       "Dolma uses 50,057 of 50,280 ids; Spearman's correlation is 0.638" },
 };
 enum { STATISTICS = sizeof statistics/sizeof *statistics };
 
-// ======================================================================================================================
+// =====================================================================================================
 // 4. The report as text, and as a picture
-// ======================================================================================================================
+// =====================================================================================================
 
-// Text on one line, whatever it holds: a newline is \n, other control characters (C0, DEL, C1) are ?; quoted, if spaces are at its ends.
+// Text on one line, whatever it holds: a newline is \n, other control characters (C0, DEL, C1) are
+// ?; quoted, if spaces are at its ends.
 static void string_text(char *out, size_t room, const char *s) {
     size_t n = strlen(s), k = 0;
     int quoted = n && (s[0] == ' ' || s[n - 1] == ' ');
@@ -762,7 +823,8 @@ static const char *spaced(const char *name) {
     return out;
 }
 
-// An array of objects with the same members; numbers to the right, text to the left. Arrays within are for --json.
+// An array of objects with the same members; numbers to the right, text to the left. Arrays within
+// are for --json.
 static void print_table(const json_t *rows) {
     enum { COLUMNS = 12 };
     int width[COLUMNS + 1] = { 0 }, column;
@@ -786,7 +848,8 @@ static void print_table(const json_t *rows) {
             printf("   ");
             json_object_foreach(row, name, value) {
                 if (json_is_array(value) || column == COLUMNS) break;
-                if (heading) snprintf(text, sizeof text, "%s", spaced(name)); else value_text(text, sizeof text, name, value);
+                if (heading) snprintf(text, sizeof text, "%s", spaced(name));
+                else value_text(text, sizeof text, name, value);
                 int pad = width[column] - columns_of(text), left = json_is_string(value);
                 printf(" %*s%s%*s", left ? 0 : pad, "", text, left && width[column + 1] ? pad : 0, "");
                 column++;
@@ -802,12 +865,14 @@ static void print_section(const char *title, const json_t *section) {
     printf("\n%s\n", spaced(title));
     json_object_foreach((json_t *)section, name, value) {
         if (!strcmp(name, "curve")) continue;               // for the picture
-        if (!json_is_array(value)) value_text(text, sizeof text, name, value), printf("  %-32s %s\n", spaced(name), text);
+        if (!json_is_array(value))
+            value_text(text, sizeof text, name, value), printf("  %-32s %s\n", spaced(name), text);
         else if (json_array_size(value)) printf("  %s\n", spaced(name)), print_table(value);
     }
 }
 
-// Two panels, drawn by gnuplot: the histogram of lengths; ranks and counts of words, and of tokens if they were counted.
+// Two panels, drawn by gnuplot: the histogram of lengths; ranks and counts of words, and of tokens
+// if they were counted.
 static void draw(const json_t *report, const char *path) {
     const json_t *lengths = json_object_get(report, "document_lengths"), *row;
     const char *const curves[] = { "word_frequency", "token_frequency" };
@@ -817,35 +882,42 @@ static void draw(const json_t *report, const char *path) {
     signal(SIGPIPE, SIG_IGN);                               // gnuplot's failure has a sentence of its own
     FILE *plot = popen("gnuplot > \"$STATS_PNG\"", "w");
     CHECK(plot, "gnuplot cannot be started: %s", strerror(errno));
-    fprintf(plot, "set terminal pngcairo size 1400,560 font 'sans,13' background rgb 'white'\n$bins << END\n");
+    fprintf(plot, "set terminal pngcairo size 1400,560 font 'sans,13' background rgb 'white'\n"
+                  "$bins << END\n");
     json_array_foreach(json_object_get(lengths, "histogram"), i, row) {
         json_int_t from = json_integer_value(json_object_get(row, "from"));
         fprintf(plot, "%lld ", json_integer_value(json_object_get(row, "documents")));
-        fprintf(plot, from < 8 ? "%lld\n" : "2^{%lld}\n", from < 8 ? from : 63 - __builtin_clzll((unsigned long long)from));
+        fprintf(plot, from < 8 ? "%lld\n" : "2^{%lld}\n",
+                from < 8 ? from : 63 - __builtin_clzll((unsigned long long)from));
     }
     fprintf(plot, "END\n");
     for (int c = 0; c < 2; c++) {
         fprintf(plot, "$%s << END\n", curves[c]);
         json_array_foreach(json_object_get(json_object_get(report, curves[c]), "curve"), i, row)
-            fprintf(plot, "%lld %lld\n", json_integer_value(json_object_get(row, "rank")), json_integer_value(json_object_get(row, "count")));
+            fprintf(plot, "%lld %lld\n", json_integer_value(json_object_get(row, "rank")),
+                    json_integer_value(json_object_get(row, "count")));
         fprintf(plot, "END\n");
     }
     fprintf(plot, "set multiplot layout 1,2\n"
-                  "set border 3 linecolor rgb '#555555'\nset tics nomirror out\n"
-                  "set grid linecolor rgb '#dddddd' linewidth 1 linetype 1\n"
-                  "set title 'lengths of documents'\nset xlabel '%s (bars: from a power of two to the next)'\nset ylabel 'documents'\n"
-                  "set style fill solid 0.85 noborder\nset boxwidth 0.85\nset yrange [0:*]\nunset key\n"
-                  "plot $bins using 0:1:xtic(2) with boxes linecolor rgb '#1f5fa8'\n", unit());
-    fprintf(plot, "set title 'rank and frequency'\nset xlabel 'rank'\nset ylabel 'occurrences'\nset key top right\n"
-                  "set logscale xy\nset yrange [*:*]\nset xtics auto\nset format '10^{%%T}'\n"
-                  "plot $word_frequency using 1:2 with lines linewidth 2 linecolor rgb '#1f5fa8' title 'words'%s\n",
-            tokenizer ? ", $token_frequency using 1:2 with lines linewidth 2 linecolor rgb '#c8501e' title 'tokens'" : "");
+            "set border 3 linecolor rgb '#555555'\nset tics nomirror out\n"
+            "set grid linecolor rgb '#dddddd' linewidth 1 linetype 1\n"
+            "set title 'lengths of documents'\n"
+            "set xlabel '%s (bars: from a power of two to the next)'\nset ylabel 'documents'\n"
+            "set style fill solid 0.85 noborder\nset boxwidth 0.85\nset yrange [0:*]\nunset key\n"
+            "plot $bins using 0:1:xtic(2) with boxes linecolor rgb '#1f5fa8'\n", unit());
+    fprintf(plot, "set title 'rank and frequency'\nset xlabel 'rank'\nset ylabel 'occurrences'\n"
+                  "set key top right\n"
+            "set logscale xy\nset yrange [*:*]\nset xtics auto\nset format '10^{%%T}'\n"
+            "plot $word_frequency using 1:2 with lines linewidth 2 linecolor rgb '#1f5fa8' title "
+            "'words'%s\n", tokenizer ? ", $token_frequency using 1:2 with lines linewidth 2 "
+                                       "linecolor rgb '#c8501e' title 'tokens'" : "");
     int failed = ferror(plot);
-    CHECK(pclose(plot) == 0 && !failed, "%s: gnuplot failed, or is not installed (Debian: gnuplot-nox)", path);
-    char end[12] = "";                                      // gnuplot's exit code says nothing of a full disk
+    CHECK(pclose(plot) == 0 && !failed,
+          "%s: gnuplot failed, or is not installed (Debian: gnuplot-nox)", path);
+    char end[12] = "";                                    // gnuplot's exit code says nothing of a full disk
     FILE *drawn = fopen(w->temporary, "rb");
-    CHECK(drawn && !fseek(drawn, -12, SEEK_END) && fread(end, 1, 12, drawn) == 12 && !memcmp(end + 4, "IEND", 4),
-          "%s: the picture is cut off; is the disk full?", path);
+    CHECK(drawn && !fseek(drawn, -12, SEEK_END) && fread(end, 1, 12, drawn) == 12 &&
+          !memcmp(end + 4, "IEND", 4), "%s: the picture is cut off; is the disk full?", path);
     fclose(drawn), whole_end(w);
 }
 
@@ -856,22 +928,27 @@ static void write_json(const json_t *report, const char *path) {
     writer_close(w);
 }
 
-// ======================================================================================================================
+// =====================================================================================================
 // 5. The scores that taggers have given: --attributes (DATA_SPEC 1.2, 8.1)
-// ======================================================================================================================
-// Lines {"id": ..., "attributes": {"name": [[start, end, score], ...], ...}}. Of every name two histograms, name/score and
-// name/length, in buckets as `dolma stat` has them: x = m 2^e with 1/2 <= |m| < 1 goes to (floor(100,000 m), e). A bucket's
-// lower end stands for its values: they differ from it by 1 in 50,000 at most. (The least value of all is known.)
+// =====================================================================================================
+// Lines {"id": ..., "attributes": {"name": [[start, end, score], ...], ...}}. Of every name two
+// histograms, name/score and name/length, in buckets as `dolma stat` has them: x = m 2^e with 1/2 <=
+// |m| < 1 goes to (floor(100,000 m), e). A bucket's lower end stands for its values: they differ
+// from it by 1 in 50,000 at most. (The least value of all is known.)
 
 typedef struct { char *name; Table buckets; uint64_t n; double sum, least, most; } Tracker;
-typedef struct { Tracker *tracker; size_t n, room; Table numbers; } Trackers;       // numbers: hash of a name -> its number + 1
+// numbers: hash of a name -> its number + 1
+typedef struct { Tracker *tracker; size_t n, room; Table numbers; } Trackers;
 
 static uint64_t bucket_of(double x) {
     int e;
     int64_t m = (int64_t)floor(frexp(x, &e)*100000);
     return (uint64_t)(m + (1 << 20)) << 16 | (uint64_t)(e + (1 << 15));
 }
-static double bucket_start(uint64_t bucket) { return ldexp((double)((int64_t)(bucket >> 16) - (1 << 20))/100000, (int)(bucket & 0xffff) - (1 << 15)); }
+static double bucket_start(uint64_t bucket) {
+    return ldexp((double)((int64_t)(bucket >> 16) - (1 << 20))/100000,
+                 (int)(bucket & 0xffff) - (1 << 15));
+}
 
 static double within_doubles(double x) { return fmin(DBL_MAX, fmax(-DBL_MAX, x)); }
 static void tracker_add(Trackers *all, const char *name, const char *what, double x) {
@@ -879,12 +956,14 @@ static void tracker_add(Trackers *all, const char *name, const char *what, doubl
     char *full = format_text("%s/%s", name, what);
     uint64_t *number = table_count(&all->numbers, hash_of(full, strlen(full)));
     if (!*number) {
-        all->tracker = (Tracker *)grown(all->tracker, &all->room, all->n + 1, sizeof *all->tracker, "the names of attributes");
+        all->tracker = (Tracker *)grown(all->tracker, &all->room, all->n + 1, sizeof *all->tracker,
+                                        "the names of attributes");
         all->tracker[all->n++] = (Tracker){ .name = full, .least = x, .most = x };
         *number = all->n;
     } else free(full);
     Tracker *t = &all->tracker[*number - 1];
-    t->n++, t->sum = within_doubles(t->sum + x), t->least = fmin(t->least, x), t->most = fmax(t->most, x);
+    t->n++, t->sum = within_doubles(t->sum + x), t->least = fmin(t->least, x);
+    t->most = fmax(t->most, x);
     ++*table_count(&t->buckets, bucket_of(x));
 }
 
@@ -908,15 +987,24 @@ static void parse_attributes(Sample *s) {
     s->fit = 0;
     memset(&s->d, 0, sizeof s->d);
     json_t *line = s->d.attributes = json_loadb(s->line.text, s->line.size, JSON_ALLOW_NUL, &error);
-    if (!line) { problem(s->line.origin, s->line.number, "not JSON at byte %d: %s", error.position, error.text); return; }
+    if (!line) {
+        problem(s->line.origin, s->line.number, "not JSON at byte %d: %s", error.position, error.text);
+        return;
+    }
     attributes = json_object_get(line, "attributes");
-    if (!json_is_object(attributes)) problem(s->line.origin, s->line.number, "expected an object \"attributes\"; is this an attribute file?");
+    if (!json_is_object(attributes))
+        problem(s->line.origin, s->line.number,
+                "expected an object \"attributes\"; is this an attribute file?");
     else {
         s->fit = 1;
         json_object_foreach(attributes, name, spans) {
             if (!json_is_array(spans)) s->fit = 0;
             json_array_foreach(spans, i, span) if (!read_span(span, number)) s->fit = 0;
-            if (!s->fit) { problem(s->line.origin, s->line.number, "expected \"%s\" to be a list of [start, end, score]", name); break; }
+            if (!s->fit) {
+                problem(s->line.origin, s->line.number,
+                        "expected \"%s\" to be a list of [start, end, score]", name);
+                break;
+            }
         }
     }
     if (s->fit) origin_gave(s->line.origin); else document_free(&s->d);
@@ -931,7 +1019,8 @@ static void attributes_add(void *state, const Sample *s, int which) {
         for (size_t i = 0; i < n || i == 0; i++) {
             double number[3] = { 0, 0, 0 };                 // an empty list counts as one such span
             read_span(json_array_get(spans, i), number);
-            if (strstr(name, "__label__") && number[2] > 1) number[2] = 1;      // fastText's probabilities may exceed 1 by a little
+            // fastText's probabilities may exceed 1 by a little
+            if (strstr(name, "__label__") && number[2] > 1) number[2] = 1;
             tracker_add(all, name, "score", number[2]);
             tracker_add(all, name, "length", number[1] - number[0]);
         }
@@ -942,7 +1031,8 @@ static int by_bucket_start(const void *a, const void *b) {
     double x = bucket_start(((const Tally *)a)->key), y = bucket_start(((const Tally *)b)->key);
     return x < y ? -1 : x > y;
 }
-// At most 1000 bins of equal width, or the buckets themselves if they are no more: "bins" are their ends, "counts" what is in them.
+// At most 1000 bins of equal width, or the buckets themselves if they are no more: "bins" are their
+// ends, "counts" what is in them.
 static void put_bins(json_t *to, const Tracker *t, const Tally *sorted) {
     size_t n = t->buckets.n, bins = zmin(n, 1000);
     json_t *counts = put_rows(to, "counts"), *ends = put_rows(to, "bins");
@@ -950,12 +1040,16 @@ static void put_bins(json_t *to, const Tracker *t, const Tally *sorted) {
     for (size_t b = 0, i = 0; b < bins; b++) {
         double end = low + (high - low)*(double)(b + 1)/1000;
         uint64_t count = 0;
-        json_array_append_new(ends, json_real(bins == n ? bucket_start(sorted[b].key) : low + (high - low)*(double)b/1000));
+        json_array_append_new(ends, json_real(bins == n ? bucket_start(sorted[b].key)
+                                              : low + (high - low)*(double)b/1000));
         if (bins == n) count = sorted[i++].count;
-        else while (i < n && (bucket_start(sorted[i].key) < end || b + 1 == bins)) count += sorted[i++].count;
+        else
+            while (i < n && (bucket_start(sorted[i].key) < end || b + 1 == bins))
+                count += sorted[i++].count;
         json_array_append_new(counts, json_integer((json_int_t)count));
     }
-    json_array_append_new(ends, json_real(bins == n ? bucket_start(sorted[n - 1].key + (1 << 16)) : high));
+    json_array_append_new(ends, json_real(bins == n ? bucket_start(sorted[n - 1].key + (1 << 16))
+                                          : high));
 }
 static json_t *attributes_report(void *state, int which) {
     Trackers *all = (Trackers *)state;
@@ -989,9 +1083,9 @@ static const Statistic attribute_statistics[] = {
     { "attributes", sizeof(Trackers), attributes_add, attributes_report, 0, NULL },
 };
 
-// ======================================================================================================================
+// =====================================================================================================
 // 6. The program
-// ======================================================================================================================
+// =====================================================================================================
 
 enum { BATCH = 4096, BATCH_BYTES = 8 << 20 };               // samples, and bytes of input, at a time
 
@@ -1003,7 +1097,8 @@ static int next_sample(Input *in, Sample *s) {
         if (!in->reader) {
             if (in->at == in->files.n) return 0;
             in->reader = reader_open(in->files.path[in->at++]);
-            if (in->reader) in->reader->line.extra[0] = "metadata.url", in->reader->line.extra[1] = "url";
+            if (in->reader)
+                in->reader->line.extra[0] = "metadata.url", in->reader->line.extra[1] = "url";
             continue;
         }
         while (reader_line(in->reader)) {
@@ -1026,18 +1121,22 @@ static json_t *count(Input *in, const Statistic *statistic, int statistics_n) {
     static void *state[STATISTICS];
     static Worker *worker;                                  // [threads]
     worker = (Worker *)allocate((size_t)omp_get_max_threads(), sizeof *worker, "threads");
-    for (int i = 0; tokenizer && i < omp_get_max_threads(); i++) worker[i].encoder = encoder_new(tokenizer);
+    for (int i = 0; tokenizer && i < omp_get_max_threads(); i++)
+        worker[i].encoder = encoder_new(tokenizer);
     for (int k = 0; k < statistics_n; k++) state[k] = allocate(1, statistic[k].size, statistic[k].name);
 
     for (int n = -1; n; ) {
         size_t bytes = 0;
-        for (n = 0; n < BATCH && bytes < BATCH_BYTES && next_sample(in, &sample[n]); n++) bytes += sample[n].line.size;
+        for (n = 0; n < BATCH && bytes < BATCH_BYTES && next_sample(in, &sample[n]); n++)
+            bytes += sample[n].line.size;
         #pragma omp parallel for schedule(dynamic, 1)
         for (int i = 0; i < n; i++)
-            if (options.attributes) parse_attributes(&sample[i]); else cut_document(&sample[i], &worker[omp_get_thread_num()]);
+            if (options.attributes) parse_attributes(&sample[i]);
+            else cut_document(&sample[i], &worker[omp_get_thread_num()]);
         #pragma omp parallel for schedule(dynamic, 1)
         for (int k = 0; k < statistics_n; k++)
-            for (int i = 0; i < n; i++) if (sample[i].fit) statistic[k].add(state[k], &sample[i], statistic[k].which);
+            for (int i = 0; i < n; i++)
+                if (sample[i].fit) statistic[k].add(state[k], &sample[i], statistic[k].which);
         uint64_t fit = 0;
         for (int i = 0; i < n; i++) if (sample[i].fit) document_free(&sample[i].d), fit++;
         bar_add(NULL, fit);
@@ -1055,25 +1154,32 @@ int main(int argc, char **argv) {
     const Option table[] = {
         { "what", GROUP, NULL, "" },
         { "--tokenizer", TEXT, &options.tokenizer, "tokenizer.json: counts BPE tokens as well" },
-        { "--attributes", FLAG, &options.attributes, "the files are attribute files: the distribution of every tagger's scores and lengths" },
+        { "--attributes", FLAG, &options.attributes,
+          "the files are attribute files: the distribution of every tagger's scores and lengths" },
         READING_OPTIONS,
         { "how", GROUP, NULL, "" },
         { "--top", WHOLE, &options.top, "how many n-grams, domains and so on are listed" },
-        { "--sketch-mb", WHOLE, &options.sketch_mb, "megabytes of the sketch that counts n-grams, one for each of n = 1, 2, 3, 10" },
-        { "--exact", FLAG, &options.exact, "count n-grams exactly: some 30 bytes for every distinct one, instead of the sketch" },
-        { "--on-error", TEXT, &options.on_error, "skip or stop: what to do about a document that cannot be used" },
+        { "--sketch-mb", WHOLE, &options.sketch_mb,
+          "megabytes of the sketch that counts n-grams, one for each of n = 1, 2, 3, 10" },
+        { "--exact", FLAG, &options.exact,
+          "count n-grams exactly: some 30 bytes for every distinct one, instead of the sketch" },
+        { "--on-error", TEXT, &options.on_error,
+          "skip or stop: what to do about a document that cannot be used" },
         { "--threads", WHOLE, &options.threads, "threads (0: all); the result does not depend on it" },
         { "where to", GROUP, NULL, "" },
         { "--json", TEXT, &options.json, "the report as JSON (-: on standard output, instead of text)" },
-        { "--png", TEXT, &options.png, "lengths, and rank-frequency curves, as a picture (needs gnuplot)" },
+        { "--png", TEXT, &options.png,
+          "lengths, and rank-frequency curves, as a picture (needs gnuplot)" },
         { "--help", FLAG, &options.help, "this text" },
     };
     int names;
-    const char **name = command_line("data/stats [options] FILES-OR-DIRECTORIES...      what is in a corpus", NULL, table,
-                                     (int)(sizeof table/sizeof *table), &options.help, argc, argv, &names);
+    const char **name =
+        command_line("data/stats [options] FILES-OR-DIRECTORIES...      what is in a corpus", NULL,
+                     table, (int)(sizeof table/sizeof *table), &options.help, argc, argv, &names);
     CHECK(options.top <= 100000, "--top %d: expected 100000 at most", options.top);
     CHECK(options.sketch_mb >= 1, "--sketch-mb 0: expected at least 1");
-    if (!options.exact) check_memory(4.0*0x1p20*options.sketch_mb, "four sketches of --sketch-mb", "take smaller ones");
+    if (!options.exact)
+        check_memory(4.0*0x1p20*options.sketch_mb, "four sketches of --sketch-mb", "take smaller ones");
     CHECK(!options.png || !options.attributes, "--png: there is no picture of --attributes");
     choose_on_error(options.on_error);
     use_threads(options.threads);
@@ -1082,11 +1188,13 @@ int main(int argc, char **argv) {
     static Input in;
     in.files = files_named(name, names);
     check_no_input(&in.files, options.json), check_no_input(&in.files, options.png);
-    CHECK(!options.json || !options.png || strcmp(options.json, options.png), "--json and --png: expected two names, found %s twice", options.png);
+    CHECK(!options.json || !options.png || strcmp(options.json, options.png),
+          "--json and --png: expected two names, found %s twice", options.png);
     whole_check(options.json), whole_check(options.png);
 
     bar_begin("counting", in.files.bytes);
-    json_t *report = options.attributes ? count(&in, attribute_statistics, 1) : count(&in, statistics, STATISTICS);
+    json_t *report = options.attributes ? count(&in, attribute_statistics, 1)
+        : count(&in, statistics, STATISTICS);
     bar_end();
     json_t *input = json_object(), *section;
     put_count(input, "files", (uint64_t)in.files.n);

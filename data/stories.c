@@ -507,7 +507,8 @@ int main(int argc, char **argv) {
         const char *flag = argv[i];
         if (strcmp(flag, "--help") == 0) {
             printf("usage: data/stories [--check | --chat] [--train N] [--val N] [--seed S] [--out PREFIX]\n"
-                   "writes PREFIX.txt, PREFIX_val.txt and PREFIX_val.txt.floor (data/stories); --check proves what is there\n");
+                   "writes PREFIX.txt, PREFIX_val.txt and PREFIX_val.txt.floor (data/stories); "
+                   "--check proves what is there\n");
             return 0;
         }
         if (strcmp(flag, "--check") == 0) check = 1;

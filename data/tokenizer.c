@@ -1,23 +1,27 @@
 /*
-The tokenizer: text to ids and back, exactly as OLMo does it (GPT-NeoX-20B's byte-level BPE), from a Hugging Face tokenizer.json.
-#included by train_olmo.c (prompts and samples), and so by the programs in data/.
+The tokenizer: text to ids and back, exactly as OLMo does it (GPT-NeoX-20B's byte-level BPE), from a
+Hugging Face tokenizer.json. #included by train_olmo.c (prompts and samples), and so by the programs
+in data/.
 
     Tokenizer *t = tokenizer_load("tokenizer.json");
-    Encoder *e = encoder_new(t);                            one for each thread: it remembers the words it has seen
-    size_t n = encode(e, text, size);                       e->ids[0..n), until the next call; text: valid UTF-8
-    size_t m = decode(t, text, ids, n);                     text: room for n*t->longest bytes
+    Encoder *e = encoder_new(t);              one for each thread: it remembers the words it has seen
+    size_t n = encode(e, text, size);         e->ids[0..n), until the next call; text: valid UTF-8
+    size_t m = decode(t, text, ids, n);       text: room for n*t->longest bytes
     encoder_free(e), tokenizer_free(t);
 
 Text becomes ids in five steps (DATA_SPEC 10.2), one function each, from the last to the first:
 
     encode             cut at added tokens that are searched in the raw text: <|endoftext|>
-    encode_raw         Unicode normal form C, by ICU; cut at the other added tokens: runs of spaces, |||EMAIL_ADDRESS|||
+    encode_raw         Unicode normal form C, by ICU; cut at the other added tokens: runs of spaces,
+                       |||EMAIL_ADDRESS|||
     encode_words       cut into words: a space goes with the word that follows it
     encode_word        the word's ids, remembered
-    merge_pairs        byte-pair encoding: from single bytes, merge the neighbours that the vocabulary learned first
+    merge_pairs        byte-pair encoding: from single bytes, merge the neighbours that the
+                       vocabulary learned first
 
-Only ICU's two services are not ours: normal form C, and what is a letter, a number, a space (make finds it by pkg-config;
-Debian: libicu-dev). A build without it refuses to load a tokenizer rather than guess.
+Only ICU's two services are not ours: normal form C, and what is a letter, a number, a space (make
+finds it by pkg-config; Debian: libicu-dev). A build without it refuses to load a tokenizer rather
+than guess.
 */
 #ifdef ICU
 #include <unicode/uchar.h>
@@ -26,16 +30,18 @@ Debian: libicu-dev). A build without it refuses to load a tokenizer rather than 
 #include <unicode/ustring.h>
 #endif
 
-// ---- UTF-8 and Unicode -----------------------------------------------------------------------------------------------
+// ---- UTF-8 and Unicode ------------------------------------------------------------------------------
 
-// The code point that starts at s, of which n > 0 bytes are left, and its *length in bytes. Anything that is not UTF-8 is -1;
-// then *length counts the bytes that could have begun a code point, at least 1 (Unicode 3.9, "maximal subparts").
+// The code point that starts at s, of which n > 0 bytes are left, and its *length in bytes. Anything
+// that is not UTF-8 is -1; then *length counts the bytes that could have begun a code point, at
+// least 1 (Unicode 3.9, "maximal subparts").
 static int utf8_decode(const char *s, size_t n, int *length) {
     const unsigned char *b = (const unsigned char *)s;
-    int size = b[0] < 0x80 ? 1 : b[0] < 0xc2 ? 0 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : b[0] < 0xf5 ? 4 : 0;
+    int size = b[0] < 0x80 ? 1 : b[0] < 0xc2 ? 0 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : b[0] < 0xf5
+        ? 4 : 0;
     int code = size < 2 ? b[0] : b[0] & (0x7f >> size);
-    int low = b[0] == 0xe0 ? 0xa0 : b[0] == 0xf0 ? 0x90 : 0x80;         // of the second byte: nothing overlong,
-    int high = b[0] == 0xed ? 0x9f : b[0] == 0xf4 ? 0x8f : 0xbf;        // no surrogates, nothing above U+10FFFF
+    int low = b[0] == 0xe0 ? 0xa0 : b[0] == 0xf0 ? 0x90 : 0x80;     // of the second byte: nothing overlong,
+    int high = b[0] == 0xed ? 0x9f : b[0] == 0xf4 ? 0x8f : 0xbf;    // no surrogates, nothing above U+10FFFF
     for (*length = 1; *length < size; ++*length, low = 0x80, high = 0xbf) {
         if ((size_t)*length == n || b[*length] < low || b[*length] > high) return -1;
         code = code << 6 | (b[*length] & 0x3f);
@@ -57,7 +63,8 @@ static size_t utf8_valid(const char *s, size_t n) {
     for (int length; i < n; i += (size_t)length) if (utf8_decode(s + i, n - i, &length) < 0) break;
     return i;
 }
-// out = s, with U+FFFD in place of what is not UTF-8: a model's tokens may end within a character. out: room for 3n bytes.
+// out = s, with U+FFFD in place of what is not UTF-8: a model's tokens may end within a character.
+// out: room for 3n bytes.
 static size_t utf8_repair(char *out, const char *s, size_t n) {
     size_t m = 0;
     for (size_t i = 0; i < n; ) {
@@ -68,11 +75,13 @@ static size_t utf8_repair(char *out, const char *s, size_t n) {
     return m;
 }
 
-// What the pre-tokenizer sees in a code point: \s, \p{L}, \p{N}, or none of them (marks are none of them). The reference's regex
-// library, Oniguruma 6.9.8, knows Unicode 14: whatever was assigned later is none of them either, whatever ICU knows by now.
+// What the pre-tokenizer sees in a code point: \s, \p{L}, \p{N}, or none of them (marks are none of
+// them). The reference's regex library, Oniguruma 6.9.8, knows Unicode 14: whatever was assigned
+// later is none of them either, whatever ICU knows by now.
 typedef enum { OTHER, SPACE, LETTER, DIGIT } CharClass;
 static CharClass char_class(int code) {
-    if (code < 128) return (code | 32) >= 'a' && (code | 32) <= 'z' ? LETTER : code >= '0' && code <= '9' ? DIGIT
+    if (code < 128)
+        return (code | 32) >= 'a' && (code | 32) <= 'z' ? LETTER : code >= '0' && code <= '9' ? DIGIT
                          : code == ' ' || (code >= 9 && code <= 13) ? SPACE : OTHER;
 #ifdef ICU
     UVersionInfo age;
@@ -86,22 +95,23 @@ static CharClass char_class(int code) {
 #endif
 }
 
-// ---- the vocabulary --------------------------------------------------------------------------------------------------
+// ---- the vocabulary ---------------------------------------------------------------------------------
 
-typedef struct { uint64_t pair; int rank, id; } Merge;      // (a<<32|b) + 1 of the ids a and b, which become `id`; 0: a free slot
-typedef struct { int id, size, normalized; char *text; } Added;         // normalized: searched after normal form C
+// (a<<32|b) + 1 of the ids a and b, which become `id`; 0: a free slot
+typedef struct { uint64_t pair; int rank, id; } Merge;
+typedef struct { int id, size, normalized; char *text; } Added;  // normalized: searched after normal form C
 
 typedef struct {
     int vocab;                                              // ids are 0..vocab-1
     int longest;                                            // bytes of the longest token
     char **token;                                           // [vocab] their bytes
-    int *size;                                              // [vocab] and how many; -1: no token has this id
+    int *size;                                             // [vocab] and how many; -1: no token has this id
     int byte[256];                                          // the ids of single bytes: where merging begins
     Merge *merge;                                           // [merge_slots] hash table, open addressing
     uint32_t merge_slots;                                   // a power of two
-    Added *added;                                           // [n_added] longest first, so that the first match is the longest
+    Added *added;                         // [n_added] longest first, so that the first match is the longest
     int n_added;
-    unsigned char begins[2][8192];                          // [normalized] does an added token begin with these two bytes? (bits)
+    unsigned char begins[2][8192];    // [normalized] does an added token begin with these two bytes? (bits)
 } Tokenizer;
 
 static uint64_t hash_pair(uint64_t pair) { pair *= 0x9e3779b97f4a7c15; return pair ^ pair >> 32; }
@@ -120,8 +130,9 @@ static const Merge *find_merge(const Tokenizer *t, int a, int b) {
     return m->pair ? m : NULL;
 }
 
-// tokenizer.json names a token by one printable character for each byte: 33-126, 161-172 and 174-255 by themselves, the 68
-// others in their order by U+0100, U+0101, ... (so a space is U+0120). The byte that a character stands for, or -1.
+// tokenizer.json names a token by one printable character for each byte: 33-126, 161-172 and 174-255
+// by themselves, the 68 others in their order by U+0100, U+0101, ... (so a space is U+0120). The
+// byte that a character stands for, or -1.
 static int byte_named(int code) {
     if (code < 256) return (code >= 33 && code <= 126) || (code >= 161 && code != 173) ? code : -1;
     int other = code - 256;                                 // of the others: 0-32, 127-160, 173
@@ -150,14 +161,16 @@ static uint32_t hash_name(const char *name, int n) {                    // FNV-1
 static int *name_slot(const Names *names, const char *name, int n) {
     for (uint32_t i = hash_name(name, n); ; i++) {
         int *slot = &names->id[i & (names->slots - 1)];
-        if (!*slot || (names->t->size[*slot - 1] == n && !memcmp(names->t->token[*slot - 1], name, (size_t)n))) return slot;
+        if (!*slot || (names->t->size[*slot - 1] == n &&
+                       !memcmp(names->t->token[*slot - 1], name, (size_t)n)))
+            return slot;
     }
 }
 
 enum { MOST_TOKENS = 1 << 18, LONGEST_TOKEN = 4096 };
 
-// The JSON string at s (json_skip has checked it) without its quotes and escapes; its size, or -1: no string, a lone surrogate,
-// or longer than `room`.
+// The JSON string at s (json_skip has checked it) without its quotes and escapes; its size, or -1:
+// no string, a lone surrogate, or longer than `room`.
 static int json_unescape(char *out, int room, const char *s) {
     int n = 0, unit[2];
     if (!s || *s != '"') return -1;
@@ -166,9 +179,11 @@ static int json_unescape(char *out, int room, const char *s) {
         if (*s != '\\') { out[n++] = *s; continue; }
         const char *escapes = "\"\\/bfnrt", *means = "\"\\/\b\f\n\r\t", *which = strchr(escapes, *++s);
         if (which) { out[n++] = means[which - escapes]; continue; }
-        if (strspn(s + 1, "0123456789abcdefABCDEF") < 4 || sscanf(s, "u%4x", (unsigned *)&unit[0]) != 1) return -1;
+        if (strspn(s + 1, "0123456789abcdefABCDEF") < 4 || sscanf(s, "u%4x", (unsigned *)&unit[0]) != 1)
+            return -1;
         s += 4;
-        if (unit[0] >= 0xd800 && unit[0] < 0xdc00 && sscanf(s + 1, "\\u%4x", (unsigned *)&unit[1]) == 1 && (unit[1] & ~0x3ff) == 0xdc00)
+        if (unit[0] >= 0xd800 && unit[0] < 0xdc00 &&
+            sscanf(s + 1, "\\u%4x", (unsigned *)&unit[1]) == 1 && (unit[1] & ~0x3ff) == 0xdc00)
             unit[0] = 0x10000 + ((unit[0] & 0x3ff) << 10 | (unit[1] & 0x3ff)), s += 6;
         if ((unit[0] & ~0x7ff) == 0xd800) return -1;
         n += utf8_encode(out + n, unit[0]);
@@ -176,7 +191,10 @@ static int json_unescape(char *out, int room, const char *s) {
     return n;
 }
 // The elements of a JSON array, as json_first and json_next walk an object; NULL after the last.
-static const char *json_first_of(const char *array) { const char *s = json_space(array + 1); return *s == ']' ? NULL : s; }
+static const char *json_first_of(const char *array) {
+    const char *s = json_space(array + 1);
+    return *s == ']' ? NULL : s;
+}
 static const char *json_next_of(const char *element) {
     const char *s = json_space(json_skip(element, 0));
     return *s == ',' ? json_space(s + 1) : NULL;
@@ -185,7 +203,8 @@ static const char *json_next_of(const char *element) {
 // The string at `json` into name[LONGEST_TOKEN]; its size.
 static int read_name(char *name, const char *json, const char *path, const char *what) {
     int n = json_unescape(name, LONGEST_TOKEN, json);
-    CHECK(n > 0, "%s: expected %s to be a string of 1 to %d bytes, found %.60s", path, what, LONGEST_TOKEN, json ? json : "none");
+    CHECK(n > 0, "%s: expected %s to be a string of 1 to %d bytes, found %.60s", path, what,
+          LONGEST_TOKEN, json ? json : "none");
     return n;
 }
 static void add_token(Tokenizer *t, int id, const char *bytes, int n) {
@@ -202,9 +221,10 @@ static void read_vocab(Tokenizer *t, Names *names, const char *model, const char
         int n = token_bytes(name, read_name(name, key, path, "a token of \"vocab\""));
         char *end;
         long id = strtol(value, &end, 10);
-        CHECK(end != value && strchr(",} \t\r\n", *end) && id >= 0 && id < MOST_TOKENS && t->size[id] < 0,
-              "%s: expected different ids from 0 to %d in \"vocab\", found %.80s", path, MOST_TOKENS - 1, key);
-        if (n < 0) {                                        // no names of bytes: an added token, which is no part of merging
+        CHECK(end != value && strchr(",} \t\r\n", *end) && id >= 0 && id < MOST_TOKENS &&
+              t->size[id] < 0, "%s: expected different ids from 0 to %d in \"vocab\", found %.80s",
+              path, MOST_TOKENS - 1, key);
+        if (n < 0) {                       // no names of bytes: an added token, which is no part of merging
             add_token(t, (int)id, name, json_unescape(name, LONGEST_TOKEN, key));
             continue;
         }
@@ -216,11 +236,13 @@ static void read_vocab(Tokenizer *t, Names *names, const char *model, const char
     for (int b = 0; b < 256; b++) {
         char byte = (char)b;
         t->byte[b] = *name_slot(names, &byte, 1) - 1;
-        CHECK(t->byte[b] >= 0 || b == 0xc0 || b == 0xc1 || b >= 0xf5, "%s: \"vocab\" has no token for byte %d; this is no byte-level vocabulary", path, b);
+        CHECK(t->byte[b] >= 0 || b == 0xc0 || b == 0xc1 || b >= 0xf5,
+              "%s: \"vocab\" has no token for byte %d; this is no byte-level vocabulary", path, b);
     }
 }
 
-// The names of the two tokens that the merge at `json` joins, as bytes: ["a", "b"], or in older files "a b". 0 if it is neither.
+// The names of the two tokens that the merge at `json` joins, as bytes: ["a", "b"], or in older
+// files "a b". 0 if it is neither.
 static int read_merge(char *a, int *size_a, char *b, int *size_b, const char *json) {
     const char *second = *json == '[' ? json_first_of(json) : NULL;
     if (second) {
@@ -248,11 +270,13 @@ static void read_merges(Tokenizer *t, const Names *names, const char *model, con
     for (t->merge_slots = 1024; t->merge_slots < 2*(uint32_t)n; t->merge_slots *= 2) {}
     t->merge = (Merge *)allocate(t->merge_slots, sizeof *t->merge, "the merges");
     for (const char *m = json_first_of(merges); m; m = json_next_of(m), rank++) {
-        CHECK(read_merge(a, &size_a, b, &size_b, m), "%s: expected merge %d to be two tokens, found %.80s", path, rank, m);
+        CHECK(read_merge(a, &size_a, b, &size_b, m),
+              "%s: expected merge %d to be two tokens, found %.80s", path, rank, m);
         int left = *name_slot(names, a, size_a) - 1, right = *name_slot(names, b, size_b) - 1;
         memcpy(a + size_a, b, (size_t)size_b);
         int both = *name_slot(names, a, size_a + size_b) - 1;
-        CHECK(left >= 0 && right >= 0 && both >= 0, "%s: merge %d joins or makes a token that \"vocab\" has not: %.80s", path, rank, m);
+        CHECK(left >= 0 && right >= 0 && both >= 0,
+              "%s: merge %d joins or makes a token that \"vocab\" has not: %.80s", path, rank, m);
         uint64_t pair;
         Merge *slot = merge_slot(t, left, right, &pair);
         slot->pair = pair, slot->rank = rank, slot->id = both;
@@ -277,8 +301,10 @@ static void read_added(Tokenizer *t, const char *root, const char *path) {
         a->size = read_name(name, json_get(item, "content"), path, "\"content\" of an added token");
         a->normalized = json_flag(item, "normalized");
         CHECK(a->size > 1, "%s: added token %d is a single byte; expected two or more", path, a->id);
-        CHECK(!json_flag(item, "lstrip") && !json_flag(item, "rstrip") && !json_flag(item, "single_word"),
-              "%s: added token %d has lstrip, rstrip or single_word, which OLMo's have not; this program does not know them", path, a->id);
+        CHECK(!json_flag(item, "lstrip") && !json_flag(item, "rstrip") &&
+              !json_flag(item, "single_word"),
+              "%s: added token %d has lstrip, rstrip or single_word, which OLMo's have not; this "
+              "program does not know them", path, a->id);
         release(t->token[a->id]);
         add_token(t, a->id, name, a->size);
         a->text = (char *)allocate((size_t)a->size, 1, "an added token");
@@ -291,11 +317,13 @@ static void read_added(Tokenizer *t, const char *root, const char *path) {
 
 // Is object[name] an object whose "type" is `type`?
 static int has_type(const char *object, const char *name, const char *type) {
-    const char *part = json_get(object, name), *value = part && *part == '{' ? json_get(part, "type") : NULL;
+    const char *part = json_get(object, name);
+    const char *value = part && *part == '{' ? json_get(part, "type") : NULL;
     return value && json_is(value, type);
 }
 
-// Normal form C as the reference computes it: by the tables of Unicode 9, in which later marks, and U+0EBA, do not change places.
+// Normal form C as the reference computes it: by the tables of Unicode 9, in which later marks, and
+// U+0EBA, do not change places.
 #ifdef ICU
 static const UNormalizer2 *nfc;                             // for all tokenizers, once one has been loaded
 static void open_nfc(void) {
@@ -303,24 +331,31 @@ static void open_nfc(void) {
     UErrorCode error = U_ZERO_ERROR;
     UChar wide[sizeof pattern];
     u_charsToUChars(pattern, wide, sizeof pattern);
-    if (!nfc) nfc = unorm2_openFiltered(unorm2_getNFCInstance(&error), uset_openPattern(wide, sizeof pattern - 1, &error), &error);
+    if (!nfc)
+        nfc = unorm2_openFiltered(unorm2_getNFCInstance(&error),
+                                  uset_openPattern(wide, sizeof pattern - 1, &error), &error);
     CHECK(U_SUCCESS(error), "ICU has no tables for normal form C: %s", u_errorName(error));
 }
 #else
 static void open_nfc(void) {}
 #endif
 
-// Why this is no tokenizer of the kind OLMo-1 has (NFC, ByteLevel with GPT-2's words, BPE), as the end of a sentence; or NULL.
+// Why this is no tokenizer of the kind OLMo-1 has (NFC, ByteLevel with GPT-2's words, BPE), as the
+// end of a sentence; or NULL.
 static const char *unlike_olmo(const char *root) {
     const char *model = json_get(root, "model"), *words = json_get(root, "pre_tokenizer");
-    if (!model || !has_type(root, "model", "BPE")) return "expected \"model\" to be of type BPE; is this a tokenizer.json?";
+    if (!model || !has_type(root, "model", "BPE"))
+        return "expected \"model\" to be of type BPE; is this a tokenizer.json?";
     if (!has_type(root, "normalizer", "NFC") || !has_type(root, "pre_tokenizer", "ByteLevel") ||
-        json_flag(words, "add_prefix_space") || (json_get(words, "use_regex") && !json_flag(words, "use_regex")))
-        return "expected OLMo-1's kind of tokenizer: normalizer NFC, pre_tokenizer ByteLevel with its regex and no prefix space";
+        json_flag(words, "add_prefix_space") ||
+        (json_get(words, "use_regex") && !json_flag(words, "use_regex")))
+        return "expected OLMo-1's kind of tokenizer: normalizer NFC, pre_tokenizer ByteLevel with "
+               "its regex and no prefix space";
     static const struct { const char *name, *reason; } unknown[] = {
         { "dropout", "\"dropout\" is set; OLMo's tokenizers do without it" },
         { "unk_token", "\"unk_token\" is set; OLMo's tokenizers do without it" },
-        { "continuing_subword_prefix", "\"continuing_subword_prefix\" is set; OLMo's tokenizers do without it" },
+        { "continuing_subword_prefix",
+          "\"continuing_subword_prefix\" is set; OLMo's tokenizers do without it" },
         { "end_of_word_suffix", "\"end_of_word_suffix\" is set; OLMo's tokenizers do without it" },
     };
     for (int i = 0; i < 4; i++) {
@@ -336,7 +371,8 @@ static const char *unlike_olmo(const char *root) {
 static const char *const no_unicode = NULL;
 #else
 static const char *const no_unicode =
-    "this program was built without a Unicode library, so it cannot tokenize as OLMo does; install ICU and pkg-config (Debian, "
+    "this program was built without a Unicode library, so it cannot tokenize as OLMo does; install "
+    "ICU and pkg-config (Debian, "
     "Ubuntu: apt install libicu-dev pkg-config), then make again, or give token ids";
 #endif
 
@@ -352,7 +388,8 @@ static const char *tokenizer_refusal(const char *path) {
 Tokenizer *tokenizer_load(const char *path) {
     CHECK(!no_unicode, "%s: %s", path, no_unicode);
     char *text = read_text(path);
-    const char *root = json_root(text, path), *model = json_get(root, "model"), *reason = unlike_olmo(root);
+    const char *root = json_root(text, path), *model = json_get(root, "model");
+    const char *reason = unlike_olmo(root);
     CHECK(!reason, "%s: %s", path, reason);
 
     Tokenizer *t = (Tokenizer *)allocate(1, sizeof *t, "a tokenizer");
@@ -360,7 +397,7 @@ Tokenizer *tokenizer_load(const char *path) {
     t->token = (char **)allocate(MOST_TOKENS, sizeof *t->token, "the tokens");
     t->size = (int *)allocate(MOST_TOKENS, sizeof *t->size, "the tokens' sizes");
     for (int i = 0; i < MOST_TOKENS; i++) t->size[i] = -1;
-    t->longest = 3;                                         // decode writes U+FFFD for an id that is no token's
+    t->longest = 3;                                     // decode writes U+FFFD for an id that is no token's
     read_vocab(t, &names, model, path);
     read_merges(t, &names, model, path);
     read_added(t, root, path);
@@ -376,22 +413,25 @@ static void tokenizer_free(Tokenizer *t) {
     release(t->token), release(t->size), release(t->merge), release(t->added), release(t);
 }
 
-// ---- encode ----------------------------------------------------------------------------------------------------------
+// ---- encode -----------------------------------------------------------------------------------------
 
-enum { WORD_BYTES = 32, WORD_IDS = 7, WORDS = 1 << 15 };    // what the memory of words keeps: short ones, a cache line each
+// what the memory of words keeps: short ones, a cache line each
+enum { WORD_BYTES = 32, WORD_IDS = 7, WORDS = 1 << 15 };
 
-typedef struct { char text[WORD_BYTES]; int ids[WORD_IDS]; unsigned char size, n; } Word;       // size 0: a free slot
-typedef struct { int id, before, after, rank; } Symbol;     // a token of a word in the making: neighbours, rank of its merge with `after`
+// size 0: a free slot
+typedef struct { char text[WORD_BYTES]; int ids[WORD_IDS]; unsigned char size, n; } Word;
+// a token of a word in the making: neighbours, rank of its merge with `after`
+typedef struct { int id, before, after, rank; } Symbol;
 
 typedef struct {
     const Tokenizer *t;
     int *ids;                                               // the result
     size_t n, room;
-    Word *words;                                            // [WORDS] a word has one place; the latest one that hashes there keeps it
+    Word *words;                  // [WORDS] a word has one place; the latest one that hashes there keeps it
     Symbol *symbols;                                        // [symbol_room]
-    uint64_t *heap;                                         // [3*symbol_room] merges to do: rank<<32 | symbol
+    uint64_t *heap;                                       // [3*symbol_room] merges to do: rank<<32 | symbol
     size_t symbol_room;
-    uint16_t *utf16;                                        // [4*text_room] the text as ICU takes it, then its normal form
+    uint16_t *utf16;                         // [4*text_room] the text as ICU takes it, then its normal form
     char *text;                                             // [9*text_room] the normal form in UTF-8
     size_t text_room;
 } Encoder;
@@ -403,7 +443,9 @@ static Encoder *encoder_new(const Tokenizer *t) {
     return e;
 }
 static void encoder_free(Encoder *e) {
-    if (e) release(e->ids), release(e->words), release(e->symbols), release(e->heap), release(e->utf16), release(e->text), release(e);
+    if (e)
+        release(e->ids), release(e->words), release(e->symbols), release(e->heap), release(e->utf16),
+            release(e->text), release(e);
 }
 
 // Room for `more` ids, and a word's worth beyond.
@@ -434,9 +476,10 @@ static uint64_t heap_pop(uint64_t *heap, size_t *n) {
     return least;
 }
 
-// Byte-pair encoding of word[0..n) into e->ids: of all neighbours that have a merge, join the pair of the lowest rank, the
-// leftmost among equals, and again until none has one. The heap makes that O(n log n); an entry whose pair has changed since is
-// recognized by its rank. (Sennrich, Haddow and Birch, 2016)
+// Byte-pair encoding of word[0..n) into e->ids: of all neighbours that have a merge, join the pair
+// of the lowest rank, the leftmost among equals, and again until none has one. The heap makes that
+// O(n log n); an entry whose pair has changed since is recognized by its rank. (Sennrich, Haddow and
+// Birch, 2016)
 static void set_rank(Encoder *e, size_t *heap_size, int i) {
     Symbol *s = &e->symbols[i];
     const Merge *m = s->after >= 0 ? find_merge(e->t, s->id, e->symbols[s->after].id) : NULL;
@@ -453,7 +496,9 @@ static void merge_pairs(Encoder *e, const char *word, size_t n) {
         e->heap = (uint64_t *)allocate(3*e->symbol_room, sizeof *e->heap, "a long word's merges");
     }
     Symbol *s = e->symbols;
-    for (int i = 0; i < (int)n; i++) s[i].id = e->t->byte[(unsigned char)word[i]], s[i].before = i - 1, s[i].after = i + 1 < (int)n ? i + 1 : -1;
+    for (int i = 0; i < (int)n; i++)
+        s[i].id = e->t->byte[(unsigned char)word[i]], s[i].before = i - 1,
+            s[i].after = i + 1 < (int)n ? i + 1 : -1;
     for (int i = 0; i < (int)n; i++) set_rank(e, &heap_size, i);
     while (heap_size) {
         uint64_t top = heap_pop(e->heap, &heap_size);
@@ -477,7 +522,7 @@ static void encode_word(Encoder *e, const char *word, size_t n) {
     for (int i = 0; i < WORD_BYTES/8; i++) hash = (hash ^ part[i])*0x9e3779b97f4a7c15;
     Word *w = &e->words[hash >> 49];
     if (w->size == n && !memcmp(w->text, part, WORD_BYTES)) {
-        memcpy(e->ids + e->n, w->ids, sizeof w->ids);       // all of them is faster than as many as there are
+        memcpy(e->ids + e->n, w->ids, sizeof w->ids);     // all of them is faster than as many as there are
         e->n += w->n;
         return;
     }
@@ -494,7 +539,9 @@ static CharClass class_at(const char *p, const char *end, int *length) {
 }
 
 // The end of the word that starts at p: the first of these that is there.
-//     's 't 're 've 'm 'll 'd      a space, if any, and letters; or and digits; or and other marks      white space
+//     's 't 're 've 'm 'll 'd
+//     a space, if any, and letters; or a space and digits; or a space and other marks
+//     white space
 // White space that something follows leaves its last character to the word behind it.
 static const char *word_end(const char *p, const char *end) {
     static const char *const endings[] = { "'s", "'t", "'re", "'ve", "'m", "'ll", "'d" };
@@ -513,19 +560,24 @@ static const char *word_end(const char *p, const char *end) {
     return q < end && last > p ? last : q;
 }
 static void encode_words(Encoder *e, const char *text, size_t n) {
-    for (const char *p = text, *end = text + n, *next; p < end; p = next) encode_word(e, p, (size_t)((next = word_end(p, end)) - p));
+    for (const char *p = text, *end = text + n, *next; p < end; p = next)
+        encode_word(e, p, (size_t)((next = word_end(p, end)) - p));
 }
 
 // Added tokens stand for themselves; the text between them goes on to `encode_rest`.
-static void cut_at_added(Encoder *e, const char *text, size_t n, int normalized, void (*encode_rest)(Encoder *, const char *, size_t)) {
+static void cut_at_added(Encoder *e, const char *text, size_t n, int normalized,
+                         void (*encode_rest)(Encoder *, const char *, size_t)) {
     const Tokenizer *t = e->t;
     const char *end = text + n, *rest = text;
     for (const char *p = text; p + 1 < end; ) {
         unsigned two = (unsigned char)p[0] << 8 | (unsigned char)p[1];
         const Added *found = NULL;
-        if (t->begins[normalized][two >> 3] >> (two & 7) & 1) for (int i = 0; i < t->n_added && !found; i++) {
+        if (t->begins[normalized][two >> 3] >> (two & 7) & 1)
+            for (int i = 0; i < t->n_added && !found; i++) {
             const Added *a = &t->added[i];
-            if (a->normalized == normalized && a->size <= end - p && !memcmp(p, a->text, (size_t)a->size)) found = a;
+            if (a->normalized == normalized && a->size <= end - p &&
+                !memcmp(p, a->text, (size_t)a->size))
+                found = a;
         }
         if (!found) { p++; continue; }
         encode_rest(e, rest, (size_t)(p - rest));
@@ -536,22 +588,23 @@ static void cut_at_added(Encoder *e, const char *text, size_t n, int normalized,
 }
 
 #ifdef ICU
-// Three Tibetan vowels are two marks each in normal form, but count as none by themselves: so let them be two.
-// text: room for as many units as it has bytes in UTF-8, where they take three.
+// Three Tibetan vowels are two marks each in normal form, but count as none by themselves: so let
+// them be two. text: room for as many units as it has bytes in UTF-8, where they take three.
 static int32_t split_vowels(UChar *text, int32_t n) {
     int32_t more = 0, to;
     for (int32_t i = 0; i < n; i++) more += text[i] == 0xf73 || text[i] == 0xf75 || text[i] == 0xf81;
     to = n += more;
     for (int32_t i = n - more - 1; more; i--) {
-        UChar second = text[i] == 0xf73 ? 0xf72 : text[i] == 0xf75 ? 0xf74 : text[i] == 0xf81 ? 0xf80 : 0;
+        UChar second = text[i] == 0xf73 ? 0xf72 : text[i] == 0xf75 ? 0xf74 : text[i] == 0xf81
+            ? 0xf80 : 0;
         text[--to] = second ? second : text[i];
         if (second) text[--to] = 0xf71, more--;
     }
     return n;
 }
-// Marks behind a letter have an order, that of their combining classes; those of one class keep theirs. ICU finds
-// it by insertion, in quadratic time: seconds for 100 kB of marks. So long runs of them are sorted before it looks,
-// by counting. scratch: room for the text.
+// Marks behind a letter have an order, that of their combining classes; those of one class keep
+// theirs. ICU finds it by insertion, in quadratic time: seconds for 100 kB of marks. So long runs of
+// them are sorted before it looks, by counting. scratch: room for the text.
 static void order_run(UChar *text, int32_t n, UChar *scratch) {
     enum { CLASSES = 256 };
     int32_t at[CLASSES + 1] = { 0 };                        // at[k]: where the marks of class k go
@@ -586,7 +639,8 @@ static int32_t order_marks(UChar *text, int32_t n, UChar *scratch) {
 }
 #endif
 
-// Normal form C of text[0..*n): the text itself, if that is it already, as nearly everywhere; else a copy, and its *n.
+// Normal form C of text[0..*n): the text itself, if that is it already, as nearly everywhere; else a
+// copy, and its *n.
 static const char *normal_form(Encoder *e, const char *text, size_t *n) {
     size_t plain = 0;
     while (plain < *n && (unsigned char)text[plain] < 0xcc) plain++;    // nothing below U+0300 ever changes
@@ -607,7 +661,8 @@ static const char *normal_form(Encoder *e, const char *text, size_t *n) {
     units = U_SUCCESS(error) ? order_marks(before, units, after) : 0;
     units = unorm2_normalize(nfc, before, units, after, (int32_t)(3*e->text_room), &error);
     u_strToUTF8(e->text, (int32_t)(9*e->text_room), &size, after, units, &error);
-    CHECK(U_SUCCESS(error), "a text cannot be brought into normal form C: %s; is it UTF-8?", u_errorName(error));
+    CHECK(U_SUCCESS(error), "a text cannot be brought into normal form C: %s; is it UTF-8?",
+          u_errorName(error));
     *n = (size_t)size;
     return e->text;
 #else
@@ -618,11 +673,12 @@ static const char *normal_form(Encoder *e, const char *text, size_t *n) {
 
 static void encode_raw(Encoder *e, const char *text, size_t n) {
     text = normal_form(e, text, &n);
-    reserve_ids(e, n + 1);                                  // no more than one id a byte, and one for what follows this piece
+    reserve_ids(e, n + 1);                // no more than one id a byte, and one for what follows this piece
     cut_at_added(e, text, n, 1, encode_words);
 }
 
-// text[0..size), which is UTF-8, as e->ids[0..n): returns n. The ids stay until the next call. No end-of-document id is added.
+// text[0..size), which is UTF-8, as e->ids[0..n): returns n. The ids stay until the next call. No
+// end-of-document id is added.
 static size_t encode(Encoder *e, const char *text, size_t size) {
     e->n = 0;
     reserve_ids(e, 1);
@@ -630,14 +686,16 @@ static size_t encode(Encoder *e, const char *text, size_t size) {
     return e->n;
 }
 
-// ---- decode ----------------------------------------------------------------------------------------------------------
+// ---- decode -----------------------------------------------------------------------------------------
 
-// The bytes of the tokens, one after the other: returns how many. They need not be UTF-8 (utf8_repair makes them so); an id that
-// is no token's becomes U+FFFD. Text that was encoded comes back in normal form C.
+// The bytes of the tokens, one after the other: returns how many. They need not be UTF-8
+// (utf8_repair makes them so); an id that is no token's becomes U+FFFD. Text that was encoded comes
+// back in normal form C.
 static size_t decode(const Tokenizer *t, char *text, const int *ids, size_t n) {
     size_t m = 0;
     for (size_t i = 0; i < n; i++) {
-        int known = ids[i] >= 0 && ids[i] < t->vocab && t->size[ids[i]] >= 0, size = known ? t->size[ids[i]] : 3;
+        int known = ids[i] >= 0 && ids[i] < t->vocab && t->size[ids[i]] >= 0;
+        int size = known ? t->size[ids[i]] : 3;
         memcpy(text + m, known ? t->token[ids[i]] : "\xef\xbf\xbd", (size_t)size);
         m += (size_t)size;
     }

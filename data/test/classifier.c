@@ -1,5 +1,5 @@
-// data/classifier.c: features, the gradient against finite differences, learning what can be learned and nothing else, model
-// files, sentences, taggers, hostile input.
+// data/classifier.c: features, the gradient against finite differences, learning what can be learned
+// and nothing else, model files, sentences, taggers, hostile input.
 #ifndef PCRE2_CODE_UNIT_WIDTH                               // another part has included it
 #include "../taggers.c"
 #endif
@@ -11,7 +11,8 @@ static Classifier *classifier_of(int words, int n, int buckets, int labels) {
     for (int l = 0; l < labels; l++) snprintf(c->label[l], sizeof c->label[l], "label-%d", l);
     classifier_allocate(c);
     Pcg64 r = pcg64_seed(1);
-    for (int i = 0; i < buckets*labels; i++) c->weight[i] = (float)((double)pcg64_next32(&r)/4294967296.0 - 0.5);
+    for (int i = 0; i < buckets*labels; i++)
+        c->weight[i] = (float)((double)pcg64_next32(&r)/4294967296.0 - 0.5);
     return c;
 }
 
@@ -28,25 +29,29 @@ static uint64_t buckets_of(const Classifier *c, const char *text, size_t size, i
 
 static void test_features(void) {
     static const struct { const char *text; int words, n, count; } counts[] = {
-        { "", 0, 4, 0 }, { "", 1, 2, 0 }, { " .,7 ", 0, 4, 0 }, { "ab", 0, 1, 3 }, { "ab", 0, 2, 6 }, { "ab", 0, 4, 9 },
+        { "", 0, 4, 0 }, { "", 1, 2, 0 }, { " .,7 ", 0, 4, 0 }, { "ab", 0, 1, 3 }, { "ab", 0, 2, 6 },
+        { "ab", 0, 4, 9 },
         { "ab", 1, 1, 2 }, { "ab", 1, 2, 4 }, { "ab cd ", 1, 2, 6 }, { "a b", 0, 2, 8 },
     };
     for (size_t i = 0; i < sizeof counts/sizeof *counts; i++) {
         Classifier *c = classifier_of(counts[i].words, counts[i].n, 1 << 16, 2);
         int n;
         buckets_of(c, counts[i].text, strlen(counts[i].text), &n);
-        check(n == counts[i].count, "classifier: `%s` has %d 1..%d-grams of %s (%d)", counts[i].text, counts[i].count, counts[i].n,
-              counts[i].words ? "words" : "letters", n);
+        check(n == counts[i].count, "classifier: `%s` has %d 1..%d-grams of %s (%d)", counts[i].text,
+              counts[i].count, counts[i].n, counts[i].words ? "words" : "letters", n);
         classifier_free(c);
     }
-    static const char *const pairs[][2] = {                 // the same features: case, digits and signs are not seen
-        { "One two", "  one, 2 TWO!" }, { "\xc3\x89t\xc3\xa9", "\xc3\xa9T\xc3\x89" }, { "\xff" "a\xc3", "a" }, { "\xd0\x96\xd1\x83", "\xd0\xb6\xd1\x83" },
+    static const char *const pairs[][2] = {        // the same features: case, digits and signs are not seen
+        { "One two", "  one, 2 TWO!" }, { "\xc3\x89t\xc3\xa9", "\xc3\xa9T\xc3\x89" },
+        { "\xff" "a\xc3", "a" }, { "\xd0\x96\xd1\x83", "\xd0\xb6\xd1\x83" },
     };
     for (int words = 0; words < 2; words++) for (size_t i = 0; i < sizeof pairs/sizeof *pairs; i++) {
         Classifier *c = classifier_of(words, 3, 1 << 16, 2);
         int n, m;
-        uint64_t a = buckets_of(c, pairs[i][0], strlen(pairs[i][0]), &n), b = buckets_of(c, pairs[i][1], strlen(pairs[i][1]), &m);
-        check(n == m && n > 0 && a == b, "classifier: equal %s of pair %zu", words ? "words" : "letters", i);
+        uint64_t a = buckets_of(c, pairs[i][0], strlen(pairs[i][0]), &n);
+        uint64_t b = buckets_of(c, pairs[i][1], strlen(pairs[i][1]), &m);
+        check(n == m && n > 0 && a == b, "classifier: equal %s of pair %zu",
+              words ? "words" : "letters", i);
         uint64_t other = buckets_of(c, "two one", 7, &m);
         check(a != other, "classifier: other %s, other buckets", words ? "words" : "letters");
         classifier_free(c);
@@ -71,34 +76,42 @@ static void test_gradient(void) {
                 side[s] = -log(p[1]);
             }
             c->weight[i] = was;
-            double numeric = (side[1] - side[0])/(2*h), analytic = (double)was - (double)moved->weight[i];
+            double numeric = (side[1] - side[0])/(2*h);
+            double analytic = (double)was - (double)moved->weight[i];
             worst = fmax(worst, fabs(numeric - analytic)), largest = fmax(largest, fabs(analytic));
         }
-        check(worst < 2e-3*largest && largest > 0.01, "classifier: gradient of %s: finite differences differ by %.1e of %.1e", words ? "words" : "letters",
-              worst, largest);
+        check(worst < 2e-3*largest && largest > 0.01,
+              "classifier: gradient of %s: finite differences differ by %.1e of %.1e",
+              words ? "words" : "letters", worst, largest);
         classifier_free(c), classifier_free(moved);
     }
 }
 
 static void test_sentences(void) {
     static const char *const cases[][2] = {
-        { "One. Two!  Three?", "One.|Two!|Three?" }, { " 3.14 is pi", "3.14 is pi" }, { "a\n\n b . c", "a|b .|c" }, { "", "" }, { " \n\t", "" },
-        { "e.g. this", "e.g.|this" }, { "Wait... what?!\xc2\xa0Yes.", "Wait...|what?!|Yes." }, { "\xe3\x80\x80\xe6\xb1\x89.\xe3\x80\x80\xe5\xad\x97", "\xe6\xb1\x89.|\xe5\xad\x97" },
+        { "One. Two!  Three?", "One.|Two!|Three?" }, { " 3.14 is pi", "3.14 is pi" },
+        { "a\n\n b . c", "a|b .|c" }, { "", "" }, { " \n\t", "" },
+        { "e.g. this", "e.g.|this" }, { "Wait... what?!\xc2\xa0Yes.", "Wait...|what?!|Yes." },
+        { "\xe3\x80\x80\xe6\xb1\x89.\xe3\x80\x80\xe5\xad\x97", "\xe6\xb1\x89.|\xe5\xad\x97" },
     };
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
         char found[256] = "";
         size_t size, n = 0;
-        for (const char *s = cases[i][0], *end = s + strlen(s); (s = next_sentence(s, end, &size)); s += size)
+        for (const char *s = cases[i][0], *end = s + strlen(s); (s = next_sentence(s, end, &size));
+             s += size)
             n += (size_t)snprintf(found + n, sizeof found - n, "%s%.*s", n ? "|" : "", (int)size, s);
         check(!strcmp(found, cases[i][1]), "sentences: %s", cases[i][1]);
     }
     size_t size;
-    const char text[] = " \nab\n \n cd", *end = text + sizeof text - 1, *first = next_paragraph(text, end, &size);
+    const char text[] = " \nab\n \n cd", *end = text + sizeof text - 1;
+    const char *first = next_paragraph(text, end, &size);
     check(first == text + 2 && size == 3, "paragraphs: with their newline, not the blank ones");
-    check(next_paragraph(first + size, end, &size) == end - 3 && size == 3, "paragraphs: the last without one");
+    check(next_paragraph(first + size, end, &size) == end - 3 && size == 3,
+          "paragraphs: the last without one");
 }
 
-// `n` documents of words drawn from the letters of one half of the alphabet or the other; labels by the half, or by chance.
+// `n` documents of words drawn from the letters of one half of the alphabet or the other; labels by
+// the half, or by chance.
 static const char *toy(const char *name, int n, int by_chance) {
     const char *path = put_text(name, "");
     FILE *file = open_to_write(path);
@@ -106,7 +119,8 @@ static const char *toy(const char *name, int n, int by_chance) {
     for (int i = 0; i < n; i++) {
         int half = (int)(pcg64_next32(&r) & 1), label = by_chance ? (int)(pcg64_next32(&r) & 1) : half;
         fprintf(file, "{\"id\":\"%d\",\"label\":\"%s\",\"text\":\"", i, label ? "late" : "early");
-        for (int k = 0; k < 40; k++) fputc(k % 6 == 5 ? ' ' : 'a' + 13*half + (int)(pcg64_next32(&r) % 13), file);
+        for (int k = 0; k < 40; k++)
+            fputc(k % 6 == 5 ? ' ' : 'a' + 13*half + (int)(pcg64_next32(&r) % 13), file);
         fprintf(file, "\"}\n");
     }
     fclose(file);
@@ -121,23 +135,25 @@ static void test_training(void) {
     char out[8192], learned[PATH], chance[PATH], first[PATH], second[PATH];
     strcpy(learned, toy("learned.jsonl", 400, 0)), strcpy(chance, toy("chance.jsonl", 400, 1));
     strcpy(first, in_scratch("first.safetensors")), strcpy(second, in_scratch("second.safetensors"));
-    check(run(out, sizeof out, "data/curate train --buckets 256 --out %s %s", first, learned) == 0 && accuracy_in(out) == 1,
-          "train: two alphabets are told apart (accuracy %g)", accuracy_in(out));
+    check(run(out, sizeof out, "data/curate train --buckets 256 --out %s %s", first, learned) == 0 &&
+          accuracy_in(out) == 1, "train: two alphabets are told apart (accuracy %g)", accuracy_in(out));
     run(out, sizeof out, "data/curate train --buckets 65536 --ngram 8 --out %s %s", second, chance);
-    check(accuracy_in(out) > 0.1 && accuracy_in(out) < 0.9, "train: what chance labelled is not learned, as held-out text shows (%g)", accuracy_in(out));
+    check(accuracy_in(out) > 0.1 && accuracy_in(out) < 0.9,
+          "train: what chance labelled is not learned, as held-out text shows (%g)", accuracy_in(out));
     run(out, sizeof out, "data/curate train --buckets 256 --out %s %s", second, learned);
     check(run(out, sizeof out, "cmp %s %s", first, second) == 0, "train: the same text, the same bytes");
     run(out, sizeof out, "data/curate train --buckets 256 --seed 1 --out %s %s", second, learned);
     check(run(out, sizeof out, "cmp %s %s", first, second) == 1, "train: another seed, other bytes");
 
     Classifier *c = classifier_load(first);
-    check(c->labels == 2 && !strcmp(c->label[0], "early") && !strcmp(c->label[1], "late") && c->n == 4 && !c->words && c->buckets == 256,
-          "model file: labels and features are read back");
+    check(c->labels == 2 && !strcmp(c->label[0], "early") && !strcmp(c->label[1], "late") &&
+          c->n == 4 && !c->words && c->buckets == 256, "model file: labels and features are read back");
     double p[MAX_LABELS];
     classify(p, c, "abc def", 7);
     check(p[0] > 0.9, "model file: what was learned is in it (%g)", p[0]);
     classifier_save(second, c);
-    check(run(out, sizeof out, "cmp %s %s", first, second) == 0, "model file: written, read, written: the same bytes");
+    check(run(out, sizeof out, "cmp %s %s", first, second) == 0,
+          "model file: written, read, written: the same bytes");
     classifier_free(c);
 }
 
@@ -168,7 +184,8 @@ static void test_probabilities(void) {
 static double span_of(const char *out, const char *key, size_t i, int *start, int *end) {
     json_t *line = json_loads(strchr(out, '{') ? strchr(out, '{') : "", JSON_DISABLE_EOF_CHECK, NULL);
     json_t *span = json_array_get(json_object_get(json_object_get(line, "attributes"), key), i);
-    *start = (int)json_integer_value(json_array_get(span, 0)), *end = (int)json_integer_value(json_array_get(span, 1));
+    *start = (int)json_integer_value(json_array_get(span, 0));
+    *end = (int)json_integer_value(json_array_get(span, 1));
     double score = span ? json_number_value(json_array_get(span, 2)) : -1;
     json_decref(line);
     return score;
@@ -176,50 +193,87 @@ static double span_of(const char *out, const char *key, size_t i, int *start, in
 static void test_language_taggers(void) {
     char out[8192], key[128];
     int start, end;
-    const char *text = put_text("two.jsonl", "{\"id\":\"1\",\"text\":\"The caf\\u00e9 is closed today, and nobody knows why.\\n\\n"
-                                             "Das Wetter ist heute sch\\u00f6n, aber niemand wei\\u00df, warum.\"}\n{\"id\":\"2\",\"text\":\"\"}\n");
-    static const char *const names[] = { "ngram_en_paragraph_with_doc_score_v1", "cld2_en_paragraph_with_doc_score_v2" };
+    const char *text = put_text("two.jsonl",
+                                "{\"id\":\"1\",\"text\":\"The caf\\u00e9 is closed today, and "
+                                "nobody knows why.\\n\\n"
+                                "Das Wetter ist heute sch\\u00f6n, aber niemand wei\\u00df, "
+                                "warum.\"}\n{\"id\":\"2\",\"text\":\"\"}\n");
+    static const char *const names[] = { "ngram_en_paragraph_with_doc_score_v1",
+                                         "cld2_en_paragraph_with_doc_score_v2" };
     for (int i = 0; i < 2; i++) {
         int code = run(out, sizeof out, "data/curate tag --taggers %s - < %s", names[i], text);
-        if (i && strstr(out, "built without CLD2")) { printf("skipped: CLD2 is not installed\n"); continue; }
+        if (i && strstr(out, "built without CLD2")) {
+            printf("skipped: CLD2 is not installed\n");
+            continue;
+        }
         check(code == 0, "%s: runs", names[i]);
         snprintf(key, sizeof key, "%s__en", names[i]);
         double english = span_of(out, key, 0, &start, &end);
-        check(english > 0.9 && start == 0 && end == 48, "%s: an English paragraph (%g), in code points", names[i], english);
+        check(english > 0.9 && start == 0 && end == 48,
+              "%s: an English paragraph (%g), in code points", names[i], english);
         double german = span_of(out, key, 1, &start, &end);
-        check(german >= 0 && german < 0.1 && start == 49 && end == 102, "%s: a German one (%g), behind a blank one", names[i], german);
+        check(german >= 0 && german < 0.1 && start == 49 && end == 102,
+              "%s: a German one (%g), behind a blank one", names[i], german);
         snprintf(key, sizeof key, "%s__not_en", names[i]);
-        check(fabs(span_of(out, key, 0, &start, &end) - (1 - english)) < 1e-9, "%s: not_en is the rest", names[i]);
+        check(fabs(span_of(out, key, 0, &start, &end) - (1 - english)) < 1e-9,
+              "%s: not_en is the rest", names[i]);
         snprintf(key, sizeof key, "%s__doc_en", names[i]);
-        check(fabs(span_of(out, key, 0, &start, &end) - (48*english + 53*german)/102) < 1e-9 && end == 102,
-              "%s: doc_en is the mean over characters, those of the blank paragraph too", names[i]);
+        check(fabs(span_of(out, key, 0, &start, &end) - (48*english + 53*german)/102) < 1e-9 &&
+              end == 102, "%s: doc_en is the mean over characters, those of the blank paragraph too",
+              names[i]);
         snprintf(key, sizeof key, "%s__doc_not_en", names[i]);
-        check(span_of(strchr(out, '\n'), key, 0, &start, &end) == 0, "%s: of an empty document both are 0", names[i]);
+        check(span_of(strchr(out, '\n'), key, 0, &start, &end) == 0,
+              "%s: of an empty document both are 0", names[i]);
     }
-    run(out, sizeof out, "data/curate tag --taggers ngram_hatespeech_sentence_v1,ngram_nsfw_sentence_v1 - < %s", text);
-    check(span_of(out, "ngram_hatespeech_sentence_v1____label__toxic", 1, &start, &end) >= 0 && start == 49 && end == 102 &&
-          span_of(out, "ngram_hatespeech_sentence_v1____label__toxic", 0, &start, &end) < 0.4 && start == 0 && end == 47,
+    run(out, sizeof out,
+        "data/curate tag --taggers ngram_hatespeech_sentence_v1,ngram_nsfw_sentence_v1 - < %s", text);
+    check(span_of(out, "ngram_hatespeech_sentence_v1____label__toxic", 1, &start, &end) >= 0 &&
+          start == 49 && end == 102 && span_of(out, "ngram_hatespeech_sentence_v1____label__toxic",
+                                               0, &start, &end) < 0.4 && start == 0 && end == 47,
           "toxicity: a score for each sentence, in code points");
-    run(out, sizeof out, "printf '{\"id\":\"1\",\"text\":\"\\\\u0001 %s \\\\ufdd0\"}' | data/curate tag --taggers cld2_doc_v2 -",
-        "Nobody knows why the house on the hill is closed today.");
-    check(strstr(out, "built without CLD2") || span_of(out, "cld2_doc_v2__en", 0, &start, &end) > 0.9, "cld2: control characters are passed over");
+    run(out, sizeof out,
+        "printf '{\"id\":\"1\",\"text\":\"\\\\u0001 %s \\\\ufdd0\"}' | data/curate tag --taggers "
+        "cld2_doc_v2 -", "Nobody knows why the house on the hill is closed today.");
+    check(strstr(out, "built without CLD2") ||
+          span_of(out, "cld2_doc_v2__en", 0, &start, &end) > 0.9,
+          "cld2: control characters are passed over");
 }
 
 static void test_broken_models(void) {
     static const struct { const char *what, *header; int bytes; } models[] = {
         { "one label", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]}}", 4 },
         { "no tensor", "{}", 0 },
-        { "no features in the name", "{\"a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", 8 },
-        { "a label that is none", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},\"chars1/\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", 8 },
-        { "the same label twice", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", 8 },
-        { "features that differ", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},\"chars2/b\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", 8 },
-        { "n-grams of nine", "{\"chars9/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},\"chars9/b\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", 8 },
-        { "shapes that differ", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[4,1],\"data_offsets\":[4,12]}}", 12 },
-        { "three buckets", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[3,1],\"data_offsets\":[0,6]},\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[3,1],\"data_offsets\":[6,12]}}", 12 },
-        { "no buckets", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[0,1],\"data_offsets\":[0,0]},\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[0,1],\"data_offsets\":[0,0]}}", 0 },
-        { "two weights a bucket", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,2],\"data_offsets\":[0,8]},\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[2,2],\"data_offsets\":[8,16]}}", 16 },
-        { "a NaN", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", -8 },
-        { "a missing end", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", 7 },
+        { "no features in the name",
+          "{\"a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},"
+          "\"b\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", 8 },
+        { "a label that is none",
+          "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},"
+          "\"chars1/\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", 8 },
+        { "the same label twice",
+          "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},"
+          "\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", 8 },
+        { "features that differ",
+          "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},"
+          "\"chars2/b\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", 8 },
+        { "n-grams of nine",
+          "{\"chars9/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},"
+          "\"chars9/b\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", 8 },
+        { "shapes that differ",
+          "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},"
+          "\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[4,1],\"data_offsets\":[4,12]}}", 12 },
+        { "three buckets", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[3,1],\"data_offsets\":[0,"
+                           "6]},\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[3,1],\"data_offsets\":[6,"
+                           "12]}}", 12 },
+        { "no buckets", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[0,1],\"data_offsets\":[0,0]},"
+                        "\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[0,1],\"data_offsets\":[0,0]}}", 0 },
+        { "two weights a bucket",
+          "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,2],\"data_offsets\":[0,8]},"
+          "\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[2,2],\"data_offsets\":[8,16]}}", 16 },
+        { "a NaN", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},"
+                   "\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}", -8 },
+        { "a missing end", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,"
+                           "4]},\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,"
+                           "8]}}", 7 },
     };
     char out[4096], file[2048];
     char one[PATH];
@@ -231,43 +285,64 @@ static void test_broken_models(void) {
         memcpy(file + 8, models[i].header, length);
         if (models[i].bytes < 0) memset(file + 8 + length, 0xff, bytes);
         const char *path = put_file("broken.safetensors", file, 8 + length + bytes);
-        int code = run(out, sizeof out, "data/curate tag --taggers ngram_doc_v1 --language-model %s - < %s", path, one);
-        check(code == 1 && strstr(out, "error: ") && strstr(out, "broken.safetensors"), "a model with %s: %.100s", models[i].what, out);
+        int code = run(out, sizeof out,
+                       "data/curate tag --taggers ngram_doc_v1 --language-model %s - < %s", path, one);
+        check(code == 1 && strstr(out, "error: ") && strstr(out, "broken.safetensors"),
+              "a model with %s: %.100s", models[i].what, out);
     }
-    const char good[] = "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}";
+    const char good[] =
+        "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]},"
+        "\"chars1/b\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[4,8]}}";
     memset(file, 0, sizeof file);
     file[0] = (char)(sizeof good - 1);
     memcpy(file + 8, good, sizeof good - 1);
     const char *path = put_file("fine.safetensors", file, 8 + sizeof good - 1 + 8);
-    check(run(out, sizeof out, "data/curate tag --taggers ngram_doc_v1 --language-model %s - < %s", path, one) == 0, "a model with nothing wrong is taken");
-    check(run(out, sizeof out, "data/curate tag --taggers ngram_en_paragraph_with_doc_score_v1 --language-model %s - < %s", path, one) == 1 &&
-          strstr(out, "expected a label en"), "... but not asked for English, of which it knows nothing: %.100s", out);
+    check(run(out, sizeof out, "data/curate tag --taggers ngram_doc_v1 --language-model %s - < %s",
+              path, one) == 0, "a model with nothing wrong is taken");
+    check(run(out, sizeof out,
+              "data/curate tag --taggers ngram_en_paragraph_with_doc_score_v1 --language-model %s - "
+              "< %s", path, one) == 1 && strstr(out, "expected a label en"),
+          "... but not asked for English, of which it knows nothing: %.100s", out);
 }
 
 static void test_broken_lessons(void) {
     static const struct { const char *text, *wanted, *options; } cases[] = {
         { "", "at least two labels", "" },
-        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n{\"id\":\"2\",\"text\":\"b\",\"label\":\"x\"}\n", "at least two labels, found 1 in 2", "" },
+        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n"
+          "{\"id\":\"2\",\"text\":\"b\",\"label\":\"x\"}\n", "at least two labels, found 1 in 2", "" },
         { "{\"id\":\"1\",\"text\":\"a\"}\n", "expected a string \"label\"", "--on-error stop" },
-        { "{\"id\":\"1\",\"text\":\"a\",\"label\":null}\n", "expected a string \"label\"", "--on-error stop" },
-        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"a/b\"}\n", "expected a string \"label\"", "--on-error stop" },
-        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"0123456789012345678901234567890123456789\"}\n", "expected a string \"label\"", "--on-error stop" },
-        { "{\"id\":\"1\",\"text\":\"\",\"label\":\"x\"}\n{\"id\":\"2\",\"text\":\" \",\"label\":\"y\"}\n", "expected text to learn from", "" },
-        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n{\"id\":\"2\",\"text\":\"b\",\"label\":\"y\"}\n", "power of two", "--buckets 100" },
-        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n{\"id\":\"2\",\"text\":\"b\",\"label\":\"y\"}\n", "expected 1 to 8", "--ngram 9" },
-        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n{\"id\":\"2\",\"text\":\"b\",\"label\":\"y\"}\n", "chars or words", "--features letters" },
-        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n{\"id\":\"2\",\"text\":\"b\",\"label\":\"y\"}\n", "at least one", "--epochs 0" },
-        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n{\"id\":\"2\",\"text\":\"b\",\"label\":\"y\"}\n", "not worth saving", "--rate 1e39" },
+        { "{\"id\":\"1\",\"text\":\"a\",\"label\":null}\n", "expected a string \"label\"",
+          "--on-error stop" },
+        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"a/b\"}\n", "expected a string \"label\"",
+          "--on-error stop" },
+        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"0123456789012345678901234567890123456789\"}\n",
+          "expected a string \"label\"", "--on-error stop" },
+        { "{\"id\":\"1\",\"text\":\"\",\"label\":\"x\"}\n"
+          "{\"id\":\"2\",\"text\":\" \",\"label\":\"y\"}\n", "expected text to learn from", "" },
+        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n"
+          "{\"id\":\"2\",\"text\":\"b\",\"label\":\"y\"}\n", "power of two", "--buckets 100" },
+        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n"
+          "{\"id\":\"2\",\"text\":\"b\",\"label\":\"y\"}\n", "expected 1 to 8", "--ngram 9" },
+        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n"
+          "{\"id\":\"2\",\"text\":\"b\",\"label\":\"y\"}\n", "chars or words", "--features letters" },
+        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n"
+          "{\"id\":\"2\",\"text\":\"b\",\"label\":\"y\"}\n", "at least one", "--epochs 0" },
+        { "{\"id\":\"1\",\"text\":\"a\",\"label\":\"x\"}\n"
+          "{\"id\":\"2\",\"text\":\"b\",\"label\":\"y\"}\n", "not worth saving", "--rate 1e39" },
     };
     char out[4096], model[PATH];
     strcpy(model, in_scratch("unborn.safetensors"));
-    int numbers = run(out, sizeof out, "data/curate train --epochs 1 --out %s %s", in_scratch("numbers.safetensors"), put_text("numbers.jsonl",
-                      "{\"text\":\"aa aa\",\"label\":0}\n{\"text\":\"bb bb\",\"label\":1}\n"));
+    int numbers = run(out, sizeof out, "data/curate train --epochs 1 --out %s %s",
+                      in_scratch("numbers.safetensors"),
+                      put_text("numbers.jsonl",
+                               "{\"text\":\"aa aa\",\"label\":0}\n{\"text\":\"bb bb\",\"label\":1}\n"));
     check(numbers == 0 && strstr(out, "2 labels"), "labels may be numbers: %.200s", out);
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
         const char *path = put_text("lesson.jsonl", cases[i].text);
-        int code = run(out, sizeof out, "data/curate train %s --out %s %s", cases[i].options, model, path);
-        check(code == 1 && strstr(out, "error: ") && strstr(out, cases[i].wanted) && !file_exists(model), "train: refused: %.100s", out);
+        int code = run(out, sizeof out, "data/curate train %s --out %s %s", cases[i].options, model,
+                       path);
+        check(code == 1 && strstr(out, "error: ") && strstr(out, cases[i].wanted) &&
+              !file_exists(model), "train: refused: %.100s", out);
     }
     char *big = (char *)allocate(3000100, 1, "a long line");
     size_t n = (size_t)sprintf(big, "{\"id\":\"1\",\"label\":\"x\",\"text\":\"");
@@ -275,8 +350,9 @@ static void test_broken_lessons(void) {
     n += (size_t)sprintf(big + n, "\"}\n{\"id\":\"2\",\"label\":\"y\",\"text\":\"xy\"}\n");
     const char *path = put_file("big.jsonl", big, n);
     release(big);
-    check(run(out, sizeof out, "data/curate train --features words --epochs 1 --buckets 256 --out %s %s", model, path) == 0 && file_exists(model),
-          "train: a line of 3 MB, with NULs: %.100s", out);
+    check(run(out, sizeof out,
+              "data/curate train --features words --epochs 1 --buckets 256 --out %s %s", model,
+              path) == 0 && file_exists(model), "train: a line of 3 MB, with NULs: %.100s", out);
 }
 
 static void test_classifier(void) {

@@ -1,6 +1,7 @@
 /*
-The tests of the data room. One program, run from the top of the project by `make test` where the libraries of `make data`
-are installed; its parts stand beside it, one for each file they test. The last line is `N passed, N failed`.
+The tests of the data room. One program, run from the top of the project by `make test` where the
+libraries of `make data` are installed; its parts stand beside it, one for each file they test. The
+last line is `N passed, N failed`.
 
 A check that cannot fail is a defect: each has been seen red, with the code broken on purpose.
 */
@@ -9,9 +10,9 @@ A check that cannot fail is a defect: each has been seen red, with the code brok
 #include "../documents.c"
 #include <sys/wait.h>
 
-static char scratch[] = "/tmp/olmo_data_XXXXXX";             // a directory for files of the tests, removed at the end
+static char scratch[] = "/tmp/olmo_data_XXXXXX";   // a directory for files of the tests, removed at the end
 static int passed = 0, failed = 0;
-static FILE *failures;                                       // the names of what failed, for the end of the report
+static FILE *failures;                                // the names of what failed, for the end of the report
 
 static void remove_scratch(void) {
     char command[64];
@@ -31,11 +32,13 @@ static void check(int fine, const char *format, ...) {
     fflush(stdout);
     if (!fine) fprintf(failures, "FAIL  %s\n", name);
     if (fine) passed++; else failed++;
-    if (!fine && getenv("STOP_AT_FAILURE")) remove_scratch(), exit(EXIT_FAILURE);  // enough for dev/mutate.py
+    // enough for dev/mutate.py
+    if (!fine && getenv("STOP_AT_FAILURE")) remove_scratch(), exit(EXIT_FAILURE);
 }
 
-// Every command runs in an empty directory, scratch/here, where links lead to the programs and to data/: so that no test
-// finds what somebody left in the project (./out, say), and none leaves anything there.
+// Every command runs in an empty directory, scratch/here, where links lead to the programs and to
+// data/: so that no test finds what somebody left in the project (./out, say), and none leaves
+// anything there.
 static void enter_scratch(void) {
     char home[PATH], link[PATH], here[PATH];
     CHECK(getcwd(home, sizeof home) && mkdtemp(scratch), "%s: cannot be made", scratch);
@@ -49,15 +52,16 @@ static void enter_scratch(void) {
     }
 }
 
-// Runs a shell command; its exit code (128 + signal, if one killed it), and the first bytes of what it printed on standard
-// output and standard error together.
+// Runs a shell command; its exit code (128 + signal, if one killed it), and the first bytes of what
+// it printed on standard output and standard error together.
 static int run(char *out, size_t room, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static int run(char *out, size_t room, const char *format, ...) {
     char command[8192], rest[4096];
     va_list args;
     va_start(args, format);
     int n = snprintf(command, sizeof command, "exec 2>&1; ");
-    CHECK(vsnprintf(command + n, sizeof command - (size_t)n, format, args) < (int)sizeof command - n, "this command is too long: %s", format);
+    CHECK(vsnprintf(command + n, sizeof command - (size_t)n, format, args) < (int)sizeof command - n,
+          "this command is too long: %s", format);
     va_end(args);
     fflush(stdout);
     FILE *pipe = popen(command, "r");
@@ -84,7 +88,9 @@ static const char *put_file(const char *name, const char *bytes, size_t size) {
     CHECK(fwrite(bytes, 1, size, file) == size && fclose(file) == 0, "%s: cannot be written", path);
     return path;
 }
-static const char *put_text(const char *name, const char *text) { return put_file(name, text, strlen(text)); }
+static const char *put_text(const char *name, const char *text) {
+    return put_file(name, text, strlen(text));
+}
 
 // All of the document that was read last, as a tree that document_free frees.
 static json_t *tree_of(Document *d) {
@@ -102,13 +108,16 @@ static json_t *tree_of(Document *d) {
 #include "command.c"
 
 static const struct { const char *name; void (*run)(void); } parts[] = {
-    { "tokenizer", test_tokenizer }, { "tokenize", test_tokenize }, { "documents", test_documents }, { "stats", test_stats },
-    { "classifier", test_classifier }, { "taggers", test_taggers }, { "dedupe", test_dedupe }, { "mix", test_mix },
+    { "tokenizer", test_tokenizer }, { "tokenize", test_tokenize }, { "documents", test_documents },
+    { "stats", test_stats },
+    { "classifier", test_classifier }, { "taggers", test_taggers }, { "dedupe", test_dedupe },
+    { "mix", test_mix },
     { "command", test_command },
 };
 
 int main(int argc, char **argv) {
-    int part = argc > 1 && !strcmp(argv[1], "--part");       // of test_olmo's report, which repeats our failures itself
+    // of test_olmo's report, which repeats our failures itself
+    int part = argc > 1 && !strcmp(argv[1], "--part");
     failures = tmpfile();
     CHECK(failures, "no temporary file can be made");
     enter_scratch();

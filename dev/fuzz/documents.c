@@ -1,4 +1,5 @@
-// Any bytes as a file of documents: plain, gzip or zstd; JSON lines or text. What is read is encoded, and must come back.
+// Any bytes as a file of documents: plain, gzip or zstd; JSON lines or text. What is read is
+// encoded, and must come back.
 #include "fuzz.c"
 
 static Tokenizer *tokenizer;
@@ -12,7 +13,8 @@ static void same_as_jansson(const Document *d) {
     if (!tree && json_error_code(&error) == json_error_null_byte_in_key) return;
     const json_t *text = json_object_get(tree, "text");
     if (text_field[0] != 't') text = json_object_get(json_object_get(tree, "metadata"), "url");
-    if (json_string_length(text) != d->size || memcmp(json_string_value(text), d->text, d->size)) abort();
+    if (json_string_length(text) != d->size || memcmp(json_string_value(text), d->text, d->size))
+        abort();
     size_t members = 0;
     const char *at = object_of(d->from);
     for (Member m; next_member(&at, &m); members++) {
@@ -40,7 +42,8 @@ static void fuzz(const unsigned char *data, size_t size) {
         char *raw = (char *)allocate(n*(size_t)tokenizer->longest + 1, 1, "an input");
         const char *normal = normal_form(e, d.text, &m);
         if (decode(tokenizer, raw, e->ids, n) != m || memcmp(raw, normal, m)) {
-            Encoder *f = encoder_new(tokenizer);            // a character may be split by an added token: then only the ids must return
+            // a character may be split by an added token: then only the ids must return
+            Encoder *f = encoder_new(tokenizer);
             size_t k = utf8_valid(raw, m) == m ? encode(f, raw, decode(tokenizer, raw, e->ids, n)) : n;
             if (k > n + m) abort();
         }

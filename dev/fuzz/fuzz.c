@@ -1,6 +1,7 @@
 /*
-What the fuzzing harnesses share. #included first by each of them, in place of train_olmo.c and data/documents.c: the program's
-own code, but die() returns to the fuzzer, what an input allocated and opened is freed and closed after it, and an input can be had as a file.
+What the fuzzing harnesses share. #included first by each of them, in place of train_olmo.c and
+data/documents.c: the program's own code, but die() returns to the fuzzer, what an input allocated
+and opened is freed and closed after it, and an input can be had as a file.
 
     static void fuzz(const unsigned char *data, size_t size) { ... }         defined by the harness: one input
 */
@@ -11,7 +12,7 @@ own code, but die() returns to the fuzzer, what an input allocated and opened is
 #include <stdlib.h>
 #include <string.h>
 
-// ---- exit, calloc and free as the program is to see them -------------------------------------------------------------
+// ---- exit, calloc and free as the program is to see them --------------------------------------------
 
 static jmp_buf refused;
 static void fuzz_exit(int code) __attribute__((noreturn));
@@ -19,11 +20,12 @@ static void fuzz_exit(int code) { (void)code; longjmp(refused, 1); }
 
 typedef struct Block { struct Block *before, *after; size_t size, unused; } Block;
 static Block blocks = { &blocks, &blocks, 0, 0 };           // in use: a ring
-static Block *spare[16];                                    // large ones, kept for the next input: the sanitizer takes long to make them
+static Block *spare[16];       // large ones, kept for the next input: the sanitizer takes long to make them
 
 static void *fuzz_malloc(size_t size) {
     Block *b = NULL;
-    for (int i = 0; i < 16 && !b; i++) if (spare[i] && spare[i]->size == size) b = spare[i], spare[i] = NULL;
+    for (int i = 0; i < 16 && !b; i++)
+        if (spare[i] && spare[i]->size == size) b = spare[i], spare[i] = NULL;
     if (!b && size < (size_t)1 << 31) b = (Block *)malloc(size + sizeof *b);
     if (!b) return NULL;
     b->size = size, b->before = &blocks, b->after = blocks.after;
@@ -66,7 +68,7 @@ static void close_all(void) {
 #include "../../data/documents.c"
 #undef free
 
-// ---- the fuzzer's two calls ------------------------------------------------------------------------------------------
+// ---- the fuzzer's two calls -------------------------------------------------------------------------
 
 static void fuzz(const unsigned char *data, size_t size);
 static void fuzz_start(void);                               // once, before the first input
@@ -75,7 +77,9 @@ static int input_file = -1;
 // The input as a file: its path.
 static const char *as_file(const unsigned char *data, size_t size) {
     static char path[64];
-    if (input_file < 0) input_file = memfd_create("input", 0), snprintf(path, sizeof path, "/proc/self/fd/%d", input_file);
+    if (input_file < 0)
+        input_file = memfd_create("input", 0),
+            snprintf(path, sizeof path, "/proc/self/fd/%d", input_file);
     if (ftruncate(input_file, 0) || pwrite(input_file, data, size, 0) != (ssize_t)size) abort();
     return path;
 }

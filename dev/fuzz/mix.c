@@ -1,5 +1,5 @@
-// Lines: the rules of a stream, its span replacements, then documents, each of which is also the line of an attribute file about
-// itself: data/mix.c has to refuse them, or to leave lines of JSON.
+// Lines: the rules of a stream, its span replacements, then documents, each of which is also the
+// line of an attribute file about itself: data/mix.c has to refuse them, or to leave lines of JSON.
 #include "fuzz.c"
 #include "../../data/words.c"
 #include "../../data/dedupe.c"
@@ -12,14 +12,16 @@ static void mix_and_read(const Stream *s, Document *d, int as_released, Tally *t
     char *written = NULL;
     size_t size = 0;
     Writer w = { .path = "the corpus", .file = open_memstream(&written, &size), .packing = PLAIN };
-    w.packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes"), w.held = (char *)allocate(BLOCK, 1, "a text");
+    w.packed = (unsigned char *)allocate(BLOCK, 1, "a file's bytes");
+    w.held = (char *)allocate(BLOCK, 1, "a text");
     mix_document(s, d, as_released, tally, &w);
     writer_pack(&w, w.held, w.holds, 1), fclose(w.file);
     json_error_t error;
     json_t *line = json_loadb(written, size, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
     const json_t *id = json_object_get(line, "id");
     if (size && !line && json_error_code(&error) != json_error_null_byte_in_key) abort();
-    if (line && (json_string_length(id) != d->id_size || !json_is_string(json_object_get(line, "text")))) abort();
+    if (line && (json_string_length(id) != d->id_size || !json_is_string(json_object_get(line, "text"))))
+        abort();
     json_decref(line), free(written);
     release(w.packed), release(w.held);
 }
@@ -33,7 +35,10 @@ static void fuzz(const unsigned char *data, size_t size) {
     Reader *r = reader_open(path), *attributes = reader_open(path);
     if (!r || !attributes) return;
     r->line.json = attributes->line.json = 1, r->separator = attributes->separator = "\n";
-    for (int i = 0; i < 2; i++) if (!reader_line(r) || !reader_line(attributes) || !(part[i] = json_loadb(r->line.text, r->line.size, 0, NULL))) return;
+    for (int i = 0; i < 2; i++)
+        if (!reader_line(r) || !reader_line(attributes) ||
+            !(part[i] = json_loadb(r->line.text, r->line.size, 0, NULL)))
+            return;
     stream_rules(s, part[0], "rules");
     stream_replacements(s, part[1], "replacements");
     s->rate = 1;

@@ -1,4 +1,5 @@
-// Any bytes as an attribute file, of which data/stats makes distributions: percentiles in their order, between least and most.
+// Any bytes as an attribute file, of which data/stats makes distributions: percentiles in their
+// order, between least and most.
 #define main stats_main
 #include "fuzz.c"
 #include "../../data/stats.c"

@@ -1,4 +1,5 @@
-// What data/tokenize reads beside documents and vocabularies: lines {"id", "ids"} to decode, and the state of an interrupted run.
+// What data/tokenize reads beside documents and vocabularies: lines {"id", "ids"} to decode, and the
+// state of an interrupted run.
 #define main tokenize_main
 #include "fuzz.c"
 #define free fuzz_free                                      // of what jansson has allocated
@@ -13,11 +14,13 @@ static void fuzz_start(void) {
     work.width = 2, work.set.ring = 8, work.set.batch = 10000;
     work.set.out = "build/fuzz/finished", make_directory(work.set.out);
     char path[PATH];
-    static const struct { const char *name; size_t size; } finished[] = { { "part-0-00000.npy", 4 }, { "part-0-00000.csv.gz", 0 }, { "x", 4 } };
+    static const struct { const char *name; size_t size; } finished[] = { { "part-0-00000.npy", 4 },
+            { "part-0-00000.csv.gz", 0 }, { "x", 4 } };
     for (int i = 0; i < 3; i++) {
         path_join(path, work.set.out, finished[i].name);
         FILE *file = fopen(path, "wb");
-        CHECK(file && fwrite("1234", 1, finished[i].size, file) == finished[i].size && !fclose(file), "%s: %s", path, strerror(errno));
+        CHECK(file && fwrite("1234", 1, finished[i].size, file) == finished[i].size && !fclose(file),
+              "%s: %s", path, strerror(errno));
     }
 }
 

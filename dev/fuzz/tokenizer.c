@@ -8,6 +8,8 @@ static void fuzz(const unsigned char *data, size_t size) {
     Encoder *e = encoder_new(t);
     size_t n = encode(e, text, sizeof text - 1), total = 0;
     char *out = (char *)allocate(n*(size_t)t->longest, 1, "an input");
-    for (size_t i = 0; i < n; i++) if (e->ids[i] < 0 || e->ids[i] >= t->vocab || t->size[e->ids[i]] <= 0) abort(); else total += (size_t)t->size[e->ids[i]];
+    for (size_t i = 0; i < n; i++)
+        if (e->ids[i] < 0 || e->ids[i] >= t->vocab || t->size[e->ids[i]] <= 0) abort();
+    else total += (size_t)t->size[e->ids[i]];
     if (decode(t, out, e->ids, n) != total) abort();
 }
