@@ -48,3 +48,11 @@ bug-check: build/class/bugs
 look: dev/class/look
 dev/class/look: dev/class/look.c $(SOURCE) build/flags
 	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU)
+
+# The ladder of the CPU's matrix product
+.PHONY: ladder-cpu
+build/class/gemm_cpu: dev/class/kernels/gemm_cpu.c $(SOURCE) build/flags
+	@mkdir -p build/class
+	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm
+ladder-cpu: build/class/gemm_cpu
+	@build/class/gemm_cpu
