@@ -1554,6 +1554,72 @@ static double value_of(const Metrics *m, const char *name) {
     return NAN;
 }
 
+// A variant's tensor: a gain of each first norm, one-dimensional, beside OLMo's own. It begins as ones, does not decay, and
+// goes through files with its moments.
+static void test_vectors(void) {
+    enum { C = 24, MORE = 2*C };
+    const char *directory = "build/test/vectors";
+    Run *run = (Run *)allocate(1, sizeof *run, "a test");
+    run->o = options_of_preset("tiny");
+    run->o.config = config_of(C, 2, 4, 2, 32, 40, 8, 0, 0, 0), run->o.init = "mitchell";
+    const Config *c = &run->o.config;
+    Olmo *m[2];
+    for (int k = 0; k < 2; k++) {
+        m[k] = olmo_build(c, 1);
+        Layout *list = &m[k]->layout;
+        real **flat[] = { &m[k]->params, &m[k]->grads, &m[k]->moment1, &m[k]->moment2 };
+        for (int l = 0; l < c->n_layers; l++) {
+            add_tensor(list, NULL, GAIN, l, C, 0, "attn_norm");
+            add_part(list, C, "input_layernorm");
+        }
+        for (int i = 0; i < 4; i++) release(*flat[i]), *flat[i] = (real *)allocate(list->size, sizeof(real), "a test");
+    }
+    Layout *list = &m[0]->layout;
+    const size_t size = list->size, gains = size - MORE;
+    run->device = &cpu_device, run->model = m[0], run->layout = *list;
+    model_init(run);
+    int ones = 1, still = 1, shapes = 1;
+    for (size_t i = gains; i < size; i++) ones &= m[0]->params[i] == 1;
+    check(ones && m[0]->params[0] != 1, "a vector begins as ones");
+
+    const real before = m[0]->params[0];
+    AdamW decay = { 0.1, 0.9, 0.95, 1e-5, 0.5, 1, 1, 1 };
+    olmo_update(m[0], &decay);                              // no gradients: what decays, shrinks
+    for (size_t i = gains; i < size; i++) still &= m[0]->params[i] == 1;
+    check(still && fabs((double)m[0]->params[0]) < fabs((double)before), "a vector does not decay");
+
+    for (size_t i = 0; i < size; i++) {
+        m[0]->params[i] = (real)(float)noise(1, i), m[0]->moment1[i] = (real)(float)noise(2, i);
+        m[0]->moment2[i] = (real)(float)fabs(noise(3, i));
+    }
+    int n;
+    Slice *slice = hugging_face_slices(list, &n), *moments = moment_slices(list);
+    char weights_path[PATH], moments_path[PATH];
+    make_directory("build"), make_directory("build/test"), make_directory(directory);
+    path_join(weights_path, directory, "model.safetensors"), path_join(moments_path, directory, "optimizer.safetensors");
+    safetensors_write(weights_path, slice, n, F32, &cpu_device, m[0]);
+    safetensors_write(moments_path, moments, 2*list->n, F32, &cpu_device, m[0]);
+    weights_read(directory, list, &cpu_device, m[1], 0);
+    Safetensors *st = safetensors_open(weights_path), *states = safetensors_open(moments_path);
+    const Entry *gain = safetensors_find(st, "model.layers.1.input_layernorm.weight");
+    const Entry *moment = safetensors_find(states, "exp_avg_sq.transformer.blocks.0.attn_norm.weight");
+    shapes &= gain && gain->dims == 1 && gain->rows == C && gain->cols == 1 && moment && moment->dims == 1;
+    for (int i = 0; i < 2*list->n; i++) {
+        const Entry *e = safetensors_find(states, moments[i].name);
+        shapes &= e && has_shape_of(e, &moments[i]);
+        if (e) safetensors_read(states, e, &cpu_device, m[1], moments[i].space, moments[i].offset);
+    }
+    Slice as_matrix = slice[n - 1];
+    as_matrix.dims = 2;
+    check(shapes && gain && has_shape_of(gain, &slice[n - 1]) && !has_shape_of(gain, &as_matrix),
+          "a vector has one dimension in files, and is not taken for a matrix");
+    check(same_bits(m[0]->params, m[1]->params, size) && same_bits(m[0]->moment1, m[1]->moment1, size)
+          && same_bits(m[0]->moment2, m[1]->moment2, size), "vectors, and their moments, come back from files");
+    safetensors_close(st), safetensors_close(states);
+    release(slice), release(moments), release(run);
+    olmo_free(m[0]), olmo_free(m[1]);
+}
+
 // The program's own step, beside one put together here from the parts that the sections above have tested: the windows it
 // should see, the denominator, the schedule, and AdamW. Equal bits in all parameters.
 static void test_train_step(void) {
@@ -4215,6 +4281,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "eos", test_eos, IN_FLOAT },
     { "sample_selects", test_sample_selects, IN_FLOAT },
     { "init", test_init, IN_FLOAT },
+    { "vectors", test_vectors, IN_BOTH },
     { "train_step", test_train_step, IN_FLOAT },
     { "edges", test_edges, IN_FLOAT },
     { "durability", test_durability, IN_FLOAT },

@@ -2009,11 +2009,16 @@ static int safetensors_same(const Safetensors *a, const Entry *x, const Safetens
     return 1;
 }
 
-// What a file of ours holds: rows x cols numbers of one of the device's flat arrays, under a name.
-typedef struct { char name[96]; Space space; size_t offset; int rows, cols; } Slice;
+// What a file of ours holds: numbers of one of the device's flat arrays, under a name. A matrix, or
+// (dims 1) a vector of `rows` numbers, as the Tensor that they belong to.
+typedef struct { char name[96]; Space space; size_t offset; int rows, cols, dims; } Slice;
 
 static uint64_t slice_bytes(const Slice *s, Dtype type) {
     return (uint64_t)s->rows*(uint64_t)s->cols*(uint64_t)dtypes[type].size;
+}
+
+static int has_shape_of(const Entry *e, const Slice *s) {
+    return e->dims == s->dims && e->rows == (size_t)s->rows && e->cols == (size_t)s->cols;
 }
 
 static void safetensors_write(const char *path, const Slice *slice, int n, Dtype type,
@@ -2025,12 +2030,15 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
     length += (size_t)sprintf(header, "{\"__metadata__\":{\"format\":\"pt\"}");
     for (int i = 0; i < n; i++) {
         uint64_t begin = end;
+        char shape[32];
         end += slice_bytes(&slice[i], type);
+        if (slice[i].dims == 1) snprintf(shape, sizeof shape, "%d", slice[i].rows);
+        else snprintf(shape, sizeof shape, "%d,%d", slice[i].rows, slice[i].cols);
         length += (size_t)snprintf(header + length, capacity - length, ",\"%s\":{\"dtype\":\"%s\",",
                                    slice[i].name, dtypes[type].safetensors);
         length += (size_t)snprintf(header + length, capacity - length,
-                                   "\"shape\":[%d,%d],\"data_offsets\":[%llu,%llu]}", slice[i].rows,
-                                   slice[i].cols, (unsigned long long)begin, (unsigned long long)end);
+                                   "\"shape\":[%s],\"data_offsets\":[%llu,%llu]}", shape,
+                                   (unsigned long long)begin, (unsigned long long)end);
     }
     header[length++] = '}';
     // Numbers start aligned.
@@ -2209,7 +2217,8 @@ static Slice *hugging_face_slices(const Layout *layout, int *n) {
         for (int p = 0; p < t->n_parts; p++, (*n)++) {
             Slice *s = &list[*n];
             snprintf(s->name, sizeof s->name, "%s", t->part[p].name);
-            s->space = PARAMS, s->offset = offset, s->rows = t->part[p].rows, s->cols = t->cols;
+            s->space = PARAMS, s->offset = offset;
+            s->rows = t->part[p].rows, s->cols = t->cols, s->dims = t->dims;
             offset += (size_t)s->rows*s->cols;
         }
     }
@@ -2288,10 +2297,10 @@ static void weights_read(const char *directory, const Layout *layout, const Devi
     for (int i = 0; i < wanted; i++) {
         const Entry *e = shards_find(&shards, slice[i].name, &in);
         CHECK(e, "%s: tensor %s is missing; the config asks for it", directory, slice[i].name);
-        CHECK(e->dims == 2 && e->rows == (size_t)slice[i].rows && e->cols == (size_t)slice[i].cols,
-              "%s: tensor %s is %zu x %zu of %s, but the config asks for %d x %d of F32, BF16 or "
-              "F16", in->path, e->name, e->rows, e->cols, dtypes[e->type].safetensors,
-              slice[i].rows, slice[i].cols);
+        CHECK(has_shape_of(e, &slice[i]),
+              "%s: tensor %s is %zu x %zu (%d dimensions) of %s, but the config asks for %d x %d "
+              "(%d dimensions) of F32, BF16 or F16", in->path, e->name, e->rows, e->cols, e->dims,
+              dtypes[e->type].safetensors, slice[i].rows, slice[i].cols, slice[i].dims);
         safetensors_read(in, e, device, model, slice[i].space, slice[i].offset);
     }
     const Entry *head = shards_find(&shards, "lm_head.weight", &in);
@@ -2449,7 +2458,7 @@ static Slice *moment_slices(const Layout *layout) {
         const char *moment = i % 2 ? "exp_avg_sq" : "exp_avg";             // torch's words
         snprintf(list[i].name, sizeof list[i].name, "%s.%s", moment, t->name);
         list[i].space = i % 2 ? MOMENT2 : MOMENT1, list[i].offset = t->offset;
-        list[i].rows = t->rows, list[i].cols = t->cols;
+        list[i].rows = t->rows, list[i].cols = t->cols, list[i].dims = t->dims;
     }
     return list;
 }
@@ -2548,7 +2557,7 @@ static Progress checkpoint_read(const char *path, const Layout *layout, const De
     CHECK(st->n == 2*layout->n, "%s: expected %d tensors, found %d", name, 2*layout->n, st->n);
     for (int i = 0; i < 2*layout->n; i++) {
         const Entry *e = safetensors_find(st, moments[i].name);
-        CHECK(e && e->rows == (size_t)moments[i].rows && e->cols == (size_t)moments[i].cols,
+        CHECK(e && has_shape_of(e, &moments[i]),
               "%s: expected a tensor %s of %d x %d, found %s", name, moments[i].name,
               moments[i].rows, moments[i].cols, e ? "another shape" : "none");
         safetensors_read(st, e, device, model, moments[i].space, moments[i].offset);
