@@ -3540,17 +3540,18 @@ static void test_signals(void) {
     system_or_die("rm -rf run");
 
     // What is ignored from the start stays so: nohup, and jobs in the background.
-    CHECK(went_well(train_olmo("%s %s --steps 2000 --out run", tiny_model, recipe)),
-          "a test could not train: %s", complained);
-    snprintf(hash, sizeof hash, "%s", last_line(said));
+    struct stat before;
     signal(SIGHUP, SIG_IGN);
-    pid = start_olmo("%s %s --steps 2000 --out run", tiny_model, recipe);
+    pid = start_olmo("%s %s %s --out run", tiny_model, recipe, endless);
     signal(SIGHUP, SIG_DFL);
     wait_for_metrics("run/metrics.jsonl", 1000);
     kill(pid, SIGHUP);
+    CHECK(stat("run/metrics.jsonl", &before) == 0, "run/metrics.jsonl: %s", strerror(errno));
+    wait_for_metrics("run/metrics.jsonl", before.st_size + 5000);
+    int runs = kill(pid, 0) == 0 && !strstr(slurp("stderr", NULL), "asked to stop");
+    kill(pid, SIGTERM);
     code = wait_for(pid);
-    check(went_well(code) && !strcmp(last_line(said), hash),
-          "a SIGHUP that is ignored ends nothing: code %d", code);
+    check(went_well(code) && runs, "a SIGHUP that is ignored ends nothing: code %d", code);
     system_or_die("rm -rf run");
 
     // In the middle of a validation of minutes: the checkpoint is there in a moment, and the run of
@@ -3575,18 +3576,21 @@ static void test_signals(void) {
 
     // In the middle of a step of many passes: it is given up, and comes again on --resume, with the
     // same bits.
-    const char *slow = "--d-model 32 --n-layers 1 --n-heads 2 --mlp-hidden 64 --vocab 64 --seq-len 512 --micro-batch 1 --steps 2 "
-                       "--sample-every 0 --val none --data long.bin";
-    CHECK(went_well(train_olmo("%s --batch 4 --out run", slow)), "a test could not train: %s",
-          complained);
-    pid = start_olmo("%s --batch 16000 --out run --resume --steps 3", slow);
-    wait_for_metrics("run/metrics.jsonl", 10);
-    sleep_ms(500);
+    const char *slow = "--d-model 32 --n-layers 1 --n-heads 2 --mlp-hidden 64 --vocab 64 --seq-len 512 "
+                       "--batch 500 --micro-batch 1 --steps 2 --sample-every 0 --val none --data long.bin";
+    CHECK(went_well(train_olmo("%s --out straight", slow)), "a test could not train: %s", complained);
+    snprintf(hash, sizeof hash, "%s", last_line(said));
+    pid = start_olmo("%s --out run", slow);
+    wait_for_metrics("run/metrics.jsonl", 100);
     kill(pid, SIGTERM);
     code = wait_for(pid);
-    check(went_well(code) && newest_checkpoint("run") == 2,
-          "SIGTERM within a step of 16,000 passes: code %d, the last step is %d", code,
+    check(went_well(code) && newest_checkpoint("run") == 1,
+          "SIGTERM within the second step, of 500 passes: code %d, the last step is %d", code,
           newest_checkpoint("run"));
+    code = train_olmo("--out run --resume");
+    check(went_well(code) && !strcmp(last_line(said), hash) && same_checkpoints("straight/step2", "run/step2"),
+          "and resumed, it has the same bits: %.30s", last_line(said));
+    system_or_die("rm -rf straight");
     system_or_die("rm -rf run");
 
     // A second signal does not wait for anything.
