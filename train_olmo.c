@@ -3101,9 +3101,15 @@ static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64
 // 8. Generation: text and ids, sampling with the KV cache
 // =================================================================================================
 
+// Prints text that a model has written: what a terminal would obey becomes a question mark.
+static void print_text(const char *text, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        putchar((c < ' ' && c != '\n' && c != '\t') || c == 127 ? '?' : c);
+    }
+}
+
 #include "data/tokenizer.c"                                // a tokenizer.json: encode and decode
-#include "data/chat.c"                                     // conversations and pairs of them, as rows
-#include "data/requests.c"                                 // questions with choices: --eval-tasks
 
 // temperature 0: greedy; top_k 0, top_p 1: off.
 typedef struct { double temperature, top_p; int top_k; } Sampling;
@@ -3192,6 +3198,9 @@ static int generate(const Device *device, void *model, const Config *c, int *tok
     return n;
 }
 
+#include "data/chat.c"                                     // conversations and pairs of them, as rows
+#include "data/requests.c"                                 // questions with choices: --eval-tasks
+
 // =================================================================================================
 // 9. Program: one command line, one training loop
 // =================================================================================================
@@ -3208,7 +3217,7 @@ typedef struct {
     const char *out, *export_dir, *export_dtype;
     int seed, epochs, threads, keep, no_save, save_every, eval_every, sample_every, shard_mb;
     int as_released;
-    int tied, untied, resume, eval, generate, help, version;
+    int tied, untied, resume, eval, chat, generate, help, version;
     Sampling sampling;
     // The fields that the command line has set; NULL behind the last.
     const void *given[MAX_OPTIONS + 1];
@@ -3322,6 +3331,7 @@ static int option_table(Options *o, Option *table) {
         { "instead of training", GROUP, NULL, "" },
         { "--eval", FLAG, &o->eval, "print the validation loss" },
         { "--generate", WHOLE, &o->generate, "print so many new tokens" },
+        { "--chat", FLAG, &o->chat, "talk with a fine-tuned model, one line per turn; --generate N limits its answers" },
         { "--export", TEXT, &o->export_dir, "write the model as a Hugging Face directory" },
         { "--export-dtype", TEXT, &o->export_dtype, "fp32, bf16 or fp16" },
         { "--shard-mb", WHOLE, &o->shard_mb, "megabytes a weight file holds at most (0: one file)" },
@@ -3880,6 +3890,13 @@ static void load_companions(Run *run, const char *directory) {
     companion_read(&run->companions, 0, named);
 }
 
+// Is what this run trains on, or is judged by, conversations?
+static int is_conversations(const Options *o) {
+    const char *paths = o->data ? o->data : o->val;
+    char first[PATH];
+    return o->dpo || (paths && ends_with(list_item("--data or --val", paths, 0, first), ".jsonl"));
+}
+
 // The tokenizer that --tokenizer names; or, where there is text to read or to write, the one that
 // came with the model. While training that is a convenience, for samples alone: they are bare ids
 // where the program cannot use it.
@@ -3887,17 +3904,18 @@ static void load_tokenizer(Run *run, const char *directory, int training) {
     const Options *o = &run->o;
     char beside[PATH];
     const char *path = o->tokenizer, *reason = NULL;
+    const int needed = (o->chat || is_conversations(o) || o->eval_tasks) && o->config.vocab != 256;
     const int samples = (training ? o->sample_every : o->generate) && !o->prompt_ids;
-    const int text = (samples || o->eval_tasks) && o->config.vocab != 256;
+    const int text = needed || (samples && o->config.vocab != 256);
     path_join(beside, directory, "tokenizer.json");
     if (!path && text && *directory && file_exists(beside)) path = beside;
     if (!path) return;
-    if (training && path == beside && !o->prompt && !o->eval_tasks) reason = tokenizer_refusal(path);
+    if (training && path == beside && !o->prompt && !needed) reason = tokenizer_refusal(path);
     if (!reason) {
         run->tokenizer = tokenizer_load(path);
         if (run->tokenizer->vocab <= o->config.vocab) return;
         reason = "it has more tokens than the model has rows in its embedding";
-        CHECK(training && path == beside,
+        CHECK(training && path == beside && !needed,
               "%s: has %d tokens, the model only %d rows in its embedding; is it this model's "
               "tokenizer?", path, run->tokenizer->vocab, o->config.vocab);
         tokenizer_free(run->tokenizer), run->tokenizer = NULL;
@@ -3955,14 +3973,6 @@ static void check_prompt(const Run *run) {
     int *tokens = (int *)allocate((size_t)run->o.config.seq_len, sizeof(int), "a prompt");
     (void)prompt_tokens(run, tokens);
     release(tokens);
-}
-
-// Prints text that a model has written: what a terminal would obey becomes a question mark.
-static void print_text(const char *text, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-        putchar((c < ' ' && c != '\n' && c != '\t') || c == 127 ? '?' : c);
-    }
 }
 
 // Prints up to `wanted` new tokens: as text after their prompt, or as bare ids.
@@ -4558,7 +4568,7 @@ static void check_same_model(const Config *asked, const Config *found, const cha
 
 // What was asked for must be plain: an option that only serves another one needs that beside it.
 static void check_request(const Options *o) {
-    const int samples = o->generate || (given(o, &o->sample_every) && o->sample_every);
+    const int samples = o->generate || o->chat || (given(o, &o->sample_every) && o->sample_every);
     const int talks = o->data && ends_with(o->data, ".jsonl");
     const char *const sampling = "--generate N, the number of new tokens (or, while training, "
                                  "--sample-every N)";
@@ -4595,7 +4605,7 @@ static void check_request(const Options *o) {
     CHECK(!o->resume || !o->load,
           "--resume goes on from the newest checkpoint in %s, --load starts from another model; "
           "choose one", o->out);
-    const char *instead = o->generate ? "--generate" : o->eval ? "--eval" : o->export_dir ? "--export"
+    const char *instead = o->chat ? "--chat" : o->generate ? "--generate" : o->eval ? "--eval" : o->export_dir ? "--export"
                         : NULL;
     CHECK(!o->resume || !instead, "--resume goes on training, %s is done instead of it; choose one",
           instead);
@@ -4671,17 +4681,12 @@ static void open_conversations(Run *run, const char *checkpoint) {
         run->train = conversation_rows(run->train_text);
         run->data_text = data_text(o);
         if (o->resume) (void)seen_before(run, checkpoint);
+        set_chat_template(&run->companions, t, o->config.eos);
     }
     if (!o->val) run->val = hold_out_conversations(&run->train, &held);
     if (!o->val || !strcmp(o->val, "none")) return;
     run->val_text = conversations_open("--val", o->val, group, t, o->config.eos, T, o->as_released);
     run->val = conversation_rows(run->val_text);
-}
-
-static int is_conversations(const Options *o) {
-    char first[PATH];
-    return o->dpo || ends_with(list_item("--data or --val", o->data ? o->data : o->val, 0, first),
-                               ".jsonl");
 }
 
 static void open_data(Run *run, const char *checkpoint) {
@@ -4741,7 +4746,7 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
     // Weights that have learned already.
     if (o->load && !model && !tuning) tuning = o->dpo ? "dpo" : "sft";
     CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
-    int instead = o->generate || o->eval || o->export_dir, newest = newest_checkpoint(o->out);
+    int instead = o->chat || o->generate || o->eval || o->export_dir, newest = newest_checkpoint(o->out);
     const int resume = o->resume;
     CHECK(!resume || newest >= 0, "--resume: %s holds no checkpoint stepN", o->out);
     if (o->load)
@@ -4850,11 +4855,11 @@ int olmo_main(int argc, char **argv, const Device *device) {
     run.device = device, run.order_epoch = -1, run.floor = NAN;
     Weights unused;
     olmo_layout(&run.layout, &unused, NULL, &o->config);
-    int training = !o->generate && !o->eval && !o->export_dir;
+    int training = !o->chat && !o->generate && !o->eval && !o->export_dir;
     // A console that is gone (`| head`) does not end a run.
     if (training) signal(SIGPIPE, SIG_IGN);
     if (training) print_banner(&run);
-    if (training || o->export_dir) load_companions(&run, directory);
+    if (training || o->export_dir || o->chat) load_companions(&run, directory);
     load_tokenizer(&run, directory, training);
     if (training || o->eval) open_data(&run, directory), open_evaluators(&run);
     if (training) complete_recipe(o, &run.train), print_data(&run);
@@ -4877,7 +4882,11 @@ int olmo_main(int argc, char **argv, const Device *device) {
         ask_evaluators(&run, &metrics);
         for (int i = 0; i < metrics.n; i++) printf("%s %.9g\n", metrics.list[i].name, metrics.list[i].value);
     }
-    if (o->generate) print_sample(&run, o->generate);
+    if (o->chat) {
+        if (!has_chat_template(&run.companions))
+            fprintf(stderr, "note: no chat_template came with this model, so it may not have learned to answer\n");
+        chat(device, run.model, &o->config, run.tokenizer, o->sampling, o->generate, (uint64_t)o->seed);
+    } else if (o->generate) print_sample(&run, o->generate);
     if (o->export_dir) {
         export_write(o->export_dir, &o->config, &run.layout, &run.companions, device, run.model,
                      dtype_named(o->export_dtype), (uint64_t)o->shard_mb*1000000);

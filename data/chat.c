@@ -22,10 +22,60 @@ no token reaches across: at EOS, and behind a newline that something other than 
 A model of bytes has no tokenizer, and no id to spare: there, byte 0 is EOS.
 */
 
-static const char *const chat_template =                    // the same for transformers: apply_chat_template
+// ---- the template, for others ------------------------------------------------------------------------------------
+// transformers renders the same with apply_chat_template. It is saved in the model's tokenizer_config.json, and says to --chat that
+// a model has learned to answer.
+
+static const char *const chat_template =
     "{{ eos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'].strip() }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% if not loop.last or add_generation_prompt %}{{ '\\n' }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}";
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}"
+    "{% if not loop.last or add_generation_prompt %}{{ '\\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}";
+
+static const char **config_file(Companions *with, uint64_t **size) {
+    int i = 0;
+    while (strcmp(companion_names[i], "tokenizer_config.json")) i++;
+    *size = &with->size[i];
+    return (const char **)&with->bytes[i];
+}
+// The members of tokenizer_config.json, or NULL.
+static const char *config_object(const char *text) {
+    const char *start = text ? json_space(text) : NULL;
+    return start && *start == '{' && json_skip(start, 0) ? start : NULL;
+}
+static int has_chat_template(Companions *with) {
+    uint64_t *size;
+    const char *object = config_object(*config_file(with, &size));
+    return object && json_get(object, "chat_template");
+}
+
+// Puts ours into tokenizer_config.json, in place of any other; and the text of EOS, if it does not say.
+static void set_chat_template(Companions *with, const Tokenizer *t, int eos) {
+    uint64_t *size;
+    const char **bytes = config_file(with, &size), *object = config_object(*bytes), *key;
+    char *text = NULL, eos_token[LONGEST_TOKEN + 1] = "";
+    size_t length;
+    FILE *file = open_memstream(&text, &length);
+    CHECK(file, "not enough memory for tokenizer_config.json");
+    fprintf(file, "{");
+    for (const char *value = object ? json_first(object, &key) : NULL; value; value = json_next(value, &key))
+        if (!json_is(key, "chat_template")) fprintf(file, "\n  %.*s,", (int)(json_skip(value, 0) - key), key);
+    if (t && eos < t->vocab && t->size[eos] > 0) snprintf(eos_token, sizeof eos_token, "%.*s", t->size[eos], t->token[eos]);
+    if (*eos_token && (!object || !json_get(object, "eos_token"))) {
+        fprintf(file, "\n  \"eos_token\": ");
+        write_json_string(file, eos_token);
+        fprintf(file, ",");
+    }
+    fprintf(file, "\n  \"chat_template\": ");
+    write_json_string(file, chat_template);
+    fprintf(file, "\n}\n");
+    fclose(file);
+    char *copy = (char *)allocate(length + 1, 1, "tokenizer_config.json");
+    memcpy(copy, text, length + 1);
+    free(text);
+    release((void *)(uintptr_t)*bytes);
+    *bytes = copy, *size = length;
+}
 
 // ---- text ------------------------------------------------------------------------------------------------------------
 
@@ -283,4 +333,84 @@ static Rows hold_out_conversations(Rows *train, Conversations *view) {
 static uint64_t conversations_hash(const Conversations *c) {
     uint64_t hash = fnv1a(fnv1a_start, (const unsigned char *)c->ids, c->n*sizeof *c->ids);
     return fnv1a(hash, (const unsigned char *)c->start, (c->rows + 1)*sizeof *c->start);
+}
+
+// ---- the chat --------------------------------------------------------------------------------------------------------
+
+// Prints text as it comes, a few bytes at a time: a character that is not complete yet waits in pending[0..*n).
+static void print_piece(char *pending, size_t *n, const char *more, size_t m, int last) {
+    char whole[3*(LONGEST_TOKEN + 8)];
+    memcpy(pending + *n, more, m);
+    *n += m;
+    size_t good = utf8_valid(pending, *n);
+    if (last || *n - good > 3) {                            // no character is longer: these bytes are none
+        print_text(whole, utf8_repair(whole, pending, *n));
+        good = *n;
+    } else print_text(pending, good);
+    memmove(pending, pending + good, *n -= good);
+    fflush(stdout);
+}
+
+// The model's turn: tokens[0..n) end with the header of its answer, and the first `past` of them have been decoded. Prints and
+// appends up to `most` tokens (0: as many as fit), and EOS. Returns the new n; *past follows.
+static int reply(const Device *device, void *model, const Config *c, const Tokenizer *tokenizer, int *tokens, int n, int *past, int most,
+                 Sampling how, uint64_t seed) {
+    real *logits = (real *)allocate((size_t)c->vocab, sizeof(real), "the logits");
+    Candidate *candidate = (Candidate *)allocate((size_t)c->vocab, sizeof(Candidate), "the candidates");
+    char pending[LONGEST_TOKEN + 8], piece[LONGEST_TOKEN];
+    size_t waiting = 0;
+    const int start = n, limit = most && most < c->seq_len - n ? n + most : c->seq_len;
+    while (n < limit) {
+        device->decode(model, logits, tokens + *past, n - *past, *past);
+        *past = n;
+        tokens[n] = sample(logits, c->vocab, how, uniform(hash64(hash64(seed) + (uint64_t)n)), candidate);
+        if (tokens[n++] == c->eos) break;
+        *piece = (char)tokens[n - 1];
+        size_t size = tokenizer ? decode(tokenizer, piece, tokens + n - 1, 1) : 1;
+        print_piece(pending, &waiting, piece, size, 0);
+    }
+    print_piece(pending, &waiting, "", 0, 1);
+    printf("\n");
+    if (n < c->seq_len && (n == start || tokens[n - 1] != c->eos)) tokens[n++] = c->eos;     // a turn that was cut ends, too
+    release(logits), release(candidate);
+    return n;
+}
+
+// One line of standard input is one turn of the user. The cache keeps the conversation, so that only what is new is decoded.
+static void chat(const Device *device, void *model, const Config *config, const Tokenizer *tokenizer, Sampling how, int most, uint64_t seed) {
+    Config c = *config;
+    if (!tokenizer && c.vocab == 256 && c.eos < 0) c.eos = 0;
+    CHECK(tokenizer || c.vocab == 256, "--chat: this model's vocabulary of %d is not bytes; give --tokenizer FILE", c.vocab);
+    CHECK(c.eos >= 0, "--chat: every turn ends with the id that ends a document; name it with --eos");
+    Rendering r = rendering_of(tokenizer, c.eos);
+    int *tokens = (int *)allocate((size_t)c.seq_len, sizeof(int), "a conversation"), n = 0, past = 0;
+    const int terminal = isatty(STDIN_FILENO);
+    char *line = NULL;
+    size_t capacity = 0;
+    if (terminal) printf("Say something; Ctrl-D ends the conversation.\n");
+    for (;;) {
+        if (terminal) printf("> "), fflush(stdout);
+        const ssize_t got = getline(&line, &capacity, stdin);
+        if (got < 0) break;
+        size_t size = (size_t)got;
+        const int readable = utf8_valid(line, size) == size;
+        const char *text = readable ? stripped(line, &size) : line;
+        if (!readable) fprintf(stderr, "note: expected UTF-8; this line is left out\n");
+        if (!readable) continue;
+        if (!size) continue;
+        r.n = r.text_size = 0;
+        if (n == 0) begin_conversation(&r);
+        else add_text(&r, "\n", 1), end_piece(&r, 0);
+        add_header(&r, "user");
+        add_text(&r, text, size), add_text(&r, "\n", 1);
+        begin_answer(&r, 0);
+        if (r.n < (size_t)(c.seq_len - n)) {
+            memcpy(tokens + n, r.ids, r.n*sizeof *tokens);
+            n = reply(device, model, &c, tokenizer, tokens, n + (int)r.n, &past, most, how, seed);
+        } else n = c.seq_len;
+        if (n < c.seq_len) continue;
+        printf("(the context of %d tokens is full: the conversation ends here)\n", c.seq_len);
+        break;
+    }
+    free(line), release(tokens), rendering_free(&r);
 }
