@@ -4,6 +4,7 @@
 # make eval                            perplexity, questions with choices: dev/eval/README.md
 # make data                            the data room: tokenize, curate, stats (its libraries: data/README.md)
 #
+# make chat                            fine-tuning that proves itself, and a chat
 # make class                           the exercises (dev/class/README.md)               make clean
 #
 # CC=clang works as well. OPENMP= builds without OpenMP; ARCH= for a program that runs on machines other than this one.
@@ -23,7 +24,7 @@ ZLIB    = $(shell pkg-config --exists zlib 2>/dev/null && pkg-config --cflags --
 LIBS    = icu-uc jansson libpcre2-8 libxxhash libzstd simdjson zlib
 DATA    = data/tokenize data/curate data/stats
 
-.PHONY: all test test-gpu bench bench-gpu data eval eval_cu clean always
+.PHONY: all test test-gpu bench bench-gpu chat data eval eval_cu clean always
 all: train_olmo $(GPU)
 	@[ "$(GPU)" ] || echo "skipped: the programs for a GPU; nvcc is not installed here"
 
@@ -64,9 +65,9 @@ test-gpu: test_olmo_cu test_olmo_cu_fp32
 	./test_olmo_cu ./test_olmo_cu_fp32
 
 # The same tests twice: in float, and in double, where finite differences can see every gradient.
-test_olmo: test_olmo.c $(SOURCE) build/flags
+test_olmo: test_olmo.c data/test/chat.c $(SOURCE) build/flags
 	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU) $(ZLIB)
-test_olmo_double: test_olmo.c $(SOURCE) build/flags
+test_olmo_double: test_olmo.c data/test/chat.c $(SOURCE) build/flags
 	$(CC) $(FLAGS) -Wno-unused-function -DREAL=double -o $@ $< -lm $(ICU) $(ZLIB)
 
 # ... and those of the data room, where its libraries are installed.
@@ -85,6 +86,23 @@ dev/eval/eval dev/eval/test_eval: %: %.c $(EVAL)
 dev/eval/eval_cu: dev/eval/eval.c train_olmo.cu $(EVAL)
 	@[ "$(NVCC_AT)" ] || { echo "error: $@ needs CUDA's compiler, nvcc, which is not installed here"; exit 1; }
 	$(NVCC) $(GPU_FLAGS) -o $@ $< $(GPU_LIBS) $(ICU) $(ZLIB)
+
+# A base, conversations about its stories, preferred answers, and a chat: each once, in build/chat. (The recipes are those of OLMo-7B,
+# the rates those of a model 25,000 times smaller.)
+chat: train_olmo dev/answers data/stories_pairs.jsonl
+	[ -e build/chat/base/step3500 ] || ./train_olmo --out build/chat/base
+	[ -e build/chat/sft/step750 ] || ./train_olmo --load build/chat/base/latest --data data/stories_chat.jsonl \
+	    --val data/stories_chat_val.jsonl --lr 3e-3 --batch 32 --micro-batch 8 --epochs 1 --eval-every 150 --out build/chat/sft
+	dev/answers --threads 1 --load build/chat/sft/latest data/stories_pairs_val.jsonl
+	[ -e build/chat/dpo/step250 ] || ./train_olmo --load build/chat/sft/latest --dpo data/stories_pairs.jsonl \
+	    --val data/stories_pairs_val.jsonl --lr 2e-5 --batch 16 --micro-batch 8 --epochs 1 --eval-every 50 --out build/chat/dpo
+	dev/answers --threads 1 --load build/chat/dpo/latest data/stories_pairs_val.jsonl
+	@echo; head -n 1 data/stories_pairs_val.jsonl | sed 's/.*"user", "content": "\([^"]*\)".*/You may ask: \1/'
+	./train_olmo --load build/chat/dpo/latest --chat --temperature 0
+data/stories_pairs.jsonl: data/stories
+	data/stories --chat
+dev/answers: dev/answers.c $(SOURCE) build/flags
+	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU)
 
 bench: train_olmo dev/bench/bench
 	dev/bench/bench
@@ -114,4 +132,4 @@ $(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE)
 include dev/class/class.mk
 
 clean:
-	rm -rf train_olmo train_olmo_cu train_olmo_cu_fp32 test_olmo test_olmo_double test_olmo_cu test_olmo_cu_fp32 data/stories data/stories.txt data/stories_val.txt* dev/ngram dev/bench/bench dev/eval/eval dev/eval/eval_cu dev/eval/test_eval $(DATA) data/test/test_data build
+	rm -rf train_olmo train_olmo_cu train_olmo_cu_fp32 test_olmo test_olmo_double test_olmo_cu test_olmo_cu_fp32 data/stories data/stories.txt data/stories_val.txt* data/stories_*.jsonl dev/ngram dev/answers dev/bench/bench dev/eval/eval dev/eval/eval_cu dev/eval/test_eval $(DATA) data/test/test_data build

@@ -2962,7 +2962,7 @@ static const Arrival arrivals[] = {
     { "--denominator", TO(denominator), "all", 0 }, { "--threads", TO(threads), "30", 30 }, { "--out", TO(out), "e", 0 },
     { "--save-every", TO(save_every), "31", 31 }, { "--keep", TO(keep), "32", 32 }, { "--no-save", TO(no_save), NULL, 1 },
     { "--eval-every", TO(eval_every), "33", 33 }, { "--sample-every", TO(sample_every), "34", 34 }, { "--resume", TO(resume), NULL, 1 },
-    { "--eval", TO(eval), NULL, 1 }, { "--generate", TO(generate), "35", 35 }, { "--prompt", TO(prompt), "f", 0 },
+    { "--eval", TO(eval), NULL, 1 }, { "--chat", TO(chat), NULL, 1 }, { "--generate", TO(generate), "35", 35 }, { "--prompt", TO(prompt), "f", 0 },
     { "--prompt-ids", TO(prompt_ids), "1,2", 0 }, { "--temperature", TO(sampling.temperature), "0.36", 0.36 },
     { "--top-k", TO(sampling.top_k), "37", 37 }, { "--top-p", TO(sampling.top_p), "0.38", 0.38 }, { "--export", TO(export_dir), "g", 0 },
     { "--export-dtype", TO(export_dtype), "bf16", 0 }, { "--shard-mb", TO(shard_mb), "39", 39 }, { "--help", TO(help), NULL, 1 },
@@ -4252,6 +4252,9 @@ static void test_runs(void) {
     leave_yard();
 }
 
+// ---- adaptation ------------------------------------------------------------------------------------------------------
+#include "data/test/chat.c"
+
 // ---- all of them -----------------------------------------------------------------------------------------------------
 // In this order: what needs no program first, what is quick first.
 typedef enum { IN_FLOAT, IN_DOUBLE, IN_BOTH, OF_PROGRAM, ON_GPU } When;     // OF_PROGRAM: in float, and runs ./train_olmo
@@ -4288,12 +4291,19 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "vectors", test_vectors, IN_BOTH },
     { "train_step", test_train_step, IN_FLOAT },
     { "edges", test_edges, IN_FLOAT },
+    { "rendering", test_rendering, IN_FLOAT },
+    { "rendering_official", test_rendering_official, IN_FLOAT },
+    { "objectives", test_objectives, IN_FLOAT },
+    { "adaptation_bits", test_adaptation_bits, IN_BOTH },
+    { "adaptation_differences", test_adaptation_differences, IN_DOUBLE },
+    { "adaptation_learns", test_adaptation_learns, IN_FLOAT },
     { "durability", test_durability, IN_FLOAT },
     { "options", test_options, IN_FLOAT },
     { "second_device", test_second_device, IN_FLOAT },
     { "hostile_files", test_hostile_files, OF_PROGRAM },
     { "command_line", test_command_line, OF_PROGRAM },
     { "resume", test_resume, OF_PROGRAM },
+    { "adaptation", test_adaptation, OF_PROGRAM },
     { "save_load_save", test_save_load_save, OF_PROGRAM },
     { "companions", test_companions, OF_PROGRAM },
     { "full_disk", test_full_disk, OF_PROGRAM },

@@ -234,7 +234,6 @@ static void add_row(Conversations *c, const Rendering *r) {
     c->start = (size_t *)with_room(c->start, c->rows + 1, c->rows + 2, &c->start_room, sizeof(size_t), "the conversations");
     for (size_t i = 0; i < n; i++) c->ids[c->n + i] = r->labels[i] ? r->ids[i] : ~r->ids[i];
     c->start[++c->rows] = c->n += n;
-    c->cut += r->n > n;
 }
 // The first id is never asked for, so a label there is none.
 static int has_label(const Conversations *c, size_t row) {
@@ -246,7 +245,7 @@ static int has_label(const Conversations *c, size_t row) {
 static void add_group(Conversations *c, Rendering *r, const char *json, int as_released, const ChatPlace *at) {
     static const char *const names[2][2] = { { "messages", NULL }, { "chosen", "rejected" } };
     const char *start = json_space(json), *end = *start == '{' ? json_skip(start, 0) : NULL;
-    int labels = 1;
+    int labels = 1, cut = 0;
     CHECK(end && !*json_space(end), "%s: line %llu: expected one JSON object; this is none, or it is cut off, or too deep: %.40s", at->path,
           (unsigned long long)at->line, start);
     for (int side = 0; side < c->group; side++) {
@@ -254,8 +253,9 @@ static void add_group(Conversations *c, Rendering *r, const char *json, int as_r
         render(r, json_get(start, name), name, as_released, at);
         if (as_released) shift_labels(r);
         add_row(c, r);
-        labels &= has_label(c, c->rows - 1);
+        labels &= has_label(c, c->rows - 1), cut += r->n > (size_t)c->T;
     }
+    if (labels) c->cut += (uint64_t)cut;
     if (labels) return;
     c->rows -= (size_t)c->group, c->n = c->start[c->rows], c->dropped++;
 }
