@@ -3331,7 +3331,8 @@ static int option_table(Options *o, Option *table) {
         { "instead of training", GROUP, NULL, "" },
         { "--eval", FLAG, &o->eval, "print the validation loss" },
         { "--generate", WHOLE, &o->generate, "print so many new tokens" },
-        { "--chat", FLAG, &o->chat, "talk with a fine-tuned model, one line per turn; --generate N limits its answers" },
+        { "--chat", FLAG, &o->chat,
+          "talk with a fine-tuned model, one line per turn; --generate N limits an answer" },
         { "--export", TEXT, &o->export_dir, "write the model as a Hugging Face directory" },
         { "--export-dtype", TEXT, &o->export_dtype, "fp32, bf16 or fp16" },
         { "--shard-mb", WHOLE, &o->shard_mb, "megabytes a weight file holds at most (0: one file)" },
@@ -4605,7 +4606,9 @@ static void check_request(const Options *o) {
     CHECK(!o->resume || !o->load,
           "--resume goes on from the newest checkpoint in %s, --load starts from another model; "
           "choose one", o->out);
-    const char *instead = o->chat ? "--chat" : o->generate ? "--generate" : o->eval ? "--eval" : o->export_dir ? "--export"
+    const char *instead = o->chat ? "--chat"
+                        : o->generate ? "--generate" : o->eval ? "--eval"
+                        : o->export_dir ? "--export"
                         : NULL;
     CHECK(!o->resume || !instead, "--resume goes on training, %s is done instead of it; choose one",
           instead);
@@ -4884,7 +4887,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     }
     if (o->chat) {
         if (!has_chat_template(&run.companions))
-            fprintf(stderr, "note: no chat_template came with this model, so it may not have learned to answer\n");
+            fprintf(stderr, "note: no chat_template came with this model: has it learned to answer?\n");
         chat(device, run.model, &o->config, run.tokenizer, o->sampling, o->generate, (uint64_t)o->seed);
     } else if (o->generate) print_sample(&run, o->generate);
     if (o->export_dir) {

@@ -1,33 +1,38 @@
 /*
-Conversations: what a model learns from to answer (supervised fine-tuning), pairs of answers of which one is preferred (DPO), and
-the chat itself. #included by train_olmo.c; to its training loop, conversations and pairs are Rows like any other.
+Conversations: what a model learns from to answer (supervised fine-tuning), pairs of answers of
+which one is preferred (DPO), and the chat itself. #included by train_olmo.c; to its training loop,
+conversations and pairs are Rows like any other.
 
-    chat.jsonl     {"messages": [{"role": "user", "content": "Hi there"}, {"role": "assistant", "content": "Hello!"}]}
+    chat.jsonl     {"messages": [{"role": "user", "content": "Hi there"},
+                                 {"role": "assistant", "content": "Hello!"}]}
     pairs.jsonl    {"chosen": [messages], "rejected": [messages]}
 
-A conversation becomes one text, as OLMo-7B-Instruct saw it (open-instruct's finetune.py; ADAPT_SPEC 2). EOS is the id that ends
-a document, and as OLMo has no other special id, it begins one, too:
+A conversation becomes one text, as OLMo-7B-Instruct saw it (open-instruct's finetune.py; ADAPT_SPEC
+2). EOS is the id that ends a document, and as OLMo has no other special id, it begins one, too:
 
     EOS<|user|>
     Hi there
     <|assistant|>
     Hello!EOS
 
-The role markers are plain text. Contents are stripped of white space. Labels, the tokens that the model is asked for, are what it
-will have to write itself: the answer, its EOS, and the newline behind that where another message follows. Nothing else.
+The role markers are plain text. Contents are stripped of white space. Labels, the tokens that the
+model is asked for, are what it will have to write itself: the answer, its EOS, and the newline
+behind that where another message follows. Nothing else.
 
-The text is tokenized piece by piece, with a flag for each piece. That gives the ids of the whole, because the pieces meet where
-no token reaches across: at EOS, and behind a newline that something other than white space follows.
+The text is tokenized piece by piece, with a flag for each piece. That gives the ids of the whole,
+because the pieces meet where no token reaches across: at EOS, and behind a newline that something
+other than white space follows.
 
 A model of bytes has no tokenizer, and no id to spare: there, byte 0 is EOS.
 */
 
-// ---- the template, for others ------------------------------------------------------------------------------------
-// transformers renders the same with apply_chat_template. It is saved in the model's tokenizer_config.json, and says to --chat that
-// a model has learned to answer.
+// ---- the template, for others --------------------------------------------------------------------
+// transformers renders the same with apply_chat_template. It is saved in the model's
+// tokenizer_config.json, and says to --chat that a model has learned to answer.
 
 static const char *const chat_template =
-    "{{ eos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'].strip() }}"
+    "{{ eos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + "
+    "message['content'].strip() }}"
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}"
     "{% if not loop.last or add_generation_prompt %}{{ '\\n' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}";
@@ -49,7 +54,8 @@ static int has_chat_template(Companions *with) {
     return object && json_get(object, "chat_template");
 }
 
-// Puts ours into tokenizer_config.json, in place of any other; and the text of EOS, if it does not say.
+// Puts ours into tokenizer_config.json, in place of any other; and the text of EOS, if it does not
+// say.
 static void set_chat_template(Companions *with, const Tokenizer *t, int eos) {
     uint64_t *size;
     const char **bytes = config_file(with, &size), *object = config_object(*bytes), *key;
@@ -58,9 +64,12 @@ static void set_chat_template(Companions *with, const Tokenizer *t, int eos) {
     FILE *file = open_memstream(&text, &length);
     CHECK(file, "not enough memory for tokenizer_config.json");
     fprintf(file, "{");
-    for (const char *value = object ? json_first(object, &key) : NULL; value; value = json_next(value, &key))
-        if (!json_is(key, "chat_template")) fprintf(file, "\n  %.*s,", (int)(json_skip(value, 0) - key), key);
-    if (t && eos < t->vocab && t->size[eos] > 0) snprintf(eos_token, sizeof eos_token, "%.*s", t->size[eos], t->token[eos]);
+    for (const char *value = object ? json_first(object, &key) : NULL; value;
+         value = json_next(value, &key))
+        if (!json_is(key, "chat_template"))
+            fprintf(file, "\n  %.*s,", (int)(json_skip(value, 0) - key), key);
+    if (t && eos < t->vocab && t->size[eos] > 0)
+        snprintf(eos_token, sizeof eos_token, "%.*s", t->size[eos], t->token[eos]);
     if (*eos_token && (!object || !json_get(object, "eos_token"))) {
         fprintf(file, "\n  \"eos_token\": ");
         write_json_string(file, eos_token);
@@ -77,27 +86,31 @@ static void set_chat_template(Companions *with, const Tokenizer *t, int eos) {
     *bytes = copy, *size = length;
 }
 
-// ---- text ------------------------------------------------------------------------------------------------------------
+// ---- text ----------------------------------------------------------------------------------------
 
 // What Python's str.strip takes for white space.
 static int is_python_space(int code) {
-    return (code >= 9 && code <= 13) || (code >= 28 && code <= 32) || code == 0x85 || code == 0xa0 || code == 0x1680 ||
-           (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
+    return (code >= 9 && code <= 13) || (code >= 28 && code <= 32) || code == 0x85 ||
+           code == 0xa0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 ||
+           code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
 }
-// The part of text[0..*n), valid UTF-8, between its leading and its trailing white space; *n: its bytes.
+// The part of text[0..*n), valid UTF-8, between its leading and its trailing white space; *n: its
+// bytes.
 static const char *stripped(const char *text, size_t *n) {
     const char *end = text + *n, *last = text;
     int length;
-    while (text < end && is_python_space(utf8_decode(text, (size_t)(end - text), &length))) text += length;
+    while (text < end && is_python_space(utf8_decode(text, (size_t)(end - text), &length)))
+        text += length;
     for (const char *p = last = text; p < end; p += length)
         if (!is_python_space(utf8_decode(p, (size_t)(end - p), &length))) last = p + length;
     *n = (size_t)(last - text);
     return text;
 }
 
-// ---- rendering -------------------------------------------------------------------------------------------------------
+// ---- rendering -----------------------------------------------------------------------------------
 
-// A conversation in the making: its text is collected up to the next border between pieces, and ids up to its end.
+// A conversation in the making: its text is collected up to the next border between pieces, and ids
+// up to its end.
 typedef struct {
     Encoder *encoder;                                       // NULL: bytes
     int eos;
@@ -114,10 +127,13 @@ static Rendering rendering_of(const Tokenizer *tokenizer, int eos) {
     r.encoder = tokenizer ? encoder_new(tokenizer) : NULL, r.eos = eos;
     return r;
 }
-static void rendering_free(Rendering *r) { encoder_free(r->encoder), release(r->text), release(r->ids), release(r->labels); }
+static void rendering_free(Rendering *r) {
+    encoder_free(r->encoder), release(r->text), release(r->ids), release(r->labels);
+}
 
 // data[0..used) in a block of at least `needed` items: the old one, or a larger one.
-static void *with_room(void *data, size_t used, size_t needed, size_t *room, size_t size, const char *what) {
+static void *with_room(void *data, size_t used, size_t needed, size_t *room, size_t size,
+                       const char *what) {
     if (needed <= *room) return data;
     *room = needed + needed/2 + 1024;
     void *larger = allocate(*room, size, what);
@@ -127,20 +143,23 @@ static void *with_room(void *data, size_t used, size_t needed, size_t *room, siz
 }
 
 static void add_text(Rendering *r, const char *text, size_t n) {
-    r->text = (char *)with_room(r->text, r->text_size, r->text_size + n, &r->text_room, 1, "a conversation's text");
+    r->text = (char *)with_room(r->text, r->text_size, r->text_size + n, &r->text_room, 1,
+                                "a conversation's text");
     if (n) memcpy(r->text + r->text_size, text, n);
     r->text_size += n;
 }
 static void add_id(Rendering *r, int id, int label) {
     size_t room = r->room;
     r->ids = (int *)with_room(r->ids, r->n, r->n + 1, &room, sizeof(int), "a conversation's ids");
-    r->labels = (unsigned char *)with_room(r->labels, r->n, r->n + 1, &r->room, 1, "a conversation's labels");
+    r->labels = (unsigned char *)with_room(r->labels, r->n, r->n + 1, &r->room, 1,
+                                           "a conversation's labels");
     r->ids[r->n] = id, r->labels[r->n++] = (unsigned char)label;
 }
 // The text so far becomes ids.
 static void end_piece(Rendering *r, int label) {
     size_t n = r->encoder ? encode(r->encoder, r->text, r->text_size) : r->text_size;
-    for (size_t i = 0; i < n; i++) add_id(r, r->encoder ? r->encoder->ids[i] : (unsigned char)r->text[i], label);
+    for (size_t i = 0; i < n; i++)
+        add_id(r, r->encoder ? r->encoder->ids[i] : (unsigned char)r->text[i], label);
     r->text_size = 0;
 }
 
@@ -156,39 +175,53 @@ static void begin_answer(Rendering *r, int label_header) {
     end_piece(r, label_header);
 }
 
-// ---- .jsonl ----------------------------------------------------------------------------------------------------------
+// ---- .jsonl --------------------------------------------------------------------------------------
 
 static const char *const roles[] = { "system", "user", "assistant" };
 
 typedef struct { const char *path; uint64_t line; } ChatPlace;  // of a conversation, for sentences
 
-// The messages of a JSON array as ids and labels. as_released: with the labels that OLMo's released runs had (see shift_labels).
-static void render(Rendering *r, const char *messages, const char *name, int as_released, const ChatPlace *at) {
+// The messages of a JSON array as ids and labels. as_released: with the labels that OLMo's released
+// runs had (see shift_labels).
+static void render(Rendering *r, const char *messages, const char *name, int as_released,
+                   const ChatPlace *at) {
     const unsigned long long line = at->line;
-    CHECK(messages, "%s: line %llu: expected \"%s\", an array of messages, found none (data/tokenize makes tokens of documents)", at->path,
-          line, name);
-    CHECK(*messages == '[', "%s: line %llu: expected \"%s\" to be an array of messages, found %.40s", at->path, line, name, messages);
+    CHECK(messages,
+          "%s: line %llu: expected \"%s\", an array of messages, found none (data/tokenize makes "
+          "tokens of documents)",
+          at->path, line, name);
+    CHECK(*messages == '[',
+          "%s: line %llu: expected \"%s\" to be an array of messages, found %.40s", at->path, line,
+          name, messages);
     const char *message = json_first_of(messages);
     CHECK(message, "%s: line %llu: \"%s\" holds no message", at->path, line, name);
     int speaker = -1, number = 1;                           // of the message before
     begin_conversation(r);
     for (const char *next; message; message = next, number++) {
-        CHECK(*message == '{', "%s: line %llu: expected message %d of \"%s\" to be an object, found %.40s", at->path, line, number, name, message);
+        CHECK(*message == '{',
+              "%s: line %llu: expected message %d of \"%s\" to be an object, found %.40s", at->path,
+              line, number, name, message);
         const char *role = json_get(message, "role"), *content = json_get(message, "content");
         int who = 0;
         next = json_next_of(message);
         while (role && who < 3 && !json_is(role, roles[who])) who++;
-        CHECK(role && who < 3, "%s: line %llu: expected message %d to have the \"role\" system, user or assistant, found %.40s", at->path,
-              line, number, role ? role : "none");
-        CHECK(content && *content == '"', "%s: line %llu: expected message %d to have a string \"content\", found %.40s", at->path, line,
-              number, content ? content : "none");
+        CHECK(role && who < 3,
+              "%s: line %llu: expected message %d to have the \"role\" system, user or assistant, "
+              "found %.40s",
+              at->path, line, number, role ? role : "none");
+        CHECK(content && *content == '"',
+              "%s: line %llu: expected message %d to have a string \"content\", found %.40s",
+              at->path, line, number, content ? content : "none");
         size_t room = (size_t)(json_skip(content, 0) - content) + 8;
         char *buffer = (char *)allocate(room, 1, "a message");
         int size = json_unescape(buffer, (int)room, content);
-        CHECK(size >= 0, "%s: line %llu: the content of message %d holds half a character: a lone surrogate", at->path, line, number);
+        CHECK(size >= 0,
+              "%s: line %llu: the content of message %d holds half a character: a lone surrogate",
+              at->path, line, number);
         size_t n = (size_t)size;
         const char *text = stripped(buffer, &n);
-        CHECK(n, "%s: line %llu: message %d (%s) says nothing: its content is empty", at->path, line, number, roles[who]);
+        CHECK(n, "%s: line %llu: message %d (%s) says nothing: its content is empty", at->path,
+              line, number, roles[who]);
         if (who == 2) {
             begin_answer(r, as_released && (speaker == 2 || speaker < 0));
             add_text(r, text, n);
@@ -206,32 +239,34 @@ static void render(Rendering *r, const char *messages, const char *name, int as_
     end_piece(r, 0);
 }
 
-// The released runs measured their mask on a text without the leading EOS: every label moved one place to the left. So the
-// newline of the header was learned, the one behind EOS was not; and the last id is a label if the assistant spoke last.
+// The released runs measured their mask on a text without the leading EOS: every label moved one
+// place to the left. So the newline of the header was learned, the one behind EOS was not; and the
+// last id is a label if the assistant spoke last.
 static void shift_labels(Rendering *r) {
     int last = r->labels[r->n - 1];
     for (size_t i = 0; i + 1 < r->n; i++) r->labels[i] = r->labels[i + 1];
     r->labels[r->n - 1] = (unsigned char)last;
 }
 
-// ---- conversations as rows -------------------------------------------------------------------------------------------
+// ---- conversations as rows -----------------------------------------------------------------------
 
 typedef struct {
-    int group;                                              // 1: conversations; 2: pairs, the chosen side before the rejected one
+    int group;                                              // 2: pairs, the chosen side first
     int T;                                                  // rows are cut here
-    int *ids;                                               // of all rows: a label as it is, another id as ~id
+    int *ids;                                               // a label as it is, another id as ~id
     size_t n, room;
     size_t *start;                                          // [rows + 1] where each row begins
     size_t rows, start_room;
     int files;
     size_t first;                                           // the row that is number 0 to Rows
-    uint64_t dropped, cut;                                  // groups without a label on one side; rows longer than T
+    uint64_t dropped, cut;                                  // groups without a label; rows beyond T
 } Conversations;
 
 static void add_row(Conversations *c, const Rendering *r) {
     const size_t n = zmin(r->n, (size_t)c->T);
     c->ids = (int *)with_room(c->ids, c->n, c->n + n, &c->room, sizeof(int), "the conversations");
-    c->start = (size_t *)with_room(c->start, c->rows + 1, c->rows + 2, &c->start_room, sizeof(size_t), "the conversations");
+    c->start = (size_t *)with_room(c->start, c->rows + 1, c->rows + 2, &c->start_room,
+                                   sizeof(size_t), "the conversations");
     for (size_t i = 0; i < n; i++) c->ids[c->n + i] = r->labels[i] ? r->ids[i] : ~r->ids[i];
     c->start[++c->rows] = c->n += n;
 }
@@ -242,12 +277,15 @@ static int has_label(const Conversations *c, size_t row) {
 }
 
 // One line of a file: a conversation, or a pair of them.
-static void add_group(Conversations *c, Rendering *r, const char *json, int as_released, const ChatPlace *at) {
+static void add_group(Conversations *c, Rendering *r, const char *json, int as_released,
+                      const ChatPlace *at) {
     static const char *const names[2][2] = { { "messages", NULL }, { "chosen", "rejected" } };
     const char *start = json_space(json), *end = *start == '{' ? json_skip(start, 0) : NULL;
     int labels = 1, cut = 0;
-    CHECK(end && !*json_space(end), "%s: line %llu: expected one JSON object; this is none, or it is cut off, or too deep: %.40s", at->path,
-          (unsigned long long)at->line, start);
+    CHECK(end && !*json_space(end),
+          "%s: line %llu: expected one JSON object; this is none, or it is cut off, or too deep: "
+          "%.40s",
+          at->path, (unsigned long long)at->line, start);
     for (int side = 0; side < c->group; side++) {
         const char *name = names[c->group - 1][side];
         render(r, json_get(start, name), name, as_released, at);
@@ -268,14 +306,18 @@ static void add_file(Conversations *c, Rendering *r, const char *path, int as_re
     ChatPlace at = { path, 0 };
     char *line = NULL;
     size_t room = 0;
-    CHECK(ends_with(path, ".jsonl"), "%s: expected a name that ends in .jsonl: conversations, one per line", path);
+    CHECK(ends_with(path, ".jsonl"),
+          "%s: expected a name that ends in .jsonl: conversations, one per line", path);
     for (const char *p = text, *next; p < end; p = next) {
         const char *newline = (const char *)memchr(p, '\n', (size_t)(end - p));
-        const size_t n = (size_t)((newline ? newline : end) - p), valid = utf8_valid(p, zmin(n, LONGEST_LINE));
+        const size_t n = (size_t)((newline ? newline : end) - p),
+                     valid = utf8_valid(p, zmin(n, LONGEST_LINE));
         const unsigned long long number = ++at.line;
         next = newline ? newline + 1 : end;
-        CHECK(n < LONGEST_LINE, "%s: line %llu: %zu MB in one line; expected a conversation", path, number, n >> 20);
-        CHECK(valid == n, "%s: line %llu: expected UTF-8, found another byte at byte %zu", path, number, valid);
+        CHECK(n < LONGEST_LINE, "%s: line %llu: %zu MB in one line; expected a conversation", path,
+              number, n >> 20);
+        CHECK(valid == n, "%s: line %llu: expected UTF-8, found another byte at byte %zu", path,
+              number, valid);
         CHECK(!memchr(p, 0, n), "%s: line %llu: expected text, found a NUL byte", path, number);
         line = (char *)with_room(line, 0, n + 1, &room, 1, "a line");
         memcpy(line, p, n), line[n] = 0;
@@ -285,9 +327,11 @@ static void add_file(Conversations *c, Rendering *r, const char *path, int as_re
     munmap((void *)(uintptr_t)text, size);
 }
 
-// The conversations (group 1) or pairs (2) of comma-separated .jsonl files; groups without a label are left out. eos: the id that
-// begins a conversation and ends an answer. T: tokens a row is cut at.
-static Conversations *conversations_open(const char *flag, const char *paths, int group, const Tokenizer *tokenizer, int eos, int T,
+// The conversations (group 1) or pairs (2) of comma-separated .jsonl files; groups without a label
+// are left out. eos: the id that begins a conversation and ends an answer. T: tokens a row is cut
+// at.
+static Conversations *conversations_open(const char *flag, const char *paths, int group,
+                                         const Tokenizer *tokenizer, int eos, int T,
                                          int as_released) {
     Conversations *c = (Conversations *)allocate(1, sizeof *c, "the conversations");
     Rendering r = rendering_of(tokenizer, eos);
@@ -296,11 +340,15 @@ static Conversations *conversations_open(const char *flag, const char *paths, in
     c->start = (size_t *)with_room(NULL, 0, 1, &c->start_room, sizeof(size_t), "the conversations");
     for (; list_item(flag, paths, c->files, path); c->files++) add_file(c, &r, path, as_released);
     rendering_free(&r);
-    CHECK(c->rows, "%s: no conversation in it has anything to learn within %d tokens (%llu have none)", paths, T, (unsigned long long)c->dropped);
+    CHECK(c->rows,
+          "%s: no conversation in it has anything to learn within %d tokens (%llu have none)",
+          paths, T, (unsigned long long)c->dropped);
     CHECK(c->rows <= UINT32_MAX, "%s: more than 2^32 conversations", paths);
     return c;
 }
-static void conversations_free(Conversations *c) { if (c) release(c->ids), release(c->start), release(c); }
+static void conversations_free(Conversations *c) {
+    if (c) release(c->ids), release(c->start), release(c);
+}
 
 static int read_conversation(const void *source, uint64_t i, int vocab, int *tokens, int *targets) {
     const Conversations *c = (const Conversations *)source;
@@ -309,17 +357,28 @@ static int read_conversation(const void *source, uint64_t i, int vocab, int *tok
     for (int t = 0; tokens && t < n; t++) {
         tokens[t] = ids[t] < 0 ? ~ids[t] : ids[t];
         targets[t] = t + 1 < n && ids[t + 1] >= 0 ? ids[t + 1] : IGNORE;
-        CHECK(tokens[t] < vocab, "a conversation has the token %d, the model's vocabulary ends at %d", tokens[t], vocab - 1);
+        CHECK(tokens[t] < vocab,
+              "a conversation has the token %d, the model's vocabulary ends at %d", tokens[t],
+              vocab - 1);
     }
     return n;
 }
 static Rows conversation_rows(const Conversations *c) {
     const uint64_t groups = (c->rows - c->first)/(uint64_t)c->group;
-    Rows rows = { c->group == 2 ? "pairs" : "conversations", c->files, groups, c->group, c->T, 1, NULL, c, read_conversation };
+    Rows rows = { c->group == 2 ? "pairs" : "conversations",
+                  c->files,
+                  groups,
+                  c->group,
+                  c->T,
+                  1,
+                  NULL,
+                  c,
+                  read_conversation };
     return rows;
 }
 
-// Takes the last twentieth of the groups (at least one of two, at most 256) out of `train`, for validation.
+// Takes the last twentieth of the groups (at least one of two, at most 256) out of `train`, for
+// validation.
 static Rows hold_out_conversations(Rows *train, Conversations *view) {
     uint64_t held = train->groups/20;
     held = held > 256 ? 256 : held < 1 ? train->groups > 1 : held;
@@ -335,15 +394,16 @@ static uint64_t conversations_hash(const Conversations *c) {
     return fnv1a(hash, (const unsigned char *)c->start, (c->rows + 1)*sizeof *c->start);
 }
 
-// ---- the chat --------------------------------------------------------------------------------------------------------
+// ---- the chat ------------------------------------------------------------------------------------
 
-// Prints text as it comes, a few bytes at a time: a character that is not complete yet waits in pending[0..*n).
+// Prints text as it comes, a few bytes at a time: a character that is not complete yet waits in
+// pending[0..*n).
 static void print_piece(char *pending, size_t *n, const char *more, size_t m, int last) {
     char whole[3*(LONGEST_TOKEN + 8)];
     memcpy(pending + *n, more, m);
     *n += m;
     size_t good = utf8_valid(pending, *n);
-    if (last || *n - good > 3) {                            // no character is longer: these bytes are none
+    if (last || *n - good > 3) { // no character is longer: these bytes are none
         print_text(whole, utf8_repair(whole, pending, *n));
         good = *n;
     } else print_text(pending, good);
@@ -351,19 +411,22 @@ static void print_piece(char *pending, size_t *n, const char *more, size_t m, in
     fflush(stdout);
 }
 
-// The model's turn: tokens[0..n) end with the header of its answer, and the first `past` of them have been decoded. Prints and
-// appends up to `most` tokens (0: as many as fit), and EOS. Returns the new n; *past follows.
-static int reply(const Device *device, void *model, const Config *c, const Tokenizer *tokenizer, int *tokens, int n, int *past, int most,
-                 Sampling how, uint64_t seed) {
+// The model's turn: tokens[0..n) end with the header of its answer, and the first `past` of them
+// have been decoded. Prints and appends up to `most` tokens (0: as many as fit), and EOS. Returns
+// the new n; *past follows.
+static int reply(const Device *device, void *model, const Config *c, const Tokenizer *tokenizer,
+                 int *tokens, int n, int *past, int most, Sampling how, uint64_t seed) {
     real *logits = (real *)allocate((size_t)c->vocab, sizeof(real), "the logits");
-    Candidate *candidate = (Candidate *)allocate((size_t)c->vocab, sizeof(Candidate), "the candidates");
+    Candidate *candidate =
+        (Candidate *)allocate((size_t)c->vocab, sizeof(Candidate), "the candidates");
     char pending[LONGEST_TOKEN + 8], piece[LONGEST_TOKEN];
     size_t waiting = 0;
     const int start = n, limit = most && most < c->seq_len - n ? n + most : c->seq_len;
     while (n < limit) {
         device->decode(model, logits, tokens + *past, n - *past, *past);
         *past = n;
-        tokens[n] = sample(logits, c->vocab, how, uniform(hash64(hash64(seed) + (uint64_t)n)), candidate);
+        tokens[n] =
+            sample(logits, c->vocab, how, uniform(hash64(hash64(seed) + (uint64_t)n)), candidate);
         if (tokens[n++] == c->eos) break;
         *piece = (char)tokens[n - 1];
         size_t size = tokenizer ? decode(tokenizer, piece, tokens + n - 1, 1) : 1;
@@ -371,17 +434,22 @@ static int reply(const Device *device, void *model, const Config *c, const Token
     }
     print_piece(pending, &waiting, "", 0, 1);
     printf("\n");
-    if (n < c->seq_len && (n == start || tokens[n - 1] != c->eos)) tokens[n++] = c->eos;     // a turn that was cut ends, too
+    if (n < c->seq_len && (n == start || tokens[n - 1] != c->eos))
+        tokens[n++] = c->eos; // a turn that was cut ends, too
     release(logits), release(candidate);
     return n;
 }
 
-// One line of standard input is one turn of the user. The cache keeps the conversation, so that only what is new is decoded.
-static void chat(const Device *device, void *model, const Config *config, const Tokenizer *tokenizer, Sampling how, int most, uint64_t seed) {
+// One line of standard input is one turn of the user. The cache keeps the conversation, so that
+// only what is new is decoded.
+static void chat(const Device *device, void *model, const Config *config,
+                 const Tokenizer *tokenizer, Sampling how, int most, uint64_t seed) {
     Config c = *config;
     if (!tokenizer && c.vocab == 256 && c.eos < 0) c.eos = 0;
-    CHECK(tokenizer || c.vocab == 256, "--chat: this model's vocabulary of %d is not bytes; give --tokenizer FILE", c.vocab);
-    CHECK(c.eos >= 0, "--chat: every turn ends with the id that ends a document; name it with --eos");
+    CHECK(tokenizer || c.vocab == 256,
+          "--chat: this model's vocabulary of %d is not bytes; give --tokenizer FILE", c.vocab);
+    CHECK(c.eos >= 0,
+          "--chat: every turn ends with the id that ends a document; name it with --eos");
     Rendering r = rendering_of(tokenizer, c.eos);
     int *tokens = (int *)allocate((size_t)c.seq_len, sizeof(int), "a conversation"), n = 0, past = 0;
     const int terminal = isatty(STDIN_FILENO);

@@ -3,8 +3,9 @@ How often does a model answer exactly?
 
     make dev/answers && dev/answers --load out/latest data/stories_pairs_val.jsonl
 
-Takes pairs, as --dpo does, in which both answers are right: the preferred form and another one. The model is given each question
-and answers greedily. Its answer is exact if it is one of the two, to the last byte and with the end of its turn behind it.
+Takes pairs, as --dpo does, in which both answers are right: the preferred form and another one. The
+model is given each question and answers greedily. Its answer is exact if it is one of the two, to
+the last byte and with the end of its turn behind it.
 
     exact match 97.3% of 256 answers: 50.8% as chosen, 46.5% as rejected
 
@@ -14,7 +15,8 @@ and answers greedily. Its answer is exact if it is one of the two, to the last b
 #include "../train_olmo.c"
 
 // Are the labels of row i what follows tokens[0..start), n ids in all?
-static int is_answer(const int *tokens, int start, int n, const int *row, const int *targets, int length) {
+static int is_answer(const int *tokens, int start, int n, const int *row, const int *targets,
+                     int length) {
     int labels = 0;
     for (int t = start - 1; t < length && targets[t] >= 0; t++) labels++;
     if (n - start != labels) return 0;
@@ -23,7 +25,8 @@ static int is_answer(const int *tokens, int start, int n, const int *row, const 
 }
 
 int main(int argc, char **argv) {
-    const char *load = "out/latest", *tokenizer = NULL, **files = (const char **)allocate((size_t)argc, sizeof *files, "the arguments");
+    const char *load = "out/latest", *tokenizer = NULL,
+               **files = (const char **)allocate((size_t)argc, sizeof *files, "the arguments");
     int threads = 0, show = 0;
     const Option table[] = {
         { "--load", TEXT, &load, "a Hugging Face directory" },
@@ -32,30 +35,35 @@ int main(int argc, char **argv) {
         { "--threads", WHOLE, &threads, "threads (0: all)" },
     };
     const int n_files = parse_options(table, 4, argc, argv, files, NULL);
-    CHECK(n_files == 1, "usage: dev/answers [--load DIR] [--tokenizer FILE] [--show N] PAIRS.jsonl");
+    CHECK(n_files == 1,
+          "usage: dev/answers [--load DIR] [--tokenizer FILE] [--show N] PAIRS.jsonl");
     use_threads(threads);
 
     Config c = config_read(load);
     const int T = c.seq_len, eos = imax(0, c.eos);
     Tokenizer *t = tokenizer ? tokenizer_load(tokenizer) : NULL;
-    CHECK(t || c.vocab == 256, "%s: a vocabulary of %d is not bytes; give --tokenizer FILE", load, c.vocab);
+    CHECK(t || c.vocab == 256, "%s: a vocabulary of %d is not bytes; give --tokenizer FILE", load,
+          c.vocab);
     Olmo *m = olmo_build(&c, 0);
     weights_read(load, &m->layout, &cpu_device, m, c.tied);
     Conversations *pairs = conversations_open("PAIRS.jsonl", files[0], 2, t, eos, T, 0);
     const Rows rows = conversation_rows(pairs);
-    int *tokens = (int *)allocate(5*(size_t)T, sizeof(int), "a row"), *row[2] = { tokens + T, tokens + 2*T };
+    int *tokens = (int *)allocate(5 * (size_t)T, sizeof(int), "a row"),
+        *row[2] = { tokens + T, tokens + 2 * T };
     int *targets[2] = { tokens + 3*T, tokens + 4*T }, length[2];
     const Sampling greedy = { 0, 1, 0 };
     double right[2] = { 0, 0 };
     c.eos = eos;
     for (uint64_t g = 0; g < rows.groups; g++) {
         int start = 0, is[2];
-        for (int k = 0; k < 2; k++) length[k] = rows.read(rows.source, 2*g + (uint64_t)k, c.vocab, row[k], targets[k]);
-        while (targets[0][start] < 0) start++;              // the first label is the token after this one
+        for (int k = 0; k < 2; k++)
+            length[k] = rows.read(rows.source, 2 * g + (uint64_t)k, c.vocab, row[k], targets[k]);
+        while (targets[0][start] < 0) start++; // the first label is the token after this one
         start++;
         memcpy(tokens, row[0], (size_t)start*sizeof *tokens);
         const int n = generate(&cpu_device, m, &c, tokens, start, T, greedy, 0);
-        for (int k = 0; k < 2; k++) right[k] += is[k] = is_answer(tokens, start, n, row[k], targets[k], length[k]);
+        for (int k = 0; k < 2; k++)
+            right[k] += is[k] = is_answer(tokens, start, n, row[k], targets[k], length[k]);
         if (is[0] || is[1] || t || show-- <= 0) continue;
         for (int i = 1; i < n; i++) putchar(tokens[i] ? tokens[i] : '$');
         printf("\n  expected: ");
@@ -63,7 +71,7 @@ int main(int argc, char **argv) {
         printf("\n");
     }
     const double all = (double)rows.groups;
-    printf("exact match %.1f%% of %.0f answers: %.1f%% as chosen, %.1f%% as rejected\n", 100*(right[0] + right[1])/all, all,
-           100*right[0]/all, 100*right[1]/all);
+    printf("exact match %.1f%% of %.0f answers: %.1f%% as chosen, %.1f%% as rejected\n",
+           100 * (right[0] + right[1]) / all, all, 100 * right[0] / all, 100 * right[1] / all);
     return finished();
 }

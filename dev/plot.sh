@@ -6,7 +6,7 @@
 #
 # Lines are train losses (a running mean over a hundredth of the run; one run alone also shows every step, pale), points
 # are validation losses, and the dashed line is the loss of a perfect model, where every metrics.jsonl knows the same one.
-# Runs are named after their directories.
+# Runs are named after their directories. A run of DPO is drawn as its reward margin and accuracy.
 set -eu
 
 usage='usage: dev/plot.sh [-o loss.png] out/metrics.jsonl [more...]'
@@ -22,6 +22,27 @@ command -v gnuplot >/dev/null || fail "gnuplot is not installed; on Debian or Ub
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+
+# Of DPO: the margin between the rewards of chosen and rejected answers, and the share of pairs that has one, over updates.
+if grep -q '"train/DPOLoss":' "$1"; then
+    awk -v to="$work/" '
+    function value(key,    at) { at = index($0, "\"" key "\":"); return at ? substr($0, at + length(key) + 3) + 0 : "" }
+    value("rewards/margins") != "" { print value("step"), value("rewards/margins"), value("rewards/accuracies") > (to "train") }
+    value("eval/rewards/margins") != "" { print value("step"), value("eval/rewards/margins"), value("eval/rewards/accuracies") > (to "val") }' "$1"
+    columns=$( (tput cols) 2>/dev/null) || columns=80
+    held=''
+    panel() {                                       # column, title, y range
+        [ ! -f "$work/val" ] || held=", '$work/val' using 1:$1 with linespoints pointtype 7 title 'held out'"
+        echo "set yrange [$3]; set ylabel '$2'; plot '$work/train' using 1:$1 with lines title 'each update'$held"
+    }
+    echo "set xlabel 'updates'; set key bottom right; set grid; set multiplot layout 2, 1; $(panel 2 'reward margin' '0:*'); $(panel 3 'accuracy' '0:1.05')
+          unset multiplot" > "$work/panels"
+    echo "set terminal pngcairo size 1200,900 font 'sans,14' background rgb 'white'; set output '$work/loss.png'; load '$work/panels'" > "$work/png"
+    echo "set terminal dumb noenhanced size $columns, 32; load '$work/panels'" > "$work/dumb"
+    gnuplot "$work/png" && cp "$work/loss.png" "$png" && gnuplot "$work/dumb" || fail "gnuplot could not draw $1"
+    echo "wrote $png"
+    exit
+fi
 
 # metrics.jsonl to three tables of "tokens loss": every step, the running mean, validation; and the floor, if there is one.
 tables='

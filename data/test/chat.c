@@ -1,15 +1,17 @@
 /*
 What a conversation becomes, and what is learned from it. #included by test_olmo.c.
 
-    rendering      ids and masks against the official code's, in bytes and, where it has been fetched, in OLMo's own tokenizer
-    objectives     DPO's check values (ADAPT_SPEC 3.3), the means, the gradient by differences
-    invariances    splits, padding, masked positions, identical and swapped pairs, masked prompts
-    the program    SFT and DPO on the command line: threads, micro-batches, resume, the reference, .jsonl files that are none, --chat
+    rendering      ids and masks against the official code's, in bytes and, where it has been
+fetched, in OLMo's own tokenizer objectives     DPO's check values (ADAPT_SPEC 3.3), the means, the
+gradient by differences invariances    splits, padding, masked positions, identical and swapped
+pairs, masked prompts the program    SFT and DPO on the command line: threads, micro-batches,
+resume, the reference, .jsonl files that are none, --chat
 */
 
-// ---- rendering -------------------------------------------------------------------------------------------------------
+// ---- rendering -----------------------------------------------------------------------------------
 
-static Conversations *conversations_of(const char *text, int group, const Tokenizer *t, int eos, int T, int as_released) {
+static Conversations *conversations_of(const char *text, int group, const Tokenizer *t, int eos,
+                                       int T, int as_released) {
     write_bytes("build/test/chat.jsonl", text, strlen(text));
     return conversations_open("--data", "build/test/chat.jsonl", group, t, eos, T, as_released);
 }
@@ -20,7 +22,10 @@ static const char *row_text(const Conversations *c, size_t row) {
     size_t n = 0;
     for (size_t i = c->start[row]; i < c->start[row + 1]; i++) {
         const int label = c->ids[i] >= 0, id = label ? c->ids[i] : ~c->ids[i];
-        text[n++] = (char)(id == 0 ? (label ? '!' : '$') : id == '\n' ? (label ? '^' : '|') : label && id >= 'a' && id <= 'z' ? id - 32 : id);
+        text[n++] = (char)(id == 0                           ? (label ? '!' : '$')
+                           : id == '\n'                      ? (label ? '^' : '|')
+                           : label && id >= 'a' && id <= 'z' ? id - 32
+                                                             : id);
     }
     text[n] = 0;
     return text;
@@ -29,18 +34,32 @@ static const char *row_text(const Conversations *c, size_t row) {
 static void test_rendering(void) {
     #define U(text) "{\"role\": \"user\", \"content\": \"" text "\"}"
     #define A(text) "{\"role\": \"assistant\", \"content\": \"" text "\"}"
-    static const struct { const char *what, *messages; int as_released; const char *expected; } rows[] = {
-        { "one turn", U("hi there") ", " A("hello!"), 0, "$<|user|>|hi there|<|assistant|>|HELLO!!" },
-        { "one turn, as released: the header's newline is learned", U("hi there") ", " A("hello!"), 1, "$<|user|>|hi there|<|assistant|>^HELLO!!" },
-        { "two turns: the newline behind EOS is a label", "{\"role\": \"system\", \"content\": \"be brief.\"}, " U("a? ") ", " A("b") ", " U("c?") ", "
-          A("d\\n\\ne"), 0, "$<|system|>|be brief.|<|user|>|a?|<|assistant|>|B!^<|user|>|c?|<|assistant|>|D^^E!" },
+    static const struct {
+        const char *what, *messages;
+        int as_released;
+        const char *expected;
+    } rows[] = {
+        { "one turn", U("hi there") ", " A("hello!"), 0,
+          "$<|user|>|hi there|<|assistant|>|HELLO!!" },
+        { "one turn, as released: the header's newline is learned", U("hi there") ", " A("hello!"),
+          1, "$<|user|>|hi there|<|assistant|>^HELLO!!" },
+        { "two turns: the newline behind EOS is a label",
+          "{\"role\": \"system\", \"content\": \"be brief.\"}, " U("a? ") ", " A("b") ", " U(
+              "c?") ", " A("d\\n\\ne"),
+          0, "$<|system|>|be brief.|<|user|>|a?|<|assistant|>|B!^<|user|>|c?|<|assistant|>|D^^E!" },
         { "two turns, as released: it is not", U("a? ") ", " A("b") ", " U("c?") ", " A("d"), 1,
           "$<|user|>|a?|<|assistant|>^B!|<|user|>|c?|<|assistant|>^D!" },
-        { "contents are stripped as Python strips", U(" \\t\\u00a0a b\\u2003\\u3000\\n") ", " A("\\u001fc\\r\\n"), 0, "$<|user|>|a b|<|assistant|>|C!" },
-        { "the user speaks last", U("a") ", " A("b") ", " U("c"), 0, "$<|user|>|a|<|assistant|>|B!^<|user|>|c" },
-        { "the assistant speaks first, and twice: headers are never labels", A("a") ", " A("b"), 0, "$<|assistant|>|A!^<|assistant|>|B!" },
-        { "... but as released they are", A("a") ", " A("b"), 1, "!<|ASSISTANT|>^A!^<|ASSISTANT|>^B!" },
-        { "EOS within a text", U("a\\u0000b") ", " A("c\\u0000d"), 0, "$<|user|>|a$b|<|assistant|>|C!D!" },
+        { "contents are stripped as Python strips",
+          U(" \\t\\u00a0a b\\u2003\\u3000\\n") ", " A("\\u001fc\\r\\n"), 0,
+          "$<|user|>|a b|<|assistant|>|C!" },
+        { "the user speaks last", U("a") ", " A("b") ", " U("c"), 0,
+          "$<|user|>|a|<|assistant|>|B!^<|user|>|c" },
+        { "the assistant speaks first, and twice: headers are never labels", A("a") ", " A("b"), 0,
+          "$<|assistant|>|A!^<|assistant|>|B!" },
+        { "... but as released they are", A("a") ", " A("b"), 1,
+          "!<|ASSISTANT|>^A!^<|ASSISTANT|>^B!" },
+        { "EOS within a text", U("a\\u0000b") ", " A("c\\u0000d"), 0,
+          "$<|user|>|a$b|<|assistant|>|C!D!" },
     };
     char line[1024];
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
@@ -52,104 +71,154 @@ static void test_rendering(void) {
 
     // Rows: the shift of labels, the cut, what has no label within it.
     int tokens[64], targets[64], fine = 1;
-    const char *three = "{\"messages\": [" U("hi") ", " A("yes") "]}\n\n{\"messages\": [" U("a long question") ", " A("no") "]}\n{\"messages\": [" U("b") "]}\n";
+    const char *three = "{\"messages\": [" U("hi") ", " A("yes") "]}\n\n{\"messages\": [" U(
+        "a long question") ", " A("no") "]}\n{\"messages\": [" U("b") "]}\n";
     Conversations *c = conversations_of(three, 1, NULL, 0, 64, 0);
     const Rows all = conversation_rows(c);
     const int n = all.read(all.source, 0, 256, tokens, targets);
-    for (int t = 0; t < n; t++) fine &= targets[t] == (t >= n - 5 && t < n - 1 ? tokens[t + 1] : IGNORE);
-    check(all.groups == 2 && c->dropped == 1 && fine && tokens[n - 1] == 0 && targets[n - 2] == 0 && all.read(all.source, 0, 256, NULL, NULL) == n,
-          "targets are the labels one place later: the real EOS is one, once, and nothing follows it");
+    for (int t = 0; t < n; t++)
+        fine &= targets[t] == (t >= n - 5 && t < n - 1 ? tokens[t + 1] : IGNORE);
+    check(all.groups == 2 && c->dropped == 1 && fine && tokens[n - 1] == 0 && targets[n - 2] == 0 &&
+              all.read(all.source, 0, 256, NULL, NULL) == n,
+          "targets are the labels one place later: the real EOS is one, once, and nothing follows "
+          "it");
     conversations_free(c);
     c = conversations_of(three, 1, NULL, 0, 29, 0);
-    check(c->rows == 1 && c->dropped == 2 && c->cut == 1, "a row is cut at T; cut before its answer, it is dropped and counted");
+    check(c->rows == 1 && c->dropped == 2 && c->cut == 1,
+          "a row is cut at T; cut before its answer, it is dropped and counted");
     conversations_free(c);
-    c = conversations_of("{\"chosen\": [" U("a") ", " A("yes") "], \"rejected\": [" U("a") ", " A("n") "]}\n"
-                         "{\"chosen\": [" U("a") ", " A("y") "], \"rejected\": [" U("a") "]}\n", 2, NULL, 0, 64, 0);
+    c = conversations_of(
+        "{\"chosen\": [" U("a") ", " A("yes") "], \"rejected\": [" U("a") ", " A(
+            "n") "]}\n"
+                 "{\"chosen\": [" U("a") ", " A("y") "], \"rejected\": [" U("a") "]}\n",
+        2, NULL, 0, 64, 0);
     char chosen[128];
     snprintf(chosen, sizeof chosen, "%s", row_text(c, 0));
-    check(c->rows == 2 && c->dropped == 1 && !strcmp(chosen, "$<|user|>|a|<|assistant|>|YES!") && !strcmp(row_text(c, 1), "$<|user|>|a|<|assistant|>|N!"),
-          "a pair is two rows with a mask each, and one EOS at the end; a pair without a label on one side is dropped");
+    check(c->rows == 2 && c->dropped == 1 && !strcmp(chosen, "$<|user|>|a|<|assistant|>|YES!") &&
+              !strcmp(row_text(c, 1), "$<|user|>|a|<|assistant|>|N!"),
+          "a pair is two rows with a mask each, and one EOS at the end; a pair without a label on "
+          "one side is dropped");
     conversations_free(c);
 
     char *text = (char *)allocate(100*128, 1, "a test");
-    for (int i = 0; i < 100; i++) sprintf(text + strlen(text), "{\"messages\": [" U("%d") ", " A("yes") "]}\n", i);
+    for (int i = 0; i < 100; i++)
+        sprintf(text + strlen(text), "{\"messages\": [" U("%d") ", " A("yes") "]}\n", i);
     Conversations held;
     c = conversations_of(text, 1, NULL, 0, 64, 0);
     Rows train = conversation_rows(c), val = hold_out_conversations(&train, &held);
     val.read(val.source, 0, 256, tokens, targets);
-    check(train.groups == 95 && val.groups == 5 && tokens[10] == '9' && tokens[11] == '5', "the last twentieth is held out, in the file's order");
+    check(train.groups == 95 && val.groups == 5 && tokens[10] == '9' && tokens[11] == '5',
+          "the last twentieth is held out, in the file's order");
     conversations_free(c), release(text);
     #undef U
     #undef A
 }
 
-// The two conversations that open-instruct's own code rendered and masked, by OLMo's own tokenizer; and that pieces make the ids
-// of the whole, for beginnings and ends that try to reach across.
+// The two conversations that open-instruct's own code rendered and masked, by OLMo's own tokenizer;
+// and that pieces make the ids of the whole, for beginnings and ends that try to reach across.
 static void test_rendering_official(void) {
     static const char *const path = "data/tokenizers/allenai_eleuther-ai-gpt-neox-20b-pii-special.json";
-    if (!file_exists(path)) { printf("skipped: %s is not here (data/tokenizers.sh fetches it)\n", path); return; }
+    if (!file_exists(path)) {
+        printf("skipped: %s is not here (data/tokenizers.sh fetches it)\n", path);
+        return;
+    }
     Tokenizer *t = tokenizer_load(path);
     char *text = read_text("data/test/golden/golden_sft.json");
-    for (const char *one = json_first_of(json_space(text)); one; one = json_next_of(one)) for (int k = 0; k < 2; k++) {
-        const char *messages = json_get(one, "messages"), *ids = json_get(one, "ids");
-        const char *labels = json_get(one, k ? "labels_as_released" : "labels_shift_corrected");
-        const int length = (int)(json_skip(messages, 0) - messages);
-        char *line = (char *)allocate((size_t)length + 32, 1, "a test");
-        int m = 0;
-        for (int i = 0; i < length; i++) line[m++] = messages[i] == '\n' ? ' ' : messages[i];
-        char *json = (char *)allocate((size_t)m + 32, 1, "a test");
-        snprintf(json, (size_t)m + 32, "{\"messages\": %s}\n", line);
-        Conversations *c = conversations_of(json, 1, t, 50279, 2048, k);
-        size_t n = 0;
-        int fine = 1;
-        for (const char *id = json_first_of(ids), *label = json_first_of(labels); id && label; id = json_next_of(id), label = json_next_of(label), n++) {
-            const int expected = atoi(id), learned = atoi(label) >= 0 && n > 0;         // the first id is nobody's target
-            fine &= n < c->n && (c->ids[n] < 0 ? ~c->ids[n] : c->ids[n]) == expected && (n == 0 || (c->ids[n] >= 0) == learned);
+    for (const char *one = json_first_of(json_space(text)); one; one = json_next_of(one))
+        for (int k = 0; k < 2; k++) {
+            const char *messages = json_get(one, "messages"), *ids = json_get(one, "ids");
+            const char *labels = json_get(one, k ? "labels_as_released" : "labels_shift_corrected");
+            const int length = (int)(json_skip(messages, 0) - messages);
+            char *line = (char *)allocate((size_t)length + 32, 1, "a test");
+            int m = 0;
+            for (int i = 0; i < length; i++) line[m++] = messages[i] == '\n' ? ' ' : messages[i];
+            char *json = (char *)allocate((size_t)m + 32, 1, "a test");
+            snprintf(json, (size_t)m + 32, "{\"messages\": %s}\n", line);
+            Conversations *c = conversations_of(json, 1, t, 50279, 2048, k);
+            size_t n = 0;
+            int fine = 1;
+            for (const char *id = json_first_of(ids), *label = json_first_of(labels); id && label;
+                 id = json_next_of(id), label = json_next_of(label), n++) {
+                const int expected = atoi(id),
+                          learned = atoi(label) >= 0 && n > 0; // the first id is nobody's target
+                fine &= n < c->n && (c->ids[n] < 0 ? ~c->ids[n] : c->ids[n]) == expected &&
+                        (n == 0 || (c->ids[n] >= 0) == learned);
+            }
+            check(fine && n == c->n, "golden_sft.json: %zu ids and their labels%s", n,
+                  k ? ", as released" : "");
+            conversations_free(c), release(line), release(json);
         }
-        check(fine && n == c->n, "golden_sft.json: %zu ids and their labels%s", n, k ? ", as released" : "");
-        conversations_free(c), release(line), release(json);
-    }
     release(text);
 
-    static const char *const edges[] = { "a", ".", "'s", "7", "\xcc\x81", "\xe2\x80\x8b", "\xf0\x9f\x99\x82", "<|user|>", "|>", "<", "\xef\xbf\xbd", "x  y", "1\n\n2", "|||IP_ADDRESS|||", "\xc3\xa9" };
+    static const char *const edges[] = { "a",
+                                         ".",
+                                         "'s",
+                                         "7",
+                                         "\xcc\x81",
+                                         "\xe2\x80\x8b",
+                                         "\xf0\x9f\x99\x82",
+                                         "<|user|>",
+                                         "|>",
+                                         "<",
+                                         "\xef\xbf\xbd",
+                                         "x  y",
+                                         "1\n\n2",
+                                         "|||IP_ADDRESS|||",
+                                         "\xc3\xa9" };
     enum { EDGES = sizeof edges/sizeof *edges };
     Encoder *e = encoder_new(t);
     Rendering r = rendering_of(t, 50279);
     int fine = 1;
     for (int i = 0; i < EDGES; i++) for (int k = 0; k < EDGES; k++) {
         char whole[256];
-        snprintf(whole, sizeof whole, "|||IP_ADDRESS|||<|user|>\n%s\n<|assistant|>\n%s|||IP_ADDRESS|||\n<|user|>\n%s", edges[i], edges[k], edges[i]);
+        snprintf(whole, sizeof whole,
+                 "|||IP_ADDRESS|||<|user|>\n%s\n<|assistant|>\n%s|||IP_ADDRESS|||\n<|user|>\n%s",
+                 edges[i], edges[k], edges[i]);
         begin_conversation(&r);
-        add_header(&r, "user"), add_text(&r, edges[i], strlen(edges[i])), add_text(&r, "\n", 1), begin_answer(&r, 0);
+        add_header(&r, "user"), add_text(&r, edges[i], strlen(edges[i])), add_text(&r, "\n", 1),
+            begin_answer(&r, 0);
         add_text(&r, edges[k], strlen(edges[k])), end_piece(&r, 1), add_id(&r, 50279, 1);
-        add_text(&r, "\n", 1), end_piece(&r, 1), add_header(&r, "user"), add_text(&r, edges[i], strlen(edges[i])), end_piece(&r, 0);
+        add_text(&r, "\n", 1), end_piece(&r, 1), add_header(&r, "user"),
+            add_text(&r, edges[i], strlen(edges[i])), end_piece(&r, 0);
         const size_t n = encode(e, whole, strlen(whole));
         fine &= n == r.n && !memcmp(e->ids, r.ids, n*sizeof(int));
     }
-    check(fine, "%d turns that try to reach across: piece by piece they have the ids of the whole", EDGES*EDGES);
+    check(fine, "%d turns that try to reach across: piece by piece they have the ids of the whole",
+          EDGES * EDGES);
     rendering_free(&r), encoder_free(e), tokenizer_free(t);
 }
 
-// ---- objectives ------------------------------------------------------------------------------------------------------
+// ---- objectives ----------------------------------------------------------------------------------
 
 static void test_objectives(void) {
-    static const struct { double beta, delta, loss, g; } dpo[] = {          // ADAPT_SPEC 3.3
-        { 0.1, 0, 0.693147181, 0.05 }, { 0.1, 2, 0.598138869, 0.045016600 }, { 0.1, -5, 0.974076984, 0.062245933 },
-        { 5, 2, 4.53989e-05, 2.26989e-04 }, { 1, 800, 0, 0 }, { 1, -800, 800, 1 },
+    static const struct { double beta, delta, loss, g;
+    } dpo[] = {
+        // ADAPT_SPEC 3.3
+        { 0.1, 0, 0.693147181, 0.05 },
+        { 0.1, 2, 0.598138869, 0.045016600 },
+        { 0.1, -5, 0.974076984, 0.062245933 },
+        { 5, 2, 4.53989e-05, 2.26989e-04 },
+        { 1, 800, 0, 0 },
+        { 1, -800, 800, 1 },
     };
     for (size_t i = 0; i < sizeof dpo/sizeof *dpo; i++) {
         Objective o = dpo_objective(dpo[i].beta);
         Row pair[2];
         double sums[MAX_SUMS] = { 0 };
         memset(pair, 0, sizeof pair);
-        pair[0].loss = 10 - dpo[i].delta, pair[1].loss = 20, pair[0].reference = -10, pair[1].reference = -20;
+        pair[0].loss = 10 - dpo[i].delta, pair[1].loss = 20, pair[0].reference = -10,
+        pair[1].reference = -20;
         const double count = o.share(&o, pair, sums);
-        check(count == 1 && near(sums[0], dpo[i].loss, 5e-10*fmax(1, dpo[i].loss)) && near(pair[0].weight, dpo[i].g, 5e-10) && pair[1].weight == -pair[0].weight
-              && near(sums[4], dpo[i].beta*dpo[i].delta, 1e-9) && sums[3] == (dpo[i].delta > 0) && near(sums[1] - sums[2], sums[4], 1e-9)
-              && sums[5] == -pair[0].loss && sums[6] == -pair[1].loss,
-              "DPO with beta %g at %g: loss %.9g, weights +-%.9g", dpo[i].beta, dpo[i].delta, sums[0], pair[0].weight);
+        check(count == 1 && near(sums[0], dpo[i].loss, 5e-10 * fmax(1, dpo[i].loss)) &&
+                  near(pair[0].weight, dpo[i].g, 5e-10) && pair[1].weight == -pair[0].weight &&
+                  near(sums[4], dpo[i].beta * dpo[i].delta, 1e-9) &&
+                  sums[3] == (dpo[i].delta > 0) && near(sums[1] - sums[2], sums[4], 1e-9) &&
+                  sums[5] == -pair[0].loss && sums[6] == -pair[1].loss,
+              "DPO with beta %g at %g: loss %.9g, weights +-%.9g", dpo[i].beta, dpo[i].delta,
+              sums[0], pair[0].weight);
     }
-    // Rows of 1, 3 and no label with mean losses 4, 2: a mean over labels is no mean of means, and no label is no NaN.
+    // Rows of 1, 3 and no label with mean losses 4, 2: a mean over labels is no mean of means, and
+    // no label is no NaN.
     Row row[3];
     const double expected[3][2] = { { 10, 4 }, { 10, 30 }, { 6, 2 } };
     for (int k = 0; k < 3; k++) {
@@ -158,27 +227,39 @@ static void test_objectives(void) {
         for (int i = 0; i < 3; i++) row[i].length = 10;
         row[0].labels = 1, row[0].loss = 4, row[1].labels = 3, row[1].loss = 6;
         for (int i = 0; i < 3; i++) denominator += objectives[k].share(&objectives[k], &row[i], sums);
-        check(sums[0] == expected[k][0] && denominator == expected[k][1] && row[1].weight == (k == 2 ? 1/3.0 : 1) && isfinite(row[2].weight),
+        check(sums[0] == expected[k][0] && denominator == expected[k][1] &&
+                  row[1].weight == (k == 2 ? 1 / 3.0 : 1) && isfinite(row[2].weight),
               "denominator %s: %g/%g", objectives[k].name, sums[0], denominator);
     }
-    static const struct { int step; double lr; } rates[] = { { 1, 0 }, { 6, 0.5 }, { 11, 1 }, { 56, 0.5 }, { 100, 1/90.0 }, { 101, 0 } };
+    static const struct {
+        int step;
+        double lr;
+    } rates[] = { { 1, 0 }, { 6, 0.5 }, { 11, 1 }, { 56, 0.5 }, { 100, 1 / 90.0 }, { 101, 0 } };
     const Recipe r = { "finetune", 1, 0.7, 10, 100, 1, 1, 0, 0.9, 0.999, 1e-8, 0, 0, 0, 1 };
     int fine = 1;
     for (int i = 0; i < 6; i++) fine &= near(learning_rate(&r, rates[i].step), rates[i].lr, 1e-12);
-    check(fine, "finetune: 0 at the first update, half, the peak, half, 1/90 at the last (transformers' linear schedule)");
-    check(warmup_steps("3%", 8928) == 267 && warmup_steps("10%", 5711) == 571 && warmup_steps("29%", 100) == 29 && warmup_steps("7", 100) == 7,
+    check(fine, "finetune: 0 at the first update, half, the peak, half, 1/90 at the last "
+                "(transformers' linear schedule)");
+    check(warmup_steps("3%", 8928) == 267 && warmup_steps("10%", 5711) == 571 &&
+              warmup_steps("29%", 100) == 29 && warmup_steps("7", 100) == 7,
           "--warmup: steps, or a part of them rounded down");
 }
 
-// ---- invariances -----------------------------------------------------------------------------------------------------
+// ---- invariances ---------------------------------------------------------------------------------
 
 static const char *const ragged =
-    "{\"chosen\": [{\"role\": \"user\", \"content\": \"how many?\"}, {\"role\": \"assistant\", \"content\": \"there are two of them\"}],"
-    " \"rejected\": [{\"role\": \"user\", \"content\": \"how many?\"}, {\"role\": \"assistant\", \"content\": \"two\"}]}\n"
-    "{\"chosen\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}],"
-    " \"rejected\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"certainly not\"}]}\n"
-    "{\"chosen\": [{\"role\": \"user\", \"content\": \"a question that is much longer than the others\"}, {\"role\": \"assistant\", \"content\": \"ok\"}],"
-    " \"rejected\": [{\"role\": \"user\", \"content\": \"a question that is much longer than the others\"}, {\"role\": \"assistant\", \"content\": \"no, thanks\"}]}\n";
+    "{\"chosen\": [{\"role\": \"user\", \"content\": \"how many?\"}, {\"role\": \"assistant\", "
+    "\"content\": \"there are two of them\"}],"
+    " \"rejected\": [{\"role\": \"user\", \"content\": \"how many?\"}, {\"role\": \"assistant\", "
+    "\"content\": \"two\"}]}\n"
+    "{\"chosen\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
+    "\"content\": \"b\"}],"
+    " \"rejected\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
+    "\"content\": \"certainly not\"}]}\n"
+    "{\"chosen\": [{\"role\": \"user\", \"content\": \"a question that is much longer than the "
+    "others\"}, {\"role\": \"assistant\", \"content\": \"ok\"}],"
+    " \"rejected\": [{\"role\": \"user\", \"content\": \"a question that is much longer than the "
+    "others\"}, {\"role\": \"assistant\", \"content\": \"no, thanks\"}]}\n";
 
 // A run over these rows, ready for its first step.
 static Run *run_of(Conversations *c, Objective objective, int batch, int micro) {
@@ -196,11 +277,12 @@ static Run *run_of(Conversations *c, Objective objective, int batch, int micro) 
 }
 static void run_free(Run *run) { olmo_free((Olmo *)run->model), release(run->order), release(run); }
 
-// The gradient of one update over all groups, with the log-probabilities of the model itself as reference, moved by `shift` for
-// the chosen rows. Returns the objective's value.
+// The gradient of one update over all groups, with the log-probabilities of the model itself as
+// reference, moved by `shift` for the chosen rows. Returns the objective's value.
 static double gradient_of(Run *run, real *grads, double shift) {
     const Rows *rows = &run->train;
-    double *reference = (double *)allocate(2*rows->groups, sizeof *reference, "a test"), sums[MAX_SUMS] = { 0 };
+    double *reference = (double *)allocate(2 * rows->groups, sizeof *reference, "a test"),
+           sums[MAX_SUMS] = { 0 };
     Batch b = batch_of(rows, (int)rows->groups, run->o.recipe.micro_batch);
     Olmo *m = (Olmo *)run->model;
     batch_read(&b, rows, NULL, 0, (int)rows->groups, 256, 0);
@@ -216,30 +298,41 @@ static double gradient_of(Run *run, real *grads, double shift) {
 }
 
 static void test_adaptation_bits(void) {
-    const struct { const char *name; Objective objective; int group; } cases[] = {
-        { "SFT", objectives[0], 1 }, { "SFT by sequences", objectives[2], 1 }, { "DPO", dpo_objective(0.1), 2 },
+    const struct { const char *name; Objective objective; int group;
+    } cases[] = {
+        { "SFT", objectives[0], 1 },
+        { "SFT by sequences", objectives[2], 1 },
+        { "DPO", dpo_objective(0.1), 2 },
     };
     for (int k = 0; k < 3; k++) {
         Conversations *c = conversations_of(ragged, 2, NULL, 0, 80, 0);
-        c->group = cases[k].group;                          // each side a conversation of its own, where pairs are not wanted
+        c->group =
+            cases[k].group; // each side a conversation of its own, where pairs are not wanted
         real *first = NULL;
         size_t size = 0;
         int fine = 1, ways = 0;
-        for (int micro = 1; micro <= 6/cases[k].group; micro++) for (int threads = 1; threads <= 3; threads += 2) {
-            const int before = omp_get_max_threads();
-            omp_set_num_threads(threads);
-            Run *run = run_of(c, cases[k].objective, 5/cases[k].group, micro);
-            Batch b = batch_of(&run->train, run->o.recipe.batch, micro);
-            Metrics metrics = { NULL, 0, 0 };
-            for (int s = 0; s < 4; s++) metrics.n = 0, train_step(run, &b, &metrics);
-            const Olmo *m = (const Olmo *)run->model;
-            size = m->layout.size;
-            if (!first) { first = noise_reals(size, 0, 0); memcpy(first, m->params, size*sizeof(real)); }
-            fine &= same_bits(first, m->params, size), ways++;
-            batch_free(&b), release(metrics.list), run_free(run);
-            omp_set_num_threads(before);
-        }
-        check(fine, "%s: %d ways to split rows of different lengths into passes and threads, equal bits after four updates", cases[k].name, ways);
+        for (int micro = 1; micro <= 6 / cases[k].group; micro++)
+            for (int threads = 1; threads <= 3; threads += 2) {
+                const int before = omp_get_max_threads();
+                omp_set_num_threads(threads);
+                Run *run = run_of(c, cases[k].objective, 5 / cases[k].group, micro);
+                Batch b = batch_of(&run->train, run->o.recipe.batch, micro);
+                Metrics metrics = { NULL, 0, 0 };
+                for (int s = 0; s < 4; s++) metrics.n = 0, train_step(run, &b, &metrics);
+                const Olmo *m = (const Olmo *)run->model;
+                size = m->layout.size;
+                if (!first) {
+                    first = noise_reals(size, 0, 0);
+                    memcpy(first, m->params, size * sizeof(real));
+                }
+                fine &= same_bits(first, m->params, size), ways++;
+                batch_free(&b), release(metrics.list), run_free(run);
+                omp_set_num_threads(before);
+            }
+        check(fine,
+              "%s: %d ways to split rows of different lengths into passes and threads, equal bits "
+              "after four updates",
+              cases[k].name, ways);
         release(first), conversations_free(c);
     }
 
@@ -257,7 +350,9 @@ static void test_adaptation_bits(void) {
         Olmo *m = olmo_build(&config, 1);
         golden_weights(m);
         olmo_forward(m, losses, zlosses, tokens, targets, weights, 1, T);
-        for (int t = 0; t < T; t++) for (int v = 0; v < 256; v++) zero &= weights[t] != 0 || m->acts.logits[(size_t)t*256 + (size_t)v] == 0;
+        for (int t = 0; t < T; t++)
+            for (int v = 0; v < 256; v++)
+                zero &= weights[t] != 0 || m->acts.logits[(size_t)t * 256 + (size_t)v] == 0;
         olmo_backward(m);
         grads[k] = noise_reals(m->layout.size, 0, 0);
         for (size_t i = 0; i < m->layout.size; i++) grads[k][i] = m->grads[i] + 0;
@@ -273,7 +368,9 @@ static void test_adaptation_bits(void) {
     const size_t size = run->layout.size;
     real *a = noise_reals(size, 0, 0), *b = noise_reals(size, 0, 0);
     const double loss = gradient_of(run, a, 0), norm = norm_of(a, size);
-    check(near(loss, log(2), 1e-12) && norm > 1e-4, "at the reference DPO's loss is ln 2 for every pair, and its gradient is not zero: %.6g", norm);
+    check(near(loss, log(2), 1e-12) && norm > 1e-4,
+          "at the reference DPO's loss is ln 2 for every pair, and its gradient is not zero: %.6g",
+          norm);
     int *ids = (int *)allocate(c->n, sizeof(int), "a test");
     memcpy(ids, c->ids, c->n*sizeof(int));
     size_t start[7], at = 0;
@@ -285,26 +382,35 @@ static void test_adaptation_bits(void) {
     }
     (void)gradient_of(run, b, 0);
     for (size_t i = 0; i < size; i++) b[i] += a[i];
-    check(norm_of(b, size) < 64*unit_roundoff*norm, "swapping chosen and rejected negates the gradient: the sum is %.3g of it", norm_of(b, size)/norm);
+    check(norm_of(b, size) < 64 * unit_roundoff * norm,
+          "swapping chosen and rejected negates the gradient: the sum is %.3g of it",
+          norm_of(b, size) / norm);
     memcpy(c->ids, ids, c->n*sizeof(int)), memcpy(c->start, start, sizeof start);
     (void)gradient_of(run, a, 0.5);
-    for (size_t i = 0; i < c->n; i++) if (ids[i] < 0) c->ids[i] = ~ids[i];              // prompts are labels, too
+    for (size_t i = 0; i < c->n; i++)
+        if (ids[i] < 0) c->ids[i] = ~ids[i]; // prompts are labels, too
     (void)gradient_of(run, b, 0.5);
     for (size_t i = 0; i < size; i++) b[i] -= a[i];
-    check(norm_of(b, size) < 1000*unit_roundoff*norm, "masking or keeping the prompt leaves the gradient as it is: the difference is %.3g of it",
-          norm_of(b, size)/norm);
+    check(
+        norm_of(b, size) < 1000 * unit_roundoff * norm,
+        "masking or keeping the prompt leaves the gradient as it is: the difference is %.3g of it",
+        norm_of(b, size) / norm);
     memcpy(c->ids, ids, c->n*sizeof(int));
     run_free(run);
 
     // The same text on both sides.
-    const char *twin = "{\"role\": \"user\", \"content\": \"a?\"}, {\"role\": \"assistant\", \"content\": \"b c d\"}";
+    const char *twin = "{\"role\": \"user\", \"content\": \"a?\"}, {\"role\": \"assistant\", "
+                       "\"content\": \"b c d\"}";
     char line[512];
     snprintf(line, sizeof line, "{\"chosen\": [%s], \"rejected\": [%s]}\n", twin, twin);
     Conversations *same = conversations_of(line, 2, NULL, 0, 80, 0);
     run = run_of(same, dpo_objective(0.1), 1, 1);
     (void)gradient_of(run, b, 0);
-    check(norm_of(b, size) < 64*unit_roundoff*norm, "a pair of identical answers has a gradient within rounding of zero: %.3g", norm_of(b, size));
-    run_free(run), conversations_free(same), conversations_free(c), release(ids), release(a), release(b);
+    check(norm_of(b, size) < 64 * unit_roundoff * norm,
+          "a pair of identical answers has a gradient within rounding of zero: %.3g",
+          norm_of(b, size));
+    run_free(run), conversations_free(same), conversations_free(c), release(ids), release(a),
+        release(b);
 }
 
 // d loss/dw by differences, for DPO and for the mean of means; and updates that move what they should.
@@ -341,7 +447,9 @@ static void test_adaptation_differences(void) {
         }
         for (size_t i = 0; i < size; i++) slope += (double)g[i]*(double)u[i];
         const double numerical = (moved[1] - moved[0])/2e-5;
-        check(fabs(numerical/slope - 1) < 1e-6, "%s: a directional difference of %.9g, and the gradient says %.9g", cases[k].name, numerical, slope);
+        check(fabs(numerical / slope - 1) < 1e-6,
+              "%s: a directional difference of %.9g, and the gradient says %.9g", cases[k].name,
+              numerical, slope);
         batch_free(&b), run_free(run), conversations_free(c), release(g), release(u), release(w);
     }
 }
@@ -360,24 +468,31 @@ static void test_adaptation_learns(void) {
     for (int s = 0; s < 5; s++) {
         metrics.n = 0, train_step(run, &b, &metrics);
         const double now = value_of(&metrics, "rewards/margins");
-        grows &= s == 0 ? now == 0 && near(value_of(&metrics, "train/DPOLoss"), log(2), 1e-12) && value_of(&metrics, "rewards/accuracies") == 0 : now > margin;
+        grows &= s == 0 ? now == 0 && near(value_of(&metrics, "train/DPOLoss"), log(2), 1e-12) &&
+                              value_of(&metrics, "rewards/accuracies") == 0
+                        : now > margin;
         margin = now;
     }
-    check(grows, "five updates of DPO: the margin begins at 0, with no pair won and a loss of ln 2, and grows to %.3g", margin);
+    check(grows,
+          "five updates of DPO: the margin begins at 0, with no pair won and a loss of ln 2, and "
+          "grows to %.3g",
+          margin);
     batch_free(&b), run_free(run);
 
     release(metrics.list), conversations_free(c);
 }
 
-// ---- the program -----------------------------------------------------------------------------------------------------
+// ---- the program ---------------------------------------------------------------------------------
 
-static const char *const small = "--d-model 32 --n-layers 2 --n-heads 4 --mlp-hidden 64 --seq-len 96 --sample-every 0 --val none";
+static const char *const small = "--d-model 32 --n-layers 2 --n-heads 4 --mlp-hidden 64 --seq-len "
+                                 "96 --sample-every 0 --val none";
 
 static void write_conversations(const char *path, int n, int pairs) {
     static const char *const words[] = { "red", "blue", "green", "white" };
     FILE *file = open_to_write(path);
     for (int i = 0; i < n; i++) {
-        const char *word = words[i % 4], *user = "{\"role\": \"user\", \"content\": \"%s %d?\"}, {\"role\": \"assistant\", \"content\": \"%s\"}]";
+        const char *word = words[i % 4], *user = "{\"role\": \"user\", \"content\": \"%s %d?\"}, "
+                                                 "{\"role\": \"assistant\", \"content\": \"%s\"}]";
         char a[64];
         snprintf(a, sizeof a, "It is %s.", word);
         fprintf(file, pairs ? "{\"chosen\": [" : "{\"messages\": [");
@@ -388,33 +503,43 @@ static void write_conversations(const char *path, int n, int pairs) {
     close_written(file, path);
 }
 
-// Twelve updates beside dev/reference/adapt.py's, which shares nothing with us but the weights and the data: within 1e-4, rewards
-// absolutely, everything else relatively.
+// Twelve updates beside dev/reference/adapt.py's, which shares nothing with us but the weights and
+// the data: within 1e-4, rewards absolutely, everything else relatively.
 static void beside_pytorch(void) {
-    static const struct { const char *name, *flags; } kinds[] = {
-        { "predicted", "--data %s/chat.jsonl" }, { "sequences", "--denominator sequences --data %s/chat.jsonl" }, { "dpo", "--dpo %s/pairs.jsonl" },
+    static const struct { const char *name, *flags;
+    } kinds[] = {
+        { "predicted", "--data %s/chat.jsonl" },
+        { "sequences", "--denominator sequences --data %s/chat.jsonl" },
+        { "dpo", "--dpo %s/pairs.jsonl" },
     };
     char golden[PATH], path[PATH], flags[2*PATH];
     path_join(golden, home, "data/test/golden/adapt"), path_join(path, golden, "updates.json");
     char *theirs = read_text(path);
     for (int k = 0; k < 3; k++) {
         snprintf(flags, sizeof flags, kinds[k].flags, golden);
-        int code = train_olmo("--load %s %s --val none --steps 12 --batch 8 --micro-batch 3 --lr 1e-3 --warmup 3 --schedule finetune --sample-every 0 "
-                              "--out beside", golden, flags), lines = 0, values = 0;
+        int code = train_olmo("--load %s %s --val none --steps 12 --batch 8 --micro-batch 3 --lr "
+                              "1e-3 --warmup 3 --schedule finetune --sample-every 0 "
+                              "--out beside",
+                              golden, flags),
+            lines = 0, values = 0;
         CHECK(went_well(code), "a test could not train: %s", complained);
         char *ours = slurp("beside/metrics.jsonl", NULL), *line = ours;
         double worst = 0;
-        for (const char *step = json_first_of(json_get(json_space(theirs), kinds[k].name)), *name; step && *line; step = json_next_of(step), lines++) {
-            for (const char *value = json_first(step, &name); value; value = json_next(value, &name), values++) {
+        for (const char *step = json_first_of(json_get(json_space(theirs), kinds[k].name)), *name;
+             step && *line; step = json_next_of(step), lines++) {
+            for (const char *value = json_first(step, &name); value;
+                 value = json_next(value, &name), values++) {
                 char bare[64];
                 snprintf(bare, sizeof bare, "%.*s", (int)(json_skip(name, 0) - name) - 2, name + 1);
                 const char *mine = json_get(line, bare);
                 const double a = mine ? strtod(mine, NULL) : NAN, b = strtod(value, NULL);
-                worst = larger(worst, fabs(a - b)/(strncmp(bare, "rewards", 7) ? fmax(fabs(b), 1e-6) : 1));
+                worst = larger(worst, fabs(a - b) /
+                                          (strncmp(bare, "rewards", 7) ? fmax(fabs(b), 1e-6) : 1));
             }
             line += strcspn(line, "\n") + 1;
         }
-        check(worst < 1e-4 && lines == 12 && values >= 36, "%s beside PyTorch, 12 updates: %d values within %.1e", kinds[k].name, values, worst);
+        check(worst < 1e-4 && lines == 12 && values >= 36,
+              "%s beside PyTorch, 12 updates: %d values within %.1e", kinds[k].name, values, worst);
         release(ours);
     }
     release(theirs);
@@ -422,22 +547,36 @@ static void beside_pytorch(void) {
 
 static void hostile_conversations(void) {
     #define HI "{\"role\": \"user\", \"content\": \"hi\"}"
-    static const struct { const char *what, *line, *says; } rows[] = {
-        { "no JSON", "hello", "line 2: expected one JSON object" }, { "an array", "[1]", "line 2: expected one JSON object" },
+    static const struct { const char *what, *line, *says;
+    } rows[] = {
+        { "no JSON", "hello", "line 2: expected one JSON object" },
+        { "an array", "[1]", "line 2: expected one JSON object" },
         { "a line that is cut off", "{\"messages\": [" HI, "line 2: expected one JSON object" },
-        { "two objects in a line", "{\"messages\": [" HI "]} {}", "line 2: expected one JSON object" },
-        { "no messages", "{\"id\": 1}", "line 2: expected \"messages\"" }, { "empty messages", "{\"messages\": []}", "holds no message" },
-        { "messages that are none", "{\"messages\": \"hi\"}", "to be an array" }, { "a message that is none", "{\"messages\": [" HI ", 7]}", "message 2" },
-        { "a role that nobody knows", "{\"messages\": [{\"role\": \"tool\", \"content\": \"a\"}]}", "system, user or assistant, found \"tool\"" },
-        { "no role", "{\"messages\": [{\"content\": \"a\"}]}", "system, user or assistant, found none" },
-        { "no content", "{\"messages\": [{\"role\": \"user\"}]}", "a string \"content\", found none" },
-        { "content null", "{\"messages\": [{\"role\": \"user\", \"content\": null}]}", "a string \"content\", found null" },
-        { "empty content", "{\"messages\": [{\"role\": \"user\", \"content\": \" \\n\"}]}", "message 1 (user) says nothing" },
-        { "half a surrogate pair", "{\"messages\": [{\"role\": \"user\", \"content\": \"\\ud83d\"}]}", "lone surrogate" },
-        { "bytes that are not UTF-8", "{\"messages\": [{\"role\": \"user\", \"content\": \"\xff\"}]}", "line 2: expected UTF-8" },
+        { "two objects in a line", "{\"messages\": [" HI "]} {}",
+          "line 2: expected one JSON object" },
+        { "no messages", "{\"id\": 1}", "line 2: expected \"messages\"" },
+        { "empty messages", "{\"messages\": []}", "holds no message" },
+        { "messages that are none", "{\"messages\": \"hi\"}", "to be an array" },
+        { "a message that is none", "{\"messages\": [" HI ", 7]}", "message 2" },
+        { "a role that nobody knows", "{\"messages\": [{\"role\": \"tool\", \"content\": \"a\"}]}",
+          "system, user or assistant, found \"tool\"" },
+        { "no role", "{\"messages\": [{\"content\": \"a\"}]}",
+          "system, user or assistant, found none" },
+        { "no content", "{\"messages\": [{\"role\": \"user\"}]}",
+          "a string \"content\", found none" },
+        { "content null", "{\"messages\": [{\"role\": \"user\", \"content\": null}]}",
+          "a string \"content\", found null" },
+        { "empty content", "{\"messages\": [{\"role\": \"user\", \"content\": \" \\n\"}]}",
+          "message 1 (user) says nothing" },
+        { "half a surrogate pair",
+          "{\"messages\": [{\"role\": \"user\", \"content\": \"\\ud83d\"}]}", "lone surrogate" },
+        { "bytes that are not UTF-8",
+          "{\"messages\": [{\"role\": \"user\", \"content\": \"\xff\"}]}",
+          "line 2: expected UTF-8" },
     };
-    #undef HI
-    const char *first = "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}, {\"role\": \"assistant\", \"content\": \"yes\"}]}\n";
+#undef HI
+    const char *first = "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}, {\"role\": "
+                        "\"assistant\", \"content\": \"yes\"}]}\n";
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         FILE *file = open_to_write("bad.jsonl");
         fprintf(file, "%s%s\n", first, rows[i].line);
@@ -455,73 +594,122 @@ static void hostile_conversations(void) {
     write_bytes("bad.jsonl", "{\"messages\": \0}\n", 17);
     refuses("a NUL byte", "bad.jsonl", "NUL byte", "%s --data bad.jsonl --steps 1", small);
     write_text("bad.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}\n");
-    refuses("nothing to learn", "bad.jsonl", "has anything to learn", "%s --data bad.jsonl --steps 1", small);
+    refuses("nothing to learn", "bad.jsonl", "has anything to learn",
+            "%s --data bad.jsonl --steps 1", small);
     write_text("bad.jsonl", "");
     refuses("an empty file", "bad.jsonl", "empty", "%s --data bad.jsonl --steps 1", small);
-    refuses("pairs where conversations are asked for", "pairs.jsonl", "expected \"messages\"", "%s --data pairs.jsonl --steps 1", small);
-    refuses("conversations where pairs are asked for", "chat.jsonl", "expected \"chosen\"", "%s --dpo chat.jsonl --steps 1", small);
-    refuses("--dpo beside --data", "--dpo and --data", "only one", "%s --dpo pairs.jsonl --data chat.jsonl --steps 1", small);
-    refuses("--dpo-beta alone", "--dpo-beta", "--dpo PAIRS.jsonl", "%s --data chat.jsonl --dpo-beta 1 --steps 1", small);
-    refuses("a warm-up that is none", "--warmup", "3%", "%s --data chat.jsonl --warmup x --steps 1", small);
-    refuses("a warm-up of more than all", "--warmup", "3%", "%s --data chat.jsonl --warmup 120%% --steps 1", small);
+    refuses("pairs where conversations are asked for", "pairs.jsonl", "expected \"messages\"",
+            "%s --data pairs.jsonl --steps 1", small);
+    refuses("conversations where pairs are asked for", "chat.jsonl", "expected \"chosen\"",
+            "%s --dpo chat.jsonl --steps 1", small);
+    refuses("--dpo beside --data", "--dpo and --data", "only one",
+            "%s --dpo pairs.jsonl --data chat.jsonl --steps 1", small);
+    refuses("--dpo-beta alone", "--dpo-beta", "--dpo PAIRS.jsonl",
+            "%s --data chat.jsonl --dpo-beta 1 --steps 1", small);
+    refuses("a warm-up that is none", "--warmup", "3%", "%s --data chat.jsonl --warmup x --steps 1",
+            small);
+    refuses("a warm-up of more than all", "--warmup", "3%",
+            "%s --data chat.jsonl --warmup 120%% --steps 1", small);
 }
 
 static void test_adaptation(void) {
     char hash[64];
     enter_yard();
     write_conversations("chat.jsonl", 22, 0), write_conversations("pairs.jsonl", 22, 1);
-    write_text("four.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a?\"}, {\"role\": \"assistant\", \"content\": \"blue\"},"
-               " {\"role\": \"user\", \"content\": \"b?\"}, {\"role\": \"assistant\", \"content\": \"green\"}]}\n"
-               "{\"messages\": [{\"role\": \"user\", \"content\": \"c?\"}, {\"role\": \"assistant\", \"content\": \"red\"}]}\n");
+    write_text("four.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a?\"}, "
+                             "{\"role\": \"assistant\", \"content\": \"blue\"},"
+                             " {\"role\": \"user\", \"content\": \"b?\"}, {\"role\": "
+                             "\"assistant\", \"content\": \"green\"}]}\n"
+                             "{\"messages\": [{\"role\": \"user\", \"content\": \"c?\"}, "
+                             "{\"role\": \"assistant\", \"content\": \"red\"}]}\n");
 
     // By heart, and said again: one turn after the other through the cache, each ending by itself.
-    CHECK(went_well(train_olmo("%s --data four.jsonl --steps 150 --lr 1e-2 --warmup 10 --out sft", small)), "a test could not train: %s", complained);
-    check(strstr(said, "data: 2 conversations of at most 96 tokens in 1 file, none for validation") != NULL, "conversations are counted");
+    CHECK(went_well(train_olmo("%s --data four.jsonl --steps 150 --lr 1e-2 --warmup 10 --out sft",
+                               small)),
+          "a test could not train: %s", complained);
+    check(
+        strstr(said, "data: 2 conversations of at most 96 tokens in 1 file, none for validation") !=
+            NULL,
+        "conversations are counted");
     write_text("turns", "a?\n\n  b?  \nc?\n");
-    CHECK(went_well(train_olmo("--load sft/latest --chat --temperature 0 < turns")), "a test could not chat: %s", complained);
-    check(!strncmp(said, "blue\ngreen\n", 11) && !strstr(complained, "chat_template"), "two conversations by heart, and one said again, turn by turn: %.30s", said);
+    CHECK(went_well(train_olmo("--load sft/latest --chat --temperature 0 < turns")),
+          "a test could not chat: %s", complained);
+    check(!strncmp(said, "blue\ngreen\n", 11) && !strstr(complained, "chat_template"),
+          "two conversations by heart, and one said again, turn by turn: %.30s", said);
     int code = train_olmo("--load sft/latest --chat --temperature 0 --generate 2 < turns");
     check(went_well(code) && !strncmp(said, "bl\n", 3), "--generate limits an answer");
-    check(json_get(json_root(slurp("sft/latest/tokenizer_config.json", NULL), "tokenizer_config.json"), "chat_template") != NULL,
+    check(json_get(
+              json_root(slurp("sft/latest/tokenizer_config.json", NULL), "tokenizer_config.json"),
+              "chat_template") != NULL,
           "what was fine-tuned carries a chat_template");
-    CHECK(went_well(train_olmo("%s --data ids.bin --dtype uint16 --steps 1 --out plain --vocab 64", small)), "a test could not train: %s", complained);
-    CHECK(went_well(train_olmo("%s --data %s/data/stories_val.txt --steps 1 --out plain", small, home)), "a test could not train: %s", complained);
+    CHECK(went_well(train_olmo("%s --data ids.bin --dtype uint16 --steps 1 --out plain --vocab 64",
+                               small)),
+          "a test could not train: %s", complained);
+    CHECK(went_well(
+              train_olmo("%s --data %s/data/stories_val.txt --steps 1 --out plain", small, home)),
+          "a test could not train: %s", complained);
     code = train_olmo("--load plain/latest --chat < turns");
-    check(went_well(code) && strstr(complained, "note: no chat_template"), "a model that has none is said to have none, and chats");
+    check(went_well(code) && strstr(complained, "note: no chat_template"),
+          "a model that has none is said to have none, and chats");
     check(strstr(said, "the context of 96 tokens is full") != NULL, "a full context is said");
 
     // An epoch's last batch is kept: 22 conversations in batches of 8 are 3 updates, of 8, 8 and 6.
     static const char *const runs[][2] = {
-        { "SFT", "--data chat.jsonl --lr 1e-3" }, { "SFT as released, by sequences", "--data chat.jsonl --lr 1e-3 --as-released --denominator sequences" },
+        { "SFT", "--data chat.jsonl --lr 1e-3" },
+        { "SFT as released, by sequences",
+          "--data chat.jsonl --lr 1e-3 --as-released --denominator sequences" },
         { "DPO", "--dpo pairs.jsonl --lr 1e-3" },
     };
-    static const char *const changes[] = { "", "--threads 2", "--threads 3 --micro-batch 4", "--micro-batch 3" };
+    static const char *const changes[] = { "", "--threads 2", "--threads 3 --micro-batch 4",
+                                           "--micro-batch 3" };
     char *metrics[3];
     for (int k = 0; k < 3; k++) {
-        code = train_olmo("--load sft/latest --val none --sample-every 0 %s --batch 8 --epochs 2 --warmup 2 --save-every 2 --out straight", runs[k][1]);
+        code = train_olmo("--load sft/latest --val none --sample-every 0 %s --batch 8 --epochs 2 "
+                          "--warmup 2 --save-every 2 --out straight",
+                          runs[k][1]);
         CHECK(went_well(code), "a test could not train: %s", complained);
-        check(strstr(said, "6 steps of 8") && strstr(said, "finetune, 2 steps of warm-up"), "%s: two epochs of 22 in batches of 8 are 6 steps: the rest is kept", runs[k][0]);
+        check(strstr(said, "6 steps of 8") && strstr(said, "finetune, 2 steps of warm-up"),
+              "%s: two epochs of 22 in batches of 8 are 6 steps: the rest is kept", runs[k][0]);
         snprintf(hash, sizeof hash, "%s", last_line(said));
         metrics[k] = slurp("straight/metrics.jsonl", NULL);
         for (size_t i = 0; i < sizeof changes/sizeof *changes; i++) {
-            system_or_die("rm -rf killed && mkdir killed && cp -r straight/step4 killed && cp straight/*.safetensors killed 2>/dev/null; head -n 5 straight/metrics.jsonl > killed/metrics.jsonl");
+            system_or_die("rm -rf killed && mkdir killed && cp -r straight/step4 killed && cp "
+                          "straight/*.safetensors killed 2>/dev/null; head -n 5 "
+                          "straight/metrics.jsonl > killed/metrics.jsonl");
             code = train_olmo("--out killed --resume %s", changes[i]);
-            check(went_well(code) && !strcmp(last_line(said), hash) && same_checkpoints("straight/step6", "killed/step6") && same_metrics("straight", "killed"),
-                  "%s resumed at step 4 of 6%s%s: equal bits, and the same metrics: %.60s", runs[k][0], *changes[i] ? ", now with " : "", changes[i], code ? complained : last_line(said));
+            check(went_well(code) && !strcmp(last_line(said), hash) &&
+                      same_checkpoints("straight/step6", "killed/step6") &&
+                      same_metrics("straight", "killed"),
+                  "%s resumed at step 4 of 6%s%s: equal bits, and the same metrics: %.60s",
+                  runs[k][0], *changes[i] ? ", now with " : "", changes[i],
+                  code ? complained : last_line(said));
         }
         system_or_die("rm -rf straight");
     }
-    check(strstr(metrics[0], "\"optim/learning_rate_group0\": 0,") && strcmp(metrics[0], metrics[1]), "the first update of finetune has rate 0; other labels are other losses");
-    static const char *const names[] = { "\"train/DPOLoss\": 0.693147181", "\"rewards/chosen\": 0", "\"rewards/rejected\": 0", "\"rewards/accuracies\": 0",
-                                        "\"rewards/margins\": 0", "\"logps/chosen\": -", "\"logps/rejected\": -", "\"optim/total_grad_norm\": ",
-                                        "\"optim/learning_rate_group0\": ", "\"throughput/total_tokens\": " };
+    check(strstr(metrics[0], "\"optim/learning_rate_group0\": 0,") &&
+              strcmp(metrics[0], metrics[1]),
+          "the first update of finetune has rate 0; other labels are other losses");
+    static const char *const names[] = { "\"train/DPOLoss\": 0.693147181",
+                                         "\"rewards/chosen\": 0",
+                                         "\"rewards/rejected\": 0",
+                                         "\"rewards/accuracies\": 0",
+                                         "\"rewards/margins\": 0",
+                                         "\"logps/chosen\": -",
+                                         "\"logps/rejected\": -",
+                                         "\"optim/total_grad_norm\": ",
+                                         "\"optim/learning_rate_group0\": ",
+                                         "\"throughput/total_tokens\": " };
     int named = 1;
-    for (size_t i = 0; i < sizeof names/sizeof *names; i++) named &= strstr(metrics[2], names[i]) && strstr(metrics[2], names[i]) < strchr(metrics[2], '\n');
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        named &=
+            strstr(metrics[2], names[i]) && strstr(metrics[2], names[i]) < strchr(metrics[2], '\n');
     check(named, "DPO's metrics by TRL's names; at the reference the loss is ln 2 and every reward 0");
     for (int k = 0; k < 3; k++) release(metrics[k]);
 
-    // The reference: one that is half computed goes on; one that belongs to other pairs is made anew, or refused by a resumed run.
-    const char *dpo = "--load sft/latest --dpo pairs.jsonl --val none --sample-every 0 --steps 2 --batch 4 --lr 1e-3";
+    // The reference: one that is half computed goes on; one that belongs to other pairs is made
+    // anew, or refused by a resumed run.
+    const char *dpo = "--load sft/latest --dpo pairs.jsonl --val none --sample-every 0 --steps 2 "
+                      "--batch 4 --lr 1e-3";
     CHECK(went_well(train_olmo("%s --out a", dpo)), "a test could not train: %s", complained);
     snprintf(hash, sizeof hash, "%s", last_line(said));
     size_t size;
@@ -531,22 +719,31 @@ static void test_adaptation(void) {
     for (size_t at = 1024 + 8*7; at < size; at += 8*3) memcpy(file + at, &unknown, 8);
     write_bytes("b/reference.safetensors", file, size);
     code = train_olmo("%s --out b", dpo);
-    char *whole = slurp("b/reference.safetensors", NULL), *made = slurp("a/reference.safetensors", NULL);
-    check(went_well(code) && !strcmp(last_line(said), hash) && !memcmp(whole, made, size), "a reference that was interrupted goes on where it was");
-    write_conversations("others.jsonl", 22, 1), system_or_die("sed -i 's/It is/That is/' others.jsonl && rm -r b/step* b/metrics.jsonl");
-    code = train_olmo("--load sft/latest --dpo others.jsonl --val none --sample-every 0 --steps 2 --batch 4 --lr 1e-3 --out b");
+    char *whole = slurp("b/reference.safetensors", NULL),
+         *made = slurp("a/reference.safetensors", NULL);
+    check(went_well(code) && !strcmp(last_line(said), hash) && !memcmp(whole, made, size),
+          "a reference that was interrupted goes on where it was");
+    write_conversations("others.jsonl", 22, 1),
+        system_or_die("sed -i 's/It is/That is/' others.jsonl && rm -r b/step* b/metrics.jsonl");
+    code = train_olmo("--load sft/latest --dpo others.jsonl --val none --sample-every 0 --steps 2 "
+                      "--batch 4 --lr 1e-3 --out b");
     release(whole), whole = slurp("b/reference.safetensors", NULL);
     check(went_well(code) && memcmp(whole, made, size), "a reference of other pairs is not used");
     system_or_die("rm a/reference.safetensors");
-    refuses("a resumed run without its reference", "reference.safetensors", "found none", "--out a --resume --steps 3");
+    refuses("a resumed run without its reference", "reference.safetensors", "found none",
+            "--out a --resume --steps 3");
     release(file), release(whole), release(made);
-    code = train_olmo("--load sft/latest --dpo pairs.jsonl --sample-every 0 --steps 2 --batch 4 --lr 1e-3 --out c");
+    code = train_olmo("--load sft/latest --dpo pairs.jsonl --sample-every 0 --steps 2 --batch 4 "
+                      "--lr 1e-3 --out c");
     char *last = slurp("c/metrics.jsonl", NULL);
-    check(went_well(code) && strstr(last, "\"eval/DPOLoss\": ") && strstr(last, "\"eval/rewards/accuracies\": ") && strstr(said, "21 pairs"),
+    check(went_well(code) && strstr(last, "\"eval/DPOLoss\": ") &&
+              strstr(last, "\"eval/rewards/accuracies\": ") && strstr(said, "21 pairs"),
           "one pair of 22 is held out, and judged by the same measures");
     release(last);
     code = train_olmo("--load sft/latest --eval --val chat.jsonl");
-    check(went_well(code) && strstr(said, " tokens 114\n"), "--eval on conversations: the loss of their labels: %.*s", (int)strcspn(said, "\n"), said);
+    check(went_well(code) && strstr(said, " tokens 114\n"),
+          "--eval on conversations: the loss of their labels: %.*s", (int)strcspn(said, "\n"),
+          said);
     beside_pytorch();
     hostile_conversations();
     leave_yard();

@@ -1,4 +1,5 @@
-// Any bytes as a .jsonl: the first one chooses conversations or pairs, and the labels of the released runs. What is read must be rows.
+// Any bytes as a .jsonl: the first one chooses conversations or pairs, and the labels of the
+// released runs. What is read must be rows.
 #include "fuzz.c"
 
 static void fuzz_start(void) {}

@@ -7,8 +7,9 @@ The model is transformers' OlmoForCausalLM in float32, and nothing else is share
 the schedule and DPO are written out here, by what ADAPT_SPEC says of the official code. TRL's own loss is taken where it is installed.
 Ends with the largest differences; exit code 1 if one is above 1e-4 (relative, of losses, norms and log-probabilities; absolute, of
 rewards). --golden DIR also writes the weights, the data and PyTorch's numbers, for the tests, which need no Python.
+--speed FILE instead times both on the conversations of a file, in turns: tokens and labels per second.
 """
-import argparse, json, math, os, shutil, subprocess, sys, tempfile
+import argparse, json, math, os, shutil, statistics, subprocess, sys, tempfile, time
 
 import numpy as np
 import torch
@@ -119,7 +120,7 @@ def train(load, kind, data, size):
         line["optim/total_grad_norm"] = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
         line["optim/learning_rate_group0"] = rate(t)
         optimizer.step()
-        lines.append({k: float(v) for k, v in line.items()})
+        lines.append({k: v.item() if torch.is_tensor(v) else v for k, v in line.items()})
     return lines
 
 
@@ -132,11 +133,48 @@ def ours(program, work, load, kind, file, size):
     return [json.loads(line) for line in open(os.path.join(out, "metrics.jsonl"))]
 
 
+def speed(program, file, batch_size=16, steps=12, rounds=3):
+    """Median tokens per second of updates, ours and a padded script's, taken in turns; the first update of each turn warms up."""
+    global T
+    T = 256
+    data = [json.loads(line) for line, _ in zip(open(file), range(batch_size*steps))]
+    work = tempfile.mkdtemp()
+    part = os.path.join(work, "part.jsonl")
+    with open(part, "w") as f:
+        f.writelines(json.dumps(d) + "\n" for d in data)
+    command = [program, "--d-model", "128", "--n-layers", "4", "--n-heads", "8", "--mlp-hidden", "1024", "--seq-len", str(T), "--data", part,
+               "--val", "none", "--batch", str(batch_size), "--micro-batch", str(batch_size), "--steps", str(steps), "--sample-every", "0",
+               "--threads", str(torch.get_num_threads()), "--out", os.path.join(work, "run")]
+    rows = [rendered(d["messages"]) for d in data]
+    labels = sum(sum(l) for _, l in rows)/sum(len(ids) for ids, _ in rows)
+    ours_, theirs = [], []
+    for _ in range(rounds):
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        lines = [json.loads(line) for line in open(os.path.join(work, "run", "metrics.jsonl"))]
+        ours_ += [line["throughput/device/tokens_per_second"] for line in lines[1:]]
+        model = OlmoForCausalLM.from_pretrained(os.path.join(work, "run", f"step{steps}"), torch_dtype=torch.float32)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+        for t in range(steps):
+            start, some = time.time(), rows[t*batch_size:(t + 1)*batch_size]
+            losses, counts = row_losses(model, some)
+            optimizer.zero_grad()
+            (losses.sum()/counts.sum()).backward()
+            optimizer.step()
+            if t:
+                theirs.append(sum(len(ids) for ids, _ in some)/(time.time() - start))
+    a, b = statistics.median(ours_), statistics.median(theirs)
+    print(f"{torch.get_num_threads()} threads: ours {a:,.0f} tokens/s ({a*labels:,.0f} labels), padded PyTorch {b:,.0f} ({b*labels:,.0f}): {a/b:.2f} times")
+    shutil.rmtree(work)
+
+
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("--speed")
     parser.add_argument("--program", default="./train_olmo")
     parser.add_argument("--golden")
     o = parser.parse_args()
+    if o.speed:
+        return speed(os.path.abspath(o.program), o.speed)
     work = tempfile.mkdtemp()
     files = {}
     for pairs in (0, 1):
