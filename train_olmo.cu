@@ -383,11 +383,12 @@ void clip_backward(elem *dx, const unsigned char *pass, size_t count, Stream str
 // ---- rotary positions (RoPE) -------------------------------------------------------------------
 // Each head's halves (a, b) are turned by the angle of the row's position, in place:
 //     a' = a cos - b sin,    b' = b cos + a sin        x: [N, Q], of which the first `heads` heads turn
-// Row n stands at position past + n % T. turn: +1, or -1 to turn back. The table is the CPU's rope_table.
-template <int W> __global__ void rotate_kernel(elem *x, const float *table, float turn, int T, int past,
-                                               int heads, int D, int Q) {
+// Row n stands at position *past + n % T (past NULL: n % T). turn: +1, or -1 to turn back. The table is
+// the CPU's rope_table.
+template <int W> __global__ void rotate_kernel(elem *x, const float *table, float turn, int T,
+                                               const int *past, int heads, int D, int Q) {
     const int n = blockIdx.x, half = D/2;
-    const float *angle = table + (size_t)(past + n % T)*D;
+    const float *angle = table + (size_t)((past ? *past : 0) + n % T)*D;
     float a[W], b[W], cosine[W], sine[W];
     for (int i = threadIdx.x*W; i < heads*half; i += blockDim.x*W) {
         elem *pair = x + (size_t)n*Q + i/half*D + i % half;
@@ -404,21 +405,21 @@ template <int W> __global__ void rotate_kernel(elem *x, const float *table, floa
         store(pair + half, b);
     }
 }
-static void rotate(elem *x, const float *table, float turn, int N, int T, int past, int heads, int D,
-                   int Q, Stream stream) {
+static void rotate(elem *x, const float *table, float turn, int N, int T, const int *past, int heads,
+                   int D, int Q, Stream stream) {
     const int pairs = heads*(D/2), wide = threads_for(pairs/8), narrow = threads_for(pairs);
     if (D % 16 == 0) rotate_kernel<8><<<N, wide, 0, stream>>>(x, table, turn, T, past, heads, D, Q);
     else rotate_kernel<1><<<N, narrow, 0, stream>>>(x, table, turn, T, past, heads, D, Q);
     LAUNCHED();
 }
-void rope_forward(elem *qkv, const float *table, int N, int T, int past, int heads, int D, int Q,
-                  Stream stream) {
+void rope_forward(elem *qkv, const float *table, int N, int T, const int *past, int heads, int D,
+                  int Q, Stream stream) {
     rotate(qkv, table, 1, N, T, past, heads, D, Q, stream);
 }
 // A rotation's transpose is the rotation back.
 void rope_backward(elem *dqkv, const float *table, int N, int T, int heads, int D, int Q,
                    Stream stream) {
-    rotate(dqkv, table, -1, N, T, 0, heads, D, Q, stream);
+    rotate(dqkv, table, -1, N, T, NULL, heads, D, Q, stream);
 }
 
 // ---- causal attention --------------------------------------------------------------------------
@@ -567,14 +568,15 @@ static void attention_backward_tiles(elem *dqkv, void *work, const elem *datt, c
 enum { PIECE = 32, PIECE_THREADS = 128 };               // a piece is a warp wide
 
 template <int W>
-__global__ void attention_pieces_kernel(float *piece, const elem *q, const elem *kv, int width, int n,
-                                        int group, int G, int D, float scale) {
+__global__ void attention_pieces_kernel(float *piece, const elem *q, const elem *kv, int width,
+                                        const int *past, int group, int G, int D, float scale) {
     enum { LANES = PIECE_THREADS/PIECE };               // threads that share a key's product
     __shared__ float score[PIECE];
-    const int h = blockIdx.y, first = blockIdx.x*PIECE, count = min(PIECE, n - first);
+    const int h = blockIdx.y, first = blockIdx.x*PIECE, count = min(PIECE, *past + 1 - first);
     const int key = threadIdx.x/LANES, lane = threadIdx.x % LANES;
     const elem *k = kv + (size_t)first*width + h/group*D, *v = k + G*D;
     float x[W], y[W], dot = 0, o;
+    if (count <= 0) return;                             // the grid is made for the longest sequence
     #pragma unroll 4
     for (int d = lane*W; key < count && d < D; d += LANES*W) {
         load(x, q + h*D + d);
@@ -599,8 +601,9 @@ __global__ void attention_pieces_kernel(float *piece, const elem *q, const elem 
     }
 }
 
-__global__ void attention_join_kernel(elem *att, float *lse, const float *piece, int pieces, int D) {
-    const float *in = piece + (size_t)blockIdx.x*pieces*(2 + D);
+__global__ void attention_join_kernel(elem *att, const float *piece, const int *past, int longest, int D) {
+    const float *in = piece + (size_t)blockIdx.x*longest*(2 + D);
+    const int pieces = *past/PIECE + 1;
     const size_t next = 2 + D;
     float most = -INFINITY, sum = 0;
     #pragma unroll 8
@@ -613,18 +616,24 @@ __global__ void attention_join_kernel(elem *att, float *lse, const float *piece,
         for (int i = 0; i < pieces; i++) o += expf(in[i*next] - most)*in[i*next + 2 + d];
         att[(size_t)blockIdx.x*D + d] = (elem)(o/sum);
     }
-    if (threadIdx.x == 0) lse[blockIdx.x] = most + logf(sum);
 }
 
-static void attention_forward_one(elem *att, float *lse, void *work, const elem *q, const elem *kv,
-                                  int width, int n, int H, int G, int D, Stream stream) {
-    const dim3 grid(ceil_div(n, PIECE), H);
+// *past + 1 keys, of at most `longest`. The number is the card's, so that one CUDA graph serves them all.
+static void attention_forward_one(elem *att, void *work, const elem *q, const elem *kv, int width,
+                                  const int *past, int longest, int H, int G, int D, Stream stream) {
+    const dim3 grid(ceil_div(longest, PIECE), H);
     float *piece = (float *)work, scale = 1/sqrtf((float)D);
     (D % 8 ? attention_pieces_kernel<1> : attention_pieces_kernel<8>)<<<grid, PIECE_THREADS, 0, stream>>>(
-        piece, q, kv, width, n, H/G, G, D, scale);
+        piece, q, kv, width, past, H/G, G, D, scale);
     LAUNCHED();
-    attention_join_kernel<<<H, threads_for(D), 0, stream>>>(att, lse, piece, grid.x, D);
+    attention_join_kernel<<<H, threads_for(D), 0, stream>>>(att, piece, past, grid.x, D);
     LAUNCHED();
+}
+
+// cache[*past + t,:] = row t of k and v       cache: rows of `width` numbers, kv: [T] rows, kv_width apart
+__global__ void cache_kernel(elem *cache, const elem *kv, const int *past, int width, int kv_width) {
+    elem *to = cache + (size_t)(*past + blockIdx.x)*width;
+    for (int i = threadIdx.x; i < width; i += blockDim.x) to[i] = kv[(size_t)blockIdx.x*kv_width + i];
 }
 
 // Hopper's version (section 5), and whether the card and the head size have it.
@@ -649,9 +658,7 @@ static size_t attention_work(int B, int T, int H, int G, int D, int training) {
 // att: [B, T, H*D], lse: [B, H, T]; q: [B, T] rows, q_width apart; kv: [B, past + T] rows, kv_width apart
 void attention_forward(elem *att, float *lse, void *work, const elem *q, int q_width, const elem *kv,
                        int kv_width, int B, int T, int past, int H, int G, int D, Stream stream) {
-    if (B == 1 && T == 1)
-        attention_forward_one(att, lse, work, q, kv, kv_width, past + 1, H, G, D, stream);
-    else if (past == 0 && on_hopper(D))
+    if (past == 0 && on_hopper(D))
         attention_forward_sm90(att, lse, work, q, q_width, kv, kv_width, B, T, H, G, D, stream);
     else attention_forward_tiles(att, lse, work, q, q_width, kv, kv_width, B, T, past, H, G, D, stream);
 }
@@ -802,10 +809,11 @@ typedef struct {
     int head_rows;                                  // rows of logits that exist at a time
     int going_back;                                 // the last forward pass had weights: back is allowed
     int *tokens, *targets;                          // [N]
+    int *past;                                      // [1]             tokens that were decoded before
     float *weights, *losses, *zlosses;              // [N]
     Places places;                                  // of the tokens
-    float *x, *dx;                                  // [N, C]          the residual stream, then its gradient
-    elem *h, *dqkv;                                 // [N, F], [N, Q]  inside the MLP; never at the same time
+    float *x, *dx;                                  // [N, C]          the residual stream; its gradient
+    elem *h, *dqkv;                                 // [N, F], [N, Q]  in one place, for one at a time
     GpuLayerActs layer[MAX_LAYERS];
     elem *xnf;                                      // [N, C]          last norm
     float *rstdf;                                   // [N]
@@ -837,6 +845,7 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training,
     a->going_back = 0;
     a->tokens = take_ints(&arena, N);
     a->targets = take_ints(&arena, N);
+    a->past = take_ints(&arena, 1);
     a->losses = take_floats(&arena, N);
     a->zlosses = take_floats(&arena, N);
     a->x = a->dx = take_floats(&arena, N*C);
@@ -889,17 +898,18 @@ static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *
     norm_forward(s->xn1, s->rstd1, a->x, N, C, stream);
     matmul_forward(s->qkv, s->xn1, w->att_proj.weight, N, C, Q, 0, stream);
     if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q, stream);
-    rope_forward(s->qkv, rope, N, T, past, H + G, D, Q, stream);
+    rope_forward(s->qkv, rope, N, T, cache ? a->past : NULL, H + G, D, Q, stream);
 
     const elem *kv = s->qkv + H*D;
     const int kv_width = cache ? 2*G*D : Q;
     if (cache) {
-        const size_t bytes = sizeof(elem)*kv_width;
-        CUDA(cudaMemcpy2DAsync(cache + (size_t)past*kv_width, bytes, kv, sizeof(elem)*Q, bytes, T,
-                               cudaMemcpyDeviceToDevice, stream));
+        cache_kernel<<<T, threads_for(kv_width), 0, stream>>>(cache, kv, a->past, kv_width, Q);
+        LAUNCHED();
+        kv = cache;
     }
-    attention_forward(s->att, s->lse, a->work, s->qkv, Q, cache ? cache : kv, kv_width, B, T, past, H, G, D,
-                      stream);
+    if (cache && T == 1)
+        attention_forward_one(s->att, a->work, s->qkv, kv, kv_width, a->past, c->seq_len, H, G, D, stream);
+    else attention_forward(s->att, s->lse, a->work, s->qkv, Q, kv, kv_width, B, T, past, H, G, D, stream);
     matmul_forward(a->x, s->att, w->attn_out.weight, N, C, C, 1, stream);   // x += att . attn_out^T
 
     norm_forward(s->xn2, s->rstd2, a->x, N, C, stream);
@@ -955,6 +965,8 @@ typedef struct {
     float *rope;                                    // [rope_T, D]
     int rope_T;
     elem *cache;                                    // [L, seq_len, 2*G*D] keys and values, for olmo_decode
+    cudaGraphExec_t one_token;                      // all launches of olmo_decode for one token, as one
+    int tokens_decoded;
     float *staging;                                 // [CHUNK]         between host and card
     double *norm_piece;                             // [NORM_PIECES]
     Clip *clip;
@@ -1004,6 +1016,7 @@ void olmo_free(GpuOlmo *m) {
     void *const on_card[] = { m->weights, m->rests, m->grads, m->moment1, m->moment2, m->arena, m->rope,
                               m->cache, m->staging, m->norm_piece, m->clip };
     CUDA(cudaStreamSynchronize(card.stream));
+    if (m->one_token) CUDA(cudaGraphExecDestroy(m->one_token));
     for (size_t i = 0; i < sizeof on_card/sizeof *on_card; i++) gpu_release(on_card[i]);
     release(m->places.place);
     release(m->places.first);
@@ -1011,11 +1024,18 @@ void olmo_free(GpuOlmo *m) {
     release(m);
 }
 
+// What a graph was made of has moved.
+static void graph_drop(GpuOlmo *m) {
+    if (m->one_token) CUDA(cudaGraphExecDestroy(m->one_token));
+    m->one_token = NULL;
+}
+
 // The rotary table for T positions: a longer one starts as a shorter one does.
 static void rope_reserve(GpuOlmo *m, int T) {
     const size_t D = m->config.d_model/m->config.n_heads;
     if (T <= m->rope_T) return;
     float *table = (float *)allocate(T*D, sizeof(float), "the rotary table");
+    graph_drop(m);
     gpu_release(m->rope);
     m->rope = (float *)gpu_allocate(T*D, sizeof(float), "the rotary table");
     rope_table(table, m->config.rope_theta, T, (int)D);
@@ -1033,6 +1053,7 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     if (a->B == B && a->T == T) return a;
     const size_t needed = acts_layout(a, NULL, &m->config, m->training, B, T), N = (size_t)B*T;
     if (needed > m->arena_size) {
+        graph_drop(m);
         gpu_release(m->arena);
         m->arena = gpu_allocate(needed, 1, "the activations");
         m->arena_size = needed;
@@ -1119,24 +1140,38 @@ void olmo_backward(GpuOlmo *m) {
 // The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with past
 // + n <= seq_len; logits: [V], after the last of them. Positions 0..past-1 were decoded before, with
 // these weights. It borrows the activations: no olmo_backward after it.
-void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
+static void decode_launch(GpuOlmo *m, int n, int past) {
     const Config *c = &m->config;
+    GpuActs *a = &m->acts;
     const int C = c->d_model;
     Stream stream = card.stream;
-    if (!m->cache) m->cache = (elem *)gpu_allocate(cache_size(c), sizeof(elem), "the KV cache");
-    GpuActs *a = olmo_reserve(m, 1, c->seq_len);
-    float *out = (float *)a->logits;
-    to_card(a->tokens, tokens, n);
-
     embed_forward(a->x, a->tokens, m->wte.weight, n, C, stream);
     for (int l = 0; l < c->n_layers; l++) {
         elem *cache = m->cache + cache_size(c)/c->n_layers*l;
         block_forward(a, &a->layer[l], &m->layer[l], cache, m->rope, c, 1, n, past, stream);
     }
     norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C, stream);
-    matmul_forward(out, a->xnf, m->head.weight, 1, C, c->vocab, 0, stream);
-    to_host(logits, out, c->vocab);
-    CUDA(cudaStreamSynchronize(stream));
+    matmul_forward((float *)a->logits, a->xnf, m->head.weight, 1, C, c->vocab, 0, stream);
+}
+void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
+    const Config *c = &m->config;
+    if (!m->cache) m->cache = (elem *)gpu_allocate(cache_size(c), sizeof(elem), "the KV cache");
+    GpuActs *a = olmo_reserve(m, 1, c->seq_len);
+    to_card(a->tokens, tokens, n);
+    to_card(a->past, &past, 1);
+    if (n == 1 && m->tokens_decoded++ > 0) {        // from the second on: the first has loaded all kernels
+        cudaGraph_t graph;
+        if (!m->one_token) {
+            CUDA(cudaStreamBeginCapture(card.stream, cudaStreamCaptureModeThreadLocal));
+            decode_launch(m, 1, past);
+            CUDA(cudaStreamEndCapture(card.stream, &graph));
+            CUDA(cudaGraphInstantiate(&m->one_token, graph, 0));
+            CUDA(cudaGraphDestroy(graph));
+        }
+        CUDA(cudaGraphLaunch(m->one_token, card.stream));
+    } else decode_launch(m, n, past);
+    to_host(logits, (float *)a->logits, c->vocab);
+    CUDA(cudaStreamSynchronize(card.stream));
 }
 
 // ================================================================================================
