@@ -4344,6 +4344,7 @@ int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "--gpu-device")) return olmo_main(argc - 1, argv + 1, gpu_device());
 #endif
     int part = argc > 1 && !strcmp(argv[1], "--part"), named = 0;
+    signal(SIGINT, SIG_DFL), signal(SIGHUP, SIG_DFL);        // which a shell's jobs in the background ignore, and all they start
     failures = tmpfile();
     CHECK(failures, "no temporary file can be made");
     CHECK(realpath(argv[0], self), "%s: cannot be found", argv[0]);

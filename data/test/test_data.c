@@ -118,6 +118,8 @@ static const struct { const char *name; void (*run)(void); } parts[] = {
 int main(int argc, char **argv) {
     // of test_olmo's report, which repeats our failures itself
     int part = argc > 1 && !strcmp(argv[1], "--part");
+    // A shell's jobs in the background ignore these two, and all that they start.
+    signal(SIGINT, SIG_DFL), signal(SIGHUP, SIG_DFL);
     failures = tmpfile();
     CHECK(failures, "no temporary file can be made");
     enter_scratch();
