@@ -146,6 +146,7 @@ commands() {                                    # the commands of a README, one 
                   if (line ~ /^(make|apt|python3?|\.\/[a-z_]+|(data|dev|build)\/[a-z_\/]+(\.sh|\.py)?)( [^ ]|$)/ && line !~ /^[a-z]+\/[a-z_.\/]*  +/) print line }' "$root/$1"
 }
 for readme in $readmes; do
+    rm -rf out out.* && timeout --preserve-status -s INT 5 ./train_olmo >/dev/null                      # "what was trained last"
     while IFS= read -r command; do
         why=$(elsewhere "$command")
         if [ -n "$why" ]; then echo "skipped: $readme: $command ($why)"; continue; fi
