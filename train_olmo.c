@@ -398,14 +398,14 @@ void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D
 // the product in section 5, and their S for 2,048 keys (0.8 MB) still fits a core's L2 cache.
 enum { QUERIES = 96 };
 
-// gemm on the calling thread alone. Of a causal product only what counts is computed, up to a few columns
-// or terms more: the caller sees to it that these do no harm.
+// gemm on the calling thread alone. Where a query sees no later keys, only part of a product counts, and
+// little more than that part is computed: scores past it may be written, terms past it must be 0.
 typedef enum {
     DENSE,                      // everything counts
     SCORES,                     // query i, key j:   c(i,j) counts where j <= i + past
     AVERAGE,                    // query i, key k:   a(i,k) counts where k <= i + past
-    GRADIENT,                   // key i, query k:   a(i,k) counts where i <= k + past; only added, for a
-                                // key that no query sees is left as it is
+    GRADIENT,                   // key i, query k:   a(i,k) counts where i <= k + past; with add alone: a key
+                                // that no query sees keeps its c
 } Causal;
 static void causal_product(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add,
                            Causal causal, int past);
@@ -453,12 +453,13 @@ void attention_forward(real *att, real *lse, real *work, const real *q, int q_wi
 // one product of D numbers per query, instead of one of T. Then
 //     dq = dS k / sqrt(D),    dk += dS^T q / sqrt(D),    dv += P^T datt
 //
-// A task is one head's block of KEYS keys and all queries that see it. Keys and values add up over the
-// heads that share them, queries over the blocks: the first head and the first block write to dqkv, the
-// others to parts of their own, which are added in order at the end. So even one sequence with one
-// key/value head keeps all threads busy, and no result depends on how many there are.
+// A task is one head's block of KEYS keys, with all queries that see it. The gradient of a query adds up
+// over such blocks, that of a key and its value over the heads that share them. So the first block and the
+// first head write to dqkv, and the others to parts of their own, which are added in one order at the end:
+// even one sequence with one key/value head keeps all threads busy, and the bits do not depend on them.
 enum { KEYS = 512 };
 
+// How many numbers of scratch: P and dS of each thread, and the parts.
 static size_t attention_backward_work(int B, int T, int H, int G, int D) {
     const size_t N = (size_t)B*T, blocks = (T + KEYS - 1)/KEYS;
     const size_t tiles = (size_t)omp_get_max_threads()*2*QUERIES*scratch_row(imin(T, KEYS));
@@ -469,59 +470,62 @@ static size_t attention_backward_work(int B, int T, int H, int G, int D) {
 // "=": all of dqkv is overwritten.
 void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse,
                         const real *qkv, int B, int T, int H, int G, int D) {
-    const int Q = (H + 2*G)*D, row = scratch_row(imin(T, KEYS)), blocks = (T + KEYS - 1)/KEYS, group = H/G;
-    const size_t N = (size_t)B*T;
+    const int Q = (H + 2*G)*D, group = H/G, blocks = (T + KEYS - 1)/KEYS, row = scratch_row(imin(T, KEYS));
+    const size_t N = (size_t)B*T, C = (size_t)H*D, KV = (size_t)2*G*D;
     const real scale = 1/(real)sqrt((real)D);
-    real *dq_parts = work + (size_t)omp_get_max_threads()*2*QUERIES*row;        // [blocks - 1, N, H*D]
-    real *dkv_parts = dq_parts + (blocks - 1)*N*H*D;                            // [group - 1, N, 2*G*D]
+    real *dq_parts = work + (size_t)omp_get_max_threads()*2*QUERIES*row;    // [blocks - 1, N, C]
+    real *dkv_parts = dq_parts + (blocks - 1)*N*C;                          // [group - 1, N, KV]
 
     #pragma omp parallel for collapse(3) schedule(dynamic)
     for (int block = 0; block < blocks; block++) for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) {
-        const int k0 = block*KEYS, keys = imin(KEYS, T - k0), g = h/group, member = h % group;
-        const int dq_width = block ? H*D : Q, dkv_width = member ? 2*G*D : Q;
+        const int k0 = block*KEYS, keys = imin(KEYS, T - k0);
+        const int g = h/group, member = h % group;
         const real *k = qkv + ((size_t)b*T + k0)*Q + (H + g)*D, *v = k + G*D;
-        real *dq = (block ? dq_parts + (block - 1)*N*H*D : dqkv) + (size_t)b*T*dq_width + h*D;
-        real *dkv = member ? dkv_parts + (member - 1)*N*2*G*D : dqkv + H*D;
-        real *dk = dkv + ((size_t)b*T + k0)*dkv_width + g*D, *dv = dk + G*D;
-        real *P = work + (size_t)omp_get_thread_num()*2*QUERIES*row, *dS = P + (size_t)QUERIES*row;
 
+        const size_t dq_width = block ? C : (size_t)Q;                      // where its sums go
+        const size_t dkv_width = member ? KV : (size_t)Q;
+        real *dq = block ? dq_parts + (block - 1)*N*C : dqkv;
+        real *dkv = member ? dkv_parts + (member - 1)*N*KV : dqkv + C;
+        real *dk = dkv + ((size_t)b*T + k0)*dkv_width + g*D, *dv = dk + G*D;
         for (int j = 0; j < keys; j++) {
-            memset(dk + (size_t)j*dkv_width, 0, sizeof(real)*D);
-            memset(dv + (size_t)j*dkv_width, 0, sizeof(real)*D);
+            memset(dk + j*dkv_width, 0, sizeof(real)*D);
+            memset(dv + j*dkv_width, 0, sizeof(real)*D);
         }
+
+        real *P = work + (size_t)omp_get_thread_num()*2*QUERIES*row, *dS = P + (size_t)QUERIES*row;
         for (int t0 = k0; t0 < T; t0 += QUERIES) {
             const int rows = imin(QUERIES, T - t0), past = t0 - k0;
-            const int seen = imin(keys, past + rows);               // keys that the tile's last query sees
-            const real *out = att + ((size_t)b*T + t0)*H*D + h*D;
-            const Matrix q = matrix(qkv + ((size_t)b*T + t0)*Q + h*D, Q);
-            const Matrix dout = matrix(datt + ((size_t)b*T + t0)*H*D + h*D, (size_t)H*D);
+            const int seen = imin(keys, past + rows);                       // keys that the last query sees
+            const size_t first = (size_t)b*T + t0;
+            const Matrix q = matrix(qkv + first*Q + h*D, Q);
+            const Matrix out = matrix(att + first*C + h*D, C), dout = matrix(datt + first*C + h*D, C);
 
             causal_product(P, row, q, transposed(k, Q), rows, seen, D, 0, SCORES, past);
             causal_product(dS, row, dout, transposed(v, Q), rows, seen, D, 0, SCORES, past);
-            for (int i = 0; i < rows; i++) {
+            for (int i = 0; i < rows; i++) {                                // S becomes P, and dP becomes dS
                 real *p = P + (size_t)i*row, *ds = dS + (size_t)i*row;
-                const int n = imin(keys, past + i + 1);             // keys that this query sees
-                const real dot = row_dot(out + (size_t)i*H*D, dout.at + (size_t)i*H*D, D);
+                const int n = imin(keys, past + i + 1);                     // keys that this query sees
+                const real dot = row_dot(out.at + i*C, dout.at + i*C, D);
                 row_exp(p, p, scale, lse[((size_t)b*H + h)*T + t0 + i], n);
                 for (int j = 0; j < n; j++) ds[j] = scale*p[j]*(ds[j] - dot);
                 for (int j = n; j < seen; j++) p[j] = ds[j] = 0;
             }
-            causal_product(dq + (size_t)t0*dq_width, dq_width, matrix(dS, row), matrix(k, Q),
+            causal_product(dq + first*dq_width + h*D, dq_width, matrix(dS, row), matrix(k, Q),
                            rows, D, seen, 0, AVERAGE, past);
             causal_product(dk, dkv_width, transposed(dS, row), q, seen, D, rows, 1, GRADIENT, past);
             causal_product(dv, dkv_width, transposed(P, row), dout, seen, D, rows, 1, GRADIENT, past);
         }
     }
-    if (blocks == 1 && group == 1) return;
+
     #pragma omp parallel for
-    for (size_t n = 0; n < N; n++) {
-        real *dq = dqkv + n*Q, *dkv = dq + H*D;
+    for (size_t n = 0; n < N; n++) {                                        // row n, at position t
         const int t = (int)(n % (size_t)T);
+        real *dq = dqkv + n*Q, *dkv = dq + C;
         for (int block = 1; block*KEYS <= t; block++) {
-            row_add(dq, dq_parts + ((block - 1)*N + n)*H*D, H*D);
+            row_add(dq, dq_parts + ((block - 1)*N + n)*C, (int)C);
         }
         for (int member = 1; member < group; member++) {
-            row_add(dkv, dkv_parts + ((member - 1)*N + n)*2*G*D, 2*G*D);
+            row_add(dkv, dkv_parts + ((member - 1)*N + n)*KV, (int)KV);
         }
     }
 }

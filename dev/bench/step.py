@@ -4,9 +4,10 @@
     python dev/bench/step.py small --steps 100 --rounds 3
 
 train_olmo writes a fresh model with --export; train_olmo and PyTorch (eager, and torch.compile) both start from it and
-take the same steps. The losses must agree, or the speeds would compare different things: exit code 1 if they do not.
+take the same steps, fp32 beside fp32. Their losses must agree, or the speeds would compare different things: exit code 1
+if they do not. PyTorch under bf16 autocast stands beside them: fewer bits, so its losses are shown, not judged.
 Then it prints tokens/s, medians over all rounds without each round's first steps. Rounds alternate: ours, eager,
-compiled, ours, ... Needs numpy, torch and safetensors.
+compiled, bf16, ours, ... Every line of speed names the processor. Needs numpy, torch and safetensors.
 """
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
 
@@ -77,8 +78,8 @@ class Olmo(torch.nn.Module):
         return F.cross_entropy(F.linear(norm(x), self.head).flatten(0, 1), targets.flatten(), ignore_index=-100)
 
 
-def train_torch(start, windows, batch, steps, compiled):
-    """Losses and seconds of each step, everything included that train_olmo's own figure includes."""
+def train_torch(start, windows, batch, steps, compiled, bf16=False):
+    """Losses and tokens/s of each step, everything included that train_olmo's own figure includes."""
     model = Olmo(start)
     run = torch.compile(model) if compiled else model
     matrices = [p for name, p in model.named_parameters() if name != "embedding"]
@@ -91,7 +92,8 @@ def train_torch(start, windows, batch, steps, compiled):
         begun = time.perf_counter()
         tokens = torch.from_numpy(windows[order[step*batch:(step + 1)*batch]].astype(np.int64))
         targets = F.pad(tokens[:, 1:], (0, 1), value=-100)
-        loss = run(tokens, targets)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            loss = run(tokens, targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
@@ -147,15 +149,16 @@ def compare(name, flags, batch, steps, skip):
         print(f"\n{name}: {flags} --batch {batch} --steps {steps}", flush=True)
         sides = {"ours": lambda out: train_ours(start, data, out, batch, steps),
                  "torch eager": lambda out: train_torch(start, windows, batch, steps, False),
-                 "torch compiled": lambda out: train_torch(start, windows, batch, steps, True)}
+                 "torch compiled": lambda out: train_torch(start, windows, batch, steps, True),
+                 "compiled, bf16": lambda out: train_torch(start, windows, batch, steps, True, True)}
         losses, speeds = {}, {side: [] for side in sides}
         for round in range(options.rounds):
             for side, train in sides.items():
                 losses[side], speed = train(f"{directory}/out{round}")
                 speeds[side].append(speed[skip:])
-                print(f"  round {round + 1} {side:14} {statistics.median(speed[skip:]):10.1f} tokens/s", flush=True)
+                print(f"  {processor} | round {round + 1} {side:14} {statistics.median(speed[skip:]):10.1f} tokens/s", flush=True)
 
-    print(f"  {'step':>6} {'ours':>12} {'torch eager':>12} {'compiled':>12}   losses, nats/token")
+    print(f"  {'step':>6} {'ours':>12} {'torch eager':>12} {'compiled':>12} {'bf16':>12}   losses, nats/token")
     for step in sorted({0, 1, 2, 3, *range(9, steps, max(10, steps//10)), steps - 1}):
         if step < steps:
             print(f"  {step + 1:6} " + " ".join(f"{losses[side][step]:12.6f}" for side in sides))
@@ -163,10 +166,11 @@ def compare(name, flags, batch, steps, skip):
     worst = float(np.max(np.abs(np.array(losses["ours"]) - reference)/reference))
     print(f"  largest relative difference of ours to torch eager: {worst:.1e} ({'agree' if worst < AGREE else 'THEY DISAGREE'}; limit {AGREE:.0e})")
     median = {side: statistics.median([s for round in speeds[side] for s in round]) for side in sides}
-    fastest = max(("torch eager", "torch compiled"), key=median.get)
     for side in sides:
-        print(f"  {side:14} {median[side]:10.1f} tokens/s median, {max(max(s) for s in speeds[side]):10.1f} best")
-    print(f"  ours is {median['ours']/median[fastest]:.2f} times as fast as {fastest}", flush=True)
+        print(f"  {processor} | {side:14} {median[side]:10.1f} tokens/s median, {max(max(s) for s in speeds[side]):10.1f} best")
+    fastest = max(("torch eager", "torch compiled"), key=median.get)
+    print(f"  {processor} | fp32 beside fp32: ours is {median['ours']/median[fastest]:.2f} times as fast as {fastest}")
+    print(f"  {processor} | fp32 beside bf16 autocast: ours is {median['ours']/median['compiled, bf16']:.2f} times as fast", flush=True)
     return worst < AGREE
 
 
@@ -174,10 +178,13 @@ def first_line(command):
     return (subprocess.run(command, shell=True, capture_output=True, text=True).stdout.strip() or "unknown").splitlines()[0]
 
 
+processor = f"{first_line('sed -n s/^model.name.*:.//p /proc/cpuinfo')}, {options.threads} threads"
+
 if __name__ == "__main__":
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    print(f"{first_line('sed -n s/^model.name.*:.//p /proc/cpuinfo')}, {options.threads} threads | torch {torch.__version__} fp32 | "
+    bf16 = "in hardware" if any(flag in open("/proc/cpuinfo").read() for flag in ("avx512_bf16", "amx_bf16", " bf16")) else "emulated"
+    print(f"{processor} | torch {torch.__version__}, bf16 {bf16} | "
           f"commit {first_line('git rev-parse --short HEAD')} | {' '.join(sys.argv)}")
     chosen = CASES if options.case == "both" else {options.case: CASES[options.case]}
     fine = [compare(name, **CASES[name]) for name in chosen]
