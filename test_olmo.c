@@ -3217,6 +3217,14 @@ static void bare_resume(void) {
     refuses("files in another order", "few.bin", again, "--resume --out run --data half.bin,few.bin");
     refuses("another length of windows", "--seq-len 15", "run/step8",
             "--resume --out run --seq-len 15");
+    // A checkpoint of an older version keeps no options: they are given again, and nothing is compared.
+    system_or_die("rm -rf run && cp -r whole run");
+    edit_file("run/step8/train.json", "\"options\"", "\"opt\"");
+    code = train_olmo("--resume --out run %s %s %s", model, recipe, data);
+    const char *no_change = strstr(complained, "note: from");
+    check(went_well(code) && !strcmp(last_line(said), hash) && strstr(complained, "keeps no options") && !no_change,
+          "a checkpoint without options: %.60s", code ? complained : last_line(said));
+    system_or_die("rm -rf run && cp -r whole run");
     edit_file("run/step8/train.json", "\"--steps\": 12", "\"--steps\": \"a\"");
     refuses("an option of another kind", "run/step8/train.json", "--steps", "--resume --out run");
     edit_file("run/step8/train.json", "\"--data\": \"few.bin,wide.bin\"", "\"--data\": 3");

@@ -4219,7 +4219,7 @@ static void check_resumed(Run *run) {
           "--seed %d and %llu; give the same data and options again",
           (unsigned long long)at->seed, (unsigned long long)at->instances, run->train.unit, o->seed,
           (unsigned long long)run->train.groups);
-    if (o->resume) say_changes(&run->before, o, at->step);
+    if (run->before.resume) say_changes(&run->before, o, at->step);
 
     Option table[MAX_OPTIONS];
     char *text = NULL;
@@ -4484,7 +4484,7 @@ static void train(Run *run) {
     int saved = at->step;
 
     if (at->step >= r->steps)
-        printf("nothing to do: step %d of %d is done already\n", at->step, r->steps);
+        printf("nothing to do: step %d of %d is done already; --steps N goes further\n", at->step, r->steps);
     while (at->step < r->steps && !asked_to_stop) {
         const double start = seconds();
         const uint64_t tokens = at->tokens;
@@ -4721,16 +4721,17 @@ static const char *without_slash(const char *flag, const char *path, char *out) 
     return out;
 }
 
-// The options that a checkpoint was made with become the defaults.
-static void resume_options(const char *directory, const Option *table, int n) {
+// The options that a checkpoint was made with become the defaults. Returns whether it keeps them.
+static int resume_options(const char *directory, const Option *table, int n) {
     char path[PATH];
     path_join(path, directory, "train.json");
     char *text = read_text(path);
     const char *options = json_get(json_root(text, path), "options");
-    if (!options || *options != '{')
-        fprintf(stderr, "note: %s: keeps no options; all of them must be given again\n", path);
-    else read_options(options, path, table, n);
+    const int kept_any = options && *options == '{';
+    if (kept_any) read_options(options, path, table, n);
+    else fprintf(stderr, "note: %s: keeps no options; all of them must be given again\n", path);
     release(text);
+    return kept_any;
 }
 
 // Reads the command line twice: first for what names a preset or a directory, whose sizes and
@@ -4778,8 +4779,8 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
     }
     o->config.n_kv_heads = 0;
     if (*directory) o->config = found;
-    if (resume) resume_options(directory, table, n);
-    *before = *o;
+    const int compared = resume && resume_options(directory, table, n);
+    *before = *o, before->resume = compared;
     parse_options(table, n, argc, argv, NULL, o->given);
     if (o->tied || o->untied) o->config.tied = o->tied;
     if (!o->config.n_kv_heads) o->config.n_kv_heads = o->config.n_heads;
