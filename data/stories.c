@@ -13,6 +13,7 @@
  *   data/stories --check    read every story back and prove the floor
  *   data/stories --chat     write conversations about stories (below): data/stories_chat.jsonl,
  *                           data/stories_pairs.jsonl, and _val.jsonl beside each
+ *   data/stories --ask      write questions about the validation stories: data/stories_recall/
  *   more flags: --train N   --val N   --seed S   --out PREFIX
  *
  * How to read it. The grammar, story(), has three verbs:
@@ -40,6 +41,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { LINE = 256, PREDICTED = LINE - 1, MAX_CHOICES = 64, MAX_STORIES = 1000000, MAX_PATH = 4096 };
 
@@ -103,6 +105,15 @@ static const char *const ATE[] = {"ate", "kept", "shared", "sold", "hid", NULL};
 
 /* ---- A teller walks the grammar, for a writer or for a reader. */
 
+/* A place where a story can only go on in one way, for those who remember. */
+typedef struct {
+    int at;                   /* bytes before it, the space included */
+    const char *word;         /* what comes, */
+    const char *const *list;  /* of all that could be expected, */
+    const char *tempting;     /* above all this, which the story has named, too; or NULL */
+} Recall;
+enum { WHO, COLOURED, WHERE, HOW_MANY, RECALLS };
+
 typedef struct {
     char *line;               /* written, or compared, as the story goes on */
     int length;               /* bytes told so far */
@@ -112,6 +123,7 @@ typedef struct {
     int choice[MAX_CHOICES];  /* reader: the path to try: which option at each step, */
     int options[MAX_CHOICES]; /* of how many, */
     int known, step;          /* steps laid out, and steps taken */
+    Recall asked[RECALLS];    /* what a model can be asked about this story */
 } Teller;
 
 /* splitmix64: a counter, well stirred. The same numbers on every machine. */
@@ -161,6 +173,14 @@ static const char *pick(Teller *t, const char *before, const char *const *list) 
 
 static void recall(Teller *t, const char *before, const char *word) {
     say(t, before);
+    say(t, word);
+}
+
+/* A recall that makes a question; `before` ends with a space. */
+static void ask(Teller *t, int which, const char *before, const char *word,
+                const char *const *list, const char *tempting) {
+    say(t, before);
+    t->asked[which] = (Recall){t->length, word, list, tempting};
     say(t, word);
 }
 
@@ -226,13 +246,13 @@ static void story(Teller *t) {
     pick(t, ". They ", PLAYED);
     pick(t, " until ", TIME);
     pick(t, ". ", THEN);
-    recall(t, " ", keeper);
-    recall(t, " put the ", colour);
+    ask(t, WHO, " ", keeper, CHILD, eater);
+    ask(t, COLOURED, " put the ", colour, COLOUR, NULL);
     recall(t, " ", thing);
-    recall(t, " back ", place);
+    ask(t, WHERE, " back ", place, PLACE, NULL);
     recall(t, " and ", eater);
     pick(t, " ", ATE);
-    recall(t, " the ", number);
+    ask(t, HOW_MANY, " the ", number, NUMBER, NULL);
     recall(t, " ", food);
     say(t, ".");
 }
@@ -439,6 +459,76 @@ static void write_lines(const char *prefix, const char *name, long n, uint64_t s
     free(text);
 }
 
+/* ---- Questions about stories, for evaluation.
+ *
+ * A story up to one of four places, and four ways to go on, of which only one fits: who had
+ * what, where, in which colour and how many. In the form of AI2's request files, which
+ * `train_olmo --eval-tasks` and `dev/eval/eval tasks` ask. Guessing is right in one of four; a
+ * model that remembers has all of them right. */
+
+enum { ASKED = 100, OFFERED = 4 };
+
+/* The choices of a question, the right one at a random place; returns that. */
+static int offer(const char **choice, const Recall *q, uint64_t *random) {
+    int listed = 0, n = 1, place = next_random(random) % OFFERED;
+    while (q->list[listed]) listed++;
+    choice[0] = q->word;
+    if (q->tempting) choice[n++] = q->tempting;
+    while (n < OFFERED) {
+        const char *word = q->list[next_random(random) % listed];
+        int again = 0;
+        for (int i = 0; i < n; i++) again |= strcmp(choice[i], word) == 0;
+        if (!again) choice[n++] = word;
+    }
+    choice[0] = choice[place], choice[place] = q->word;
+    return place;
+}
+
+static int write_question(char *out, int size, const char *line, const Recall *q, int number,
+                          const char *task, uint64_t *random) {
+    const char *choice[OFFERED];
+    int n = 0, right = offer(choice, q, random);
+    for (int i = 0; i < OFFERED; i++) {
+        n += snprintf(out + n, size - n, "{\"request_type\": \"loglikelihood\", \"task_name\": \"%s\", "
+            "\"doc_id\": %d, \"idx\": %d, \"label\": %d, \"request\": {\"context\": \"",
+            task, number, i, right);
+        for (int k = 0; k < q->at - 1; k++) /* the space belongs to the choice */
+            n += snprintf(out + n, size - n, line[k] == '"' ? "\\%c" : "%c", line[k]);
+        n += snprintf(out + n, size - n, "\", \"continuation\": \" %s\"}}\n", choice[i]);
+    }
+    return n;
+}
+
+static void write_questions(const char *prefix, uint64_t seed) {
+    static const char *const name[RECALLS] = {"recall_who", "recall_colour", "recall_where", "recall_number"};
+    enum { ROOM = ASKED * OFFERED * 1024 };
+    char path[MAX_PATH + 64], config[256], *text = malloc(ROOM), line[LINE];
+    if (!text) die("expected memory for %d questions, found none", ASKED);
+    for (int which = 0; which < RECALLS; which++) {
+        uint64_t stories = seed, choices = seed ^ which; /* the stories are those of val */
+        int n = 0;
+        for (int i = 0; i < ASKED; i++) {
+            Teller t = {.line = line, .random = &stories};
+            tell(&t);
+            n += write_question(text + n, ROOM - n, line, &t.asked[which], i, name[which], &choices);
+        }
+        const char *const parts[] = {"_recall", "/", name[which], "/rc_0shot"};
+        snprintf(path, sizeof path, "%s", prefix);
+        for (int i = 0; i < 4; i++) {
+            strcat(path, parts[i]);
+            if (i != 1 && mkdir(path, 0777) != 0 && errno != EEXIST)
+                die("%s: expected to make this directory, found: %s", path, strerror(errno));
+        }
+        char file[MAX_PATH + 96];
+        int size = snprintf(config, sizeof config, "{\"task_name\": \"%s\", \"task_config\": "
+            "{\"primary_metric\": \"acc_raw\", \"num_shots\": 0}}\n", name[which]);
+        snprintf(file, sizeof file, "%s/config.json", path), write_file(file, config, size);
+        snprintf(file, sizeof file, "%s/requests.jsonl", path), write_file(file, text, n);
+        printf("%s: %d questions with %d choices\n", file, ASKED, OFFERED);
+    }
+    free(text);
+}
+
 /* ---- The check: write every story again, and read the one in the file. */
 
 static FILE *open_to_check(const char *path) {
@@ -502,23 +592,24 @@ static long parse_number(const char *flag, const char *text, long least) {
 int main(int argc, char **argv) {
     long train_n = 24000, val_n = 256, seed = 1;
     const char *out = "data/stories";
-    int check = 0, chat = 0;
+    int check = 0, chat = 0, asking = 0;
     for (int i = 1; i < argc; i++) {
         const char *flag = argv[i];
         if (strcmp(flag, "--help") == 0) {
-            printf("usage: data/stories [--check | --chat] [--train N] [--val N] [--seed S] [--out PREFIX]\n"
+            printf("usage: data/stories [--check | --chat | --ask] [--train N] [--val N] [--seed S] [--out PREFIX]\n"
                    "writes PREFIX.txt, PREFIX_val.txt and PREFIX_val.txt.floor (data/stories); "
                    "--check proves what is there\n");
             return 0;
         }
         if (strcmp(flag, "--check") == 0) check = 1;
         else if (strcmp(flag, "--chat") == 0) chat = 1;
+        else if (strcmp(flag, "--ask") == 0) asking = 1;
         else if (strcmp(flag, "--train") == 0) train_n = parse_number(flag, argv[++i], 1);
         else if (strcmp(flag, "--val") == 0) val_n = parse_number(flag, argv[++i], 1);
         else if (strcmp(flag, "--seed") == 0) seed = parse_number(flag, argv[++i], 0);
         else if (strcmp(flag, "--out") == 0 && argv[i + 1]) out = argv[++i];
         else
-            die("expected [--check | --chat] [--train N] [--val N] [--seed S] [--out PREFIX], found '%s'",
+            die("expected [--check | --chat | --ask] [--train N] [--val N] [--seed S] [--out PREFIX], found '%s'",
                 flag);
     }
     char train_path[MAX_PATH], val_path[MAX_PATH], floor_path[MAX_PATH];
@@ -536,6 +627,10 @@ int main(int argc, char **argv) {
         write_lines(out, "chat_val", val_n, val_seed, write_conversation);
         write_lines(out, "pairs", train_n / 6, train_seed + (1ull << 62), write_pair);
         write_lines(out, "pairs_val", val_n, val_seed + (1ull << 62), write_pair);
+        return 0;
+    }
+    if (asking) {
+        write_questions(out, val_seed);
         return 0;
     }
     if (check) {
