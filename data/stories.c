@@ -490,8 +490,11 @@ static int write_question(char *out, int size, const char *line, const Recall *q
     int n = 0, right = offer(choice, q, random);
     for (int i = 0; i < OFFERED; i++) {
         n += snprintf(out + n, size - n, "{\"request_type\": \"loglikelihood\", \"task_name\": \"%s\", "
-            "\"doc_id\": %d, \"idx\": %d, \"label\": %d, \"request\": {\"context\": \"",
-            task, number, i, right);
+            "\"doc_id\": %d, \"native_id\": %d, \"idx\": %d, \"label\": %d, \"doc\": {\"gold\": %d, \"choices\": [",
+            task, number, number, i, right, right);
+        for (int k = 0; k < OFFERED; k++)
+            n += snprintf(out + n, size - n, "%s\"%s\"", k ? ", " : "", choice[k]);
+        n += snprintf(out + n, size - n, "]}, \"request\": {\"context\": \"");
         for (int k = 0; k < q->at - 1; k++) /* the space belongs to the choice */
             n += snprintf(out + n, size - n, line[k] == '"' ? "\\%c" : "%c", line[k]);
         n += snprintf(out + n, size - n, "\", \"continuation\": \" %s\"}}\n", choice[i]);

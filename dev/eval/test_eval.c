@@ -75,8 +75,9 @@ static const char *put_task_files(const char *name, const char *metric, const ch
         n += snprintf(json + n, sizeof json - (size_t)n,
                       "\"request\": {\"context\": \"%s\", \"continuation\": \"%s\"}}\n", context, text);
     }
-    snprintf(config, sizeof config, "{\"task_name\": \"%s\", \"task_config\": {\"primary_metric\": "
-             "\"%s\"}}", name, metric);
+    const char *slash = strrchr(name, '/');
+    snprintf(config, sizeof config, "{\"task_name\": \"%s\", \"task_config\": {\"primary_metric\": \"%s\"}}",
+             slash ? slash + 1 : name, metric);
     snprintf(path, sizeof path, "%s/rc_0shot/config.json", name), put_text(path, config);
     snprintf(path, sizeof path, "%s/rc_0shot/requests.jsonl", name), put_text(path, json);
     snprintf(path, sizeof path, "%s/rc_0shot", name);
@@ -456,6 +457,66 @@ static void test_hostile_requests(void) {
     }
 }
 
+// ---- beside the official code ----------------------------------------------------------------------------
+
+// golden/: a small model of bytes and three tasks; what ai2-olmo's evaluation code and transformers make of them is in
+// official.json, by golden.py. Most contexts there are longer than the model's window.
+static void test_golden(void) {
+    char out[8192], here[PATH], name[64];
+    double worst = 0;
+    int requests = 0;
+    CHECK(getcwd(here, sizeof here), "no current directory");
+    int code = shell(out, sizeof out, "G=%s/dev/eval/golden; $EVAL tasks --load $G/model --scores g --json gj $G/tasks", here);
+    check(code == 0, "the golden tasks can be asked: %.100s", out);
+    char *official = read_text("dev/eval/golden/official.json"), *json = text_of("gj");
+    const char *root = json_root(official, "official.json"), *tasks = json_get(json_root(json, "gj"), "tasks");
+    Lines *l = lines_open(in_scratch("g"));
+    for (char *line; (line = lines_next(l)) != NULL; requests++) {
+        snprintf(name, sizeof name, "%d.%d", json_int(line, "g", "doc_id", 0, 99, NAN), json_int(line, "g", "idx", 0, 9, NAN));
+        const char *task = member_like(root, json_get(line, "task"));
+        worst = fmax(worst, fabs(figure_in(line, "logprob") - figure_in(task ? json_get(task, "logprobs") : NULL, name)));
+    }
+    lines_close(l);
+    check(requests == 94 && worst < 1e-4, "%d log-probabilities as ai2-olmo's: at most %.1e apart", requests, worst);
+    static const char *const metrics[][2] = { { "acc", "acc_raw" }, { "len_norm", "acc_per_char_v1" }, { "f1", "f1" },
+                                              { "ce_loss", "ce_loss_v1" }, { "bpb", "bits_per_byte_v1" } };
+    const char *key, *value;
+    for (value = json_first(root, &key); value; value = json_next(value, &key)) for (int i = 0; i < 5; i++) {
+        const double theirs = figure_in(json_get(value, "metrics"), metrics[i][0]);
+        const double ours = figure_in(member_like(tasks, key), metrics[i][1]);
+        if (!isnan(theirs) || !isnan(ours))
+            check(fabs(ours - theirs) < 2e-6, "%.*s: their %s is %.6f, ours %.6f", (int)(json_skip(key, 0) - key), key,
+                  metrics[i][0], theirs, ours);
+    }
+    release(official), release(json);
+}
+
+// MMLU: one id is asked about, behind the plain question or behind a chat that has begun to answer.
+static void test_mmlu(void) {
+    char out[8192];
+    Coder bytes = { NULL, NULL, 0, 64 };
+    Request r;
+    memset(&r, 0, sizeof r);
+    coder = bytes, r.context = (char *)"Why?", r.context_size = 4, r.text = (char *)" B", r.size = 2;
+    Span s = letter_span(&r, NULL);
+    check(s.n == 5 && s.scored == 1 && s.ids[4] == 'B' && s.ids[3] == '?', "the letter alone is asked about");
+    release(s.ids);
+    Rendering chat = rendering_of(NULL, 0);
+    s = letter_span(&r, &chat);
+    const char *whole = "<|user|>\nWhy?\n<|assistant|>\nThe answer is:B";
+    int same = s.n == 1 + (int)strlen(whole) && s.ids[0] == 0;
+    for (int i = 1; same && i < s.n; i++) same = s.ids[i] == whole[i - 1];
+    check(same, "in the chat template the answer has begun");
+    release(s.ids), rendering_free(&chat);
+    put_task_files("mmlu/law", "acc_raw", "0 0 1 Q?| A\n0 1 1 Q?| B\n0 2 1 Q?| C\n0 3 1 Q?| D\n");
+    put_task_files("mmlu/art", "acc_raw", "0 0 0 Q?| A\n0 1 0 Q?| B\n0 2 0 Q?| C\n0 3 0 Q?| D\n"
+                   "1 0 2 R?| A\n1 1 2 R?| B\n1 2 2 R?| C\n1 3 2 R?| D\n");
+    put_model_files("even", 0, 48);
+    int code = shell(out, sizeof out, "$EVAL mmlu --load even --json mj mmlu && $EVAL mmlu --chat --load even mmlu && cat mj");
+    check(code == 0 && strstr(out, "\"mmlu\": {\"primary_metric\": \"acc_raw\", \"documents\": 3, \"primary\": 0.333333")
+          && strstr(out, "\"right\": \"100\""), "subjects and all questions together; of equal letters the first: %.100s", out);
+}
+
 // ---- the program: perplexity --------------------------------------------------------------------------
 
 static double figure_of(const char *json, const char *source, const char *domain, const char *name) {
@@ -639,6 +700,8 @@ int main(int argc, char **argv) {
     test_sample();
     test_scores_file();
     test_hostile_requests();
+    test_golden();
+    test_mmlu();
     test_perplexity();
     test_in_loop();
     test_compare();
