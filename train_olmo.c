@@ -69,7 +69,8 @@ static inline int omp_get_thread_num(void) { return 0; }
 static inline void omp_set_num_threads(int n) { (void)n; }
 #endif
 
-// All arithmetic is in `real`: float, or double in the tests that compare gradients with finite differences.
+// All arithmetic is in `real`: float, or double in the tests that compare gradients with finite
+// differences.
 #ifndef REAL
 #define REAL float
 #endif
@@ -96,9 +97,9 @@ static void die(const char *format, ...) {
 
 static const char *memory_advice = "; try a smaller model, --micro-batch or --seq-len";     // of this program
 
-// Zeroed memory that starts on a cache line, or a sentence. calloc's large blocks take no space until they
-// are touched. 128 bytes more: up to 64 to reach the next cache line, and 64 before it, which hold the
-// block's own address for release().
+// Zeroed memory that starts on a cache line, or a sentence. calloc's large blocks take no space
+// until they are touched. 128 bytes more: up to 64 to reach the next cache line, and 64 before it,
+// which hold the block's own address for release().
 static void *allocate(size_t count, size_t size, const char *what) {
     const size_t bytes = count*size + 128, page = 4096;
     char *raw = size && count > (SIZE_MAX - 128)/size ? NULL : (char *)calloc(bytes, 1);
@@ -155,8 +156,9 @@ typedef struct { const char *name, *about; Config config; Recipe recipe; } Prese
 
 enum { MAX_LAYERS = 128 };
 
-// The released models (OLMO_SPEC 1.13, from OLMo's configs/official-0724), and two sizes for smaller
-// machines: `150m` has the sizes of OLMo's configs/tiny/OLMo-150M.yaml with OLMo-1's norm, init and context.
+// The released models (OLMO_SPEC 1.13, from OLMo's configs/official-0724), and two sizes for
+// smaller machines: `150m` has the sizes of OLMo's configs/tiny/OLMo-150M.yaml with OLMo-1's norm,
+// init and context.
 static const Preset presets[] = {
     //     d   L   H   G    mlp  vocab      T tied    eos   theta clip z
     // schedule    lr  final warmup  steps batch micro decay beta1 beta2  eps emb clip   clip warm-up
@@ -242,8 +244,8 @@ void gemm_naive(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, in
     }
 }
 
-// What the model calls: gemm_naive's result up to rounding, a hundred times faster (section 5). The sum
-// over k is taken in runs that never cross a multiple of `span`, and one run is added after the other.
+// What the model calls: gemm_naive's result up to rounding, but fast (section 5). The sum over k is
+// taken in runs that never cross a multiple of `span`, and one run is added after the other.
 void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add);
 
 // out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: so the residual stream grows.
@@ -256,8 +258,8 @@ void matmul_backward_input(real *dinp, const real *dout, const real *weight, int
     gemm(dinp, C, matrix(dout, O), matrix(weight, C), N, C, O, O, 0);
 }
 
-// dweight[O,C] += dout[B*T,O]^T . inp[B*T,C].  The span is T: every sequence is summed by itself, so the
-// bits are the same however the B sequences are cut into micro-batches.
+// dweight[O,C] += dout[B*T,O]^T . inp[B*T,C].  The span is T: every sequence is summed by itself,
+// so the bits are the same however the B sequences are cut into micro-batches.
 void matmul_backward_weight(real *dweight, const real *dout, const real *inp, int B, int T, int C, int O) {
     gemm(dweight, C, transposed(dout, O), matrix(inp, C), O, C, B*T, T, 1);
 }
@@ -281,7 +283,8 @@ void embed_forward(real *x, const int *tokens, const real *wte, int N, int C) {
 }
 
 // dwte[tokens[n],:] += dx[n,:]                                                   dwte: [V, C], dx: [N, C]
-// A token that occurs twice adds twice, in the order of n. Threads own channels: two rows may be one token.
+// A token that occurs twice adds twice, in the order of n. Threads own channels: two rows may be
+// one token.
 void embed_backward(real *dwte, const real *dx, const int *tokens, int N, int C) {
     enum { CHANNELS = 64 };
     #pragma omp parallel for
@@ -337,7 +340,8 @@ void clip_forward(real *x, unsigned char *pass, double clip, size_t count) {
     }
 }
 
-// dx = 0 where x was clipped, in place. A value of exactly +-clip passes, as in torch.  dx, pass: [count]
+// dx = 0 where x was clipped, in place.                                           dx, pass: [count]
+// A value of exactly +-clip passes, as in torch.
 void clip_backward(real *dx, const unsigned char *pass, size_t count) {
     #pragma omp parallel for
     for (size_t i = 0; i < count; i++) dx[i] = pass[i] ? dx[i] : 0;
@@ -347,8 +351,9 @@ void clip_backward(real *dx, const unsigned char *pass, size_t count) {
 // Su et al. 2021 (arXiv 2104.09864): turn pairs of q's and k's numbers by angles that grow with the
 // position. A product q.k then depends on how far apart the two are, and not on where they stand.
 //
-// table[t, 0:D/2] = cos, table[t, D/2:D] = sin of t/theta^(2i/D), in float whatever `real` is: that is
-// the reference's definition (OLMO_SPEC 1.6), and at position 2000 a more precise angle would differ.
+// table[t, 0:D/2] = cos, table[t, D/2:D] = sin of t/theta^(2i/D), in float whatever `real` is: that
+// is the reference's definition (OLMO_SPEC 1.6), and at position 2000 a more precise angle would
+// differ.
 void rope_table(real *table, double theta, int T, int D) {
     for (int t = 0; t < T; t++) for (int i = 0; i < D/2; i++) {
         const float angle = (float)t*(1.0f/powf((float)theta, (float)(2*i)/(float)D));
@@ -392,14 +397,16 @@ void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D
 //
 // Query head h reads k and v of head h/(H/G): with G < H several share them (arXiv 2305.13245).
 //
-// No T x T matrix is stored. A thread takes a tile of QUERIES queries, computes their rows of S in its
-// own scratch, and keeps one number per query, lse = log sum_j exp(S_j), from which the backward pass
-// makes P = exp(S - lse) again (Rabe and Staats 2021, arXiv 2112.05682). 96 queries are 16 panels of
-// the product in section 5, and their S for 2,048 keys (0.8 MB) still fits a core's L2 cache.
+// No T x T matrix is stored. A thread takes a tile of QUERIES queries, computes their rows of S in
+// its own scratch, and keeps one number per query, lse = log sum_j exp(S_j), from which the
+// backward pass makes P = exp(S - lse) again (Rabe and Staats 2021, arXiv 2112.05682). 96 queries
+// are 16 panels of the product in section 5, and their S for 2,048 keys (0.8 MB) still fits a
+// core's L2 cache.
 enum { QUERIES = 96 };
 
-// gemm on the calling thread alone. Where a query sees no later keys, only part of a product counts, and
-// little more than that part is computed: scores past it may be written, terms past it must be 0.
+// gemm on the calling thread alone. Where a query sees no later keys, only part of a product
+// counts, and little more than that part is computed: scores past it may be written, terms past it
+// must be 0.
 typedef enum {
     DENSE,                      // everything counts
     SCORES,                     // query i, key j:   c(i,j) counts where j <= i + past
@@ -417,8 +424,9 @@ static size_t attention_forward_work(int keys) {
 }
 
 // att: [B, T, H*D], lse: [B, H, T], work: attention_forward_work(past + T) numbers
-// q: [B, T] rows, q_width apart;  kv: [B, past + T] rows of k and v heads, kv_width apart. In training
-// both lie in qkv, and past is 0; in generation kv is the cache, which holds `past` earlier tokens.
+// q: [B, T] rows, q_width apart;  kv: [B, past + T] rows of k and v heads, kv_width apart.
+// In training both lie in qkv, and past is 0; in generation kv is the cache, which holds `past`
+// earlier tokens.
 void attention_forward(real *att, real *lse, real *work, const real *q, int q_width,
                        const real *kv, int kv_width, int B, int T, int past, int H, int G, int D) {
     const int keys = past + T, row = scratch_row(keys), tiles = (T + QUERIES - 1)/QUERIES;
@@ -453,10 +461,11 @@ void attention_forward(real *att, real *lse, real *work, const real *q, int q_wi
 // one product of D numbers per query, instead of one of T. Then
 //     dq = dS k / sqrt(D),    dk += dS^T q / sqrt(D),    dv += P^T datt
 //
-// A task is one head's block of KEYS keys, with all queries that see it. The gradient of a query adds up
-// over such blocks, that of a key and its value over the heads that share them. So the first block and the
-// first head write to dqkv, and the others to parts of their own, which are added in one order at the end:
-// even one sequence with one key/value head keeps all threads busy, and the bits do not depend on them.
+// A task is one head's block of KEYS keys, with all queries that see it. The gradient of a query
+// adds up over such blocks, that of a key and its value over the heads that share them. So the
+// first block and the first head write to dqkv, and the others to parts of their own, which are
+// added in one order at the end: even one sequence with one key/value head keeps all threads busy,
+// and the bits do not depend on them.
 enum { KEYS = 512 };
 
 // How many numbers of scratch: P and dS of each thread, and the parts.
@@ -466,8 +475,8 @@ static size_t attention_backward_work(int B, int T, int H, int G, int D) {
     return tiles + (blocks - 1)*N*H*D + (H/G - 1)*N*2*G*D;
 }
 
-// dqkv, qkv: [B, T, Q], datt, att: [B, T, H*D], lse: [B, H, T], work: attention_backward_work(...) numbers.
-// "=": all of dqkv is overwritten.
+// dqkv, qkv: [B, T, Q], datt, att: [B, T, H*D], lse: [B, H, T]
+// work: attention_backward_work(...) numbers. "=": all of dqkv is overwritten.
 void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse,
                         const real *qkv, int B, int T, int H, int G, int D) {
     const int Q = (H + 2*G)*D, group = H/G, blocks = (T + KEYS - 1)/KEYS, row = scratch_row(imin(T, KEYS));
@@ -543,7 +552,7 @@ void swiglu_forward(real *h, const real *ug, int N, int F) {
     }
 }
 
-// sigma' = sigma*(1 - sigma), so silu'(z) = sigma + z*sigma*(1 - sigma) = sigma*(1 + z*(1 - sigma)):
+// sigma' = sigma*(1 - sigma), so  silu'(z) = sigma + z*sigma*(1 - sigma) = sigma*(1 + z*(1 - sigma))
 //     dup = dh*silu(gate),    dgate = dh*up*sigma*(1 + gate*(1 - sigma))
 // and h again, which the forward pass did not keep.     "="; dug may be ug: each number is read before
 // it is overwritten.                                       dug, ug: [N, 2F], h, dh: [N, F]
@@ -564,8 +573,9 @@ void swiglu_backward(real *dug, real *h, const real *dh, const real *ug, int N, 
 
 // ---- softmax cross entropy, with optional z-loss -----------------------------------------------
 // lse = log sum_j exp(logits_j),    loss = -log softmax(logits)[target] = lse - logits[target]
-// zloss = z*lse^2 keeps the logits from drifting (PaLM, arXiv 2204.02311). Both are 0 if target < 0.
-// logits: [N, V]; losses, zlosses, lse: [N]. All V columns count, the padding too (OLMO_SPEC 1.10).
+// zloss = z*lse^2 keeps the logits from drifting (PaLM, arXiv 2204.02311).
+// Both losses are 0 where the target is negative. logits: [N, V]; losses, zlosses, lse: [N].
+// All V columns count, the padding too (OLMO_SPEC 1.10).
 void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *logits, const int *targets,
                           double z, int N, int V) {
     enum { PIECE = 512 };
@@ -582,9 +592,9 @@ void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *lo
     }
 }
 
-// d lse/dlogits_j = softmax(logits)_j = exp(logits_j - lse) = p_j, so with weights[n] before both losses
+// d lse/dlogits_j = softmax(logits)_j = exp(logits_j - lse) = p_j. Both losses weigh weights[n], so
 //     dlogits_j = weight * ((1 + 2 z lse) p_j - [j = target])
-// logits, dlogits: [N, V], "=", and may be one array: the forward pass turns one into the other in place.
+// logits, dlogits: [N, V], "=", and may be one array: the forward pass works in place.
 // weights, lse, targets: [N]; a row without target or weight is only cleared.
 void crossentropy_backward(real *dlogits, const real *weights, const real *lse, const real *logits,
                            const int *targets, double z, int N, int V) {
@@ -605,9 +615,9 @@ void crossentropy_backward(real *dlogits, const real *weights, const real *lse, 
 // ================================================================================================
 
 // ---- one list of tensors -----------------------------------------------------------------------
-// olmo_layout names every parameter tensor once, in order. Allocation, init, weight decay, files, tests
-// and printing walk the list it makes; README.md says what a new tensor takes. Parameters, gradients and
-// both AdamW moments are flat arrays that share these offsets.
+// olmo_layout names every parameter tensor once, in order. Allocation, init, weight decay, files,
+// tests and printing walk the list it makes; README.md says what a new tensor takes. Parameters,
+// gradients and both AdamW moments are flat arrays that share these offsets.
 
 typedef enum {
     EMBEDDING,                                      // [V, C]   a row for each token
@@ -693,8 +703,8 @@ void olmo_layout(Layout *list, Weights *w, real *base, const Config *c) {
     add_part(list, c->vocab, "lm_head");
 }
 
-// As released: matrices decay, the embedding does not (not even where it is the head too), unless the
-// recipe says so.
+// As released: matrices decay, the embedding does not (not even where it is the head too), unless
+// the recipe says so.
 static int decays(const Tensor *t, int decay_embeddings) {
     if (t->role == GAIN) return 0;
     return t->role != EMBEDDING || decay_embeddings;
@@ -718,7 +728,8 @@ static double init_std(const Tensor *t, const Config *c, const char *init) {
 // How many deviations from 0 the distribution is cut at; 0: it is not.
 static double init_cut(const char *init) { return strcmp(init, "normal") ? 3 : 0; }
 
-// A hash is all the randomness we need: number i of stream s is hash(s + i), whoever asks for it first.
+// A hash is all the randomness we need: number i of stream s is hash(s + i), whoever asks for it
+// first.
 static uint64_t hash64(uint64_t x) {                // splitmix64 (Steele, Lea, Flood 2014)
     x += 0x9e3779b97f4a7c15u;
     x = (x ^ (x >> 30))*0xbf58476d1ce4e5b9u;
@@ -739,8 +750,8 @@ static real init_value(uint64_t seed, const Tensor *t, size_t i, double std, dou
 }
 
 // ---- activations -------------------------------------------------------------------------------
-// What a layer keeps for its backward pass. The residual stream is not among it, nor h: see the norm and
-// SwiGLU.
+// What a layer keeps for its backward pass. The residual stream is not among it, nor h: see the
+// norm and SwiGLU.
 typedef struct {
     real *xn1, *rstd1;                              // [N, C], [N]     first norm
     real *qkv;                                      // [N, Q]          clipped and rotated
@@ -777,8 +788,8 @@ static real *take_reals(Arena *arena, size_t count) { return (real *)take(arena,
 // Without training the logits are made so many rows at a time: enough for the product to be fast.
 enum { HEAD_ROWS = 480 };
 
-// Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers. Without training
-// nothing waits for a backward pass, so all layers use the memory of the first.
+// Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers. Without
+// training nothing waits for a backward pass, so all layers use the memory of the first.
 static size_t acts_layout(Acts *a, char *base, const Config *c, int training, int B, int T) {
     const int H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H;
     const size_t N = (size_t)B*T, C = c->d_model, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
@@ -836,9 +847,9 @@ static size_t acts_layout(Acts *a, char *base, const Config *c, int training, in
 //    + <----------------------------------------------------------------------------- ff_out   <-------'
 //    x
 //
-// The block of B sequences of T tokens at positions past, past + 1, ... In training past is 0 and cache
-// is NULL. In generation B is 1, and the layer's cache, [seq_len, 2*G*D], holds the keys and values of the
-// tokens before these; theirs are added to it.
+// The block of B sequences of T tokens at positions past, past + 1, ... In training past is 0 and
+// cache is NULL. In generation B is 1, and the layer's cache, [seq_len, 2*G*D], holds the keys and
+// values of the tokens before these; theirs are added to it.
 static void block_forward(Acts *a, LayerActs *s, const LayerWeights *w, real *cache, const Config *c,
                           int B, int T, int past) {
     const int N = B*T, C = c->d_model, F = c->mlp_hidden/2;
@@ -863,8 +874,8 @@ static void block_forward(Acts *a, LayerActs *s, const LayerWeights *w, real *ca
     matmul_forward(a->x, a->h, w->ff_out, N, F, C, 1);                      // x += h . ff_out^T
 }
 
-// The same from the bottom up. a->dx: the gradient of the residual stream, below the block on entry, above
-// it on return. The gradients of the weights are added to dw.
+// The same from the bottom up. a->dx: the gradient of the residual stream, below the block on
+// entry, above it on return. The gradients of the weights are added to dw.
 static void block_backward(Acts *a, LayerActs *s, const LayerWeights *w, const LayerWeights *dw,
                            const Config *c) {
     const int B = a->B, T = a->T, N = B*T, C = c->d_model, F = c->mlp_hidden/2;
@@ -944,9 +955,9 @@ static Acts *olmo_reserve(Olmo *m, int B, int T) {
     return a;
 }
 
-// tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is
-// negative (ignored); zlosses[b,t] likewise. weights[b,t] are what olmo_backward will weigh both with:
-// the caller's choice of an objective. NULL: no backward pass follows.
+// tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target
+// is negative (ignored); zlosses[b,t] likewise. weights[b,t] are what olmo_backward will weigh both
+// with: the caller's choice of an objective. NULL: no backward pass follows.
 void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
                   const real *weights, int B, int T) {
     const Config *c = &m->config;
@@ -971,8 +982,8 @@ void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const
     a->going_back = weights != NULL;
 }
 
-// grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last olmo_forward,
-// whose activations it uses up: one backward pass per forward pass with weights.
+// grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last
+// olmo_forward, whose activations it uses up: one backward pass per forward pass with weights.
 void olmo_backward(Olmo *m) {
     const Config *c = &m->config;
     Acts *a = &m->acts;
@@ -1000,9 +1011,10 @@ static size_t cache_size(const Config *c) {
     return (size_t)c->n_layers*c->seq_len*2*c->n_kv_heads*(c->d_model/c->n_heads);
 }
 
-// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with past + n
-// <= seq_len; logits: [V], after the last of them. Positions 0..past-1 were decoded before, with these
-// weights. Equal bits to olmo_forward's, and it borrows the activations: no olmo_backward after it.
+// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with
+// past + n <= seq_len; logits: [V], after the last of them. Positions 0..past-1 were decoded
+// before, with these weights. Equal bits to olmo_forward's, and it borrows the activations: no
+// olmo_backward after it.
 void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
     const int C = c->d_model;
@@ -1029,8 +1041,8 @@ typedef struct {
     int step;                                       // 1 for the first update
 } AdamW;
 
-// sqrt(sum of squares) of all gradients. The number of partial sums is fixed, so the bits do not depend on
-// the threads.
+// sqrt(sum of squares) of all gradients. The number of partial sums is fixed, so the bits do not
+// depend on the threads.
 static double global_norm(const real *g, size_t size) {
     enum { PIECES = 512 };
     double piece[PIECES], sum = 0;
@@ -1046,9 +1058,9 @@ static double global_norm(const real *g, size_t size) {
     return sqrt(sum);
 }
 
-// One update; then the gradients are cleared. Returns their norm before clipping; if that is not finite,
-// nothing is changed. Adam (Kingma, Ba 2015, arXiv 1412.6980) with decoupled weight decay (Loshchilov,
-// Hutter 2019, arXiv 1711.05101), in torch's order of operations (OLMO_SPEC 4.2, 4.3):
+// One update; then the gradients are cleared. Returns their norm before clipping; if that is not
+// finite, nothing is changed. Adam (Kingma, Ba 2015, arXiv 1412.6980) with decoupled weight decay
+// (Loshchilov, Hutter 2019, arXiv 1711.05101), in torch's order of operations (OLMO_SPEC 4.2, 4.3):
 //     g *= min(1, clip/(norm + 1e-6))
 //     p *= 1 - lr*weight_decay                                         where the tensor decays
 //     m += (1 - beta1)*(g - m)                                         a moving average of g ...
@@ -1081,8 +1093,8 @@ double olmo_update(Olmo *model, const AdamW *adamw) {
     return norm;
 }
 
-// The learning rate of step s = 1, 2, ...: linear warm-up from a tenth of the peak, then the schedule
-// (OLMO_SPEC 4.5).
+// The learning rate of step s = 1, 2, ...: linear warm-up from a tenth of the peak, then the
+// schedule (OLMO_SPEC 4.5).
 static double learning_rate(const Recipe *r, int s) {
     const double warmup = r->warmup, peak = r->lr, low = r->lr*r->final_lr;
     if (!strcmp(r->schedule, "finetune")) {         // transformers' linear one, from 0 to 0, by updates made
@@ -1105,8 +1117,9 @@ static double learning_rate(const Recipe *r, int s) {
     return peak;
 }
 
-// The largest gradient norm of step s. OLMo's trainer clips with the limit that the step before has set, so
-// warm-up starts and ends one step late, and the first step has the plain limit (OLMO_SPEC 4.1).
+// The largest gradient norm of step s. OLMo's trainer clips with the limit that the step before has
+// set, so warm-up starts and ends one step late, and the first step has the plain limit (OLMO_SPEC
+// 4.1).
 static double clip_limit(const Recipe *r, int s) {
     return s > 1 && s - 1 <= r->clip_warmup_steps ? r->clip*r->clip_warmup_factor : r->clip;
 }
@@ -1114,14 +1127,16 @@ static double clip_limit(const Recipe *r, int s) {
 // ================================================================================================
 // 5. Device: how the CPU is fast, and its table of functions
 // ================================================================================================
-// The lesson is over. First come the fast product and the sums over rows that section 2 has declared, for
-// those who want to know; then the table through which everything below this section computes.
+// The lesson is over. First come the fast product and the sums over rows that section 2 has
+// declared, for those who want to know; then the table through which everything below this section
+// computes.
 
 // ---- the fast product --------------------------------------------------------------------------
-// After Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication". Three ideas:
-// (1) an MR x NR block of c stays in vector registers while k runs; (2) what it reads is first packed into
-// the order in which it is read, so memory is touched in cache-sized pieces and strides cost nothing;
-// (3) c is cut into tiles, one thread a tile, so no two threads ever add to the same number.
+// After Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication". Three
+// ideas: (1) an MR x NR block of c stays in vector registers while k runs; (2) what it reads is
+// first packed into the order in which it is read, so memory is touched in cache-sized pieces and
+// strides cost nothing; (3) c is cut into tiles, one thread a tile, so no two threads ever add to
+// the same number.
 #if defined(__AVX512F__)
 enum { VEC_BYTES = 64 };
 #elif defined(__AVX__)
@@ -1147,8 +1162,8 @@ static inline __attribute__((always_inline)) void shuffle(real *to, const real *
     }
 }
 
-// out[c*ldout + r] = in[r*ldin + c] for VL x VL numbers: log2(VL) perfect shuffles. They are written out so
-// that the compiler keeps the deck in registers.
+// out[c*ldout + r] = in[r*ldin + c] for VL x VL numbers: log2(VL) perfect shuffles. They are
+// written out so that the compiler keeps the deck in registers.
 static inline __attribute__((always_inline)) void transpose(real *out, size_t ldout, const real *in,
                                                             size_t ldin) {
     real a[VL*VL] __attribute__((aligned(64))), b[VL*VL] __attribute__((aligned(64)));
@@ -1161,12 +1176,13 @@ static inline __attribute__((always_inline)) void transpose(real *out, size_t ld
     for (int c = 0; c < VL; c++) memcpy(out + c*ldout, turned + c*VL, sizeof(real)*VL);
 }
 
-// Vectors that hold n numbers, or one more: rows an odd number of cache lines apart do not meet in one set
-// of the cache.
+// Vectors that hold n numbers, or one more: rows an odd number of cache lines apart do not meet in
+// one set of the cache.
 static inline int odd_vectors(int n) { return (n + VL - 1)/VL | 1; }
 
-// Rows of x, `width` at a time, to panels p[k*width + r], in blocks of VL x VL; rows missing in the last
-// panel are not written. The blocks come in the order in which memory holds them, for the prefetcher.
+// Rows of x, `width` at a time, to panels p[k*width + r], in blocks of VL x VL; rows missing in the
+// last panel are not written. The blocks come in the order in which memory holds them, for the
+// prefetcher.
 static void pack(real *p, Matrix x, int rows, int K, int width) {
     const int by_rows = x.col == 1, outer = by_rows ? rows : K, inner = by_rows ? K : rows;
     for (int o = 0; o < outer; o += VL) for (int i = 0; i < inner; i += VL) {
@@ -1220,14 +1236,14 @@ static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t
     }
 }
 
-// How many of K terms, from the k0-th on, are summed before they are added to c: all loops over k below
-// make these steps, so all of them give the same bits.
+// How many of K terms, from the k0-th on, are summed before they are added to c: all loops over k
+// below make these steps, so all of them give the same bits.
 static int run_length(int k0, int K, int span) { return imin(imin(KC, K - k0), span - k0 % span); }
 
-// gemm on one thread for few rows and a b that is a weight's transpose. Generation multiplies the whole model
-// with one row per token, and is as fast as the weights can be read: so they are read once, VL rows at a
-// time, and turned and used in registers. Rows far apart are more streams than a processor foresees, so we
-// prefetch what the next run will read.
+// gemm on one thread for few rows and a b that is a weight's transpose. Generation multiplies the
+// whole model with one row per token, and is as fast as the weights can be read: so they are read
+// once, VL rows at a time, and turned and used in registers. Rows far apart are more streams than a
+// processor foresees, so we prefetch what the next run will read.
 static void gemm_few(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
     for (int j = 0; j < N; j += VL) for (int k0 = 0, k; k0 < K; k0 += k) {
         const int n = imin(VL, N - j);
@@ -1262,11 +1278,11 @@ static void gemm_few(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int 
     }
 }
 
-// gemm on one thread. The bits of c depend on span and KC, but not on how c is cut into tiles.
-// Rows of a are packed where they have to be: not where they are contiguous already, nor where b is too
-// narrow for a packed copy to be read often; but always where columns lie a multiple of 4096 bytes apart,
-// which all fall into one set of the cache, and at the end, where a panel is not full.
-// Of a causal product, panels and terms that do not count are skipped.
+// gemm on one thread. The bits of c depend on span and KC, but not on how c is cut into tiles. Rows
+// of a are packed where they have to be: not where they are contiguous already, nor where b is too
+// narrow for a packed copy to be read often; but always where columns lie a multiple of 4096 bytes
+// apart, which all fall into one set of the cache, and at the end, where a panel is not full. Of a
+// causal product, panels and terms that do not count are skipped.
 static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add,
                       Causal causal, int past) {
     static __thread real packed_a[(MC + 2*VL)*KC] __attribute__((aligned(64)));
@@ -1308,9 +1324,9 @@ static int tile_size(int n, int most, int panel) {
     return ((n + parts - 1)/parts + panel - 1)/panel*panel;
 }
 
-// The tiles start at MC x NC, what the caches hold, and are halved until all threads end at about the same
-// time: when every thread gets equally many, or so many that the last ones do not matter; but not below
-// four panels in all, which would be packed more often than used.
+// The tiles start at MC x NC, what the caches hold, and are halved until all threads end at about
+// the same time: when every thread gets equally many, or so many that the last ones do not matter;
+// but not below four panels in all, which would be packed more often than used.
 void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
     const int threads = omp_get_max_threads();
     int mc = tile_size(M, MC, MR), nc = tile_size(N, NC, NR);
@@ -1328,7 +1344,8 @@ void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span
 }
 
 // ---- sums over a row ---------------------------------------------------------------------------
-// In VL interleaved partial sums: that is vector code, and one order wherever the row lies in memory.
+// In VL interleaved partial sums: that is vector code, and one order wherever the row lies in
+// memory.
 
 // Rows of attention's scratch start on a cache line each.
 static int scratch_row(int keys) { return odd_vectors(keys)*VL; }
@@ -1379,10 +1396,10 @@ static void row_add(real *y, const real *x, int n) {
     for (int j = 0; j < n; j++) y[j] += x[j];
 }
 
-// e^x = 2^n e^r with n = round(x/ln 2), so |r| <= ln(2)/2, where eight terms of the Taylor series reach
-// float precision. Plain arithmetic, so that a loop over it becomes vector code; libm's exp would cost as
-// much as the matrix products. x is clamped to [-87, 88]; a NaN stays a NaN. In the tests' double it is
-// simply exp.
+// e^x = 2^n e^r with n = round(x/ln 2), so |r| <= ln(2)/2, where eight terms of the Taylor series
+// reach float precision. Plain arithmetic, so that a loop over it becomes vector code; libm's exp
+// would cost as much as the matrix products. x is clamped to [-87, 88]; a NaN stays a NaN. In the
+// tests' double it is simply exp.
 static inline real fast_exp(real x) {
     if (sizeof(real) == sizeof(double)) return (real)exp((double)x);
     const float to_integer = 12582912.0f;                   // 1.5 * 2^23: adding it rounds, and leaves n
@@ -1419,8 +1436,8 @@ static real row_exp(real *y, const real *x, real scale, real shift, int n) {
 }
 
 // ---- the table ---------------------------------------------------------------------------------
-// Everything below this section computes through such a table, and never touches a model directly: another
-// device is another table, and no other change.
+// Everything below this section computes through such a table, and never touches a model directly:
+// another device is another table, and no other change.
 
 typedef enum { PARAMS, GRADS, MOMENT1, MOMENT2 } Space;     // the flat arrays; all have olmo_layout's offsets
 
@@ -3125,8 +3142,8 @@ static int is_likelier(const Candidate *x, const Candidate *y) {
     return x->logit != y->logit ? x->logit > y->logit : x->id < y->id;
 }
 
-// Candidates from the likeliest on, as many as are asked for: a heap, since sorting all of a vocabulary
-// takes longer than the model does for its next token. The parent of entry i is likelier than i.
+// Candidates from the likeliest on, as many as are asked for: a heap, since to sort all of a large
+// vocabulary would take milliseconds per token. The parent of an entry is likelier than the entry.
 typedef struct { Candidate *heap; int left; } Candidates;
 
 static void sift_down(Candidates *c, int i) {
