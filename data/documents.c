@@ -172,10 +172,12 @@ static Origin *origin_new(const char *path) {
 
 // A document is fit for use; or it was, and turns out not to be: after its sentence.
 static void origin_gave(Origin *o) {
+    if (told_before) return;
     #pragma omp atomic
     o->used++;
 }
 static void origin_lost(Origin *o) {
+    if (told_before) return;
     #pragma omp atomic
     o->used--;
 }
@@ -523,11 +525,13 @@ static void reader_refuse(Reader *r, const char *what) {
 // Before anything is read: what the file holds, if its name does not say (named: 0). And what would look
 // like thousands of broken documents, but is a file of another kind.
 static void reader_decide(Reader *r, int named) {
-    const char *end = reader_look_ahead(r, 2), *first = r->buffer + r->at;
-    if (end - first > 262 && !memcmp(first + 257, "ustar", 5)) {
+    if (!r->ended) reader_fill(r);
+    if (r->end > 262 && !memcmp(r->buffer + 257, "ustar", 5)) {
         reader_refuse(r, "a tar archive, not documents: unpack it first");
         return;
     }
+    if (!memchr("{[ \t\xef", r->end ? *r->buffer : 0, 5)) return;         // no JSON begins so
+    const char *end = reader_look_ahead(r, 2), *first = r->buffer + r->at;
     if (end - first >= 3 && !memcmp(first, "\xef\xbb\xbf", 3)) first += 3;
     while (first < end && (*first == ' ' || *first == '\t')) first++;
     const char *newline = (const char *)memchr(first, '\n', (size_t)(end - first));
@@ -688,6 +692,16 @@ static int find_member(Member *found, const char *object, const char *path) {
 }
 // The object of a line: what is before it is white space.
 static const char *object_of(const Line *line) { return line->text + strspn(line->text, " \t\r\n"); }
+
+// The "id" of a line of attributes or ids, of which jansson has made a tree, as documents have theirs: a
+// string, or what else stands there; NULL if it is absent or null. The caller's to free.
+static json_t *line_id(const Line *line, const json_t *tree) {
+    json_t *id = json_object_get(tree, "id");
+    Member m;
+    if (!id || json_is_null(id)) return NULL;
+    if (json_is_string(id)) return json_incref(id);
+    return find_member(&m, object_of(line), "id") ? json_stringn(m.value, m.size) : NULL;
+}
 
 // ---- documents: from a line
 

@@ -604,7 +604,7 @@ static void merge_attributes(Document *d, Reader *r) {
           (unsigned long long)d->line);
     unsigned long long number = (unsigned long long)r->line.number;
     json_t *line = json_loadb(r->line.text, r->line.size, JSON_ALLOW_NUL, &error);
-    json_t *from = json_object_get(line, "attributes"), *name = json_object_get(line, "id");
+    json_t *from = json_object_get(line, "attributes"), *name = line_id(&r->line, line);
     CHECK(line, "%s:%llu: not JSON at byte %d: %s", path, number, error.position, error.text);
     const char *id = json_string_value(name);
     int same = id && json_string_length(name) == d->id_size && !memcmp(id, d->id, d->id_size);
@@ -614,7 +614,7 @@ static void merge_attributes(Document *d, Reader *r) {
     CHECK(json_is_object(from), "%s:%llu: expected an object \"attributes\"", path, number);
     if (!d->attributes) d->attributes = json_object();
     json_object_update(d->attributes, from);
-    json_decref(line);
+    json_decref(name), json_decref(line);
 }
 
 static void mix_file(const Stream *s, const char *path, int as_released, Tally *t, Writer *w) {
@@ -873,7 +873,8 @@ static void report(Mix mix, const Tally *tally, const char *path) {
 
 static void print_configuration(void) {
     printf("\na configuration (data/mix.json and data/debian.json are whole ones; data/mix.c "
-           "explains)\n" "  {\"streams\": [{\"name\": \"web\", \"documents\": [\"web/documents\"], "
+           "explains)\n"
+           "  {\"streams\": [{\"name\": \"web\", \"documents\": [\"web/documents\"], "
                          "\"attributes\": [\"tags\"],\n"
            "    \"filter\": {\"exclude\": [\"gopher_v1__word_count < 50\"]},\n"
            "    \"span_replacement\": [{\"span\": \"pii_regex_with_counts_fast_v2__EMAIL_ADDRESS\", "

@@ -986,7 +986,8 @@ static void parse_attributes(Sample *s) {
     size_t i;
     s->fit = 0;
     memset(&s->d, 0, sizeof s->d);
-    json_t *line = s->d.attributes = json_loadb(s->line.text, s->line.size, JSON_ALLOW_NUL, &error);
+    const int flags = JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL;         // whole numbers of any size
+    json_t *line = s->d.attributes = json_loadb(s->line.text, s->line.size, flags, &error);
     if (!line) {
         problem(s->line.origin, s->line.number, "not JSON at byte %d: %s", error.position, error.text);
         return;

@@ -111,13 +111,9 @@ static void item_print(const Work *w, Encoder *e, Item *item) {
 // if it is no such line.
 static int *line_ids(const Work *w, const Line *line, const json_t *json, size_t *n, size_t *bytes) {
     const Tokenizer *t = w->tokenizer;
-    const json_t *list = json_object_get(json, "ids"), *name = json_object_get(json, "id");
+    const json_t *list = json_object_get(json, "ids");
     if (!json_is_array(list)) {
         problem(line->origin, line->number, "expected an object with an array \"ids\"");
-        return NULL;
-    }
-    if (name && !json_is_string(name)) {
-        problem(line->origin, line->number, "expected \"id\" to be a string");
         return NULL;
     }
     *n = json_array_size(list), *bytes = 0;
@@ -151,10 +147,10 @@ static void item_decode(const Work *w, Encoder *e, Item *item) {
         char *raw = (char *)allocate(bytes + 1, 1, "a text");
         char *text = (char *)allocate(3*bytes + 1, 1, "a text");
         size_t size = utf8_repair(text, raw, decode(w->tokenizer, raw, ids, n));
-        json_t *id = json_incref(json_object_get(json, "id")), *result = json_object();
+        json_t *id = line_id(line, json), *result = json_object();
         char place[PLACE];
-        json_object_set_new(result, "id",
-                            id ? id : json_stringn(place, put_place(place, line->path, line->number)));
+        if (!id) id = json_stringn(place, put_place(place, below_documents(line->path), line->number));
+        json_object_set_new(result, "id", id);
         json_object_set_new(result, "text", json_stringn(text, size));
         char *dump = json_dumps(result, JSON_COMPACT);
         CHECK(dump, "%s:%llu: not enough memory for its text", line->path,

@@ -118,7 +118,8 @@ static void test_ordinary_days(void) {
              "\"output\":{\"path\":\"./mixed\"}}]}");
     put_text("o/all", "set -e\n$P/curate tag --taggers char_length_v1 documents\n"
                       "$P/curate dedupe --by document --expected 9 --name d --bloom d.bloom "
-                      "documents\n" "$P/curate mix m.json\n$P/tokenize --tokenizer $T --eos 1 --out "
+                      "documents\n"
+                      "$P/curate mix m.json\n$P/tokenize --tokenizer $T --eos 1 --out "
                                     "tokens mixed\n$P/stats --json report.json mixed\n");
     const char *all = "export P=$PWD/data T=%s; cd %s/o; %s; sh -c '. ./all' 2>&1; echo code $?";
     run(out, sizeof out, all, small_path, scratch, "touch -d '+2 hours' documents/x/a.jsonl");

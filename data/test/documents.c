@@ -342,6 +342,26 @@ static void test_blocks(void) {
     release(text);
 }
 
+// The progress bar's length is of packed bytes, its speed of unpacked ones: of each all, and none twice.
+static void test_bar(void) {
+    char path[PATH], *text = (char *)allocate(1000001, 1, "a test");
+    uint64_t size;
+    for (int i = 0; i < 1000000; i++) text[i] = i % 100 == 99 ? '\n' : i % 100 ? 'a' : ' ';
+    separator = "\n";
+    strcpy(path, packed_file("bar.txt.gz", text, 1000000));
+    (void)map_file(path, &size);
+    Reader *r = reader_open(path);
+    bar_begin("test", size);
+    double before = bar.unpacked;
+    for (int n = 0; reader_line(r); n++) if (n % 1000 == 0) bar_add(r, 1000);
+    bar_add(r, 0), bar_add(r, 0), bar_add(NULL, 5);
+    check(before == 0 && bar.done == (double)size && bar.unpacked == 1e6 &&
+          bar.documents == 10005 && size < 100000,
+          "the bar counts %g packed bytes, %g unpacked, %g documents", bar.done, bar.unpacked, bar.documents);
+    reader_close(r), release(text);
+    separator = NULL;
+}
+
 // A directory's files in the order of their names, whatever their order there; no hidden ones, none
 // that is not whole yet.
 static void test_file_names(void) {
@@ -541,6 +561,7 @@ static void test_documents(void) {
     test_kinds();
     test_crlf();
     test_many_sentences();
+    test_bar();
     test_packings();
     test_lines();
     test_two_readers();

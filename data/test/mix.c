@@ -179,7 +179,8 @@ static void put_mix(const char *documents, const char *attributes) {
 static void test_mix_documents(void) {
     put_mix("{\"id\":\"a\",\"text\":\"mail x@y.z "
             "now\",\"source\":\"s\",\"other\":[1,{\"b\":null}],\"attributes\":{\"old\":[[0,1,"
-            "1]]}}\n" "not JSON\n"
+            "1]]}}\n"
+            "not JSON\n"
             "{\"id\":\"b\",\"text\":\"b\",\"metadata\":{\"url\":\"u\"}}\n"
             "{\"id\":\"c\",\"text\":\"  c \"}\n",
             "{\"id\":\"a\",\"attributes\":{\"words\":[[0,14,3]],\"pii\":[[5,10,1]]}}\n"

@@ -70,7 +70,8 @@ static void test_tokens_by_hand(void) {
           "does not end in one");
     check(!strcmp(shell("zcat hand/part-0-00000.csv.gz"),
                   "0,3,a,hand.jsonl,1\r\n3,5,\"b,\"\"c\"\"\",hand.jsonl,4\r\n"
-                  "5,10,hand.jsonl:5,hand.jsonl,5\r\n" "10,14,\"line\nend\",hand.jsonl,6\r\n"),
+                  "5,10,hand.jsonl:5,hand.jsonl,5\r\n"
+                  "10,14,\"line\nend\",hand.jsonl,6\r\n"),
           "a row for each document, quoted as Python quotes");
     check(says("4 documents, 14 tokens, 41 bytes of text (2.93 a token)"), "the result in figures");
     check(says("documents end with id 265, which is \"<|end|>\""), "and what ends a document");
@@ -470,7 +471,8 @@ static void test_hostile_documents(void) {
     run(tokens_out, sizeof tokens_out, "mkdir -p %s/bad", scratch);
     put_text("bad/lines.jsonl",
              "{\"id\":\"1\",\"text\":\"hello\"}\n{\"id\":\"2\",\"text\":\"\xff\"}\n"
-             "{\"id\":3,\"text\":7}\n" "{\"id\":\"4\"}\n{\"id\":\"5\",\"text\":[]}\n"
+             "{\"id\":3,\"text\":7}\n"
+             "{\"id\":\"4\"}\n{\"id\":\"5\",\"text\":[]}\n"
              "not JSON\n[1,2]\n{\"id\":\"6\",\"text\":\"\\ud800\"}\n"
              "{\"id\":\"7\",\"text\":null,\"source\":7}\n"
              "{\"id\":\"\\u0000,\",\"text\":\"a\\u0000b\"}\n");
@@ -539,7 +541,8 @@ static void test_printing(void) {
     tokenize("--print < p.jsonl");
     check(!strcmp(tokens_out,
                   "{\"id\":\"a\\\"\\n\",\"ids\":[260,267]}\n"
-                  "{\"id\":\"standard input:3\",\"ids\":[]}\n" "{\"id\":\"c\",\"ids\":[263,0]}\n"),
+                  "{\"id\":\"standard input:3\",\"ids\":[]}\n"
+                  "{\"id\":\"c\",\"ids\":[263,0]}\n"),
           "--print: all of the text, no EOS");
     tokenize("--print p.jsonl | %s/data/tokenize --tokenizer %s --decode", getenv("PWD"), small_path);
     check(!strcmp(tokens_out,
@@ -547,6 +550,10 @@ static void test_printing(void) {
                   "{\"id\":\"p.jsonl:3\",\"text\":\"\"}\n"
                   "{\"id\":\"c\",\"text\":\"\xc3\xa9\\u0000\"}\n"),
           "--decode: the text again, in normal form C");
+    put_text("d.jsonl", "{\"id\":7.0,\"ids\":[65]}\n{\"id\":null,\"ids\":[65]}\n");
+    tokenize("--decode d.jsonl");
+    check(!strcmp(tokens_out, "{\"id\":\"7.0\",\"text\":\"A\"}\n{\"id\":\"d.jsonl:2\",\"text\":\"A\"}\n"),
+          "--decode: ids that are no strings");
     put_text("d.jsonl", "{\"ids\":[226,128]}\n{\"id\":\"cut\",\"ids\":[226,128,65,255]}\n");
     tokenize("--decode d.jsonl");
     check(!strcmp(tokens_out,
@@ -558,7 +565,7 @@ static void test_printing(void) {
                             "{\"ids\":[1.5]}",
                            "{\"ids\":[\"1\"]}", "{\"ids\":[true]}",
                            "{\"ids\":7}", "{}", "[1]", "1", "x", "",
-                            "{\"id\":7,\"ids\":[]}", "{\"ids\":[4294967361]}",
+                            "{\"ids\":[4294967361]}",
                             "{\"ids\":[99999999999999999999]}",
                                 "{\"ids\":[1,]}", "{\"ids\":[1]" };
     for (size_t i = 0; i < sizeof wrong/sizeof *wrong; i++) {
