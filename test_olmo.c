@@ -3103,12 +3103,75 @@ static void samples_as_text(void) {
     system_or_die("rm -rf chain");
 }
 
+// ---- the console -----------------------------------------------------------------------------------------------------
+// The number behind a key in a line of metrics.jsonl.
+static double metric_of(const char *line, const char *key) { return json_number(line, "metrics.jsonl", key, -1e300, 1e300, NAN); }
+
+// What a run prints, line by line: the sizes that were asked for, and the numbers that metrics.jsonl has with all digits.
+static void console_tells_the_truth(void) {
+    const struct { double x; const char *text; } figures[] = {
+        { 0, "0" }, { 1e-5, "1e-05" }, { 0.00012, "0.0001" }, { 0.18614, "0.1861" }, { 1, "1.0000" }, { 1.2345, "1.234" }, { 9.87654, "9.877" },
+        { 10.5, "10.50" }, { 99.994, "99.99" }, { 100.25, "100.2" }, { 999.96, "1000.0" }, { 1234.4, "1,234" }, { 1234567, "1,234,567" },
+        { 1e19, "1e+19" }, { -12.345, "-12.35" }, { INFINITY, "inf" },
+    };
+    char text[64];
+    int fine = 1;
+    for (size_t i = 0; i < sizeof figures/sizeof *figures; i++) fine &= !strcmp(figure(figures[i].x, text), figures[i].text);
+    fine &= !strcmp(bytes_text(1234567, text), "1.2 MB") && !strcmp(bytes_text(999.9e6, text), "999.9 MB") && !strcmp(bytes_text(2.5e9, text), "2.50 GB");
+    check(fine, "numbers as OLMo's console prints them");
+
+    int code = train_olmo("--d-model 64 --n-layers 2 --n-heads 4 --n-kv-heads 2 --mlp-hidden 512 --vocab 300 --seq-len 64 --batch 4 --micro-batch 2 "
+                          "--sample-every 0 --untied --clip-qkv 3 --data ids.bin,few.bin --val ids.bin --steps 3 --warmup 2 --eval-every 2 --lr 0.006 "
+                          "--z-loss 1e-2 --out told");
+    char *metrics = slurp("told/metrics.jsonl", NULL);
+    CHECK(went_well(code) && metrics, "a test could not train: %s", complained);
+    check(strstr(said, "OLMo in C: 2 layers, d_model 64, 4 heads (2 key/value), mlp_hidden 512, vocabulary 300, untied head, T 64, clipped q, k, v\n")
+          && strstr(said, "\n161,280 parameters; device cpu, 1 thread"), "the first lines have the sizes that were asked for");
+    const char *memory = strstr(said, "\nmemory: ");
+    double total = 0, sum = 0, part;
+    int entries = 0;
+    CHECK(memory && sscanf(memory, "\nmemory: %lf MB for passes of 2 x 64 tokens:", &total) == 1, "there is no line on memory in %s", said);
+    const char *end = strchr(memory + 1, '\n');
+    for (const char *at = strchr(memory + 9, ':'); at && at < end; at = strchr(at + 1, ','), entries++)
+        if (sscanf(at + 1 + strcspn(at + 1, "0123456789"), "%lf", &part) == 1) sum += part;
+    check(entries > 4 && fabs(total - sum) <= 0.05*(entries + 1) && total > 3*0.645, "memory: %.1f MB are the sum of their %d parts, %.1f", total, entries, sum);
+    check(strstr(said, "data: 57 windows of 64 tokens in 2 files, 50 for validation\n") && strstr(said, "recipe tiny: 3 steps of 4 sequences; linear, 2 steps of "
+          "warm-up to lr 0.0060\n"), "data and recipe are those that were asked for");
+
+    const double rates[3] = { 0.0033, 0.006, 0.0003 };       // a tenth and half of the rest; the peak; a twentieth at the end
+    int steps = 0;
+    fine = 1;
+    for (char *line = metrics; *line; line += strcspn(line, "\n") + 1, steps++) {
+        char expected[256], a[48], b[48], d[48], e[48];
+        double loss = metric_of(line, "train/CrossEntropyLoss"), rate = metric_of(line, "optim/learning_rate_group0");
+        fine &= fabs(metric_of(line, "train/Perplexity")/exp(loss) - 1) < 1e-7 && near(rate, rates[steps], 1e-12);
+        fine &= metric_of(line, "train/ZLoss") > 1e-2 && metric_of(line, "train/ZLoss") < 1e-2*pow(log(300) + 20, 2);
+        fine &= metric_of(line, "throughput/total_tokens") == 4*64*(steps + 1) && metric_of(line, "throughput/device/tokens_per_second") > 0;
+        snprintf(expected, sizeof expected, "[step=%d/3,epoch=0] loss=%s", steps + 1, figure(loss, a));
+        if (steps != 1 || strstr(said, "[step=2/3")) fine &= strstr(said, expected) != NULL;
+        snprintf(expected, sizeof expected, " ppl=%s grad_norm=%s lr=%s tokens/s=", figure(exp(loss), a),
+                 figure(metric_of(line, "optim/total_grad_norm"), b), figure(rate, d));
+        fine &= strstr(said, expected) != NULL;
+        const char *val = json_get(line, "eval/validation/CrossEntropyLoss");
+        fine &= (val != NULL) == (steps > 0);
+        if (!val) continue;
+        double measured = metric_of(line, "eval/validation/CrossEntropyLoss");
+        snprintf(expected, sizeof expected, "    eval/validation/CrossEntropyLoss=%s Perplexity=%s\n", figure(measured, a), figure(exp(measured), e));
+        fine &= strstr(said, expected) && fabs(metric_of(line, "eval/validation/Perplexity")/exp(measured) - 1) < 1e-7;
+    }
+    check(fine && steps == 3, "each step's line, and its line in metrics.jsonl, say the same");
+    release(metrics);
+    CHECK(went_well(train_olmo("--load told/step3 --eval --val ids.bin")), "a test could not evaluate: %s", complained);
+    system_or_die("rm -rf told");
+}
+
 static void test_command_line(void) {
     enter_yard();
     promised_training_output();
     system_or_die("mv out/step6 good && rm -rf out");
     refused_flags();
     promised_answers();
+    console_tells_the_truth();
     options_have_effects();
     sampling_options();
     samples_as_text();
