@@ -955,6 +955,28 @@ static Acts *olmo_reserve(Olmo *m, int B, int T) {
     return a;
 }
 
+// Where no backward pass follows, the head is only asked about rows that have a target: of a question with
+// choices these are few. They move to the front of xnf, their targets likewise; tokens[k] tells where the
+// k-th has stood.
+static int keep_asked(Acts *a, int N, int C) {
+    int k = 0;
+    for (int n = 0; n < N; n++) {
+        if (a->targets[n] < 0) continue;
+        if (k < n) memcpy(a->xnf + (size_t)k*C, a->xnf + (size_t)n*C, sizeof(real)*(size_t)C);
+        a->targets[k] = a->targets[n], a->tokens[k] = n;
+        k++;
+    }
+    return k;
+}
+// ... and their losses move back, from the last one on; the others lose nothing.
+static void put_back(const Acts *a, real *losses, real *zlosses, int asked, int N) {
+    for (int n = N - 1, k = asked - 1; n >= 0; n--) {
+        const int mine = k >= 0 && a->tokens[k] == n;
+        losses[n] = mine ? losses[k] : 0, zlosses[n] = mine ? zlosses[k] : 0;
+        k -= mine;
+    }
+}
+
 // tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target
 // is negative (ignored); zlosses[b,t] likewise. weights[b,t] are what olmo_backward will weigh both
 // with: the caller's choice of an objective. NULL: no backward pass follows.
@@ -972,13 +994,15 @@ void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const
         block_forward(a, &a->layer[l], &m->weight.layer[l], NULL, c, B, T, 0);
     }
     norm_forward(a->xnf, a->rstdf, a->x, N, C);
-    for (int n = 0; n < N; n += a->head_rows) {             // once, in a model that trains
-        const int rows = imin(a->head_rows, N - n), *target = targets + n;
+    const int asked = weights ? N : keep_asked(a, N, C);
+    for (int n = 0; n < asked; n += a->head_rows) {         // once, in a model that trains
+        const int rows = imin(a->head_rows, asked - n), *target = a->targets + n;
         real *logits = a->logits, *lse = a->lse + n;
         matmul_forward(logits, a->xnf + (size_t)n*C, m->weight.head, rows, C, V, 0);
         crossentropy_forward(losses + n, zlosses + n, lse, logits, target, c->z_loss, rows, V);
         if (weights) crossentropy_backward(logits, weights + n, lse, logits, target, c->z_loss, rows, V);
     }
+    if (!weights) put_back(a, losses, zlosses, asked, N);
     a->going_back = weights != NULL;
 }
 
