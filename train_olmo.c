@@ -955,7 +955,7 @@ static Acts *olmo_reserve(Olmo *m, int B, int T) {
     return a;
 }
 
-// Where no backward pass follows, the head is only asked about rows that have a target: of a question with
+// In a model without training the head is only asked about rows that have a target: of a question with
 // choices these are few. They move to the front of xnf, their targets likewise; tokens[k] tells where the
 // k-th has stood.
 static int keep_asked(Acts *a, int N, int C) {
@@ -994,7 +994,7 @@ void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const
         block_forward(a, &a->layer[l], &m->weight.layer[l], NULL, c, B, T, 0);
     }
     norm_forward(a->xnf, a->rstdf, a->x, N, C);
-    const int asked = weights ? N : keep_asked(a, N, C);
+    const int asked = m->training ? N : keep_asked(a, N, C);
     for (int n = 0; n < asked; n += a->head_rows) {         // once, in a model that trains
         const int rows = imin(a->head_rows, asked - n), *target = a->targets + n;
         real *logits = a->logits, *lse = a->lse + n;
@@ -1002,7 +1002,7 @@ void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const
         crossentropy_forward(losses + n, zlosses + n, lse, logits, target, c->z_loss, rows, V);
         if (weights) crossentropy_backward(logits, weights + n, lse, logits, target, c->z_loss, rows, V);
     }
-    if (!weights) put_back(a, losses, zlosses, asked, N);
+    if (!m->training) put_back(a, losses, zlosses, asked, N);
     a->going_back = weights != NULL;
 }
 
