@@ -56,3 +56,10 @@ build/class/gemm_cpu: dev/class/kernels/gemm_cpu.c $(SOURCE) build/flags
 	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm
 ladder-cpu: build/class/gemm_cpu
 	@build/class/gemm_cpu
+
+# The kernel ladders, where CUDA's compiler is
+.PHONY: ladders
+ladders: dev/class/kernels/ladders
+dev/class/kernels/ladders: dev/class/kernels/ladder.cu $(wildcard dev/class/kernels/*.cu) train_olmo.cu $(SOURCE) build/flags
+	@[ "$(NVCC_AT)" ] || { echo "error: $@ needs CUDA's compiler, nvcc, which is not installed here"; exit 1; }
+	$(NVCC) $(GPU_FLAGS) -o $@ $< $(GPU_LIBS) $(ICU) $(ZLIB)
