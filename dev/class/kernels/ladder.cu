@@ -8,7 +8,7 @@ Kernel ladders: from the naive kernel to what train_olmo.cu uses, one idea per r
 Each file asks one question: what is this kernel waiting for? Its rungs answer it. Every line gives the time, what became of it (bytes
 that must move, per second, beside the measured copy bandwidth; or operations per second, beside the measured product), and
 the distance to a reference in float on the CPU, from train_olmo.c. The last rung is train_olmo.cu's own.
-The figures in the files' heads are those of one H100 80GB HBM3.
+No figures stand in the files' heads yet: so far these ladders have been compiled, and not been run on a card.
 */
 #define OLMO_LIBRARY
 #include "../../../train_olmo.cu"
