@@ -3268,7 +3268,8 @@ typedef struct {
     const void *given[MAX_OPTIONS + 1];
 } Options;
 
-typedef enum { GROUP, FLAG, WHOLE, NUMBER, TEXT, LIST } Kind;           // LIST: TEXT that may be given several times
+// LIST: TEXT that may be given several times.
+typedef enum { GROUP, FLAG, WHOLE, NUMBER, TEXT, LIST } Kind;
 typedef struct { const char *name; Kind kind; void *value; const char *about; } Option;
 static int is_text(const Option *option) { return option->kind == TEXT || option->kind == LIST; }
 
@@ -3348,7 +3349,8 @@ static int option_table(Options *o, Option *table) {
         { "--as-released", FLAG, &o->as_released,
           "labels of conversations one place to the left, as OLMo's released runs had them" },
         { "samples", GROUP, &kept, "" },
-        { "--eval-set", LIST, &o->eval_sets, "NAME=PATH[,NAME=PATH]: more files to validate on, as eval/NAME/" },
+        { "--eval-set", LIST, &o->eval_sets,
+          "NAME=PATH[,NAME=PATH]: more files to validate on, as eval/NAME/" },
         { "--eval-tasks", LIST, &o->eval_tasks,
           "DIR[,DIR]: questions with choices (data/requests.c), asked as often" },
         { "--tokenizer", TEXT, &o->tokenizer,
@@ -4456,7 +4458,8 @@ static void open_evaluators(Run *run) {
             CHECK(strcmp(run->set[i].name, s->name), "--eval-set %s: this name is there twice", s->name);
     }
     for (n = 0; list_item("--eval-tasks", o->eval_tasks, n, item); n++) find_tasks(&run->tasks, item, 0);
-    CHECK(!n || bytes || run->tokenizer, "--eval-tasks: expected --tokenizer FILE beside it; the %d tokens of this "
+    CHECK(!n || bytes || run->tokenizer,
+          "--eval-tasks: expected --tokenizer FILE beside it; the %d tokens of this "
           "model are no bytes", o->config.vocab);
     Coder coder = { NULL, run->tokenizer, eos >= 0 ? eos : bytes ? '\n' : 0, o->config.seq_len };
     if (run->tokenizer) coder.encoder = encoder_new(run->tokenizer);
@@ -4498,7 +4501,8 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
         const size_t n = task_spans(t, span);
         const size_t budget = (size_t)run->o.recipe.micro_batch*(size_t)run->o.config.seq_len;
         for (size_t k = 0; k < n; k++) span[k]->known = 0;
-        if (score_spans(run->device, run->model, span, n, budget, not_asked_to_stop, NULL)) task_metrics(metrics, t);
+        if (score_spans(run->device, run->model, span, n, budget, not_asked_to_stop, NULL))
+            task_metrics(metrics, t);
         release(span);
     }
 }
