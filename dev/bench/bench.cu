@@ -3,22 +3,23 @@
  *   make bench-gpu                                 everything, and PyTorch beside it (dev/bench/step_gpu.py)
  *   dev/bench/bench_gpu kernels                    one part: ceilings, kernels, attention or step
  *   dev/bench/bench_gpu step --model 150m --micro-batch 16
- *                                                  kernels and step of this model: train_olmo's own options choose it
+ *                                                  of this model: train_olmo's own options choose it
  *
- * Ceilings first: a copy, reads and writes counted, and a bf16 product of 8192^3, for a moment and for 20 seconds. A
- * card that is limited by its power runs the long one slower, and training is a long one: that rate is the limit of
- * everything that multiplies, the copy is that of everything else. A kernel's bytes are the least it could move, its
- * operations those of the visible half of attention, so that extra work shows as lost percents.
+ * Ceilings first: a copy, reads and writes counted, and a bf16 product of 8192^3, for a moment and for 20
+ * seconds. A card that is limited by its power runs the long one slower, and training is a long one: that
+ * rate is the limit of everything that multiplies, the copy is that of everything else. A kernel's bytes are
+ * the least it could move, its operations those of the visible half of attention, so that extra work shows
+ * as lost percents.
  *
- * Every kernel runs on the model's own buffers after a real pass, each time on the next layer's, so that nothing is
- * found in the cache that a step would not find there. Medians of at least 20 runs. The error is that against the .c
- * file's function on the first rows; a kernel that is fast but wrong prints FAIL. Last, the sum of the kernels stands
- * beside the measured step: what is missing between them was forgotten, or is waiting.
+ * Every kernel runs on the model's own buffers after a real pass, each time on the next layer's, so that
+ * nothing is found in the cache that a step would not find there. Medians of at least 20 runs. The error is
+ * that against the .c file's function on the first rows; a kernel that is fast but wrong prints FAIL. Last,
+ * the sum of the kernels stands beside the measured step: what is missing was forgotten, or is waiting.
  */
 #define OLMO_LIBRARY
 #include "../../train_olmo.cu"
 
-// ---- time ------------------------------------------------------------------------------------------------------
+// ---- time ---------------------------------------------------------------------------------------
 enum { SAMPLES = 1000, BATCH = 20 };
 typedef struct { double median, p10, p90; } Time;                       // milliseconds
 
@@ -26,7 +27,7 @@ static int ascending(const void *a, const void *b) {
     return (*(const float *)a > *(const float *)b) - (*(const float *)a < *(const float *)b);
 }
 
-// How long the card takes for run(0), run(1), ...: a few to warm up, then BATCH at a time until `budget` seconds are over.
+// How long the card takes for run(0), run(1), ...: three to warm up, then BATCH at a time for `budget` s.
 template <class Run> static Time time_of(Run run, double budget) {
     static cudaEvent_t event[2*BATCH];
     static float sample[SAMPLES];
@@ -47,10 +48,11 @@ template <class Run> static Time time_of(Run run, double budget) {
     return { sample[n/2], sample[n/10], sample[n - 1 - n/10] };
 }
 
-// ---- the ceilings ----------------------------------------------------------------------------------------------
+// ---- the ceilings -------------------------------------------------------------------------------
 static double copy_rate, burst_rate, sustained_rate;                    // TB/s, TFLOP/s, TFLOP/s
 
-static __global__ void fill_kernel(elem *x, size_t n, float scale) {    // random numbers: zeros would cost less power
+// Random numbers: zeros would cost less power.
+static __global__ void fill_kernel(elem *x, size_t n, float scale) {
     for (size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x*blockDim.x) {
         uint64_t bits = (i + 1)*0x9E3779B97F4A7C15u;
         bits = (bits ^ bits >> 30)*0xBF58476D1CE4E5B9u;
@@ -87,7 +89,8 @@ static void ceilings(double sustained) {
         copy_rate = fmax(copy_rate, rate);
         gpu_release(from), gpu_release(to);
     }
-    elem *a = random_elems((size_t)M*M, 1), *b = random_elems((size_t)M*M, 1), *c = random_elems((size_t)M*M, 1);
+    const size_t square = (size_t)M*M;
+    elem *a = random_elems(square, 1), *b = random_elems(square, 1), *c = random_elems(square, 1);
     auto product = [&](int) { matmul_forward(c, a, b, M, M, M, 0, card.stream); };
     product(0);                                                         // its algorithm is chosen now
     CUDA(cudaStreamSynchronize(card.stream));
@@ -98,7 +101,8 @@ static void ceilings(double sustained) {
     for (int n = 0; seconds() - start < sustained; n = 0, from = seconds()) {
         for (; n < 200; n++) product(n);
         if (seconds() - start > sustained*0.8 && !strcmp(state, "unknown"))
-            line_of("nvidia-smi --query-gpu=clocks.sm,power.draw,temperature.gpu --format=csv,noheader", state, sizeof state);
+            line_of("nvidia-smi --query-gpu=clocks.sm,power.draw,temperature.gpu --format=csv,noheader",
+                    state, sizeof state);
         CUDA(cudaStreamSynchronize(card.stream));
         sustained_rate = 200e-3*flop/(seconds() - from);
     }
@@ -107,18 +111,21 @@ static void ceilings(double sustained) {
     gpu_release(a), gpu_release(b), gpu_release(c);
 }
 
-// ---- numbers on both sides -------------------------------------------------------------------------------------
+// ---- numbers on both sides ----------------------------------------------------------------------
 // rows x cols numbers of the card, rows `width` apart, as the .c's.
 template <class X> static real *fetched(const X *at, size_t rows, size_t cols, size_t width) {
     X *raw = (X *)allocate(rows*cols, sizeof(X), "numbers to compare");
     real *x = (real *)allocate(rows*cols, sizeof(real), "numbers to compare");
     CUDA(cudaStreamSynchronize(card.stream));
-    CUDA(cudaMemcpy2D(raw, cols*sizeof(X), at, width*sizeof(X), cols*sizeof(X), rows, cudaMemcpyDeviceToHost));
+    CUDA(cudaMemcpy2D(raw, cols*sizeof(X), at, width*sizeof(X), cols*sizeof(X), rows,
+                      cudaMemcpyDeviceToHost));
     for (size_t i = 0; i < rows*cols; i++) x[i] = (real)raw[i];
     release(raw);
     return x;
 }
-template <class X> static void poison(X *at, size_t n) { CUDA(cudaMemsetAsync(at, 255, n*sizeof(X), card.stream)); }
+template <class X> static void poison(X *at, size_t n) {
+    CUDA(cudaMemsetAsync(at, 255, n*sizeof(X), card.stream));
+}
 
 static double difference(const real *x, const real *y, size_t n) {     // relative, as root mean squares
     double d = 0, size = 0;
@@ -137,7 +144,7 @@ template <class X> static double error_of(const X *gpu, real *cpu, size_t rows, 
 }
 static real *reals(size_t n) { return (real *)allocate(n, sizeof(real), "numbers to compare"); }
 
-// ---- the subject: a model, and a batch -------------------------------------------------------------------------
+// ---- the subject: a model, and a batch ----------------------------------------------------------
 typedef struct { Run run; GpuOlmo *model; int B, T, *tokens, *targets; real *losses, *weights; } Subject;
 
 static Subject subject_build(const Options *o) {
@@ -150,7 +157,8 @@ static Subject subject_build(const Options *o) {
     s.tokens = (int *)allocate(2*(size_t)N, sizeof(int), "a batch"), s.targets = s.tokens + N;
     s.losses = reals(3*(size_t)N), s.weights = s.losses + 2*(size_t)N;
     for (int n = 0; n < N; n++) {
-        s.tokens[n] = (int)(hash64((uint64_t)n) % (uint64_t)V), s.targets[n] = (int)(hash64((uint64_t)n + 1) % (uint64_t)V);
+        s.tokens[n] = (int)(hash64((uint64_t)n) % (uint64_t)V);
+        s.targets[n] = (int)(hash64((uint64_t)n + 1) % (uint64_t)V);
         s.weights[n] = (real)1/N;
     }
     model_init(&s.run);
@@ -158,18 +166,21 @@ static Subject subject_build(const Options *o) {
 }
 static void subject_free(Subject *s) { olmo_free(s->model), release(s->tokens), release(s->losses); }
 static void subject_forward(Subject *s) {
-    olmo_forward(s->model, s->losses, s->losses + (size_t)s->B*s->T, s->tokens, s->targets, s->weights, s->B, s->T);
+    real *zlosses = s->losses + (size_t)s->B*s->T;
+    olmo_forward(s->model, s->losses, zlosses, s->tokens, s->targets, s->weights, s->B, s->T);
 }
 
-// ---- one line a kernel -----------------------------------------------------------------------------------------
+// ---- one line a kernel --------------------------------------------------------------------------
 static double sum_of_kernels;                                           // ms a step
 static int wrong;
 
 static void print_heads(void) {
-    printf("  %-22s %-22s %6s %9s %17s %8s %6s %6s %8s\n", "", "", "n/step", "ms", "p10 - p90", "TFLOP/s", "TB/s", "limit", "error");
+    printf("  %-22s %-22s %6s %9s %17s %8s %6s %6s %8s\n", "", "",
+           "n/step", "ms", "p10 - p90", "TFLOP/s", "TB/s", "limit", "error");
 }
-// n: how often a step does this; gflop, mb: what one of them has to compute and to move; error < 0: not compared
-static void print_kernel(const char *name, const char *shape, int n, Time t, double gflop, double mb, double error, double allowed) {
+// n: how often a step does this; gflop, mb: what it has to compute and to move; error < 0: not compared
+static void print_kernel(const char *name, const char *shape, int n, Time t, double gflop, double mb,
+                         double error, double allowed) {
     const double least = fmax(gflop/sustained_rate, mb/copy_rate*1e-3);
     char compared[32] = "", compute[32] = "", move[32] = "";
     if (error >= 0) snprintf(compared, sizeof compared, "%.0e", error);
@@ -177,8 +188,13 @@ static void print_kernel(const char *name, const char *shape, int n, Time t, dou
     if (gflop == 0) snprintf(move, sizeof move, "%.2f", 1e-3*mb/t.median);
     sum_of_kernels += n*t.median;
     printf("  %-22s %-22s %6d ", name, shape, n);
-    if (!(error <= allowed)) { printf("FAIL: relative error %.1e, expected at most %.0e\n", error, allowed), wrong++; return; }
-    printf("%9.4f %8.4f %8.4f %8s %6s %5.0f%% %8s\n", t.median, t.p10, t.p90, compute, move, 100*least/t.median, compared);
+    if (!(error <= allowed)) {
+        printf("FAIL: relative error %.1e, expected at most %.0e\n", error, allowed);
+        wrong++;
+        return;
+    }
+    printf("%9.4f %8.4f %8.4f %8s %6s %5.0f%% %8s\n", t.median, t.p10, t.p90, compute, move,
+           100*least/t.median, compared);
 }
 
 // What an error may be: two or three roundings to bf16 (2^-9 each at most), or sums in float.
@@ -186,33 +202,40 @@ static double few_roundings(void) { return sizeof(elem) == 2 ? 3*0x1p-9 : 1e-5; 
 
 enum { ROWS = 16, COLS = 128 };                                         // of a product that are compared
 
-// The three products of one layer's matrix, out[N,O] = inp[N,C] . weight[O,C]^T, on the next layer's buffers each time.
-typedef struct { elem *inp, *weight, *dout, *dinp; void *out; float *dweight; int out_is_float, add; } Factors;
+// The three products of one layer's matrix, out[N,O] = inp[N,C] . weight[O,C]^T; at(i): of layer i.
+typedef struct { elem *inp; Parameter w; elem *dout, *dinp; void *out; int out_is_float; } Factors;
 
 template <class At> static void bench_products(const char *name, int n, int N, int C, int O, At at) {
     const double gflop = 2e-9*N*C*O;
     char shape[64];
     snprintf(shape, sizeof shape, "%dx%dx%d", N, O, C);
-    auto forward = [&](int i) {
-        const Factors f = at(i);
-        if (f.out_is_float) matmul_forward((float *)f.out, f.inp, f.weight, N, C, O, f.add, card.stream);
-        else matmul_forward((elem *)f.out, f.inp, f.weight, N, C, O, f.add, card.stream);
+    auto multiply = [&](const Factors &f, int add) {
+        if (f.out_is_float) matmul_forward((float *)f.out, f.inp, f.w.weight, N, C, O, add, card.stream);
+        else matmul_forward((elem *)f.out, f.inp, f.w.weight, N, C, O, add, card.stream);
     };
-    auto input = [&](int i) { const Factors f = at(i); matmul_backward_input(f.dinp, f.dout, f.weight, N, C, O, card.stream); };
-    auto weight = [&](int i) { const Factors f = at(i); matmul_backward_weight(f.dweight, f.dout, f.inp, N, C, O, 0, card.stream); };
+    auto forward = [&](int i) { const Factors f = at(i); multiply(f, f.out_is_float); };    // x += ...
+    auto input = [&](int i) {
+        const Factors f = at(i);
+        matmul_backward_input(f.dinp, f.dout, f.w.weight, N, C, O, card.stream);
+    };
+    auto weight = [&](int i) {
+        const Factors f = at(i);
+        matmul_backward_weight(f.w.grad, f.dout, f.inp, N, C, O, 0, card.stream);
+    };
     const Factors f = at(0);
     const int rows = imin(ROWS, N), cols = imin(COLS, imin(O, C));
 
     const Time t0 = time_of(forward, 0.3);
-    real *a = fetched(f.inp, rows, C, C), *b = fetched(f.weight, cols, C, C), *c = reals(rows*cols);
+    real *a = fetched(f.inp, rows, C, C), *b = fetched(f.w.weight, cols, C, C), *c = reals(rows*cols);
     gemm_naive(c, cols, matrix(a, C), transposed(b, C), rows, cols, C, 0);
-    if (f.out_is_float) matmul_forward((float *)f.out, f.inp, f.weight, N, C, O, 0, card.stream); else forward(0);
-    double error = f.out_is_float ? error_of((float *)f.out, c, rows, cols, O) : error_of((elem *)f.out, c, rows, cols, O);
+    multiply(f, 0);
+    const double error = f.out_is_float ? error_of((float *)f.out, c, rows, cols, O)
+                                        : error_of((elem *)f.out, c, rows, cols, O);
     print_kernel(name, shape, n, t0, gflop, 0, error, few_roundings());
     release(a), release(b);
 
     const Time t1 = time_of(input, 0.3);
-    a = fetched(f.dout, rows, O, O), b = fetched(f.weight, O, cols, C), c = reals(rows*cols);
+    a = fetched(f.dout, rows, O, O), b = fetched(f.w.weight, O, cols, C), c = reals(rows*cols);
     gemm_naive(c, cols, matrix(a, O), matrix(b, cols), rows, cols, O, 0);
     poison(f.dinp, (size_t)N*C), input(0);
     print_kernel("", "  dX", n, t1, gflop, 0, error_of(f.dinp, c, rows, cols, C), few_roundings());
@@ -221,23 +244,27 @@ template <class At> static void bench_products(const char *name, int n, int N, i
     const Time t2 = time_of(weight, 0.3);
     a = fetched(f.dout, N, rows, O), b = fetched(f.inp, N, cols, C), c = reals(rows*cols);
     gemm_naive(c, cols, transposed(a, rows), matrix(b, cols), rows, cols, N, 0);
-    poison(f.dweight, (size_t)O*C), weight(0);
-    print_kernel("", "  dW", n, t2, gflop, 0, error_of(f.dweight, c, rows, cols, C), few_roundings());
+    poison(f.w.grad, (size_t)O*C), weight(0);
+    print_kernel("", "  dW", n, t2, gflop, 0, error_of(f.w.grad, c, rows, cols, C), few_roundings());
     release(a), release(b);
 }
 
 // The first key head of the first sequence, and its query heads, through the .c's functions.
-static void attention_errors(double error[2], const GpuOlmo *m, const GpuLayerActs *k, const elem *datt, const elem *dqkv) {
+static void attention_errors(double error[2], const GpuOlmo *m, const GpuLayerActs *k, const elem *datt,
+                             const elem *dqkv) {
     const Config *c = &m->config;
-    const int T = m->acts.T, H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H, h = H/G, Q = (h + 2)*D, wide = (H + 2*G)*D;
-    real *qkv = reals((size_t)T*Q), *att = reals((size_t)T*h*D), *lse = reals((size_t)h*T), *dref = reals((size_t)T*Q);
+    const int T = m->acts.T, H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H, h = H/G;
+    const int Q = (h + 2)*D, wide = (H + 2*G)*D;
+    real *qkv = reals((size_t)T*Q), *dref = reals((size_t)T*Q);
+    real *att = reals((size_t)T*h*D), *lse = reals((size_t)h*T);
     real *table = reals((size_t)T*D), *dout = fetched(datt, T, h*D, c->d_model), *got = reals((size_t)T*Q);
     real *work = reals(zmax(attention_forward_work(T), attention_backward_work(1, T, h, 1, D)));
     auto gather = [&](real *to, const elem *from) {
         const int first[] = { 0, H*D, (H + G)*D }, width[] = { h*D, D, D }, at[] = { 0, h*D, (h + 1)*D };
         for (int part = 0; part < 3; part++) {
-            real *x = fetched(from + first[part], T, width[part], wide);
-            for (int t = 0; t < T; t++) memcpy(to + (size_t)t*Q + at[part], x + (size_t)t*width[part], sizeof(real)*width[part]);
+            const int n = width[part];
+            real *x = fetched(from + first[part], T, n, wide);
+            for (int t = 0; t < T; t++) memcpy(to + (size_t)t*Q + at[part], x + (size_t)t*n, sizeof(real)*n);
             release(x);
         }
     };
@@ -257,30 +284,32 @@ static void bench_kernels(Subject *s) {
     const Config *c = &m->config;
     cudaStream_t stream = card.stream;
     subject_forward(s), olmo_backward(m), subject_forward(s);
-    const int B = s->B, T = s->T, N = B*T, L = c->n_layers, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H;
-    const int Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab, head_rows = imin(a->head_rows, N), chunks = (N + head_rows - 1)/head_rows;
-    const double mb = 1e-6*N, e = sizeof(elem), precise = sizeof(elem) == 2 ? 3*0x1p-9 : 1e-5;
+    const int B = s->B, T = s->T, N = B*T, L = c->n_layers, C = c->d_model, F = c->mlp_hidden/2, V = c->vocab;
+    const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
+    const int head_rows = imin(a->head_rows, N), chunks = (N + head_rows - 1)/head_rows;
+    const double mb = 1e-6*N, e = sizeof(elem), precise = few_roundings();
     auto layer = [&](int i) { return &a->layer[i % L]; };
     char shape[64];
-    printf("\nkernels: %d layers, d_model %d, %d heads of %d, mlp_hidden %d, vocabulary %d, B=%d T=%d, %s\n", L, C, H, D,
-           c->mlp_hidden, V, B, T, precision);
+    printf("\nkernels: %d layers, d_model %d, %d heads of %d, mlp_hidden %d, vocabulary %d, B=%d T=%d, %s\n",
+           L, C, H, D, c->mlp_hidden, V, B, T, precision);
     print_heads();
 
+    auto weights = [&](int i) { return &m->layer[i % L]; };
     bench_products("att_proj", L, N, C, Q, [&](int i) {
-        return Factors{ layer(i)->xn1, m->layer[i % L].att_proj.weight, a->dqkv, a->dxn, layer(i)->qkv, m->layer[i % L].att_proj.grad, 0, 0 };
+        return Factors{ layer(i)->xn1, weights(i)->att_proj, a->dqkv, a->dxn, layer(i)->qkv, 0 };
     });
     bench_products("attn_out", L, N, C, C, [&](int i) {
-        return Factors{ layer(i)->att, m->layer[i % L].attn_out.weight, a->dx_elem, a->dxn, a->x, m->layer[i % L].attn_out.grad, 1, 1 };
+        return Factors{ layer(i)->att, weights(i)->attn_out, a->dx_elem, a->dxn, a->x, 1 };
     });
     bench_products("ff_proj", L, N, C, 2*F, [&](int i) {
-        return Factors{ layer(i)->xn2, m->layer[i % L].ff_proj.weight, layer(i + 1)->ug, a->dxn, layer(i)->ug, m->layer[i % L].ff_proj.grad, 0, 0 };
+        return Factors{ layer(i)->xn2, weights(i)->ff_proj, layer(i + 1)->ug, a->dxn, layer(i)->ug, 0 };
     });
     bench_products("ff_out", L, N, F, C, [&](int i) {
-        return Factors{ a->h, m->layer[i % L].ff_out.weight, a->dx_elem, layer(i)->ug, a->x, m->layer[i % L].ff_out.grad, 1, 1 };
+        return Factors{ a->h, weights(i)->ff_out, a->dx_elem, layer(i)->ug, a->x, 1 };
     });
     subject_forward(s);
     bench_products("head", chunks, head_rows, C, V, [&](int) {
-        return Factors{ a->xnf, m->head.weight, (elem *)a->logits, a->dxn, a->logits, m->head.grad, 0, 0 };
+        return Factors{ a->xnf, m->head, (elem *)a->logits, a->dxn, a->logits, 0 };
     });
     subject_forward(s), olmo_backward(m), subject_forward(s);           // everything is a model's again
 
@@ -288,17 +317,17 @@ static void bench_kernels(Subject *s) {
     double error[2];
     const double gflop = 4e-9*B*C*T*(T + 1)/2;
     snprintf(shape, sizeof shape, "%dx%dx%dx%d", B, H, T, D);
-    const Time forward = time_of([&](int i) {
+    auto attend = [&](int i) {
         GpuLayerActs *k = layer(i);
         attention_forward(k->att, k->lse, a->work, k->qkv, Q, k->qkv + H*D, Q, B, T, 0, H, G, D, stream);
-    }, 0.3);
-    const Time backward = time_of([&](int i) {
+    };
+    auto attend_back = [&](int i) {
         GpuLayerActs *k = layer(i);
         attention_backward(a->dqkv, a->work, a->dxn, k->att, k->lse, k->qkv, m->rope, B, T, H, G, D, stream);
-    }, 0.3);
+    };
+    const Time forward = time_of(attend, 0.3), backward = time_of(attend_back, 0.3);
     poison(layer(0)->att, (size_t)N*C), poison(a->dqkv, (size_t)N*Q);
-    attention_forward(layer(0)->att, layer(0)->lse, a->work, layer(0)->qkv, Q, layer(0)->qkv + H*D, Q, B, T, 0, H, G, D, stream);
-    attention_backward(a->dqkv, a->work, a->dxn, layer(0)->att, layer(0)->lse, layer(0)->qkv, m->rope, B, T, H, G, D, stream);
+    attend(0), attend_back(0);
     attention_errors(error, m, layer(0), a->dxn, a->dqkv);
     print_kernel("attention", shape, L, forward, gflop, 0, error[0], few_roundings());
     print_kernel("", "  backward, and RoPE's", L, backward, 2.5*gflop, 0, error[1], 3*few_roundings());
@@ -313,11 +342,15 @@ static void bench_kernels(Subject *s) {
     release(x);
     subject_forward(s);
 
-    real *dy = fetched(a->dxn, R, C, C), *out = fetched(layer(0)->xn2, R, C, C), *r = fetched(layer(0)->rstd2, 1, R, R), *dx = fetched(a->dx, R, C, C);
+    auto norm_back = [&](int i) {
+        norm_backward(a->dx, a->dx_elem, a->dxn, layer(i)->xn2, layer(i)->rstd2, N, C, stream);
+    };
+    real *dy = fetched(a->dxn, R, C, C), *dx = fetched(a->dx, R, C, C);
+    real *out = fetched(layer(0)->xn2, R, C, C), *r = fetched(layer(0)->rstd2, 1, R, R);
     norm_backward(dx, dy, out, r, R, C);
-    norm_backward(a->dx, a->dx_elem, a->dxn, layer(0)->xn2, layer(0)->rstd2, N, C, stream);
+    norm_back(0);
     const double norm_error = error_of(a->dx, dx, R, C, C);
-    t = time_of([&](int i) { norm_backward(a->dx, a->dx_elem, a->dxn, layer(i)->xn2, layer(i)->rstd2, N, C, stream); }, 0.3);
+    t = time_of(norm_back, 0.3);
     print_kernel("", "  backward, += and bf16", 2*L + 1, t, 0, mb*C*(8 + 3*e), norm_error, precise);
     release(dy), release(out), release(r);
 
@@ -331,7 +364,9 @@ static void bench_kernels(Subject *s) {
     print_kernel("rope", shape, L, t, 0, mb*2*e*(H + G)*D, rope_error, precise);
     release(table);
     if (c->clip_qkv > 0) {
-        t = time_of([&](int i) { clip_forward(layer(i)->qkv, layer(i)->pass, c->clip_qkv, (size_t)N*Q, stream); }, 0.3);
+        t = time_of([&](int i) {
+            clip_forward(layer(i)->qkv, layer(i)->pass, c->clip_qkv, (size_t)N*Q, stream);
+        }, 0.3);
         print_kernel("clip q, k, v", "", L, t, 0, mb*Q*(2*e + 1), -1, 0);
         t = time_of([&](int i) { clip_backward(a->dqkv, layer(i)->pass, (size_t)N*Q, stream); }, 0.3);
         print_kernel("", "  backward", L, t, 0, mb*Q, -1, 0);
@@ -354,10 +389,14 @@ static void bench_kernels(Subject *s) {
 
     snprintf(shape, sizeof shape, "%dx%d", head_rows, V);
     matmul_forward((elem *)a->logits, a->xnf, m->head.weight, head_rows, C, V, 0, stream);
-    real *logits = fetched((elem *)a->logits, R, V, V), *losses = reals(3*R), *ones = fetched(a->weights, 1, R, R);
+    real *logits = fetched((elem *)a->logits, R, V, V), *losses = reals(3*R);
+    real *ones = fetched(a->weights, 1, R, R);
     crossentropy_forward(losses, losses + R, losses + 2*R, logits, s->targets, c->z_loss, R, V);
     crossentropy_backward(logits, ones, losses + 2*R, logits, s->targets, c->z_loss, R, V);
-    auto loss = [&](int) { crossentropy(a->losses, a->zlosses, (elem *)a->logits, a->targets, a->weights, c->z_loss, head_rows, V, stream); };
+    auto loss = [&](int) {
+        crossentropy(a->losses, a->zlosses, (elem *)a->logits, a->targets, a->weights, c->z_loss,
+                     head_rows, V, stream);
+    };
     loss(0);
     const double loss_error = error_of((elem *)a->logits, logits, R, V, V);
     t = time_of(loss, 0.3);
@@ -376,14 +415,16 @@ static void bench_kernels(Subject *s) {
     AdamW how = { 0, 0.9, 0.95, 1e-5, 0, 0, 1, 1 };
     CUDA(cudaMemsetAsync(m->grads, 0, sizeof(float)*m->layout.size, stream));
     t = time_of([&](int) { olmo_update(m, &how), m->grads_used = 0; }, 0.5);
-    print_kernel("norm, clip, AdamW", "all parameters", 1, t, 0, 1e-6*size*(4 + 4 + 2*(sizeof(elem) == 2 ? 4 : 4) + 16), -1, 0);
+    // the gradient twice; read and written: weight and remainder (4), two moments (8)
+    print_kernel("norm, clip, AdamW", "all parameters", 1, t, 0, 1e-6*size*(4 + 4 + 2*4 + 2*8), -1, 0);
 }
 
-// ---- the step --------------------------------------------------------------------------------------------------
+// ---- the step -----------------------------------------------------------------------------------
 static void bench_step(Subject *s, int compare) {
     const Config *c = &s->model->config;
     const int N = s->B*s->T;
-    const double d = c->d_model, L = c->n_layers, T = s->T, matrices = (double)s->model->layout.size - (c->tied ? 0 : d*c->vocab);
+    const double d = c->d_model, L = c->n_layers, T = s->T;
+    const double matrices = (double)s->model->layout.size - (c->tied ? 0 : d*c->vocab);   // that multiply
     const double exact = 6*matrices + 6*L*d*(T + 1), palm = 6*matrices + 12*L*d*T;        // FLOP a token
     AdamW how = { 1e-6, 0.9, 0.95, 1e-5, 0.1, 0, 1, 1 };
     enum { STEPS = 30 };
@@ -399,54 +440,70 @@ static void bench_step(Subject *s, int compare) {
         }
         qsort(ms[several], steps, sizeof **ms, ascending);
         const double median = ms[several][steps/2], rate = N*passes/median*1e3;
-        printf("\nstep, %d micro-batch%s of %d x %d: %.1f ms (p10 %.1f, p90 %.1f), %.0f tokens/s\n", passes, several ? "es" : "", s->B, s->T, median,
-               ms[several][steps/10], ms[several][steps - 1 - steps/10], rate);
-        printf("  of 989.4 TFLOP/s: %.1f%% (6P + 12LdT, as most count), %.1f%% (what causal attention needs); of the measured product: %.1f%%\n",
-               100*rate*palm/989.4e12, 100*rate*exact/989.4e12, sustained_rate ? 100e-12*rate*exact/sustained_rate : NAN);
+        const double p10 = ms[several][steps/10], p90 = ms[several][steps - 1 - steps/10];
+        printf("\nstep, %d micro-batch%s of %d x %d: %.1f ms (p10 %.1f, p90 %.1f), %.0f tokens/s\n", passes,
+               several ? "es" : "", s->B, s->T, median, p10, p90, rate);
+        printf("  MFU of 989.4 TFLOP/s: %.1f%% (6P + 12LdT, as most count), %.1f%% (causal attention); "
+               "of the measured product: %.1f%%\n", 100*rate*palm/989.4e12, 100*rate*exact/989.4e12,
+               100e-12*rate*exact/sustained_rate);
         if (!several && compare) {
-            printf("  sum of the kernels %.1f ms | measured step %.1f ms | unexplained %.1f%%\n", sum_of_kernels, median, 100*(1 - sum_of_kernels/median));
+            printf("  sum of the kernels %.1f ms | measured step %.1f ms | unexplained %.1f%%\n",
+                   sum_of_kernels, median, 100*(1 - sum_of_kernels/median));
         }
     }
     CUDA(cudaMemGetInfo(&free, &total));
-    printf("  memory in use on the card %.1f GiB, loss %.4f\n", (double)(total - free)/(1 << 30), (double)s->losses[0]);
+    printf("  memory in use on the card %.1f GiB\n", (double)(total - free)/(1 << 30));
 }
 
-// ---- attention alone, at other shapes --------------------------------------------------------------------------
+// ---- attention alone, at other shapes -----------------------------------------------------------
 static void bench_attention(void) {
-    const int shapes[][5] = { { 8, 2048, 16, 16, 128 }, { 4, 2048, 32, 32, 128 }, { 8, 2048, 32, 8, 128 }, { 4, 4096, 16, 16, 128 },
-                              { 16, 1024, 16, 16, 128 }, { 32, 512, 16, 16, 128 }, { 8, 2048, 32, 32, 64 }, { 16, 2048, 12, 12, 64 },
-                              { 16, 1024, 32, 32, 64 }, { 4, 4096, 32, 32, 64 } };
+    const int shapes[][5] = {                                           // B, T, H, G, D
+        { 8, 2048, 16, 16, 128 }, { 4, 2048, 32, 32, 128 }, { 8, 2048, 32, 8, 128 }, { 4, 4096, 16, 16, 128 },
+        { 16, 1024, 16, 16, 128 }, { 32, 512, 16, 16, 128 },
+        { 8, 2048, 32, 32, 64 }, { 16, 2048, 12, 12, 64 }, { 16, 1024, 32, 32, 64 }, { 4, 4096, 32, 32, 64 },
+    };
     printf("\nattention, %s: 4 B H D T T/2 operations forward, 2.5 times that backward\n", precision);
     for (const int *p : shapes) {
         const int B = p[0], T = p[1], H = p[2], G = p[3], D = p[4], C = H*D, Q = (H + 2*G)*D;
         const size_t N = (size_t)B*T;
-        elem *qkv = random_elems(N*Q, 2), *att = random_elems(N*C, 1), *datt = random_elems(N*C, 2), *dqkv = random_elems(N*Q, 1);
-        float *lse = (float *)gpu_allocate(N*H, sizeof(float), "lse"), *table = (float *)gpu_allocate((size_t)T*D, sizeof(float), "a table");
+        elem *qkv = random_elems(N*Q, 2), *dqkv = random_elems(N*Q, 1);
+        elem *att = random_elems(N*C, 1), *datt = random_elems(N*C, 2);
+        float *lse = (float *)gpu_allocate(N*H, sizeof(float), "lse");
+        float *table = (float *)gpu_allocate((size_t)T*D, sizeof(float), "a rotary table");
         void *work = gpu_allocate(attention_work(B, T, H, G, D, 1), 1, "scratch");
-        const Time f = time_of([&](int) { attention_forward(att, lse, work, qkv, Q, qkv + C, Q, B, T, 0, H, G, D, card.stream); }, 0.2);
-        const Time b = time_of([&](int) { attention_backward(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, D, card.stream); }, 0.2);
+        const Time f = time_of([&](int) {
+            attention_forward(att, lse, work, qkv, Q, qkv + C, Q, B, T, 0, H, G, D, card.stream);
+        }, 0.2);
+        const Time b = time_of([&](int) {
+            attention_backward(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, D, card.stream);
+        }, 0.2);
         const double gflop = 2e-9*B*C*T*T;
-        printf("  ours  D=%-3d B=%-2d T=%-4d H=%-2d G=%-2d  forward %.3f ms %4.0f TFLOP/s   backward %.3f ms %4.0f TFLOP/s\n", D, B, T, H, G,
-               f.median, gflop/f.median, b.median, 2.5*gflop/b.median);
-        for (void *x : { (void *)qkv, (void *)att, (void *)datt, (void *)dqkv, (void *)lse, (void *)table, work }) gpu_release(x);
+        printf("  ours  D=%-3d B=%-2d T=%-4d H=%-2d G=%-2d  forward %.3f ms %4.0f TFLOP/s   "
+               "backward %.3f ms %4.0f TFLOP/s\n",
+               D, B, T, H, G, f.median, gflop/f.median, b.median, 2.5*gflop/b.median);
+        gpu_release(qkv), gpu_release(dqkv), gpu_release(att), gpu_release(datt);
+        gpu_release(lse), gpu_release(table), gpu_release(work);
     }
 }
 
-// ---- main ------------------------------------------------------------------------------------------------------
+// ---- main ---------------------------------------------------------------------------------------
 int main(int argc, char **argv) {
     static const char *const parts[] = { "ceilings", "kernels", "attention", "step" };
     int only = 0, first = 1;                                            // 0: all
     Options o, before;
     char directory[PATH], device[256], commit[64];
     for (int i = 0; argc > 1 && i < 4; i++) if (!strcmp(argv[1], parts[i])) only = i + 1, first = 2;
-    CHECK(only || argc == 1 || argv[1][0] == '-', "%s: expected ceilings, kernels, attention or step", argv[1]);
-    static char *arguments[64] = { argv[0], (char *)"--model", (char *)"1b", (char *)"--micro-batch", (char *)"16" };
+    CHECK(only || argc == 1 || argv[1][0] == '-',
+          "%s: expected ceilings, kernels, attention or step", argv[1]);
+    static char by_default[4][16] = { "--model", "1b", "--micro-batch", "16" };
+    char *arguments[64] = { argv[0], by_default[0], by_default[1], by_default[2], by_default[3] };
     int n = argc > first ? 1 : 5;
     for (int i = first; i < argc && n < 64; i++) arguments[n++] = argv[i];
     choose_model(&o, &before, n, arguments, directory);
     setvbuf(stdout, NULL, _IOLBF, 0);
     card_open();
-    line_of("nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader", device, sizeof device);
+    line_of("nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader",
+            device, sizeof device);
     line_of("git rev-parse --short HEAD 2>/dev/null", commit, sizeof commit);
     printf("%s | CUDA %d.%d | commit %s |", device, CUDART_VERSION/1000, CUDART_VERSION%1000/10, commit);
     for (int i = 0; i < argc; i++) printf(" %s", argv[i]);
