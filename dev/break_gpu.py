@@ -119,9 +119,8 @@ if __name__ == "__main__":
     work = tempfile.mkdtemp()
     survived, sound = [], 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        built = [pool.submit(build, fault, n) for n, fault in enumerate([None] + chosen)]
-        for n, (fault, future) in enumerate(zip([None] + chosen, built)):
-            directory, problem = future.result()
+        built = list(pool.map(build, [None] + chosen, range(len(chosen) + 1)))       # before the tests want the CPU
+        for n, (fault, (directory, problem)) in enumerate(zip([None] + chosen, built)):
             name = fault[0] if fault else "nothing broken"
             red = problem or judge(directory, name)
             if fault is None and red:
