@@ -4052,6 +4052,64 @@ static void test_gpu_attention(void) {
     }
 }
 
+// ---- layers alone, where a whole model would hide them ------------------------------------------------
+// Rows so small that the norm's epsilon counts; a z-loss that is no small addition; an update of many parameters, every
+// number of it compared, so that the gradients' norm, clipping and the weights' lower halves count.
+static void test_gpu_layers(void) {
+    enum { N = 37, C = 264 };
+    elem *y, *logits;
+    card_open();
+    real *x = random_pair(&logits, N*C, 3), *out = random_pair(&y, N*C, 4), *numbers = (real *)allocate(5*N, sizeof(real), "a test");
+    real *losses = numbers, *zlosses = numbers + N, *lse = numbers + 2*N, *weights = numbers + 3*N, *rstd = numbers + 4*N;
+    float *on_card = (float *)gpu_allocate(N*C + 5*N, sizeof(float), "a test"), *column = on_card + N*C;
+    int targets[N], *targets_on_card = (int *)gpu_allocate(N, sizeof(int), "a test");
+    Line table[16];
+    int lines = 0;
+    for (int n = 0; n < N; n++) targets[n] = n % 5 == 2 ? IGNORE : n*7 % C, weights[n] = (real)(n % 4)/N;
+    CUDA(cudaMemcpy(targets_on_card, targets, sizeof targets, cudaMemcpyHostToDevice));
+    CUDA(cudaMemcpy(column + 3*N, weights, sizeof(float)*N, cudaMemcpyHostToDevice));
+    crossentropy(column, column + N, logits, targets_on_card, column + 3*N, 0.1, N, C, card.stream);
+    crossentropy_forward(losses, zlosses, lse, x, targets, 0.1, N, C);
+    crossentropy_backward(out, weights, lse, x, targets, 0.1, N, C);
+    compare_fetched(table, &lines, "losses", column, losses, N, gpu_budget(3*C, 0));
+    compare_fetched(table, &lines, "zlosses", column + N, zlosses, N, gpu_budget(3*C, 0));
+    compare_fetched(table, &lines, "dlogits", logits, out, N*C, gpu_budget(3*C, 1));
+
+    for (int i = 0; i < N*C; i++) x[i] *= (real)1e-3;       // a variance of 1e-6, beside an epsilon of 1e-5
+    CUDA(cudaMemcpy(on_card, x, sizeof(float)*N*C, cudaMemcpyHostToDevice));
+    norm_forward(y, column + 4*N, on_card, N, C, card.stream);
+    norm_forward(out, rstd, x, N, C);
+    compare_fetched(table, &lines, "norm of small rows", y, out, N*C, gpu_budget(3*C, 1));
+    compare_fetched(table, &lines, "rstd of small rows", column + 4*N, rstd, N, gpu_budget(3*C, 0));
+    gpu_release(y), gpu_release(logits), gpu_release(on_card), gpu_release(targets_on_card);
+    release(x), release(out), release(numbers);
+
+    const Config c = gpu_cases[5].c;
+    Bench t = bench_of(c, 1, 8, c.vocab);
+    GpuOlmo *g = gpu_twin(&t, 1);
+    Olmo *m = t.m;
+    const size_t size = m->layout.size;
+    for (size_t i = 0; i < size; i++) {
+        m->grads[i] = (real)(1e-2*normal_of(hash64(3*i)));
+        m->moment1[i] = (real)(1e-3*normal_of(hash64(3*i + 1)));
+        m->moment2[i] = (real)(1e-5*uniform(hash64(3*i + 2)));
+    }
+    gpu_set(g, GRADS, 0, size, m->grads), gpu_set(g, MOMENT1, 0, size, m->moment1), gpu_set(g, MOMENT2, 0, size, m->moment2);
+    const AdamW how = { 1e-3, 0.9, 0.95, 1e-5, 0.1, 0, 1.0, 3 };
+    const double norm = olmo_update(m, &how), other = olmo_update(g, &how);
+    const real *const after[] = { m->params, m->moment1, m->moment2 };
+    const Space space[] = { PARAMS, MOMENT1, MOMENT2 };
+    const char *const name[] = { "params after an update", "first moments", "second moments" };
+    add_line(table, &lines, "gradient norm", fabs(other/norm - 1), sqrt(2.0)*budget(30));
+    for (int k = 0; k < 3; k++) {
+        real *got = gpu_fetch(g, space[k]);
+        add_line(table, &lines, name[k], difference(got, after[k], size), sqrt(2.0)*budget(30));
+        release(got);
+    }
+    check(print_lines("layers alone", table, lines), "GPU: layers alone within the budget, in float where they store floats");
+    olmo_free(g), bench_free(&t);
+}
+
 // ---- references, on the card ------------------------------------------------------------------------------------------
 // What transformers exported: activations, losses, gradients and twelve updates. In bf16 the weights are rounded first, one
 // store more for each product.
@@ -4387,6 +4445,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "gpu_state", test_gpu_state, ON_GPU },
     { "gpu_decode", test_gpu_decode, ON_GPU },
     { "gpu_attention", test_gpu_attention, ON_GPU },
+    { "gpu_layers", test_gpu_layers, ON_GPU },
     { "gpu_references", test_gpu_references, ON_GPU },
     { "gpu_greedy", test_gpu_greedy, ON_GPU },
     { "gpu_resume", test_gpu_resume, ON_GPU },

@@ -345,6 +345,7 @@ static void bench_kernels(Subject *s) {
     auto norm_back = [&](int i) {
         norm_backward(a->dx, a->dx_elem, a->dxn, layer(i)->xn2, layer(i)->rstd2, N, C, stream);
     };
+    CUDA(cudaMemsetAsync(a->dx, 0, sizeof(float)*N*C, stream));         // so that the error is that of what is added
     real *dy = fetched(a->dxn, R, C, C), *dx = fetched(a->dx, R, C, C);
     real *out = fetched(layer(0)->xn2, R, C, C), *r = fetched(layer(0)->rstd2, 1, R, R);
     norm_backward(dx, dy, out, r, R, C);
