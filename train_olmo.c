@@ -3616,9 +3616,10 @@ static void print_help(Options *o) {
     printf(".\nRecipes:");
     for (int i = 0; i < TUNINGS; i++)
         printf("%s %s (%s)", i ? "," : "", tunings[i].name, tunings[i].about);
-    printf(".\n\nFine-tuning: --load DIR --data tokens.npy --out NEW goes on from the weights in DIR,\n"
-           "with the recipe sft. --lr, --epochs and the others change it; --model NAME takes that\n"
-           "preset's recipe instead, as if training from scratch.\n");
+    printf(".\n\nFine-tuning: --load DIR --data FILE --out NEW goes on from the weights in DIR, with the\n"
+           "recipe sft, on tokens or on conversations (.jsonl); --dpo PAIRS.jsonl with the recipe dpo.\n"
+           "--lr, --epochs and the others change it; --model NAME takes that preset's recipe instead,\n"
+           "as if training from scratch.\n");
 }
 
 // The options that a preset implies; flags are parsed over them.
