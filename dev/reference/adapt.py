@@ -133,7 +133,7 @@ def ours(program, work, load, kind, file, size):
     return [json.loads(line) for line in open(os.path.join(out, "metrics.jsonl"))]
 
 
-def speed(program, file, batch_size=16, steps=12, rounds=3):
+def speed(program, file, batch_size=16, steps=6, rounds=2):
     """Median tokens per second of updates, ours and a padded script's, taken in turns; the first update of each turn warms up."""
     global T
     T = 256
