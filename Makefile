@@ -94,8 +94,8 @@ chat: train_olmo dev/answers data/stories_pairs.jsonl
 	[ -e build/chat/sft/step750 ] || ./train_olmo --load build/chat/base/latest --data data/stories_chat.jsonl \
 	    --val data/stories_chat_val.jsonl --lr 3e-3 --batch 32 --micro-batch 8 --epochs 1 --eval-every 150 --out build/chat/sft
 	dev/answers --threads 1 --load build/chat/sft/latest data/stories_pairs_val.jsonl
-	[ -e build/chat/dpo/step250 ] || ./train_olmo --load build/chat/sft/latest --dpo data/stories_pairs.jsonl \
-	    --val data/stories_pairs_val.jsonl --lr 2e-5 --batch 16 --micro-batch 8 --epochs 1 --eval-every 50 --out build/chat/dpo
+	[ -e build/chat/dpo/step110 ] || ./train_olmo --load build/chat/sft/latest --dpo data/stories_pairs.jsonl \
+	    --val data/stories_pairs_val.jsonl --dpo-beta 0.5 --lr 2e-5 --batch 16 --micro-batch 8 --steps 110 --eval-every 20 --out build/chat/dpo
 	dev/answers --threads 1 --load build/chat/dpo/latest data/stories_pairs_val.jsonl
 	@echo; head -n 1 data/stories_pairs_val.jsonl | sed 's/.*"user", "content": "\([^"]*\)".*/You may ask: \1/'
 	./train_olmo --load build/chat/dpo/latest --chat --temperature 0
