@@ -185,11 +185,13 @@ static void test_two_filters(void) {
 static void test_losses(void) {
     static const char *const commands[] = {
         "$P/curate tag --taggers char_length_v1 %s",
-        "$P/curate dedupe --by document --expected 9 --name d %s", "$P/stats %s",
+        "$P/curate dedupe --by document --expected 9 --name d %s",
+        "$P/stats %s",
         "$P/tokenize --tokenizer $T --eos 1 --out tokens %s",
-        "$P/tokenize --tokenizer $T --print %s", "$P/tokenize --tokenizer $T --decode %s",
-        "echo '{\"streams\":[{\"name\":\"s\",\"documents\":[\"%s\"],"
-        "\"output\":{\"path\":\"mixed\"}}]}' > m.json; $P/curate mix m.json",
+        "$P/tokenize --tokenizer $T --print %s",
+        "$P/tokenize --tokenizer $T --decode %s",
+        ("echo '{\"streams\":[{\"name\":\"s\",\"documents\":[\"%s\"],"
+         "\"output\":{\"path\":\"mixed\"}}]}' > m.json; $P/curate mix m.json"),
     };
     static const char *const inputs[] = { "l/documents/bad.jsonl", "l/documents/gone.jsonl.gz",
                                           "l/documents/table.json" };
