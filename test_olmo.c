@@ -4255,6 +4255,72 @@ static void test_gpu_resume(void) {
           "GPU: 8 steps, and 5 and 3 resumed, end at the same bits: %s", hash[3]);
 }
 
+// ---- one update, and the ops that a whole model hides --------------------------------------------------------------------
+// From noise in all four arrays. Both sides take the same ten float operations for a number, so the results may differ by the
+// rounding of these: in the bf16 program too, whose weight is a float in two halves.
+static void test_gpu_update(void) {
+    const Config c = gpu_cases[1].c;
+    Bench t = bench_of(c, 1, c.seq_len, c.vocab);
+    Olmo *m = t.m;
+    GpuOlmo *g = gpu_olmo_build(&c, 1);
+    const size_t size = m->layout.size;
+    fill_noise(m->grads, size, 1, 0.1), fill_noise(m->moment1, size, 2, 0.1), fill_noise(m->moment2, size, 3, 0.01);
+    for (size_t i = 0; i < size; i++) m->moment2[i] *= m->moment2[i];
+    real *const spaces[] = { m->params, m->grads, m->moment1, m->moment2 };
+    for (int space = PARAMS; space <= MOMENT2; space++) gpu_set(g, (Space)space, 0, size, spaces[space]);
+    const AdamW how = { 1e-3, 0.9, 0.95, 1e-5, 0.1, 0, 1.0, 3 };
+    const double norm = olmo_update(g, &how), expected = olmo_update(m, &how), allowed = sqrt(2.0)*budget(10);
+    check(near(norm/expected, 1, allowed), "GPU: the norm of %zu gradients: %.9g, on the CPU %.9g", size, norm, expected);
+    for (int space = PARAMS; space <= MOMENT2; space++) {
+        real *x = gpu_fetch(g, (Space)space);
+        const double e = difference(x, spaces[space], size);
+        static const char *const names[] = { "parameters", "gradients", "first moments", "second moments" };
+        check(e <= allowed, "GPU: after one update the %s differ by %.1e from the CPU's (budget %.1e)", names[space], e, allowed);
+        release(x);
+    }
+    olmo_free(g), bench_free(&t);
+}
+
+// The norm of rows so small that its epsilon counts, in one step of a block and in several; the loss where z-loss is large.
+static void test_gpu_ops(void) {
+    card_open();
+    for (int C : { 96, 61, 8200 }) {
+        enum { N = 5 };
+        real *x = noise_reals(N*(size_t)C, 7, 3e-3), *y = noise_reals(N*(size_t)C, 8, 1), rstd[N];
+        float *x_on = (float *)gpu_allocate(N*(size_t)C, sizeof(float), "a test"), *rstd_on = (float *)gpu_allocate(N, sizeof(float), "a test");
+        elem *y_on = (elem *)gpu_allocate(N*(size_t)C, sizeof(elem), "a test");
+        to_card(x_on, x, N*(size_t)C);
+        norm_forward(y_on, rstd_on, x_on, N, C, card.stream);
+        norm_forward(y, rstd, x, N, C);
+        real *y_gpu = fetched(y_on, N*(size_t)C), *rstd_gpu = fetched(rstd_on, N);
+        const double e = difference(y_gpu, y, N*(size_t)C), e_rstd = difference(rstd_gpu, rstd, N);
+        check(e <= gpu_budget(2.0*C, 1) && e_rstd <= gpu_budget(2.0*C, 0), "GPU: the norm of small rows of %d: %.1e, rstd %.1e from the CPU's "
+              "(budgets %.1e, %.1e)", C, e, e_rstd, gpu_budget(2.0*C, 1), gpu_budget(2.0*C, 0));
+        release(x), release(y), release(y_gpu), release(rstd_gpu), gpu_release(x_on), gpu_release(rstd_on), gpu_release(y_on);
+    }
+    for (int V : { 1000, 1003, 50304 }) {
+        enum { N = 6 };
+        const size_t n = N*(size_t)V;
+        const double z = 0.5;
+        elem *logits_on;
+        real *logits = random_pair(&logits_on, n, 9), losses[N], zlosses[N], lse[N], weights[N];
+        int targets[N];
+        for (int i = 0; i < N; i++) targets[i] = i == 2 ? IGNORE : i == 3 ? V - 1 : (i*7919) % V, weights[i] = (real)(i == 4 ? 0 : 0.1*(i + 1));
+        float *out = (float *)gpu_allocate(3*N, sizeof(float), "a test");
+        int *targets_on = (int *)gpu_allocate(N, sizeof(int), "a test");
+        to_card(targets_on, targets, N), to_card(out + 2*N, weights, N);
+        crossentropy(out, out + N, logits_on, targets_on, out + 2*N, z, N, V, card.stream);
+        crossentropy_forward(losses, zlosses, lse, logits, targets, z, N, V);
+        crossentropy_backward(logits, weights, lse, logits, targets, z, N, V);
+        real *gpu = fetched(out, 2*N), *dlogits = fetched(logits_on, n);
+        const double loss = larger(difference(gpu, losses, N), difference(gpu + N, zlosses, N)), e = difference(dlogits, logits, n);
+        check(loss <= gpu_budget(2.0*V, 0) + (sizeof(elem) == 2 ? 0x1p-20 : 0) && e <= gpu_budget(3.0*V, 1),
+              "GPU: softmax over %d with a large z-loss: losses %.1e, dlogits %.1e from the CPU's (budgets %.1e, %.1e)", V, loss, e,
+              gpu_budget(2.0*V, 0) + (sizeof(elem) == 2 ? 0x1p-20 : 0), gpu_budget(3.0*V, 1));
+        release(logits), release(gpu), release(dlogits), gpu_release(out), gpu_release(targets_on), gpu_release(logits_on);
+    }
+}
+
 // ---- numbers that are none -----------------------------------------------------------------------------------------------
 // A weight that is no number spoils the losses of the sequences it is in, on both sides, and no others.
 static void test_gpu_nan(void) {
@@ -4443,6 +4509,8 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "gpu_tensors", test_gpu_tensors, ON_GPU },
     { "gpu_training", test_gpu_training, ON_GPU },
     { "gpu_state", test_gpu_state, ON_GPU },
+    { "gpu_update", test_gpu_update, ON_GPU },
+    { "gpu_ops", test_gpu_ops, ON_GPU },
     { "gpu_decode", test_gpu_decode, ON_GPU },
     { "gpu_attention", test_gpu_attention, ON_GPU },
     { "gpu_layers", test_gpu_layers, ON_GPU },

@@ -1,11 +1,12 @@
-"""Two loss curves: train_olmo_cu and transformers' OlmoForCausalLM, from the same weights, on the same windows in the same order.
+"""Two loss curves: train_olmo_cu and transformers' OlmoForCausalLM, from the same weights, on the same windows.
 
-    python dev/bench/curves.py TOKENS.npy               (headerless uint16, as data/tokenize writes it; vocabulary 50,280)
+    python dev/bench/curves.py TOKENS.npy           (headerless uint16, as data/tokenize writes it; vocabulary 50,280)
     python dev/bench/curves.py TOKENS.npy --steps 3000 --out curves
 
-Both train OLMo's 150m (bf16 arithmetic, fp32 master weights) with the same AdamW, schedule and clipping. Writes OUT.json,
-every loss of both, and OUT.png, the curves over each other and their difference. Needs a GPU, numpy, torch, transformers
-and matplotlib, and ./train_olmo (which makes the first weights) beside ./train_olmo_cu.
+Both train OLMo's 150m (bf16 arithmetic, fp32 master weights) on the same windows in the same order, with the same
+AdamW, schedule and clipping. Writes OUT.json, every loss of both, and OUT.png, the curves over each other and their
+difference. Needs a GPU, numpy, torch, transformers and matplotlib, and ./train_olmo (which makes the first weights)
+beside ./train_olmo_cu.
 """
 import argparse, json, math, subprocess, sys, tempfile, time
 
@@ -31,10 +32,10 @@ def run(*arguments):
 
 def ours(directory):
     out = f"{directory}/ours"
-    run("./train_olmo_cu", "--model", "150m", "--seed", SEED, "--data", options.tokens, "--val", "none", "--out", out,
-        "--steps", options.steps, "--batch", options.batch, "--micro-batch", options.batch, "--lr", LR, "--final-lr", FINAL,
-        "--schedule", "cosine", "--warmup", WARMUP, "--weight-decay", DECAY, "--beta1", BETAS[0], "--beta2", BETAS[1],
-        "--eps", EPS, "--clip", CLIP, "--sample-every", 0, "--no-save")
+    run("./train_olmo_cu", "--model", "150m", "--seed", SEED, "--data", options.tokens, "--val", "none",
+        "--steps", options.steps, "--batch", options.batch, "--micro-batch", options.batch, "--schedule", "cosine",
+        "--lr", LR, "--final-lr", FINAL, "--warmup", WARMUP, "--weight-decay", DECAY, "--beta1", BETAS[0],
+        "--beta2", BETAS[1], "--eps", EPS, "--clip", CLIP, "--sample-every", 0, "--no-save", "--out", out)
     lines = [json.loads(line) for line in open(f"{out}/metrics.jsonl")]
     return [l["train/CrossEntropyLoss"] for l in lines]
 
@@ -51,14 +52,14 @@ def theirs(start):
     model.config.use_cache = False
     embedding = model.get_input_embeddings().weight
     matrices = [p for p in model.parameters() if p is not embedding]
-    optimizer = torch.optim.AdamW([dict(params=matrices, weight_decay=DECAY), dict(params=[embedding], weight_decay=0.0)],
-                                  lr=LR, betas=BETAS, eps=EPS, fused=True)
+    groups = [dict(params=matrices, weight_decay=DECAY), dict(params=[embedding], weight_decay=0.0)]
+    optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS, fused=True)
     compiled = torch.compile(model)
     tokens = np.fromfile(options.tokens, dtype=np.uint16)
     windows = tokens[:len(tokens)//T*T].reshape(-1, T)
     losses, epoch, at = [], -1, len(windows)
     for step in range(1, options.steps + 1):
-        if at + options.batch > len(windows):                # OLMo's order of each epoch; a rest smaller than a batch is left out
+        if at + options.batch > len(windows):                # a rest smaller than a batch is left out
             epoch, at = epoch + 1, 0
             order = np.arange(len(windows), dtype=np.uint32)
             np.random.Generator(np.random.PCG64(SEED + epoch)).shuffle(order)
@@ -106,5 +107,6 @@ json.dump({"ours": a, "transformers": b}, open(f"{options.out}.json", "w"))
 draw(a, b)
 difference = np.abs(np.array(a) - np.array(b))
 mean = np.abs(smooth(a) - smooth(b))
-print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: the last losses, mean of 25: {smooth(a)[-1]:.4f} and {smooth(b)[-1]:.4f}")
-print(f"largest difference of one step {difference.max():.4f} (step {difference.argmax() + 1}), of the mean of 25 steps {mean.max():.4f}")
+print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+print(f"the last losses, means of 25 steps: {smooth(a)[-1]:.4f} and {smooth(b)[-1]:.4f}")
+print(f"largest difference of one step {difference.max():.4f}, of the mean of 25 steps {mean.max():.4f}")
