@@ -1,17 +1,20 @@
 /*
 The grader of the exercises.                    make class        lists them, with their state
-                                                make class N=02   grades one (HINT=1: the next hint; SEED=7: those inputs again)
+                                                make class N=02   grades one (HINT=1: the next hint;
+                                                SEED=7: those inputs again)
 
-How it judges. An exercise is a scenario: a function in scenarios.c that draws inputs, calls the functions the student writes,
-and records what they return. The scenario runs twice from one seed: with our own functions, which are the truth, and with
-the student's. Both records must agree, number by number, within a budget that follows from the length of the sums. All of
-this happens in float and in double; in double, scenarios also hold each backward function against the differences of the
-student's own forward function. Outputs are poisoned with NaN before each call, so that an element nobody wrote is seen, and
-a guard behind each array tells who wrote beyond its end.
+How it judges. An exercise is a scenario: a function in scenarios.c that draws inputs, calls the
+functions the student writes, and records what they return. The scenario runs twice from one seed:
+with our own functions, which are the truth, and with the student's. Both records must agree, number
+by number, within a budget that follows from the length of the sums. All of this happens in float
+and in double; in double, scenarios also hold each backward function against the differences of the
+student's own forward function. Outputs are poisoned with NaN before each call, so that an element
+nobody wrote is seen, and a guard behind each array tells who wrote beyond its end.
 
-Where the records differ, the scenario runs again with every wrong solution we know (dev/class/solutions: `// WRONG k:` says
-what is wrong with it). If one of them gives the student's numbers, the grader names that mistake. `make class-check` turns
-this round: every wrong solution must fail, and the right one must pass.
+Where the records differ, the scenario runs again with every wrong solution we know
+(dev/class/solutions: `// WRONG k:` says what is wrong with it). If one of them gives the student's
+numbers, the grader names that mistake. `make class-check` turns this round: every wrong solution
+must fail, and the right one must pass.
 
 Each judgement runs in a process of its own, so that a crash is a failed exercise and no more.
 */
@@ -23,19 +26,22 @@ Each judgement runs in a process of its own, so that a crash is a failed exercis
 static const int in_double = sizeof(real) == sizeof(double);
 static const double unit_roundoff = sizeof(real) == sizeof(double) ? 0x1p-53 : 0x1p-24;
 
-// ---- random inputs ---------------------------------------------------------------------------------------------------
-static uint64_t seed, draws;                                // all inputs of a scenario follow from the seed
+// ---- random inputs ------------------------------------------------------------------------------
+// all inputs of a scenario follow from the seed
+static uint64_t seed, draws;
 
 static double random_uniform(void) { return uniform(hash64(hash64(seed) + draws++)); }
 
-static int random_int(int low, int high) { return low + (int)(random_uniform()*(high - low + 1)*(1 - 1e-12)); }
+static int random_int(int low, int high) {
+    return low + (int)(random_uniform()*(high - low + 1)*(1 - 1e-12));
+}
 
 static double random_normal(void) {
     double radius = sqrt(-2*log(random_uniform()));
     return radius*cos(2*M_PI*random_uniform());
 }
 
-// ---- arrays with a guard behind them ---------------------------------------------------------------------------------
+// ---- arrays with a guard behind them ------------------------------------------------------------
 enum { GUARD = 16, MAX_ARRAYS = 4096 };
 static const real guard_value = (real)-12345.5;
 static struct { real *at; size_t n; } array[MAX_ARRAYS];
@@ -81,8 +87,9 @@ static real *copied(const real *from, size_t n) {
     return x;
 }
 
-// ---- whose functions are called --------------------------------------------------------------------------------------
-static void *library;                                       // the student's, a wrong solution's, or NULL: our own
+// ---- whose functions are called -----------------------------------------------------------------
+// the student's, a wrong solution's, or NULL: our own
+static void *library;
 
 static void *function_named(const char *name, void *ours) {
     if (!library) return ours;
@@ -91,16 +98,19 @@ static void *function_named(const char *name, void *ours) {
     return theirs;
 }
 
-// STUDENT(norm_forward)(...) calls the function that is judged. Its type is that of ours, which has the same name.
+// STUDENT(norm_forward)(...) calls the function that is judged. Its type is that of ours, which has
+// the same name.
 #define STUDENT(name) ((__typeof__(&name))function_named(#name, (void *)&name))
 
-// ---- the record ------------------------------------------------------------------------------------------------------
+// ---- the record ---------------------------------------------------------------------------------
 typedef struct {
     char what[48];                                          // "dx[row][channel]"
-    double *value, *must_equal;                             // must_equal: NULL, or what the difference quotients say
+    // must_equal: NULL, or what the difference quotients say
+    double *value, *must_equal;
     size_t n, shape[4];
     int dims;
-    double terms;                                           // how many numbers were added up in one element
+    // how many numbers were added up in one element
+    double terms;
 } Record;
 static Record *record_of;                                   // of the run that is going on
 static int n_records;
@@ -117,7 +127,8 @@ static Record *new_record(const char *what, double terms, int dims, const int *s
     return r;
 }
 
-// record("dx[row][channel]", dx, terms, 2, (int[]){N, C}): these numbers are an answer, each a sum of `terms` products.
+// record("dx[row][channel]", dx, terms, 2, (int[]){N, C}): these numbers are an answer, each a sum
+// of `terms` products.
 static void record(const char *what, const real *value, double terms, int dims, const int *shape) {
     Record *r = new_record(what, terms, dims, shape);
     for (size_t i = 0; i < r->n; i++) r->value[i] = (double)value[i];
@@ -131,9 +142,11 @@ static void record_ints(const char *what, const int *value, int n) {
     for (int i = 0; i < n; i++) r->value[i] = value[i];
 }
 
-// In double: dx[i] beside (loss(x + h e_i) - loss(x - h e_i))/2h, at some elements i of x[0..n). dx may hold `before`
-// (NULL: zeros) from earlier on: backward functions that add are called on random numbers.
-static void record_differences(const char *what, const real *dx, const real *before, real *x, size_t n, double (*loss)(void)) {
+// In double: dx[i] beside (loss(x + h e_i) - loss(x - h e_i))/2h, at some elements i of x[0..n). dx
+// may hold `before` (NULL: zeros) from earlier on: backward functions that add are called on random
+// numbers.
+static void record_differences(const char *what, const real *dx, const real *before, real *x, size_t n,
+    double (*loss)(void)) {
     enum { MOST = 24 };
     const double h = 1e-5;
     if (!in_double) return;
@@ -159,8 +172,9 @@ static double root_mean_square(const double *x, size_t n) {
     return n ? sqrt(sum/(double)n) : 0;
 }
 
-// How far value i may be from what is expected. A sum of K products has an error of about K roundings, in units of its
-// terms; their size is that of the whole array. A difference quotient with h = 1e-5 is good to about h^2 = 1e-10.
+// How far value i may be from what is expected. A sum of K products has an error of about K
+// roundings, in units of its terms; their size is that of the whole array. A difference quotient
+// with h = 1e-5 is good to about h^2 = 1e-10.
 static double allowed(const Record *r, const double *expected, size_t i, double size) {
     if (r->must_equal) return 1e-7*fmax(fabs(expected[i]), size);
     return (r->terms ? (16 + 2*r->terms)*unit_roundoff : 0)*fmax(fabs(expected[i]), size);
@@ -170,23 +184,29 @@ static double allowed(const Record *r, const double *expected, size_t i, double 
 static long first_wrong(const Record *r, const double *expected) {
     double size = root_mean_square(expected, r->n);
     for (size_t i = 0; i < r->n; i++)
-        if (!(fabs(r->value[i] - expected[i]) <= allowed(r, expected, i, size))) return (long)i;     // NaN is wrong, too
+        // NaN is wrong, too
+        if (!(fabs(r->value[i] - expected[i]) <= allowed(r, expected, i, size))) return (long)i;
     return -1;
 }
 
 // "dx[row][channel]" and an index as "dx[2][17]"
 static void element_name(char *out, size_t size, const Record *r, size_t i) {
-    size_t at[4] = {0, 0, 0, 0}, used = (size_t)snprintf(out, size, "%.*s", (int)strcspn(r->what, "["), r->what);
+    size_t at[4] = {0, 0, 0, 0}, used = (size_t)snprintf(out, size, "%.*s", (int)strcspn(r->what, "["),
+        r->what);
     for (int d = r->dims - 1; d >= 0; d--) at[d] = i % r->shape[d], i /= r->shape[d];
-    for (int d = 0; d < r->dims && used < size; d++) used += (size_t)snprintf(out + used, size - used, "[%zu]", at[d]);
+    for (int d = 0; d < r->dims && used < size; d++) {
+        used += (size_t)snprintf(out + used, size - used, "[%zu]", at[d]);
+    }
 }
 
-// ---- the exercises ---------------------------------------------------------------------------------------------------
+// ---- the exercises ------------------------------------------------------------------------------
 typedef struct {
-    const char *name;                                       // of the directory: two digits, and what it is about
+    // of the directory: two digits, and what it is about
+    const char *name;
     const char *functions;                                  // what the student writes
     void (*scenario)(void);
-    int ours_alone;                                         // train_olmo.c has no function of this name to put it in place of
+    // train_olmo.c has no function of this name to put it in place of
+    int ours_alone;
 } Exercise;
 
 #include "scenarios.c"
@@ -200,7 +220,7 @@ static const Exercise *exercise_named(const char *number) {
     die("N=%s: there is no such exercise; `make class` lists them", number);
 }
 
-// ---- one judgement ---------------------------------------------------------------------------------------------------
+// ---- one judgement ------------------------------------------------------------------------------
 static Record *run_scenario(const Exercise *e, void *functions, int *n, int *intact) {
     library = functions, draws = 0, record_of = NULL, n_records = 0;
     e->scenario();
@@ -210,12 +230,15 @@ static Record *run_scenario(const Exercise *e, void *functions, int *n, int *int
 }
 
 // What a record must be: difference quotients where it has them, else the truth.
-static const double *expected_of(const Record *r, const Record *truth) { return r->must_equal ? r->must_equal : truth->value; }
+static const double *expected_of(const Record *r, const Record *truth) {
+    return r->must_equal ? r->must_equal : truth->value;
+}
 
 // The index of the first record that differs (its element in *element), or -1 where all agree.
 static int compare(const Record *student, const Record *truth, int n, long *element) {
     for (int i = 0; i < n; i++) {
-        *element = student[i].n == truth[i].n ? first_wrong(&student[i], expected_of(&student[i], &truth[i])) : 0;
+        const int comparable = student[i].n == truth[i].n;
+        *element = comparable ? first_wrong(&student[i], expected_of(&student[i], &truth[i])) : 0;
         if (*element >= 0) return i;
     }
     return -1;
@@ -239,13 +262,17 @@ static void print_likeliest(const Record *r, const double *expected) {
         steady &= fabs(here - ratio) <= 1e-3*fabs(ratio);
     }
     if (zeros == (double)r->n) printf("    all of them are 0\n");
-    else if (steady && ratio != 0) printf("    every element is %.4g times what it must be: a factor is missing, or one too many\n", ratio);
+    else if (steady && ratio != 0) {
+        printf("    every element is %.4g times what it must be: a factor is missing, or one too many\n",
+               ratio);
+    }
 }
 
 static void print_difference(const Record *r, const double *expected, size_t i) {
     char element[96];
     element_name(element, sizeof element, r, i);
-    if (isnan(r->value[i])) printf("    %s is not a number, or was never written; expected %.9g\n", element, expected[i]);
+    if (isnan(r->value[i])) printf("    %s is not a number, or was never written; expected %.9g\n",
+        element, expected[i]);
     else if (r->must_equal)
         printf("    %s: the difference quotient of your forward function says %.9g, your backward function %.9g (element %zu of those tried)\n",
                r->what, expected[i], r->value[i], i);
@@ -253,22 +280,27 @@ static void print_difference(const Record *r, const double *expected, size_t i) 
     print_likeliest(r, expected);
 }
 
-// Compares the student's numbers with those of each wrong solution, built as PREFIX1.so, PREFIX2.so, ...
-static void print_known_mistake(const Exercise *e, const Record *student, int n, const char *prefix, char (*mistake)[160], int mistakes) {
+// Compares the student's numbers with those of each wrong solution, built as PREFIX1.so,
+// PREFIX2.so, ...
+static void print_known_mistake(const Exercise *e, const Record *student, int n, const char *prefix,
+    char (*mistake)[160], int mistakes) {
     for (int k = 1; k <= mistakes; k++) {
         char path[PATH + 32];
         int m, intact;
         long element;
         snprintf(path, sizeof path, "%s%d.so", prefix, k);
         Record *wrong = run_scenario(e, open_library(path), &m, &intact);
-        if (m == n && compare(student, wrong, n, &element) < 0) { printf("    these are the numbers one gets if %s\n", mistake[k]); return; }
+        if (m != n || compare(student, wrong, n, &element) >= 0) continue;
+        printf("    these are the numbers one gets if %s\n", mistake[k]);
+        return;
     }
 }
 
-// ---- solutions, stubs, and how they are built ------------------------------------------------------------------------
+// ---- solutions, stubs, and how they are built ---------------------------------------------------
 enum { MAX_WRONG = 32 };
 
-// "// WRONG 3: the mean is not subtracted" lines of a solution into mistake[3]; returns the largest number.
+// "// WRONG 3: the mean is not subtracted" lines of a solution into mistake[3]; returns the largest
+// number.
 static int known_mistakes(const char *solution, char (*mistake)[160]) {
     FILE *file = fopen(solution, "r");
     char line[512];
@@ -276,29 +308,37 @@ static int known_mistakes(const char *solution, char (*mistake)[160]) {
     while (file && fgets(line, sizeof line, file)) {
         char text[160];
         if (sscanf(line, "// WRONG %d: %159[^\n]", &k, text) != 2) continue;
-        CHECK(k == most + 1 && k < MAX_WRONG, "%s: expected WRONG %d, found WRONG %d", solution, most + 1, k);
+        CHECK(k == most + 1 && k < MAX_WRONG, "%s: expected WRONG %d, found WRONG %d", solution,
+            most + 1, k);
         memcpy(mistake[most = k], text, sizeof text);
     }
     if (file) fclose(file);
     return most;
 }
 
-static void path_of(char *out, const char *format, const char *name) { CHECK(snprintf(out, PATH, format, name) < PATH, "%s: too long", name); }
+static void path_of(char *out, const char *format, const char *name) {
+    CHECK(snprintf(out, PATH, format, name) < PATH, "%s: too long", name);
+}
 
-// Compiles one C file into a shared library; wrong 0: as it stands. Returns whether the compiler was content.
+// Compiles one C file into a shared library; wrong 0: as it stands. Returns whether the compiler
+// was content.
 static int compile(const char *out, const char *source, const char *type, int wrong, int quiet) {
     char command[4*PATH];
     const char *cc = getenv("CC");
-    snprintf(command, sizeof command, "%s -O1 -g -Wall -fPIC -shared -DREAL=%s -DWRONG=%d -o %s %s -lm%s", cc && *cc ? cc : "cc", type, wrong,
+    snprintf(command, sizeof command,
+        "%s -O1 -g -Wall -fPIC -shared -DREAL=%s -DWRONG=%d -o %s %s -lm%s", cc && *cc ? cc : "cc",
+        type, wrong,
              out, source, quiet ? " 2>/dev/null" : "");
     return system(command) == 0;
 }
 
-// The record of `path` beside the truth; says what differs. Returns whether all is well. Ends in its own process: see judge().
+// The record of `path` beside the truth; says what differs. Returns whether all is well. Ends in
+// its own process: see judge().
 static int judge_here(const Exercise *e, const char *path, int verbose) {
     int n, m, intact, wrong_record;
     long element;
-    Record *student = run_scenario(e, open_library(path), &n, &intact), *truth = run_scenario(e, NULL, &m, &wrong_record);
+    Record *student = run_scenario(e, open_library(path), &n, &intact), *truth = run_scenario(e, NULL,
+        &m, &wrong_record);
     CHECK(n == m, "a scenario records %d answers with one library and %d with another", n, m);
     wrong_record = compare(student, truth, n, &element);
     if (intact && wrong_record < 0) return 1;
@@ -306,7 +346,8 @@ static int judge_here(const Exercise *e, const char *path, int verbose) {
     if (!intact) printf("    something was written behind the end of an array\n");
     if (wrong_record < 0) return 0;
     const Record *r = &student[wrong_record];
-    if (r->n == truth[wrong_record].n) print_difference(r, expected_of(r, &truth[wrong_record]), (size_t)element);
+    if (r->n == truth[wrong_record].n) print_difference(r, expected_of(r, &truth[wrong_record]),
+        (size_t)element);
     else printf("    %s: expected %zu numbers, got %zu\n", r->what, truth[wrong_record].n, r->n);
 
     char solution[PATH], mistake[MAX_WRONG][160], built[PATH];
@@ -322,7 +363,8 @@ static int judge_here(const Exercise *e, const char *path, int verbose) {
     return 0;
 }
 
-// Judges a C file in one type, in a process of its own: the program for that type, called as `judge NAME LIBRARY SEED VERBOSE`.
+// Judges a C file in one type, in a process of its own: the program for that type, called as `judge
+// NAME LIBRARY SEED VERBOSE`.
 static int judge(const Exercise *e, const char *source, const char *type, int wrong, int verbose) {
     char built[PATH], text[32], program[PATH];
     snprintf(built, sizeof built, "build/class/%s.%s.%d.so", e->name, type, wrong);
@@ -343,12 +385,14 @@ static int judge(const Exercise *e, const char *source, const char *type, int wr
     int status;
     waitpid(child, &status, 0);
     if (WIFSIGNALED(status) && verbose)
-        printf("    it ended by signal %d (%s): an address outside the arrays?\n", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        printf("    it ended by signal %d (%s): an address outside the arrays?\n", WTERMSIG(status),
+            strsignal(WTERMSIG(status)));
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-// ---- a student's work ------------------------------------------------------------------------------------------------
-// It is dev/class/NN_name/mine.c, made from stub.c by the first `make class N=NN`; git does not look at it.
+// ---- a student's work ---------------------------------------------------------------------------
+// It is dev/class/NN_name/mine.c, made from stub.c by the first `make class N=NN`; git does not
+// look at it.
 typedef enum { UNTOUCHED, FAILED, PASSED } State;
 static const char *const state_name[] = { "untouched", "failed", "passed" };
 
@@ -382,7 +426,9 @@ static State grade(const Exercise *e, int verbose) {
         if (verbose) printf("  in %s: %s\n", name, fine ? "right" : "wrong");
         if (!fine) { state = FAILED; break; }
     }
-    if (state == FAILED && verbose) printf("  (SEED=%llu gives these inputs again; HINT=1 gives a hint)\n", (unsigned long long)seed);
+    if (state == FAILED && verbose) {
+        printf("  (SEED=%llu gives these inputs again; HINT=1 gives a hint)\n", (unsigned long long)seed);
+    }
     FILE *file = open_to_write(note);
     fprintf(file, "%s\n", state_name[state]);
     fclose(file);
@@ -399,12 +445,16 @@ static void hint(const Exercise *e) {
     file = fopen(path, "r");
     CHECK(file, "%s: cannot be read: %s", path, strerror(errno));
     wanted = given + 1;
-    for (int current = 0; fgets(line, sizeof line, file); ) {       // a hint may go on in the lines below its number
+    // a hint may go on in the lines below its number
+    for (int current = 0; fgets(line, sizeof line, file); ) {
         if (sscanf(line, "%d.", &number) == 1) current = number;
         if (current == wanted) fputs(line, stdout), shown = 1;
     }
     fclose(file);
-    if (!shown) { printf("that was the last hint of %s; the next call begins with the first again\n", e->name); wanted = 0; }
+    if (!shown) {
+        printf("that was the last hint of %s; the next call begins with the first again\n", e->name);
+        wanted = 0;
+    }
     file = open_to_write(note);
     fprintf(file, "%d\n", wanted);
     fclose(file);
@@ -420,7 +470,8 @@ static void list(void) {
         path_of(mine, "dev/class/%s/mine.c", e->name), path_of(stub, "dev/class/%s/stub.c", e->name);
         if (stat(mine, &changed) == 0 && !same_text(mine, stub)) {
             FILE *file = fopen(note, "r");
-            int known = file && stat(note, &done) == 0 && done.st_mtime >= changed.st_mtime && fscanf(file, "%31s", state) == 1;
+            int known = file && stat(note, &done) == 0 && done.st_mtime >= changed.st_mtime
+                && fscanf(file, "%31s", state) == 1;
             if (!known) snprintf(state, sizeof state, "not graded");
             if (file) fclose(file);
         }
@@ -447,7 +498,7 @@ static int grade_all(const char *json) {
     return finished();
 }
 
-// ---- the grader's own proof ------------------------------------------------------------------------------------------
+// ---- the grader's own proof ---------------------------------------------------------------------
 static int passed, failed;
 static void check(int fine, const char *name, const char *what) {
     printf("%s  %s: %s\n", fine ? "ok  " : "FAIL", name, what);
@@ -456,7 +507,8 @@ static void check(int fine, const char *name, const char *what) {
 
 // Forged records, one answer at a time: none of them may pass.
 static void check_forgeries(const Exercise *e) {
-    static const char *const forgery[] = { "zeros", "NaN", "a wrong last element", "a last row that was not written", "a factor 1.001",
+    static const char *const forgery[] = { "zeros", "NaN", "a wrong last element",
+        "a last row that was not written", "a factor 1.001",
                                            "neighbours exchanged" };
     int n, m, intact;
     Record *truth = run_scenario(e, NULL, &n, &intact), *forged = run_scenario(e, NULL, &m, &intact);
@@ -478,7 +530,8 @@ static void check_forgeries(const Exercise *e) {
                 if (kind == 5) v = right[i ^ 1 && (i ^ 1) < r->n ? i ^ 1 : i];
                 r->value[i] = v;
             }
-            int same = kind == 5;                            // neighbours that are equal cannot be told apart
+            // neighbours that are equal cannot be told apart
+            int same = kind == 5;
             for (size_t i = 0; same && i < r->n; i++) same = r->value[i] == right[i];
             caught &= same || first_wrong(r, right) >= 0;
         }
@@ -492,10 +545,12 @@ static int check_exercises(const char *number) {
         char path[PATH], mistake[MAX_WRONG][160], what[256];
         if (number && atoi(number) != atoi(e->name)) continue;
         path_of(path, "dev/class/%s/stub.c", e->name);
-        check(!(judge(e, path, "float", 0, 0) && judge(e, path, "double", 0, 0)), e->name, "the untouched stub fails");
+        check(!(judge(e, path, "float", 0, 0) && judge(e, path, "double", 0, 0)), e->name,
+            "the untouched stub fails");
         path_of(path, "dev/class/solutions/%s.c", e->name);
         int wrong = known_mistakes(path, mistake);
-        check(judge(e, path, "float", 0, 1) && judge(e, path, "double", 0, 1), e->name, "the right solution passes");
+        check(judge(e, path, "float", 0, 1) && judge(e, path, "double", 0, 1), e->name,
+            "the right solution passes");
         for (int k = 1; k <= wrong; k++) {
             snprintf(what, sizeof what, "fails if %s", mistake[k]);
             check(!(judge(e, path, "float", k, 0) && judge(e, path, "double", k, 0)), e->name, what);
@@ -507,16 +562,20 @@ static int check_exercises(const char *number) {
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-// ---- plain.c as a witness --------------------------------------------------------------------------------------------
-// Judges plain.c as if a student had handed it in, function by function; then the whole model: losses and every gradient.
+// ---- plain.c as a witness -----------------------------------------------------------------------
+// Judges plain.c as if a student had handed it in, function by function; then the whole model:
+// losses and every gradient.
 static void witness_model(const char *name, int tied, int G, double z) {
     int sizes[] = { 24, 3, 4, G, 40, 37, tied, 2, 11 }, B = sizes[7], T = sizes[8], N = B*T;
     Config c = preset_named("tiny").config;
-    c.d_model = sizes[0], c.n_layers = sizes[1], c.n_heads = sizes[2], c.n_kv_heads = sizes[3], c.mlp_hidden = sizes[4];
+    c.d_model = sizes[0], c.n_layers = sizes[1], c.n_heads = sizes[2], c.n_kv_heads = sizes[3],
+        c.mlp_hidden = sizes[4];
     c.vocab = sizes[5], c.seq_len = T, c.tied = tied, c.z_loss = z;
     Olmo *m = olmo_build(&c, 1);
-    void *opened = open_library(in_double ? "build/class/plain.double.so" : "build/class/plain.float.so");
-    void (*plain)(real *, real *, const real *, const int *, const int *, const real *, const int *, double, double);
+    void *opened = open_library(in_double ? "build/class/plain.double.so" :
+        "build/class/plain.float.so");
+    void (*plain)(real *, real *, const real *, const int *, const int *, const real *, const int *,
+        double, double);
     *(void **)&plain = dlsym(opened, "plain_gradients");
     CHECK(plain, "plain_gradients is missing: %s", dlerror());
 
@@ -524,13 +583,15 @@ static void witness_model(const char *name, int tied, int G, double z) {
     real *losses = new_array(N), *zlosses = new_array(N), *weights = random_reals(N, 0.1, 0.05);
     real *theirs = poisoned(N), *grads = poisoned(m->layout.size);
     for (size_t i = 0; i < m->layout.size; i++) m->params[i] = (real)(0.2*random_normal());
-    for (int n = 0; n < N; n++) tokens[n] = random_int(0, c.vocab - 1), targets[n] = n % 5 == 3 ? -1 : random_int(0, c.vocab - 1);
+    for (int n = 0; n < N; n++) tokens[n] = random_int(0, c.vocab - 1), targets[n] = n % 5 == 3 ? -1
+        : random_int(0, c.vocab - 1);
     olmo_forward(m, losses, zlosses, tokens, targets, weights, B, T);
     olmo_backward(m);
     plain(theirs, grads, m->params, tokens, targets, weights, sizes, c.rope_theta, z);
 
     double worst = 0;
-    for (int k = 0; k < m->layout.n; k++) {                 // the distance of each tensor's gradients, in units of their size
+    // the distance of each tensor's gradients, in units of their size
+    for (int k = 0; k < m->layout.n; k++) {
         const Tensor *t = &m->layout.tensor[k];
         double distance = 0, size = 0;
         for (size_t i = t->offset; i < t->offset + (size_t)t->rows*t->cols; i++) {
@@ -541,8 +602,11 @@ static void witness_model(const char *name, int tied, int G, double z) {
     }
     for (int n = 0; n < N; n++) worst = fmax(worst, fabs((double)(theirs[n] - losses[n]))/4);
     char what[128];
-    snprintf(what, sizeof what, "%s: losses and gradients beside train_olmo.c's, %s: worst distance %.1e", name, in_double ? "double" : "float", worst);
-    check(worst <= 300*unit_roundoff, "plain.c", what);     // sums of up to 100 terms, three layers deep
+    snprintf(what, sizeof what,
+        "%s: losses and gradients beside train_olmo.c's, %s: worst distance %.1e", name, in_double ?
+        "double" : "float", worst);
+    // sums of up to 100 terms, three layers deep
+    check(worst <= 300*unit_roundoff, "plain.c", what);
     olmo_free(m), release(tokens), release_arrays();
 }
 
@@ -550,11 +614,14 @@ static int witness(void) {
     static const char *const numbers[] = { "01", "02", "03", "05", "06", "07", "08", "09" };
     for (size_t i = 0; i < sizeof numbers/sizeof *numbers && !in_double; i++) {
         const Exercise *e = exercise_named(numbers[i]);
-        check(judge(e, "dev/class/plain.c -DOLMO_LIBRARY", "float", 0, 1) && judge(e, "dev/class/plain.c -DOLMO_LIBRARY", "double", 0, 1),
+        check(judge(e, "dev/class/plain.c -DOLMO_LIBRARY", "float", 0, 1)
+            && judge(e, "dev/class/plain.c -DOLMO_LIBRARY", "double", 0, 1),
               "plain.c", e->functions);
     }
-    CHECK(compile(in_double ? "build/class/plain.double.so" : "build/class/plain.float.so", "dev/class/plain_witness.c",
-                  in_double ? "double" : "float", 0, 0), "dev/class/plain_witness.c: cannot be compiled");
+    CHECK(compile(in_double ? "build/class/plain.double.so" : "build/class/plain.float.so",
+        "dev/class/plain_witness.c",
+                  in_double ? "double" : "float", 0, 0),
+                      "dev/class/plain_witness.c: cannot be compiled");
     witness_model("tied, with z-loss", 1, 4, 1e-3);
     witness_model("untied, grouped queries", 0, 2, 0);
     if (!in_double) {                                       // the same in double, whose count is added
@@ -570,18 +637,22 @@ static int witness(void) {
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-// ---- training with the student's functions ---------------------------------------------------------------------------
-// The default model for 300 steps, with every function that the student has finished put in the place of ours (a library
-// that is loaded first). Its curve stands beside ours, and beside that of a build whose sums run in another order: rounding
-// alone moves a curve that far, and ten times as far is the most we allow.
+// ---- training with the student's functions ------------------------------------------------------
+// The default model for 300 steps, with every function that the student has finished put in the
+// place of ours (a library that is loaded first). Its curve stands beside ours, and beside that of
+// a build whose sums run in another order: rounding alone moves a curve that far, and ten times as
+// far is the most we allow.
 enum { TRAIN_STEPS = 300 };
 
-static void train_with(const char *program, const char *preload, const char *out, double *loss, char *hash) {
+static void train_with(const char *program, const char *preload, const char *out, double *loss,
+    char *hash) {
     char command[4*PATH], path[PATH], line[4096];
-    snprintf(command, sizeof command, "rm -rf %s && LD_PRELOAD='%s' %s --steps %d --sample-every 0 --eval-every 0 --out %s | tail -n 1",
+    snprintf(command, sizeof command,
+        "rm -rf %s && LD_PRELOAD='%s' %s --steps %d --sample-every 0 --eval-every 0 --out %s | tail -n 1",
              out, preload, program, TRAIN_STEPS, out);
     FILE *run = popen(command, "r");
-    CHECK(run && fgets(line, sizeof line, run) && sscanf(line, "params hash %31s", hash) == 1, "%s: this run failed", command);
+    CHECK(run && fgets(line, sizeof line, run) && sscanf(line, "params hash %31s", hash) == 1,
+        "%s: this run failed", command);
     pclose(run);
     path_join(path, out, "metrics.jsonl");
     FILE *metrics = fopen(path, "r");
@@ -607,23 +678,29 @@ static int train_student(void) {
         const Exercise *e = &exercises[i];
         char built[PATH], mine[PATH];
         if (e->ours_alone || grade(e, 0) != PASSED) continue;
-        path_of(mine, "dev/class/%s/mine.c -O3 -march=native", e->name), path_of(built, "build/class/%s.train.so", e->name);
+        path_of(mine, "dev/class/%s/mine.c -O3 -march=native", e->name),
+            path_of(built, "build/class/%s.train.so", e->name);
         CHECK(compile(built, mine, "float", 0, 0), "%s: cannot be compiled", mine);
-        snprintf(preload + strlen(preload), sizeof preload - strlen(preload), "%s%s/%s", *preload ? ":" : "", directory, built);
+        snprintf(preload + strlen(preload), sizeof preload - strlen(preload), "%s%s/%s", *preload ?
+            ":" : "", directory, built);
         printf("yours: %s\n", e->functions), replaced++;
     }
     if (!replaced) { printf("none of the exercises that stand in the model is finished yet: nothing to train with\n"); return EXIT_FAILURE; }
-    printf("%d steps of the default model, three times (plain loops take a few minutes) ...\n", TRAIN_STEPS);
+    printf("%d steps of the default model, three times (plain loops take a few minutes) ...\n",
+        TRAIN_STEPS);
     fflush(stdout);
     train_with("build/class/train", "", "build/class/run_ours", ours, hash[0]);
     train_with("build/class/train_sse", "", "build/class/run_other", other, hash[1]);
     train_with("build/class/train", preload, "build/class/run_student", student, hash[2]);
     double by_rounding = farthest(ours, other), by_student = farthest(ours, student);
-    printf("loss after %d steps: ours %.4f, yours %.4f\n", TRAIN_STEPS, ours[TRAIN_STEPS - 1], student[TRAIN_STEPS - 1]);
-    if (!strcmp(hash[0], hash[2])) { printf("and the same bits: params hash %s\n", hash[2]); return finished(); }
+    printf("loss after %d steps: ours %.4f, yours %.4f\n", TRAIN_STEPS, ours[TRAIN_STEPS - 1],
+        student[TRAIN_STEPS - 1]);
+    if (!strcmp(hash[0], hash[2])) { printf("and the same bits: params hash %s\n", hash[2]);
+        return finished(); }
     printf("largest distance of the curves: yours %.2e; a build of ours whose sums run in another order %.2e\n", by_student, by_rounding);
     int fine = by_student <= 10*by_rounding;
-    printf(fine ? "that is rounding: your functions train the model\n" : "that is more than rounding: something is not as it should be\n");
+    printf(fine ? "that is rounding: your functions train the model\n" :
+        "that is more than rounding: something is not as it should be\n");
     return fine ? finished() : EXIT_FAILURE;
 }
 

@@ -1,11 +1,14 @@
-// The scenarios of the exercises: what grade.c runs, once with our functions and once with the student's.
-// Shapes are odd and differ from each other, so that exchanged sizes are seen; inputs have no symmetry; gradients come from
-// random dout. Where an exercise's function is none of train_olmo.c's, ours stands here, above its scenario.
+// The scenarios of the exercises: what grade.c runs, once with our functions and once with the
+// student's. Shapes are odd and differ from each other, so that exchanged sizes are seen; inputs
+// have no symmetry; gradients come from random dout. Where an exercise's function is none of
+// train_olmo.c's, ours stands here, above its scenario.
 
-// The case of the scenario at hand: what its loss function, for the difference quotients, computes from.
+// The case of the scenario at hand: what its loss function, for the difference quotients, computes
+// from.
 static struct {
     int B, T, N, C, O, F, V, H, G, D, Q;
-    real *x, *y, *weight, *up, *table, *saved, *work;       // up: the random gradient that arrives from above
+    // up: the random gradient that arrives from above
+    real *x, *y, *weight, *up, *table, *saved, *work;
     int *targets;
 } at;
 
@@ -16,7 +19,7 @@ static double weighted_sum(const real *y, const real *up, size_t n) {
     return sum;
 }
 
-// ---- 01: softmax cross entropy ---------------------------------------------------------------------------------------
+// ---- 01: softmax cross entropy ------------------------------------------------------------------
 static double crossentropy_loss(void) {
     real *zlosses = at.work, *lse = at.work + at.N;
     STUDENT(crossentropy_forward)(at.y, zlosses, lse, at.x, at.targets, 1e-3, at.N, at.V);
@@ -27,7 +30,8 @@ static void crossentropy_scenario(void) {
     static int targets[MOST];
     int N = at.N = random_int(6, MOST), V = at.V = random_int(21, 60);
     size_t size = (size_t)N*V;
-    for (int n = 0; n < N; n++) targets[n] = n == 2 ? -100 : n == 3 ? V - 1 : random_int(0, V - 1);    // one is ignored
+    // one is ignored
+    for (int n = 0; n < N; n++) targets[n] = n == 2 ? -100 : n == 3 ? V - 1 : random_int(0, V - 1);
     at.targets = targets;
     real *logits = at.x = random_reals(size, 0.5, 2), *far = copied(logits, size);
     real *losses = poisoned(N), *zlosses = poisoned(N), *lse = poisoned(N);
@@ -35,11 +39,13 @@ static void crossentropy_scenario(void) {
     record("losses[row]", losses, V, 1, (int[]){ N });
     record("zlosses[row]", zlosses, V, 1, (int[]){ N });
     record("lse[row]", lse, V, 1, (int[]){ N });
-    for (size_t i = 0; i < size; i++) far[i] += i % (2*V) < (size_t)V ? 900 : -900;      // exp of these overflows, or is 0
+    // exp of these overflows, or is 0
+    for (size_t i = 0; i < size; i++) far[i] += i % (2*V) < (size_t)V ? 900 : -900;
     STUDENT(crossentropy_forward)(losses, zlosses, lse, far, targets, 0, N, V);
     record("losses_of_far_logits[row]", losses, 400, 1, (int[]){ N });
 
-    real *weights = at.up = random_reals(N, 0.5, 0.2), *dlogits = poisoned(size), *in_place = copied(logits, size);
+    real *weights = at.up = random_reals(N, 0.5, 0.2), *dlogits = poisoned(size),
+        *in_place = copied(logits, size);
     crossentropy_forward(losses, zlosses, lse, logits, targets, 1e-3, N, V);
     STUDENT(crossentropy_backward)(dlogits, weights, lse, logits, targets, 1e-3, N, V);
     record("dlogits[row][column]", dlogits, 8, 2, (int[]){ N, V });
@@ -49,7 +55,7 @@ static void crossentropy_scenario(void) {
     record_differences("dlogits", dlogits, NULL, logits, size, crossentropy_loss);
 }
 
-// ---- 02: layer norm --------------------------------------------------------------------------------------------------
+// ---- 02: layer norm -----------------------------------------------------------------------------
 static double norm_loss(void) {
     STUDENT(norm_forward)(at.y, at.saved, at.x, at.N, at.C);
     return weighted_sum(at.y, at.up, (size_t)at.N*at.C);
@@ -62,7 +68,8 @@ static void norm_scenario(void) {
     record("y[row][channel]", y, C, 2, (int[]){ N, C });
     record("rstd[row]", rstd, C, 1, (int[]){ N });
 
-    real *dy = at.up = random_reals(size, 0.3, 1), *before = random_reals(size, 0.1, 1), *dx = copied(before, size);
+    real *dy = at.up = random_reals(size, 0.3, 1), *before = random_reals(size, 0.1, 1),
+        *dx = copied(before, size);
     norm_forward(y, rstd, x, N, C);                         // ours: the two functions are judged apart
     STUDENT(norm_backward)(dx, dy, y, rstd, N, C);
     record("dx[row][channel]", dx, C, 2, (int[]){ N, C });
@@ -70,7 +77,7 @@ static void norm_scenario(void) {
     record_differences("dx", dx, before, x, size, norm_loss);
 }
 
-// ---- 03: rotary positions --------------------------------------------------------------------------------------------
+// ---- 03: rotary positions -----------------------------------------------------------------------
 static double rope_loss(void) {
     size_t size = (size_t)at.N*at.Q;
     memcpy(at.y, at.x, size*sizeof(real));
@@ -78,7 +85,8 @@ static double rope_loss(void) {
     return weighted_sum(at.y, at.up, size);
 }
 static void rope_scenario(void) {
-    int H = at.H = random_int(2, 4), G = at.G = random_int(1, 2), D = at.D = 2*random_int(2, 5), T = at.T = random_int(5, 9);
+    int H = at.H = random_int(2, 4), G = at.G = random_int(1, 2), D = at.D = 2*random_int(2, 5),
+        T = at.T = random_int(5, 9);
     int B = random_int(2, 3), N = at.N = B*T, Q = at.Q = (H + 2*G)*D, past = random_int(1, 4);
     size_t size = (size_t)N*Q;
     real *table = at.table = new_array((size_t)(T + past)*D);
@@ -96,22 +104,29 @@ static void rope_scenario(void) {
     record_differences("dqkv", dqkv, NULL, x, size, rope_loss);
 }
 
-// ---- 04: a matrix product with strides -------------------------------------------------------------------------------
+// ---- 04: a matrix product with strides ----------------------------------------------------------
 // c[i*ldc + j] = (add ? c : 0) + sum_k a[i*a_row + k*a_col]*b[k*b_row + j*b_col]
-static void gemm_strided(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b, size_t b_row, size_t b_col,
+static void gemm_strided(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b,
+    size_t b_row, size_t b_col,
                          int M, int N, int K, int add) {
     gemm_naive(c, ldc, strided(a, a_row, a_col), strided(b, b_row, b_col), M, N, K, add);
 }
-static void gemm_blocked(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b, size_t b_row, size_t b_col,
+static void gemm_blocked(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b,
+    size_t b_row, size_t b_col,
                          int M, int N, int K, int add) {
     gemm_strided(c, ldc, a, a_row, a_col, b, b_row, b_col, M, N, K, add);
 }
 static void gemm_scenario(void) {
-    for (int round = 0; round < 8; round++) {               // all four transpositions, overwriting and adding
-        int M = random_int(1, 70), N = random_int(1, 70), K = random_int(1, 70), ldc = N + random_int(1, 5), add = round/4;
-        int ta = round & 1, tb = round >> 1 & 1, lda = (ta ? M : K) + random_int(1, 3), ldb = (tb ? K : N) + random_int(1, 3);
-        real *a = random_reals((size_t)(ta ? K : M)*lda, 0.2, 1), *b = random_reals((size_t)(tb ? N : K)*ldb, -0.1, 1);
-        real *start = random_reals((size_t)M*ldc, 0.5, 1), *c = copied(start, (size_t)M*ldc), *d = copied(start, (size_t)M*ldc);
+    // all four transpositions, overwriting and adding
+    for (int round = 0; round < 8; round++) {
+        int M = random_int(1, 70), N = random_int(1, 70), K = random_int(1, 70),
+            ldc = N + random_int(1, 5), add = round/4;
+        int ta = round & 1, tb = round >> 1 & 1, lda = (ta ? M : K) + random_int(1, 3),
+            ldb = (tb ? K : N) + random_int(1, 3);
+        real *a = random_reals((size_t)(ta ? K : M)*lda, 0.2, 1),
+            *b = random_reals((size_t)(tb ? N : K)*ldb, -0.1, 1);
+        real *start = random_reals((size_t)M*ldc, 0.5, 1), *c = copied(start, (size_t)M*ldc),
+            *d = copied(start, (size_t)M*ldc);
         size_t a_row = ta ? 1 : lda, a_col = ta ? lda : 1, b_row = tb ? 1 : ldb, b_col = tb ? ldb : 1;
         STUDENT(gemm_strided)(c, ldc, a, a_row, a_col, b, b_row, b_col, M, N, K, add);
         STUDENT(gemm_blocked)(d, ldc, a, a_row, a_col, b, b_row, b_col, M, N, K, add);
@@ -120,22 +135,25 @@ static void gemm_scenario(void) {
     }
 }
 
-// ---- 05: the three products of a linear layer ------------------------------------------------------------------------
+// ---- 05: the three products of a linear layer ---------------------------------------------------
 static double matmul_loss(void) {
     STUDENT(matmul_forward)(at.y, at.x, at.weight, at.N, at.C, at.O, 0);
     return weighted_sum(at.y, at.up, (size_t)at.N*at.O);
 }
 static void matmul_scenario(void) {
-    int B = at.B = random_int(2, 3), T = at.T = random_int(3, 7), N = at.N = B*T, C = at.C = random_int(9, 25), O = at.O = random_int(5, 20);
+    int B = at.B = random_int(2, 3), T = at.T = random_int(3, 7), N = at.N = B*T,
+        C = at.C = random_int(9, 25), O = at.O = random_int(5, 20);
     size_t no = (size_t)N*O, nc = (size_t)N*C, oc = (size_t)O*C;
-    real *inp = at.x = random_reals(nc, 0.3, 1), *weight = at.weight = random_reals(oc, 0.1, 1), *out = poisoned(no);
+    real *inp = at.x = random_reals(nc, 0.3, 1), *weight = at.weight = random_reals(oc, 0.1, 1),
+        *out = poisoned(no);
     STUDENT(matmul_forward)(out, inp, weight, N, C, O, 0);
     record("out[row][column]", out, C, 2, (int[]){ N, O });
     real *sum = random_reals(no, 0.7, 1);
     STUDENT(matmul_forward)(sum, inp, weight, N, C, O, 1);
     record("out_added[row][column]", sum, C, 2, (int[]){ N, O });
 
-    real *dout = at.up = random_reals(no, 0.2, 1), *before = random_reals(oc, 0.3, 1), *dweight = copied(before, oc), *dinp = poisoned(nc);
+    real *dout = at.up = random_reals(no, 0.2, 1), *before = random_reals(oc, 0.3, 1),
+        *dweight = copied(before, oc), *dinp = poisoned(nc);
     STUDENT(matmul_backward_weight)(dweight, dout, inp, B, T, C, O);
     STUDENT(matmul_backward_input)(dinp, dout, weight, N, C, O);
     record("dweight[out][in]", dweight, N, 2, (int[]){ O, C });
@@ -145,32 +163,42 @@ static void matmul_scenario(void) {
     record_differences("dinp", dinp, NULL, inp, nc, matmul_loss);
 }
 
-// ---- 06, 07: causal attention ----------------------------------------------------------------------------------------
+// ---- 06, 07: causal attention -------------------------------------------------------------------
 static void attention_case(void) {
     int G = at.G = random_int(2, 3), H = at.H = G*random_int(2, 3), D = at.D = 2*random_int(2, 6);
     at.B = random_int(2, 3), at.T = random_int(7, 21), at.Q = (H + 2*G)*D;
-    at.work = new_array(zmax(attention_forward_work(at.T + 8), attention_backward_work(at.B, at.T, H, G, D)));
+    at.work = new_array(zmax(attention_forward_work(at.T + 8), attention_backward_work(at.B, at.T, H,
+        G, D)));
 }
-static double attention_loss(void) {                        // with our forward pass: this exercise is the other one
-    attention_forward(at.y, at.saved, at.work, at.x, at.Q, at.x + at.H*at.D, at.Q, at.B, at.T, 0, at.H, at.G, at.D);
+// with our forward pass: this exercise is the other one
+static double attention_loss(void) {
+    attention_forward(at.y, at.saved, at.work, at.x, at.Q, at.x + at.H*at.D, at.Q, at.B, at.T, 0, at.H,
+        at.G, at.D);
     return weighted_sum(at.y, at.up, (size_t)at.B*at.T*at.H*at.D);
 }
 static void attention_scenario(void) {
     attention_case();
     int B = at.B, T = at.T, H = at.H, G = at.G, D = at.D, Q = at.Q, past = random_int(1, 7);
     real *qkv = random_reals((size_t)B*T*Q, 0.2, 1.5);
-    int wide = 2*G*D + random_int(1, 4);                    // a cache: keys and values alone, and room between its rows
+    // a cache: keys and values alone, and room between its rows
+    int wide = 2*G*D + random_int(1, 4);
     real *cache = random_reals((size_t)B*(T + past)*wide, 0.2, 1.5);
-    for (int with_past = 0; with_past < 2; with_past++) {   // the second time, earlier keys lie in front of the queries'
+    // the second time, earlier keys lie in front of the queries'
+    for (int with_past = 0; with_past < 2; with_past++) {
         real *att = poisoned((size_t)B*T*H*D), *lse = poisoned((size_t)B*H*T);
-        STUDENT(attention_forward)(att, lse, at.work, qkv, Q, with_past ? cache : qkv + H*D, with_past ? wide : Q,
+        STUDENT(attention_forward)(att, lse, at.work, qkv, Q, with_past ? cache : qkv + H*D, with_past
+            ? wide : Q,
                                    B, T, with_past ? past : 0, H, G, D);
-        record(with_past ? "att_after_past[row][column]" : "att[row][column]", att, T + past + D, 2, (int[]){ B*T, H*D });
-        record(with_past ? "lse_after_past[sequence][head][position]" : "lse[sequence][head][position]", lse, T + past + D, 3,
+        record(with_past ? "att_after_past[row][column]" : "att[row][column]", att, T + past + D, 2,
+            (int[]){ B*T, H*D });
+        record(with_past ? "lse_after_past[sequence][head][position]" :
+            "lse[sequence][head][position]", lse, T + past + D, 3,
                (int[]){ B, H, T });
     }
-    real *large = copied(qkv, (size_t)B*T*Q), *att = poisoned((size_t)B*T*H*D), *lse = poisoned((size_t)B*H*T);
-    for (size_t i = 0; i < (size_t)B*T*Q; i++) large[i] *= 6;       // scores whose exponentials overflow
+    real *large = copied(qkv, (size_t)B*T*Q), *att = poisoned((size_t)B*T*H*D),
+        *lse = poisoned((size_t)B*H*T);
+    // scores whose exponentials overflow
+    for (size_t i = 0; i < (size_t)B*T*Q; i++) large[i] *= 6;
     STUDENT(attention_forward)(att, lse, at.work, large, Q, large + H*D, Q, B, T, 0, H, G, D);
     record("att_of_large_scores[row][column]", att, 40*(T + D), 2, (int[]){ B*T, H*D });
 }
@@ -187,7 +215,7 @@ static void attention_backward_scenario(void) {
     record_differences("dqkv", dqkv, NULL, qkv, nq, attention_loss);
 }
 
-// ---- 08: SwiGLU ------------------------------------------------------------------------------------------------------
+// ---- 08: SwiGLU ---------------------------------------------------------------------------------
 static double swiglu_loss(void) {
     STUDENT(swiglu_forward)(at.y, at.x, at.N, at.F);
     return weighted_sum(at.y, at.up, (size_t)at.N*at.F);
@@ -198,7 +226,8 @@ static void swiglu_scenario(void) {
     real *ug = at.x = random_reals(2*n, 0.3, 1.5), *h = poisoned(n);
     STUDENT(swiglu_forward)(h, ug, N, F);
     record("h[row][column]", h, 4, 2, (int[]){ N, F });
-    real *dh = at.up = random_reals(n, 0.4, 1), *again = poisoned(n), *dug = poisoned(2*n), *in_place = copied(ug, 2*n);
+    real *dh = at.up = random_reals(n, 0.4, 1), *again = poisoned(n), *dug = poisoned(2*n),
+        *in_place = copied(ug, 2*n);
     STUDENT(swiglu_backward)(dug, again, dh, ug, N, F);
     record("dug[row][column]", dug, 8, 2, (int[]){ N, 2*F });
     record("h_again[row][column]", again, 4, 2, (int[]){ N, F });
@@ -208,10 +237,11 @@ static void swiglu_scenario(void) {
     record_differences("dug", dug, NULL, ug, 2*n, swiglu_loss);
 }
 
-// ---- 09: embedding ---------------------------------------------------------------------------------------------------
+// ---- 09: embedding ------------------------------------------------------------------------------
 static void embed_scenario(void) {
     int N = random_int(20, 40), C = random_int(5, 70), V = random_int(6, 12), tokens[64];
-    for (int n = 0; n < N; n++) tokens[n] = random_int(0, V - 2);   // every token several times, the last one never
+    // every token several times, the last one never
+    for (int n = 0; n < N; n++) tokens[n] = random_int(0, V - 2);
     real *wte = random_reals((size_t)V*C, 0.5, 1), *x = poisoned((size_t)N*C);
     STUDENT(embed_forward)(x, tokens, wte, N, C);
     record("x[row][channel]", x, 1, 2, (int[]){ N, C });
@@ -220,13 +250,15 @@ static void embed_scenario(void) {
     record("dwte[token][channel]", dwte, N, 2, (int[]){ V, C });
 }
 
-// ---- 10: AdamW, in torch's order -------------------------------------------------------------------------------------
-static void adamw(real *p, real *m, real *v, const real *g, size_t n, double lr, double beta1, double beta2, double eps,
+// ---- 10: AdamW, in torch's order ----------------------------------------------------------------
+static void adamw(real *p, real *m, real *v, const real *g, size_t n, double lr, double beta1,
+    double beta2, double eps,
                   double weight_decay, int step) {
     double step_size = lr/(1 - pow(beta1, step)), correction = sqrt(1 - pow(beta2, step));
     for (size_t i = 0; i < n; i++) {
         double grad = (double)g[i], decayed = (double)p[i]*(1 - lr*weight_decay);
-        double first = (double)m[i] + (1 - beta1)*(grad - (double)m[i]), second = beta2*(double)v[i] + (1 - beta2)*grad*grad;
+        double first = (double)m[i] + (1 - beta1)*(grad - (double)m[i]), second = beta2*(double)v[i]
+            + (1 - beta2)*grad*grad;
         m[i] = (real)first, v[i] = (real)second;
         p[i] = (real)(decayed - step_size*first/(sqrt(second)/correction + eps));
     }
@@ -235,20 +267,23 @@ static void adamw_scenario(void) {
     size_t n = (size_t)random_int(11, 60);
     int shape[] = { (int)n };
     real *p = random_reals(n, 0.5, 1), *m = new_array(n), *v = new_array(n);
-    for (int step = 1; step <= 4; step++) {                 // from zero moments: early steps show the bias corrections
+    // from zero moments: early steps show the bias corrections
+    for (int step = 1; step <= 4; step++) {
         real *g = random_reals(n, 0.1, 1);
         STUDENT(adamw)(p, m, v, g, n, 0.05, 0.9, 0.97, 1e-3, 0.3, step);
-        record("p[i]", p, 8*step, 1, shape), record("m[i]", m, 8*step, 1, shape), record("v[i]", v, 8*step, 1, shape);
+        record("p[i]", p, 8*step, 1, shape), record("m[i]", m, 8*step, 1, shape), record("v[i]", v,
+            8*step, 1, shape);
     }
 }
 
-// ---- 11: clipping and schedules --------------------------------------------------------------------------------------
+// ---- 11: clipping and schedules -----------------------------------------------------------------
 static double clip_factor(const real *grads, size_t n, double limit) {
     double squares = 0;
     for (size_t i = 0; i < n; i++) squares += (double)grads[i]*(double)grads[i];
     return limit > 0 ? fmin(1, limit/(sqrt(squares) + 1e-6)) : 1;
 }
-static double rate_named(const char *schedule, int step, int warmup, int steps, double peak, double final_lr) {
+static double rate_named(const char *schedule, int step, int warmup, int steps, double peak,
+    double final_lr) {
     Recipe r;
     memset(&r, 0, sizeof r);
     r.schedule = schedule, r.lr = peak, r.final_lr = final_lr, r.warmup = warmup, r.steps = steps;
@@ -276,7 +311,7 @@ static void schedule_scenario(void) {
     record_doubles("clip_factor[limit 0.5, 1, 1e6, 0]", factor, n, 4);
 }
 
-// ---- 12: gradient accumulation ---------------------------------------------------------------------------------------
+// ---- 12: gradient accumulation ------------------------------------------------------------------
 static void loss_weights(real *weights, const int *targets, int batch, int T, int micro_batch) {
     int predicted = 0;
     (void)micro_batch;
@@ -291,20 +326,24 @@ static double combine_means(const double *means, const int *counts, int n) {
 static void accumulation_scenario(void) {
     enum { MOST = 256 };
     int batch = random_int(5, 8), T = random_int(9, 20), micro = random_int(2, 3), targets[MOST];
-    for (int n = 0; n < batch*T; n++) targets[n] = random_uniform() < 0.1 + 0.1*(n/T) ? -100 : random_int(0, 9);     // unevenly
+    // unevenly
+    for (int n = 0; n < batch*T; n++) targets[n] = random_uniform() < 0.1 + 0.1*(n/T) ? -100
+        : random_int(0, 9);
     real *weights = poisoned((size_t)batch*T);
     STUDENT(loss_weights)(weights, targets, batch, T, micro);
     record("weights[sequence][position]", weights, 1, 2, (int[]){ batch, T });
     double means[4], mean[2];
     int counts[4], none[4] = {0, 0, 0, 0};
-    for (int i = 0; i < 4; i++) means[i] = 1 + random_uniform(), counts[i] = i == 2 ? 0 : random_int(1, 50);
+    for (int i = 0; i < 4; i++) means[i] = 1 + random_uniform(), counts[i] = i == 2 ? 0 : random_int(1,
+        50);
     mean[0] = STUDENT(combine_means)(means, counts, 4);
     mean[1] = 1 + STUDENT(combine_means)(means, none, 4);   // nothing to predict at all: 0, not NaN
     record_doubles("combine_means[case] (in case 1, plus 1)", mean, 8, 2);
 }
 
-// ---- 13: the KV cache ------------------------------------------------------------------------------------------------
-static void attention_step(real *att, real *keys, real *values, const real *qkv, int past, int H, int G, int D) {
+// ---- 13: the KV cache ---------------------------------------------------------------------------
+static void attention_step(real *att, real *keys, real *values, const real *qkv, int past, int H,
+    int G, int D) {
     memcpy(keys + (size_t)past*G*D, qkv + H*D, sizeof(real)*G*D);
     memcpy(values + (size_t)past*G*D, qkv + (H + G)*D, sizeof(real)*G*D);
     for (int h = 0; h < H; h++) {
@@ -312,13 +351,15 @@ static void attention_step(real *att, real *keys, real *values, const real *qkv,
         double score[64], most = -INFINITY, sum = 0;
         for (int j = 0; j <= past; j++) {
             score[j] = 0;
-            for (int d = 0; d < D; d++) score[j] += (double)q[d]*(double)keys[((size_t)j*G + h/(H/G))*D + d]/sqrt(D);
+            for (int d = 0; d < D; d++) score[j] += (double)q[d]
+                *(double)keys[((size_t)j*G + h/(H/G))*D + d]/sqrt(D);
             most = fmax(most, score[j]);
         }
         for (int j = 0; j <= past; j++) sum += score[j] = exp(score[j] - most);
         for (int d = 0; d < D; d++) {
             double out = 0;
-            for (int j = 0; j <= past; j++) out += score[j]/sum*(double)values[((size_t)j*G + h/(H/G))*D + d];
+            for (int j = 0; j <= past; j++) out += score[j]/sum
+                *(double)values[((size_t)j*G + h/(H/G))*D + d];
             att[h*D + d] = (real)out;
         }
     }
@@ -326,26 +367,30 @@ static void attention_step(real *att, real *keys, real *values, const real *qkv,
 static void cache_scenario(void) {
     attention_case();
     int T = at.T, H = at.H, G = at.G, D = at.D, Q = at.Q;
-    real *keys = poisoned((size_t)T*G*D), *values = poisoned((size_t)T*G*D), *att = poisoned((size_t)T*H*D);
+    real *keys = poisoned((size_t)T*G*D), *values = poisoned((size_t)T*G*D),
+        *att = poisoned((size_t)T*H*D);
     real *qkv = random_reals((size_t)T*Q, 0.2, 1.2);
-    for (int t = 0; t < T; t++) STUDENT(attention_step)(att + (size_t)t*H*D, keys, values, qkv + (size_t)t*Q, t, H, G, D);
+    for (int t = 0; t < T; t++) STUDENT(attention_step)(att + (size_t)t*H*D, keys, values,
+        qkv + (size_t)t*Q, t, H, G, D);
     record("att[position][column]", att, T + D, 2, (int[]){ T, H*D });
     record("keys[position][column]", keys, 1, 2, (int[]){ T, G*D });
     record("values[position][column]", values, 1, 2, (int[]){ T, G*D });
 }
 
-// ---- 14: sampling ----------------------------------------------------------------------------------------------------
+// ---- 14: sampling -------------------------------------------------------------------------------
 typedef struct { double weight; int id; } Choice;
 static int by_weight(const void *a, const void *b) {
     const Choice *x = (const Choice *)a, *y = (const Choice *)b;
     return x->weight != y->weight ? (x->weight < y->weight) - (x->weight > y->weight) : x->id - y->id;
 }
-static int sample_top(const real *logits, int V, double temperature, int top_k, double top_p, double u) {
+static int sample_top(const real *logits, int V, double temperature, int top_k, double top_p,
+    double u) {
     Choice c[512];
     double best = (double)logits[0], total = 0, kept = 0, sum = 0;
     for (int v = 1; v < V; v++) best = fmax(best, (double)logits[v]);
     for (int v = 0; v < V; v++) {
-        c[v].weight = temperature == 0 ? (double)logits[v] : exp(((double)logits[v] - best)/temperature);
+        c[v].weight = temperature == 0 ? (double)logits[v]
+            : exp(((double)logits[v] - best)/temperature);
         c[v].id = v;
     }
     qsort(c, (size_t)V, sizeof *c, by_weight);
@@ -359,19 +404,22 @@ static int sample_top(const real *logits, int V, double temperature, int top_k, 
 static void sampling_scenario(void) {
     enum { DRAWS = 400 };
     const struct { double temperature, top_p; int top_k; } how[] = {
-        { 0, 1, 0 }, { 1, 1, 0 }, { 0.6, 1, 0 }, { 1, 1, 5 }, { 1, 0.7, 0 }, { 1.5, 0.8, 9 }, { 1, 1, 1000 }, { 1, 1e-9, 0 },
+        { 0, 1, 0 }, { 1, 1, 0 }, { 0.6, 1, 0 }, { 1, 1, 5 }, { 1, 0.7, 0 }, { 1.5, 0.8, 9 },
+            { 1, 1, 1000 }, { 1, 1e-9, 0 },
     };
     int V = random_int(30, 80), picked[DRAWS];
     real *logits = random_reals((size_t)V, 40, 2);          // far from 0: exp must not overflow
     for (int i = 0; i < DRAWS; i++) {
         int k = i % 8;
-        picked[i] = STUDENT(sample_top)(logits, V, how[k].temperature, how[k].top_k, how[k].top_p, random_uniform());
+        picked[i] = STUDENT(sample_top)(logits, V, how[k].temperature, how[k].top_k, how[k].top_p,
+            random_uniform());
     }
     record_ints("id[draw] (draw % 8: greedy; T 1; T 0.6; top-k 5; top-p 0.7; T 1.5, top-k 9, top-p 0.8; top-k 1000; top-p 1e-9)", picked, DRAWS);
 }
 
-// ---- 15: byte pair encoding ------------------------------------------------------------------------------------------
-static int bpe_merge(int *ids, int n, const int *left, const int *right, const int *merged, int merges) {
+// ---- 15: byte pair encoding ---------------------------------------------------------------------
+static int bpe_merge(int *ids, int n, const int *left, const int *right, const int *merged,
+    int merges) {
     for (;;) {
         int best = merges, kept = 0;
         for (int i = 0; i + 1 < n; i++)
@@ -388,7 +436,8 @@ static int bpe_merge(int *ids, int n, const int *left, const int *right, const i
 static void bpe_scenario(void) {
     enum { MERGES = 24, LONGEST = 60 };
     int left[MERGES], right[MERGES], merged[MERGES];
-    for (int r = 0; r < MERGES; r++) {                      // first all pairs of the three letters, then any others; (0, 0) leads
+    // first all pairs of the three letters, then any others; (0, 0) leads
+    for (int r = 0; r < MERGES; r++) {
         int again, most = r < 9 ? 2 : 2 + r;
         do {
             left[r] = r ? random_int(0, most) : 0, right[r] = r ? random_int(0, most) : 0, again = 0;
@@ -397,16 +446,19 @@ static void bpe_scenario(void) {
         merged[r] = 3 + r;
     }
     for (int word = 0; word < 30; word++) {
-        int n = word < 2 ? word : word == 3 ? 2 : word == 2 ? 2*random_int(1, 29) + 1 : random_int(2, LONGEST), ids[LONGEST + 1];
-        for (int i = 0; i < n; i++) ids[i] = word == 2 || word == 3 ? 0 : random_int(0, 2);     // two are one letter, repeated
+        int n = word < 2 ? word : word == 3 ? 2 : word == 2 ? 2*random_int(1, 29) + 1 : random_int(2,
+            LONGEST), ids[LONGEST + 1];
+        // two are one letter, repeated
+        for (int i = 0; i < n; i++) ids[i] = word == 2 || word == 3 ? 0 : random_int(0, 2);
         ids[LONGEST] = n = STUDENT(bpe_merge)(ids, n, left, right, merged, MERGES);
         record_ints("length[word]", &n, 1);
         record_ints("ids[i]", ids, imax(0, imin(n, LONGEST)));
     }
 }
 
-// ---- 16: numpy's shuffle ---------------------------------------------------------------------------------------------
-static void pcg64_shuffle(uint32_t *order, uint32_t n, uint64_t state_high, uint64_t state_low, uint64_t inc_high, uint64_t inc_low) {
+// ---- 16: numpy's shuffle ------------------------------------------------------------------------
+static void pcg64_shuffle(uint32_t *order, uint32_t n, uint64_t state_high, uint64_t state_low,
+    uint64_t inc_high, uint64_t inc_low) {
     Pcg64 r;
     memset(&r, 0, sizeof r);
     r.state = (uint128)state_high << 64 | state_low, r.inc = (uint128)inc_high << 64 | inc_low;
@@ -427,20 +479,25 @@ static void shuffle_scenario(void) {
         Pcg64 r = pcg64_seed(from);
         uint32_t order[MOST], ours[MOST];
         int shown[MOST];
-        STUDENT(pcg64_shuffle)(order, (uint32_t)sizes[k], (uint64_t)(r.state >> 64), (uint64_t)r.state, (uint64_t)(r.inc >> 64), (uint64_t)r.inc);
-        if (!library) {                                     // our version in its own words must be the program's
+        STUDENT(pcg64_shuffle)(order, (uint32_t)sizes[k], (uint64_t)(r.state >> 64), (uint64_t)r.state,
+            (uint64_t)(r.inc >> 64), (uint64_t)r.inc);
+        // our version in its own words must be the program's
+        if (!library) {
             epoch_order(ours, (uint32_t)sizes[k], from);
-            CHECK(!memcmp(ours, order, sizeof(uint32_t)*(size_t)sizes[k]), "pcg64_shuffle is not epoch_order");
+            CHECK(!memcmp(ours, order, sizeof(uint32_t)*(size_t)sizes[k]),
+                "pcg64_shuffle is not epoch_order");
         }
         for (int i = 0; i < sizes[k]; i++) shown[i] = (int)order[i];
         record_ints("order[i]", shown, sizes[k]);
     }
 }
 
-// ---- 17: DPO ---------------------------------------------------------------------------------------------------------
-// z_i = beta ((chosen - rejected of the policy) - (the same of the reference));  loss = mean of log(1 + exp(-z_i));
-// g_i: what each token loss of the chosen answer is weighted with, and -g_i of the rejected one
-static double dpo(double *g, const double *chosen, const double *rejected, const double *reference_chosen,
+// ---- 17: DPO ------------------------------------------------------------------------------------
+// z_i = beta ((chosen - rejected of the policy) - (the same of the reference));  loss = mean of
+// log(1 + exp(-z_i)); g_i: what each token loss of the chosen answer is weighted with, and -g_i of
+// the rejected one
+static double dpo(double *g, const double *chosen, const double *rejected,
+    const double *reference_chosen,
                   const double *reference_rejected, double beta, int pairs) {
     double loss = 0;
     for (int i = 0; i < pairs; i++) {
@@ -452,20 +509,24 @@ static double dpo(double *g, const double *chosen, const double *rejected, const
 }
 static void dpo_scenario(void) {
     enum { PAIRS = 9 };
-    double chosen[PAIRS], rejected[PAIRS], ref_chosen[PAIRS], ref_rejected[PAIRS], g[PAIRS], far[PAIRS], quotient[PAIRS], h = 1e-4;
+    double chosen[PAIRS], rejected[PAIRS], ref_chosen[PAIRS], ref_rejected[PAIRS], g[PAIRS],
+        far[PAIRS], quotient[PAIRS], h = 1e-4;
     for (int i = 0; i < PAIRS; i++) {
         chosen[i] = -40 - 20*random_uniform(), rejected[i] = -30 - 20*random_uniform();
-        ref_chosen[i] = -45 - 20*random_uniform(), ref_rejected[i] = -35 - 20*random_uniform(), g[i] = far[i] = NAN;
+        ref_chosen[i] = -45 - 20*random_uniform(), ref_rejected[i] = -35 - 20*random_uniform(),
+            g[i] = far[i] = NAN;
     }
     double loss = STUDENT(dpo)(g, chosen, rejected, ref_chosen, ref_rejected, 0.1, PAIRS);
     record_doubles("loss", &loss, PAIRS, 1);
     record_doubles("g[pair]", g, 4, PAIRS);
-    for (int i = 0; i < PAIRS; i++) {                       // a log-probability is minus a sum of token losses
+    // a log-probability is minus a sum of token losses
+    for (int i = 0; i < PAIRS; i++) {
         double kept = chosen[i], unused[PAIRS];
         chosen[i] = kept - h;
         double up = STUDENT(dpo)(unused, chosen, rejected, ref_chosen, ref_rejected, 0.1, PAIRS);
         chosen[i] = kept + h;
-        quotient[i] = (up - STUDENT(dpo)(unused, chosen, rejected, ref_chosen, ref_rejected, 0.1, PAIRS))/(2*h);
+        quotient[i] = (up - STUDENT(dpo)(unused, chosen, rejected, ref_chosen, ref_rejected, 0.1,
+            PAIRS))/(2*h);
         chosen[i] = kept;
     }
     Record *r = new_record("g", 1, 1, (int[]){ PAIRS });
@@ -477,7 +538,7 @@ static void dpo_scenario(void) {
     record_doubles("g_far_apart[pair]", far, 4, PAIRS);
 }
 
-// ---- 18: RMSNorm with a gain -----------------------------------------------------------------------------------------
+// ---- 18: RMSNorm with a gain --------------------------------------------------------------------
 // y = gain * x * rstd,   rstd = 1/sqrt(mean(x^2) + 1e-5)
 static void rmsnorm_forward(real *y, real *rstd, const real *x, const real *gain, int N, int C) {
     for (int n = 0; n < N; n++) {
@@ -488,12 +549,14 @@ static void rmsnorm_forward(real *y, real *rstd, const real *x, const real *gain
     }
 }
 // dgain += sum_n dy x rstd;   dx += rstd (gain dy - x rstd^2 average(gain dy x))
-static void rmsnorm_backward(real *dx, real *dgain, const real *dy, const real *x, const real *gain, const real *rstd, int N, int C) {
+static void rmsnorm_backward(real *dx, real *dgain, const real *dy, const real *x, const real *gain,
+    const real *rstd, int N, int C) {
     for (int n = 0; n < N; n++) {
         double average = 0, r = (double)rstd[n];
         for (int c = 0; c < C; c++) average += (double)gain[c]*(double)dy[n*C + c]*(double)x[n*C + c]/C;
         for (int c = 0; c < C; c++) {
-            dx[n*C + c] += (real)(r*((double)gain[c]*(double)dy[n*C + c] - (double)x[n*C + c]*r*r*average));
+            dx[n*C + c] += (real)(r*((double)gain[c]
+                *(double)dy[n*C + c] - (double)x[n*C + c]*r*r*average));
             dgain[c] += dy[n*C + c]*x[n*C + c]*rstd[n];
         }
     }
@@ -505,10 +568,12 @@ static double rmsnorm_loss(void) {
 static void rmsnorm_scenario(void) {
     int N = at.N = random_int(3, 9), C = at.C = random_int(17, 60);
     size_t n = (size_t)N*C;
-    real *x = at.x = random_reals(n, 0.7, 1.5), *gain = at.weight = random_reals(C, 1, 0.4), *y = poisoned(n), *rstd = poisoned(N);
+    real *x = at.x = random_reals(n, 0.7, 1.5), *gain = at.weight = random_reals(C, 1, 0.4),
+        *y = poisoned(n), *rstd = poisoned(N);
     STUDENT(rmsnorm_forward)(y, rstd, x, gain, N, C);
     record("y[row][channel]", y, C, 2, (int[]){ N, C });
-    real *dy = at.up = random_reals(n, 0.3, 1), *before = random_reals(n, 0.1, 1), *dx = copied(before, n);
+    real *dy = at.up = random_reals(n, 0.3, 1), *before = random_reals(n, 0.1, 1), *dx = copied(before,
+        n);
     real *before_gain = random_reals(C, 0.1, 1), *dgain = copied(before_gain, C);
     STUDENT(rmsnorm_backward)(dx, dgain, dy, x, gain, rstd, N, C);
     record("dx[row][channel]", dx, 2*C, 2, (int[]){ N, C });
@@ -518,12 +583,15 @@ static void rmsnorm_scenario(void) {
     record_differences("dgain", dgain, before_gain, gain, C, rmsnorm_loss);
 }
 
-// ---- 19: sliding windows ---------------------------------------------------------------------------------------------
-// Attention in which query i sees the keys i - W < j <= i. Forward and backward in plain loops; P: [T], scratch.
-static void window_forward(real *att, real *lse, real *P, const real *qkv, int B, int T, int W, int H, int G, int D) {
+// ---- 19: sliding windows ------------------------------------------------------------------------
+// Attention in which query i sees the keys i - W < j <= i. Forward and backward in plain loops; P:
+// [T], scratch.
+static void window_forward(real *att, real *lse, real *P, const real *qkv, int B, int T, int W, int H,
+    int G, int D) {
     int Q = (H + 2*G)*D;
     for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int i = 0; i < T; i++) {
-        const real *q = qkv + ((size_t)b*T + i)*Q + h*D, *k = qkv + (size_t)b*T*Q + (H + h/(H/G))*D, *v = k + G*D;
+        const real *q = qkv + ((size_t)b*T + i)*Q + h*D, *k = qkv + (size_t)b*T*Q + (H + h/(H/G))*D,
+            *v = k + G*D;
         real *out = att + ((size_t)b*T + i)*H*D + h*D, most = -INFINITY, sum = 0;
         int from = imax(0, i - W + 1);
         for (int j = from; j <= i; j++) {
@@ -534,10 +602,12 @@ static void window_forward(real *att, real *lse, real *P, const real *qkv, int B
         for (int j = from; j <= i; j++) sum += P[j] = (real)exp(P[j] - most);
         lse[((size_t)b*H + h)*T + i] = most + (real)log(sum);
         for (int d = 0; d < D; d++) out[d] = 0;
-        for (int j = from; j <= i; j++) for (int d = 0; d < D; d++) out[d] += P[j]/sum*v[(size_t)j*Q + d];
+        for (int j = from; j <= i; j++) for (int d = 0; d < D; d++) out[d] += P[j]/sum*v[(size_t)j*Q
+            + d];
     }
 }
-static void window_backward(real *dqkv, const real *datt, const real *att, const real *lse, const real *qkv, int B, int T, int W,
+static void window_backward(real *dqkv, const real *datt, const real *att, const real *lse,
+    const real *qkv, int B, int T, int W,
                             int H, int G, int D) {
     int Q = (H + 2*G)*D;
     real scale = 1/(real)sqrt((real)D);
@@ -549,7 +619,8 @@ static void window_backward(real *dqkv, const real *datt, const real *att, const
         for (int j = imax(0, i - W + 1); j <= i; j++) {
             size_t key = ((size_t)b*T + j)*Q + (H + h/(H/G))*D, value = key + G*D;
             real S = 0, dP = 0;
-            for (int d = 0; d < D; d++) S += qkv[query + d]*qkv[key + d]*scale, dP += datt[head + d]*qkv[value + d];
+            for (int d = 0; d < D; d++) S += qkv[query + d]*qkv[key + d]*scale,
+                dP += datt[head + d]*qkv[value + d];
             real P = (real)exp(S - lse[((size_t)b*H + h)*T + i]), dS = P*(dP - dot)*scale;
             for (int d = 0; d < D; d++) {
                 dqkv[value + d] += P*datt[head + d];
@@ -567,11 +638,13 @@ static void window_scenario(void) {
     attention_case();
     int B = at.B, T = at.T, H = at.H, G = at.G, D = at.D, Q = at.Q, W = at.O = random_int(2, 5);
     size_t nq = (size_t)B*T*Q, nc = (size_t)B*T*H*D, nl = (size_t)B*H*T;
-    real *qkv = at.x = random_reals(nq, 0.2, 1.2), *att = poisoned(nc), *lse = poisoned(nl), *wide = poisoned(nc);
+    real *qkv = at.x = random_reals(nq, 0.2, 1.2), *att = poisoned(nc), *lse = poisoned(nl),
+        *wide = poisoned(nc);
     STUDENT(window_forward)(att, lse, at.work, qkv, B, T, W, H, G, D);
     record("att[row][column]", att, W + D, 2, (int[]){ B*T, H*D });
     record("lse[sequence][head][position]", lse, W + D, 3, (int[]){ B, H, T });
-    STUDENT(window_forward)(wide, poisoned(nl), at.work, qkv, B, T, T + 3, H, G, D);         // so wide that it is plain attention
+    // so wide that it is plain attention
+    STUDENT(window_forward)(wide, poisoned(nl), at.work, qkv, B, T, T + 3, H, G, D);
     record("att_of_a_wide_window[row][column]", wide, T + D, 2, (int[]){ B*T, H*D });
 
     real *datt = at.up = random_reals(nc, 0.1, 1), *dqkv = poisoned(nq);
@@ -582,9 +655,10 @@ static void window_scenario(void) {
     record_differences("dqkv", dqkv, NULL, qkv, nq, window_loss);
 }
 
-// ---- 20: QK-norm -----------------------------------------------------------------------------------------------------
-// Each of the first `heads` heads of a row is divided by its root mean square, in place, before RoPE: no score can grow
-// beyond sqrt(D). rstd: [N, heads]. Backward: like RMSNorm's without a gain, from the normalized values.
+// ---- 20: QK-norm --------------------------------------------------------------------------------
+// Each of the first `heads` heads of a row is divided by its root mean square, in place, before
+// RoPE: no score can grow beyond sqrt(D). rstd: [N, heads]. Backward: like RMSNorm's without a
+// gain, from the normalized values.
 static void qknorm_forward(real *qkv, real *rstd, int N, int heads, int D, int Q) {
     for (int n = 0; n < N; n++) for (int h = 0; h < heads; h++) {
         real *x = qkv + (size_t)n*Q + h*D;
@@ -594,7 +668,8 @@ static void qknorm_forward(real *qkv, real *rstd, int N, int heads, int D, int Q
         for (int d = 0; d < D; d++) x[d] *= rstd[n*heads + h];
     }
 }
-static void qknorm_backward(real *dqkv, const real *qkv, const real *rstd, int N, int heads, int D, int Q) {
+static void qknorm_backward(real *dqkv, const real *qkv, const real *rstd, int N, int heads, int D,
+    int Q) {
     for (int n = 0; n < N; n++) for (int h = 0; h < heads; h++) {
         real *d = dqkv + (size_t)n*Q + h*D;
         const real *y = qkv + (size_t)n*Q + h*D;
@@ -610,7 +685,8 @@ static double qknorm_loss(void) {
     return weighted_sum(at.y, at.up, n);
 }
 static void qknorm_scenario(void) {
-    int N = at.N = random_int(3, 7), H = at.H = random_int(2, 5), D = at.D = 2*random_int(3, 9), Q = at.Q = (H + random_int(1, 2))*D;
+    int N = at.N = random_int(3, 7), H = at.H = random_int(2, 5), D = at.D = 2*random_int(3, 9),
+        Q = at.Q = (H + random_int(1, 2))*D;
     size_t n = (size_t)N*Q;
     real *x = at.x = random_reals(n, 0.4, 1.5), *y = copied(x, n), *rstd = poisoned((size_t)N*H);
     STUDENT(qknorm_forward)(y, rstd, N, H, D, Q);
@@ -629,7 +705,8 @@ static const Exercise exercises[] = {
     { "02_norm", "norm_forward, norm_backward", norm_scenario, 0 },
     { "03_rope", "rope_forward, rope_backward", rope_scenario, 0 },
     { "04_gemm", "gemm_strided, gemm_blocked", gemm_scenario, 1 },
-    { "05_linear", "matmul_forward, matmul_backward_weight, matmul_backward_input", matmul_scenario, 0 },
+    { "05_linear", "matmul_forward, matmul_backward_weight, matmul_backward_input", matmul_scenario,
+        0 },
     { "06_attention", "attention_forward", attention_scenario, 0 },
     { "07_attention_backward", "attention_backward", attention_backward_scenario, 0 },
     { "08_swiglu", "swiglu_forward, swiglu_backward", swiglu_scenario, 0 },

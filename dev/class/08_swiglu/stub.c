@@ -6,7 +6,8 @@
 #endif
 typedef REAL real;
 
-// h = up*silu(gate),   silu(z) = z/(1 + exp(-z))         ug: [N, 2F], in each row up, then gate; h: [N, F]
+// h = up*silu(gate),   silu(z) = z/(1 + exp(-z))         ug: [N, 2F], in each row up, then gate; h:
+// [N, F]
 void swiglu_forward(real *h, const real *ug, int N, int F) {
     (void)h, (void)ug, (void)N, (void)F;         // your code in place of this
 }

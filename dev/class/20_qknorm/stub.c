@@ -6,8 +6,8 @@
 #endif
 typedef REAL real;
 
-// Divides each of the first `heads` heads of a row by its root mean square (1e-5 inside the root), in place.
-// qkv: [N, Q], rstd: [N, heads]
+// Divides each of the first `heads` heads of a row by its root mean square (1e-5 inside the root),
+// in place. qkv: [N, Q], rstd: [N, heads]
 void qknorm_forward(real *qkv, real *rstd, int N, int heads, int D, int Q) {
     (void)qkv, (void)rstd, (void)N, (void)heads, (void)D, (void)Q;         // your code in place of this
 }

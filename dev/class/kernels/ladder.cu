@@ -1,14 +1,16 @@
 /*
 Kernel ladders: from the naive kernel to what train_olmo.cu uses, one idea per rung.
 
-    make ladders && dev/class/kernels/ladders           all six;  ... norm matmul: these alone       (CUDA, sm_80 or newer)
+    make ladders && dev/class/kernels/ladders           all six;  ... norm matmul: these alone
+    (CUDA, sm_80 or newer)
 
     norm.cu     softmax.cu     crossentropy.cu     adamw.cu     matmul.cu     attention.cu
 
-Each file asks one question: what is this kernel waiting for? Its rungs answer it. Every line gives the time, what became of it (bytes
-that must move, per second, beside the measured copy bandwidth; or operations per second, beside the measured product), and
-the distance to a reference in float on the CPU, from train_olmo.c. The last rung is train_olmo.cu's own.
-No figures stand in the files' heads yet: so far these ladders have been compiled, and not been run on a card.
+Each file asks one question: what is this kernel waiting for? Its rungs answer it. Every line gives
+the time, what became of it (bytes that must move, per second, beside the measured copy bandwidth;
+or operations per second, beside the measured product), and the distance to a reference in float on
+the CPU, from train_olmo.c. The last rung is train_olmo.cu's own. No figures stand in the files'
+heads yet: so far these ladders have been compiled, and not been run on a card.
 */
 #define OLMO_LIBRARY
 #include "../../../train_olmo.cu"
@@ -17,7 +19,8 @@ No figures stand in the files' heads yet: so far these ladders have been compile
 #include <string>
 #include <vector>
 
-static double copy_bandwidth, product_rate;     // bytes per second, read and written; operations per second
+// bytes per second, read and written; operations per second
+static double copy_bandwidth, product_rate;
 
 // Milliseconds: the median of 15 runs after 3.
 static float milliseconds(const std::function<void()> &run) {
@@ -74,11 +77,14 @@ static float first_ms;
 static void ladder(const char *title) { printf("\n%s\n", title); first_ms = 0; }
 
 // One line. bytes or operations: the least that must be done (the other is 0).
-static void rung(const char *what, float ms, double bytes, double operations, double error, double most) {
+static void rung(const char *what, float ms, double bytes, double operations, double error,
+    double most) {
     if (first_ms == 0) first_ms = ms;
     printf("  %-44s %9.3f ms %7.1fx", what, (double)ms, (double)(first_ms/ms));
-    if (bytes > 0) printf("  %6.2f TB/s %4.0f %%", bytes/(double)ms*1e-9, 100*bytes/(double)ms*1e3/copy_bandwidth);
-    else printf("  %5.0f TFLOP/s %3.0f %%", operations/(double)ms*1e-9, 100*operations/(double)ms*1e3/product_rate);
+    if (bytes > 0) printf("  %6.2f TB/s %4.0f %%", bytes/(double)ms*1e-9,
+        100*bytes/(double)ms*1e3/copy_bandwidth);
+    else printf("  %5.0f TFLOP/s %3.0f %%", operations/(double)ms*1e-9,
+        100*operations/(double)ms*1e3/product_rate);
     printf("   error %.0e%s\n", error, error <= most ? "" : "  WRONG");
     wrong += !(error <= most);
     fflush(stdout);
@@ -93,19 +99,23 @@ static void rung(const char *what, float ms, double bytes, double operations, do
 
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(); } ladders[] = {
-        { "norm", norm_ladder }, { "softmax", softmax_ladder }, { "crossentropy", crossentropy_ladder }, { "adamw", adamw_ladder },
+        { "norm", norm_ladder }, { "softmax", softmax_ladder }, { "crossentropy",
+            crossentropy_ladder }, { "adamw", adamw_ladder },
         { "matmul", matmul_ladder }, { "attention", attention_ladder },
     };
     card_open();
     card.compare_products = 1;
     const size_t n = (size_t)1 << 30, side = 8192;
     char *from = on_card<char>(n), *to = on_card<char>(n);
-    copy_bandwidth = 2e3*(double)n/(double)milliseconds([&] { CUDA(cudaMemcpyAsync(to, from, n, cudaMemcpyDeviceToDevice, card.stream)); });
+    copy_bandwidth = 2e3*(double)n/(double)milliseconds([&] { CUDA(cudaMemcpyAsync(to, from, n,
+        cudaMemcpyDeviceToDevice, card.stream)); });
     fill((elem *)from, side*side, 1, 1), fill((elem *)to, side*side, 1, 2);
     elem *c = on_card<elem>(side*side);
-    product_rate = 2e3*(double)side*side*side/(double)milliseconds([&] { matmul_forward(c, (elem *)from, (elem *)to, side, side, side, 0, card.stream); });
+    product_rate = 2e3*(double)side*side*side/(double)milliseconds([&] { matmul_forward(c,
+        (elem *)from, (elem *)to, side, side, side, 0, card.stream); });
     gpu_release(from), gpu_release(to), gpu_release(c);
-    printf("%s: copies %.2f TB/s, product of 8192^3 %.0f TFLOP/s (bf16)\n", card.props.name, copy_bandwidth*1e-12, product_rate*1e-12);
+    printf("%s: copies %.2f TB/s, product of 8192^3 %.0f TFLOP/s (bf16)\n", card.props.name,
+        copy_bandwidth*1e-12, product_rate*1e-12);
     for (auto &l : ladders) {
         int asked = argc < 2;
         for (int i = 1; i < argc; i++) asked |= !strcmp(argv[i], l.name);

@@ -1,11 +1,14 @@
-// Ladder: layer norm, 32,768 rows of 2,048 floats to bf16.      What is it waiting for? Memory: it reads 4 bytes and writes 2.
+// Ladder: layer norm, 32,768 rows of 2,048 floats to bf16.      What is it waiting for? Memory: it
+// reads 4 bytes and writes 2.
 //
-//   rung 1  a thread per row: neighbouring threads read addresses 8 kB apart, each a memory transaction of its own
-//   rung 2  a warp per row: 32 neighbours read 32 neighbouring numbers; sums by shuffles
-//   rung 3  a block per row: more rows are under way at once than warps with whole rows can be
-//   rung 4  train_olmo.cu: 8 numbers per thread and load, and the row stays in registers between its three passes
+//   rung 1  a thread per row: neighbouring threads read addresses 8 kB apart, each a memory
+//   transaction of its own rung 2  a warp per row: 32 neighbours read 32 neighbouring numbers; sums
+//   by shuffles rung 3  a block per row: more rows are under way at once than warps with whole rows
+//   can be rung 4  train_olmo.cu: 8 numbers per thread and load, and the row stays in registers
+//   between its three passes
 //
-// At the copy bandwidth there is nothing left to win: stop here. What would you try next? Reading x as bf16 (half the bytes).
+// At the copy bandwidth there is nothing left to win: stop here. What would you try next? Reading x
+// as bf16 (half the bytes).
 
 static __global__ void norm_rung1(elem *y, const float *x, int N, int C) {
     const int n = blockIdx.x*blockDim.x + threadIdx.x;
@@ -37,7 +40,8 @@ static __global__ void norm_rung3(elem *y, const float *x, int C) {
     const float mean = block_sum(sum)/C;
     for (int c = threadIdx.x; c < C; c += blockDim.x) squares += (row[c] - mean)*(row[c] - mean);
     const float rstd = 1/sqrtf(block_sum(squares)/C + 1e-5f);
-    for (int c = threadIdx.x; c < C; c += blockDim.x) y[(size_t)blockIdx.x*C + c] = (elem)((row[c] - mean)*rstd);
+    for (int c = threadIdx.x; c < C; c += blockDim.x) y[(size_t)blockIdx.x*C
+        + c] = (elem)((row[c] - mean)*rstd);
 }
 
 static void norm_ladder() {

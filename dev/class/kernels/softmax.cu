@@ -1,11 +1,14 @@
-// Ladder: softmax of 8,192 rows of 50,304 bf16 logits, in place.      What is it waiting for? Memory: 2 bytes in, 2 out.
+// Ladder: softmax of 8,192 rows of 50,304 bf16 logits, in place.      What is it waiting for?
+// Memory: 2 bytes in, 2 out.
 //
 //   rung 1  a thread per row: three passes over 100 kB, each thread in a row of its own
-//   rung 2  a block per row: three coalesced passes (largest, sum, write); the row is too long for registers
-//   rung 3  largest and sum in one pass: the sum is rescaled when a larger logit comes ("online": Milakov, Gimelshein 2018)
-//   rung 4  8 numbers per load and thread; the second pass finds the row in the L2 cache
+//   rung 2  a block per row: three coalesced passes (largest, sum, write); the row is too long for
+//   registers rung 3  largest and sum in one pass: the sum is rescaled when a larger logit comes
+//   ("online": Milakov, Gimelshein 2018) rung 4  8 numbers per load and thread; the second pass
+//   finds the row in the L2 cache
 //
-// What would you try next? The whole row in shared memory (100 kB fit, for two blocks per multiprocessor): no second read at all.
+// What would you try next? The whole row in shared memory (100 kB fit, for two blocks per
+// multiprocessor): no second read at all.
 
 static __global__ void softmax_rung1(elem *x, int N, int V) {
     const int n = blockIdx.x*blockDim.x + threadIdx.x;
@@ -39,7 +42,8 @@ template <int W> static __global__ void softmax_online(elem *x, int V) {
         for (int w = 0; w < W; w++) sum += __expf(a[w] - now);
         most = now;
     }
-    const float all = block_max(most), total = block_sum(most == -INFINITY ? 0 : sum*__expf(most - all));
+    const float all = block_max(most), total = block_sum(most == -INFINITY ? 0
+        : sum*__expf(most - all));
     for (int v = threadIdx.x*W; v < V; v += blockDim.x*W) {
         load(a, row + v);
         for (int w = 0; w < W; w++) a[w] = __expf(a[w] - all)/total;
@@ -58,14 +62,16 @@ static void softmax_ladder() {
     }
     auto line = [&](const char *what, const std::function<void()> &run) {
         CUDA(cudaMemcpy(x, start, sizeof(elem)*N*V, cudaMemcpyDeviceToDevice));
-        run();                                              // once, to be checked: softmax of a softmax is another one
+        // once, to be checked: softmax of a softmax is another one
+        run();
         const double error = distance(x, right);
         rung(what, milliseconds(run), 4.0*N*V, 0, error, 6e-3);
     };
     ladder("softmax: [8192, 50304], bf16, in place");
     line("1  a thread per row", [&] { softmax_rung1<<<N/64, 64, 0, card.stream>>>(x, N, V); });
     line("2  a block per row, three passes", [&] { softmax_rung2<<<N, 512, 0, card.stream>>>(x, V); });
-    line("3  largest and sum in one pass", [&] { softmax_online<1><<<N, 512, 0, card.stream>>>(x, V); });
+    line("3  largest and sum in one pass", [&] { softmax_online<1><<<N, 512, 0, card.stream>>>(x,
+        V); });
     line("4  8 numbers at a time", [&] { softmax_online<8><<<N, 512, 0, card.stream>>>(x, V); });
     gpu_release(x), gpu_release(start);
 }
