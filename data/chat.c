@@ -175,6 +175,17 @@ static void begin_answer(Rendering *r, int label_header) {
     end_piece(r, label_header);
 }
 
+// The ids from the end of the answer before, or from the very start, up to where the assistant has to
+// speak again: what the chat says next to the model.
+static void user_turn(Rendering *r, int first, const char *text, size_t n) {
+    r->n = r->text_size = 0;
+    if (first) begin_conversation(r);
+    else add_text(r, "\n", 1), end_piece(r, 0);
+    add_header(r, "user");
+    add_text(r, text, n), add_text(r, "\n", 1);
+    begin_answer(r, 0);
+}
+
 // ---- .jsonl --------------------------------------------------------------------------------------
 
 static const char *const roles[] = { "system", "user", "assistant" };
@@ -466,12 +477,7 @@ static void chat(const Device *device, void *model, const Config *config,
         if (!readable) fprintf(stderr, "note: expected UTF-8; this line is left out\n");
         if (!readable) continue;
         if (!size) continue;
-        r.n = r.text_size = 0;
-        if (n == 0) begin_conversation(&r);
-        else add_text(&r, "\n", 1), end_piece(&r, 0);
-        add_header(&r, "user");
-        add_text(&r, text, size), add_text(&r, "\n", 1);
-        begin_answer(&r, 0);
+        user_turn(&r, n == 0, text, size);
         if (r.n < (size_t)(c.seq_len - n)) {
             memcpy(tokens + n, r.ids, r.n*sizeof *tokens);
             n = reply(device, model, &c, tokenizer, tokens, n + (int)r.n, &past, most, how, seed);

@@ -100,6 +100,21 @@ static void test_rendering(void) {
           "one side is dropped");
     conversations_free(c);
 
+    // What the chat tells the model turn by turn is what SFT has shown it.
+    c = conversations_of("{\"messages\": [" U("a?") ", " A("b") ", " U("c?") ", " A("d") "]}\n", 1,
+                         NULL, 0, 96, 0);
+    Rendering r = rendering_of(NULL, 0);
+    size_t at = 0;
+    fine = 1;
+    for (int turn = 0; turn < 2; turn++) {
+        user_turn(&r, turn == 0, turn ? "c?" : "a?", 2);
+        for (size_t i = 0; i < r.n; i++, at++)
+            fine &= (c->ids[at] < 0 ? ~c->ids[at] : c->ids[at]) == r.ids[i];
+        at += 2;                                            // the answer, and its EOS
+    }
+    check(fine && at == c->n, "the chat's turns have the ids of the conversations that were learned");
+    conversations_free(c), rendering_free(&r);
+
     char *text = (char *)allocate(100*128, 1, "a test");
     for (int i = 0; i < 100; i++)
         sprintf(text + strlen(text), "{\"messages\": [" U("%d") ", " A("yes") "]}\n", i);
