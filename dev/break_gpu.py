@@ -84,7 +84,7 @@ def run(command, directory, seconds):
 def build(fault, number):
     """The test program with this fault, in its own copy; its directory, or a sentence."""
     directory = f"{work}/{number}"
-    shutil.copytree(".", directory, symlinks=True, ignore=shutil.ignore_patterns(".git", ".gpu*", "build", "out*", "*.cuh"))
+    shutil.copytree(".", directory, symlinks=True, ignore=shutil.ignore_patterns(".*", "build", "out*"))
     os.makedirs(f"{directory}/build/test")
     text = open("train_olmo.cu").read()
     if fault and text.count(fault[1]) < 1:
