@@ -13,7 +13,7 @@ A missing barrier may do no harm on the card at hand: a fault that only races is
 """
 import argparse, concurrent.futures, os, shutil, subprocess, sys, tempfile, time
 
-TESTS = ["gpu_layers", "gpu_state", "gpu_tensors", "gpu_decode", "gpu_greedy", "gpu_training", "gpu_attention", "gpu_references", "gpu_nan", "gpu_resume"]
+TESTS = ["gpu_update", "gpu_ops", "gpu_state", "gpu_tensors", "gpu_decode", "gpu_greedy", "gpu_training", "gpu_attention", "gpu_references", "gpu_nan", "gpu_resume"]
 HANGS = 30      # seconds; no test takes that long
 RACES = "races"
 # name, the text it replaces, what it puts there, and whether it only races
