@@ -7,7 +7,8 @@ build/class/grade_%: dev/class/grade.c dev/class/scenarios.c $(SOURCE) build/fla
 
 .PHONY: class class-check class-train class-witness plain
 class: $(GRADER)
-	@CC="$(CC)" SEED="$(SEED)" build/class/grade_float $(if $(HINT),hint $(N),$(if $(filter all,$(N)),all $(JSON),$(N)))
+	@CC="$(CC)" SEED="$(SEED)" build/class/grade_float $(if $(HINT),hint $(N),$(if $(filter all,$(N)),all $(JSON),$(N))) \
+	    $(if $(filter all,$(N)),,|| true)               # a wrong answer is no error of make's
 class-check: $(GRADER)
 	@CC="$(CC)" SEED="$(SEED)" build/class/grade_float check $(N)
 build/class/witness: $(GRADER)

@@ -91,7 +91,10 @@ static real *copied(const real *from, size_t n) {
 // the student's, a wrong solution's, or NULL: our own
 static void *library;
 
+static const char *judged = "";                 // the function called last: what is recorded next is its answer
+
 static void *function_named(const char *name, void *ours) {
+    judged = name;
     if (!library) return ours;
     void *theirs = dlsym(library, name);
     CHECK(theirs, "the function %s is missing; stub.c shows how it is declared", name);
@@ -104,6 +107,7 @@ static void *function_named(const char *name, void *ours) {
 
 // ---- the record ---------------------------------------------------------------------------------
 typedef struct {
+    const char *function;
     char what[48];                                          // "dx[row][channel]"
     // must_equal: NULL, or what the difference quotients say
     double *value, *must_equal;
@@ -120,6 +124,7 @@ static Record *new_record(const char *what, double terms, int dims, const int *s
     CHECK(record_of, "not enough memory for the record of an exercise");
     Record *r = &record_of[n_records++];
     memset(r, 0, sizeof *r);
+    r->function = judged;
     snprintf(r->what, sizeof r->what, "%s", what);
     r->n = 1, r->dims = dims, r->terms = terms;
     for (int i = 0; i < dims; i++) r->n *= r->shape[i] = (size_t)shape[i];
@@ -153,6 +158,7 @@ static void record_differences(const char *what, const real *dx, const real *bef
     int count = (int)zmin(n, MOST);
     Record *r = new_record(what, 1, 1, &count);
     r->must_equal = (double *)allocate((size_t)count, sizeof(double), "a record");
+    const char *backward = judged;
     for (int k = 0; k < count; k++) {
         size_t i = n <= MOST ? (size_t)k : (size_t)(random_uniform()*(double)n);
         real kept = x[i];
@@ -164,6 +170,7 @@ static void record_differences(const char *what, const real *dx, const real *bef
         r->value[k] = (double)(dx[i] - (before ? before[i] : 0));
         r->must_equal[k] = (up - down)/(2*h);
     }
+    judged = backward;
 }
 
 static double root_mean_square(const double *x, size_t n) {
@@ -234,9 +241,10 @@ static const double *expected_of(const Record *r, const Record *truth) {
     return r->must_equal ? r->must_equal : truth->value;
 }
 
-// The index of the first record that differs (its element in *element), or -1 where all agree.
-static int compare(const Record *student, const Record *truth, int n, long *element) {
+// The index of the first record of a function (NULL: of any) that differs, its element in *element; or -1.
+static int compare(const Record *student, const Record *truth, int n, const char *function, long *element) {
     for (int i = 0; i < n; i++) {
+        if (function && strcmp(student[i].function, function)) continue;
         const int comparable = student[i].n == truth[i].n;
         *element = comparable ? first_wrong(&student[i], expected_of(&student[i], &truth[i])) : 0;
         if (*element >= 0) return i;
@@ -280,17 +288,16 @@ static void print_difference(const Record *r, const double *expected, size_t i) 
     print_likeliest(r, expected);
 }
 
-// Compares the student's numbers with those of each wrong solution, built as PREFIX1.so,
-// PREFIX2.so, ...
-static void print_known_mistake(const Exercise *e, const Record *student, int n, const char *prefix,
-    char (*mistake)[160], int mistakes) {
+// Compares the student's answers of one function with those of each wrong solution, built as PREFIX1.so, ...
+static void print_known_mistake(const Exercise *e, const Record *student, int n, const char *function,
+                                const char *prefix, char (*mistake)[160], int mistakes) {
     for (int k = 1; k <= mistakes; k++) {
         char path[PATH + 32];
         int m, intact;
         long element;
         snprintf(path, sizeof path, "%s%d.so", prefix, k);
         Record *wrong = run_scenario(e, open_library(path), &m, &intact);
-        if (m != n || compare(student, wrong, n, &element) >= 0) continue;
+        if (m != n || compare(student, wrong, n, function, &element) >= 0) continue;
         printf("    these are the numbers one gets if %s\n", mistake[k]);
         return;
     }
@@ -337,29 +344,34 @@ static int compile(const char *out, const char *source, const char *type, int wr
 static int judge_here(const Exercise *e, const char *path, int verbose) {
     int n, m, intact, wrong_record;
     long element;
-    Record *student = run_scenario(e, open_library(path), &n, &intact), *truth = run_scenario(e, NULL,
-        &m, &wrong_record);
+    Record *student = run_scenario(e, open_library(path), &n, &intact);
+    Record *truth = run_scenario(e, NULL, &m, &wrong_record);
     CHECK(n == m, "a scenario records %d answers with one library and %d with another", n, m);
-    wrong_record = compare(student, truth, n, &element);
-    if (intact && wrong_record < 0) return 1;
+    if (intact && compare(student, truth, n, NULL, &element) < 0) return 1;
     if (!verbose) return 0;
     if (!intact) printf("    something was written behind the end of an array\n");
-    if (wrong_record < 0) return 0;
-    const Record *r = &student[wrong_record];
-    if (r->n == truth[wrong_record].n) print_difference(r, expected_of(r, &truth[wrong_record]),
-        (size_t)element);
-    else printf("    %s: expected %zu numbers, got %zu\n", r->what, truth[wrong_record].n, r->n);
 
     char solution[PATH], mistake[MAX_WRONG][160], built[PATH];
     path_of(solution, "dev/class/solutions/%s.c", e->name);
-    int mistakes = known_mistakes(solution, mistake);
     path_of(built, in_double ? "build/class/%s.double.wrong" : "build/class/%s.float.wrong", e->name);
+    const int mistakes = known_mistakes(solution, mistake);
     for (int k = 1; k <= mistakes; k++) {
         char out[PATH];
         snprintf(out, sizeof out, "%.4000s%d.so", built, k);
         compile(out, solution, in_double ? "double" : "float", k, 1);
     }
-    print_known_mistake(e, student, n, built, mistake, mistakes);
+    for (int i = 0; i < n; i++) {                           // each function once, where its first answer stands
+        int first = 1;
+        for (int k = 0; k < i; k++) first &= strcmp(student[k].function, student[i].function) != 0;
+        if (!first) continue;
+        wrong_record = compare(student, truth, n, student[i].function, &element);
+        printf("  %s: %s\n", student[i].function, wrong_record < 0 ? "right" : "wrong");
+        if (wrong_record < 0) continue;
+        const Record *r = &student[wrong_record], *t = &truth[wrong_record];
+        if (r->n == t->n) print_difference(r, expected_of(r, t), (size_t)element);
+        else printf("    %s: expected %zu numbers, got %zu\n", r->what, t->n, r->n);
+        print_known_mistake(e, student, n, student[i].function, built, mistake, mistakes);
+    }
     return 0;
 }
 
@@ -413,9 +425,11 @@ static State grade(const Exercise *e, int verbose) {
         fputs(text, file);
         close_written(file, mine);
         release(text);
+        printf("made %s from stub.c: your code goes there. The question: dev/class/%s/README.md\n", mine, e->name);
+        return UNTOUCHED;
     }
     if (!file_exists(mine) || same_text(mine, stub)) {
-        if (verbose) printf("%s: untouched. The question is in dev/class/%s/README.md; your code goes into %s\n", e->name, e->name, mine);
+        if (verbose) printf("%s: nothing to grade yet; your code goes into %s\n", e->name, mine);
         return UNTOUCHED;
     }
     if (verbose) printf("%s, seed %llu\n", e->name, (unsigned long long)seed);
@@ -423,11 +437,11 @@ static State grade(const Exercise *e, int verbose) {
     for (int type = 0; type < 2; type++) {
         const char *name = type ? "double" : "float";
         int fine = judge(e, mine, name, 0, verbose);
-        if (verbose) printf("  in %s: %s\n", name, fine ? "right" : "wrong");
+        if (verbose) printf("in %s: %s\n", name, fine ? "right" : "wrong");
         if (!fine) { state = FAILED; break; }
     }
     if (state == FAILED && verbose) {
-        printf("  (SEED=%llu gives these inputs again; HINT=1 gives a hint)\n", (unsigned long long)seed);
+        printf("(SEED=%llu gives these inputs again; HINT=1 gives a hint)\n", (unsigned long long)seed);
     }
     FILE *file = open_to_write(note);
     fprintf(file, "%s\n", state_name[state]);

@@ -3,8 +3,8 @@ All of OLMo in plain loops: forward pass, backward pass, AdamW. No tiles, no thr
 
     make plain          builds this file, and trains the model of ./train_olmo for 300 steps, slowly
 
-Read it before train_olmo.c, which has the same functions under the same names, in the same order, and
-makes them fast. `make test` holds the two beside each other, function by function: this file is also
+Read it before train_olmo.c, which has the same functions under the same names (and clipping of q, k, v,
+which OLMo-1B and 7B do not use), and makes them fast. `make test` holds the two beside each other, function by function: this file is also
 a witness.
 
 The model (arXiv 2402.00838, section 2.1) for tokens t_1..t_T:
@@ -44,20 +44,20 @@ void matmul_forward(real *out, const real *inp, const real *weight, int N, int C
     }
 }
 
-// out_no = sum_c inp_nc weight_oc. Each weight meets every row, n = 0 .. B*T-1, so
-//     dweight_oc += sum_n dout_no inp_nc
-void matmul_backward_weight(real *dweight, const real *dout, const real *inp, int B, int T, int C, int O) {
-    for (int n = 0; n < B*T; n++) for (int o = 0; o < O; o++) for (int c = 0; c < C; c++) {
-        dweight[(size_t)o*C + c] += dout[(size_t)n*O + o]*inp[(size_t)n*C + c];
-    }
-}
-
-// ... and each input meets every output of its row:
+// out_no = sum_c inp_nc weight_oc. Each input meets every output of its row:
 //     dinp_nc = sum_o dout_no weight_oc
 void matmul_backward_input(real *dinp, const real *dout, const real *weight, int N, int C, int O) {
     memset(dinp, 0, sizeof(real)*N*C);
     for (int n = 0; n < N; n++) for (int o = 0; o < O; o++) for (int c = 0; c < C; c++) {
         dinp[(size_t)n*C + c] += dout[(size_t)n*O + o]*weight[(size_t)o*C + c];
+    }
+}
+
+// ... and each weight meets every row, n = 0 .. B*T-1:
+//     dweight_oc += sum_n dout_no inp_nc
+void matmul_backward_weight(real *dweight, const real *dout, const real *inp, int B, int T, int C, int O) {
+    for (int n = 0; n < B*T; n++) for (int o = 0; o < O; o++) for (int c = 0; c < C; c++) {
+        dweight[(size_t)o*C + c] += dout[(size_t)n*O + o]*inp[(size_t)n*C + c];
     }
 }
 
@@ -438,7 +438,7 @@ static uint64_t hash64(uint64_t x) {            // splitmix64 (Steele, Lea, Floo
 }
 static double uniform(uint64_t i) { return ((double)(hash64(i) >> 11) + 0.5)*0x1p-53; }
 
-// Normal numbers (Box and Muller), cut at three deviations
+// Normal numbers (Box and Muller), clamped at three deviations (train_olmo.c draws again)
 static void normal(real *p, size_t n, double std, uint64_t stream) {
     for (size_t i = 0; i < n; i++) {
         double radius = sqrt(-2*log(uniform(stream*1000003 + 2*i)));

@@ -129,8 +129,8 @@ static void gemm_scenario(void) {
             *d = copied(start, (size_t)M*ldc);
         size_t a_row = ta ? 1 : lda, a_col = ta ? lda : 1, b_row = tb ? 1 : ldb, b_col = tb ? ldb : 1;
         STUDENT(gemm_strided)(c, ldc, a, a_row, a_col, b, b_row, b_col, M, N, K, add);
-        STUDENT(gemm_blocked)(d, ldc, a, a_row, a_col, b, b_row, b_col, M, N, K, add);
         record("c[row][column]", c, K, 2, (int[]){ M, ldc });
+        STUDENT(gemm_blocked)(d, ldc, a, a_row, a_col, b, b_row, b_col, M, N, K, add);
         record("c_blocked[row][column]", d, K, 2, (int[]){ M, ldc });
     }
 }
@@ -154,12 +154,12 @@ static void matmul_scenario(void) {
 
     real *dout = at.up = random_reals(no, 0.2, 1), *before = random_reals(oc, 0.3, 1),
         *dweight = copied(before, oc), *dinp = poisoned(nc);
-    STUDENT(matmul_backward_weight)(dweight, dout, inp, B, T, C, O);
-    STUDENT(matmul_backward_input)(dinp, dout, weight, N, C, O);
-    record("dweight[out][in]", dweight, N, 2, (int[]){ O, C });
-    record("dinp[row][column]", dinp, O, 2, (int[]){ N, C });
     at.y = poisoned(no);
+    STUDENT(matmul_backward_weight)(dweight, dout, inp, B, T, C, O);
+    record("dweight[out][in]", dweight, N, 2, (int[]){ O, C });
     record_differences("dweight", dweight, before, weight, oc, matmul_loss);
+    STUDENT(matmul_backward_input)(dinp, dout, weight, N, C, O);
+    record("dinp[row][column]", dinp, O, 2, (int[]){ N, C });
     record_differences("dinp", dinp, NULL, inp, nc, matmul_loss);
 }
 
@@ -301,9 +301,9 @@ static void schedule_scenario(void) {
     double cosine[STEPS], linear[STEPS], factor[4];
     for (int s = 1; s <= STEPS; s++) {                      // beyond the last step, too
         cosine[s - 1] = STUDENT(cosine_rate)(s, warmup, steps, 6e-3, 0.1);
-        linear[s - 1] = STUDENT(linear_rate)(s, warmup, steps, 6e-3, 0.05);
     }
     record_doubles("cosine_rate[step - 1]", cosine, 4, STEPS);
+    for (int s = 1; s <= STEPS; s++) linear[s - 1] = STUDENT(linear_rate)(s, warmup, steps, 6e-3, 0.05);
     record_doubles("linear_rate[step - 1]", linear, 4, STEPS);
     real *g = random_reals((size_t)n, 0.2, 1);
     const double limit[] = { 0.5, 1, 1e6, 0 };
