@@ -4520,7 +4520,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof tests/sizeof *tests; i++)
         if (asked_for(tests[i].name, tests[i].when, argc, argv)) named++, tests[i].run();
     CHECK(named, "%s: there is no such test; their names are in the table at the end of test_olmo.c", argv[argc - 1]);
-    if (!in_double && !on_gpu && asked_for("twin", IN_FLOAT, argc, argv)) {
+    if (!in_double && !on_gpu && asked_for("double", OF_PROGRAM, argc, argv)) {
         char twin[PATH + 16];
         snprintf(twin, sizeof twin, "%s_double", self);
         run_part(twin);
