@@ -4504,6 +4504,8 @@ static int asked_for(const char *name, When when, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");              // as the program itself starts again
+    if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);
     if (argc > 1 && !strcmp(argv[1], "--dump")) { dump_precision(argv[2]); return EXIT_SUCCESS; }
     if (argc > 1 && !strcmp(argv[1], "--counting-device")) return counting_main(argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "--plain-device")) return olmo_main(argc - 1, argv + 1, &cpu_device);
