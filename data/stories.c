@@ -490,7 +490,8 @@ static int write_question(char *out, int size, const char *line, const Recall *q
     int n = 0, right = offer(choice, q, random);
     for (int i = 0; i < OFFERED; i++) {
         n += snprintf(out + n, size - n, "{\"request_type\": \"loglikelihood\", \"task_name\": \"%s\", "
-            "\"doc_id\": %d, \"native_id\": %d, \"idx\": %d, \"label\": %d, \"doc\": {\"gold\": %d, \"choices\": [",
+            "\"doc_id\": %d, \"native_id\": %d, \"idx\": %d, \"label\": %d, \"doc\": {\"gold\": %d, "
+                "\"choices\": [",
             task, number, number, i, right, right);
         for (int k = 0; k < OFFERED; k++)
             n += snprintf(out + n, size - n, "%s\"%s\"", k ? ", " : "", choice[k]);
@@ -599,7 +600,8 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         const char *flag = argv[i];
         if (strcmp(flag, "--help") == 0) {
-            printf("usage: data/stories [--check | --chat | --ask] [--train N] [--val N] [--seed S] [--out PREFIX]\n"
+            printf("usage: data/stories [--check | --chat | --ask] [--train N] [--val N] [--seed S] [--out "
+                   "PREFIX]\n"
                    "writes PREFIX.txt, PREFIX_val.txt and PREFIX_val.txt.floor (data/stories); "
                    "--check proves what is there\n");
             return 0;
@@ -612,7 +614,8 @@ int main(int argc, char **argv) {
         else if (strcmp(flag, "--seed") == 0) seed = parse_number(flag, argv[++i], 0);
         else if (strcmp(flag, "--out") == 0 && argv[i + 1]) out = argv[++i];
         else
-            die("expected [--check | --chat | --ask] [--train N] [--val N] [--seed S] [--out PREFIX], found '%s'",
+            die("expected [--check | --chat | --ask] [--train N] [--val N] [--seed S] [--out PREFIX], "
+                "found '%s'",
                 flag);
     }
     char train_path[MAX_PATH], val_path[MAX_PATH], floor_path[MAX_PATH];

@@ -3,8 +3,9 @@
 
     dev/eval/bench.py MODEL TOKENIZER TASK... [--limit N] [--rounds R]
 
-Both score the same requests (each distinct one once), sorted by length, in batches of about 4096 tokens; loading is
-not counted: ours is the time with all questions less that with one.  The rounds take turns.
+Both score the same requests (each distinct one once), sorted by length, in batches of about 4096
+tokens; loading is not counted: ours is the time with all questions less that with one.  The rounds
+take turns.
 """
 import argparse
 import gzip
@@ -20,8 +21,8 @@ from tokenizers import Tokenizer
 
 def ours(args, limit):
     start = time.time()
-    subprocess.run(["dev/eval/eval", "tasks", "--load", args.model, "--tokenizer", args.tokenizer, "--limit", str(limit),
-                    *map(str, args.tasks)], check=True, capture_output=True)
+    subprocess.run(["dev/eval/eval", "tasks", "--load", args.model, "--tokenizer", args.tokenizer,
+                    "--limit", str(limit), *map(str, args.tasks)], check=True, capture_output=True)
     return time.time() - start
 
 
@@ -59,11 +60,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model"), parser.add_argument("tokenizer")
     parser.add_argument("tasks", type=pathlib.Path, nargs="+")
-    parser.add_argument("--limit", type=int, default=100), parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--limit", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
     model = transformers.OlmoForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
     rows = requests_of(args.tasks, Tokenizer.from_file(args.tokenizer), args.limit)
-    print(f"{len(rows)} requests, {sum(len(row) for row, _ in rows)} tokens, {torch.get_num_threads()} threads")
+    tokens = sum(len(row) for row, _ in rows)
+    print(f"{len(rows)} requests, {tokens} tokens, {torch.get_num_threads()} threads")
     for _ in range(args.rounds):
         a, b = ours(args, args.limit) - ours(args, 1), theirs(model, rows)
         print(f"ours {a:.1f} s, transformers {b:.1f} s: {b / a:.2f} times", flush=True)

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""`eval tasks` beside ai2-olmo's own evaluation code, on the same weights; by hand (dev/reference/requirements.txt).
+"""`eval tasks` beside ai2-olmo's own evaluation code, on the same weights; by hand
+(dev/reference/requirements.txt).
 
-    dev/eval/check_official.py MODEL TOKENIZER TASKS [--limit N] [--golden FILE]
+    dev/eval/check_official.py MODEL TOKENIZER TASKS [--limit N]
 
-MODEL is a Hugging Face directory, TASKS what dev/eval/tasks.sh has fetched.  dev/eval/eval scores the first N
-questions of every task; then ai2-olmo's datasets and metrics do (olmo.eval.downstream), with the logits of
-transformers' OlmoForCausalLM: their tokens, their way of cutting what is too long, their arithmetic.  Compared are
-the log-probability of every request, and every metric that both know.  The twins after "Answer:", which ai2-olmo
-leaves out, and the accuracies of the paper that need them, are computed here from transformers' logits.
-
---golden keeps a few questions of each task as request files with transformers' log-probabilities, for the tests.
+MODEL is a Hugging Face directory, TASKS what dev/eval/tasks.sh has fetched.  dev/eval/eval scores
+the first N questions of every task; then ai2-olmo's datasets and metrics do (olmo.eval.downstream),
+with the logits of transformers' OlmoForCausalLM: their tokens, their way of cutting what is too
+long, their arithmetic.  Compared are the log-probability of every request, and every metric that
+both know.  The twins after "Answer:", which ai2-olmo leaves out, and the accuracies of the paper
+that need them, are computed here from transformers' logits.
 """
 import argparse
 import json
@@ -45,7 +45,8 @@ def score(task, tokenizer, model, T, limit):
     """their samples of the first `limit` questions -> {(doc, choice): log-probability}, {metric: value}"""
     dataset = their_dataset(task, tokenizer, T, "acc")
     last = sorted({sample["doc_id"] for sample in dataset.samples})[:limit][-1]
-    samples = sorted((sample for sample in dataset.samples if sample["doc_id"] <= last), key=lambda s: len(s["query"]))
+    samples = sorted((sample for sample in dataset.samples if sample["doc_id"] <= last),
+                     key=lambda sample: len(sample["query"]))
     names = ["acc", "len_norm", "ce_loss", "bpb"] + (["f1"] if task == "mrpc" else [])
     metrics, logprobs = {name: ICLMetric(name) for name in names}, {}
     for at in range(0, len(samples), 16):
@@ -84,17 +85,17 @@ def requests_of(directory, limit):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("model"), parser.add_argument("tokenizer"), parser.add_argument("tasks", type=pathlib.Path)
+    parser.add_argument("model"), parser.add_argument("tokenizer")
+    parser.add_argument("tasks", type=pathlib.Path)
     parser.add_argument("--limit", type=int, default=100)
-    parser.add_argument("--golden", type=pathlib.Path)
     args = parser.parse_args()
     model = transformers.OlmoForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
     T, eos = model.config.max_position_embeddings, model.config.eos_token_id
     tokenizer = Tokenizer.from_file(args.tokenizer, eos_token_id=eos, pad_token_id=1)
     names = [task for task in RC + OTHERS if (args.tasks / task).is_dir()]
     with tempfile.TemporaryDirectory() as work:
-        subprocess.run(["dev/eval/eval", "tasks", "--load", args.model, "--tokenizer", args.tokenizer, "--limit",
-                        str(args.limit), "--scores", f"{work}/scores", "--json", f"{work}/json",
+        subprocess.run(["dev/eval/eval", "tasks", "--load", args.model, "--tokenizer", args.tokenizer,
+                        "--limit", str(args.limit), "--scores", f"{work}/scores", "--json", f"{work}/json",
                         *(str(args.tasks / task / "rc_0shot") for task in names)], check=True)
         ours = json.load(open(f"{work}/json"))["tasks"]
         scores = {}
@@ -118,7 +119,6 @@ def main():
         theirs, values = score(task, tokenizer, model, T, args.limit)
         requests = requests_of(args.tasks / task / "rc_0shot", args.limit)
         worst = cut = 0
-        golden = []
         unconditional = {}
         for request, line in requests:
             doc, idx = request["doc_id"], request["idx"]
@@ -132,8 +132,8 @@ def main():
                     + len(tokenizer.encode(text, add_special_tokens=False))
                 cut += length > T + 1
             worst = max(worst, abs(scores[task, doc, idx] - reference))
-        known = {"acc": "acc_raw", "len_norm": "acc_per_char_v1", "ce_loss": "ce_loss_v1", "bpb": "bits_per_byte_v1",
-                 "f1": "f1"}
+        known = {"acc": "acc_raw", "len_norm": "acc_per_char_v1", "ce_loss": "ce_loss_v1",
+                 "bpb": "bits_per_byte_v1", "f1": "f1"}
         differences = {name: ours[task][known[name]] - value for name, value in values.items()}
         # what their code does not have, from the log-probabilities
         right = {"acc_per_token": 0, "acc_per_char": 0, "acc_uncond": 0}
@@ -158,9 +158,6 @@ def main():
         print(f"{task:22} {len(requests):8} {cut:5} {worst:9.1e}   "
               + " ".join(f"{name} {x:+.0e}" if x else f"{name} 0" for name, x in differences.items())
               + ("" if fine else "   FAIL"), flush=True)
-        if args.golden:
-            directory = args.golden / task / "rc_0shot"
-            directory.mkdir(parents=True, exist_ok=True)
     sys.exit(failed)
 
 

@@ -3,9 +3,9 @@
 
     dev/eval/golden.py dev/eval/golden
 
-asks ai2-olmo's own evaluation code (olmo.eval.downstream) the tasks in golden/tasks of the model in golden/model, a
-model of bytes, by the logits of transformers' OlmoForCausalLM, and writes golden/official.json: the log-probability
-of every request, and every metric.
+asks ai2-olmo's own evaluation code (olmo.eval.downstream) the tasks in golden/tasks of the model in
+golden/model, a model of bytes, by the logits of transformers' OlmoForCausalLM, and writes
+golden/official.json: the log-probability of every request, and every metric.
 """
 import json
 import pathlib
@@ -42,7 +42,8 @@ def main():
         if config["task_config"]["primary_metric"] == "f1":
             asked.append("f1")
         for name in asked:
-            dataset = downstream.OEEvalTask(Bytes(), str(directory / "rc_0shot"), model_ctx_len=T, metric_type=name)
+            dataset = downstream.OEEvalTask(Bytes(), str(directory / "rc_0shot"), model_ctx_len=T,
+                                            metric_type=name)
             metric = downstream.ICLMetric(name)
             for at in range(0, len(dataset.samples), 8):
                 samples = dataset.samples[at:at + 8]

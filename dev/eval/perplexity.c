@@ -1,15 +1,16 @@
 /*
 Perplexity of documents, as Paloma measures it (EVAL_SPEC 2): `eval perplexity`. #included by eval.c.
 
-A folder holds source/split/x.jsonl[.gz]; a line is a document {"text", "subdomain"}, whose subdomain (none: "") is
-a domain of its source. Each document stands alone. Its tokens are predicted once each, in windows of T; before the
-first stands the id that ends a document, before every other the last token of the one before it:
+A folder holds source/split/x.jsonl[.gz]; a line is a document {"text", "subdomain"}, whose subdomain
+(none: "") is a domain of its source. Each document stands alone. Its tokens are predicted once each, in
+windows of T; before the first stands the id that ends a document, before every other the last token of the
+one before it:
 
     [EOS t0 .. tT-2] -> t0 .. tT-1        [tT-1 tT .. t2T-2] -> tT .. t2T-1        ...
 
 Sums go over a domain: bits per byte = -sum log2 p/bytes of the text, perplexity = exp(-sum ln p/tokens). A
-source's figures are the means of its domains'. Sums are kept in whole units of 2^-32 nat: so no order of files,
-documents or batches changes a bit of them.
+source's figures are the means of its domains'. Sums are kept in whole units of 2^-32 nat: so no order of
+files, documents or batches changes a bit of them.
 */
 
 __extension__ typedef __int128 int128;
@@ -62,7 +63,7 @@ static void cut_windows(Waiting *w, size_t domain, const int *ids, size_t n) {
         memcpy(s->ids + 1, ids + at, (size_t)length*sizeof(int));
         s->n = length + 1, s->scored = length;
         new_one.domain = domain;
-        w->window = (Window *)with_room(w->window, w->n, w->n + 1, &w->room, sizeof *w->window, "the windows");
+        w->window = (Window *)with_room(w->window, w->n, w->n + 1, &w->room, sizeof(Window), "the windows");
         w->window[w->n++] = new_one;
         w->tokens += (size_t)length, at += (size_t)length;
     }

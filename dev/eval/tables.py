@@ -6,10 +6,10 @@
 writes, in the form of the official request files,
 
     OUT/mrpc/rc_0shot               as OLMo asks it in the loop: yes or no, F1 of yes
-    OUT/mmlu_stem/rc_0shot, ...     MMLU's validation questions in OLMo's four groups, the answers' texts as choices,
-                                    as OLMo asks them in the loop
-    OUT/mmlu/SUBJECT/mc_0shot       its 14,042 test questions, with the letters A to D as choices, as open-instruct
-                                    asks them: `eval mmlu`
+    OUT/mmlu_stem/rc_0shot, ...     MMLU's validation questions in OLMo's four groups, the answers' texts
+                                    as choices, as OLMo asks them in the loop
+    OUT/mmlu/SUBJECT/mc_0shot       its 14,042 test questions, with the letters A to D as choices, as
+                                    open-instruct asks them: `eval mmlu`
 
 dev/eval/tasks.sh calls it.  Needs pyarrow.
 """
@@ -73,18 +73,21 @@ def main():
     mmlu = tables / "hails/mmlu_no_train"
     write_task(out / "mrpc/rc_0shot", "mrpc", "f1", [
         (f"Sentence 1: {detokenize(row['sentence1'])}\nSentence 2: {detokenize(row['sentence2'])}\n"
-         "Question: Do both sentences mean the same thing?\nAnswer:", [" yes", " no"], 0 if row["label"] else 1)
+         "Question: Do both sentences mean the same thing?\nAnswer:", [" yes", " no"],
+         0 if row["label"] else 1)
         for row in read_table(tables / "glue/mrpc/validation")])
     for group, subjects in GROUPS.items():
         write_task(out / f"mmlu_{group}/rc_0shot", f"mmlu_{group}", "acc_per_char", [
-            (f"Question: {row['question'].strip()}\nAnswer:", [" " + choice for choice in row["choices"]], row["answer"])
+            (f"Question: {row['question'].strip()}\nAnswer:", [" " + choice for choice in row["choices"]],
+             row["answer"])
             for subject in subjects.split() for row in read_table(mmlu / subject / "validation")])
     for subject in sorted(path.name for path in mmlu.iterdir()):
         letters = "ABCD"
         write_task(out / f"mmlu/{subject}/mc_0shot", subject, "acc_raw", [
             # two spaces before the subject, as in open-instruct
-            ("The following are multiple choice questions (with answers) about  " + subject.replace("_", " ") + ".\n\n"
-             + row["question"] + "".join(f"\n{letter}. {choice}" for letter, choice in zip(letters, row["choices"]))
+            ("The following are multiple choice questions (with answers) about  " + subject.replace("_", " ")
+             + ".\n\n" + row["question"]
+             + "".join(f"\n{letter}. {choice}" for letter, choice in zip(letters, row["choices"]))
              + "\nAnswer:", [f" {letter}" for letter in letters], row["answer"])
             for row in read_table(mmlu / subject / "test")])
 

