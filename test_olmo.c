@@ -2358,6 +2358,10 @@ static void foreign_directories(const Parsed *good) {
     system_or_die("rm -rf bad/sub eos && mkdir -p a_run && cp -r good a_run/step1 && ln -s step1 a_run/latest");
     refuses("a run in place of a model", "a_run/latest", "names the newest",
             "--eval --val ids.bin --load a_run");
+    refuses("a checkpoint that is not there yet", "new_run/latest", "new_run holds no checkpoint yet",
+            "--eval --val ids.bin --load new_run/latest");
+    refuses("a directory that is not in this one", "bad/none: there is no such directory\n", "",
+            "--eval --val ids.bin --load bad/none");
     refuses("the name of a model on a hub", "https://huggingface.co/allenai/OLMo-1B-hf",
             "tokenizer.json", "--eval --val ids.bin --load allenai/OLMo-1B-hf");
     copy_file("good/model.safetensors", bad_weights);
@@ -2896,6 +2900,8 @@ static void fine_tuning(void) {
     code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine --model tiny --steps 1 --batch 5");
     check(went_well(code) && strstr(said, "recipe tiny: 1 steps of 5 sequences; linear, 100 steps of warm-up to lr 0.0060"),
           "--model takes that preset's recipe");
+    code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --model tiny --steps 0");
+    check(went_well(code) && strstr(said, "starting from out/latest\n"), "no step moves nothing: %s", said);
     refuses("a recipe that is none", "--recipe dpo-x", "no such recipe",
             "--load out/latest --data ids.bin --recipe dpo-x");
     system_or_die("rm -rf out out.1 fine");
@@ -4376,6 +4382,11 @@ static void test_runs(void) {
     code = train_olmo("%s --steps 4 --save-every 1 --no-save --data few.bin", tiny_model);
     check(went_well(code) && checkpoints_in("out") == 0 && file_exists("out/metrics.jsonl") && strstr(last_line(said), "params hash"),
           "--no-save: metrics alone");
+    code = train_olmo("%s --steps 0 --data few.bin", tiny_model);
+    check(went_well(code) && file_exists("out/metrics.jsonl") && !file_exists("out.1") && strstr(last_line(said), "params hash"),
+          "without a step to do, an earlier run stays where it is");
+    code = train_olmo("%s --steps 0 --data few.bin --out unborn", tiny_model);
+    check(went_well(code) && !file_exists("unborn"), "and none begins");
 
     // `latest` where it cannot be made: something else has the name.
     system_or_die("rm -rf out && mkdir -p out/latest/full");

@@ -97,15 +97,15 @@ static void die(const char *format, ...) {
 
 static const char *memory_advice = "; try a smaller model, --micro-batch or --seq-len";     // of this program
 
-// Zeroed memory that starts on a cache line, or a sentence. calloc's large blocks take no space
-// until they are touched. 128 bytes more: up to 64 to reach the next cache line, and 64 before it,
-// which hold the block's own address for release().
+// Zeroed memory that starts on a cache line; dies with one sentence if there is none. calloc's large
+// blocks take no space until they are touched. 128 bytes more: up to 64 to reach the next cache line,
+// and 64 before it, which hold the block's own address for release().
 static void *allocate(size_t count, size_t size, const char *what) {
     const size_t bytes = count*size + 128, page = 4096;
     char *raw = size && count > (SIZE_MAX - 128)/size ? NULL : (char *)calloc(bytes, 1);
     CHECK(raw, "not enough memory for %s: %.2f GB needed%s",
           what, (double)count*(double)size*1e-9, memory_advice);
-    if (bytes >= 4 << 20) {                                 // huge pages: fewer addresses to look up
+    if (bytes >= 4 << 20) {                     // from 4 MB on, ask for huge pages: fewer TLB misses
         madvise(raw + page - (uintptr_t)raw % page, bytes - page, MADV_HUGEPAGE);
     }
     char *start = raw + 128 - (uintptr_t)raw % 64;
@@ -286,7 +286,7 @@ void embed_forward(real *x, const int *tokens, const real *wte, int N, int C) {
 // A token that occurs twice adds twice, in the order of n. Threads own channels: two rows may be
 // one token.
 void embed_backward(real *dwte, const real *dx, const int *tokens, int N, int C) {
-    enum { CHANNELS = 64 };
+    enum { CHANNELS = 64 };                                 // 4 cache lines: threads seldom share one
     #pragma omp parallel for
     for (int first = 0; first < C; first += CHANNELS) {
         const int end = imin(first + CHANNELS, C);
@@ -399,9 +399,9 @@ void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D
 //
 // No T x T matrix is stored. A thread takes a tile of QUERIES queries, computes their rows of S in
 // its own scratch, and keeps one number per query, lse = log sum_j exp(S_j), from which the
-// backward pass makes P = exp(S - lse) again (Rabe and Staats 2021, arXiv 2112.05682). 96 queries
-// are 16 panels of the product in section 5, and their S for 2,048 keys (0.8 MB) still fits a
-// core's L2 cache.
+// backward pass makes P = exp(S - lse) again (Rabe and Staats 2021, arXiv 2112.05682).
+// 96 queries = 16 panels of MR = 6 rows (section 5), and their S for 2,048 keys (0.8 MB) still fits
+// a core's L2 cache.
 enum { QUERIES = 96 };
 
 // gemm on the calling thread alone. Where a query sees no later keys, only part of a product
@@ -411,8 +411,8 @@ typedef enum {
     DENSE,                      // everything counts
     SCORES,                     // query i, key j:   c(i,j) counts where j <= i + past
     AVERAGE,                    // query i, key k:   a(i,k) counts where k <= i + past
-    GRADIENT,                   // key i, query k:   a(i,k) counts where i <= k + past; with add alone: a key
-                                // that no query sees keeps its c
+    GRADIENT,                   // key i, query k:   a(i,k) counts where i <= k + past; only used with
+                                // add = 1, so that the c of a key which no query sees stays as it was
 } Causal;
 static void causal_product(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add,
                            Causal causal, int past);
@@ -462,10 +462,12 @@ void attention_forward(real *att, real *lse, real *work, const real *q, int q_wi
 //     dq = dS k / sqrt(D),    dk += dS^T q / sqrt(D),    dv += P^T datt
 //
 // A task is one head's block of KEYS keys, with all queries that see it. The gradient of a query
-// adds up over such blocks, that of a key and its value over the heads that share them. So the
-// first block and the first head write to dqkv, and the others to parts of their own, which are
-// added in one order at the end: even one sequence with one key/value head keeps all threads busy,
-// and the bits do not depend on them.
+// adds up over such blocks, that of a key and its value over the heads that share them:
+//     dq        block 0 writes to dqkv, later blocks to dq_parts
+//     dk, dv    a group's first head writes to dqkv, the others to dkv_parts
+// The parts are added in one order at the end: even one sequence with one key/value head keeps all
+// threads busy, and the bits do not depend on them.
+// 512 keys: P and dS of a tile (2 x 96 x 512 floats, 0.4 MB) stay in L2.
 enum { KEYS = 512 };
 
 // How many numbers of scratch: P and dS of each thread, and the parts.
@@ -578,7 +580,7 @@ void swiglu_backward(real *dug, real *h, const real *dh, const real *ug, int N, 
 // All V columns count, the padding too (OLMO_SPEC 1.10).
 void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *logits, const int *targets,
                           double z, int N, int V) {
-    enum { PIECE = 512 };
+    enum { PIECE = 512 };                                   // 2 KB: stays in L1
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
         const real *row = logits + (size_t)n*V, most = row_max(row, V);
@@ -592,7 +594,8 @@ void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *lo
     }
 }
 
-// d lse/dlogits_j = softmax(logits)_j = exp(logits_j - lse) = p_j. Both losses weigh weights[n], so
+// d lse/dlogits_j = softmax(logits)_j = exp(logits_j - lse) = p_j.
+// Row n counts weights[n] times, in both losses, so
 //     dlogits_j = weight * ((1 + 2 z lse) p_j - [j = target])
 // logits, dlogits: [N, V], "=", and may be one array: the forward pass works in place.
 // weights, lse, targets: [N]; a row without target or weight is only cleared.
@@ -641,7 +644,7 @@ typedef struct {
 typedef struct { real *att_proj, *attn_out, *ff_proj, *ff_out; } LayerWeights;
 typedef struct { real *wte, *head; LayerWeights layer[MAX_LAYERS]; } Weights;
 
-enum { MAX_TENSORS = 2 + 16*MAX_LAYERS };
+enum { MAX_TENSORS = 2 + 16*MAX_LAYERS };           // at most 16 tensors per layer; OLMo-1 has 4
 
 typedef struct {
     Tensor tensor[MAX_TENSORS];
@@ -712,8 +715,9 @@ static int decays(const Tensor *t, int decay_embeddings) {
 
 // ---- init --------------------------------------------------------------------------------------
 // The standard deviations of OLMO_SPEC 3. All but `normal` are cut at three of them.
-//     mitchell       1/sqrt(C);  OUTPUT 1/sqrt(2 fan_in (layer + 1)): deeper layers begin with a smaller
-//                    voice. The released models have it; OLMo's code credits Mitchell Wortsman.
+//     mitchell       1/sqrt(C);  OUTPUT 1/sqrt(2 fan_in (layer + 1)): deeper layers add less to the
+//                    residual stream at first. The released models have it; OLMo's code credits
+//                    Mitchell Wortsman.
 //     normal         0.02
 //     full_megatron  0.02;       OUTPUT 0.02/sqrt(2L);  HEAD 1/sqrt(C).   After metaseq; Llama 2 has it too.
 static double init_std(const Tensor *t, const Config *c, const char *init) {
@@ -785,7 +789,7 @@ static void *take(Arena *arena, size_t count, size_t size) {
 }
 static real *take_reals(Arena *arena, size_t count) { return (real *)take(arena, count, sizeof(real)); }
 
-// Without training the logits are made so many rows at a time: enough for the product to be fast.
+// Without training the logits are made so many rows at a time: = MC of section 5, one packed block of a.
 enum { HEAD_ROWS = 480 };
 
 // Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers. Without
@@ -881,7 +885,7 @@ static void block_backward(Acts *a, LayerActs *s, const LayerWeights *w, const L
     const int B = a->B, T = a->T, N = B*T, C = c->d_model, F = c->mlp_hidden/2;
     const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
 
-    real *dug = s->ug;                                                      // takes its place
+    real *dug = s->ug;                                  // in place: ug is read for the last time here
     matmul_backward_input(a->dh, a->dx, w->ff_out, N, F, C);
     swiglu_backward(dug, a->h, a->dh, s->ug, N, F);                         // makes h again
     matmul_backward_weight(dw->ff_out, a->dx, a->h, B, T, F, C);
@@ -955,9 +959,9 @@ static Acts *olmo_reserve(Olmo *m, int B, int T) {
     return a;
 }
 
-// In a model without training the head is only asked about rows that have a target: of a question with
-// choices these are few. They move to the front of xnf, their targets likewise; tokens[k] tells where the
-// k-th has stood.
+// Without training, only rows that have a target go through the head: in a question with choices they
+// are few. They move to the front of xnf, and their targets with them. The tokens have been embedded and
+// are not needed any more, so their array is reused as an index: tokens[k] remembers where the k-th stood.
 static int keep_asked(Acts *a, int N, int C) {
     int k = 0;
     for (int n = 0; n < N; n++) {
@@ -1037,8 +1041,8 @@ static size_t cache_size(const Config *c) {
 
 // The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with
 // past + n <= seq_len; logits: [V], after the last of them. Positions 0..past-1 were decoded
-// before, with these weights. Equal bits to olmo_forward's, and it borrows the activations: no
-// olmo_backward after it.
+// before, with these weights. The logits have the same bits as olmo_forward's. It uses the same
+// activations, so no olmo_backward may follow.
 void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
     const int C = c->d_model;
@@ -1068,7 +1072,7 @@ typedef struct {
 // sqrt(sum of squares) of all gradients. The number of partial sums is fixed, so the bits do not
 // depend on the threads.
 static double global_norm(const real *g, size_t size) {
-    enum { PIECES = 512 };
+    enum { PIECES = 512 };                          // far more than threads: all of them have work
     double piece[PIECES], sum = 0;
     #pragma omp parallel for
     for (int i = 0; i < PIECES; i++) {
@@ -1118,7 +1122,7 @@ double olmo_update(Olmo *model, const AdamW *adamw) {
 }
 
 // The learning rate of step s = 1, 2, ...: linear warm-up from a tenth of the peak, then the
-// schedule (OLMO_SPEC 4.5).
+// schedule (OLMO_SPEC 4.5). (`finetune`: from 0, so update 1 has rate 0.)
 static double learning_rate(const Recipe *r, int s) {
     const double warmup = r->warmup, peak = r->lr, low = r->lr*r->final_lr;
     if (!strcmp(r->schedule, "finetune")) {         // transformers' linear one, from 0 to 0, by updates made
@@ -1200,8 +1204,8 @@ static inline __attribute__((always_inline)) void transpose(real *out, size_t ld
     for (int c = 0; c < VL; c++) memcpy(out + c*ldout, turned + c*VL, sizeof(real)*VL);
 }
 
-// Vectors that hold n numbers, or one more: rows an odd number of cache lines apart do not meet in
-// one set of the cache.
+// The number of vectors that n numbers fill, made odd: rows that far apart do not fall into one set
+// of the cache.
 static inline int odd_vectors(int n) { return (n + VL - 1)/VL | 1; }
 
 // Rows of x, `width` at a time, to panels p[k*width + r], in blocks of VL x VL; rows missing in the
@@ -1371,7 +1375,7 @@ void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span
 // In VL interleaved partial sums: that is vector code, and one order wherever the row lies in
 // memory.
 
-// Rows of attention's scratch start on a cache line each.
+// From one row of attention's scratch to the next: an odd number of vectors.
 static int scratch_row(int keys) { return odd_vectors(keys)*VL; }
 
 static real sum_of_lanes(const real *lane) {
@@ -1496,6 +1500,9 @@ typedef struct {
     // Copies `count` numbers of one of the flat arrays to or from the host.
     void (*get)(void *model, Space space, size_t offset, size_t count, real *host);
     void (*set)(void *model, Space space, size_t offset, size_t count, const real *host);
+
+    // What a model without training keeps its weights in: "fp32", or "bf16", to which set rounds them.
+    const char *stores;
 } Device;
 
 static void add_memory(Memory *plan, int *n, const char *name, size_t bytes) {
@@ -1551,12 +1558,12 @@ static void cpu_set(void *m, Space space, size_t offset, size_t count, const rea
 
 static const Device cpu_device = {
     "cpu", cpu_memory, cpu_build, cpu_destroy, cpu_forward, cpu_backward, cpu_update, cpu_decode,
-    cpu_get, cpu_set,
+    cpu_get, cpu_set, "fp32",
 };
 
-// =================================================================================================
+// ================================================================================================
 // 6. Files: JSON, safetensors, Hugging Face directories, checkpoints
-// =================================================================================================
+// ================================================================================================
 // Every file is hostile until checked.
 
 // CHUNK: numbers moved at a time between a file and a device.
@@ -1649,7 +1656,7 @@ static char *own_path(char *out) {
     return out;
 }
 
-// ---- stopping -----------------------------------------------------------------------------------
+// ---- stopping ----------------------------------------------------------------------------------
 // SIGINT, SIGTERM and SIGHUP ask a training run to save what it has, and to end. Whatever may take
 // longer than a moment looks at asked_to_stop: a batch after each pass, validation, samples. A
 // second signal ends the program at once; but a terminal and a program around ours may both send
@@ -1683,7 +1690,7 @@ static void heed_signals(void) {
             signal(numbers[i], SIG_IGN);
 }
 
-// ---- JSON ---------------------------------------------------------------------------------------
+// ---- JSON --------------------------------------------------------------------------------------
 // A text is checked once, by json_skip; then a value is just a pointer to where it starts, and is
 // found by walking.
 
@@ -1841,7 +1848,7 @@ static void write_json_string(FILE *file, const char *s) {
     fputc('"', file);
 }
 
-// ---- number formats -----------------------------------------------------------------------------
+// ---- number formats ----------------------------------------------------------------------------
 // From NO_WEIGHT on: buffers, which a file may hold beside weights.
 typedef enum { F32, BF16, F16, NO_WEIGHT } Dtype;
 static const struct { const char *safetensors, *torch; int size; } dtypes[] = {
@@ -1905,7 +1912,7 @@ static void floats_to(unsigned char *out, const real *in, size_t count, Dtype ty
     }
 }
 
-// ---- safetensors --------------------------------------------------------------------------------
+// ---- safetensors -------------------------------------------------------------------------------
 // 8 bytes: the length n of a header (little-endian); n bytes: JSON {"name": {"dtype", "shape",
 // "data_offsets"}, ...}; then the numbers. Offsets count from the end of the header; the tensors
 // must tile the rest of the file exactly.
@@ -2118,7 +2125,7 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
     close_written(file, path);
 }
 
-// ---- Hugging Face directories -------------------------------------------------------------------
+// ---- Hugging Face directories ------------------------------------------------------------------
 // config.json and model.safetensors (or several with an index), as transformers' OlmoForCausalLM
 // reads and writes them.
 
@@ -2132,12 +2139,16 @@ static void find_config(char *path, const char *directory) {
     CHECK(file_exists(path) || !file_exists(elsewhere),
           "%s: holds no model but a run's checkpoints; %s names the newest", directory, latest);
     const int one_slash = slash && slash[1] && !strchr(slash + 1, '/');
-    const int hub = one_slash && !strchr("./~", *directory) && !file_exists(directory);
-    CHECK(!hub,
-          "%s: there is no such directory, and hubs are not reached from here; download "
-          "config.json, the .safetensors files "
-          "and tokenizer.json from https://huggingface.co/%s/tree/main into a directory, and name "
-          "that", directory, directory);
+    if (!one_slash || strchr("./~", *directory) || file_exists(directory)) return;
+
+    char parent[PATH];                                      // OUT of OUT/latest, or a hub's OWNER/NAME
+    snprintf(parent, sizeof parent, "%.*s", (int)(slash - directory), directory);
+    CHECK(strcmp(slash, "/latest"), "%s: there is no such directory; %s holds no checkpoint yet",
+          directory, parent);
+    CHECK(!file_exists(parent), "%s: there is no such directory", directory);
+    die("%s: there is no such directory, and hubs are not reached from here; download config.json, "
+        "the .safetensors files and tokenizer.json from https://huggingface.co/%s/tree/main into a "
+        "directory, and name that", directory, directory);
 }
 
 // The id that ends a document. transformers writes a number, a list of them, or null; and
@@ -2482,7 +2493,7 @@ static void export_write(const char *path, const Config *c, const Layout *layout
     finish_directory(path, temporary);
 }
 
-// ---- checkpoints --------------------------------------------------------------------------------
+// ---- checkpoints -------------------------------------------------------------------------------
 // OUT/stepN: a Hugging Face directory, plus optimizer.safetensors (AdamW's moments) and train.json
 // (where we are, with which options, on which data: all that the bits of a resumed run depend on).
 // It is written as OUT/stepN.tmp and renamed when complete: whatever has the final name is whole,
@@ -2642,9 +2653,9 @@ static int newest_checkpoint(const char *out) {
     return newest;
 }
 
-// =================================================================================================
+// ================================================================================================
 // 7. Data: token files, text, OLMo's order, batches
-// =================================================================================================
+// ================================================================================================
 
 enum { IGNORE = -100 };                                     // a target without a loss
 
@@ -2665,7 +2676,7 @@ typedef struct {
     int (*read)(const void *source, uint64_t i, int vocab, int *tokens, int *targets);
 } Rows;
 
-// ---- token files --------------------------------------------------------------------------------
+// ---- token files -------------------------------------------------------------------------------
 // A file of n tokens is cut into floor(n/T) windows of T; the rest is dropped. A window has T-1
 // predictions: the label of its last token lies in another window (OLMO_SPEC 5.1).
 
@@ -2988,7 +2999,7 @@ static Rows corpus_rows(const Corpus *c) {
     return rows;
 }
 
-// ---- OLMo's order -------------------------------------------------------------------------------
+// ---- OLMo's order ------------------------------------------------------------------------------
 // Epoch e trains on the windows in the order of numpy's Generator(PCG64(seed + e)).shuffle
 // (OLMO_SPEC 5.2, 5.3). So a run sees what an OLMo run with this seed sees, and a resumed run needs
 // to know no more than how far it was.
@@ -3056,7 +3067,7 @@ static void epoch_order(uint32_t *order, uint32_t n, uint64_t seed) {
     }
 }
 
-// ---- batches ------------------------------------------------------------------------------------
+// ---- batches -----------------------------------------------------------------------------------
 // The rows of one update go through the model in passes of at most `micro` rows. A pass is padded
 // to its longest row, so rows of like length share one: they are sorted by length, and by their
 // place in the update among equals. This order does not depend on `micro`, and padding changes no
@@ -3142,9 +3153,9 @@ static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64
     }
 }
 
-// =================================================================================================
+// ================================================================================================
 // 8. Generation: text and ids, sampling with the KV cache
-// =================================================================================================
+// ================================================================================================
 
 // Prints text that a model has written: what a terminal would obey becomes a question mark.
 static void print_text(const char *text, size_t n) {
@@ -3192,7 +3203,7 @@ static Candidate *candidate_at(Candidates *c, int V, int rank) {
 }
 
 // Draws from softmax(logits/temperature), cut to the top_k most likely, then to the fewest that
-// hold top_p of the rest. u is uniform in (0,1). candidate: [V], scratch.
+// hold top_p of the rest. u is uniform in (0, 1]. candidate: [V], scratch.
 static int sample(const real *logits, int V, Sampling how, double u, Candidate *candidate) {
     int best = 0;
     for (int v = 1; v < V; v++) if (logits[v] > logits[best]) best = v;
@@ -3246,9 +3257,9 @@ static int generate(const Device *device, void *model, const Config *c, int *tok
 #include "data/chat.c"                                     // conversations and pairs of them, as rows
 #include "data/requests.c"                                 // questions with choices: --eval-tasks
 
-// =================================================================================================
+// ================================================================================================
 // 9. Program: one command line, one training loop
-// =================================================================================================
+// ================================================================================================
 
 enum { MAX_OPTIONS = 96 };
 
@@ -3348,11 +3359,13 @@ static int option_table(Options *o, Option *table) {
         { "--dpo-beta", NUMBER, &o->dpo_beta, "how strongly DPO holds to the weights it starts from" },
         { "--as-released", FLAG, &o->as_released,
           "labels of conversations one place to the left, as OLMo's released runs had them" },
-        { "samples", GROUP, &kept, "" },
+        { "evaluation", GROUP, &kept, "" },
+        { "--eval-every", WHOLE, &o->eval_every, "steps between validations (0: only at the end)" },
         { "--eval-set", LIST, &o->eval_sets,
           "NAME=PATH[,NAME=PATH]: more files to validate on, as eval/NAME/" },
         { "--eval-tasks", LIST, &o->eval_tasks,
           "DIR[,DIR]: questions with choices (data/requests.c), asked as often" },
+        { "samples", GROUP, &kept, "" },
         { "--tokenizer", TEXT, &o->tokenizer,
           "tokenizer.json: conversations, prompts and samples are text (without it: bytes, or bare ids)" },
         { "--prompt", TEXT, &o->prompt, "text to continue, with --generate N or --sample-every N" },
@@ -3369,7 +3382,6 @@ static int option_table(Options *o, Option *table) {
         { "--keep", WHOLE, &o->keep,
           "checkpoints to keep: after each, all but the newest N are removed (0: none is)" },
         { "--no-save", FLAG, &o->no_save, "no checkpoints; metrics.jsonl alone" },
-        { "--eval-every", WHOLE, &o->eval_every, "steps between validations (0: only at the end)" },
         { "here and now", GROUP, NULL, "" },
         { "--threads", WHOLE, &o->threads, "threads (0: all); the result does not depend on it" },
         { "--out", TEXT, &o->out, "directory of checkpoints and metrics.jsonl" },
@@ -3638,7 +3650,7 @@ static Options options_of_preset(const char *name) {
     return o;
 }
 
-// ---- objectives ---------------------------------------------------------------------------------
+// ---- objectives --------------------------------------------------------------------------------
 // The model computes a loss per token; what is minimized is a weighted sum of them. An objective
 // chooses the weights, one per row, and knows what to measure. Each of its sums is divided by one
 // denominator, which is a sum over the groups as well:
@@ -3743,7 +3755,7 @@ static double objective_weigh(const Objective *o, Batch *b) {
     return denominator;
 }
 
-// ---- metrics ------------------------------------------------------------------------------------
+// ---- metrics -----------------------------------------------------------------------------------
 // What is known of a step: whoever measures something appends it. metrics.jsonl has all of it, the
 // console what has a label.
 
@@ -3791,7 +3803,7 @@ static void metric_means(Metrics *m, const Objective *o, const char *set, const 
     }
 }
 
-// ---- a run --------------------------------------------------------------------------------------
+// ---- a run -------------------------------------------------------------------------------------
 typedef struct { char name[64]; Corpus files; Rows rows; } EvalSet;
 
 typedef struct {
@@ -4089,7 +4101,8 @@ static void fresh_directory(const char *out) {
 static void say_origin(const Options *o, const char *directory) {
     char origin[PATH], out[PATH];
     const char *aside = NULL, *rest = directory;
-    if (!o->resume && realpath(directory, origin) && realpath(o->out, out) && holds_run(o->out)) {
+    const int moves = !o->resume && o->recipe.steps > 0;
+    if (moves && realpath(directory, origin) && realpath(o->out, out) && holds_run(o->out)) {
         size_t n = strlen(out);
         if (!strncmp(origin, out, n) && origin[n] == '/') aside = free_name(o->out), rest = origin + n;
     }
@@ -4291,7 +4304,7 @@ static void check_validation(const Run *run) {
           "the validation data has no token to predict; are all labels masked?");
 }
 
-// ---- DPO's reference ----------------------------------------------------------------------------
+// ---- DPO's reference ---------------------------------------------------------------------------
 // The model that training starts from says once how likely every row is: log p, the sum over its
 // labels. OLMo has no dropout, so one pass is enough. The numbers lie in OUT/reference.safetensors,
 // where a NaN is one that has still to be computed: so the pass itself can be interrupted. Its
@@ -4426,7 +4439,7 @@ static void validate(const Run *run, Metrics *metrics) {
     snprintf(floor->note, sizeof floor->note, " (we are %.1f%% above)", 100*(loss/run->floor - 1));
 }
 
-// ---- evaluators: --eval-set and --eval-tasks -------------------------------------------------------------
+// ---- evaluators: --eval-set and --eval-tasks ---------------------------------------------------
 
 // One of --eval-set: NAME=PATH, a corpus of its own.
 static EvalSet open_set(const Options *o, char *item) {
@@ -4510,18 +4523,28 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
 // Is something due at this step that comes every so many steps (0: never)?
 static int every(int steps, int step) { return steps && step % steps == 0; }
 
+static void print_hash(const Run *run) {
+    printf("params hash 0x%016llx\n", (unsigned long long)params_hash(run));
+}
+
 static void train(Run *run) {
     const Options *o = &run->o;
     const Recipe *r = &o->recipe;
     Progress *at = &run->at;
     const int first = at->step;
-    Batch batch = batch_of(&run->train, r->batch, r->micro_batch);
-    Metrics metrics = { NULL, 0, 0 };
     check_resumed(run);
     check_validation(run);
     if (o->sample_every) check_prompt(run);
+    if (at->step >= r->steps) {                             // then no file is touched
+        printf("nothing to do: step %d of %d is done already; --steps N goes further\n", at->step,
+               r->steps);
+        print_hash(run);
+        return;
+    }
     // Only now that nothing is wrong with the options and the data.
     if (!o->resume) fresh_directory(o->out);
+    Batch batch = batch_of(&run->train, r->batch, r->micro_batch);
+    Metrics metrics = { NULL, 0, 0 };
     heed_signals();
     if (run->objective.looks_first) compute_reference(run);
     if (asked_to_stop) { printf("stopped as asked; the same command goes on with the reference\n"); return; }
@@ -4529,8 +4552,6 @@ static void train(Run *run) {
     double begun = seconds(), shown = 0;
     int saved = at->step;
 
-    if (at->step >= r->steps)
-        printf("nothing to do: step %d of %d is done already; --steps N goes further\n", at->step, r->steps);
     while (at->step < r->steps && !asked_to_stop) {
         const double start = seconds();
         const uint64_t tokens = at->tokens;
@@ -4561,10 +4582,10 @@ static void train(Run *run) {
     batch_free(&batch), release(metrics.list), release(run->order);
     if (at->step < r->steps) printf("stopped as asked, after step %d of %d%s\n", at->step, r->steps,
                                     at->step && !o->no_save ? "; --resume goes on" : "");
-    printf("params hash 0x%016llx\n", (unsigned long long)params_hash(run));
+    print_hash(run);
 }
 
-// ---- main ---------------------------------------------------------------------------------------
+// ---- main --------------------------------------------------------------------------------------
 
 // "PATH.floor", beside a validation file, holds the loss of a perfect model on it; only
 // data/stories.c can know one. It holds for these bytes, cut into windows of this length, and for
@@ -4942,6 +4963,9 @@ int olmo_main(int argc, char **argv, const Device *device) {
         chat(device, run.model, &o->config, run.tokenizer, o->sampling, o->generate, (uint64_t)o->seed);
     } else if (o->generate) print_sample(&run, o->generate);
     if (o->export_dir) {
+        if (strcmp(device->stores, "fp32") && strcmp(o->export_dtype, device->stores))
+            fprintf(stderr, "note: --export-dtype %s: this device stores weights in %s, so what it exports "
+                    "is rounded to that; ./train_olmo does not round it\n", o->export_dtype, device->stores);
         export_write(o->export_dir, &o->config, &run.layout, &run.companions, device, run.model,
                      dtype_named(o->export_dtype), (uint64_t)o->shard_mb*1000000);
         printf("wrote %s\n", o->export_dir);

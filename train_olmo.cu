@@ -6,8 +6,8 @@ OLMo in C, on one GPU: train_olmo.c again, in kernels.
     ./train_olmo_cu --help                              every option of the CPU program
 
 How to read it. Lay train_olmo.c beside it: sections 2 to 5 come in the same order here, under the same
-names, with the same arguments and then a stream. All the rest - presets and layout, files, data, sampling,
-the training loop - is the .c file itself, included below. What differs, and why:
+names, with nearly the same arguments and then a stream. All the rest - presets and layout, files, data,
+sampling, the training loop - is the .c file itself, included below. What differs, and why:
 
 - A function is a kernel, which says what one thread does, and a launcher, which has the .c function's name.
 - `elem` is what weights and activations are stored in: bf16, or float in the strict program. Sums are fp32:
@@ -15,7 +15,11 @@ the training loop - is the .c file itself, included below. What differs, and why
 - The optimizer's fp32 weight is kept in two halves; the upper one is the bf16 weight of the forward pass.
 - The head runs in chunks of rows, forward and back at once: nothing as wide as the vocabulary is kept. So
   olmo_forward makes the gradient of the head.
-- A buffer serves twice where the .c has two: dx takes the place of x, h of dh, dqkv of h, and dxn of datt.
+- One buffer serves where the .c has two or three: dx lies where x was, dh and dqkv where h was, datt
+  where dxn was.
+- Functions that do more, or are told more: the cross entropy goes forward and back in one kernel;
+  attention_backward turns q and k back itself; norm_backward also writes dx in bf16; weight gradients say
+  whether to add; embed_backward takes the places at which each token stands.
 - Gradients that an update has used up are not cleared, but overwritten by the next backward pass.
 
 Every sum has one fixed order, as on the CPU; no two blocks add to one number in the order in which they
@@ -562,7 +566,7 @@ static void attention_backward_tiles(elem *dqkv, void *work, const elem *datt, c
     }
 }
 
-// When a model speaks, one query per head meets all the keys of the cache. They are cut into pieces, a
+// In generation, one query per head meets all the keys of the cache. They are cut into pieces, a
 // block each, which leaves a maximum, a sum of exponentials and a sum of exponentials times values;
 // then these are joined. q: [H*D], kv: [n] rows, width apart; piece: [H, pieces, 2 + D]
 enum { PIECE = 32, PIECE_THREADS = 128 };               // a piece is a warp wide
@@ -812,8 +816,8 @@ typedef struct {
     int *past;                                      // [1]             tokens that were decoded before
     float *weights, *losses, *zlosses;              // [N]
     Places places;                                  // of the tokens
-    float *x, *dx;                                  // [N, C]          the residual stream; its gradient
-    elem *h, *dqkv;                                 // [N, F], [N, Q]  in one place, for one at a time
+    float *x, *dx;                                  // [N, C]          residual stream, gradient: one place
+    elem *h, *dqkv;                                 // [N, F], [N, Q]  one place: first h, then dqkv
     GpuLayerActs layer[MAX_LAYERS];
     elem *xnf;                                      // [N, C]          last norm
     float *rstdf;                                   // [N]
@@ -1000,15 +1004,18 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
         m->clip = (Clip *)gpu_allocate(1, sizeof(Clip), "the gradient norm");
         m->count = (int *)allocate(c->vocab, sizeof(int), "a count of tokens");
     }
-    m->wte = parameter(m, 0);
-    for (int l = 0; l < c->n_layers; l++) {         // in the order of olmo_layout
+    int next = 0;                                   // in the order of olmo_layout
+    m->wte = parameter(m, next++);
+    for (int l = 0; l < c->n_layers; l++) {
         GpuLayer *w = &m->layer[l];
-        w->att_proj = parameter(m, 1 + 4*l);
-        w->attn_out = parameter(m, 2 + 4*l);
-        w->ff_proj = parameter(m, 3 + 4*l);
-        w->ff_out = parameter(m, 4 + 4*l);
+        w->att_proj = parameter(m, next++);
+        w->attn_out = parameter(m, next++);
+        w->ff_proj = parameter(m, next++);
+        w->ff_out = parameter(m, next++);
     }
-    m->head = c->tied ? m->wte : parameter(m, m->layout.n - 1);
+    m->head = c->tied ? m->wte : parameter(m, next++);
+    CHECK(next == m->layout.n, "gpu_olmo_build takes %d tensors, but olmo_layout lists %d; they must agree",
+          next, m->layout.n);
     return m;
 }
 
@@ -1068,8 +1075,8 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
 
 // tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is
 // negative (ignored); zlosses[b,t] likewise. weights[b,t] are what olmo_backward weighs both with;
-// NULL: none follows. With weights the head goes back at once, chunk by chunk: dhead += here, and dxn
-// waits for olmo_backward.
+// NULL: no backward pass follows. With weights the head goes back at once, chunk by chunk: dhead += here,
+// and dxn waits for olmo_backward.
 void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
                   const real *weights, int B, int T) {
     const Config *c = &m->config;
@@ -1086,7 +1093,8 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
         block_forward(a, &a->layer[l], &m->layer[l], NULL, m->rope, c, B, T, 0, stream);
     }
     norm_forward(a->xnf, a->rstdf, a->x, N, C, stream);
-    const int narrow = weights || !m->training, head_rows = narrow ? a->head_rows : a->head_rows/2;
+    // A model that trains has room for logits of elem. Without weights they are float: half as many rows.
+    const int wide = m->training && !weights, head_rows = wide ? a->head_rows/2 : a->head_rows;
     for (int n = 0; n < N; n += head_rows) {
         const int rows = imin(head_rows, N - n), *target = a->targets + n;
         const elem *xnf = a->xnf + (size_t)n*C;
@@ -1098,7 +1106,7 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
             matmul_backward_input(a->dxn + (size_t)n*C, dlogits, m->head.weight, rows, C, V, stream);
             matmul_backward_weight(m->head.grad, dlogits, xnf, rows, C, V, n > 0 || !m->grads_used, stream);
         } else {
-            float *logits = (float *)a->logits;     // twice as wide as bf16, so half as many rows
+            float *logits = (float *)a->logits;
             matmul_forward(logits, xnf, m->head.weight, rows, C, V, 0, stream);
             crossentropy(loss, zloss, logits, target, (float *)NULL, c->z_loss, rows, V, stream);
         }
@@ -1137,9 +1145,7 @@ void olmo_backward(GpuOlmo *m) {
     m->grads_used = 0;
 }
 
-// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with past
-// + n <= seq_len; logits: [V], after the last of them. Positions 0..past-1 were decoded before, with
-// these weights. It borrows the activations: no olmo_backward after it.
+// The launches of olmo_decode; the tokens, and past, are on the card already.
 static void decode_launch(GpuOlmo *m, int n, int past) {
     const Config *c = &m->config;
     GpuActs *a = &m->acts;
@@ -1153,6 +1159,10 @@ static void decode_launch(GpuOlmo *m, int n, int past) {
     norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C, stream);
     matmul_forward((float *)a->logits, a->xnf, m->head.weight, 1, C, c->vocab, 0, stream);
 }
+
+// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with past
+// + n <= seq_len; logits: [V], after the last of them. Positions 0..past-1 were decoded before, with
+// these weights. It uses the same activations as olmo_forward, so no olmo_backward may follow.
 void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
     if (!m->cache) m->cache = (elem *)gpu_allocate(cache_size(c), sizeof(elem), "the KV cache");
@@ -1461,7 +1471,7 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
     BLAS(multiply(&plans[i], &plans[i].algorithm, c, c, a.at, b.at, stream));
 }
 
-// ---- causal attention on Hopper -----------------------------------------------------------------
+// ---- causal attention on Hopper ----------------------------------------------------------------
 //     S = q k^T / sqrt(D),   P = softmax over keys <= query,   att = P v
 //
 // The same function again, for bf16 and head sizes 64 and 128, written for what an H100 or H200 adds:
@@ -1484,10 +1494,10 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
 //     + 6%  ex2.approx in place of exp2f
 //     + 3%  o rescaled only when the maximum has moved far
 //     + 2%  a third buffer for keys (D = 64: two more for keys and values, +4%)
-// Backward, from 304 (two kernels, 7 products):
-//     243   one kernel and 5 products; dq summed in turns; the next S runs under dq and dk
-//     312   the proxy fence limited to shared::cta (without it, it waits for the whole GPU, every tile)
-//     420   rotary factors in one batch of loads; dk and dv through shared memory; two buffers for dq
+// Backward, from 304 (two kernels, 7 products), each line beside the one before:
+//     -20%  one kernel and 5 products; dq summed in turns; the next S runs under dq and dk
+//     +28%  the proxy fence limited to shared::cta (without it, it waits for the whole GPU, every tile)
+//     +35%  rotary factors in one batch of loads; dk and dv through shared memory; two buffers for dq
 // Now 588 and 423; cuDNN 9.19 in the same run 486 and 340. At D = 64, H = 32: 432 and 327 (379 and 285), at
 // T = 1024, D = 128: 462 and 305 (372 and 251). dev/bench/bench.cu measures it.
 // Of no use, so left out: ping-pong of the warpgroups by barriers; dS stored transposed; a part of the
@@ -2293,7 +2303,7 @@ static const Device *gpu_device(void) {
     static char name[400] = "GPU";
     static const Device device = {
         name, gpu_memory, gpu_build, gpu_destroy, gpu_forward, gpu_backward, gpu_update, gpu_decode,
-        gpu_get, gpu_set,
+        gpu_get, gpu_set, precision,
     };
     size_t free, total;
     int cards = 0;
