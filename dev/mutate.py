@@ -222,6 +222,11 @@ def compiled(file, text):
         return obj.read()
 
 
+def restore(file):
+    with open(os.path.join(yard, file), "w") as out:
+        out.write(sources[file])
+
+
 def equivalents():
     """dev/mutants.txt: `file: original line => mutated line   # reason`, blanks not counted."""
     known = set()
@@ -291,6 +296,7 @@ try:
         obj = compiled(file, changed)
         if obj is None or obj == sound[file]:
             same += obj is not None
+            restore(file)
             continue
         for command in steps_for(file):
             if how := run(command, patience[command]):
@@ -300,8 +306,7 @@ try:
         else:
             survivors.append(f"{file}:{line}: {kind}\n    {was.strip()}\n    {now.strip()}")
         print(f"{dead + len(survivors):4d}  {'dead ' if how else 'ALIVE'}  {file}:{line} {kind}: {now.strip()[:90]}   {how or ''}", flush=True)
-        with open(os.path.join(yard, file), "w") as out:
-            out.write(text)
+        restore(file)
     total = dead + len(survivors)
     print("\nsurvivors:\n" + "\n".join(survivors) if survivors else "\nno survivors")
     print(f"{dead} of {total} died ({100*dead/max(1, total):.0f} %), seed {options.seed}; "
