@@ -2821,6 +2821,11 @@ static void promised_answers(void) {
     }
     check(went_well(code) && !*missing, "--help lists all %zu options%s%s", sizeof options/sizeof *options,
           *missing ? ", but not" : "", missing);
+    check(strstr(said, "In brackets: the values of --model tiny. Presets: tiny (") && strstr(said, "Fine-tuning: --load DIR"),
+          "--help names the presets, and how to fine-tune");
+    code = train_olmo("--help --model 7b-0424");             // ... with the values of the preset that is named
+    check(went_well(code) && strstr(said, "width of the residual stream [4096]") && strstr(said, "the values of --model 7b-0424"),
+          "--help --model 7b-0424 has that model's values");
     code = train_olmo("--version");
     check(went_well(code) && strstr(said, "OLMo"), "--version: %.*s", (int)strcspn(said, "\n"), said);
 
