@@ -611,6 +611,18 @@ static void hostile_conversations(void) {
     write_text("bad.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}\n");
     refuses("nothing to learn", "bad.jsonl", "has anything to learn",
             "%s --data bad.jsonl --steps 1", small);
+    // Rows that teach nothing, or not all of what they say, are counted on the console.
+    char lines[2048];
+    int length = sprintf(lines, "%s{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}\n"
+                         "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}, "
+                         "{\"role\": \"assistant\", \"content\": \"", first);
+    memset(lines + length, 'y', 900), strcpy(lines + length + 900, "\"}]}\n");
+    write_text("bad.jsonl", lines);
+    int code = train_olmo("%s --data bad.jsonl --val none --steps 1 --out counted", small);
+    check(went_well(code) && strstr(said, "dropped: 1 without a label on any token\n") &&
+              strstr(said, "cut: 1 rows are longer than --seq-len "),
+          "conversations without an answer, and too long ones, are counted");
+    system_or_die("rm -rf counted");
     write_text("bad.jsonl", "");
     refuses("an empty file", "bad.jsonl", "empty", "%s --data bad.jsonl --steps 1", small);
     refuses("pairs where conversations are asked for", "pairs.jsonl", "expected \"messages\"",
