@@ -2086,13 +2086,17 @@ static void hostile_headers(const Parsed *good) {
         refuses(rows[i].what, names_directory ? "bad: " : bad_weights, rows[i].says, "%s", load_bad);
         release(header);
     }
-    char name[600];
-    memset(name, 'x', sizeof name);
-    name[0] = '"', memcpy(name + 501, "\"", 2);
-    char *header = replaced(good->header, "\"model.embed_tokens.weight\"", name);
-    write_weights(bad_weights, strlen(header), header, strlen(header), good->data, good->data_size);
-    refuses("a name of 500 bytes", bad_weights, "500 bytes long", "%s", load_bad);
-    release(header);
+    static const struct { int length; const char *says; } names[] = { { 500, "500 bytes long" }, { 128, "128 bytes long" }, { 127, "is missing" } };
+    for (size_t i = 0; i < sizeof names/sizeof *names; i++) {             // 127 bytes are a name, if none of ours
+        char name[600], what[40];
+        memset(name, 'x', sizeof name);
+        name[0] = '"', memcpy(name + 1 + names[i].length, "\"", 2);
+        char *header = replaced(good->header, "\"model.embed_tokens.weight\"", name);
+        write_weights(bad_weights, strlen(header), header, strlen(header), good->data, good->data_size);
+        snprintf(what, sizeof what, "a name of %d bytes", names[i].length);
+        refuses(what, names[i].length < 128 ? "bad: " : bad_weights, names[i].says, "%s", load_bad);
+        release(header);
+    }
 }
 
 static void hostile_bytes(const Parsed *good) {
