@@ -253,6 +253,10 @@ static void test_metrics(void) {
     check(fabs(task_ce_loss(t, 1) - (2/1.0 + 6.4/3 + 3/2.0)/3) < 1e-15, "_v1: without the leading space");
     check(fabs(task_bits_per_byte(t, 0) - (2/2.0 + 6.4/4 + 3/3.0)/3/log(2)) < 1e-15,
           "bits per byte of the right answers");
+    t->question[1].label = 0;
+    check(fabs(task_bits_per_byte(t, 0) - (2/2.0 + 6/5.0 + 3/3.0)/3/log(2)) < 1e-15,
+          "of bytes, where characters have two");
+    t->question[1].label = 1;
     check(t->request[2].bytes == 5 && t->request[2].characters == 3, "characters are not bytes");
     double mass = 0;
     for (int i = 0; i < 7; i++) mass += exp(given[i])/3;
@@ -290,11 +294,11 @@ static void test_uniform(void) {
 
 // random.Random(1234).sample, as Python 3 draws (EVAL_SPEC 3.4)
 static void test_sample(void) {
-    static const struct { int n, first[8]; } rows[] = {
-        { 1267, { 902, 239, 15, 185, 1192, 71, 171, 201 } },
-        { 1838, { 1593, 902, 239, 15, 185, 1652, 1192, 71 } },
-        { 3270, { 3187, 1805, 478, 30, 371, 2384, 143, 2750 } },
-        { 10042, { 7220, 1914, 122, 1485, 9539, 572, 1375, 1612 } },
+    static const struct { int n, first[8], last; } rows[] = {
+        { 1267, { 902, 239, 15, 185, 1192, 71, 171, 201 }, 562 },
+        { 1838, { 1593, 902, 239, 15, 185, 1652, 1192, 71 }, 311 },
+        { 3270, { 3187, 1805, 478, 30, 371, 2384, 143, 2750 }, 1517 },
+        { 10042, { 7220, 1914, 122, 1485, 9539, 572, 1375, 1612 }, 7325 },
     };
     static int sample[1000];
     for (size_t i = 0; i < 4; i++) {
@@ -302,7 +306,8 @@ static void test_sample(void) {
         char seen[10042] = { 0 };
         int different = 0;
         for (int k = 0; k < 1000; k++) different += !seen[sample[k]], seen[sample[k]] = 1;
-        check(!memcmp(sample, rows[i].first, sizeof rows[i].first) && different == 1000,
+        check(!memcmp(sample, rows[i].first, sizeof rows[i].first) && sample[999] == rows[i].last
+              && different == 1000,
               "1000 of %d: %d, %d, %d ... as Python draws them", rows[i].n, sample[0], sample[1], sample[2]);
     }
 }
