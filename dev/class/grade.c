@@ -624,7 +624,7 @@ static void witness_model(const char *name, int tied, int G, double z) {
     olmo_free(m), release(tokens), release_arrays();
 }
 
-static int witness(void) {
+static int witness(int part) {
     static const char *const numbers[] = { "01", "02", "03", "05", "06", "07", "08", "09" };
     for (size_t i = 0; i < sizeof numbers/sizeof *numbers && !in_double; i++) {
         const Exercise *e = exercise_named(numbers[i]);
@@ -647,7 +647,7 @@ static int witness(void) {
         if (other) pclose(other);
         passed += p, failed += f;
     }
-    printf("%d passed, %d failed\n", passed, failed);
+    printf("%s%d passed, %d failed\n", part ? "part: " : "", passed, failed);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -731,7 +731,7 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "list")) { list(); return finished(); }
     if (!strcmp(what, "all")) return grade_all(argc > 2 ? argv[2] : NULL);
     if (!strcmp(what, "check")) return check_exercises(argc > 2 ? argv[2] : NULL);
-    if (!strcmp(what, "witness")) return witness();
+    if (!strcmp(what, "witness")) return witness(as_witness && argc > 1 && !strcmp(argv[1], "--part"));
     if (!strcmp(what, "train")) return train_student();
     if (!strcmp(what, "hint") && argc == 3) { hint(exercise_named(argv[2])); return finished(); }
     return grade(exercise_named(what), 1) == PASSED ? finished() : EXIT_FAILURE;
