@@ -7,7 +7,8 @@ Each of these mistakes has been made by somebody, in some program, and went unno
 curve beside the healthy one says how little a falling curve proves; the witnesses say where to look; the line is for you to find.
 
 Do not read on before you have looked for them: below are the answers. A bug is a line of train_olmo.c and what stands in its place;
-`make bug-check` sees to it that the line is there, once, that the copy compiles, and that its loss falls.
+`make bug-check` sees to it that the line is there, once, and that the copy compiles; `build/class/bugs train`
+that its loss falls.
 */
 #define OLMO_LIBRARY
 #include "../../train_olmo.c"
