@@ -4,7 +4,7 @@
     make train_olmo && dev/reference/adapt.py            (torch, transformers, numpy: requirements.txt)
 
 The model is transformers' OlmoForCausalLM in float32, and nothing else is shared: the template, the masks, padding, losses, AdamW,
-the schedule and DPO are written out here, by what ADAPT_SPEC says of the official code. TRL's own loss is taken where it is installed.
+the schedule and DPO are written out here, by what ADAPT_SPEC says of the official code. (adapt_trl.py has TRL do the same.)
 Ends with the largest differences; exit code 1 if one is above 1e-4 (relative, of losses, norms and log-probabilities; absolute, of
 rewards). --golden DIR also writes the weights, the data and PyTorch's numbers, for the tests, which need no Python.
 --speed FILE instead times both on the conversations of a file, in turns: tokens and labels per second.
