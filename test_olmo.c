@@ -4404,6 +4404,14 @@ static void test_runs(void) {
           "a `latest` that cannot be made is said, and no more: code %d", code);
     system_or_die("rm -rf out");
 
+    // Directories that are missing on the way to what is written.
+    code = train_olmo("%s --steps 1 --data few.bin --out deep/er/run/", tiny_model);
+    check(went_well(code) && newest_checkpoint("deep/er/run") == 1, "--out makes missing parents: %s", complained);
+    code = train_olmo("--load deep/er/run/latest --export $PWD/new/place/copy");
+    check(went_well(code) && file_exists("new/place/copy/config.json"), "and so does --export: %s", complained);
+    refuses("a directory below a file", "few.bin/run", "cannot make this directory: Not a directory",
+            "%s --steps 1 --data few.bin --out few.bin/run", tiny_model);
+
     // The process has the program's name; its default corpus is found however it is started.
     char out[256], copy[2*PATH];
     snprintf(copy, sizeof copy,

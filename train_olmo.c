@@ -1586,9 +1586,21 @@ static FILE *open_to_read(const char *path, uint64_t *size) {
     return file;
 }
 
-static void make_directory(const char *path) {
-    CHECK(mkdir(path, 0777) == 0 || errno == EEXIST, "%s: cannot make this directory: %s", path,
-          strerror(errno));
+// The directories that a file's path leads through: of a/b/c.bin, a and a/b.
+static void make_parents(const char *path) {
+    char part[PATH];
+    CHECK(strlen(path) < PATH, "%s: this path is too long", path);
+    for (const char *slash = path; (slash = strchr(slash, '/')); slash++) {
+        snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
+        CHECK(!*part || mkdir(part, 0777) == 0 || errno == EEXIST,
+              "%s: cannot make this directory: %s", part, strerror(errno));
+    }
+}
+
+static void make_directory(const char *path) {              // and those above it
+    char inside[PATH];
+    path_join(inside, path, "");
+    make_parents(inside);
 }
 
 // Removes a directory and the plain files in it: what a checkpoint is.

@@ -800,14 +800,6 @@ static int document_read(Reader *r, Document *d) {
 // A file is written as path.tmp and renamed when the last byte is on the disk: what has its name is
 // whole.
 
-// Makes the directories that a path leads through.
-static void make_directories_of(const char *path) {
-    char part[PATH];
-    CHECK(strlen(path) < PATH, "%s: this path is too long", path);
-    for (size_t i = 1; path[i]; i++)
-        if (path[i] == '/') memcpy(part, path, i), part[i] = 0, make_directory(part);
-}
-
 // A file that has its name only when it is whole. What is unfinished when the program fails is removed.
 typedef struct Whole { char path[PATH], temporary[PATH]; FILE *file; struct Whole *next; } Whole;
 
@@ -825,7 +817,7 @@ static Whole *whole_begin(const char *path) {
     CHECK(fits, "%s: expected the name of a file, of less than %d bytes", path, PATH);
     CHECK(stat(path, &s) || S_ISREG(s.st_mode),
           "%s: expected the name of a file, found a directory, a pipe or a device", path);
-    make_directories_of(path);
+    make_parents(path);
     int fd = open(w->temporary, O_RDWR | O_CREAT, 0666);
     CHECK(fd >= 0, "%s: cannot be written: %s", w->temporary, strerror(errno));
     // where there are no locks, we do without
@@ -1247,7 +1239,7 @@ static void note_command(const char *command, const char *documents, const char 
     int n = snprintf(temporary, PATH, "%s.%ld.tmp", note, (long)getpid());
     CHECK(n < PATH, "%s: this path is too long", documents);
     if (missing) {
-        make_directories_of(note);
+        make_parents(note);
         FILE *file = open_to_write(temporary);
         fprintf(file, "%s\n", whole), close_written(file, temporary);
         CHECK(rename(temporary, note) == 0, "%s: cannot be renamed to %s: %s", temporary, note,

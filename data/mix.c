@@ -719,12 +719,6 @@ static void check_output(Mix mix, const Shard *shard, int n) {
     release(ours.slot);
 }
 
-static void make_output(const char *path) {
-    char inside[PATH];
-    path_join(inside, path, "x");
-    make_directories_of(inside);
-}
-
 static void check_inputs(Mix mix) {
     char path[PATH];
     for (int i = 0; i < mix.n; i++) {
@@ -908,7 +902,7 @@ static int mix_command(int argc, char **argv) {
     Mix mix = mix_parse(name[0]);
     check_inputs(mix);
     for (int i = 0; i < mix.n; i++)
-        check_no_input(&mix.stream[i].files, report_path), make_output(mix.stream[i].output);
+        check_no_input(&mix.stream[i].files, report_path), make_directory(mix.stream[i].output);
     check_no_input(&(Files){ (char **)name, 1, 0, 0 }, report_path), whole_check(report_path);
     Shard *shard = shards_of(mix, as_released, &shards);
     check_output(mix, shard, shards);

@@ -566,7 +566,7 @@ static void output_open(Output *o, int n_files) {
     char path[PATH];
     const char *out = o->work->set.out;
     path_join(path, out, "tokenize.json");
-    make_directories_of(path);
+    make_directory(out);
     int fd = open(out, O_RDONLY);
     // until this program ends
     CHECK(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0, "%s: another run is writing to it", out);

@@ -83,7 +83,7 @@ static const char *in_scratch(const char *name) {
 }
 static const char *put_file(const char *name, const char *bytes, size_t size) {
     const char *path = in_scratch(name);
-    make_directories_of(path);
+    make_parents(path);
     FILE *file = open_to_write(path);
     CHECK(fwrite(bytes, 1, size, file) == size && fclose(file) == 0, "%s: cannot be written", path);
     return path;
