@@ -13,8 +13,10 @@ A mutant is the file with one fault, of the kinds that people make:
     dropped     a statement             swapped   f(a, b) -> f(b, a)                 condition  if (x) -> if (!(x))
 
 Lines are drawn at random, then a kind, then a fault of it. Left out are comments, strings, preprocessor lines, and what a sentence
-quotes (the arguments behind the text of CHECK, die and fprintf(stderr)): those change words alone. A fault that does not
-compile, or that the compiler turns into the same code (the object file has the same bytes), is drawn again.
+quotes (the arguments behind the text of CHECK, die and fprintf(stderr)): those change words alone. So is room: the constant
+that alone is the length of an array in its declaration, and a larger one in the size of an allocation. More of it changes no
+value, and whether there is too little for some text is a question for the sanitizers. A fault that does not compile, or that
+the compiler turns into the same code (the object file has the same bytes), is drawn again.
 
 Every mutant is built at -O1 in a copy of the repository, and the tests run, the quick ones first, until one is red: then the
 mutant is dead. A program that crashes or hangs is as dead. At the end the survivors are listed, and the share that died is
@@ -29,6 +31,7 @@ TOKEN = re.compile(r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/|\#(?:\\\n|[^\n])*) | (?P
 KEYWORDS = set("""auto break case char const continue default do double else enum extern float for goto if inline int long
     register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while real vec
     size_t uint8_t uint16_t uint32_t uint64_t int32_t int64_t uint128 off_t FILE va_list NULL""".split())
+TYPES = KEYWORDS - set("""auto break case continue default do else for goto if return sizeof switch typedef while NULL""".split())
 SWAPS = {"+": "-", "-": "+", "*": "/", "/": "*", "%": "/", "+=": "-=", "-=": "+=", "++": "--", "--": "++", "*=": "/=",
          "<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==", "&&": "||", "||": "&&",
          "&": "|", "|": "&", "^": "|", "<<": ">>", ">>": "<<", "|=": "&=", "&=": "|="}
@@ -74,6 +77,28 @@ def quoted_by_sentences(tokens):
     return out
 
 
+def is_length(tokens, i):
+    """Is the number tokens[i] the length of an array where that is declared?  `char a[64], b[32];`"""
+    if i < 3 or tokens[i - 1].text != "[" or tokens[i + 1].text != "]":
+        return False
+    start, depth = i - 1, 0
+    while start and depth >= 0 and tokens[start - 1].text not in (";", "{", "}"):
+        start -= 1
+        depth += (tokens[start].text in ")]") - (tokens[start].text in "([")
+    type_first = tokens[start].text in TYPES or tokens[start].text not in KEYWORDS and tokens[start + 1].kind == "name"
+    declares = tokens[i - 3].kind == "name" or tokens[i - 3].text in ("*", ",")
+    return type_first and declares and depth == 0
+
+
+def rooms(tokens):
+    """Indices of the numbers in the sizes of allocations."""
+    out = set()
+    for i, t in enumerate(tokens[:-1]):
+        if t.text in ("allocate", "malloc", "calloc", "realloc") and tokens[i + 1].text == "(":
+            out.update(k for k in range(i + 2, closing(tokens, i + 1)) if tokens[k].kind == "number")
+    return out
+
+
 def is_variable(tokens, i):
     t = tokens[i]
     after = tokens[i + 1].text if i + 1 < len(tokens) else ""
@@ -97,7 +122,7 @@ def is_declaration(tokens, i, end):
 def mutants_of(text):
     """All mutants: (line, kind, start, end, replacement), where text[start:end] is replaced."""
     tokens, found = tokens_of(text), []
-    quoted = quoted_by_sentences(tokens)
+    quoted, room = quoted_by_sentences(tokens), rooms(tokens)
     lines = {}
     for i, t in enumerate(tokens):
         lines.setdefault(t.line, []).append(i)
@@ -118,11 +143,11 @@ def mutants_of(text):
             add(t, "sign", t.at, t.end, "")
         if t.text == "!":
             add(t, "compare", t.at, t.end, "")
-        if t.kind == "number":
+        if t.kind == "number" and not is_length(tokens, i):
             whole = re.fullmatch(r"(0[xX][0-9a-fA-F]+|\d+)([uUlL]*)", t.text)
             if whole:
                 value = int(whole[1], 0) if not re.fullmatch(r"0\d+", whole[1]) else int(whole[1], 8)
-                for other in (value + 1, value - 1):
+                for other in (value - 1,) if i in room else (value + 1, value - 1):
                     if other >= 0:
                         add(t, "constant", t.at, t.end, f"{other}{whole[2]}")
             else:
@@ -177,7 +202,8 @@ CFLAGS = "-O1 -march=native -Werror=int-conversion -Werror=incompatible-pointer-
 MAKE = f"make -s CFLAGS='{CFLAGS}'"
 UNITS = [f"{MAKE} test_olmo && ./test_olmo units", f"{MAKE} test_olmo_double && ./test_olmo_double units",
          f"{MAKE} train_olmo && ./test_olmo hostile_files command_line save_load_save full_disk",
-         "./test_olmo resume signals kill_while_saving"]
+         "./test_olmo adaptation companions runs resume signals kill_while_saving",
+         f"{MAKE} dev/eval/eval dev/eval/test_eval && dev/eval/test_eval"]
 PARTS = {"tokenizer": "tokenizer tokenize", "tokenize": "tokenize", "documents": "documents", "stats": "stats", "words": "stats",
          "classifier": "classifier", "taggers": "taggers", "dedupe": "dedupe", "mix": "mix", "curate": "command"}
 
