@@ -1,12 +1,14 @@
-// Ladder: AdamW of 256 million parameters, with clipping and bf16 weights.      What is it waiting
-// for? Memory, and nothing else.
+// Ladder: AdamW of 268 million parameters, with clipping and bf16 weights.
+// What is it waiting for? Memory, and nothing else.
 //
 //   rung 1  five kernels, as one writes it down: scale g; m; v; master weight; bf16 copy of it
 //   rung 2  one kernel: g, m, v and the weight are read once and written once; master weight and
-//   its bf16 copy are both stored rung 3  train_olmo.cu: no copy. The bf16 weight is the upper half
-//   of the master weight, whose lower half takes 2 bytes: 26
-//           bytes per parameter instead of 30 (gradients are not cleared: the next backward pass
-//           overwrites them)
+//           its bf16 copy are both stored: 30 bytes per parameter
+//   rung 3  train_olmo.cu: no copy. The bf16 weight is the upper half of the master weight, whose
+//           lower half takes 2 bytes: 28 bytes per parameter (gradients are not cleared: the next
+//           backward pass overwrites them)
+//
+// @FIGURES@
 //
 // (The share of the limit counts the bytes of rung 3, so that a rung that moves more shows it.)
 // What would you try next? m in bf16 with stochastic rounding; but measure what it does to the
@@ -25,74 +27,71 @@ static __global__ void adamw_second(float *v, const float *g, float beta2, float
     if (i < n) v[i] = beta2*v[i] + share*g[i]*g[i];
 }
 static __global__ void adamw_master(float *p, const float *m, const float *v, float decay,
-    AdamWFactors f, size_t n) {
+                                    AdamWFactors f, size_t n) {
     const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
     if (i < n) p[i] = p[i]*decay - f.step_size*m[i]/(sqrtf(v[i])/f.correction + f.eps);
 }
-static __global__ void adamw_copy(elem *w, const float *p, size_t n) {
+static __global__ void adamw_copy(elem *weight, const float *p, size_t n) {
     const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
-    if (i < n) w[i] = (elem)p[i];
+    if (i < n) weight[i] = (elem)p[i];
 }
 
 static __global__ void adamw_fused(float *p, elem *weight, const float *g, float *m, float *v,
-    size_t n, const Clip *clip, float decay,
-                                   AdamWFactors f) {
+                                   const Clip *clip, float decay, AdamWFactors f, size_t n) {
     const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
     if (i >= n) return;
     const float grad = g[i]*clip->factor;
-    m[i] += f.one_minus_beta1*(grad - m[i]);
-    v[i] = f.beta2*v[i] + f.one_minus_beta2*grad*grad;
-    p[i] = p[i]*decay - f.step_size*m[i]/(sqrtf(v[i])/f.correction + f.eps);
-    weight[i] = (elem)p[i];
+    const float first = m[i] + f.one_minus_beta1*(grad - m[i]);
+    const float second = f.beta2*v[i] + f.one_minus_beta2*grad*grad;
+    const float now = p[i]*decay - f.step_size*first/(sqrtf(second)/f.correction + f.eps);
+    m[i] = first;
+    v[i] = second;
+    p[i] = now;
+    weight[i] = (elem)now;
 }
 
 static void adamw_ladder() {
-    const size_t n = 256 << 20, checked = 4096;
-    float *p = on_card<float>(n), *g = on_card<float>(n), *m = on_card<float>(n),
-        *v = on_card<float>(n);
-    elem *weight = on_card<elem>(n);
+    const size_t n = 256 << 20, CHECKED = 4096;
+    float *p = on_card<float>(n), *m = on_card<float>(n), *v = on_card<float>(n);
+    float *g = on_card<float>(n), *gradients = on_card<float>(n);
+    elem *weight = on_card<elem>(n), *weights = on_card<elem>(n);
     int16_t *rest = on_card<int16_t>(n);
-    Clip *clip = on_card<Clip>(1), factor = {};
-    factor.norm = 2, factor.factor = 0.5f, factor.finite = 1;
-    CUDA(cudaMemcpy(clip, &factor, sizeof factor, cudaMemcpyHostToDevice));
-    const AdamWFactors f = { 1e-3f, 0.9f, 1e-5f, 0.95f, 0.1f, 0.05f };
-    const float decay = 1 - 1e-4f;
-    std::vector<float> hp, hg = fill(g, checked, 1, 7), right(checked);
-    // the first update, from zero moments; weights that bf16 can hold
-    for (size_t i = 0; i < checked; i++) {
-        const float grad = hg[i]*0.5f, first = 0.1f*grad, second = 0.05f*grad*grad;
-        right[i] = (float)(1
-            + (int)(i % 64))*0.015625f*decay - f.step_size*first/(sqrtf(second)/f.correction + f.eps);
+    Clip *clip = on_card<Clip>(1), half = {};
+    half.norm = 2, half.factor = 0.5f, half.finite = 1;
+    to_card(clip, &half, 1);
+    // a step size so large that a weight without its update is far off
+    const AdamWFactors f = { 0.2f, 0.9f, 1e-5f, 0.95f, 0.1f, 0.05f };
+    const float decay = 0.97f;
+    const std::vector<float> hg = fill(gradients, n, 1, 7), hp = fill(weights, n, 0.5f, 11);
+    std::vector<float> right(CHECKED);
+    for (size_t i = 0; i < CHECKED; i++) {                          // the first update: moments are 0
+        const float grad = hg[i]*half.factor, first = 0.1f*grad, second = 0.05f*grad*grad;
+        right[i] = hp[i]*decay - f.step_size*first/(sqrtf(second)/f.correction + f.eps);
     }
-    std::vector<float> weights(n);
-    std::vector<elem> small(n);
-    for (size_t i = 0; i < n; i++) weights[i] = (float)(1 + (int)(i % 64))*0.015625f,
-        small[i] = (elem)weights[i];
-    const unsigned blocks = ceil_div(n, 256);
-    auto line = [&](const char *what, const std::function<void()> &run) {
-        CUDA(cudaMemcpy(p, weights.data(), n*sizeof(float), cudaMemcpyHostToDevice));
-        CUDA(cudaMemcpy(weight, small.data(), n*sizeof(elem), cudaMemcpyHostToDevice));
-        for (void *zero : { (void *)m, (void *)v }) CUDA(cudaMemset(zero, 0, n*sizeof(float)));
-        CUDA(cudaMemset(rest, 0, n*sizeof(int16_t)));
-        fill(g, checked, 1, 7);
-        run();
-        const double error = distance(weight, right);
-        rung(what, milliseconds(run), 26.0*(double)n, 0, error, 4e-3);
+
+    Ladder ladder = { "adamw: 268 million parameters", 28.0*n, 0, 4e-3 };
+    ladder.restore = [&] {
+        copy(g, gradients, n);
+        copy(weight, weights, n);
+        to_card(p, hp.data(), n);                                   // they are numbers of bf16
+        clear(rest, n), clear(m, n), clear(v, n);
     };
-    ladder("adamw: 268 million parameters");
-    line("1  five kernels", [&] {
+    ladder.error = [&] { return distance(weight, right); };
+    const unsigned blocks = ceil_div(n, 256);
+    ladder.rung("1  five kernels", [&] {
         adamw_scale<<<blocks, 256, 0, card.stream>>>(g, clip, n);
         adamw_first<<<blocks, 256, 0, card.stream>>>(m, g, f.one_minus_beta1, n);
         adamw_second<<<blocks, 256, 0, card.stream>>>(v, g, f.beta2, f.one_minus_beta2, n);
         adamw_master<<<blocks, 256, 0, card.stream>>>(p, m, v, decay, f, n);
         adamw_copy<<<blocks, 256, 0, card.stream>>>(weight, p, n);
     });
-    line("2  one kernel, master and copy", [&] { adamw_fused<<<blocks, 256, 0, card.stream>>>(p,
-        weight, g, m, v, n, clip, decay, f); });
-    line("3  train_olmo.cu: two halves", [&] {
-        adamw_kernel<4><<<ceil_div(n, 4*256), 256, 0, card.stream>>>(weight, rest, g, m, v, n, clip,
-            decay, f);
+    ladder.rung("2  one kernel, master and copy", [&] {
+        adamw_fused<<<blocks, 256, 0, card.stream>>>(p, weight, g, m, v, clip, decay, f, n);
     });
-    for (void *q : { (void *)p, (void *)g, (void *)m, (void *)v, (void *)weight, (void *)rest,
-        (void *)clip }) gpu_release(q);
+    ladder.rung("3  train_olmo.cu: two halves", [&] {
+        adamw_kernel<4><<<ceil_div(n, 4*256), 256, 0, card.stream>>>(weight, rest, g, m, v, n, clip,
+                                                                     decay, f);
+    });
+    gpu_release(p), gpu_release(m), gpu_release(v), gpu_release(g), gpu_release(gradients);
+    gpu_release(weight), gpu_release(weights), gpu_release(rest), gpu_release(clip);
 }
