@@ -7,12 +7,15 @@
 //           a training step
 //   rung 3  train_olmo.cu: one kernel. The block that has just read a row for its sum reads it
 //           again from the L2 cache and writes the gradient over it; the weights of the rows are
-//           known beforehand, so nothing has to be kept
+//           known beforehand, so nothing has to be kept. Four loads of a thread are under way at once
 //
-// @FIGURES@
+// On an H100 (80 GB, HBM3; CUDA 13.0; copies 3.00 TB/s, product of 8192^3 763 TFLOP/s), milliseconds:
+//     rung 1   rung 2   rung 3             at the copy's rate    PyTorch 2.11: eager, compiled
+//      0.852    0.855    0.651                 0.549             2.195,    1.391
+// (Rung 3 took 0.838 before its loads ran ahead.)
 //
-// What would you try next? Shared memory for the row, as in softmax.cu; or never to write the
-// logits: make loss and gradient in the product's own epilogue.
+// What would you try next? Loads ahead in rungs 1 and 2, too. Shared memory for the row; or never to
+// write the logits: make loss and gradient in the product's own epilogue.
 
 template <int W> static __global__ void lse_kernel(float *lse, const elem *logits, int V) {
     const Softmax all = online_softmax<W>(logits + (size_t)blockIdx.x*V, V);

@@ -10,7 +10,9 @@
 //   rung 5  train_olmo.cu: cuBLASLt, which on Hopper feeds the tensor cores by the copy engine
 //           (wgmma, TMA)
 //
-// @FIGURES@
+// On an H100 (80 GB, HBM3; CUDA 13.0; copies 3.00 TB/s, product of 8192^3 763 TFLOP/s), milliseconds:
+//     rung 1   rung 2   rung 3   rung 4   rung 5    at the product's rate    PyTorch 2.11
+//     69.599    4.721    1.263    0.239    0.055                    0.045           0.068
 //
 // What would you try next? Loading the next tile while this one is multiplied (cp.async), swizzled
 // shared memory, wgmma: read attention_forward_sm90 in train_olmo.cu, which does all of that.

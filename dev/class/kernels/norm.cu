@@ -8,7 +8,9 @@
 //   rung 4  train_olmo.cu: 8 numbers per thread and load, and the row stays in registers between
 //           its three passes
 //
-// @FIGURES@
+// On an H100 (80 GB, HBM3; CUDA 13.0; copies 3.00 TB/s, product of 8192^3 763 TFLOP/s), milliseconds:
+//     rung 1   rung 2   rung 3   rung 4    at the copy's rate    PyTorch 2.11: eager, compiled
+//      1.807    0.330    0.216    0.137                 0.134             0.353,    0.205
 //
 // At the copy bandwidth there is nothing left to win: stop here. What would you try next? Reading x
 // as bf16 (half the bytes).

@@ -7,9 +7,12 @@
 //   rung 3  largest and sum in one pass (online_softmax in ladder.cu)
 //   rung 4  8 numbers per load and thread; the second pass finds the row in the L2 cache
 //
-// @FIGURES@
+// On an H100 (80 GB, HBM3; CUDA 13.0; copies 3.00 TB/s, product of 8192^3 763 TFLOP/s), milliseconds:
+//     rung 1   rung 2   rung 3   rung 4    at the copy's rate    PyTorch 2.11, not in place
+//     14.573    2.544    1.942    0.837                 0.549            0.838
 //
-// What would you try next? The whole row in shared memory (100 kB fit, for two blocks per
+// What would you try next? Several loads of a thread under way at once (the last rung of
+// crossentropy.cu shows what that is worth). Or the whole row in shared memory (100 kB fit, for two blocks per
 // multiprocessor): no second read at all.
 
 static __global__ void softmax_rung1(elem *x, int N, int V) {
