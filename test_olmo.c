@@ -217,6 +217,22 @@ static void test_presets(void) {
     check(sizeof presets/sizeof *presets == sizeof rows/sizeof *rows, "there is no preset without a row in this test");
 }
 
+// What OLMo-7B was fine-tuned with (ADAPT_SPEC 1): every field, so that an option given beside them meets no other surprise.
+static void test_tunings(void) {
+    static const struct { const char *name; double lr; int batch; const char *warmup; } rows[] = {
+        { "sft", 2e-6, 128, "3%" }, { "dpo", 5e-7, 32, "10%" },
+    };
+    for (int i = 0; i < 2; i++) {
+        const Tuning *t = tuning_named(rows[i].name);
+        const Recipe *r = &t->recipe;
+        check(!strcmp(r->schedule, "finetune") && r->lr == rows[i].lr && r->final_lr == 0 && r->batch == rows[i].batch
+              && r->micro_batch == 1 && r->weight_decay == 0 && r->beta1 == 0.9 && r->beta2 == 0.999 && r->eps == 1e-8
+              && !r->decay_embeddings && r->clip == 0 && r->clip_warmup_steps == 0 && r->clip_warmup_factor == 1
+              && t->epochs == 3 && !strcmp(t->warmup, rows[i].warmup), "--recipe %s: every field", rows[i].name);
+    }
+    check(TUNINGS == 2, "there is no recipe without a row in this test");
+}
+
 static void test_op_goldens(void) {                          // A.7
     const real x[8] = { -2.5, -2.25, -1.5, -0.25, 1.5, 3.75, 6.5, 9.75 }, dy[8] = { 1, -2, 0.5, 0, 3, -1, 0.25, 2 };
     const double y8[8] = { -1.0491084, -0.9891593, -0.8093122, -0.5095669, -0.0899236, 0.4496179, 1.1090574, 1.888395 };
@@ -2348,6 +2364,15 @@ static void foreign_directories(const Parsed *good) {
     code = train_olmo("%s", load_bad);
     check(went_well(code) && !strstr(complained, "lm_head"),
           "a tied head that is there twice loads: code %d", code);
+    for (int k = 0; k < 3; k++) {                           // three that cannot be the embedding
+        static const char *const shapes[] = { "\"F32\",\"shape\":[32,32]", "\"F32\",\"shape\":[1024,1]", "\"I32\",\"shape\":[64,16]" };
+        char *other = replaced(strstr(header, "lm_head"), "\"F32\",\"shape\":[64,16]", shapes[k]), *all = NULL;
+        all = replaced(header, strstr(header, "lm_head"), other);
+        write_weights(bad_weights, strlen(all), all, strlen(all), data, good->data_size + 4096);
+        code = train_olmo("%s", load_bad);
+        check(went_well(code) && strstr(complained, "lm_head.weight is left out"), "a tied head of %s is not the embedding", shapes[k]);
+        release(other), release(all);
+    }
     data[good->data_size + 4095] ^= 1;
     write_weights(bad_weights, strlen(header), header, strlen(header), data, good->data_size + 4096);
     code = train_olmo("%s", load_bad);
@@ -3012,6 +3037,35 @@ static void test_options(void) {
         count++;
     }
     check(count == (int)(sizeof arrivals/sizeof *arrivals), "there are %d options, each once", count);
+}
+
+// What a checkpoint keeps of a table, and what comes back: of its first `n` rows, not of one more.
+static void test_kept_options(void) {
+    int steps = 3, flag = 1, beyond = 7;
+    double rate = 0.1;
+    const char *text = "a\"b\\c\n", *none = NULL;
+    const Option table[] = {
+        { "forgotten", GROUP, NULL, "" }, { "--now", WHOLE, &beyond, "" },
+        { "known", GROUP, &kept, "" }, { "--steps", WHOLE, &steps, "" }, { "--text", TEXT, &text, "" }, { "--none", LIST, &none, "" },
+        { "bits", GROUP, &decisive, "" }, { "--rate", NUMBER, &rate, "" }, { "--flag", FLAG, &flag, "" },
+        { "--beyond", WHOLE, &beyond, "" },
+    };
+    const int n = (int)(sizeof table/sizeof *table) - 1;
+    char *written = NULL;
+    size_t size;
+    FILE *file = open_memstream(&written, &size);
+    write_options(file, table, n);
+    fclose(file);
+    check(!strcmp(written, "{\n  \"--steps\": 3,\n  \"--text\": \"a\\\"b\\\\c\\u000a\",\n  \"--rate\": 0.10000000000000001,\n  \"--flag\": 1}"),
+          "the options that a checkpoint keeps: %s", written);
+    check(keeping(&table[1]) == NULL && keeping(&table[3]) == &kept && keeping(&table[8]) == &decisive, "which of them --resume knows");
+    const char *back = "{\"--now\": 9, \"--steps\": 5, \"--text\": \"d\\ne\", \"--none\": \"f\", \"--rate\": 0.25, \"--flag\": 0, \"--beyond\": 9}";
+    read_options(back, "a test", table, n);
+    check(steps == 5 && !strcmp(text, "d\ne") && none && !strcmp(none, "f") && rate == 0.25 && flag == 0 && beyond == 7,
+          "and what comes back of them, and nothing else");
+    read_options("{\"--steps\": -1}", "a test", table, n);
+    check(steps == -1 && rate == 0.25, "-1 is a value, where one is kept; what is not there stays as it was");
+    free(written);
 }
 
 // Each option that shapes the training changes its result, to one that no other option gives; the others do not change it.
@@ -3690,6 +3744,7 @@ static void test_signals(void) {
     code = wait_for(pid);
     check(code == 128 + SIGTERM && strstr(complained, "a second signal ends at once"),
           "a second signal ends at once: code %d, %.80s", code, complained);
+    check(strstr(said, "\nrecipe tiny: ") && said[strlen(said) - 1] == '\n', "and what the run had printed is there, line by line");
     system_or_die("rm -rf run");
 
     // A console that is gone ends nothing: the run is as long as it was to be.
@@ -4392,7 +4447,8 @@ static void test_runs(void) {
     check(went_well(code) && checkpoints_in("out") == 0 && file_exists("out/metrics.jsonl") && strstr(last_line(said), "params hash"),
           "--no-save: metrics alone");
     code = train_olmo("%s --steps 0 --data few.bin", tiny_model);
-    check(went_well(code) && file_exists("out/metrics.jsonl") && !file_exists("out.1") && strstr(last_line(said), "params hash"),
+    check(went_well(code) && file_exists("out/metrics.jsonl") && !file_exists("out.1") && strstr(last_line(said), "params hash")
+          && strstr(said, "nothing to do: step 0 of 0 is done already"),
           "without a step to do, an earlier run stays where it is");
     code = train_olmo("%s --steps 0 --data few.bin --out unborn", tiny_model);
     check(went_well(code) && !file_exists("unborn"), "and none begins");
@@ -4455,6 +4511,7 @@ typedef enum { IN_FLOAT, IN_DOUBLE, IN_BOTH, OF_PROGRAM, ON_GPU } When;     // O
 static const struct { const char *name; void (*run)(void); When when; } tests[] = {
     { "parameter_counts", test_parameter_counts, IN_BOTH },
     { "presets", test_presets, IN_FLOAT },
+    { "tunings", test_tunings, IN_FLOAT },
     { "op_goldens", test_op_goldens, IN_BOTH },
     { "adamw_golden", test_adamw_golden, IN_BOTH },
     { "model_goldens", test_model_goldens, IN_BOTH },
@@ -4492,6 +4549,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "adaptation_learns", test_adaptation_learns, IN_FLOAT },
     { "durability", test_durability, IN_FLOAT },
     { "options", test_options, IN_FLOAT },
+    { "kept_options", test_kept_options, IN_FLOAT },
     { "second_device", test_second_device, IN_FLOAT },
     { "hostile_files", test_hostile_files, OF_PROGRAM },
     { "command_line", test_command_line, OF_PROGRAM },

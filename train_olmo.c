@@ -2892,7 +2892,7 @@ static void corpus_check(const Corpus *c, int vocab) {
     enum { BLOCK = 1 << 20 };                               // tokens
     double bytes = 0;
     for (int i = 0; i < c->n; i++) bytes += (double)c->file[i].tokens*c->file[i].width;
-    if (bytes > 1e10) printf("checking %.0f GB of tokens\n", bytes*1e-9), fflush(stdout);
+    if (bytes > 1e10) printf("checking %.0f GB of tokens\n", bytes*1e-9);
     for (int i = 0; i < c->n; i++) {
         const TokenFile *f = &c->file[i];
         const uint64_t first = f->first*(uint64_t)c->T, end = first + f->windows*(uint64_t)c->T;
@@ -4075,7 +4075,6 @@ static void print_sample(const Run *run, int wanted) {
         for (int i = 0; i < n; i++) { char byte = (char)tokens[i]; print_text(&byte, 1); }
     } else for (int i = start; i < n; i++) printf("%s%d", i > start ? "," : "", tokens[i]);
     printf("\n");
-    fflush(stdout);
     release(tokens);
 }
 
@@ -4390,7 +4389,6 @@ static void reference_pass(Run *run, Rows *rows, double *reference, const char *
         shown = seconds();
         printf("reference: %llu of %llu %s for %s\n", (unsigned long long)g + (unsigned long long)n,
                (unsigned long long)rows->groups, rows->unit, what);
-        fflush(stdout);
     }
     batch_free(&b);
     rows->reference = reference;
@@ -4587,7 +4585,6 @@ static void train(Run *run) {
             print_sample(run, o->config.seq_len);
         }
         if (last || every(o->save_every, at->step)) save(run), saved = at->step;
-        fflush(stdout);
     }
     if (saved != at->step) save(run);
     fclose(file);
@@ -4895,7 +4892,6 @@ static void print_banner(const Run *run) {
     for (int i = 0; i < entries; i++)
         printf("%s%s %s", i ? ", " : ": ", plan[i].name, bytes_text((double)plan[i].bytes, a));
     printf("\n");
-    fflush(stdout);
 }
 
 static void print_data(const Run *run) {
@@ -4922,7 +4918,6 @@ static void print_data(const Run *run) {
     if (!isnan(run->floor))
         printf("a perfect model of this validation data has a loss of %s: that is the floor\n",
                figure(run->floor, a));
-    fflush(stdout);
 }
 
 // The program, on any device: the main of the CPU below and that of the GPU differ in nothing else.
@@ -4930,6 +4925,8 @@ int olmo_main(int argc, char **argv, const Device *device) {
     static Run run;
     Options *o = &run.o;
     char directory[PATH];
+    // A line is seen when it is printed, through a pipe or in a file as well.
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     int loaded = choose_model(o, &run.before, argc, argv, directory);
     if (o->help) { print_help(o); return finished(); }
     if (o->version) {

@@ -745,6 +745,14 @@ static void test_adaptation(void) {
     snprintf(hash, sizeof hash, "%s", last_line(said));
     size_t size;
     char *file = slurp("a/reference.safetensors", &size);
+    Safetensors *st = safetensors_open("a/reference.safetensors");
+    const Entry *train = safetensors_find(st, "train"), *val = safetensors_find(st, "validation");
+    const double *log_p = (const double *)(const void *)(file + st->data);
+    int sound = st->n == 2 && train && train->rows == 22 && train->cols == 2 && val && val->rows == 0 && st->data == 1024;
+    sound &= train && !strcmp(dtypes[train->type].safetensors, "F64") && val && !strcmp(dtypes[val->type].safetensors, "F64");
+    for (int i = 0; sound && i < 44; i++) sound &= log_p[i] < 0 && log_p[i] > -1000;
+    check(sound, "the reference is a safetensors file: 22 pairs of log p");
+    safetensors_close(st);
     const double unknown = NAN;
     make_directory("b");
     for (size_t at = 1024 + 8*7; at < size; at += 8*3) memcpy(file + at, &unknown, 8);
@@ -766,6 +774,11 @@ static void test_adaptation(void) {
     release(file), release(whole), release(made);
     code = train_olmo("--load sft/latest --dpo pairs.jsonl --sample-every 0 --steps 2 --batch 4 "
                       "--lr 1e-3 --out c");
+    st = safetensors_open("c/reference.safetensors");
+    train = safetensors_find(st, "train"), val = safetensors_find(st, "validation");
+    check(train && train->rows == 21 && train->begin == 0 && val && val->rows == 1 && val->cols == 2 && val->begin == 21*16,
+          "and behind them those for validation");
+    safetensors_close(st);
     char *last = slurp("c/metrics.jsonl", NULL);
     check(went_well(code) && strstr(last, "\"eval/DPOLoss\": ") &&
               strstr(last, "\"eval/rewards/accuracies\": ") && strstr(said, "21 pairs"),
