@@ -3488,14 +3488,10 @@ static void test_save_load_save(void) {
     leave_yard();
 }
 
-// The tokenizer belongs to the model: its files go along, and samples are text by it.
-static void test_companions(void) {
-    static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json" };
-    const char *model = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 300 --seq-len 16 --batch 4 --data ids.bin --val none";
-    char path[PATH], vocab[8192] = "", text[sizeof vocab + 1024];
+// A tokenizer.json with an id for each byte, by its printable name, and no merges.
+static void write_byte_tokenizer(const char *path) {
+    char vocab[8192], text[sizeof vocab + 1024];
     int n = 0;
-    enter_yard();
-    // An id for each byte, by its printable name, and no merges.
     for (int code = 0, byte; code < 512; code++) {
         if ((byte = byte_named(code)) < 0) continue;
         n += sprintf(vocab + n, "%s\"%s", n ? ", " : "", code == '"' || code == '\\' ? "\\" : "");
@@ -3507,10 +3503,20 @@ static void test_companions(void) {
              "{\"type\": \"ByteLevel\", "
              "\"add_prefix_space\": false}, \"model\": {\"type\": \"BPE\", \"vocab\": {%s}, "
              "\"merges\": []}}", vocab);
+    write_text(path, text);
+}
+
+// The tokenizer belongs to the model: its files go along, and samples are text by it.
+static void test_companions(void) {
+    static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json" };
+    const char *model = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 300 --seq-len 16 --batch 4 --data ids.bin --val none";
+    char path[PATH];
+    enter_yard();
     CHECK(went_well(train_olmo("%s --steps 1 --sample-every 0 --out made", model)),
           "a test could not train: %s", complained);
     system_or_die("mv made/step1 model");
-    for (int i = 0; i < 4; i++) path_join(path, "model", names[i]), write_text(path, i ? names[i] : text);
+    write_byte_tokenizer("model/tokenizer.json");
+    for (int i = 1; i < 4; i++) path_join(path, "model", names[i]), write_text(path, names[i]);
 
     int code = train_olmo("--load model --data ids.bin --val none --steps 2 --save-every 1 --out fine"), same = 1;
     for (int i = 0; i < 4; i++) {
@@ -4542,6 +4548,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "train_step", test_train_step, IN_FLOAT },
     { "edges", test_edges, IN_FLOAT },
     { "rendering", test_rendering, IN_FLOAT },
+    { "rendering_threads", test_rendering_threads, IN_FLOAT },
     { "rendering_official", test_rendering_official, IN_FLOAT },
     { "objectives", test_objectives, IN_FLOAT },
     { "adaptation_bits", test_adaptation_bits, IN_BOTH },

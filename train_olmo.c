@@ -3079,6 +3079,44 @@ static void epoch_order(uint32_t *order, uint32_t n, uint64_t seed) {
     }
 }
 
+// ---- how far it is -----------------------------------------------------------------------------
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9*(double)t.tv_nsec;
+}
+
+// 12345678 as 12,345,678
+static const char *with_commas(double x, char *out) {
+    char digits[32];
+    int n = snprintf(digits, sizeof digits, "%.0f", x), k = 0;
+    for (int i = 0; i < n && k < 40; i++) {
+        if (i && (n - i) % 3 == 0) out[k++] = ',';
+        out[k++] = digits[i];
+    }
+    out[k] = 0;
+    return out;
+}
+
+// Long work before the first update tells how far it is, a line every two seconds:
+//     reference: 1,200 of 5,000 pairs, 40 per second, 1:35 left
+typedef struct { const char *what, *unit; double total, first, began, shown; } Meter;
+
+static Meter meter_of(const char *what, const char *unit, double total, double first) {
+    const Meter m = { what, unit, total, first, seconds(), seconds() };
+    return m;
+}
+static void meter_show(Meter *m, double done) {
+    const double now = seconds(), rate = (done - m->first)/(now - m->began + 1e-9);
+    char a[48], b[48], c[48];
+    if (now - m->shown < 2 || rate <= 0) return;
+    const int left = (int)fmin((m->total - done)/rate, 1e9);
+    printf("%s: %s of %s %s, %s per second, %d:%02d left\n", m->what, with_commas(done, a),
+           with_commas(m->total, b), m->unit, with_commas(rate, c), left/60, left % 60);
+    m->shown = now;
+}
+
 // ---- batches -----------------------------------------------------------------------------------
 // The rows of one update go through the model in passes of at most `micro` rows. A pass is padded
 // to its longest row, so rows of like length share one: they are sorted by length, and by their
@@ -3843,24 +3881,6 @@ typedef struct {
     char *data_text;                                        // what train.json says of the data
 } Run;
 
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9*(double)t.tv_nsec;
-}
-
-// 12345678 as 12,345,678
-static const char *with_commas(double x, char *out) {
-    char digits[32];
-    int n = snprintf(digits, sizeof digits, "%.0f", x), k = 0;
-    for (int i = 0; i < n && k < 40; i++) {
-        if (i && (n - i) % 3 == 0) out[k++] = ',';
-        out[k++] = digits[i];
-    }
-    out[k] = 0;
-    return out;
-}
-
 // A number as OLMo's console prints it: 12,345  123.4  12.34  1.234  0.1234  1e-05. out: [48]
 static const char *figure(double x, char *out) {
     if (x < 0) { out[0] = '-', figure(-x, out + 1); return out; }
@@ -4375,29 +4395,26 @@ static double *reference_open(const Run *run) {
 static void reference_pass(Run *run, Rows *rows, double *reference, const char *what) {
     const Config *c = &run->o.config;
     const int micro = run->o.recipe.micro_batch, some = 8*micro;
-    double shown = seconds();
+    Meter meter = meter_of(what, rows->unit, (double)rows->groups, 0);
     Batch b = batch_of(rows, some, micro);
     for (uint64_t g = 0; g < rows->groups; g += (uint64_t)some) {
         const int n = (int)zmin((size_t)some, rows->groups - g);
         int missing = 0;
         for (int i = 0; i < 2*n; i++) missing |= isnan(reference[2*g + (uint64_t)i]);
-        if (!missing) continue;
+        if (!missing) { meter.first += n; continue; }       // an earlier, interrupted pass has it
         batch_read(&b, rows, NULL, g, n, c->vocab, c->eos);
         if (!batch_through(run, &b, 0)) break;
         for (int i = 0; i < b.n; i++) reference[b.row[i].index] = -b.row[i].loss;
-        if (seconds() - shown < 2) continue;
-        shown = seconds();
-        printf("reference: %llu of %llu %s for %s\n", (unsigned long long)g + (unsigned long long)n,
-               (unsigned long long)rows->groups, rows->unit, what);
+        meter_show(&meter, (double)g + n);
     }
     batch_free(&b);
     rows->reference = reference;
 }
 
 static void compute_reference(Run *run) {
-    double *reference = reference_open(run);
-    reference_pass(run, &run->train, reference, "training");
-    if (run->val.groups) reference_pass(run, &run->val, reference + 2*run->train.groups, "validation");
+    double *reference = reference_open(run), *val = reference + 2*run->train.groups;
+    reference_pass(run, &run->train, reference, "reference");
+    if (run->val.groups) reference_pass(run, &run->val, val, "reference for validation");
 }
 
 // A step's line in metrics.jsonl, under OLMo's names [OLMO_SPEC 6.1].

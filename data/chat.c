@@ -19,9 +19,9 @@ The role markers are plain text. Contents are stripped of white space. Labels, t
 model is asked for, are what it will have to write itself: the answer, its EOS, and the newline
 behind that where another message follows. Nothing else.
 
-The text is tokenized piece by piece, with a flag for each piece. That gives the ids of the whole,
-because the pieces meet where no token reaches across: at EOS, and behind a newline that something
-other than white space follows.
+The text is tokenized piece by piece, with a flag for each piece, and many conversations at a time by
+all threads. That gives the ids of the whole, because the pieces meet where no token reaches across:
+at EOS, and behind a newline that something other than white space follows.
 
 A model of bytes has no tokenizer, and no id to spare: there, byte 0 is EOS.
 */
@@ -109,26 +109,28 @@ static const char *stripped(const char *text, size_t *n) {
 
 // ---- rendering -----------------------------------------------------------------------------------
 
-// A conversation in the making: its text is collected up to the next border between pieces, and ids
-// up to its end.
+// A piece is the text from the piece before it up to `end`, or (id >= 0) that id alone. label: is it one?
+typedef struct { size_t end; int id, label; } TextPiece;
+
+// A conversation: first its text, cut into pieces; then, of all of them, the ids.
 typedef struct {
-    Encoder *encoder;                                       // NULL: bytes
     int eos;
-    char *text;                                             // of the piece
-    size_t text_size, text_room;
-    int *ids;                                               // of the conversation
+    char *text;
+    TextPiece *piece;
+    size_t size, text_room, pieces, piece_room;
+    int *ids;
     unsigned char *labels;                                  // [n] is this id one?
-    size_t n, room;
+    size_t n, id_room, label_room;
 } Rendering;
 
-static Rendering rendering_of(const Tokenizer *tokenizer, int eos) {
+static Rendering rendering_of(int eos) {
     Rendering r;
     memset(&r, 0, sizeof r);
-    r.encoder = tokenizer ? encoder_new(tokenizer) : NULL, r.eos = eos;
+    r.eos = eos;
     return r;
 }
 static void rendering_free(Rendering *r) {
-    encoder_free(r->encoder), release(r->text), release(r->ids), release(r->labels);
+    release(r->text), release(r->piece), release(r->ids), release(r->labels);
 }
 
 // data[0..used) in a block of at least `needed` items: the old one, or a larger one.
@@ -143,30 +145,44 @@ static void *with_room(void *data, size_t used, size_t needed, size_t *room, siz
 }
 
 static void add_text(Rendering *r, const char *text, size_t n) {
-    r->text = (char *)with_room(r->text, r->text_size, r->text_size + n, &r->text_room, 1,
-                                "a conversation's text");
-    if (n) memcpy(r->text + r->text_size, text, n);
-    r->text_size += n;
+    r->text = (char *)with_room(r->text, r->size, r->size + n, &r->text_room, 1, "a conversation's text");
+    if (n) memcpy(r->text + r->size, text, n);
+    r->size += n;
 }
-static void add_id(Rendering *r, int id, int label) {
-    size_t room = r->room;
-    r->ids = (int *)with_room(r->ids, r->n, r->n + 1, &room, sizeof(int), "a conversation's ids");
-    r->labels = (unsigned char *)with_room(r->labels, r->n, r->n + 1, &r->room, 1,
-                                           "a conversation's labels");
-    r->ids[r->n] = id, r->labels[r->n++] = (unsigned char)label;
+static void add_piece(Rendering *r, int id, int label) {
+    const TextPiece p = { r->size, id, label };
+    r->piece = (TextPiece *)with_room(r->piece, r->pieces, r->pieces + 1, &r->piece_room, sizeof p,
+                                  "a conversation's pieces");
+    r->piece[r->pieces++] = p;
 }
-// The text so far becomes ids.
-static void end_piece(Rendering *r, int label) {
-    size_t n = r->encoder ? encode(r->encoder, r->text, r->text_size) : r->text_size;
-    for (size_t i = 0; i < n; i++)
-        add_id(r, r->encoder ? r->encoder->ids[i] : (unsigned char)r->text[i], label);
-    r->text_size = 0;
+// The text since the last piece is one.
+static void end_piece(Rendering *r, int label) { add_piece(r, -1, label); }
+
+// ids and labels of all pieces. encoder: this thread's; NULL: bytes.
+static void find_ids(Rendering *r, Encoder *encoder) {
+    size_t start = 0;
+    r->n = 0;
+    for (size_t i = 0; i < r->pieces; i++) {
+        const TextPiece *p = &r->piece[i];
+        const char *text = r->text + start;
+        size_t n = p->end - start;                          // bytes, and then ids
+        if (p->id >= 0) n = 1;
+        else if (encoder) n = encode(encoder, text, n);
+        r->ids = (int *)with_room(r->ids, r->n, r->n + n, &r->id_room, sizeof(int), "a conversation's ids");
+        r->labels = (unsigned char *)with_room(r->labels, r->n, r->n + n, &r->label_room, 1,
+                                               "a conversation's labels");
+        for (size_t k = 0; k < n; k++) {
+            r->ids[r->n] = p->id >= 0 ? p->id : encoder ? encoder->ids[k] : (unsigned char)text[k];
+            r->labels[r->n++] = (unsigned char)p->label;
+        }
+        start = p->end;
+    }
 }
 
 static void add_header(Rendering *r, const char *role) {
     add_text(r, "<|", 2), add_text(r, role, strlen(role)), add_text(r, "|>\n", 3);
 }
-static void begin_conversation(Rendering *r) { r->n = r->text_size = 0, add_id(r, r->eos, 0); }
+static void begin_conversation(Rendering *r) { r->size = r->pieces = 0, add_piece(r, r->eos, 0); }
 
 // Up to where the assistant has to speak.
 static void begin_answer(Rendering *r, int label_header) {
@@ -175,10 +191,10 @@ static void begin_answer(Rendering *r, int label_header) {
     end_piece(r, label_header);
 }
 
-// The ids from the end of the answer before, or from the very start, up to where the assistant has to
-// speak again: what the chat says next to the model.
+// From the end of the answer before, or from the very start, up to where the assistant has to speak
+// again: what the chat says next to the model.
 static void user_turn(Rendering *r, int first, const char *text, size_t n) {
-    r->n = r->text_size = 0;
+    r->size = r->pieces = 0;
     if (first) begin_conversation(r);
     else add_text(r, "\n", 1), end_piece(r, 0);
     add_header(r, "user");
@@ -192,8 +208,8 @@ static const char *const roles[] = { "system", "user", "assistant" };
 
 typedef struct { const char *path; uint64_t line; } ChatPlace;  // of a conversation, for sentences
 
-// The messages of a JSON array as ids and labels. as_released: with the labels that OLMo's released
-// runs had (see shift_labels).
+// The messages of a JSON array as pieces. as_released: with the labels that OLMo's released runs had
+// (see shift_labels).
 static void render(Rendering *r, const char *messages, const char *name, int as_released,
                    const ChatPlace *at) {
     const unsigned long long line = at->line;
@@ -237,7 +253,7 @@ static void render(Rendering *r, const char *messages, const char *name, int as_
             begin_answer(r, as_released && (speaker == 2 || speaker < 0));
             add_text(r, text, n);
             end_piece(r, 1);
-            add_id(r, r->eos, 1);
+            add_piece(r, r->eos, 1);
             if (next) add_text(r, "\n", 1), end_piece(r, 1);
         } else {
             add_header(r, roles[who]);
@@ -287,31 +303,55 @@ static int has_label(const Conversations *c, size_t row) {
     return 0;
 }
 
+// What has been read and waits for its ids: many conversations, so that every thread has work.
+typedef struct {
+    Rendering *side;                                        // [CROWD]
+    int sides, as_released;
+    Encoder **encoder;                                      // [threads]; NULL: bytes
+    int threads;
+    size_t waiting;                                         // bytes of their lines
+    double done;                                            // ... and of all that has been read
+    Meter meter;
+} ChatReader;
+
+enum { CROWD = 512, CROWD_BYTES = 8 << 20, LONGEST_LINE = 64 << 20 };
+
+// Conversations become rows in the order of the files, whoever has found their ids.
+static void add_waiting(Conversations *c, ChatReader *r) {
+    #pragma omp parallel for schedule(dynamic, 4)
+    for (int i = 0; i < r->sides; i++) {
+        find_ids(&r->side[i], r->encoder ? r->encoder[omp_get_thread_num()] : NULL);
+        if (r->as_released) shift_labels(&r->side[i]);
+    }
+    for (int i = 0; i < r->sides; i += c->group) {
+        int labels = 1, cut = 0;
+        for (int side = i; side < i + c->group; side++) {
+            add_row(c, &r->side[side]);
+            labels &= has_label(c, c->rows - 1), cut += r->side[side].n > (size_t)c->T;
+        }
+        if (labels) c->cut += (uint64_t)cut;
+        else c->rows -= (size_t)c->group, c->n = c->start[c->rows], c->dropped++;
+    }
+    r->done += (double)r->waiting;
+    r->sides = 0, r->waiting = 0;
+    meter_show(&r->meter, 1e-6*r->done);
+}
+
 // One line of a file: a conversation, or a pair of them.
-static void add_group(Conversations *c, Rendering *r, const char *json, int as_released,
-                      const ChatPlace *at) {
+static void read_group(const Conversations *c, ChatReader *r, const char *json, const ChatPlace *at) {
     static const char *const names[2][2] = { { "messages", NULL }, { "chosen", "rejected" } };
     const char *start = json_space(json), *end = *start == '{' ? json_skip(start, 0) : NULL;
-    int labels = 1, cut = 0;
     CHECK(end && !*json_space(end),
           "%s: line %llu: expected one JSON object; this is none, or it is cut off, or too deep: "
           "%.40s",
           at->path, (unsigned long long)at->line, start);
     for (int side = 0; side < c->group; side++) {
         const char *name = names[c->group - 1][side];
-        render(r, json_get(start, name), name, as_released, at);
-        if (as_released) shift_labels(r);
-        add_row(c, r);
-        labels &= has_label(c, c->rows - 1), cut += r->n > (size_t)c->T;
+        render(&r->side[r->sides++], json_get(start, name), name, r->as_released, at);
     }
-    if (labels) c->cut += (uint64_t)cut;
-    if (labels) return;
-    c->rows -= (size_t)c->group, c->n = c->start[c->rows], c->dropped++;
 }
 
-enum { LONGEST_LINE = 64 << 20 };
-
-static void add_file(Conversations *c, Rendering *r, const char *path, int as_released) {
+static void read_chat_file(Conversations *c, ChatReader *r, const char *path) {
     uint64_t size;
     const char *text = (const char *)map_file(path, &size), *end = text + size;
     ChatPlace at = { path, 0 };
@@ -332,25 +372,51 @@ static void add_file(Conversations *c, Rendering *r, const char *path, int as_re
         CHECK(!memchr(p, 0, n), "%s: line %llu: expected text, found a NUL byte", path, number);
         line = (char *)with_room(line, 0, n + 1, &room, 1, "a line");
         memcpy(line, p, n), line[n] = 0;
-        if (*json_space(line)) add_group(c, r, line, as_released, &at);
+        if (*json_space(line)) read_group(c, r, line, &at);
+        r->waiting += (size_t)(next - p);
+        if (r->sides == CROWD || r->waiting > CROWD_BYTES) add_waiting(c, r);
     }
     release(line);
     munmap((void *)(uintptr_t)text, size);
 }
 
+static ChatReader chat_reader(const char *flag, const char *paths, const Tokenizer *tokenizer, int eos,
+                              int as_released) {
+    ChatReader r;
+    char path[PATH];
+    struct stat s;
+    double bytes = 0;
+    memset(&r, 0, sizeof r);
+    for (int i = 0; list_item(flag, paths, i, path); i++) bytes += stat(path, &s) ? 0 : (double)s.st_size;
+    r.as_released = as_released, r.meter = meter_of("tokenizing", "MB", 1e-6*bytes, 0);
+    r.side = (Rendering *)allocate(CROWD, sizeof *r.side, "the conversations");
+    for (int i = 0; i < CROWD; i++) r.side[i] = rendering_of(eos);
+    if (!tokenizer) return r;
+    r.threads = omp_get_max_threads();
+    r.encoder = (Encoder **)allocate((size_t)r.threads, sizeof *r.encoder, "the encoders");
+    for (int i = 0; i < r.threads; i++) r.encoder[i] = encoder_new(tokenizer);
+    return r;
+}
+static void chat_reader_free(ChatReader *r) {
+    for (int i = 0; i < CROWD; i++) rendering_free(&r->side[i]);
+    for (int i = 0; i < r->threads; i++) encoder_free(r->encoder[i]);
+    release(r->side), release(r->encoder);
+}
+
 // The conversations (group 1) or pairs (2) of comma-separated .jsonl files; groups without a label
 // are left out. eos: the id that begins a conversation and ends an answer. T: tokens a row is cut
-// at.
+// at. Any number of threads gives the same rows.
 static Conversations *conversations_open(const char *flag, const char *paths, int group,
                                          const Tokenizer *tokenizer, int eos, int T,
                                          int as_released) {
     Conversations *c = (Conversations *)allocate(1, sizeof *c, "the conversations");
-    Rendering r = rendering_of(tokenizer, eos);
+    ChatReader r = chat_reader(flag, paths, tokenizer, eos, as_released);
     char path[PATH];
     c->group = group, c->T = T;
     c->start = (size_t *)with_room(NULL, 0, 1, &c->start_room, sizeof(size_t), "the conversations");
-    for (; list_item(flag, paths, c->files, path); c->files++) add_file(c, &r, path, as_released);
-    rendering_free(&r);
+    for (; list_item(flag, paths, c->files, path); c->files++) read_chat_file(c, &r, path);
+    add_waiting(c, &r);
+    chat_reader_free(&r);
     CHECK(c->rows,
           "%s: no conversation in it has anything to learn within %d tokens (%llu have none)",
           paths, T, (unsigned long long)c->dropped);
@@ -461,7 +527,8 @@ static void chat(const Device *device, void *model, const Config *config,
           "--chat: this model's vocabulary of %d is not bytes; give --tokenizer FILE", c.vocab);
     CHECK(c.eos >= 0,
           "--chat: every turn ends with the id that ends a document; name it with --eos");
-    Rendering r = rendering_of(tokenizer, c.eos);
+    Encoder *encoder = tokenizer ? encoder_new(tokenizer) : NULL;
+    Rendering r = rendering_of(c.eos);
     int *tokens = (int *)allocate((size_t)c.seq_len, sizeof(int), "a conversation"), n = 0, past = 0;
     const int terminal = isatty(STDIN_FILENO);
     char *line = NULL;
@@ -477,7 +544,7 @@ static void chat(const Device *device, void *model, const Config *config,
         if (!readable) fprintf(stderr, "note: expected UTF-8; this line is left out\n");
         if (!readable) continue;
         if (!size) continue;
-        user_turn(&r, n == 0, text, size);
+        user_turn(&r, n == 0, text, size), find_ids(&r, encoder);
         if (r.n < (size_t)(c.seq_len - n)) {
             memcpy(tokens + n, r.ids, r.n*sizeof *tokens);
             n = reply(device, model, &c, tokenizer, tokens, n + (int)r.n, &past, most, how, seed);
@@ -486,5 +553,5 @@ static void chat(const Device *device, void *model, const Config *config,
         printf("(the context of %d tokens is full: the conversation ends here)\n", c.seq_len);
         break;
     }
-    free(line), release(tokens), rendering_free(&r);
+    free(line), release(tokens), rendering_free(&r), encoder_free(encoder);
 }

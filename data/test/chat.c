@@ -103,11 +103,11 @@ static void test_rendering(void) {
     // What the chat tells the model turn by turn is what SFT has shown it.
     c = conversations_of("{\"messages\": [" U("a?") ", " A("b") ", " U("c?") ", " A("d") "]}\n", 1,
                          NULL, 0, 96, 0);
-    Rendering r = rendering_of(NULL, 0);
+    Rendering r = rendering_of(0);
     size_t at = 0;
     fine = 1;
     for (int turn = 0; turn < 2; turn++) {
-        user_turn(&r, turn == 0, turn ? "c?" : "a?", 2);
+        user_turn(&r, turn == 0, turn ? "c?" : "a?", 2), find_ids(&r, NULL);
         for (size_t i = 0; i < r.n; i++, at++)
             fine &= (c->ids[at] < 0 ? ~c->ids[at] : c->ids[at]) == r.ids[i];
         at += 2;                                            // the answer, and its EOS
@@ -127,6 +127,57 @@ static void test_rendering(void) {
     conversations_free(c), release(text);
     #undef U
     #undef A
+}
+
+// Many conversations of very different lengths: whoever finds their ids, the rows are the same, in the
+// file's order, and each is what its conversation alone becomes.
+static void test_rendering_threads(void) {
+    enum { ROWS = 1500, LONGEST = 4096, EVERY = 97 };
+    const char *path = "build/test/tokenizer.json", *text = "One day Ann had a kite, two drums and 3 balls. ";
+    write_byte_tokenizer(path);
+    const char *refusal = tokenizer_refusal(path);
+    if (refusal) printf("skipped: threads that tokenize: %s\n", refusal);
+    Tokenizer *t = refusal ? NULL : tokenizer_load(path);
+    for (int group = 1; group <= 2; group++) {
+        char *lines = (char *)allocate((size_t)ROWS*LONGEST, 1, "a test"), *line[ROWS + 1];
+        const int before = omp_get_max_threads();
+        uint64_t hash[4];
+        int same = 1;
+        line[0] = lines;
+        for (int i = 0; i < ROWS; i++) {
+            char *p = line[i];
+            for (int side = 0; side < group; side++) {
+                p += sprintf(p, "%s: [{\"role\": \"user\", \"content\": \"%d",
+                             group == 1 ? "{\"messages\"" : side ? "\"rejected\"" : "{\"chosen\"", i);
+                for (int k = i*(side + 7) % 29; k > 0; k--) p += sprintf(p, "%s", text + (k + i) % 40);
+                p += sprintf(p, "?\"}, {\"role\": \"assistant\", \"content\": \"%d\"}]%s", i*i,
+                             side + 1 < group ? ", " : "}\n");
+            }
+            line[i + 1] = p;
+        }
+        Conversations *c = NULL;
+        for (int threads = 1; threads <= 4; threads += 3) {
+            omp_set_num_threads(threads);
+            conversations_free(c);
+            c = conversations_of(lines, group, t, 0, 2048, 0);
+            hash[threads - 1] = conversations_hash(c);
+        }
+        omp_set_num_threads(before);
+        for (int i = 0; i < ROWS; i += EVERY) {
+            char *alone = (char *)allocate(LONGEST, 1, "a test");
+            memcpy(alone, line[i], (size_t)(line[i + 1] - line[i]));
+            Conversations *one = conversations_of(alone, group, t, 0, 2048, 0);
+            const int *ids = c->ids + c->start[i*group];
+            same &= c->start[(i + 1)*group] - c->start[i*group] == one->n;
+            same &= same && !memcmp(ids, one->ids, one->n*sizeof *ids);
+            conversations_free(one), release(alone);
+        }
+        check(c->rows == (size_t)(ROWS*group) && hash[0] == hash[3] && same,
+              "%d %s: equal rows by 1 and by 4 threads, each as it is alone", ROWS,
+              group == 1 ? "conversations" : "pairs");
+        conversations_free(c), release(lines);
+    }
+    tokenizer_free(t);
 }
 
 // The two conversations that open-instruct's own code rendered and masked, by OLMo's own tokenizer;
@@ -186,7 +237,7 @@ static void test_rendering_official(void) {
                                          "\xc3\xa9" };
     enum { EDGES = sizeof edges/sizeof *edges };
     Encoder *e = encoder_new(t);
-    Rendering r = rendering_of(t, 50279);
+    Rendering r = rendering_of(50279);
     int fine = 1;
     for (int i = 0; i < EDGES; i++) for (int k = 0; k < EDGES; k++) {
         char whole[256];
@@ -196,9 +247,9 @@ static void test_rendering_official(void) {
         begin_conversation(&r);
         add_header(&r, "user"), add_text(&r, edges[i], strlen(edges[i])), add_text(&r, "\n", 1),
             begin_answer(&r, 0);
-        add_text(&r, edges[k], strlen(edges[k])), end_piece(&r, 1), add_id(&r, 50279, 1);
+        add_text(&r, edges[k], strlen(edges[k])), end_piece(&r, 1), add_piece(&r, 50279, 1);
         add_text(&r, "\n", 1), end_piece(&r, 1), add_header(&r, "user"),
-            add_text(&r, edges[i], strlen(edges[i])), end_piece(&r, 0);
+            add_text(&r, edges[i], strlen(edges[i])), end_piece(&r, 0), find_ids(&r, e);
         const size_t n = encode(e, whole, strlen(whole));
         fine &= n == r.n && !memcmp(e->ids, r.ids, n*sizeof(int));
     }

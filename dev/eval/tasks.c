@@ -377,7 +377,7 @@ static Span letter_span(const Request *r, Rendering *chat) {
         begin_conversation(chat);
         add_header(chat, "user");
         add_text(chat, r->context, r->context_size), add_text(chat, "\n", 1);
-        begin_answer(chat, 0);
+        begin_answer(chat, 0), find_ids(chat, coder.encoder);
         s.ids = (int *)with_room(s.ids, 0, chat->n + 1, &room, sizeof *s.ids, "the tokens of a text");
         memcpy(s.ids, chat->ids, chat->n*sizeof *s.ids), s.n = (int)chat->n;
         append_ids(&s, &room, &coder, begun, strlen(begun));
@@ -390,7 +390,7 @@ static Span letter_span(const Request *r, Rendering *chat) {
 }
 
 static void encode_letters(Task *t, const Command *c) {
-    Rendering chat = rendering_of(tokenizer, coder.first);
+    Rendering chat = rendering_of(coder.first);
     for (int i = 0; i < t->n; i++) if (!t->request[i].skip) {
         Request *r = &t->request[i];
         r->span = letter_span(r, c->chat ? &chat : NULL);

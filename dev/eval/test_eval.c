@@ -518,7 +518,7 @@ static void test_mmlu(void) {
     Span s = letter_span(&r, NULL);
     check(s.n == 5 && s.scored == 1 && s.ids[4] == 'B' && s.ids[3] == '?', "the letter alone is asked about");
     release(s.ids);
-    Rendering chat = rendering_of(NULL, 0);
+    Rendering chat = rendering_of(0);
     s = letter_span(&r, &chat);
     const char *whole = "<|user|>\nWhy?\n<|assistant|>\nThe answer is:B";
     int same = s.n == 1 + (int)strlen(whole) && s.ids[0] == 0;
