@@ -14,7 +14,7 @@ OPENMP ?= $(shell echo 'int main(void){return 0;}' | $(CC) -fopenmp -xc - -o /de
 ARCH   ?= -march=native
 CFLAGS ?= -O3 $(ARCH)
 THREADS = $(if $(filter -fopenmp,$(OPENMP)),-fopenmp,-fopenmp-simd -Wno-unknown-pragmas)
-FLAGS   = -std=c11 -Wall -Wextra -ffp-contract=fast -fno-math-errno $(THREADS) $(CFLAGS)
+FLAGS   = -std=c11 -pthread -Wall -Wextra -ffp-contract=fast -fno-math-errno $(THREADS) $(CFLAGS)
 SOURCE  = train_olmo.c data/tokenizer.c data/chat.c data/requests.c Makefile
 CORPUS  = data/stories.txt data/stories_val.txt
 

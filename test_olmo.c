@@ -1307,7 +1307,7 @@ static void counting_forward(void *m, real *l, real *z, const int *t, const int 
     calls[FORWARD]++;
     cpu_device.forward(m, l, z, t, y, w, B, T);
 }
-static void counting_backward(void *m) { calls[BACKWARD]++; cpu_device.backward(m); }
+static void counting_backward(void *m, int last) { calls[BACKWARD]++; cpu_device.backward(m, last); }
 static double counting_update(void *m, const AdamW *how) {
     calls[UPDATE]++;
     double norm = cpu_device.update(m, how);
@@ -2837,7 +2837,7 @@ static void promised_answers(void) {
         "--clip-qkv", "--eos", "--tied", "--untied", "--init", "--data", "--val", "--tokenizer", "--label-mask", "--dtype", "--steps", "--batch",
         "--micro-batch", "--seed", "--recipe", "--epochs",
         "--lr", "--schedule", "--warmup", "--final-lr", "--weight-decay", "--beta1", "--beta2", "--eps", "--decay-embeddings", "--clip",
-        "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads", "--out", "--save-every", "--eval-every",
+        "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads", "--gpus", "--shard", "--out", "--save-every", "--eval-every",
         "--sample-every", "--keep", "--no-save", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids", "--temperature", "--top-k", "--top-p", "--help",
         "--version",
     };
@@ -3004,6 +3004,7 @@ static const Arrival arrivals[] = {
     { "--eval-every", TO(eval_every), "33", 33 }, { "--sample-every", TO(sample_every), "34", 34 }, { "--resume", TO(resume), NULL, 1 },
     { "--eval", TO(eval), NULL, 1 }, { "--chat", TO(chat), NULL, 1 }, { "--generate", TO(generate), "35", 35 }, { "--prompt", TO(prompt), "f", 0 },
     { "--prompt-ids", TO(prompt_ids), "1,2", 0 }, { "--temperature", TO(sampling.temperature), "0.36", 0.36 },
+    { "--gpus", TO(gpus), "40", 40 }, { "--shard", TO(shard), "gradients", 0 },
     { "--top-k", TO(sampling.top_k), "37", 37 }, { "--top-p", TO(sampling.top_p), "0.38", 0.38 }, { "--export", TO(export_dir), "g", 0 },
     { "--export-dtype", TO(export_dtype), "bf16", 0 }, { "--shard-mb", TO(shard_mb), "39", 39 }, { "--help", TO(help), NULL, 1 },
     { "--version", TO(version), NULL, 1 },
@@ -4510,6 +4511,378 @@ static void test_runs(void) {
 // ---- adaptation ------------------------------------------------------------------------------------------------------
 #include "data/test/chat.c"
 
+// ---- several ranks -----------------------------------------------------------------------------------------------------
+// test_olmo --ranks-device is the whole program on CPUs that share a run, as cards do: what NCCL does for those is done here in
+// shared memory, and only here. The optimizer of a rank is an Olmo of its own whose tensors are the rank's pieces.
+enum { MOST_RANKS = 8, MOST_NUMBERS = 1 << 18 };
+static real *slots;                                          // [MOST_RANKS, MOST_NUMBERS] shared by all ranks
+static real *slot_of(int rank) { return slots + (size_t)rank*MOST_NUMBERS; }
+
+// x: a flat array. This rank's piece of segment k becomes the sum of all ranks', in their order.
+static void reduce_scatter(real *x, const Segments *s, int k) {
+    const size_t begin = s->begin[k], end = s->begin[k + 1];
+    const Piece mine = piece_of(s, k, ranks.rank);
+    CHECK(end <= MOST_NUMBERS, "a test's model has more than %d parameters", MOST_NUMBERS);
+    memcpy(slot_of(ranks.rank) + begin, x + begin, (end - begin)*sizeof(real));
+    ranks_sum(NULL, 0);
+    for (size_t i = mine.begin; i < mine.end; i++) {
+        real sum = 0;
+        for (int r = 0; r < ranks.world; r++) sum += slot_of(r)[i];
+        x[i] = sum;
+    }
+    ranks_sum(NULL, 0);
+}
+// x[0..n) becomes that of one rank.
+static void broadcast(real *x, size_t n, int from) {
+    if (ranks.rank == from) memcpy(slot_of(from), x, n*sizeof(real));
+    ranks_sum(NULL, 0);
+    memcpy(x, slot_of(from), n*sizeof(real));
+    ranks_sum(NULL, 0);
+}
+// Every rank's piece of segment k goes to all.
+static void all_gather(real *x, const Segments *s, int k) {
+    for (int r = 0; r < ranks.world; r++) {
+        const Piece p = piece_of(s, k, r);
+        broadcast(x + p.begin, p.end - p.begin, r);
+    }
+}
+
+typedef struct { Olmo *m, *own; Segments segments; } Ranked;
+
+static void *ranked_build(const Config *c, int training) {
+    Ranked *d = (Ranked *)allocate(1, sizeof *d, "a test");
+    d->m = olmo_build(c, training), d->segments = segments_of(&d->m->layout);
+    if (!training) return d;
+    Olmo *own = d->own = (Olmo *)allocate(1, sizeof *own, "a test");
+    own->config = *c;
+    for (int k = 0; k < d->m->layout.n; k++) {
+        const Tensor *t = &d->m->layout.tensor[k];
+        const size_t end = t->offset + (size_t)t->rows*t->cols;
+        for (size_t i = t->offset, next; i < end; i = next) {
+            const Piece p = piece_at(&d->segments, i);
+            next = zmin(p.end, end);
+            if (p.owner == ranks.rank) add_tensor(&own->layout, NULL, t->role, t->layer, (int)(next - i), 0, t->name);
+        }
+    }
+    const size_t size = own->layout.size;
+    CHECK(size == d->segments.at[d->segments.n], "the pieces of rank %d are %zu numbers, not %zu", ranks.rank, size, d->segments.at[d->segments.n]);
+    own->params = (real *)allocate(4*size, sizeof(real), "a test"), own->grads = own->params + size;
+    own->moment1 = own->grads + size, own->moment2 = own->moment1 + size;
+    return d;
+}
+static void ranked_destroy(void *model) {
+    Ranked *d = (Ranked *)model;
+    olmo_free(d->m);
+    if (d->own) release(d->own->params), release(d->own);
+    release(d);
+}
+static void ranked_forward(void *d, real *losses, real *zlosses, const int *tokens, const int *targets, const real *weights, int B, int T) {
+    olmo_forward(((Ranked *)d)->m, losses, zlosses, tokens, targets, weights, B, T);
+    const char *ill = weights ? getenv("ILL_RANK") : NULL;
+    if (ill && atoi(ill) == ranks.rank) losses[0] = (real)NAN;
+}
+// Sums over ranks, of all gradients: into the pieces.
+static void ranked_reduce(Ranked *d) {
+    for (int k = d->segments.n - 1; k >= 0; k--) {
+        const Piece p = piece_of(&d->segments, k, ranks.rank);
+        reduce_scatter(d->m->grads, &d->segments, k);
+        for (size_t i = p.begin; i < p.end; i++) d->own->grads[d->segments.at[k] + i - p.begin] += d->m->grads[i];
+    }
+    memset(d->m->grads, 0, d->m->layout.size*sizeof(real));
+}
+static void ranked_backward(void *model, int last) {
+    Ranked *d = (Ranked *)model;
+    olmo_backward(d->m);
+    if (last || ranks.shard_gradients) ranked_reduce(d);
+}
+static void copy_pieces(Ranked *d, int out) {                // of the weights, to where the optimizer has them; or out again
+    for (int k = 0; k < d->segments.n; k++) {
+        const Piece p = piece_of(&d->segments, k, ranks.rank);
+        real *own = d->own->params + d->segments.at[k], *all = d->m->params + p.begin;
+        memcpy(out ? all : own, out ? own : all, (p.end - p.begin)*sizeof(real));
+        if (out) all_gather(d->m->params, &d->segments, k);
+    }
+}
+// olmo_update clips by the norm of what it has; so its limit is chosen such that the factor is that of all gradients.
+static double ranked_update(void *model, const AdamW *adamw) {
+    Ranked *d = (Ranked *)model;
+    AdamW how = *adamw;
+    const double ours = global_norm(d->own->grads, d->own->layout.size);
+    double squares = ours*ours;
+    ranks_sum(&squares, 1);
+    const double norm = sqrt(squares), factor = how.clip > 0 ? fmin(1, how.clip/(norm + 1e-6)) : 1;
+    if (!isfinite(norm)) return norm;
+    how.clip = factor < 1 ? factor*(ours + 1e-6) : 0;
+    copy_pieces(d, 0);
+    olmo_update(d->own, &how);
+    copy_pieces(d, 1);
+    return norm;
+}
+static void ranked_decode(void *d, real *logits, const int *tokens, int n, int past) {
+    olmo_decode(((Ranked *)d)->m, logits, tokens, n, past);
+}
+static real *ranked_space(Ranked *d, Space space) { return space == MOMENT1 ? d->own->moment1 : d->own->moment2; }
+static void ranked_move(void *model, Space space, size_t offset, size_t count, real *host, int set) {
+    Ranked *d = (Ranked *)model;
+    real *all = d->m->params + offset;
+    if (space == PARAMS) { memcpy(set ? all : host, set ? host : all, count*sizeof(real)); return; }
+    for (size_t i = offset, n; i < offset + count; i += n, host += n) {
+        const Piece p = piece_at(&d->segments, i);
+        real *own = ranked_space(d, space) + d->segments.at[p.segment] + (i - p.begin);
+        n = zmin(p.end, offset + count) - i;
+        if (p.owner == ranks.rank) memcpy(set ? own : host, set ? host : own, n*sizeof(real));
+        if (!set) broadcast(host, n, p.owner);
+    }
+}
+static void ranked_get(void *d, Space space, size_t offset, size_t count, real *host) { ranked_move(d, space, offset, count, host, 0); }
+static void ranked_set(void *d, Space space, size_t offset, size_t count, const real *host) {
+    ranked_move(d, space, offset, count, (real *)(uintptr_t)host, 1);
+}
+// The memory is a file, for ranks that were not forked find each other, too.
+static void ranked_open(void) {
+    const size_t size = sizeof(real)*MOST_RANKS*MOST_NUMBERS;
+    const int file = open("slots", O_RDWR | O_CREAT, 0666);
+    CHECK(file >= 0 && ftruncate(file, (off_t)size) == 0, "slots: %s", strerror(errno));
+    slots = (real *)mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    CHECK(slots != MAP_FAILED, "slots: %s", strerror(errno));
+    close(file);
+}
+static int ranked_main(int argc, char **argv) {
+    static const Device device = { "cpu of several", NULL, ranked_open, cpu_memory, ranked_build, ranked_destroy, ranked_forward,
+                                   ranked_backward, ranked_update, ranked_decode, ranked_get, ranked_set, "fp32" };
+    return olmo_main(argc, argv, &device);
+}
+
+// Every number of a flat array has one owner, pieces are equal but for the last, and a rank's own arrays are full.
+static void test_pieces(void) {
+    static const int worlds[] = { 1, 2, 3, 5, 8 };
+    Layout list;
+    Weights unused;
+    for (size_t i = 0; i < 2*(sizeof worlds/sizeof *worlds); i++) {
+        const Config c = config_of(i % 2 ? 12 : 64, 3, 2, 1, i % 2 ? 22 : 128, 67, 16, (int)(i % 2), 0, 0);
+        size_t owned = 0, next = 0;
+        int fine = 1;
+        olmo_layout(&list, &unused, NULL, &c);
+        ranks.world = worlds[i/2];
+        for (ranks.rank = 0; ranks.rank < ranks.world; ranks.rank++) {
+            const Segments s = segments_of(&list);
+            owned += s.at[s.n];
+            fine &= s.n == (ranks.world == 1 ? 1 : c.n_layers + 2 - c.tied);
+        }
+        ranks.rank = 0;
+        const Segments s = segments_of(&list);
+        for (size_t at = 0; at < list.size; at = next) {     // in order: segment by segment, rank by rank
+            const Piece p = piece_at(&s, at), last = piece_at(&s, piece_of(&s, p.segment, p.owner).end - 1);
+            const size_t length = s.begin[p.segment + 1] - s.begin[p.segment], each = length/(size_t)ranks.world/8*8;
+            fine &= p.begin == at && last.begin == at && p.end > at;
+            fine &= p.end - p.begin == each || (p.owner == ranks.world - 1 && p.end == s.begin[p.segment + 1]);
+            next = p.end;
+        }
+        check(fine && owned == list.size && next == list.size, "%d ranks share out %zu numbers: each has one owner", ranks.world, list.size);
+    }
+    ranks.rank = 0, ranks.world = 1;
+}
+
+static const char *const odd_model = "--ranks-device --d-model 12 --n-layers 2 --n-heads 2 --mlp-hidden 22 --vocab 67 --seq-len 16 --untied "
+                                     "--warmup 2 --sample-every 0 --lr 0.01 --data ids.bin --val few.bin --eval-every 4 --batch 120";
+
+// The largest relative difference between two runs' values of a name, over all steps that both have. NAN if there are fewer than `least`.
+static double metrics_apart(const char *a, const char *b, const char *name, int least) {
+    const char *const runs[] = { a, b };
+    double value[2][64], worst = 0;
+    int both = 0;
+    for (int i = 0; i < 2; i++) {
+        char path[PATH];
+        path_join(path, runs[i], "metrics.jsonl");
+        char *text = slurp(path, NULL);
+        for (int s = 0; s < 64; s++) value[i][s] = NAN;
+        for (char *line = text, *next; line && *line; line = next) {
+            next = line + strcspn(line, "\n");
+            if (*next) *next++ = 0;
+            const char *is = json_get(line, name);
+            if (is) value[i][(int)json_number(line, path, "step", 0, 63, NAN)] = strtod(is, NULL);
+        }
+        release(text);
+    }
+    for (int s = 0; s < 64; s++) {
+        if (isnan(value[0][s]) || isnan(value[1][s])) continue;
+        worst = larger(worst, fabs(value[1][s] - value[0][s])/fmax(1e-3, fabs(value[0][s]))), both++;
+    }
+    return both >= least ? worst : NAN;
+}
+
+// One rank against several; several against themselves; and from one number of ranks to another.
+static void ranks_agree(void) {
+    static const int worlds[] = { 2, 3, 5, 8 };
+    const Config c = config_of(12, 2, 2, 2, 22, 67, 16, 0, 0, 0);
+    const double allowed = 12*budget(gradient_length(&c, 120, 16));
+    char hash[64], name[32];
+    CHECK(went_well(train_olmo("%s --steps 12 --save-every 4 --micro-batch 15 --out one", odd_model)), "a test could not train: %s", complained);
+    for (int i = 0; i < 4; i++) {
+        const int n = worlds[i];
+        snprintf(name, sizeof name, "run%d", n);
+        int code = train_olmo("%s --gpus %d --steps 12 --save-every 4 --micro-batch %d --out %s", odd_model, n, 120/n, name);
+        const double losses = metrics_apart("one", name, "train/CrossEntropyLoss", 12);
+        const double judged = metrics_apart("one", name, "eval/validation/CrossEntropyLoss", 3);
+        const double norms = metrics_apart("one", name, "optim/total_grad_norm", 12), tokens = metrics_apart("one", name, "throughput/total_tokens", 12);
+        check(went_well(code) && losses <= allowed && judged <= allowed && norms <= 10*allowed && tokens == 0,
+              "%d ranks beside one: losses %.1e, validation %.1e apart (budget %.1e), norms %.1e%s", n, losses, judged, allowed, norms,
+              code ? complained : "");
+        snprintf(hash, sizeof hash, "%s", last_line(said));
+        code = train_olmo("%s --gpus %d --steps 12 --micro-batch %d --out again", odd_model, n, 120/n);
+        check(went_well(code) && !strcmp(hash, last_line(said)), "%d ranks twice: equal bits: %.30s", n, last_line(said));
+        code = train_olmo("%s --gpus %d --shard gradients --steps 12 --micro-batch %d --out again", odd_model, n, 120/n);
+        check(went_well(code) && !strcmp(hash, last_line(said)), "... and with --shard gradients: %.30s", last_line(said));
+        code = train_olmo("%s --gpus %d --shard gradients --steps 12 --micro-batch 7 --out again", odd_model, n);
+        check(went_well(code) && metrics_apart("one", "again", "train/CrossEntropyLoss", 12) <= allowed, "... in passes of 7: %.1e apart",
+              metrics_apart("one", "again", "train/CrossEntropyLoss", 12));
+        code = train_olmo("--ranks-device --resume --out %s --steps 12", name);
+        check(went_well(code) && !strcmp(hash, last_line(said)), "one rank reads the same bits: %.30s", last_line(said));
+    }
+    // Resumed by as many ranks: the same bits. By others: the run of one rank, within the budget; in the middle of an epoch.
+    snprintf(hash, sizeof hash, "%s", last_line(said));
+    system_or_die("rm -r run8/step12 run8/latest");
+    int code = train_olmo("--ranks-device --gpus 8 --resume --micro-batch 15 --out run8");
+    check(went_well(code) && !strcmp(hash, last_line(said)), "8 ranks resumed at step 8 of 12: equal bits: %.30s", last_line(said));
+    system_or_die("rm -r run2/step12 run2/latest");
+    code = train_olmo("--ranks-device --gpus 3 --resume --micro-batch 40 --out run2");
+    check(went_well(code) && metrics_apart("one", "run2", "train/CrossEntropyLoss", 12) <= allowed, "begun by 2 ranks, resumed by 3: %.1e apart",
+          metrics_apart("one", "run2", "train/CrossEntropyLoss", 12));
+    code = train_olmo("--ranks-device --load run2/step12 --eval --val few.bin");
+    double alone = NAN, shared = NAN;
+    check(went_well(code) && sscanf(said, "val loss %lf", &alone) == 1, "one rank loads what they have saved");
+    code = train_olmo("--ranks-device --gpus 3 --load run2/step12 --eval --val few.bin");
+    check(went_well(code) && sscanf(said, "val loss %lf", &shared) == 1 && fabs(shared/alone - 1) < 1e-12,
+          "--eval by 3 ranks: %.9g, by one %.9g", shared, alone);
+    system_or_die("rm -rf one run* again*");
+}
+
+// Fine-tuning: rows of different lengths, a last batch that leaves ranks without a row, a reference for each pair.
+static void ranks_adapt(void) {
+    static const char *const kinds[][2] = { { "--data chat.jsonl --recipe sft", "train/CrossEntropyLoss" }, { "--dpo pairs.jsonl", "train/DPOLoss" } };
+    write_conversations("chat.jsonl", 38, 0), write_conversations("pairs.jsonl", 38, 1);
+    for (int k = 0; k < 2; k++) {
+        const char *flags = "--ranks-device --d-model 32 --n-layers 2 --n-heads 4 --mlp-hidden 64 --seq-len 96 --sample-every 0 --val none "
+                            "--lr 1e-3 --batch 12 --epochs 2 --micro-batch 2";
+        int code = train_olmo("%s %s --out one", flags, kinds[k][0]);
+        CHECK(went_well(code), "a test could not train: %s", complained);
+        code = train_olmo("%s %s --gpus 3 --out three", flags, kinds[k][0]);
+        const double e = metrics_apart("one", "three", kinds[k][1], 8), tokens = metrics_apart("one", "three", "throughput/total_tokens", 8);
+        check(went_well(code) && e < 1e-5 && tokens == 0, "%s: 3 ranks are %.1e from one%s", kinds[k][0], e, code ? complained : "");
+        if (k) check(same_in("one", "three", "reference.safetensors"), "and have written the same reference");
+        system_or_die("rm -rf one three");
+    }
+}
+
+// The ranks of a run that --gpus has started, in their order: children of its process.
+static int ranks_of(pid_t parent, int *pid, int most) {
+    char path[64];
+    int n = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", parent, parent);
+    FILE *file = fopen(path, "r");
+    while (file && n < most && fscanf(file, "%d", &pid[n]) == 1) n++;
+    if (file) fclose(file);
+    return n;
+}
+static int alive(const int *pid, int n) {
+    int living = 0;
+    for (int r = 0; r < n; r++) living += kill(pid[r], 0) == 0;
+    return living;
+}
+
+// However one rank ends, all end, and one sentence says which it was.
+static void ranks_fail(void) {
+    const char *endless = "--steps 100000000 --save-every 0 --eval-every 0 --micro-batch 10 --out endless";
+    int pid[MOST_RANKS], code;
+    for (int victim = 0; victim < 3; victim++) {
+        pid_t run = start_olmo("%s --gpus 3 %s", odd_model, endless);
+        wait_for_metrics("endless/metrics.jsonl", 1000);
+        const int n = ranks_of(run, pid, MOST_RANKS);
+        if (n == 3) kill(pid[victim], SIGKILL);
+        code = wait_for(run);
+        char sentence[64];
+        snprintf(sentence, sizeof sentence, "error: rank %d of 3: has died", victim);
+        check(n == 3 && code == 1 && error_lines() == 1 && strstr(complained, sentence) && !alive(pid, n), "rank %d killed: %.60s", victim, complained);
+        system_or_die("rm -rf endless");
+    }
+    pid_t run = start_olmo("%s --gpus 3 %s", odd_model, endless);
+    wait_for_metrics("endless/metrics.jsonl", 1000);
+    const int n = ranks_of(run, pid, MOST_RANKS);
+    kill(run, SIGKILL);
+    wait_for(run);
+    for (int ms = 0; alive(pid, n) && ms < 5000; ms++) sleep_ms(1);
+    check(n == 3 && !alive(pid, n), "the parent killed: no rank is left running");
+    system_or_die("rm -rf endless");
+    setenv("ILL_RANK", "1", 1);
+    refuses("a rank that sees NaN", "error: rank 1 of 3: step 1", "is nan", "%s --gpus 3 --steps 3 --out ill", odd_model);
+    unsetenv("ILL_RANK");
+    check(newest_checkpoint("ill") < 0, "and nothing is saved");
+    for (int one = 0; one < 2; one++) {                      // to the parent, and to one rank alone
+        run = start_olmo("%s --gpus 3 %s", odd_model, endless);
+        wait_for_metrics("endless/metrics.jsonl", 1000);
+        kill(one && ranks_of(run, pid, MOST_RANKS) == 3 ? pid[1] : run, SIGTERM);
+        code = wait_for(run);
+        const int newest = newest_checkpoint("endless");
+        check(went_well(code) && newest > 0 && !holds("endless", ".tmp") && strstr(said, "stopped as asked") && strstr(last_line(said), "params hash"),
+              "SIGTERM to %s: code %d, and a checkpoint of step %d", one ? "one rank" : "the parent", code, newest);
+        code = train_olmo("--ranks-device --resume --gpus 2 --micro-batch 10 --out endless --steps %d", newest + 2);
+        check(went_well(code), "and two ranks go on: %s", last_line(said));
+        system_or_die("rm -rf endless");
+    }
+}
+
+// Other launchers' variables; and what cannot be.
+static void ranks_started_by_others(void) {
+    static const char *const names[][3] = {
+        { "RANK", "WORLD_SIZE", "LOCAL_RANK" }, { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK" },
+        { "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID" } };
+    char forked[64], port[16];
+    int taken = 0, busy, free_port = 0;
+    CHECK(went_well(train_olmo("%s --gpus 2 --micro-batch 60 --steps 2 --out forked", odd_model)), "a test could not train: %s", complained);
+    snprintf(forked, sizeof forked, "%s", last_line(said));
+    busy = listen_at(1, &taken);
+    close(listen_at(1, &free_port));
+    for (int k = 0; k < 3; k++) {
+        pid_t pid[2];
+        snprintf(port, sizeof port, "%d", free_port);
+        setenv("MASTER_PORT", port, 1), setenv("MASTER_ADDR", "localhost", 1), setenv(names[k][1], "2", 1);
+        for (int r = 1; r >= 0; r--) {                       // rank 1 first: it waits
+            setenv(names[k][0], r ? "1" : "0", 1), setenv(names[k][2], r ? "1" : "0", 1);
+            pid[r] = start_olmo("%s --micro-batch 60 --steps 2 --out met", odd_model);
+            if (r) sleep_ms(300);
+        }
+        int code = wait_for(pid[0]);
+        check(went_well(code) && !strcmp(forked, last_line(said)), "two processes meet by %s: the forked ones' bits: %.30s%s", names[k][0],
+              last_line(said), complained);
+        waitpid(pid[1], &code, 0);
+        check(code == 0, "and the other one ends as well: code %d", code);
+        snprintf(port, sizeof port, "%d", taken);
+        setenv("MASTER_PORT", port, 1);
+        if (k == 0) refuses("a port in use", port, "choose another MASTER_PORT", "%s --steps 2 --out met", odd_model);
+        for (int i = 0; i < 3; i++) unsetenv(names[k][i]);
+        system_or_die("rm -rf met");
+    }
+    setenv("WORLD_SIZE", "2", 1), setenv("RANK", "2", 1);
+    refuses("a rank that is none", "RANK=2", "from 0 to 1", "%s --steps 2 --out met", odd_model);
+    unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("MASTER_PORT"), unsetenv("MASTER_ADDR");
+    close(busy);
+    refuses("a batch that cannot be dealt out", "--batch 120", "7 ranks", "%s --steps 2 --gpus 7", odd_model);
+    refuses("several ranks for one answer", "--generate", "--gpus 1", "--ranks-device --load forked/step2 --generate 3 --gpus 2 --prompt-ids 1");
+    refuses("another way to share out", "--shard weights", "optimizer or gradients", "%s --steps 2 --gpus 2 --shard weights", odd_model);
+    system_or_die("rm -rf forked");
+}
+
+static void test_ranks(void) {
+    enter_yard();
+    refuses("cards, to the CPU's program", "--gpus 2", "program for the CPU", "%s --data ids.bin --steps 1 --gpus 2", tiny_model);
+    snprintf(program, sizeof program, "%s", self);
+    ranks_agree();
+    ranks_adapt();
+    ranks_fail();
+    ranks_started_by_others();
+    leave_yard();
+}
+
 // ---- all of them -----------------------------------------------------------------------------------------------------
 // In this order: what needs no program first, what is quick first.
 typedef enum { IN_FLOAT, IN_DOUBLE, IN_BOTH, OF_PROGRAM, ON_GPU } When;     // OF_PROGRAM: in float, and runs ./train_olmo
@@ -4558,6 +4931,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "options", test_options, IN_FLOAT },
     { "kept_options", test_kept_options, IN_FLOAT },
     { "second_device", test_second_device, IN_FLOAT },
+    { "pieces", test_pieces, IN_FLOAT },
     { "hostile_files", test_hostile_files, OF_PROGRAM },
     { "command_line", test_command_line, OF_PROGRAM },
     { "resume", test_resume, OF_PROGRAM },
@@ -4567,6 +4941,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "full_disk", test_full_disk, OF_PROGRAM },
     { "signals", test_signals, OF_PROGRAM },
     { "runs", test_runs, OF_PROGRAM },
+    { "ranks", test_ranks, OF_PROGRAM },
     { "kill_while_saving", test_kill_while_saving, OF_PROGRAM },
 #ifdef __CUDACC__
     { "gpu_tensors", test_gpu_tensors, ON_GPU },
@@ -4601,9 +4976,10 @@ int main(int argc, char **argv) {
     if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);
     if (argc > 1 && !strcmp(argv[1], "--dump")) { dump_precision(argv[2]); return EXIT_SUCCESS; }
     if (argc > 1 && !strcmp(argv[1], "--counting-device")) return counting_main(argc - 1, argv + 1);
+    if (argc > 1 && !strcmp(argv[1], "--ranks-device")) return ranked_main(argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "--plain-device")) return olmo_main(argc - 1, argv + 1, &cpu_device);
 #ifdef __CUDACC__
-    if (argc > 1 && !strcmp(argv[1], "--gpu-device")) return olmo_main(argc - 1, argv + 1, gpu_device());
+    if (argc > 1 && !strcmp(argv[1], "--gpu-device")) return olmo_main(argc - 1, argv + 1, &gpu_device);
 #endif
     int part = argc > 1 && !strcmp(argv[1], "--part"), named = 0;
     signal(SIGINT, SIG_DFL), signal(SIGHUP, SIG_DFL);        // which a shell's jobs in the background ignore, and all they start

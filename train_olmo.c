@@ -48,6 +48,11 @@ Conventions, kept everywhere:
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -56,7 +61,10 @@ Conventions, kept everywhere:
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef _OPENMP
@@ -79,6 +87,8 @@ typedef REAL real;
 // die("...") prints the sentence and ends the program; CHECK(it is fine, "sentence if not", ...).
 static const char *half_written = NULL;         // a directory being written: removed if we fail
 static void remove_directory(const char *path);
+static void (*last_words)(const char *sentence) = NULL;     // among several ranks: ends all of them
+static int error_output = 2;
 
 static void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 static void die(const char *format, ...) {
@@ -88,8 +98,9 @@ static void die(const char *format, ...) {
     static char sentence[16384];                            // one line, whatever it quotes from a file
     vsnprintf(sentence, sizeof sentence, format, args);
     for (char *c = sentence; *c; c++) if ((unsigned char)*c < ' ' || *c == 127) *c = ' ';
-    fprintf(stderr, "error: %s\n", sentence);
     va_end(args);
+    if (last_words) last_words(sentence);
+    fprintf(stderr, "error: %s\n", sentence);
     if (half_written) remove_directory(half_written);
     exit(EXIT_FAILURE);
 }
@@ -1463,6 +1474,66 @@ static real row_exp(real *y, const real *x, real scale, real shift, int n) {
     return sum_of_lanes(lane);
 }
 
+// ---- ranks and their pieces ---------------------------------------------------------------------
+// Several processes, each with a device of its own, can train one model: rank 0, 1, ... world - 1. Each
+// has all weights and takes its share of every batch; the gradients of all are added up. What the
+// optimizer alone needs is cut into pieces, and a rank keeps its own (ZeRO; Rajbhandari et al. 2020,
+// arXiv 1910.02054): with --shard optimizer the moments, with --shard gradients the sums as well.
+//
+// The flat arrays are cut into segments - the embedding, each layer, the head - for a layer's gradients
+// are complete, and can leave, while those of the layers below are still to come. A segment is cut into
+// `world` pieces of equal length, a multiple of 8; the last has what remains, too. A rank's own arrays
+// hold its pieces, one after the other.
+
+static struct {
+    int rank, world;                                // which of how many
+    int local;                                      // which of those on this machine
+    int shard_gradients;
+    double exposed;                                 // seconds of the last update that a device waited for others
+} ranks = { 0, 1, 0, 0, 0 };
+
+enum { MAX_SEGMENTS = MAX_LAYERS + 2 };
+typedef struct {
+    int n;
+    size_t begin[MAX_SEGMENTS + 1];                 // segment k is [begin[k], begin[k+1])
+    size_t at[MAX_SEGMENTS + 1];                    // where this rank's own arrays hold its piece of k; at[n]: their size
+} Segments;
+
+typedef struct { size_t begin, end; int segment, owner; } Piece;
+
+static Piece piece_of(const Segments *s, int segment, int rank) {
+    const size_t begin = s->begin[segment], end = s->begin[segment + 1];
+    const size_t length = (end - begin)/(size_t)ranks.world/8*8;
+    const Piece p = { begin + (size_t)rank*length,
+                      rank + 1 < ranks.world ? begin + (size_t)(rank + 1)*length : end, segment, rank };
+    return p;
+}
+
+// The piece in which the element at `offset` of a flat array lies.
+static inline Piece piece_at(const Segments *s, size_t offset) {
+    int k = 0, r = 0;
+    while (offset >= s->begin[k + 1]) k++;
+    while (offset >= piece_of(s, k, r).end) r++;
+    return piece_of(s, k, r);
+}
+
+// Alone there is one segment, and all of it is ours.
+static inline Segments segments_of(const Layout *layout) {
+    Segments s;
+    s.n = 0, s.at[0] = 0;
+    for (int k = 0; k < layout->n; k++) {
+        const Tensor *t = &layout->tensor[k];
+        const int same_layer = k && t->layer >= 0 && t->layer == t[-1].layer;
+        if (k == 0 || (ranks.world > 1 && !same_layer)) s.begin[s.n++] = t->offset;
+    }
+    s.begin[s.n] = layout->size;
+    for (int k = 0; k < s.n; k++) {
+        const Piece mine = piece_of(&s, k, ranks.rank);
+        s.at[k + 1] = s.at[k] + mine.end - mine.begin;
+    }
+    return s;
+}
+
 // ---- the table ---------------------------------------------------------------------------------
 // Everything below this section computes through such a table, and never touches a model directly:
 // another device is another table, and no other change.
@@ -1474,6 +1545,11 @@ enum { MAX_MEMORY = 16 };
 
 typedef struct {
     const char *name;
+
+    // Why it cannot share a run with others of its kind; NULL: it can. And: this rank chooses its own, and
+    // those of all ranks find each other. (NULL: there is nothing to choose.)
+    const char *alone;
+    void (*open)(void);
 
     // What a model for passes over B x T tokens will take, entry by entry. Returns how many entries, at
     // most MAX_MEMORY.
@@ -1488,16 +1564,19 @@ typedef struct {
     void (*forward)(void *model, real *losses, real *zlosses, const int *tokens, const int *targets,
                     const real *weights, int B, int T);
 
-    // Once per forward with weights. Gradients add up until update clears them.
-    void (*backward)(void *model);
+    // Once per forward with weights. Gradients add up until update clears them. last: an update is
+    // next. All ranks make as many passes.
+    void (*backward)(void *model, int last);
 
-    // Returns the norm of the gradients before clipping; if that is not finite, nothing is changed.
+    // Returns the norm of the gradients of all ranks before clipping; if that is not finite, nothing is
+    // changed.
     double (*update)(void *model, const AdamW *adamw);
 
     // logits[V] after n more tokens of one sequence, of which it has seen `past`.
     void (*decode)(void *model, real *logits, const int *tokens, int n, int past);
 
-    // Copies `count` numbers of one of the flat arrays to or from the host.
+    // Copies `count` numbers of one of the flat arrays to or from the host. All ranks do so together,
+    // for each has only its pieces.
     void (*get)(void *model, Space space, size_t offset, size_t count, real *host);
     void (*set)(void *model, Space space, size_t offset, size_t count, const real *host);
 
@@ -1534,7 +1613,7 @@ static void cpu_forward(void *m, real *losses, real *zlosses, const int *tokens,
                         const real *weights, int B, int T) {
     olmo_forward((Olmo *)m, losses, zlosses, tokens, targets, weights, B, T);
 }
-static void cpu_backward(void *m) { olmo_backward((Olmo *)m); }
+static void cpu_backward(void *m, int last) { (void)last, olmo_backward((Olmo *)m); }
 static double cpu_update(void *m, const AdamW *adamw) { return olmo_update((Olmo *)m, adamw); }
 static void cpu_decode(void *m, real *logits, const int *tokens, int n, int past) {
     olmo_decode((Olmo *)m, logits, tokens, n, past);
@@ -1557,7 +1636,7 @@ static void cpu_set(void *m, Space space, size_t offset, size_t count, const rea
 }
 
 static const Device cpu_device = {
-    "cpu", cpu_memory, cpu_build, cpu_destroy, cpu_forward, cpu_backward, cpu_update, cpu_decode,
+    "cpu", "this is the program for the CPU; train_olmo_cu trains on several cards", NULL, cpu_memory, cpu_build, cpu_destroy, cpu_forward, cpu_backward, cpu_update, cpu_decode,
     cpu_get, cpu_set, "fp32",
 };
 
@@ -1627,8 +1706,9 @@ static void close_written(FILE *file, const char *path) {
     flush_written(file, path);
     CHECK(fclose(file) == 0, "%s: writing failed: %s; is the disk full?", path, strerror(errno));
 }
+// Rank 0 writes for all. The others do as it does, for nobody: it may ask them for their pieces.
 static FILE *open_to_write(const char *path) {
-    FILE *file = fopen(path, "wb");
+    FILE *file = fopen(ranks.rank ? "/dev/null" : path, "wb");
     CHECK(file, "%s: cannot be written: %s", path, strerror(errno));
     return file;
 }
@@ -1674,7 +1754,10 @@ static char *own_path(char *out) {
 // second signal ends the program at once; but a terminal and a program around ours may both send
 // one, so signals closer than a fifth of a second are the same.
 
-static volatile sig_atomic_t asked_to_stop = 0;
+// Several ranks must stop at the same moment: each is asked by itself, and `agreed_to_stop` (section 9)
+// asks all.
+
+static volatile sig_atomic_t asked_to_stop = 0, asked_here = 0;
 
 // On stderr, from a signal handler, which may not call printf.
 static void say(const char *text) {
@@ -1685,8 +1768,8 @@ static void on_signal(int number) {
     static struct timespec first;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    if (!asked_to_stop) {
-        first = now, asked_to_stop = 1;
+    if (!asked_here) {
+        first = now, asked_here = 1, asked_to_stop = ranks.world == 1;
         say("note: asked to stop; a second signal ends at once\n");
         return;
     }
@@ -2483,11 +2566,13 @@ static void sync_directory(const char *path) {
 // last of them is on the disk.
 static void begin_directory(const char *path, char *temporary) {
     CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    if (ranks.rank) return;
     remove_directory(temporary);
     make_directory(temporary);
     half_written = temporary;
 }
 static void finish_directory(const char *path, const char *temporary) {
+    if (ranks.rank) return;
     sync_directory(temporary);
     CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path,
           strerror(errno));
@@ -2535,6 +2620,7 @@ static Slice *moment_slices(const Layout *layout) {
 static void point_latest(const char *path) {
     char temporary[PATH], latest[PATH], out[PATH];
     const char *name = strrchr(path, '/') + 1;
+    if (ranks.rank) return;
     snprintf(out, sizeof out, "%.*s", (int)(name - 1 - path), path);
     path_join(temporary, out, "latest.tmp"), path_join(latest, out, "latest");
     unlink(temporary);
@@ -2721,6 +2807,7 @@ static void on_bus_error(int number, siginfo_t *info, void *context) {
     (void)context;
     for (const Mapped *m = mapped_files; m; m = m->next) {
         if (at < m->start || at >= m->start + m->size) continue;
+        dup2(error_output, 2);
         say("error: "), say(m->path), say(reason);
         _exit(EXIT_FAILURE);
     }
@@ -3126,6 +3213,7 @@ static void meter_show(Meter *m, double done) {
 typedef struct {
     uint64_t index;                                         // which of the rows it is
     int length, padded;                                     // tokens; with padding
+    int filler;                                             // there was no row left for this rank: it does not count
     int labels;                                             // how many of them are to be predicted
     size_t start;                                           // its first token in the batch
     double loss, zloss;                                     // sums over its labels, after a pass
@@ -3146,9 +3234,10 @@ typedef struct {
 // B rows padded to T tokens, from `start` on.
 typedef struct { int B, T; size_t start; } Pass;
 
-// Room for `groups` groups of these rows.
+// Room for this rank's share of `groups` groups of these rows.
 static Batch batch_of(const Rows *rows, int groups, int micro) {
     Batch b;
+    groups = (groups + ranks.world - 1)/ranks.world;
     size_t n = (size_t)groups*(size_t)rows->group, room = n*(size_t)rows->T;
     b.n = 0, b.group = rows->group, b.micro = micro*rows->group;
     b.row = (Row *)allocate(n, sizeof *b.row, "the rows of a batch");
@@ -3176,15 +3265,19 @@ static Pass batch_pass(const Batch *b, int k) {
     return pass;
 }
 
-// Reads groups order[0..groups), or where order is NULL the groups from `first` on, padded with `pad`.
+// Reads this rank's share of the groups order[0..groups), or where order is NULL of those from `first` on,
+// padded with `pad`. As OLMo deals them, rank r takes the groups r, r + world, ... Where they do not come
+// out even, some ranks read the first one again, as a filler without labels: all make as many passes.
 static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64_t first,
                        int groups, int vocab, int pad) {
     const uint64_t G = (uint64_t)rows->group;
     size_t start = 0;
-    b->n = groups*rows->group;
+    b->n = (groups + ranks.world - 1)/ranks.world*rows->group;
     for (int r = 0; r < b->n; r++) {
-        uint64_t g = (uint64_t)r/G;
+        uint64_t g = (uint64_t)r/G*(uint64_t)ranks.world + (uint64_t)ranks.rank;
         b->order[r] = &b->row[r];
+        b->row[r].filler = g >= (uint64_t)groups;
+        if (b->row[r].filler) g = 0;
         b->row[r].index = (order ? order[g] : first + g)*G + (uint64_t)r % G;
         b->row[r].length = rows->read(rows->source, b->row[r].index, vocab, NULL, NULL);
         b->row[r].reference = rows->reference ? rows->reference[b->row[r].index] : 0;
@@ -3197,6 +3290,7 @@ static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64
             int *tokens = b->tokens + start, *targets = b->targets + start;
             rows->read(rows->source, row->index, vocab, tokens, targets);
             for (int t = row->length; t < T; t++) tokens[t] = pad, targets[t] = IGNORE;
+            for (int t = 0; t < T && row->filler; t++) targets[t] = IGNORE;
             row->start = start, row->padded = T, row->labels = 0;
             for (int t = 0; t < T; t++) row->labels += targets[t] >= 0;
         }
@@ -3322,7 +3416,8 @@ typedef struct {
     const char *tokenizer, *prompt, *prompt_ids;
     const char *out, *export_dir, *export_dtype;
     int seed, epochs, threads, keep, no_save, save_every, eval_every, sample_every, shard_mb;
-    int as_released;
+    int as_released, gpus;
+    const char *shard;
     int tied, untied, resume, eval, chat, generate, help, version;
     Sampling sampling;
     // The fields that the command line has set; NULL behind the last.
@@ -3434,6 +3529,10 @@ static int option_table(Options *o, Option *table) {
         { "--no-save", FLAG, &o->no_save, "no checkpoints; metrics.jsonl alone" },
         { "here and now", GROUP, NULL, "" },
         { "--threads", WHOLE, &o->threads, "threads (0: all); the result does not depend on it" },
+        { "--gpus", WHOLE, &o->gpus,
+          "train on so many cards of this machine (0: on one, or as torchrun, mpirun or srun say)" },
+        { "--shard", TEXT, &o->shard,
+          "what several cards share out: optimizer (its moments), or gradients too: less memory, the same result" },
         { "--out", TEXT, &o->out, "directory of checkpoints and metrics.jsonl" },
         { "--resume", FLAG, &o->resume,
           "go on from the newest checkpoint of --out, with the options it was made with" },
@@ -3652,11 +3751,16 @@ static int warmup_steps(const char *text, int steps) {
 static void complete_recipe(Options *o, const Rows *rows) {
     Recipe *r = &o->recipe;
     const Tuning *tuning = o->tuning ? tuning_named(o->tuning) : NULL;
-    if (tuning && !given(o, &r->batch)) r->batch = (int)zmin((size_t)r->batch, rows->groups);
+    if (tuning && !given(o, &r->batch)) {
+        r->batch = (int)zmin((size_t)r->batch, rows->groups);
+        if (r->batch > ranks.world) r->batch -= r->batch % ranks.world;
+    }
+    CHECK(r->batch % ranks.world == 0, "--batch %d: cannot be dealt out evenly to %d ranks; choose a multiple of %d",
+          r->batch, ranks.world, ranks.world);
     CHECK(rows->keep_rest || rows->groups >= (uint64_t)r->batch,
           "--batch %d: the training data has only %llu %s of %d tokens", r->batch,
           (unsigned long long)rows->groups, rows->unit, rows->T);
-    r->micro_batch = imin(r->micro_batch, r->batch);
+    r->micro_batch = imin(r->micro_batch, r->batch/ranks.world);
     const int decided = o->resume && !given(o, &o->epochs);             // by the checkpoint
     if (o->epochs && !given(o, &r->steps) && !decided) {
         const uint64_t batch = (uint64_t)r->batch, rest = rows->keep_rest ? batch - 1 : 0;
@@ -3694,10 +3798,305 @@ static Options options_of_preset(const char *name) {
     o.warmup = warmup, o.dpo_beta = 0.1;
     o.model = preset.name, o.config = preset.config, o.recipe = preset.recipe;
     o.init = "mitchell", o.dtype = "uint16", o.denominator = "predicted";
-    o.out = "out", o.export_dtype = "fp32";
+    o.out = "out", o.export_dtype = "fp32", o.shard = "optimizer";
     o.seed = 6198, o.save_every = 1000, o.eval_every = 500, o.sample_every = 1000;
     o.sampling.temperature = 0.8, o.sampling.top_p = 1;
     return o;
+}
+
+// ---- several ranks -----------------------------------------------------------------------------
+// They are started by --gpus N, which forks them on this machine, or by others' launchers, whose variables
+// say which rank one is (rank_names), and at which address rank 0 waits: MASTER_ADDR and MASTER_PORT.
+// Every rank keeps two sockets to rank 0:
+//     talk    what the hosts must agree on: sums of losses, a wish to stop, how the devices find each other
+//     life    nothing, until a rank ends: one that fails sends its sentence, one that is killed closes
+//             its socket. Then rank 0 says so, and all end.
+// What the devices have, gradients and weights, they exchange themselves, by other means.
+
+enum { MAX_RANKS = 4096, MEETING_TIME = 60 };                   // seconds that ranks wait for each other
+static int talk[MAX_RANKS], life[MAX_RANKS];                // rank 0: to rank r; the others: to rank 0, in [0]
+static int leaving;                                         // the run is over: sockets may close
+static int ending;                                          // it has failed, and a thread is saying so
+
+// The sentence of a run that failed, said once, by rank 0; but by rank 1 if rank 0 has died.
+static void end_of_run(int failed, const char *sentence) __attribute__((noreturn));
+static void end_of_run(int failed, const char *sentence) {
+    if (ranks.rank <= 1) dprintf(error_output, "error: rank %d of %d: %s\n", failed, ranks.world, sentence);
+    for (int r = 1; r < ranks.world && !ranks.rank; r++) (void)send(life[r], "", 1, MSG_NOSIGNAL);
+    if (half_written) remove_directory(half_written);
+    _exit(EXIT_FAILURE);                                    // not exit: a device may be waiting for others
+}
+
+// What die() does here.
+static void send_last_words(const char *sentence) {
+    if (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST)) for (;;) pause();
+    if (ranks.rank == 0) end_of_run(0, sentence);
+    if (send(life[0], sentence, strlen(sentence), MSG_NOSIGNAL) > 0) {
+        char heard;
+        if (recv(life[0], &heard, 1, 0) == 1) _exit(EXIT_FAILURE);
+    }                                                       // else rank 0 has not said it
+    dprintf(error_output, "error: rank %d of %d: %s\n", ranks.rank, ranks.world, sentence);
+    _exit(EXIT_FAILURE);
+}
+
+// A thread of its own: the first may be waiting for a device, which waits for a rank that is no more.
+static void *watch(void *unused) {
+    static struct pollfd line[MAX_RANKS];
+    static char words[4096];
+    const int lines = ranks.rank ? 1 : ranks.world;
+    for (int r = 0; r < lines; r++) line[r].fd = life[r], line[r].events = POLLIN;
+    for (;;) {
+        if (poll(line, (nfds_t)lines, -1) < 0) continue;
+        if (__atomic_load_n(&leaving, __ATOMIC_SEQ_CST)) return unused;
+        for (int r = 0; r < lines; r++) {
+            if (!line[r].revents) continue;
+            if (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST)) for (;;) pause();
+            const ssize_t n = recv(life[r], words, sizeof words - 1, 0);
+            words[n > 0 ? n : 0] = 0;
+            if (n > 0 && ranks.rank) _exit(EXIT_FAILURE);   // rank 0 has said why
+            end_of_run(r, n > 0 ? words : "has died without a word: killed, or its machine is gone");
+        }
+    }
+}
+
+// All n bytes to, or from, another host. If it is gone, the watching thread ends us.
+static void tell(int line, const void *bytes, size_t n) {
+    const char *at = (const char *)bytes;
+    for (ssize_t k; n > 0; at += k, n -= (size_t)k)
+        if ((k = send(line, at, n, MSG_NOSIGNAL)) <= 0) for (;;) pause();
+}
+static void hear(int line, void *bytes, size_t n) {
+    char *at = (char *)bytes;
+    for (ssize_t k; n > 0; at += k, n -= (size_t)k)
+        if ((k = recv(line, at, n, MSG_WAITALL)) <= 0) for (;;) pause();
+}
+
+// x[0..n) becomes the sum of all ranks' x, taken in their order: the same bits for all. n 0: all wait
+// until all are here.
+static void ranks_sum(double *x, int n) {
+    enum { MOST = 512 };
+    double part[MOST];
+    for (int k; ranks.world > 1; x += k, n -= k) {
+        k = imin(n, MOST);
+        const size_t bytes = zmax(1, (size_t)k*sizeof *x);
+        memcpy(part, x, (size_t)k*sizeof *x);
+        for (int r = 1; r < ranks.world && !ranks.rank; r++) {
+            hear(talk[r], part, bytes);
+            for (int i = 0; i < k; i++) x[i] += part[i];
+        }
+        for (int r = 1; r < ranks.world && !ranks.rank; r++) tell(talk[r], k ? x : part, bytes);
+        if (ranks.rank) tell(talk[0], part, bytes), hear(talk[0], k ? x : part, bytes);
+        if (k == n) return;
+    }
+}
+
+// Rank 0's bytes become those of all.
+static inline void ranks_share(void *bytes, size_t n) {
+    for (int r = 1; r < ranks.world && !ranks.rank; r++) tell(talk[r], bytes, n);
+    if (ranks.rank) hear(talk[0], bytes, n);
+}
+
+// Has any rank been asked to stop? All learn it at the same moment.
+static int agreed_to_stop(void) {
+    double asked = asked_here;
+    if (ranks.world == 1) return asked_to_stop;
+    ranks_sum(&asked, 1);
+    return asked_to_stop = asked > 0;
+}
+
+// Where rank 0 waits. any: on all of the machine's addresses. *port 0: a free one is chosen.
+static int listen_at(int any, int *port) {
+    const int line = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
+    struct sockaddr_in at;
+    socklen_t size = sizeof at;
+    memset(&at, 0, sizeof at);
+    at.sin_family = AF_INET, at.sin_port = htons((uint16_t)*port);
+    at.sin_addr.s_addr = htonl(any ? INADDR_ANY : INADDR_LOOPBACK);
+    setsockopt(line, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    CHECK(bind(line, (struct sockaddr *)&at, size) == 0 && listen(line, 2*MAX_RANKS) == 0
+          && getsockname(line, (struct sockaddr *)&at, &size) == 0,
+          "port %d: rank 0 cannot wait there for the others: %s; choose another MASTER_PORT", *port, strerror(errno));
+    *port = ntohs(at.sin_port);
+    return line;
+}
+
+// A machine that has lost its power says nothing: so ask it now and then, and give up after half a minute.
+static void keep_alive(int line) {
+    const int yes = 1, idle = 10, interval = 5, times = 4;
+    setsockopt(line, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    setsockopt(line, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
+    setsockopt(line, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(line, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+    setsockopt(line, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
+}
+
+// With which a socket introduces itself.
+typedef struct { char program[8]; int32_t rank, world, is_life; } Hello;
+
+// Rank 0 takes two sockets from each of the others. Whoever else knocks is sent away.
+static void receive_ranks(int door, int port) {
+    const double begun = seconds();
+    for (int there = 0; there < 2*(ranks.world - 1); ) {
+        struct pollfd wait = { door, POLLIN, 0 };
+        const double left = begun + MEETING_TIME - seconds();
+        CHECK(left > 0, "only %d of %d ranks have come to port %d within %d seconds; have all been started, with "
+              "this machine's address in MASTER_ADDR?", 1 + there/2, ranks.world, port, MEETING_TIME);
+        if (poll(&wait, 1, (int)(1000*left) + 1) <= 0) continue;
+        const int line = accept4(door, NULL, NULL, SOCK_CLOEXEC);
+        const struct timeval soon = { 5, 0 }, never = { 0, 0 };
+        Hello h;
+        if (line < 0) continue;
+        setsockopt(line, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+        const int ours = recv(line, &h, sizeof h, MSG_WAITALL) == (ssize_t)sizeof h && !memcmp(h.program, "OLMo in C", 8);
+        if (!ours) { close(line); continue; }
+        CHECK(h.world == ranks.world && h.rank > 0 && h.rank < ranks.world,
+              "rank %d of %d has come to port %d, where ranks of %d meet; is another run using this MASTER_PORT?",
+              h.rank, h.world, port, ranks.world);
+        int *const known = h.is_life ? &life[h.rank] : &talk[h.rank];
+        CHECK(!*known, "two processes are rank %d of %d; each must have a rank of its own", h.rank, h.world);
+        setsockopt(line, SOL_SOCKET, SO_RCVTIMEO, &never, sizeof never);
+        keep_alive(line);
+        *known = line, there++;
+    }
+    close(door);
+}
+
+// The others go to rank 0, which may not be there yet.
+static int reach_rank_0(const char *host, int port, int is_life) {
+    Hello h = { { 0 }, ranks.rank, ranks.world, is_life };
+    const struct addrinfo kind = { 0, AF_INET, SOCK_STREAM, 0, 0, NULL, NULL, NULL };
+    struct addrinfo *at = NULL;
+    char digits[16];
+    const char *reason = "";
+    memcpy(h.program, "OLMo in C", 8);
+    snprintf(digits, sizeof digits, "%d", port);
+    for (const double begun = seconds(); seconds() - begun < MEETING_TIME; usleep(100000)) {
+        const int unknown = getaddrinfo(host, digits, &kind, &at);
+        if (unknown) { reason = gai_strerror(unknown); continue; }
+        const int line = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        const int there = connect(line, at->ai_addr, at->ai_addrlen) == 0;
+        if (!there) reason = strerror(errno), close(line);
+        freeaddrinfo(at);
+        if (!there) continue;
+        keep_alive(line);
+        (void)send(line, &h, sizeof h, MSG_NOSIGNAL);
+        return line;
+    }
+    die("rank %d of %d: rank 0 is not to be found at %s:%d (%s); MASTER_ADDR and MASTER_PORT say where it waits",
+        ranks.rank, ranks.world, host, port, reason);
+}
+
+// door: where rank 0 waits; -1 for the others. From here on all share one fate, and rank 0 speaks for them.
+static void ranks_meet(int door, const char *host, int port) {
+    pthread_t watching;
+    if (ranks.rank == 0) receive_ranks(door, port);
+    else talk[0] = reach_rank_0(host, port, 0), life[0] = reach_rank_0(host, port, 1);
+    last_words = send_last_words;
+    if (ranks.rank == 0) life[0] = -1;
+    CHECK(pthread_create(&watching, NULL, watch, NULL) == 0, "no thread can be started");
+    if (ranks.rank) {
+        const int nowhere = open("/dev/null", O_WRONLY);
+        error_output = dup(2);
+        fflush(stdout), dup2(nowhere, 1), dup2(nowhere, 2), close(nowhere);
+    }
+    ranks_sum(NULL, 0);
+}
+
+// The end of a run that went well.
+static void ranks_part(void) {
+    if (ranks.world == 1) return;
+    __atomic_store_n(&leaving, 1, __ATOMIC_SEQ_CST);
+    ranks_sum(NULL, 0);
+    last_words = NULL;
+}
+
+// ---- launching them
+static pid_t child[MAX_RANKS];                              // 0: it has ended
+static void on_parents_signal(int number) {
+    for (int r = 0; r < MAX_RANKS; r++) if (child[r]) kill(child[r], number == SIGALRM ? SIGKILL : number);
+}
+
+// Waits for all ranks, passing signals on; those that outlive another's failure by ten seconds are killed.
+// Returns the exit code of the run.
+static int wait_for_ranks(int n) {
+    const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGALRM };
+    int failed = 0, said = 0, killed = 0, killed_by = 0, status;
+    for (int i = 0; i < 4; i++) if (signal(numbers[i], on_parents_signal) == SIG_IGN) signal(numbers[i], SIG_IGN);
+    for (int left = n; left > 0; ) {
+        const pid_t ended = waitpid(-1, &status, 0);
+        if (ended < 0 && errno == EINTR) continue;
+        int r = 0;
+        while (child[r] != ended) r++;
+        child[r] = 0, left--;
+        if (status == 0) continue;
+        if (!failed++) alarm(10);
+        if (WIFEXITED(status)) said = 1;
+        else if (!killed_by) killed = r, killed_by = WTERMSIG(status);
+    }
+    if (failed && !said)
+        fprintf(stderr, "error: rank %d of %d was ended by signal %d (%s)\n", killed, n, killed_by, strsignal(killed_by));
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+// --gpus N: forks the ranks, each of which returns; this process only waits for them. (No device has been
+// touched yet: CUDA does not survive a fork.)
+static void ranks_fork(int n) {
+    int port = 0;
+    const int door = listen_at(0, &port);
+    const pid_t parent = getpid();
+    fflush(stdout);
+    for (int r = 0; r < n; r++) {
+        const pid_t pid = fork();
+        CHECK(pid >= 0, "--gpus %d: a process cannot be started: %s", n, strerror(errno));
+        child[r] = pid;
+        if (pid) continue;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);                   // no rank outlives its parent
+        if (getppid() != parent) _exit(EXIT_FAILURE);
+        ranks.rank = ranks.local = r, ranks.world = n;
+        omp_set_num_threads(imax(1, omp_get_max_threads()/n));
+        if (r) close(door);
+        ranks_meet(r ? -1 : door, "127.0.0.1", port);
+        return;
+    }
+    close(door);
+    exit(wait_for_ranks(n));
+}
+
+// A whole number in the environment; -1: it is not there.
+static int environment(const char *name, int least, int most) {
+    const char *text = getenv(name);
+    char *end;
+    if (!text || !*text) return -1;
+    const long x = strtol(text, &end, 10);
+    CHECK(!*end && x >= least && x <= most, "%s=%s: expected a whole number from %d to %d", name, text, least, most);
+    return (int)x;
+}
+
+// Starts the ranks, or finds out which one this is.
+static void ranks_start(int gpus, const Device *device) {
+    static const char *const rank_names[][3] = {
+        { "RANK", "WORLD_SIZE", "LOCAL_RANK" },                                                     // torchrun
+        { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK" },           // mpirun
+        { "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID" },                                        // srun
+    };
+    CHECK(gpus <= MAX_RANKS, "--gpus %d: expected at most %d", gpus, MAX_RANKS);
+    CHECK(gpus < 2 || !device->alone, "--gpus %d: %s", gpus, device->alone);
+    if (gpus > 1) ranks_fork(gpus);
+    if (gpus || !device->open) return;
+    for (int i = 0; i < 3 && ranks.world == 1; i++) {
+        const int world = environment(rank_names[i][1], 1, MAX_RANKS);
+        if (world < 2 || !getenv(rank_names[i][0])) continue;
+        const int local = environment(rank_names[i][2], 0, MAX_RANKS);
+        ranks.world = world, ranks.rank = environment(rank_names[i][0], 0, world - 1);
+        ranks.local = local < 0 ? ranks.rank : local;
+    }
+    if (ranks.world == 1) return;
+    CHECK(!device->alone, "rank %d of %d: %s", ranks.rank, ranks.world, device->alone);
+    const char *host = getenv("MASTER_ADDR"), *taken = getenv("TORCHELASTIC_USE_AGENT_STORE");
+    int port = environment("MASTER_PORT", 1, 65534);
+    if (port < 0) port = 29500;
+    if (taken && !strcmp(taken, "True")) port++;            // torchrun itself waits at MASTER_PORT
+    ranks_meet(ranks.rank ? -1 : listen_at(1, &port), host ? host : "127.0.0.1", port);
 }
 
 // ---- objectives --------------------------------------------------------------------------------
@@ -3789,14 +4188,16 @@ static Objective objective_named(const char *name) {
 // The sums of a batch are added to sums[MAX_SUMS]; returns its denominator.
 static double objective_sums(const Objective *o, const Batch *b, double *sums) {
     double denominator = 0;
-    for (int r = 0; r < b->n; r += b->group) denominator += o->share(o, &b->row[r], sums);
+    for (int r = 0; r < b->n; r += b->group)
+        if (!b->row[r].filler) denominator += o->share(o, &b->row[r], sums);
     return denominator;
 }
 
 // weights[b,t]: where there is a label, its row's weight over the denominator of the whole update.
-// So the gradients of passes simply add up. Returns the denominator.
+// So the gradients of passes, and of ranks, simply add up. Returns the denominator.
 static double objective_weigh(const Objective *o, Batch *b) {
     double unused[MAX_SUMS] = { 0 }, denominator = objective_sums(o, b, unused);
+    ranks_sum(&denominator, 1);
     for (int r = 0; r < b->n; r++) {
         const Row *row = &b->row[r];
         for (size_t i = row->start; i < row->start + (size_t)row->padded; i++)
@@ -3939,7 +4340,7 @@ static int batch_through(const Run *run, Batch *b, int learn) {
         run->device->forward(run->model, b->losses + p.start, b->zlosses + p.start,
                              b->tokens + p.start, b->targets + p.start,
                              learn ? b->weights + p.start : NULL, p.B, p.T);
-        if (learn) run->device->backward(run->model);
+        if (learn) run->device->backward(run->model, k + p.B >= b->n);
         for (int i = k; i < k + p.B; i++) {
             Row *row = b->order[i];
             const real *losses = b->losses + row->start, *zlosses = b->zlosses + row->start;
@@ -3955,17 +4356,18 @@ static int batch_through(const Run *run, Batch *b, int learn) {
 // They are read in fixed order, a few passes at a time, so that there are rows of like length.
 static double evaluate(const Run *run, const Rows *rows, const Objective *judge, double *sums) {
     const Config *c = &run->o.config;
-    const int micro = run->o.recipe.micro_batch, some = 8*micro;
+    const int micro = run->o.recipe.micro_batch, some = 8*micro*ranks.world;
     Batch b = batch_of(rows, some, micro);
     double denominator = 0;
     memset(sums, 0, MAX_SUMS*sizeof *sums);
-    for (uint64_t g = 0; g < rows->groups; g += (uint64_t)b.n/(uint64_t)b.group) {
+    for (uint64_t g = 0; g < rows->groups; g += (uint64_t)some) {
         batch_read(&b, rows, NULL, g, (int)zmin((size_t)some, rows->groups - g), c->vocab,
                    imax(0, c->eos));
-        if (!batch_through(run, &b, 0)) break;
+        if (agreed_to_stop() || !batch_through(run, &b, 0)) break;
         denominator += objective_sums(judge, &b, sums);
     }
     batch_free(&b);
+    ranks_sum(sums, MAX_SUMS), ranks_sum(&denominator, 1);
     CHECK(denominator > 0 || asked_to_stop,
           "the validation data has no token to predict; are all labels masked?");
     return denominator;
@@ -4146,6 +4548,7 @@ static FILE *metrics_open(const char *out, int step) {
     char path[PATH], temporary[PATH], *line = NULL;
     size_t capacity = 0;
     path_join(path, out, "metrics.jsonl"), path_join(temporary, out, "metrics.jsonl.tmp");
+    if (ranks.rank) return open_to_write(path);
     FILE *old = step ? fopen(path, "rb") : NULL, *file = open_to_write(temporary);
     while (old && getline(&line, &capacity, old) > 0) {
         const char *end = *line == '{' ? json_skip(line, 0) : NULL;
@@ -4168,7 +4571,7 @@ static void save(const Run *run) {
     checkpoint_write(path, &o->config, &run->layout, &run->companions, run->device, run->model,
                      &run->at);
     printf("saved %s\n", path);
-    if (o->keep) remove_checkpoints(o->out, o->keep);
+    if (o->keep && !ranks.rank) remove_checkpoints(o->out, o->keep);
 }
 
 // The next groups in this epoch's order.
@@ -4187,8 +4590,12 @@ static void next_batch(Run *run, Batch *batch) {
     run->order_epoch = at->epoch;
     const int groups = (int)zmin(wanted, rows->groups - at->instance);
     batch_read(batch, rows, run->order + at->instance, 0, groups, c->vocab, imax(0, c->eos));
+    for (uint64_t i = 0; i < (uint64_t)groups*(uint64_t)rows->group; i++) {           // those of all ranks
+        const uint64_t group = run->order[at->instance + i/(uint64_t)rows->group];
+        const uint64_t row = group*(uint64_t)rows->group + i % (uint64_t)rows->group;
+        at->tokens += (uint64_t)rows->read(rows->source, row, c->vocab, NULL, NULL);
+    }
     at->instance += (uint64_t)groups;
-    for (int r = 0; r < batch->n; r++) at->tokens += (uint64_t)batch->row[r].length;
 }
 
 // One update: pick the rows, weigh them, forward and backward, AdamW. Returns whether it was done:
@@ -4210,6 +4617,9 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
                 "masked\n", at->step);
     if (!batch_through(run, batch, 1)) { *at = before; return 0; }
     (void)objective_sums(objective, batch, sums);
+    CHECK(ranks.world == 1 || isfinite(sums[0]), "step %d: the loss of this rank's sequences is %g; this step was "
+          "not saved. Go on from the last checkpoint with a lower --lr or --clip", at->step, sums[0]);
+    ranks_sum(sums, MAX_SUMS);
 
     const double lr = learning_rate(r, at->step), loss = sums[0]/fmax(1, denominator);
     AdamW how = { lr, r->beta1, r->beta2, r->eps, r->weight_decay, r->decay_embeddings,
@@ -4222,6 +4632,7 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
     metric(metrics, norm, "grad_norm", "optim/total_grad_norm");         // before clipping
     metric(metrics, lr, "lr", "optim/learning_rate_group0");
     metric(metrics, (double)at->tokens, NULL, "throughput/total_tokens");
+    if (ranks.world > 1) metric(metrics, ranks.exposed, NULL, "throughput/device/exposed_communication_seconds");
     return 1;
 }
 
@@ -4362,6 +4773,7 @@ static double *reference_open(const Run *run) {
     char path[PATH], header[HEADER + 1], params[17], found[8 + HEADER + 1];
     path_join(path, run->o.out, "reference.safetensors");
     snprintf(params, sizeof params, "%016llx", (unsigned long long)params_hash(run));
+    if (ranks.rank) return (double *)allocate(rows, sizeof(double), "the reference");      // told by rank 0
     FILE *file = fopen(path, "r+b");
     struct stat is;
     if (file && run->at.step && fread(found, 1, 8 + HEADER, file) == 8 + HEADER)
@@ -4394,20 +4806,26 @@ static double *reference_open(const Run *run) {
 // Computes what is missing of one set's reference.
 static void reference_pass(Run *run, Rows *rows, double *reference, const char *what) {
     const Config *c = &run->o.config;
-    const int micro = run->o.recipe.micro_batch, some = 8*micro;
+    const int micro = run->o.recipe.micro_batch, some = 8*micro*ranks.world;
+    double *part = (double *)allocate(2*(size_t)some, sizeof *part, "a reference");
     Meter meter = meter_of(what, rows->unit, (double)rows->groups, 0);
     Batch b = batch_of(rows, some, micro);
     for (uint64_t g = 0; g < rows->groups; g += (uint64_t)some) {
         const int n = (int)zmin((size_t)some, rows->groups - g);
+        double *const here = reference + 2*g;
         int missing = 0;
-        for (int i = 0; i < 2*n; i++) missing |= isnan(reference[2*g + (uint64_t)i]);
+        ranks_sum(here, 2*n);                               // the others' are 0 until rank 0 has told what it knows
+        for (int i = 0; i < 2*n; i++) missing |= isnan(here[i]);
         if (!missing) { meter.first += n; continue; }       // an earlier, interrupted pass has it
         batch_read(&b, rows, NULL, g, n, c->vocab, c->eos);
-        if (!batch_through(run, &b, 0)) break;
-        for (int i = 0; i < b.n; i++) reference[b.row[i].index] = -b.row[i].loss;
+        if (agreed_to_stop() || !batch_through(run, &b, 0)) break;
+        memset(part, 0, 2*(size_t)n*sizeof *part);
+        for (int i = 0; i < b.n; i++) if (!b.row[i].filler) part[b.row[i].index - 2*g] = -b.row[i].loss;
+        ranks_sum(part, 2*n);
+        memcpy(here, part, 2*(size_t)n*sizeof *part);
         meter_show(&meter, (double)g + n);
     }
-    batch_free(&b);
+    batch_free(&b), release(part);
     rows->reference = reference;
 }
 
@@ -4531,19 +4949,22 @@ static int not_asked_to_stop(void *context, Span **span, size_t n) {
 static void ask_evaluators(const Run *run, Metrics *metrics) {
     double sums[MAX_SUMS];
     char name[80];
-    for (int i = 0; i < run->sets && !asked_to_stop; i++) {
+    for (int i = 0; i < run->sets && !agreed_to_stop(); i++) {
         double denominator = evaluate(run, &run->set[i].rows, &objectives[0], sums);
         snprintf(name, sizeof name, "eval/%s/", run->set[i].name);
         if (!asked_to_stop) metric_means(metrics, &objectives[0], name, sums, denominator);
     }
-    for (size_t i = 0; i < run->tasks.n && !asked_to_stop; i++) {
+    for (size_t i = 0; i < run->tasks.n && !agreed_to_stop(); i++) {
         Task *t = run->tasks.task[i];
-        Span **span = (Span **)allocate((size_t)t->n, sizeof *span, "the requests");
-        const size_t n = task_spans(t, span);
+        Span **span = (Span **)allocate(2*(size_t)t->n, sizeof *span, "the requests"), **mine = span + t->n;
+        const size_t n = task_spans(t, span), world = (size_t)ranks.world, first = (size_t)ranks.rank;
         const size_t budget = (size_t)run->o.recipe.micro_batch*(size_t)run->o.config.seq_len;
-        for (size_t k = 0; k < n; k++) span[k]->known = 0;
-        if (score_spans(run->device, run->model, span, n, budget, not_asked_to_stop, NULL))
-            task_metrics(metrics, t);
+        for (size_t k = 0; k < n; k++) span[k]->known = 0, span[k]->logprob = 0;
+        for (size_t k = first; k < n; k += world) mine[k/world] = span[k];
+        const size_t share = first < n ? (n - 1 - first)/world + 1 : 0;
+        const int all = score_spans(run->device, run->model, mine, share, budget, not_asked_to_stop, NULL);
+        for (size_t k = 0; k < n && world > 1; k++) ranks_sum(&span[k]->logprob, 1);
+        if (all) task_metrics(metrics, t);
         release(span);
     }
 }
@@ -4568,8 +4989,9 @@ static void train(Run *run) {
         print_hash(run);
         return;
     }
-    // Only now that nothing is wrong with the options and the data.
-    if (!o->resume) fresh_directory(o->out);
+    // Only now that nothing is wrong with the options and the data, and all ranks have read what may lie there.
+    ranks_sum(NULL, 0);
+    if (!o->resume && !ranks.rank) fresh_directory(o->out);
     Batch batch = batch_of(&run->train, r->batch, r->micro_batch);
     Metrics metrics = { NULL, 0, 0 };
     heed_signals();
@@ -4579,13 +5001,15 @@ static void train(Run *run) {
     double begun = seconds(), shown = 0;
     int saved = at->step;
 
-    while (at->step < r->steps && !asked_to_stop) {
+    while (at->step < r->steps && !agreed_to_stop()) {
         const double start = seconds();
         const uint64_t tokens = at->tokens;
         metrics.n = 0;
         if (!train_step(run, &batch, &metrics)) break;
         const double now = seconds(), left = (now - begun)/(at->step - first)*(r->steps - at->step);
-        metric(&metrics, (double)(at->tokens - tokens)/(now - start), "tokens/s",
+        const double speed = (double)(at->tokens - tokens)/(now - start);
+        if (ranks.world > 1) metric(&metrics, speed, "tokens/s", "throughput/tokens_per_second");
+        metric(&metrics, speed/ranks.world, ranks.world > 1 ? "each" : "tokens/s",
                "throughput/device/tokens_per_second");
         const int last = at->step == r->steps;
         const int judged = last || every(o->eval_every, at->step);
@@ -4724,6 +5148,8 @@ static void check_recipe(const Options *o) {
     CHECK(o->sampling.top_p > 0 && o->sampling.top_p <= 1,
           "--top-p %g: expected a probability above 0", o->sampling.top_p);
     (void)objective_named(o->denominator);
+    CHECK(!strcmp(o->shard, "optimizer") || !strcmp(o->shard, "gradients"),
+          "--shard %s: expected optimizer or gradients", o->shard);
     CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"),
           "--dtype %s: expected uint16 or uint32", o->dtype);
     // Says so if there is no such schedule.
@@ -4904,6 +5330,8 @@ static void print_banner(const Run *run) {
     printf("%s parameters; device %s, %d thread%s%s\n", with_commas((double)run->layout.size, a),
            run->device->name, omp_get_max_threads(), omp_get_max_threads() > 1 ? "s" : "",
            openmp_note);
+    if (ranks.world > 1) printf("%d ranks, each on such a device; they share out %s\n", ranks.world,
+                                ranks.shard_gradients ? "gradients and moments" : "the moments");
     for (int i = 0; i < entries; i++) total += (double)plan[i].bytes;
     printf("memory: %s for passes of %d x %d tokens", bytes_text(total, a), rows, c->seq_len);
     for (int i = 0; i < entries; i++)
@@ -4950,13 +5378,18 @@ int olmo_main(int argc, char **argv, const Device *device) {
         printf("OLMo in C (arXiv 2402.00838), device %s\n", device->name);
         return finished();
     }
+    ranks.shard_gradients = !strcmp(o->shard, "gradients");
+    ranks_start(o->gpus, device);
     use_threads(o->threads);
-    if (o->resume) lock_directory(o->out), remove_leftovers(o->out);
+    if (device->open) device->open();
+    if (o->resume && !ranks.rank) lock_directory(o->out), remove_leftovers(o->out);
     if (o->export_dir) (void)dtype_named(o->export_dtype);
     run.device = device, run.order_epoch = -1, run.floor = NAN;
     Weights unused;
     olmo_layout(&run.layout, &unused, NULL, &o->config);
     int training = !o->chat && !o->generate && !o->eval && !o->export_dir;
+    CHECK(ranks.world == 1 || training || o->eval, "--generate, --chat and --export are work for one rank, not %d; "
+          "--gpus 1 is one", ranks.world);
     // A console that is gone (`| head`) does not end a run.
     if (training) signal(SIGPIPE, SIG_IGN);
     if (training) print_banner(&run);
@@ -4997,6 +5430,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
         printf("wrote %s\n", o->export_dir);
     }
     if (training) train(&run);
+    ranks_part();
     device->destroy(run.model);
     tokenizer_free(run.tokenizer), conversations_free(run.train_text), conversations_free(run.val_text);
     return finished();

@@ -87,7 +87,8 @@ static void *gpu_allocate(size_t count, size_t size, const char *what) {
 }
 static void gpu_release(void *p) { CUDA(cudaFree(p)); }
 
-// The first card that CUDA shows (CUDA_VISIBLE_DEVICES chooses another), made ready once.
+// The first card that CUDA shows (CUDA_VISIBLE_DEVICES chooses another), made ready once. Of several ranks
+// on this machine each takes the next, unless their launcher shows each a card of its own.
 static void card_open(void) {
     int cards = 0;
     if (card.ready) return;
@@ -95,8 +96,11 @@ static void card_open(void) {
     CHECK(status == cudaSuccess && cards > 0,
           "no GPU can be used here: %s; train_olmo is the same program for the CPU",
           status == cudaSuccess ? "CUDA shows none" : cudaGetErrorString(status));
-    CUDA(cudaSetDevice(0));
-    CUDA(cudaGetDeviceProperties(&card.props, 0));
+    const int mine = cards > 1 ? ranks.local : 0;
+    CHECK(mine < cards, "rank %d would be the %dth on this machine, where CUDA shows %d cards; one each is needed",
+          ranks.rank, mine + 1, cards);
+    CUDA(cudaSetDevice(mine));
+    CUDA(cudaGetDeviceProperties(&card.props, mine));
     CHECK(card.props.major >= 8, "%s: compute capability %d.%d; expected 8.0 or newer, which knows bf16",
           card.props.name, card.props.major, card.props.minor);
     CUDA(cudaStreamCreateWithFlags(&card.stream, cudaStreamNonBlocking));
@@ -2260,7 +2264,7 @@ static void gpu_forward(void *m, real *losses, real *zlosses, const int *tokens,
                         const real *weights, int B, int T) {
     olmo_forward((GpuOlmo *)m, losses, zlosses, tokens, targets, weights, B, T);
 }
-static void gpu_backward(void *m) { olmo_backward((GpuOlmo *)m); }
+static void gpu_backward(void *m, int last) { (void)last, olmo_backward((GpuOlmo *)m); }
 static double gpu_update(void *m, const AdamW *adamw) { return olmo_update((GpuOlmo *)m, adamw); }
 static void gpu_decode(void *m, real *logits, const int *tokens, int n, int past) {
     olmo_decode((GpuOlmo *)m, logits, tokens, n, past);
@@ -2298,23 +2302,21 @@ static void gpu_set(void *model, Space space, size_t offset, size_t count, const
     CUDA(cudaStreamSynchronize(card.stream));
 }
 
-// The table. Its name tells the card and its memory, beside which the plan is printed.
-static const Device *gpu_device(void) {
-    static char name[400] = "GPU";
-    static const Device device = {
-        name, gpu_memory, gpu_build, gpu_destroy, gpu_forward, gpu_backward, gpu_update, gpu_decode,
-        gpu_get, gpu_set, precision,
-    };
+// The table's name tells the card and its memory, beside which the plan is printed.
+static char card_name[400] = "GPU";
+static void gpu_open(void) {
     size_t free, total;
-    int cards = 0;
-    if (cudaGetDeviceCount(&cards) != cudaSuccess || cards == 0) return &device;    // build will say so
     card_open();
     CUDA(cudaMemGetInfo(&free, &total));
-    snprintf(name, sizeof name, "%s (%s), %.1f of %.1f GB free", card.props.name, precision,
+    snprintf(card_name, sizeof card_name, "%s (%s), %.1f of %.1f GB free", card.props.name, precision,
              (double)free*1e-9, (double)total*1e-9);
-    return &device;
 }
 
+static const Device gpu_device = {
+    card_name, "this program was built without NCCL, by which cards talk to each other", gpu_open, gpu_memory, gpu_build, gpu_destroy, gpu_forward, gpu_backward,
+    gpu_update, gpu_decode, gpu_get, gpu_set, precision,
+};
+
 #ifdef OLMO_GPU_PROGRAM
-int main(int argc, char **argv) { return olmo_main(argc, argv, gpu_device()); }
+int main(int argc, char **argv) { return olmo_main(argc, argv, &gpu_device); }
 #endif

@@ -150,7 +150,7 @@ typedef struct { Run run; GpuOlmo *model; int B, T, *tokens, *targets; real *los
 static Subject subject_build(const Options *o) {
     Subject s;
     memset(&s, 0, sizeof s);
-    s.run.o = *o, s.run.device = gpu_device(), s.run.model = s.model = gpu_olmo_build(&o->config, 1);
+    s.run.o = *o, s.run.device = &gpu_device, s.run.model = s.model = gpu_olmo_build(&o->config, 1);
     s.run.layout = s.model->layout;
     s.B = o->recipe.micro_batch, s.T = o->config.seq_len;
     const int N = s.B*s.T, V = o->config.vocab;

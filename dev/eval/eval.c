@@ -155,6 +155,7 @@ static void open_model(const Command *c) {
     if (c->eos >= 0) config->eos = c->eos;
     config_check(config, "command line");
     open_tokenizer(c);
+    if (the_device->open) the_device->open();
     olmo_layout(&run.layout, &unused, NULL, config);
     const int T = config->seq_len, n = the_device->memory(plan, config, 0, imax(1, c->pass/T), T);
     for (int i = 0; i < n; i++) bytes += (double)plan[i].bytes;
@@ -255,7 +256,7 @@ int eval_main(int argc, char **argv, const Device *device) {
 #ifndef EVAL_LIBRARY                            // the tests include this file without main
 int main(int argc, char **argv) {
 #ifdef __CUDACC__
-    return eval_main(argc, argv, gpu_device());
+    return eval_main(argc, argv, &gpu_device);
 #else
     int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");         // as in train_olmo.c
     if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);
