@@ -15,7 +15,7 @@ ARCH   ?= -march=native
 CFLAGS ?= -O3 $(ARCH)
 THREADS = $(if $(filter -fopenmp,$(OPENMP)),-fopenmp,-fopenmp-simd -Wno-unknown-pragmas)
 FLAGS   = -std=c11 -pthread -Wall -Wextra -ffp-contract=fast -fno-math-errno $(THREADS) $(CFLAGS)
-SOURCE  = train_olmo.c data/tokenizer.c data/chat.c data/requests.c Makefile
+SOURCE  = train_olmo.c data/tokenizer.c data/chat.c data/requests.c data/energy.c Makefile
 CORPUS  = data/stories.txt data/stories_val.txt
 
 # Unicode for the tokenizer, where ICU is installed; `make data` needs it, and the rest.
@@ -35,7 +35,7 @@ build/flags: always
 	@mkdir -p build; stamp='$(subst ','\'',$(STAMP))'; echo "$$stamp" | cmp -s - $@ || echo "$$stamp" > $@
 
 train_olmo: $(SOURCE) $(CORPUS) build/flags
-	$(CC) $(FLAGS) -o $@ $< -lm $(ICU) $(ZLIB)
+	$(CC) $(FLAGS) -o $@ $< -lm -ldl $(ICU) $(ZLIB)
 
 data/stories: data/stories.c build/flags
 	$(CC) -O2 -std=c11 -Wall -Wextra $(CFLAGS) -o $@ $< -lm
@@ -66,9 +66,9 @@ test-gpu: test_olmo_cu test_olmo_cu_fp32
 
 # The same tests twice: in float, and in double, where finite differences can see every gradient.
 test_olmo: test_olmo.c data/test/chat.c $(SOURCE) build/flags
-	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU) $(ZLIB)
+	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm -ldl $(ICU) $(ZLIB)
 test_olmo_double: test_olmo.c data/test/chat.c $(SOURCE) build/flags
-	$(CC) $(FLAGS) -Wno-unused-function -DREAL=double -o $@ $< -lm $(ICU) $(ZLIB)
+	$(CC) $(FLAGS) -Wno-unused-function -DREAL=double -o $@ $< -lm -ldl $(ICU) $(ZLIB)
 
 # ... and those of the data room, where its libraries are installed.
 DATA_TESTS = $(shell pkg-config --exists $(LIBS) 2>/dev/null && echo data/test/test_data)
@@ -82,7 +82,7 @@ EVAL    = $(wildcard dev/eval/*.c) $(SOURCE) build/flags
 eval: dev/eval/eval
 eval_cu: dev/eval/eval_cu
 dev/eval/eval dev/eval/test_eval: %: %.c $(EVAL)
-	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU) $(ZLIB)
+	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm -ldl $(ICU) $(ZLIB)
 dev/eval/eval_cu: dev/eval/eval.c train_olmo.cu $(EVAL)
 	@[ "$(NVCC_AT)" ] || { echo "error: $@ needs CUDA's compiler, nvcc, which is not installed here"; exit 1; }
 	$(NVCC) $(GPU_FLAGS) -o $@ $< $(GPU_LIBS) $(ICU) $(ZLIB)
@@ -102,7 +102,7 @@ chat: train_olmo dev/answers data/stories_pairs.jsonl
 data/stories_pairs.jsonl: data/stories
 	data/stories --chat
 dev/answers: dev/answers.c $(SOURCE) build/flags
-	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU)
+	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm -ldl $(ICU)
 
 bench: train_olmo dev/bench/bench
 	dev/bench/bench
@@ -127,7 +127,7 @@ data: $(DATA)
 $(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE) build/json.o $(CLD2) build/flags
 	@pkg-config --print-errors --exists $(LIBS) || { echo "make data needs these libraries: see data/README.md"; exit 1; }
 	$(CC) $(FLAGS) -Wno-unused-function -DICU $(CLD2:%.o=-DCLD2) $(shell pkg-config --cflags $(LIBS)) -o $@ $< \
-	    build/json.o $(CLD2:%=% -lcld2) $(shell pkg-config --libs $(LIBS)) -lstdc++ -lm
+	    build/json.o $(CLD2:%=% -lcld2) $(shell pkg-config --libs $(LIBS)) -lstdc++ -lm -ldl
 
 include dev/class/class.mk
 

@@ -1636,6 +1636,99 @@ static void test_vectors(void) {
     olmo_free(m[0]), olmo_free(m[1]);
 }
 
+// ---- energy and MFU: data/energy.c -----------------------------------------------------------------------------------
+static void write_number(const char *path, double x) {
+    FILE *file = open_to_write(path);
+    fprintf(file, "%.0f\n", x);
+    close_written(file, path);
+}
+
+// Two processors, of which one counter begins again; then two cards of a library that counts as NVML does.
+static void energy_meters(void) {
+    static Energy e;
+    char out[256], path[PATH];
+    const char *root = "build/test/powercap", *library = "build/test/libcards.so";
+    shell(out, sizeof out, "rm -rf %s", root);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/intel-rapl:%d/max_energy_range_uj", root, i);
+        make_parents(path), write_number(path, 9e9);
+        snprintf(path, sizeof path, "%s/intel-rapl:%d/energy_uj", root, i), write_number(path, 8e9 + i);
+    }
+    snprintf(path, sizeof path, "%s/intel-rapl:0:1/energy_uj", root), make_parents(path), write_number(path, 5);     // a part of 0
+    energy_begin(&e, root, library, 0, 0);
+    snprintf(path, sizeof path, "%s/intel-rapl:0/energy_uj", root), write_number(path, 8.5e9);
+    snprintf(path, sizeof path, "%s/intel-rapl:1/energy_uj", root), write_number(path, 0.25e9);
+    e.begun -= 10, e.read -= 10;
+    double watts = energy_read(&e), power = 1750/(e.read - e.begun);
+    check(e.n == 2 && near(e.joules, 500 + 1250, 0.01) && fabs(watts/power - 1) < 1e-6 && power < 175 && e.cards == 0,
+          "RAPL: 500 J, and 1250 J of a counter that began again, in 10 s: %.6g J, %.6g W", e.joules, watts);
+    unlink(path), write_number("build/test/powercap/intel-rapl:0/energy_uj", 8.6e9);
+    watts = energy_read(&e);
+    check(near(e.joules, 1850, 0.01) && watts > 0, "a meter that is silent once is passed over: %.6g J", e.joules);
+    energy_begin(&e, root, library, 0, 0);
+    check(e.n == 1, "and one that is silent from the start is none");
+
+    int code = shell(out, sizeof out, "cc -shared -fPIC -x c -o %s - 2>/dev/null <<'END'\n"
+        "static unsigned long long count[4] = { 1000, 2000, 3000, 4000 };\n"
+        "int nvmlInit_v2(void) { return 0; }\n"
+        "int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **card) { *card = count + i; return i > 3; }\n"
+        "int nvmlDeviceGetTotalEnergyConsumption(void *card, unsigned long long *mj) { *mj = *(unsigned long long *)card += 7000; return 0; }\n"
+        "END\n", library);
+    if (code) { printf("skipped: NVML; there is no `cc` here\n"); return; }
+    setenv("CUDA_VISIBLE_DEVICES", "3,1", 1);
+    energy_begin(&e, "nowhere", "build/test/libcards.so", 2, 0);
+    energy_read(&e);
+    check(e.n == 2 && e.cards == 2 && near(e.joules, 14, 1e-9) && e.meter[0].last == 18000 && e.meter[1].last == 16000,
+          "NVML: 7 J of each card that CUDA shows: %.6g J", e.joules);
+    unsetenv("CUDA_VISIBLE_DEVICES");
+    energy_begin(&e, root, "build/test/libcards.so", 1, 0);
+    energy_read(&e);
+    check(e.n == 2 && e.cards == 1 && e.meter[0].last == 15000 && near(e.joules, 7, 1e-9), "without that the first, beside the processor");
+}
+
+static void test_energy(void) {                              // ADAPT_SPEC 5
+    static const struct { const char *model; double mwh, pue, intensity, tonnes, printed; } rows[] = {
+        { "Gopher-280B", 1066, 1.08, 0.330, 379.9, 380 }, { "BLOOM-176B", 433, 1.2, 0.057, 29.6, 30 }, { "OPT-175B", 324, 1.1, 0.231, 82.3, 82 },
+        { "T5-11B", 77, 1.12, 0.545, 47.0, 47 }, { "LLaMA-7B", 33, 1.1, 0.385, 14.0, 14 }, { "Llama 2-7B", 74, 1.1, 0.385, 31.3, 31 },
+        { "OLMo-7B on LUMI", 135, 1.1, 0, 0, 0 }, { "OLMo-7B on LUMI, by hydro power", 135, 1.1, 0.024, 3.564, 3.54 },
+        { "OLMo-7B on A100", 104, 1.1, 0.610, 69.8, 70 },
+    };
+    static Options o;
+    static Energy e;
+    int fine = 1;
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        o.pue = rows[i].pue, o.carbon_intensity = rows[i].intensity;
+        const double tonnes = co2e(1000*rows[i].mwh, &o)/1000;
+        fine &= near(tonnes, rows[i].tonnes, 0.0501) && near(tonnes, rows[i].printed, 0.501);
+    }
+    check(fine, "the paper's table: MWh, PUE and intensity give its tonnes of CO2e");
+    energy_begin(&e, "nowhere", "nowhere", 4, 100);
+    e.begun -= 10, e.read -= 10;
+    const double watts = energy_read(&e), tens = (e.read - e.begun)/10;             // a little more than one of them
+    check(fabs(1e3*kwh(&e)/(0.277778*tens) - 1) < 1e-5 && fabs(watts/100 - 1) < 1e-9 && tens > 1 && tens < 6, "100 W for 10 s are 0.2778 Wh: %.6g", 1e3*kwh(&e));
+    energy_meters();
+
+    // FLOP per token at T = 2048: 3*(2P + attention), counted by hand for both models.
+    static const struct { const char *model; double palm, causal; } models[] = { { "1b", 7.8659e9, 7.4634e9 }, { "7b", 43.3135e9, 41.7037e9 } };
+    for (int i = 0; i < 2; i++) {
+        const Config c = preset_named(models[i].model).config;
+        static Layout layout;
+        Weights unused;
+        Metrics m = { NULL, 0, 0 };
+        olmo_layout(&layout, &unused, NULL, &c);
+        mfu_metrics(&c, layout.size, 0, 1e9, &m);
+        const int none = m.n == 0;
+        mfu_metrics(&c, layout.size, 989.4, 1e3, &m);
+        const double palm = value_of(&m, "throughput/device/mfu_palm"), causal = value_of(&m, "throughput/device/mfu_causal");
+        check(none && fabs(palm*989.4e9/models[i].palm - 1) < 1e-4 && fabs(causal*989.4e9/models[i].causal - 1) < 1e-4,
+              "%s: 1000 tokens/s on an H100 are %.4f%% of it (PaLM), %.4f%% (causal)", models[i].model, 100*palm, 100*causal);
+        release(m.list);
+    }
+    check(peak_tflops("NVIDIA H100 80GB HBM3 (bf16), 78.0 of 84.9 GB free") == 989.4 && peak_tflops("NVIDIA H100 PCIe (bf16)") == 756.5
+          && peak_tflops("NVIDIA H200 (bf16)") == 989.4 && peak_tflops("NVIDIA H100 80GB HBM3 (fp32), 78.0 of 84.9 GB free") == 0
+          && peak_tflops("cpu") == 0 && peak_tflops("NVIDIA T4 (bf16)") == 0, "the peak of a card is known by its name, for bf16");
+}
+
 // The program's own step, beside one put together here from the parts that the sections above have tested: the windows it
 // should see, the denominator, the schedule, and AdamW. Equal bits in all parameters.
 static void test_train_step(void) {
@@ -2839,7 +2932,7 @@ static void promised_answers(void) {
         "--lr", "--schedule", "--warmup", "--final-lr", "--weight-decay", "--beta1", "--beta2", "--eps", "--decay-embeddings", "--clip",
         "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads", "--gpus", "--shard", "--out", "--save-every", "--eval-every",
         "--sample-every", "--keep", "--no-save", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids", "--temperature", "--top-k", "--top-p", "--help",
-        "--version",
+        "--version", "--energy", "--watts", "--pue", "--carbon-intensity", "--peak-tflops",
     };
     char missing[1024] = "";
     int code = train_olmo("--help");
@@ -2889,7 +2982,8 @@ static void plain_requests(void) {
         { "--resume --generate 3", "choose one" }, { "--generate 3 --prompt a --prompt-ids 1", "only one" },
         { "--epochs 1", "only one" }, { "--generate 3", "--steps and --epochs train" },
         { "--eval --val few.bin", "--eval is done instead" },
-        { "--export copy", "two commands" },
+        { "--export copy", "two commands" }, { "--watts 5", "--energy beside it" }, { "--pue 1.1", "--energy beside it" },
+        { "--carbon-intensity 0.6", "--energy beside it" }, { "--energy --eval", "--energy measures a training run" },
     };
     CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin", tiny_model)),
           "a test could not train: %s", complained);
@@ -2912,6 +3006,36 @@ static void plain_requests(void) {
     code = train_olmo("%s --steps 1 --data ids.bin --out sampled --prompt-ids 1,2 --sample-every 1",
                       tiny_model);
     check(went_well(code), "--prompt-ids with --sample-every trains: %s", complained);
+}
+
+// A run that is said to take 1000 W: what it prints and what metrics.jsonl has fit together, and --resume goes on with it.
+static void energy_of_a_run(void) {
+    double energy, power, hours, mass, total = 0, begun = seconds();
+    int code = train_olmo("%s --steps 3 --data ids.bin --out run --energy --watts 1000 --pue 1.5 --carbon-intensity 0.4 --peak-tflops 2",
+                          tiny_model);
+    const double took = seconds() - begun;
+    const char *line = strstr(said, "\nenergy ");
+    const int found = line ? sscanf(line, "\nenergy %lf kWh: %lf W for %lf hours; %lf kg CO2e (PUE 1.5, 0.4 kg per kWh)\nparams hash",
+                                    &energy, &power, &hours, &mass) : 0;
+    check(went_well(code) && found == 4 && fabs(power/1000 - 1) < 1e-4 && fabs(energy/hours - 1) < 1e-4 && hours > 0 && 3600*hours < took
+          && fabs(mass/(energy*1.5*0.4) - 1) < 1e-4, "--energy: the last line but one is %.90s", line ? line + 1 : complained);
+    check(strstr(said, " MFU(PaLM)=") && strstr(said, " MFU(causal)=") && strstr(said, " watts=1000.0 eta="), "and each step has its power and MFU");
+    char *metrics = slurp("run/metrics.jsonl", NULL);
+    int fine = 1, steps = 0;
+    for (char *at = metrics; at && *at; at += strcspn(at, "\n") + 1, steps++) {
+        const double so_far = json_number(at, "metrics.jsonl", "energy/kWh", 0, 1, NAN);
+        fine &= so_far > total && fabs(json_number(at, "metrics.jsonl", "energy/watts", 0, 1e4, NAN)/1000 - 1) < 1e-6
+                && fabs(json_number(at, "metrics.jsonl", "energy/kg_CO2e", 0, 1, NAN)/(0.6*so_far) - 1) < 1e-6
+                && json_number(at, "metrics.jsonl", "throughput/device/mfu_palm", 0, 1, NAN) > 0;
+        total = so_far;
+    }
+    check(fine && steps == 3 && total <= energy, "metrics.jsonl has them step by step: %.6g kWh", total);
+    release(metrics);
+    code = train_olmo("--out run --resume --steps 4");
+    check(went_well(code) && strstr(said, " W for ") && strstr(said, "(PUE 1.5, 0.4 kg per kWh)"), "--resume measures on");
+    code = train_olmo("%s --steps 1 --data ids.bin --out plain", tiny_model);
+    check(went_well(code) && !strstr(said, "MFU") && !strstr(said, "energy"), "without being asked a processor's run says nothing of it");
+    system_or_die("rm -rf run plain");
 }
 
 // Weights that have learned already are trained further by a recipe for that, and it is said which.
@@ -3001,6 +3125,8 @@ static const Arrival arrivals[] = {
     { "--clip-warmup-factor", TO(recipe.clip_warmup_factor), "2.8", 2.8 }, { "--z-loss", TO(config.z_loss), "0.29", 0.29 },
     { "--denominator", TO(denominator), "all", 0 }, { "--threads", TO(threads), "30", 30 }, { "--out", TO(out), "e", 0 },
     { "--save-every", TO(save_every), "31", 31 }, { "--keep", TO(keep), "32", 32 }, { "--no-save", TO(no_save), NULL, 1 },
+    { "--energy", TO(energy), NULL, 1 }, { "--watts", TO(watts), "40.5", 40.5 }, { "--pue", TO(pue), "1.25", 1.25 },
+    { "--carbon-intensity", TO(carbon_intensity), "0.41", 0.41 }, { "--peak-tflops", TO(peak_tflops), "42.5", 42.5 },
     { "--eval-every", TO(eval_every), "33", 33 }, { "--sample-every", TO(sample_every), "34", 34 }, { "--resume", TO(resume), NULL, 1 },
     { "--eval", TO(eval), NULL, 1 }, { "--chat", TO(chat), NULL, 1 }, { "--generate", TO(generate), "35", 35 }, { "--prompt", TO(prompt), "f", 0 },
     { "--prompt-ids", TO(prompt_ids), "1,2", 0 }, { "--temperature", TO(sampling.temperature), "0.36", 0.36 },
@@ -3246,6 +3372,7 @@ static void test_command_line(void) {
     sampling_options();
     samples_as_text();
     plain_requests();
+    energy_of_a_run();
     fine_tuning();
     late_failures();
     leave_yard();
@@ -4918,6 +5045,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "sample_selects", test_sample_selects, IN_FLOAT },
     { "init", test_init, IN_FLOAT },
     { "vectors", test_vectors, IN_BOTH },
+    { "energy", test_energy, IN_FLOAT },
     { "train_step", test_train_step, IN_FLOAT },
     { "edges", test_edges, IN_FLOAT },
     { "rendering", test_rendering, IN_FLOAT },

@@ -3412,11 +3412,11 @@ typedef struct {
     Recipe recipe;
     const char *model, *load, *init, *tuning, *eval_sets, *eval_tasks;
     const char *data, *dpo, *val, *label_mask, *dtype, *denominator, *warmup;
-    double dpo_beta;
+    double dpo_beta, watts, pue, carbon_intensity, peak_tflops;
     const char *tokenizer, *prompt, *prompt_ids;
     const char *out, *export_dir, *export_dtype;
     int seed, epochs, threads, keep, no_save, save_every, eval_every, sample_every, shard_mb;
-    int as_released, gpus;
+    int as_released, energy, gpus;
     const char *shard;
     int tied, untied, resume, eval, chat, generate, help, version;
     Sampling sampling;
@@ -3527,6 +3527,13 @@ static int option_table(Options *o, Option *table) {
         { "--keep", WHOLE, &o->keep,
           "checkpoints to keep: after each, all but the newest N are removed (0: none is)" },
         { "--no-save", FLAG, &o->no_save, "no checkpoints; metrics.jsonl alone" },
+        { "--energy", FLAG, &o->energy,
+          "measure the kWh that the run takes: of NVIDIA's cards by NVML, of processors by RAPL" },
+        { "--watts", NUMBER, &o->watts, "... or take this power for measured (0: measure it)" },
+        { "--pue", NUMBER, &o->pue, "what a computing centre takes for each watt of its computers" },
+        { "--carbon-intensity", NUMBER, &o->carbon_intensity, "kg CO2e per kWh of the grid (0: none is said)" },
+        { "--peak-tflops", NUMBER, &o->peak_tflops,
+          "of the device, for MFU (0: as its name says; a processor's is not known)" },
         { "here and now", GROUP, NULL, "" },
         { "--threads", WHOLE, &o->threads, "threads (0: all); the result does not depend on it" },
         { "--gpus", WHOLE, &o->gpus,
@@ -3795,7 +3802,7 @@ static Options options_of_preset(const char *name) {
     memset(&o, 0, sizeof o);
     static char warmup[16];
     snprintf(warmup, sizeof warmup, "%d", preset.recipe.warmup);
-    o.warmup = warmup, o.dpo_beta = 0.1;
+    o.warmup = warmup, o.dpo_beta = 0.1, o.pue = 1;
     o.model = preset.name, o.config = preset.config, o.recipe = preset.recipe;
     o.init = "mitchell", o.dtype = "uint16", o.denominator = "predicted";
     o.out = "out", o.export_dtype = "fp32", o.shard = "optimizer";
@@ -4968,6 +4975,9 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
         release(span);
     }
 }
+
+#include "data/energy.c"                                   // --energy: kWh, CO2e; and MFU
+
 // Is something due at this step that comes every so many steps (0: never)?
 static int every(int steps, int step) { return steps && step % steps == 0; }
 
@@ -4979,9 +4989,12 @@ static void train(Run *run) {
     const Options *o = &run->o;
     const Recipe *r = &o->recipe;
     Progress *at = &run->at;
-    const int first = at->step;
+    const int first = at->step, card = strcmp(run->device->name, "cpu") ? ranks.local : -1;
+    const double tflops = o->peak_tflops > 0 ? o->peak_tflops : peak_tflops(run->device->name);
+    static Energy energy;
     check_resumed(run);
     check_validation(run);
+    if (o->energy) energy_begin(&energy, "/sys/class/powercap", "libnvidia-ml.so.1", card, o->watts);
     if (o->sample_every) check_prompt(run);
     if (at->step >= r->steps) {                             // then no file is touched
         printf("nothing to do: step %d of %d is done already; --steps N goes further\n", at->step,
@@ -5011,6 +5024,8 @@ static void train(Run *run) {
         if (ranks.world > 1) metric(&metrics, speed, "tokens/s", "throughput/tokens_per_second");
         metric(&metrics, speed/ranks.world, ranks.world > 1 ? "each" : "tokens/s",
                "throughput/device/tokens_per_second");
+        if (!run->train_text) mfu_metrics(&o->config, run->layout.size, tflops, speed/ranks.world, &metrics);
+        if (o->energy) energy_metrics(&energy, o, &metrics);
         const int last = at->step == r->steps;
         const int judged = last || every(o->eval_every, at->step);
         if (judged && run->val.groups) validate(run, &metrics);
@@ -5032,6 +5047,7 @@ static void train(Run *run) {
     batch_free(&batch), release(metrics.list), release(run->order);
     if (at->step < r->steps) printf("stopped as asked, after step %d of %d%s\n", at->step, r->steps,
                                     at->step && !o->no_save ? "; --resume goes on" : "");
+    if (o->energy) print_energy(&energy, o);
     print_hash(run);
 }
 
@@ -5106,6 +5122,9 @@ static void check_request(const Options *o) {
         { "--dpo-beta", &o->dpo_beta, o->dpo || o->resume, "--dpo PAIRS.jsonl" },
         { "--as-released", &o->as_released, o->dpo || o->resume || talks,
           "--data CHAT.jsonl or --dpo PAIRS.jsonl" },
+        { "--watts", &o->watts, o->energy || o->resume, "--energy" },
+        { "--pue", &o->pue, o->energy || o->resume, "--energy" },
+        { "--carbon-intensity", &o->carbon_intensity, o->energy || o->resume, "--energy" },
     };
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
         CHECK(rows[i].served || !given(o, rows[i].field), "%s: expected %s beside it", rows[i].name,
@@ -5131,6 +5150,7 @@ static void check_request(const Options *o) {
                         : o->generate ? "--generate" : o->eval ? "--eval"
                         : o->export_dir ? "--export"
                         : NULL;
+    CHECK(!o->energy || !instead, "--energy measures a training run, %s is done instead of one", instead);
     CHECK(!o->resume || !instead, "--resume goes on training, %s is done instead of it; choose one",
           instead);
     CHECK(!instead || (!given(o, &o->recipe.steps) && !given(o, &o->epochs)),

@@ -25,11 +25,11 @@ plain: dev/class/plain.c data/stories.txt
 # from calling ours directly. The second one differs in the order of its sums alone: what rounding does to a curve.
 build/class/libolmo.so: $(SOURCE) build/flags
 	@mkdir -p build/class
-	$(CC) $(FLAGS) -fPIC -fsemantic-interposition -shared -o $@ $< -lm $(ICU)
+	$(CC) $(FLAGS) -fPIC -fsemantic-interposition -shared -o $@ $< -lm -ldl $(ICU)
 build/class/train: build/class/libolmo.so
 	$(CC) -o $@ -Wl,--no-as-needed,-rpath,'$$ORIGIN' $< -lm
 build/class/train_sse: $(SOURCE) build/flags
-	$(CC) $(FLAGS) -march=x86-64 -o $@ $< -lm $(ICU)
+	$(CC) $(FLAGS) -march=x86-64 -o $@ $< -lm -ldl $(ICU)
 class-train: $(GRADER) build/class/train build/class/train_sse $(CORPUS)
 	@CC="$(CC)" build/class/grade_float train
 
@@ -48,13 +48,13 @@ bug-check: build/class/bugs
 .PHONY: look
 look: dev/class/look
 dev/class/look: dev/class/look.c $(SOURCE) build/flags
-	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm $(ICU)
+	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm -ldl $(ICU)
 
 # The ladder of the CPU's matrix product
 .PHONY: ladder-cpu
 build/class/gemm_cpu: dev/class/kernels/gemm_cpu.c $(SOURCE) build/flags
 	@mkdir -p build/class
-	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm
+	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm -ldl
 ladder-cpu: build/class/gemm_cpu
 	@build/class/gemm_cpu
 
