@@ -1644,7 +1644,7 @@ static void write_number(const char *path, double x) {
 }
 
 // Two processors, of which one counter begins again; then two cards of a library that counts as NVML does.
-static void energy_meters(void) {
+static void energy_counters(void) {
     static Energy e;
     char out[256], path[PATH];
     const char *root = "build/test/powercap", *library = "build/test/libcards.so";
@@ -1664,7 +1664,7 @@ static void energy_meters(void) {
           "RAPL: 500 J, and 1250 J of a counter that began again, in 10 s: %.6g J, %.6g W", e.joules, watts);
     unlink(path), write_number("build/test/powercap/intel-rapl:0/energy_uj", 8.6e9);
     watts = energy_read(&e);
-    check(near(e.joules, 1850, 0.01) && watts > 0, "a meter that is silent once is passed over: %.6g J", e.joules);
+    check(near(e.joules, 1850, 0.01) && watts > 0, "a counter that is silent once is passed over: %.6g J", e.joules);
     energy_begin(&e, root, library, 0, 0);
     check(e.n == 1, "and one that is silent from the start is none");
 
@@ -1678,12 +1678,12 @@ static void energy_meters(void) {
     setenv("CUDA_VISIBLE_DEVICES", "3,1", 1);
     energy_begin(&e, "nowhere", "build/test/libcards.so", 2, 0);
     energy_read(&e);
-    check(e.n == 2 && e.cards == 2 && near(e.joules, 14, 1e-9) && e.meter[0].last == 18000 && e.meter[1].last == 16000,
+    check(e.n == 2 && e.cards == 2 && near(e.joules, 14, 1e-9) && e.counter[0].last == 18000 && e.counter[1].last == 16000,
           "NVML: 7 J of each card that CUDA shows: %.6g J", e.joules);
     unsetenv("CUDA_VISIBLE_DEVICES");
     energy_begin(&e, root, "build/test/libcards.so", 1, 0);
     energy_read(&e);
-    check(e.n == 2 && e.cards == 1 && e.meter[0].last == 15000 && near(e.joules, 7, 1e-9), "without that the first, beside the processor");
+    check(e.n == 2 && e.cards == 1 && e.counter[0].last == 15000 && near(e.joules, 7, 1e-9), "without that the first, beside the processor");
 }
 
 static void test_energy(void) {                              // ADAPT_SPEC 5
@@ -1706,7 +1706,7 @@ static void test_energy(void) {                              // ADAPT_SPEC 5
     e.begun -= 10, e.read -= 10;
     const double watts = energy_read(&e), tens = (e.read - e.begun)/10;             // a little more than one of them
     check(fabs(1e3*kwh(&e)/(0.277778*tens) - 1) < 1e-5 && fabs(watts/100 - 1) < 1e-9 && tens > 1 && tens < 6, "100 W for 10 s are 0.2778 Wh: %.6g", 1e3*kwh(&e));
-    energy_meters();
+    energy_counters();
 
     // FLOP per token at T = 2048: 3*(2P + attention), counted by hand for both models.
     static const struct { const char *model; double palm, causal; } models[] = { { "1b", 7.8659e9, 7.4634e9 }, { "7b", 43.3135e9, 41.7037e9 } };

@@ -14,12 +14,12 @@ typedef struct {
     char path[PATH];
     double joules;                                          // per count
     double range, last;                                     // where it begins again; what it showed
-} Meter;
+} Counter;
 
-enum { MAX_METERS = 64 };
+enum { MAX_COUNTERS = 64 };
 typedef struct {
-    Meter meter[MAX_METERS];
-    int n, cards;                                           // meters; those of them that are cards
+    Counter counter[MAX_COUNTERS];
+    int n, cards;                                           // counters; those of them that are cards
     int (*millijoules)(void *card, unsigned long long *out);
     double watts;                                           // that are taken for measured; 0: none
     double begun, read, joules;                             // seconds; what was taken in between
@@ -36,24 +36,24 @@ static double number_in(const char *directory, const char *name) {
     return x;
 }
 
-static double meter_count(const Energy *e, const Meter *m) {
+static double counter_shows(const Energy *e, const Counter *m) {
     unsigned long long count;
     if (!m->card) return number_in(m->path, "energy_uj");
     return e->millijoules(m->card, &count) ? NAN : (double)count;
 }
 
-static void add_meter(Energy *e, Meter *m) {
-    m->last = meter_count(e, m);
-    if (!isnan(m->last) && e->n < MAX_METERS) e->meter[e->n++] = *m, e->cards += m->card != NULL;
+static void add_counter(Energy *e, Counter *m) {
+    m->last = counter_shows(e, m);
+    if (!isnan(m->last) && e->n < MAX_COUNTERS) e->counter[e->n++] = *m, e->cards += m->card != NULL;
 }
 
 // Linux has a directory for each package of processors, of AMD as well. (Within it are its parts.)
 static void find_processors(Energy *e, const char *powercap) {
-    for (int i = 0; i < MAX_METERS; i++) {
-        Meter m = { NULL, "", 1e-6, 0, 0 };
+    for (int i = 0; i < MAX_COUNTERS; i++) {
+        Counter m = { NULL, "", 1e-6, 0, 0 };
         snprintf(m.path, sizeof m.path, "%s/intel-rapl:%d", powercap, i);
         m.range = number_in(m.path, "max_energy_range_uj");
-        if (!isnan(m.range)) add_meter(e, &m);
+        if (!isnan(m.range)) add_counter(e, &m);
     }
 }
 
@@ -69,8 +69,8 @@ static void find_cards(Energy *e, const char *library, int cards) {
     if (!init || !by_index || !e->millijoules || init()) return;
     for (int i = 0; i < cards; i++) {
         char item[PATH], *number = list_item("CUDA_VISIBLE_DEVICES", visible, i, item);
-        Meter m = { NULL, "", 1e-3, 0, 0 };
-        if (!by_index(number ? (unsigned)atoi(number) : (unsigned)i, &m.card)) add_meter(e, &m);
+        Counter m = { NULL, "", 1e-3, 0, 0 };
+        if (!by_index(number ? (unsigned)atoi(number) : (unsigned)i, &m.card)) add_counter(e, &m);
     }
 }
 
@@ -88,12 +88,12 @@ static void energy_begin(Energy *e, const char *powercap, const char *nvml, int 
     e->begun = e->read = seconds();
 }
 
-// Reads the meters. Returns the power since they were last read, in watts.
+// Reads the counters. Returns the power since they were last read, in watts.
 static double energy_read(Energy *e) {
     const double before = e->joules, time = seconds() - e->read;
     for (int i = 0; i < e->n; i++) {
-        Meter *m = &e->meter[i];
-        const double count = meter_count(e, m);
+        Counter *m = &e->counter[i];
+        const double count = counter_shows(e, m);
         if (isnan(count)) continue;
         e->joules += m->joules*(count - m->last + (count < m->last ? m->range : 0));
         m->last = count;
