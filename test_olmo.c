@@ -1655,17 +1655,17 @@ static void energy_counters(void) {
         snprintf(path, sizeof path, "%s/intel-rapl:%d/energy_uj", root, i), write_number(path, 8e9 + i);
     }
     snprintf(path, sizeof path, "%s/intel-rapl:0:1/energy_uj", root), make_parents(path), write_number(path, 5);     // a part of 0
-    energy_begin(&e, root, library, 0, 0);
+    energy_begin(&e, root, library, -1, 0);
     snprintf(path, sizeof path, "%s/intel-rapl:0/energy_uj", root), write_number(path, 8.5e9);
     snprintf(path, sizeof path, "%s/intel-rapl:1/energy_uj", root), write_number(path, 0.25e9);
     e.begun -= 10, e.read -= 10;
     double watts = energy_read(&e), power = 1750/(e.read - e.begun);
-    check(e.n == 2 && near(e.joules, 500 + 1250, 0.01) && fabs(watts/power - 1) < 1e-6 && power < 175 && e.cards == 0,
+    check(e.n == 2 && near(e.joules, 500 + 1250, 0.01) && fabs(watts/power - 1) < 1e-6 && power < 175,
           "RAPL: 500 J, and 1250 J of a counter that began again, in 10 s: %.6g J, %.6g W", e.joules, watts);
     unlink(path), write_number("build/test/powercap/intel-rapl:0/energy_uj", 8.6e9);
     watts = energy_read(&e);
     check(near(e.joules, 1850, 0.01) && watts > 0, "a counter that is silent once is passed over: %.6g J", e.joules);
-    energy_begin(&e, root, library, 0, 0);
+    energy_begin(&e, root, library, -1, 0);
     check(e.n == 1, "and one that is silent from the start is none");
 
     int code = shell(out, sizeof out, "cc -shared -fPIC -x c -o %s - 2>/dev/null <<'END'\n"
@@ -1676,14 +1676,17 @@ static void energy_counters(void) {
         "END\n", library);
     if (code) { printf("skipped: NVML; there is no `cc` here\n"); return; }
     setenv("CUDA_VISIBLE_DEVICES", "3,1", 1);
-    energy_begin(&e, "nowhere", "build/test/libcards.so", 2, 0);
-    energy_read(&e);
-    check(e.n == 2 && e.cards == 2 && near(e.joules, 14, 1e-9) && e.counter[0].last == 18000 && e.counter[1].last == 16000,
-          "NVML: 7 J of each card that CUDA shows: %.6g J", e.joules);
+    for (int rank = 1; rank >= 0; rank--) {                  // the second rank counts its card alone
+        ranks.local = rank;
+        energy_begin(&e, root, library, rank, 0);
+        energy_read(&e);
+        check(e.n == 2 - rank && near(e.joules, 7, 1e-9) && e.counter[0].last == (rank ? 16000 : 18000),
+              "NVML: 7 J of card %d that CUDA shows%s: %.6g J", rank, rank ? "" : ", beside the processor's", e.joules);
+        if (rank) energy_begin(&e, root, library, rank, 100), check(e.watts == 0, "and it leaves --watts to the first");
+    }
     unsetenv("CUDA_VISIBLE_DEVICES");
-    energy_begin(&e, root, "build/test/libcards.so", 1, 0);
-    energy_read(&e);
-    check(e.n == 2 && e.cards == 1 && e.counter[0].last == 15000 && near(e.joules, 7, 1e-9), "without that the first, beside the processor");
+    energy_begin(&e, root, library, 2, 0);
+    check(e.n == 2 && e.counter[0].last == 10000, "without CUDA_VISIBLE_DEVICES cards have NVML's numbers");
 }
 
 static void test_energy(void) {                              // ADAPT_SPEC 5
@@ -1702,7 +1705,7 @@ static void test_energy(void) {                              // ADAPT_SPEC 5
         fine &= near(tonnes, rows[i].tonnes, 0.0501) && near(tonnes, rows[i].printed, 0.501);
     }
     check(fine, "the paper's table: MWh, PUE and intensity give its tonnes of CO2e");
-    energy_begin(&e, "nowhere", "nowhere", 4, 100);
+    energy_begin(&e, "nowhere", "nowhere", 0, 100);
     e.begun -= 10, e.read -= 10;
     const double watts = energy_read(&e), tens = (e.read - e.begun)/10;             // a little more than one of them
     check(fabs(1e3*kwh(&e)/(0.277778*tens) - 1) < 1e-5 && fabs(watts/100 - 1) < 1e-9 && tens > 1 && tens < 6, "100 W for 10 s are 0.2778 Wh: %.6g", 1e3*kwh(&e));
@@ -3015,7 +3018,7 @@ static void energy_of_a_run(void) {
                           tiny_model);
     const double took = seconds() - begun;
     const char *line = strstr(said, "\nenergy ");
-    const int found = line ? sscanf(line, "\nenergy %lf kWh: %lf W for %lf hours; %lf kg CO2e (PUE 1.5, 0.4 kg per kWh)\nparams hash",
+    const int found = line ? sscanf(line, "\nenergy %lf kWh: %lf W for %lf hours, by --watts; %lf kg CO2e (PUE 1.5, 0.4 kg per kWh)\nparams hash",
                                     &energy, &power, &hours, &mass) : 0;
     check(went_well(code) && found == 4 && fabs(power/1000 - 1) < 1e-4 && fabs(energy/hours - 1) < 1e-4 && hours > 0 && 3600*hours < took
           && fabs(mass/(energy*1.5*0.4) - 1) < 1e-4, "--energy: the last line but one is %.90s", line ? line + 1 : complained);

@@ -6,7 +6,8 @@
 // Cards (NVML) and processors (RAPL) count the joules that they take: the counters are read after
 // every step, and between two steps nothing is missed. Nobody counts fans and power supplies: --watts X
 // takes a power for measured, say that of the whole node. PUE is what a computing centre takes for
-// each watt of its computers, 1.1 in the paper.
+// each watt of its computers, 1.1 in the paper. Each rank counts its own card, and the first one of
+// each machine the rest of that.
 #include <dlfcn.h>
 
 typedef struct {
@@ -19,7 +20,7 @@ typedef struct {
 enum { MAX_COUNTERS = 64 };
 typedef struct {
     Counter counter[MAX_COUNTERS];
-    int n, cards;                                           // counters; those of them that are cards
+    int n;
     int (*millijoules)(void *card, unsigned long long *out);
     double watts;                                           // that are taken for measured; 0: none
     double begun, read, joules;                             // seconds; what was taken in between
@@ -44,7 +45,7 @@ static double counter_shows(const Energy *e, const Counter *m) {
 
 static void add_counter(Energy *e, Counter *m) {
     m->last = counter_shows(e, m);
-    if (!isnan(m->last) && e->n < MAX_COUNTERS) e->counter[e->n++] = *m, e->cards += m->card != NULL;
+    if (!isnan(m->last) && e->n < MAX_COUNTERS) e->counter[e->n++] = *m;
 }
 
 // Linux has a directory for each package of processors, of AMD as well. (Within it are its parts.)
@@ -57,50 +58,48 @@ static void find_processors(Energy *e, const char *powercap) {
     }
 }
 
-// The first `cards` that CUDA shows. NVML is loaded where it is installed: nothing needs it to run.
-static void find_cards(Energy *e, const char *library, int cards) {
-    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
-    void *nvml = cards ? dlopen(library, RTLD_NOW) : NULL;
+// A card by CUDA's number of it. NVML is loaded where it is installed: nothing needs it to run.
+static void find_card(Energy *e, const char *library, int card) {
+    char item[PATH], *shown = list_item("CUDA_VISIBLE_DEVICES", getenv("CUDA_VISIBLE_DEVICES"), card, item);
+    Counter m = { NULL, "", 1e-3, 0, 0 };
+    void *nvml = dlopen(library, RTLD_NOW);
     int (*init)(void), (*by_index)(unsigned index, void **card);
     if (!nvml) return;
     *(void **)&init = dlsym(nvml, "nvmlInit_v2");
     *(void **)&by_index = dlsym(nvml, "nvmlDeviceGetHandleByIndex_v2");
     *(void **)&e->millijoules = dlsym(nvml, "nvmlDeviceGetTotalEnergyConsumption");
     if (!init || !by_index || !e->millijoules || init()) return;
-    for (int i = 0; i < cards; i++) {
-        char item[PATH], *number = list_item("CUDA_VISIBLE_DEVICES", visible, i, item);
-        Counter m = { NULL, "", 1e-3, 0, 0 };
-        if (!by_index(number ? (unsigned)atoi(number) : (unsigned)i, &m.card)) add_counter(e, &m);
-    }
+    if (!by_index(shown ? (unsigned)atoi(shown) : (unsigned)card, &m.card)) add_counter(e, &m);
 }
 
-// cards: how many the run uses; watts: a power to be taken for measured, or 0.
-static void energy_begin(Energy *e, const char *powercap, const char *nvml, int cards, double watts) {
+// card: of this rank, -1: none; watts: a power of this machine that is taken for measured, or 0.
+static void energy_begin(Energy *e, const char *powercap, const char *nvml, int card, double watts) {
     memset(e, 0, sizeof *e);
-    e->watts = watts;
-    if (watts == 0) find_cards(e, nvml, cards), find_processors(e, powercap);
-    CHECK(watts > 0 || e->cards == cards,
-          "--energy: %s tells the energy of %d cards here, this run uses %d; expected --watts X, the power "
-          "that they take", nvml, e->cards, cards);
-    CHECK(watts > 0 || e->n,
+    e->watts = ranks.local ? 0 : watts;
+    if (watts == 0 && card >= 0) find_card(e, nvml, card);
+    CHECK(watts > 0 || card < 0 || e->n,
+          "--energy: %s tells nothing of this card's energy; expected --watts X, the power of this machine", nvml);
+    if (watts == 0 && !ranks.local) find_processors(e, powercap);
+    CHECK(watts > 0 || ranks.local || e->n,
           "--energy: %s tells nothing of the processors' energy (it may be that root alone can read it); "
           "expected --watts X, the power of this machine", powercap);
     e->begun = e->read = seconds();
 }
 
-// Reads the counters. Returns the power since they were last read, in watts.
+// Reads the counters, of all ranks. Returns the power since they were last read, in watts.
 static double energy_read(Energy *e) {
-    const double before = e->joules, time = seconds() - e->read;
+    const double time = seconds() - e->read;
+    double joules = e->watts*time;
     for (int i = 0; i < e->n; i++) {
         Counter *m = &e->counter[i];
         const double count = counter_shows(e, m);
         if (isnan(count)) continue;
-        e->joules += m->joules*(count - m->last + (count < m->last ? m->range : 0));
+        joules += m->joules*(count - m->last + (count < m->last ? m->range : 0));
         m->last = count;
     }
-    e->joules += e->watts*time;
-    e->read += time;
-    return (e->joules - before)/time;
+    ranks_sum(&joules, 1);
+    e->joules += joules, e->read += time;
+    return joules/time;
 }
 
 static double kwh(const Energy *e) { return e->joules/3.6e6; }
@@ -116,7 +115,7 @@ static void print_energy(Energy *e, const Options *o) {
     energy_read(e);
     const double hours = (e->read - e->begun)/3600;
     printf("energy %.6g kWh: %.6g W for %.6g hours", kwh(e), 1000*kwh(e)/hours, hours);
-    if (e->n) printf(", measured of %d processors and %d cards", e->n - e->cards, e->cards);
+    printf("%s", e->n ? ", measured" : ", by --watts");
     if (o->carbon_intensity > 0)
         printf("; %.6g kg CO2e (PUE %g, %g kg per kWh)", co2e(kwh(e), o), o->pue, o->carbon_intensity);
     printf("\n");
