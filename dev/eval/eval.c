@@ -29,6 +29,7 @@ device will do (make eval_cu). dev/eval/README.md says what each number means, a
 // ---- the command line ---------------------------------------------------------------------------------
 
 typedef struct {
+    const char *name;                           // tasks, perplexity, ...
     const char *load, *tokenizer, *scores, *json, *split, *png;
     int eos, seq_len, threads, pass, limit, sample, chat, help;
     const char **files;                         // the arguments that are no options
@@ -48,7 +49,7 @@ static int option_list(Command *c, Option *table) {
         { "--sample", WHOLE, &c->sample, "N questions of each task, drawn as Catwalk draws them (0: all)" },
         { "--split", TEXT, &c->split, "val or test (without it: both)" },
         { "results", GROUP, NULL, "" },
-        { "--scores", TEXT, &c->scores, "FILE.jsonl: what each request scored; a stopped run goes on" },
+        { "--scores", TEXT, &c->scores, "FILE.jsonl: each score, as it is found; a stopped run goes on" },
         { "--json", TEXT, &c->json, "FILE: all figures" },
         { "--png", TEXT, &c->png, "FILE: curves as a picture (needs gnuplot)" },
         { "run", GROUP, NULL, "" },
@@ -60,11 +61,11 @@ static int option_list(Command *c, Option *table) {
     return (int)(sizeof all/sizeof *all);
 }
 
-static Command read_command(const char *usage, int argc, char **argv) {
+static Command read_command(const char *name, const char *usage, int argc, char **argv) {
     Command c, standard;
     Option table[MAX_OPTIONS];
     memset(&standard, 0, sizeof standard);
-    standard.eos = -1, standard.pass = 4096;
+    standard.name = name, standard.eos = -1, standard.pass = 4096;
     c = standard;
     memory_advice = "; try a smaller --pass";
     c.files = (const char **)allocate((size_t)argc + 1, sizeof *c.files, "the command line");
@@ -103,6 +104,7 @@ static FILE *open_whole(const char *path, char *temporary) {
     CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
     return open_to_write(temporary);
 }
+static double file_bytes(const char *path) { struct stat s; return stat(path, &s) ? 0 : (double)s.st_size; }
 static void close_whole(FILE *file, const char *path, const char *temporary) {
     close_written(file, temporary);
     CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
@@ -188,10 +190,11 @@ static void describe_model(char *out, size_t room, const Command *c) {
     int n = snprintf(out, room, "\"weights\": \"0x%016llx\", \"heads\": %d, \"kv_heads\": %d, "
                      "\"rope_theta\": %.9g, "
                      "\"clip_qkv\": %.9g, \"T\": %d, \"tokenizer\": \"%s\", \"first\": %d, "
-                     "\"chat\": %d, \"limit\": %d, \"sample\": %d, \"device\": \"%.*s\"",
+                     "\"command\": \"%s\", \"chat\": %d, \"limit\": %d, \"sample\": %d, "
+                     "\"device\": \"%.*s\"",
                      (unsigned long long)model_hash, m->n_heads, m->n_kv_heads, m->rope_theta,
                      m->clip_qkv, coder.T, tokens, coder.first,
-                     c->chat, c->limit, c->sample, name, the_device->name);
+                     c->name, c->chat, c->limit, c->sample, name, the_device->name);
     CHECK(n > 0 && (size_t)n < room, "the model's description is too long");
 }
 
@@ -227,6 +230,63 @@ static void bar_to(double done, double tokens) {        // done: of the total; t
 }
 static void bar_end(void) { if (isatty(2)) fprintf(stderr, "\r%*s\r", 100, ""); }
 
+// ---- the file of scores -------------------------------------------------------------------------------
+// With --scores FILE.jsonl every score is appended to it as soon as it is known, so that a run that was
+// stopped goes on there. FILE.by says what scored it: another model, or other options, are refused.
+
+static FILE *scores_file;
+
+// A crash may have cut the last line off: what stands behind the last newline goes.
+static void drop_broken_line(const char *path) {
+    FILE *file = fopen(path, "rb");
+    CHECK(file, "%s: cannot be read: %s", path, strerror(errno));
+    off_t at = 0, whole = 0;
+    for (int byte; (byte = fgetc(file)) != EOF; ) if (at++, byte == '\n') whole = at;
+    fclose(file);
+    CHECK(whole == at || truncate(path, whole) == 0, "%s: cannot be written: %s", path, strerror(errno));
+}
+
+// Calls `use` for every line that is there already, as the members of a JSON object.
+static void open_scores(const Command *c, void (*use)(void *context, const char *o, const char *place),
+                        void *context) {
+    char path[PATH], temporary[PATH], text[1024], *found;
+    describe_model(text, sizeof text, c);
+    CHECK(snprintf(path, PATH, "%s.by", c->scores) < PATH, "%s: this path is too long", c->scores);
+    if (file_exists(c->scores) || file_exists(path)) {
+        CHECK(file_exists(path),
+              "%s: exists, but not %s, which says what scored it; choose another --scores", c->scores, path);
+        found = read_text(path);
+        found[strcspn(found, "\n")] = 0;
+        CHECK(strlen(found) == strlen(text) + 2 && !strncmp(found + 1, text, strlen(text)),
+              "%s: was scored by %s and not by {%s}; choose another --scores, or remove both files",
+              c->scores, found, text);
+        release(found);
+    } else {
+        FILE *f = open_whole(path, temporary);
+        fprintf(f, "{%s}\n", text);
+        close_whole(f, path, temporary);
+    }
+    if (file_exists(c->scores)) drop_broken_line(c->scores);
+    if (file_bytes(c->scores) > 0) {
+        Lines *l = lines_open(c->scores);
+        for (char *line; (line = lines_next(l)) != NULL; ) use(context, json_root(line, l->place), l->place);
+        lines_close(l);
+    }
+    scores_file = fopen(c->scores, "ab");
+    CHECK(scores_file, "%s: cannot be written: %s", c->scores, strerror(errno));
+}
+static void flush_scores(void) {
+    CHECK(!scores_file || fflush(scores_file) == 0, "--scores: writing failed: %s", strerror(errno));
+}
+
+// A run that was asked to stop.
+static void stop_here(const Command *c) {
+    bar_end();
+    CHECK(c->scores, "stopped as asked; with --scores FILE the same command would go on where it was");
+    printf("stopped as asked; the same command goes on\n");
+    exit(finished());
+}
+
 #include "tasks.c"
 #include "perplexity.c"
 #include "compare.c"
@@ -243,7 +303,7 @@ int eval_main(int argc, char **argv, const Device *device) {
     const int help = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"));
     the_device = device;
     for (size_t i = 0; argc > 1 && i < n; i++) if (!strcmp(argv[1], commands[i].name)) {
-        Command c = read_command(commands[i].usage, argc - 1, argv + 1);
+        Command c = read_command(argv[1], commands[i].usage, argc - 1, argv + 1);
         commands[i].run(&c);
         return finished();
     }

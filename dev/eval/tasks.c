@@ -99,10 +99,7 @@ static Tasks open_tasks(const Command *c, int twins) {
 }
 
 // ---- the file of scores -------------------------------------------------------------------------------
-// While a run goes on, requests are appended as they are scored; at its end the file is written again, in
-// their order. FILE.by says what scored them: another model, or other options, are refused.
-
-static FILE *scores_file;
+// One line per request: in the order of scoring while a run goes on, at its end in the requests' own.
 
 static void put_score(FILE *f, const Task *t, const Request *r) {
     fprintf(f, "{\"task\": \"%s\", \"doc_id\": %d, \"idx\": %d, \"logprob\": %.17g, ",
@@ -120,75 +117,50 @@ static void write_scores(const Tasks *tasks, const char *path) {
     close_whole(f, path, temporary);
 }
 
-// One line of the file into the request it is about, if that is asked for now.
-static void read_score(Tasks *tasks, int **order, const char *o, const char *place) {
+// order[i]: the lines of task i, sorted by question and choice
+typedef struct { Tasks *tasks; int **order; } ScoresOf;
+
+// One line of the file into the request it is about.
+static void read_score(void *context, const char *o, const char *place) {
+    const ScoresOf *s = (const ScoresOf *)context;
+    const Tasks *tasks = s->tasks;
     const char *name = json_get(o, "task");
     size_t i = 0;
     while (i < tasks->n && !(name && json_is(name, tasks->task[i]->name))) i++;
-    if (i == tasks->n) return;
+    CHECK(i < tasks->n, "%s: is the score of %s, which is not asked for now; choose another --scores",
+          place, json_quoted(name));
     Task *t = tasks->task[i];
     const int doc = json_int(o, place, "doc_id", 0, 2*TWINS - 1, NAN);
     const int idx = json_int(o, place, "idx", 0, MOST_CHOICES - 1, NAN);
-    int low = 0, high = t->lines;                       // order[i]: the lines sorted by question and choice
+    int low = 0, high = t->lines;
     while (low < high) {
         int middle = (low + high)/2;
-        const Request *m = &t->request[order[i][middle]];
+        const Request *m = &t->request[s->order[i][middle]];
         if (m->doc < doc || (m->doc == doc && m->choice < idx)) low = middle + 1; else high = middle;
     }
-    Request *r = low < t->lines ? &t->request[order[i][low]] : NULL;
-    if (!r || r->doc != doc || r->choice != idx || r->skip) return;
+    Request *r = low < t->lines ? &t->request[s->order[i][low]] : NULL;
+    const int found = r && r->doc == doc && r->choice == idx && !r->skip;
     const int tokens = json_int(o, place, "tokens", 0, INT32_MAX, NAN);
     const int bytes = json_int(o, place, "bytes", 0, INT32_MAX, NAN);
-    CHECK(tokens == r->span.scored && bytes == r->bytes,
+    CHECK(found && tokens == r->span.scored && bytes == r->bytes,
           "%s: was scored with %d tokens of %d bytes, but %s has %d of %d; are these other request files? "
-          "Choose another --scores", place, tokens, bytes, t->path, r->span.scored, r->bytes);
+          "Choose another --scores", place, tokens, bytes, t->path, found ? r->span.scored : 0,
+          found ? r->bytes : 0);
     r->span.logprob = json_number(o, place, "logprob", -1e12, 1e12, NAN), r->span.known = 1;
 }
 
-static void read_scores(Tasks *tasks, const char *path) {
-    int **order = (int **)allocate(tasks->n, sizeof *order, "the requests");
+static void read_scores(Tasks *tasks, const Command *c) {
+    ScoresOf s = { tasks, (int **)allocate(tasks->n, sizeof(int *), "the requests") };
     for (size_t i = 0; i < tasks->n; i++) {
         const Task *t = tasks->task[i];
-        order[i] = (int *)allocate((size_t)t->lines, sizeof(int), "the requests");
-        for (int k = 0; k < t->lines; k++) order[i][k] = k;
+        s.order[i] = (int *)allocate((size_t)t->lines, sizeof(int), "the requests");
+        for (int k = 0; k < t->lines; k++) s.order[i][k] = k;
         being_sorted = t->request;
-        qsort(order[i], (size_t)t->lines, sizeof(int), by_question);
+        qsort(s.order[i], (size_t)t->lines, sizeof(int), by_question);
     }
-    Lines *l = lines_open(path);
-    char broken[PATH + 24] = "";
-    for (char *line; (line = lines_next(l)) != NULL; ) {    // the last line may be cut off, by a crash
-        CHECK(!*broken, "%s: is no JSON; expected what --scores has written", broken);
-        const char *end = *line == '{' ? json_skip(line, 0) : NULL;
-        if (!end || *json_space(end)) snprintf(broken, sizeof broken, "%s", l->place);
-        else read_score(tasks, order, line, l->place);
-    }
-    lines_close(l);
-    for (size_t i = 0; i < tasks->n; i++) release(order[i]);
-    release(order);
-}
-
-static void open_scores(Tasks *tasks, const Command *c) {
-    char path[PATH], temporary[PATH], text[1024], *found;
-    describe_model(text, sizeof text, c);
-    CHECK(snprintf(path, PATH, "%s.by", c->scores) < PATH, "%s: this path is too long", c->scores);
-    if (file_exists(c->scores) || file_exists(path)) {
-        CHECK(file_exists(path),
-              "%s: exists, but not %s, which says what scored it; choose another --scores", c->scores, path);
-        found = read_text(path);
-        found[strcspn(found, "\n")] = 0;
-        CHECK(strlen(found) == strlen(text) + 2 && !strncmp(found + 1, text, strlen(text)),
-              "%s: was scored by %s and not by {%s}; choose another --scores, or remove both files",
-              c->scores, found, text);
-        release(found);
-        if (file_exists(c->scores)) read_scores(tasks, c->scores);
-    } else {
-        FILE *f = open_whole(path, temporary);
-        fprintf(f, "{%s}\n", text);
-        close_whole(f, path, temporary);
-    }
-    write_scores(tasks, c->scores);
-    scores_file = fopen(c->scores, "ab");
-    CHECK(scores_file, "%s: cannot be written: %s", c->scores, strerror(errno));
+    open_scores(c, read_score, &s);
+    for (size_t i = 0; i < tasks->n; i++) release(s.order[i]);
+    release(s.order);
 }
 
 // ---- scoring ------------------------------------------------------------------------------------------
@@ -202,7 +174,7 @@ static int spans_scored(void *context, Span **span, size_t n) {
         if (scores_file && r->at >= 0) put_score(scores_file, scoring.task, r);
         scoring.done += span[i]->n, scoring.tokens += span[i]->n;
     }
-    CHECK(!scores_file || fflush(scores_file) == 0, "--scores: writing failed: %s", strerror(errno));
+    flush_scores();
     bar_to(scoring.done, scoring.tokens);
     return !asked_to_stop;
 }
@@ -214,13 +186,8 @@ static void score_task(Task *t, const Command *c) {
     scoring.task = t, scoring.done = scoring.tokens = 0;
     for (size_t i = 0; i < n; i++) total += span[i]->known ? 0 : span[i]->n;
     bar_begin(t->name, total);
-    int all = score_spans(the_device, run.model, span, n, (size_t)c->pass, spans_scored, NULL);
+    if (!score_spans(the_device, run.model, span, n, (size_t)c->pass, spans_scored, NULL)) stop_here(c);
     bar_end();
-    if (!all) {
-        CHECK(c->scores, "stopped as asked; with --scores FILE the same command would go on where it was");
-        printf("stopped as asked; the same command goes on\n");
-        exit(finished());
-    }
     release(span);
 }
 
@@ -335,7 +302,7 @@ static void print_task(const Task *t) {
 
 // Scores all tasks, telling `print` of each as soon as it is done.
 static void score_tasks(Tasks *tasks, const Command *c, void (*print)(const Task *t)) {
-    if (c->scores) open_scores(tasks, c);
+    if (c->scores) read_scores(tasks, c);
     heed_signals();
     for (size_t i = 0; i < tasks->n; i++) {
         score_task(tasks->task[i], c);

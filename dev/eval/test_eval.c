@@ -363,6 +363,12 @@ static void test_scores_file(void) {
     code = shell(out, sizeof out, "$EVAL tasks --load model --scores s colours/rc_0shot");
     check(code == 1 && strstr(out, "are these other request files?") && same_text("s", "whole"),
           "and other questions: %.300s", out);
+    put_task_files("flowers", "acc_raw", "0 0 1 What is red?| a rose\n0 1 1 What is red?| the sea\n");
+    code = shell(out, sizeof out, "$EVAL tasks --load model --scores s flowers/rc_0shot");
+    check(code == 1 && strstr(out, "\"colours\", which is not asked for now") && same_text("s", "whole"),
+          "and another task, whose run would lose these scores: %.200s", out);
+    code = shell(out, sizeof out, "$EVAL mmlu --load model --scores s colours/rc_0shot");
+    check(code == 1 && strstr(out, "error: s: was scored by {") && same_text("s", "whole"), "and MMLU");
     code = shell(out, sizeof out, "rm s.by; $EVAL tasks --load model --scores s colours/rc_0shot");
     check(code == 1 && strstr(out, "s: exists, but not s.by") && same_text("s", "whole"),
           "a file of others is not touched");
@@ -529,12 +535,15 @@ static void test_mmlu(void) {
     put_task_files("mmlu/art", "acc_raw", "0 0 0 Q?| A\n0 1 0 Q?| B\n0 2 0 Q?| C\n0 3 0 Q?| D\n"
                    "1 0 2 R?| A\n1 1 2 R?| B\n1 2 2 R?| C\n1 3 2 R?| D\n");
     put_model_files("even", 0, 48);
-    int code = shell(out, sizeof out, "$EVAL mmlu --load even --json mj mmlu && $EVAL mmlu --chat --load "
-                     "even mmlu && cat mj");
+    int code = shell(out, sizeof out, "$EVAL mmlu --load even --scores ms --json mj mmlu && "
+                     "$EVAL mmlu --chat --load even mmlu && cat mj");
     check(code == 0 && strstr(out, "\"mmlu\": {\"primary_metric\": \"acc_raw\", \"documents\": 3, ")
           && strstr(out, "\"primary\": 0.333333")
           && strstr(out, "\"right\": \"100\""), "subjects and all questions together; of equal letters the "
               "first: %.100s", out);
+    code = shell(out, sizeof out, "cp ms whole; head -c 300 whole > ms; $EVAL mmlu --load even --scores ms "
+                 "--json mj2 mmlu >/dev/null 2>&1 && cmp ms whole && cmp mj mj2");
+    check(code == 0 && !*out, "MMLU goes on where it was: %s", out);
 }
 
 // ---- the program: perplexity --------------------------------------------------------------------------
@@ -621,6 +630,31 @@ static void test_perplexity(void) {
     for (size_t i = 0; i < sizeof words/sizeof *words; i++) same &= count_words(words[i].text,
         strlen(words[i].text)) == words[i].words;
     check(same, "words are what Python's re.split(r'\\s+') makes of a text");
+    // Interrupted runs, of which so many bytes have been kept; documents that stand there twice, too.
+    shell(out, sizeof out, "mkdir -p paloma/again/val; head -n 3 paloma/edges/val/a.jsonl > "
+          "paloma/again/val/b.jsonl; head -n 2 paloma/edges/val/a.jsonl >> paloma/again/val/b.jsonl");
+    code = shell(out, sizeof out, "$EVAL perplexity --load model --json p paloma >/dev/null 2>&1 && "
+                 "$EVAL perplexity --load model --scores ps --json q paloma >/dev/null 2>&1 && "
+                 "cmp p q && grep -c . ps && head -n 1 ps");
+    check(code == 0 && strstr(out, "16\n{\"file\": \"again/val/b.jsonl\", \"line\": ") == out
+          && strstr(out, "\"window\": ") && strstr(out, "\"tokens\": "),
+          "--scores keeps every window's score, and changes no figure: %.200s", out);
+    code = shell(out, sizeof out, "cp ps whole; for n in 0 50 500 1200 2000; do head -c $n whole > ps; "
+                 "$EVAL perplexity --load model --scores ps --json q paloma/ >/dev/null 2>&1 && cmp p q && "
+                 "sort ps > a && sort whole > b && cmp a b || echo differs at $n; done");
+    check(code == 0 && !*out, "a run that was cut off anywhere ends with the same figures and scores: %s", out);
+    code = shell(out, sizeof out, "cp whole ps; sed -i 's/\"logprob\": -[0-9.]*/\"logprob\": -1/' ps; "
+                 "$EVAL perplexity --load model --scores ps --json q paloma");
+    check(code == 0 && figure_of("q", "again", "", "log_likelihood") == -6,
+          "what is known is not computed again");
+    code = shell(out, sizeof out, "cp whole ps; $EVAL perplexity --load other --scores ps paloma");
+    check(code == 1 && strstr(out, "error: ps: was scored by {") && same_text("ps", "whole"),
+          "another model is refused");
+    code = shell(out, sizeof out, "cp -r paloma else; echo '{\"text\": \"Something else\"}' > "
+                 "else/again/val/b.jsonl; $EVAL perplexity --load model --scores ps --json new else");
+    check(code == 1 && strstr(out, "Is this another folder?") && same_text("ps", "whole")
+          && !file_exists(in_scratch("new")) && !file_exists(in_scratch("new.tmp")),
+          "and another folder, before anything is written: %.300s", out);
     static const struct { const char *what, *command, *sentence; } rows[] = {
         { "no folder", "$EVAL perplexity --load model nowhere", "expected a folder" },
         { "no sources", "$EVAL perplexity --load model model", "expected source/val/x.jsonl" },
