@@ -30,7 +30,7 @@ all: train_olmo $(GPU)
 
 # Other flags, another compiler, a library that was installed meanwhile: what they go into is built again. The stamp holds
 # all of them, and is written only when they have changed.
-STAMP   = $(shell $(CC) --version 2>/dev/null | head -n 1) $(CXX) $(FLAGS) $(ICU) $(ZLIB) $(CLD2) $(NVCC_AT) $(GPU_ARCH) $(shell pkg-config --modversion $(LIBS) 2>&1 | tr '\n' ' ')
+STAMP   = $(shell $(CC) --version 2>/dev/null | head -n 1) $(CXX) $(FLAGS) $(ICU) $(ZLIB) $(CLD2) $(NVCC_AT) $(GPU_ARCH) $(NVTX) $(shell pkg-config --modversion $(LIBS) 2>&1 | tr '\n' ' ')
 build/flags: always
 	@mkdir -p build; stamp='$(subst ','\'',$(STAMP))'; echo "$$stamp" | cmp -s - $@ || echo "$$stamp" > $@
 
@@ -52,7 +52,7 @@ NVCC_AT   = $(shell command -v $(firstword $(NVCC)) 2>/dev/null)
 CARD      = $(if $(NVCC_AT),$(shell nvidia-smi -L 2>/dev/null | grep GPU))
 GPU       = $(if $(NVCC_AT),train_olmo_cu train_olmo_cu_fp32)
 GPU_TESTS = $(if $(CARD),test_olmo_cu test_olmo_cu_fp32)
-GPU_FLAGS = -std=c++17 -O3 --threads 0 -diag-suppress 177 -x cu \
+GPU_FLAGS = -std=c++17 -O3 --threads 0 -diag-suppress 177 -x cu $(if $(NVTX),-DNVTX) \
             $(foreach a,$(GPU_ARCH),-gencode arch=compute_$a,code=sm_$a) -gencode arch=compute_80,code=compute_80 \
             -Xcompiler -Wall,-Wextra,-Wno-unused-function,-fno-math-errno,$(OPENMP),$(ARCH)
 GPU_LIBS  = -lcublasLt -Xlinker -rpath,$(realpath $(dir $(realpath $(NVCC_AT)))../lib64)

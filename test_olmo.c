@@ -1346,6 +1346,28 @@ static void test_second_device(void) {
     infinite_norm(flags);
 }
 
+// Memory that runs out at the first allocation, at the second, and so on until a run needs no more: each time one sentence,
+// exit code 1, and no checkpoint. FAIL_ALLOCATION=n is known to this program alone.
+static void runs_out_of_memory(const char *device, const char *flags) {
+    char out[PATH];
+    int n = 0, code = 1, sentences = 1;
+    while (code && sentences && n < 1000) {
+        code = shell(out, sizeof out, "cd build/test && rm -rf starved && FAIL_ALLOCATION=%d '%s' --%s-device --d-model 16 --n-layers 2 --n-heads 2 "
+                     "--mlp-hidden 32 --seq-len 32 --steps 2 --batch 4 --micro-batch 2 --sample-every 2 --data train_olmo.c.txt --prompt ab "
+                     "--out starved %s 2>&1 >/dev/null", ++n, self, device, flags);
+        if (!code) break;
+        sentences = code == 1 && !strncmp(out, "error: ", 7) && strstr(out, "memory") && strchr(out, '\n') == out + strlen(out) - 1
+                    && newest_checkpoint("build/test/starved") < 0;
+    }
+    check(code == 0 && n > 20, "memory that runs out at any of %d allocations (%s) is a sentence and exit code 1%s%s", n - 1, device,
+          code ? "; but not at the last: " : "", code ? out : "");
+}
+static void test_out_of_memory(void) {
+    char unused[8];
+    (void)shell(unused, sizeof unused, "mkdir -p build/test && head -c 16384 train_olmo.c > build/test/train_olmo.c.txt");
+    runs_out_of_memory("plain", "--threads 1");
+}
+
 // ======================================================================================================================
 // 6. Formats, data, sampling
 // ======================================================================================================================
@@ -4078,6 +4100,45 @@ static void test_gpu_training(void) {
     }
 }
 
+// Every way to save memory ends at the bits of the plain one, and takes less than the one before.
+static void test_gpu_saving(void) {
+    const struct { const char *recompute; int offload; } how[] = { { "none", 0 }, { "swiglu", 0 }, { "gate-up", 0 }, { "block", 0 },
+                                                                   { "none", 1 }, { "block", 1 } };
+    for (int i = 0; i < GPU_CASES; i++) {
+        const Config c = gpu_cases[i].c;
+        const int B = gpu_cases[i].B, T = c.seq_len;
+        Bench t = bench_of(c, B, T, c.vocab);
+        real *plain[4] = { NULL }, *losses = (real *)allocate((size_t)B*T, sizeof(real), "a test");
+        size_t arena = SIZE_MAX;
+        for (int k = 0; k < 6; k++) {
+            saving.recompute = how[k].recompute, saving.offload_optimizer = how[k].offload;
+            GpuOlmo *g = gpu_twin(&t, 1);
+            for (int step = 1; step <= 3; step++) {
+                const AdamW adamw = { 1e-3, 0.9, 0.95, 1e-5, 0.1, 0, 1.0, step };
+                for (int pass = 0; pass < 2; pass++)
+                    olmo_forward(g, losses, t.zlosses, t.tokens, t.targets, t.weights, B, T), olmo_backward(g);
+                (void)olmo_update(g, &adamw);
+            }
+            int same = 1;
+            for (int space = PARAMS; space <= MOMENT2; space++) {
+                real *x = gpu_fetch(g, (Space)space);
+                same &= k == 0 || !memcmp(x, plain[space], sizeof(real)*t.m->layout.size);
+                if (k == 0) plain[space] = x; else release(x);
+            }
+            if (k == 0) memcpy(t.losses, losses, sizeof(real)*B*T);
+            same &= !memcmp(t.losses, losses, sizeof(real)*B*T);
+            const int smaller = how[k].offload || c.n_layers == 1 || g->arena_size < arena;
+            check(same && smaller, "GPU, %s: --recompute %s%s: three steps to the bits of none, activations of %.1f KB", gpu_cases[i].what,
+                  how[k].recompute, how[k].offload ? " --offload-optimizer" : "", (double)g->arena_size*1e-3);
+            arena = g->arena_size;
+            olmo_free(g);
+        }
+        for (int space = PARAMS; space <= MOMENT2; space++) release(plain[space]);
+        release(losses), bench_free(&t);
+    }
+    saving.recompute = "swiglu", saving.offload_optimizer = 0;
+}
+
 // A batch cut in two adds up to the whole one's gradients; an update with a gradient that is not finite changes nothing;
 // what was set is what is got, and used gradients are zeros.
 static void test_gpu_state(void) {
@@ -4427,6 +4488,12 @@ static void test_gpu_resume(void) {
     check(code == 0 && !memcmp(gpu[0], gpu[1], 8*sizeof(double)) && !strcmp(hash[2], hash[3])
           && strstr(hash[2], "params hash"),
           "GPU: 8 steps, and 5 and 3 resumed, end at the same bits: %s", hash[3]);
+}
+
+static void test_gpu_out_of_memory(void) {
+    char unused[8];
+    (void)shell(unused, sizeof unused, "mkdir -p build/test && head -c 16384 train_olmo.c > build/test/train_olmo.c.txt");
+    runs_out_of_memory("gpu", "--offload-optimizer");
 }
 
 // ---- one update, and the ops that a whole model hides --------------------------------------------------------------------
@@ -5063,6 +5130,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "kept_options", test_kept_options, IN_FLOAT },
     { "second_device", test_second_device, IN_FLOAT },
     { "pieces", test_pieces, IN_FLOAT },
+    { "out_of_memory", test_out_of_memory, IN_FLOAT },
     { "hostile_files", test_hostile_files, OF_PROGRAM },
     { "command_line", test_command_line, OF_PROGRAM },
     { "resume", test_resume, OF_PROGRAM },
@@ -5077,6 +5145,8 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
 #ifdef __CUDACC__
     { "gpu_tensors", test_gpu_tensors, ON_GPU },
     { "gpu_training", test_gpu_training, ON_GPU },
+    { "gpu_saving", test_gpu_saving, ON_GPU },
+    { "gpu_out_of_memory", test_gpu_out_of_memory, ON_GPU },
     { "gpu_state", test_gpu_state, ON_GPU },
     { "gpu_update", test_gpu_update, ON_GPU },
     { "gpu_ops", test_gpu_ops, ON_GPU },
@@ -5108,6 +5178,7 @@ int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "--dump")) { dump_precision(argv[2]); return EXIT_SUCCESS; }
     if (argc > 1 && !strcmp(argv[1], "--counting-device")) return counting_main(argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "--ranks-device")) return ranked_main(argc - 1, argv + 1);
+    if (getenv("FAIL_ALLOCATION")) failing_allocation = atoi(getenv("FAIL_ALLOCATION"));
     if (argc > 1 && !strcmp(argv[1], "--plain-device")) return olmo_main(argc - 1, argv + 1, &cpu_device);
 #ifdef __CUDACC__
     if (argc > 1 && !strcmp(argv[1], "--gpu-device")) return olmo_main(argc - 1, argv + 1, &gpu_device);

@@ -106,6 +106,10 @@ static void die(const char *format, ...) {
 }
 #define CHECK(fine, ...) do { if (!(fine)) die(__VA_ARGS__); } while (0)
 
+// For the tests: the allocation that must fail, counted from 1.
+static int allocations, failing_allocation;
+static int must_fail(void) { return failing_allocation && ++allocations == failing_allocation; }
+
 static const char *memory_advice = "; try a smaller model, --micro-batch or --seq-len";     // of this program
 
 // Zeroed memory that starts on a cache line; dies with one sentence if there is none. calloc's large
@@ -113,7 +117,8 @@ static const char *memory_advice = "; try a smaller model, --micro-batch or --se
 // and 64 before it, which hold the block's own address for release().
 static void *allocate(size_t count, size_t size, const char *what) {
     const size_t bytes = count*size + 128, page = 4096;
-    char *raw = size && count > (SIZE_MAX - 128)/size ? NULL : (char *)calloc(bytes, 1);
+    const int too_many = size && count > (SIZE_MAX - 128)/size;
+    char *raw = too_many || must_fail() ? NULL : (char *)calloc(bytes, 1);
     CHECK(raw, "not enough memory for %s: %.2f GB needed%s",
           what, (double)count*(double)size*1e-9, memory_advice);
     if (bytes >= 4 << 20) {                     // from 4 MB on, ask for huge pages: fewer TLB misses
@@ -1540,8 +1545,12 @@ static inline Segments segments_of(const Layout *layout) {
 
 typedef enum { PARAMS, GRADS, MOMENT1, MOMENT2 } Space;     // the flat arrays; all have olmo_layout's offsets
 
-typedef struct { const char *name; size_t bytes; } Memory;  // one entry of a memory plan
+typedef struct { const char *name; size_t bytes; int on_host; } Memory;    // one entry of a memory plan
 enum { MAX_MEMORY = 16 };
+
+// Where memory is to be saved, at the price of time; the bits stay the same. The command line sets it, and
+// devices that save memory heed it.
+static struct { const char *recompute; int offload_optimizer; } saving = { "swiglu", 0 };
 
 typedef struct {
     const char *name;
@@ -1582,11 +1591,14 @@ typedef struct {
 
     // What a model without training keeps its weights in: "fp32", or "bf16", to which set rounds them.
     const char *stores;
+
+    int saves_memory;                                       // 1: it knows what `saving` asks for
 } Device;
 
 static void add_memory(Memory *plan, int *n, const char *name, size_t bytes) {
     plan[*n].name = name;
     plan[*n].bytes = bytes;
+    plan[*n].on_host = 0;
     ++*n;
 }
 
@@ -1637,7 +1649,7 @@ static void cpu_set(void *m, Space space, size_t offset, size_t count, const rea
 
 static const Device cpu_device = {
     "cpu", "this is the program for the CPU; train_olmo_cu trains on several cards", NULL, cpu_memory, cpu_build, cpu_destroy, cpu_forward, cpu_backward, cpu_update, cpu_decode,
-    cpu_get, cpu_set, "fp32",
+    cpu_get, cpu_set, "fp32", 0,
 };
 
 // ================================================================================================
@@ -3543,6 +3555,10 @@ static int option_table(Options *o, Option *table) {
         { "--out", TEXT, &o->out, "directory of checkpoints and metrics.jsonl" },
         { "--resume", FLAG, &o->resume,
           "go on from the newest checkpoint of --out, with the options it was made with" },
+        { "--recompute", TEXT, &saving.recompute,
+          "activations that the GPU makes again in the backward pass: none, swiglu, gate-up or block" },
+        { "--offload-optimizer", FLAG, &saving.offload_optimizer,
+          "the GPU's optimizer state lies in the host's memory" },
         { "instead of training", GROUP, NULL, "" },
         { "--eval", FLAG, &o->eval, "print the validation loss" },
         { "--generate", WHOLE, &o->generate, "print so many new tokens" },
@@ -5352,10 +5368,11 @@ static void print_banner(const Run *run) {
            openmp_note);
     if (ranks.world > 1) printf("%d ranks, each on such a device; they share out %s\n", ranks.world,
                                 ranks.shard_gradients ? "gradients and moments" : "the moments");
-    for (int i = 0; i < entries; i++) total += (double)plan[i].bytes;
+    for (int i = 0; i < entries; i++) if (!plan[i].on_host) total += (double)plan[i].bytes;
     printf("memory: %s for passes of %d x %d tokens", bytes_text(total, a), rows, c->seq_len);
     for (int i = 0; i < entries; i++)
-        printf("%s%s %s", i ? ", " : ": ", plan[i].name, bytes_text((double)plan[i].bytes, a));
+        printf("%s%s %s%s", i ? ", " : ": ", plan[i].name, bytes_text((double)plan[i].bytes, a),
+               plan[i].on_host ? " in the host's memory" : "");
     printf("\n");
 }
 
@@ -5400,6 +5417,9 @@ int olmo_main(int argc, char **argv, const Device *device) {
     }
     ranks.shard_gradients = !strcmp(o->shard, "gradients");
     ranks_start(o->gpus, device);
+    CHECK(device->saves_memory || !(given(o, &saving.recompute) || given(o, &saving.offload_optimizer)),
+          "--recompute and --offload-optimizer save the memory of a GPU, for train_olmo_cu; here "
+          "--micro-batch does");
     use_threads(o->threads);
     if (device->open) device->open();
     if (o->resume && !ranks.rank) lock_directory(o->out), remove_leftovers(o->out);

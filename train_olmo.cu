@@ -21,6 +21,8 @@ sampling, the training loop - is the .c file itself, included below. What differ
   attention_backward turns q and k back itself; norm_backward also writes dx in bf16; weight gradients say
   whether to add; embed_backward takes the places at which each token stands.
 - Gradients that an update has used up are not cleared, but overwritten by the next backward pass.
+- What a layer keeps for its backward pass, and where the optimizer's state lies, the command line says:
+  less memory for more time, and the same bits.
 
 Every sum has one fixed order, as on the CPU; no two blocks add to one number in the order in which they
 happen to arrive. So a run repeats bit for bit on the same card.
@@ -34,6 +36,12 @@ happen to arrive. So a run repeats bit for bit on the same card.
 #include <cuda.h>
 #include <cuda_bf16.h>
 #include <cudaTypedefs.h>
+#ifdef NVTX                                             // make NVTX=1: profilers show which launch is whose
+#include <nvtx3/nvToolsExt.h>
+struct Range { Range(const char *name) { nvtxRangePushA(name); } ~Range() { nvtxRangePop(); } };
+#else
+struct Range { Range(const char *) {} };
+#endif
 
 #ifdef FP32
 typedef float elem;
@@ -76,16 +84,32 @@ enum { WORKSPACE = 64 << 20 };
 static void *gpu_allocate(size_t count, size_t size, const char *what) {
     void *p = NULL;
     size_t free = 0, total = 0;
-    cudaError_t status = cudaMalloc(&p, count*size);
-    if (status == cudaErrorMemoryAllocation) CUDA(cudaMemGetInfo(&free, &total));
-    CHECK(status != cudaErrorMemoryAllocation,
-          "not enough memory on the GPU for %s: %.2f GB needed, %.2f of %.2f GB free%s", what,
-          (double)(count*size)*1e-9, (double)free*1e-9, (double)total*1e-9, memory_advice);
+    const cudaError_t status = must_fail() ? cudaErrorMemoryAllocation : cudaMalloc(&p, count*size);
+    if (status == cudaErrorMemoryAllocation) {
+        CUDA(cudaMemGetInfo(&free, &total));
+        die("not enough memory on the GPU for %s: %.2f GB needed, %.2f of %.2f GB free%s", what,
+            (double)(count*size)*1e-9, (double)free*1e-9, (double)total*1e-9, memory_advice);
+    }
     CUDA(status);
     CUDA(cudaMemsetAsync(p, 0, count*size, card.stream));
     return p;
 }
 static void gpu_release(void *p) { CUDA(cudaFree(p)); }
+
+// Zeroed memory of the host that kernels read and write as if it were the card's: over the bus, and so
+// it has to stay where it is.
+static void *host_allocate(size_t count, size_t size, const char *what) {
+    void *p = allocate(count, size, what);
+    const cudaError_t status = must_fail() ? cudaErrorMemoryAllocation
+                                           : cudaHostRegister(p, count*size, cudaHostRegisterMapped);
+    CHECK(status == cudaSuccess, "the GPU cannot reach the host's memory for %s, %.2f GB: %s", what,
+          (double)(count*size)*1e-9, cudaGetErrorString(status));
+    return p;
+}
+static void host_release(void *p) {
+    if (p) CUDA(cudaHostUnregister(p));
+    release(p);
+}
 
 // The first card that CUDA shows (CUDA_VISIBLE_DEVICES chooses another), made ready once. Of several ranks
 // on this machine each takes the next, unless their launcher shows each a card of its own.
@@ -110,10 +134,10 @@ static void card_open(void) {
 }
 
 template <class X> static void to_card(X *on_card, const X *host, size_t count) {
-    CUDA(cudaMemcpyAsync(on_card, host, sizeof(X)*count, cudaMemcpyHostToDevice, card.stream));
+    CUDA(cudaMemcpyAsync(on_card, host, sizeof(X)*count, cudaMemcpyDefault, card.stream));
 }
 template <class X> static void to_host(X *host, const X *on_card, size_t count) {
-    CUDA(cudaMemcpyAsync(host, on_card, sizeof(X)*count, cudaMemcpyDeviceToHost, card.stream));
+    CUDA(cudaMemcpyAsync(host, on_card, sizeof(X)*count, cudaMemcpyDefault, card.stream));
 }
 
 // ---- numbers in kernels ------------------------------------------------------------------------
@@ -162,9 +186,14 @@ static __device__ float block_max(float x) {
     return warp_max(lane < blockDim.x/32 ? part[lane] : -INFINITY);
 }
 
-// e^x, as precise as the program: to two units of the last place, or to 21 bits in half the instructions.
-static __device__ __forceinline__ float exponential(float x) {
-    return sizeof(elem) == sizeof(float) ? expf(x) : __expf(x);
+// e^(x - shift), as precise as the program: to two units of the last place, or to 21 bits in two
+// instructions.
+static __device__ __forceinline__ float exponential(float x, float shift = 0) {
+    const float log2_e = 1.44269504f;
+    float y = x*log2_e - shift*log2_e;
+    if (sizeof(elem) == sizeof(float)) return expf(x - shift);
+    asm("ex2.approx.ftz.f32 %0, %0;" : "+f"(y));
+    return y;
 }
 
 static inline unsigned ceil_div(size_t n, size_t by) { return (unsigned)((n + by - 1)/by); }
@@ -693,7 +722,10 @@ template <int W> __global__ void swiglu_forward_kernel(elem *h, const elem *ug, 
     for (int f = threadIdx.x*W; f < F; f += blockDim.x*W) {
         load(u, ug + row + f);
         load(z, ug + row + F + f);
-        for (int w = 0; w < W; w++) u[w] *= z[w]/(1 + exponential(-z[w]));
+        for (int w = 0; w < W; w++) {
+            const float sigma = 1/(1 + exponential(-z[w])), silu = z[w]*sigma;
+            u[w] *= silu;
+        }
         store(h + row/2 + f, u);
     }
 }
@@ -701,7 +733,7 @@ void swiglu_forward(elem *h, const elem *ug, int N, int F, Stream stream) {
     by_rows(swiglu_forward_kernel<8>, swiglu_forward_kernel<1>, N, F, stream, h, ug, F);
 }
 
-// dup = dh*silu(gate),    dgate = dh*up*sigma*(1 + gate*(1 - sigma)),    and h again
+// dup = dh*silu(gate),    dgate = dh*up*sigma*(1 + gate*(1 - sigma)),    and h again, unless it is NULL
 // "="; dug may be ug, and h may be dh: a thread reads its numbers before it overwrites them.
 template <int W> __global__ void swiglu_backward_kernel(elem *dug, elem *h, const elem *dh,
                                                         const elem *ug, int F) {
@@ -717,7 +749,7 @@ template <int W> __global__ void swiglu_backward_kernel(elem *dug, elem *h, cons
             z[w] = d[w]*u[w]*sigma*(1 + z[w]*(1 - sigma));
             u[w] = d[w]*silu;
         }
-        store(h + row/2 + f, out);
+        if (h) store(h + row/2 + f, out);
         store(dug + row + f, u);
         store(dug + row + F + f, z);
     }
@@ -732,23 +764,36 @@ void swiglu_backward(elem *dug, elem *h, const elem *dh, const elem *ug, int N, 
 //     dlogits_j = weight * ((1 + 2 z lse) p_j - [j = target]),    p_j = exp(logits_j - lse)
 // logits: [N, V] of X, which is float where no backward pass follows; losses, zlosses, targets,
 // weights: [N]. The block reads its row twice; the second time it finds it in the L2 cache.
-template <class X, int W> __global__ void crossentropy_kernel(float *losses, float *zlosses, X *logits,
-                                                              const int *targets, const float *weights,
-                                                              float z, int V) {
+
+// each(v, x): for the W numbers x from column v on, of all that are this thread's. Four loads are under
+// way at a time: with one, the card would wait more than it reads.
+template <int W, class X, class Each> static __device__ __forceinline__ void walk(X *row, int V, Each each) {
+    enum { AHEAD = 4 };
+    const int step = blockDim.x*W;
+    Vector<X, W> ahead[AHEAD];
+    float x[W];
+    for (int v = threadIdx.x*W; v < V; v += AHEAD*step) {
+        #pragma unroll
+        for (int k = 0; k < AHEAD; k++) if (v + k*step < V) ahead[k] = *(Vector<X, W> *)(row + v + k*step);
+        #pragma unroll
+        for (int k = 0; k < AHEAD; k++) if (v + k*step < V) load(x, ahead[k].at), each(v + k*step, x);
+    }
+}
+template <class X, int W> __launch_bounds__(512, 2)
+__global__ void crossentropy_kernel(float *losses, float *zlosses, X *logits, const int *targets,
+                                    const float *weights, float z, int V) {
     const int n = blockIdx.x, target = targets[n];
     X *row = logits + (size_t)n*V;
     const float at_target = target < 0 ? 0 : (float)row[target];
-    float x[W], most = -INFINITY, sum = 0;              // sum of exp(x - most) over this thread's columns
-    #pragma unroll 4
-    for (int v = threadIdx.x*W; v < V; v += blockDim.x*W) {
-        load(x, row + v);
+    float most = -INFINITY, sum = 0;                    // sum of exp(x - most) over this thread's columns
+    walk<W>(row, V, [&](int, const float (&x)[W]) {
         float now = most;
         for (int w = 0; w < W; w++) now = fmaxf(now, x[w]);
-        sum *= exponential(most - now);
-        for (int w = 0; w < W; w++) sum += exponential(x[w] - now);
+        sum *= exponential(most, now);
+        for (int w = 0; w < W; w++) sum += exponential(x[w], now);
         most = now;
-    }
-    const float all = block_max(most), share = most == -INFINITY ? sum : sum*exponential(most - all);
+    });
+    const float all = block_max(most), share = most == -INFINITY ? sum : sum*exponential(most, all);
     const float lse = all + logf(block_sum(share));
     if (threadIdx.x == 0) {
         losses[n] = target < 0 ? 0 : lse - at_target;
@@ -756,13 +801,13 @@ template <class X, int W> __global__ void crossentropy_kernel(float *losses, flo
     }
     if (!weights) return;
     const float weight = target < 0 ? 0 : weights[n], factor = weight*(1 + 2*z*lse);
-    for (int v = threadIdx.x*W; v < V; v += blockDim.x*W) {
-        load(x, row + v);
-        for (int w = 0; w < W; w++) {
-            x[w] = weight == 0 ? 0 : factor*exponential(x[w] - lse) - (v + w == target ? weight : 0);
+    walk<W>(row, V, [&](int v, float (&x)[W]) {
+        for (int w = 0; w < W; w++) x[w] = weight == 0 ? 0 : factor*exponential(x[w], lse);
+        if (v <= target && target < v + W) {
+            for (int w = 0; w < W; w++) x[w] -= v + w == target ? weight : 0;
         }
         store(row + v, x);
-    }
+    });
 }
 template <class X> void crossentropy(float *losses, float *zlosses, X *logits, const int *targets,
                                      const float *weights, double z, int N, int V, Stream stream) {
@@ -805,12 +850,29 @@ __global__ void split_kernel(elem *weight, int16_t *rest, const float *p, size_t
 }
 
 // ---- activations -------------------------------------------------------------------------------
-// What a layer keeps for its backward pass.
+// What a layer has for its backward pass, and what of that it makes again there rather than keep it. To
+// make SwiGLU's h again costs nothing, for its backward kernel has its operands at hand. BLOCK keeps the
+// two norms' results alone: from these, not from the residual stream, all the rest follows.
+typedef enum { NOTHING, SWIGLU, GATE_UP, BLOCK, EVERYTHING } Recompute;
+
 typedef struct {
-    elem *xn1, *qkv, *att, *xn2, *ug;               // [N, C], [N, Q], [N, C], [N, C], [N, 2F]
-    float *rstd1, *lse, *rstd2;                     // [N], [B, H, T], [N]
-    unsigned char *pass;                            // [N, Q]          only with clip_qkv
+    elem *xn1, *xn2;                                // [N, C]
+    float *rstd1, *rstd2;                           // [N]
+    elem *qkv, *att;                                // [N, Q], [N, C]           BLOCK: made again
+    float *lse;                                     // [B, H, T]                BLOCK
+    unsigned char *pass;                            // [N, Q]                   BLOCK; only with clip_qkv
+    elem *ug;                                       // [N, 2F]                  BLOCK, GATE_UP
+    elem *h;                                        // [N, F]                   BLOCK, GATE_UP, SWIGLU
 } GpuLayerActs;
+
+static Recompute recompute_named(const char *name) {
+    static const char *const names[] = { "none", "swiglu", "gate-up", "block" };
+    for (int i = NOTHING; i <= BLOCK; i++) if (!strcmp(name, names[i])) return (Recompute)i;
+    die("--recompute %s: expected none, swiglu, gate-up or block", name);
+}
+static Recompute recomputed(int training) {
+    return training ? recompute_named(saving.recompute) : EVERYTHING;
+}
 
 typedef struct {
     int B, T;
@@ -821,7 +883,7 @@ typedef struct {
     float *weights, *losses, *zlosses;              // [N]
     Places places;                                  // of the tokens
     float *x, *dx;                                  // [N, C]          residual stream, gradient: one place
-    elem *h, *dqkv;                                 // [N, F], [N, Q]  one place: first h, then dqkv
+    elem *h, *dqkv;                                 // [N, F], [N, Q]  one place: first h or dh, then dqkv
     GpuLayerActs layer[MAX_LAYERS];
     elem *xnf;                                      // [N, C]          last norm
     float *rstdf;                                   // [N]
@@ -843,8 +905,10 @@ static elem *take_elems(Arena *a, size_t count) { return (elem *)take_aligned(a,
 static float *take_floats(Arena *a, size_t count) { return (float *)take_aligned(a, count, sizeof(float)); }
 static int *take_ints(Arena *a, size_t count) { return (int *)take_aligned(a, count, sizeof(int)); }
 
-// Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers.
-static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training, int B, int T) {
+// Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers. Without training
+// a layer keeps nothing: it makes EVERYTHING anew.
+static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training, Recompute recompute,
+                          int B, int T) {
     const int H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H;
     const size_t N = (size_t)B*T, C = c->d_model, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
     Arena arena = { base, 0 };
@@ -858,18 +922,24 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training,
     a->zlosses = take_floats(&arena, N);
     a->x = a->dx = take_floats(&arena, N*C);
     a->h = a->dqkv = take_elems(&arena, N*zmax(F, Q));
-    for (int l = 0; l < c->n_layers; l++) {
+    for (int l = 0; l < c->n_layers; l++) {         // layer 0 has a place for all of it
         GpuLayerActs *s = &a->layer[l];
-        if (l > 0 && !training) { *s = a->layer[0]; continue; }
-        s->xn1 = take_elems(&arena, N*C);
-        s->rstd1 = take_floats(&arena, N);
-        s->qkv = take_elems(&arena, N*Q);
-        s->att = take_elems(&arena, N*C);
-        s->lse = take_floats(&arena, N*H);
-        s->xn2 = take_elems(&arena, N*C);
-        s->rstd2 = take_floats(&arena, N);
-        s->ug = take_elems(&arena, N*2*F);
-        s->pass = c->clip_qkv > 0 ? (unsigned char *)take_aligned(&arena, N*Q, 1) : NULL;
+        const Recompute again = l == 0 ? NOTHING : recompute;
+        if (l > 0) *s = a->layer[0];
+        if (again < EVERYTHING) {
+            s->xn1 = take_elems(&arena, N*C);
+            s->xn2 = take_elems(&arena, N*C);
+            s->rstd1 = take_floats(&arena, N);
+            s->rstd2 = take_floats(&arena, N);
+        }
+        if (again < BLOCK) {
+            s->qkv = take_elems(&arena, N*Q);
+            s->att = take_elems(&arena, N*C);
+            s->lse = take_floats(&arena, N*H);
+            s->pass = c->clip_qkv > 0 ? (unsigned char *)take_aligned(&arena, N*Q, 1) : NULL;
+        }
+        if (again < GATE_UP) s->ug = take_elems(&arena, N*2*F);
+        s->h = recompute == NOTHING ? take_elems(&arena, N*F) : a->h;
     }
     a->xnf = take_elems(&arena, N*C);
     a->rstdf = take_floats(&arena, N);
@@ -896,14 +966,11 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training,
 typedef struct { elem *weight; float *grad; } Parameter;    // a matrix and its gradient, at the same offset
 typedef struct { Parameter att_proj, attn_out, ff_proj, ff_out; } GpuLayer;
 
-// The block of B sequences of T tokens at positions past, past + 1, ...; the .c draws it. cache: NULL
-// in training, else [seq_len, 2*G*D], to which the keys and values of these tokens are added.
-static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache,
-                          const float *rope, const Config *c, int B, int T, int past, Stream stream) {
-    const int N = B*T, C = c->d_model, F = c->mlp_hidden/2;
-    const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
-
-    norm_forward(s->xn1, s->rstd1, a->x, N, C, stream);
+// From xn1 to att, for B sequences of T tokens at positions past, past + 1, ... cache: NULL in training,
+// else [seq_len, 2*G*D], to which the keys and values of these tokens are added.
+static void attend(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, const float *rope,
+                   const Config *c, int B, int T, int past, Stream stream) {
+    const int N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
     matmul_forward(s->qkv, s->xn1, w->att_proj.weight, N, C, Q, 0, stream);
     if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q, stream);
     rope_forward(s->qkv, rope, N, T, cache ? a->past : NULL, H + G, D, Q, stream);
@@ -918,30 +985,42 @@ static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *
     if (cache && T == 1)
         attention_forward_one(s->att, a->work, s->qkv, kv, kv_width, a->past, c->seq_len, H, G, D, stream);
     else attention_forward(s->att, s->lse, a->work, s->qkv, Q, kv, kv_width, B, T, past, H, G, D, stream);
+}
+
+// The block; the .c draws it.
+static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache,
+                          const float *rope, const Config *c, int B, int T, int past, Stream stream) {
+    const int N = B*T, C = c->d_model, F = c->mlp_hidden/2;
+    Range range("block_forward");
+    norm_forward(s->xn1, s->rstd1, a->x, N, C, stream);
+    attend(a, s, w, cache, rope, c, B, T, past, stream);
     matmul_forward(a->x, s->att, w->attn_out.weight, N, C, C, 1, stream);   // x += att . attn_out^T
 
     norm_forward(s->xn2, s->rstd2, a->x, N, C, stream);
     matmul_forward(s->ug, s->xn2, w->ff_proj.weight, N, C, 2*F, 0, stream);
-    swiglu_forward(a->h, s->ug, N, F, stream);
-    matmul_forward(a->x, a->h, w->ff_out.weight, N, F, C, 1, stream);       // x += h . ff_out^T
+    swiglu_forward(s->h, s->ug, N, F, stream);
+    matmul_forward(a->x, s->h, w->ff_out.weight, N, F, C, 1, stream);       // x += h . ff_out^T
 }
 
 // The same from the bottom up. a->dx: the gradient of the residual stream, below the block on entry,
 // above it on return. The gradients of the weights are complete then; add: 0 if there is nothing yet to
 // add to.
 static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const float *rope,
-                           const Config *c, int add, Stream stream) {
+                           const Config *c, Recompute recompute, int add, Stream stream) {
     const int B = a->B, T = a->T, N = B*T, C = c->d_model, F = c->mlp_hidden/2;
     const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
     elem *dh = a->h, *dug = s->ug, *datt = a->dxn;                          // each takes another's place
+    Range range("block_backward");
 
+    if (recompute >= GATE_UP) matmul_forward(s->ug, s->xn2, w->ff_proj.weight, N, C, 2*F, 0, stream);
     matmul_backward_input(dh, a->dx_elem, w->ff_out.weight, N, F, C, stream);
-    swiglu_backward(dug, a->h, dh, s->ug, N, F, stream);                    // makes h again
-    matmul_backward_weight(w->ff_out.grad, a->dx_elem, a->h, N, F, C, add, stream);
+    swiglu_backward(dug, recompute >= SWIGLU ? s->h : NULL, dh, s->ug, N, F, stream);
+    matmul_backward_weight(w->ff_out.grad, a->dx_elem, s->h, N, F, C, add, stream);
     matmul_backward_weight(w->ff_proj.grad, dug, s->xn2, N, C, 2*F, add, stream);
     matmul_backward_input(a->dxn, dug, w->ff_proj.weight, N, C, 2*F, stream);
     norm_backward(a->dx, a->dx_elem, a->dxn, s->xn2, s->rstd2, N, C, stream);
 
+    if (recompute >= BLOCK) attend(a, s, w, NULL, rope, c, B, T, 0, stream);
     matmul_backward_weight(w->attn_out.grad, a->dx_elem, s->att, N, C, C, add, stream);
     matmul_backward_input(datt, a->dx_elem, w->attn_out.weight, N, C, C, stream);
     attention_backward(a->dqkv, a->work, datt, s->att, s->lse, s->qkv, rope, B, T, H, G, D, stream);
@@ -960,6 +1039,8 @@ enum { NORM_PIECES = 1024 };
 typedef struct {
     Config config;
     int training;                                   // 0: no gradients, no moments, no backward pass
+    Recompute recompute;
+    int offload;                                    // 1: rests and moments are the host's memory
     Layout layout;
     elem *weights;                                  // flat, [layout.size], as all of these
     int16_t *rests;                                 // the lower halves of the weights
@@ -994,16 +1075,19 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
     Weights unused;
     m->config = *c;
     m->training = training;
+    m->recompute = recomputed(training);
+    m->offload = training && saving.offload_optimizer;
     olmo_layout(&m->layout, &unused, NULL, c);
     const size_t size = m->layout.size;
     m->weights = (elem *)gpu_allocate(size, sizeof(elem), "the weights");
     m->staging = (float *)gpu_allocate(CHUNK, sizeof(float), "the staging buffer");
     if (training) {
+        auto state = m->offload ? host_allocate : gpu_allocate;
         if (sizeof(elem) < sizeof(float))
-            m->rests = (int16_t *)gpu_allocate(size, sizeof(int16_t), "the lower halves of the weights");
+            m->rests = (int16_t *)state(size, sizeof(int16_t), "the lower halves of the weights");
         m->grads = (float *)gpu_allocate(size, sizeof(float), "the gradients");
-        m->moment1 = (float *)gpu_allocate(size, sizeof(float), "AdamW's first moments");
-        m->moment2 = (float *)gpu_allocate(size, sizeof(float), "AdamW's second moments");
+        m->moment1 = (float *)state(size, sizeof(float), "AdamW's first moments");
+        m->moment2 = (float *)state(size, sizeof(float), "AdamW's second moments");
         m->norm_piece = (double *)gpu_allocate(NORM_PIECES, sizeof(double), "the gradient norm");
         m->clip = (Clip *)gpu_allocate(1, sizeof(Clip), "the gradient norm");
         m->count = (int *)allocate(c->vocab, sizeof(int), "a count of tokens");
@@ -1024,11 +1108,13 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
 }
 
 void olmo_free(GpuOlmo *m) {
-    void *const on_card[] = { m->weights, m->rests, m->grads, m->moment1, m->moment2, m->arena, m->rope,
-                              m->cache, m->staging, m->norm_piece, m->clip };
+    void *const on_card[] = { m->weights, m->grads, m->arena, m->rope, m->cache, m->staging, m->norm_piece,
+                              m->clip };
+    void *const state[] = { m->rests, m->moment1, m->moment2 };
     CUDA(cudaStreamSynchronize(card.stream));
     if (m->one_token) CUDA(cudaGraphExecDestroy(m->one_token));
-    for (size_t i = 0; i < sizeof on_card/sizeof *on_card; i++) gpu_release(on_card[i]);
+    for (void *p : on_card) gpu_release(p);
+    for (void *p : state) (m->offload ? host_release : gpu_release)(p);
     release(m->places.place);
     release(m->places.first);
     release(m->count);
@@ -1062,14 +1148,15 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     rope_reserve(m, T);
     a->going_back = 0;
     if (a->B == B && a->T == T) return a;
-    const size_t needed = acts_layout(a, NULL, &m->config, m->training, B, T), N = (size_t)B*T;
+    const size_t needed = acts_layout(a, NULL, &m->config, m->training, m->recompute, B, T);
+    const size_t N = (size_t)B*T;
     if (needed > m->arena_size) {
         graph_drop(m);
         gpu_release(m->arena);
         m->arena = gpu_allocate(needed, 1, "the activations");
         m->arena_size = needed;
     }
-    acts_layout(a, (char *)m->arena, &m->config, m->training, B, T);
+    acts_layout(a, (char *)m->arena, &m->config, m->training, m->recompute, B, T);
     release(m->places.place);
     release(m->places.first);
     m->places.place = (int *)allocate(N, sizeof(int), "the places of tokens");
@@ -1086,6 +1173,7 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
     const Config *c = &m->config;
     const int N = B*T, C = c->d_model, V = c->vocab;
     Stream stream = card.stream;
+    Range range("olmo_forward");
     CHECK(m->training || !weights, "a model that was built without training has no backward pass");
     GpuActs *a = olmo_reserve(m, B, T);
     to_card(a->tokens, tokens, N);
@@ -1136,13 +1224,14 @@ void olmo_backward(GpuOlmo *m) {
     GpuActs *a = &m->acts;
     const int N = a->B*a->T, C = c->d_model, add = !m->grads_used;
     Stream stream = card.stream;
+    Range range("olmo_backward");
     CHECK(a->going_back, "a backward pass needs a forward pass with weights before it, one each");
     a->going_back = 0;
 
     CUDA(cudaMemsetAsync(a->dx, 0, sizeof(float)*N*C, stream));
     norm_backward(a->dx, a->dx_elem, a->dxn, a->xnf, a->rstdf, N, C, stream);
     for (int l = c->n_layers - 1; l >= 0; l--) {
-        block_backward(a, &a->layer[l], &m->layer[l], m->rope, c, add, stream);
+        block_backward(a, &a->layer[l], &m->layer[l], m->rope, c, m->recompute, add, stream);
     }
     if (!add && !c->tied) CUDA(cudaMemsetAsync(m->wte.grad, 0, sizeof(float)*c->vocab*C, stream));
     embed_backward(m->wte.grad, a->dx, a->tokens, a->places, C, stream);
@@ -1263,6 +1352,7 @@ double olmo_update(GpuOlmo *model, const AdamW *adamw) {
     Stream stream = card.stream;
     AdamWFactors f;
     Clip clip;
+    Range range("olmo_update");
     f.beta2 = (float)adamw->beta2;
     f.eps = (float)adamw->eps;
     f.one_minus_beta1 = (float)(1 - adamw->beta1);
@@ -2244,14 +2334,17 @@ static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T)
     static GpuActs acts;
     Weights unused;
     olmo_layout(&layout, &unused, NULL, c);
-    acts_layout(&acts, NULL, c, training, B, T);
+    acts_layout(&acts, NULL, c, training, recomputed(training), B, T);
     const size_t size = layout.size;
     int n = 0;
     add_memory(plan, &n, "weights", size*sizeof(elem));
-    if (training && sizeof(elem) < sizeof(float))
-        add_memory(plan, &n, "their lower halves", size*sizeof(int16_t));
-    if (training) add_memory(plan, &n, "gradients", size*sizeof(float));
-    if (training) add_memory(plan, &n, "AdamW", 2*size*sizeof(float));
+    if (training) {
+        const size_t halves = sizeof(elem) < sizeof(float) ? size*sizeof(int16_t) : 0;
+        add_memory(plan, &n, "gradients", size*sizeof(float));
+        add_memory(plan, &n, halves ? "lower halves of the weights and AdamW" : "AdamW",
+                   halves + 2*size*sizeof(float));
+        plan[n - 1].on_host = saving.offload_optimizer;
+    }
     add_memory(plan, &n, "activations", acts.kept_bytes);
     add_memory(plan, &n, "logits", acts.logits_bytes);
     add_memory(plan, &n, "workspace", acts.work_bytes + WORKSPACE);
@@ -2306,6 +2399,7 @@ static void gpu_set(void *model, Space space, size_t offset, size_t count, const
 static char card_name[400] = "GPU";
 static void gpu_open(void) {
     size_t free, total;
+    memory_advice = "; try --recompute block, --offload-optimizer, or a smaller --micro-batch or --seq-len";
     card_open();
     CUDA(cudaMemGetInfo(&free, &total));
     snprintf(card_name, sizeof card_name, "%s (%s), %.1f of %.1f GB free", card.props.name, precision,
@@ -2314,7 +2408,7 @@ static void gpu_open(void) {
 
 static const Device gpu_device = {
     card_name, "this program was built without NCCL, by which cards talk to each other", gpu_open, gpu_memory, gpu_build, gpu_destroy, gpu_forward, gpu_backward,
-    gpu_update, gpu_decode, gpu_get, gpu_set, precision,
+    gpu_update, gpu_decode, gpu_get, gpu_set, precision, 1,
 };
 
 #ifdef OLMO_GPU_PROGRAM

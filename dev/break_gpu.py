@@ -13,7 +13,7 @@ A missing barrier may do no harm on the card at hand: a fault that only races is
 """
 import argparse, concurrent.futures, os, shutil, subprocess, sys, tempfile, time
 
-TESTS = ["gpu_update", "gpu_ops", "gpu_state", "gpu_tensors", "gpu_decode", "gpu_greedy", "gpu_training", "gpu_attention", "gpu_references", "gpu_nan", "gpu_resume"]
+TESTS = ["gpu_update", "gpu_ops", "gpu_state", "gpu_saving", "gpu_tensors", "gpu_decode", "gpu_greedy", "gpu_training", "gpu_attention", "gpu_references", "gpu_nan", "gpu_resume"]
 HANGS = 30      # seconds; no test takes that long
 RACES = "races"
 # name, the text it replaces, what it puts there, and whether it only races
@@ -27,7 +27,10 @@ FAULTS = [
     ("clip: its gradient passes everywhere", "if (i < count && !pass[i])", "if (i < count && pass[i] > 1)"),
     ("rope: positions run on into the next sequence", "(past ? *past : 0) + n % T", "(past ? *past : 0) + n"),
     ("swiglu backward: sigma taken for a constant", "*sigma*(1 + z[w]*(1 - sigma))", "*sigma"),
-    ("loss: the target is not taken away", "- (v + w == target ? weight : 0)", ""),
+    ("recompute: q, k, v and attention of another layer", "    if (recompute >= BLOCK) attend(", "    if (recompute > BLOCK) attend("),
+    ("recompute: up and gate of another layer", "    if (recompute >= GATE_UP) matmul_forward(", "    if (recompute > GATE_UP) matmul_forward("),
+    ("recompute: every layer has one h", "s->h = recompute == NOTHING ? take_elems(&arena, N*F) : a->h;", "s->h = a->h;"),
+    ("loss: the target is not taken away", "x[w] -= v + w == target ? weight : 0;", ";"),
     ("loss: z-loss without its factor 2", "(1 + 2*z*lse)", "(1 + z*lse)"),
     ("loss: ignored rows count", "weight = target < 0 ? 0 : weights[n]", "weight = weights[n]"),
     ("AdamW: the bf16 weight is stale", "        p.at[w] = upper(now);\n", ""),

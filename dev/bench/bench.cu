@@ -1,9 +1,10 @@
 /* bench.cu - how fast is train_olmo.cu, and how fast could it be on this card?
  *
  *   make bench-gpu                                 everything, and PyTorch beside it (dev/bench/step_gpu.py)
- *   dev/bench/bench_gpu kernels                    one part: ceilings, kernels, attention or step
- *   dev/bench/bench_gpu step --model 150m --micro-batch 16
+ *   dev/bench/bench_gpu kernels step               some parts: ceilings, kernels, attention, step, decode
+ *   dev/bench/bench_gpu step --model 7b --micro-batch 5 --offload-optimizer
  *                                                  of this model: train_olmo's own options choose it
+ *   dev/bench/bench_gpu --tsv FILE                 the numbers to FILE, too: one a line, tabs between its columns
  *
  * Ceilings first: a copy, reads and writes counted, and a bf16 product of 8192^3, for a moment and for 20
  * seconds. A card that is limited by its power runs the long one slower, and training is a long one: that
@@ -48,6 +49,14 @@ template <class Run> static Time time_of(Run run, double budget) {
     return { sample[n/2], sample[n/10], sample[n - 1 - n/10] };
 }
 
+// ---- the table ----------------------------------------------------------------------------------
+static FILE *table;                                                     // --tsv, or NULL
+
+static void record(const char *what, const char *shape, int n, Time t, double rate, const char *unit, double limit) {
+    if (!table) return;
+    fprintf(table, "%s\t%s\t%d\t%.5g\t%.5g\t%.5g\t%.5g\t%s\t%.1f\n", what, shape, n, t.median, t.p10, t.p90, rate, unit, limit);
+}
+
 // ---- the ceilings -------------------------------------------------------------------------------
 static double copy_rate, burst_rate, sustained_rate;                    // TB/s, TFLOP/s, TFLOP/s
 
@@ -86,6 +95,7 @@ static void ceilings(double sustained) {
         }, 0.3);
         const double rate = 2e-9*(double)(gb << 30)/t.median;
         printf("  copy of %zu GiB            %6.2f TB/s\n", gb, rate);
+        record("copy", "", 1, t, rate, "TB/s", 100);
         copy_rate = fmax(copy_rate, rate);
         gpu_release(from), gpu_release(to);
     }
@@ -107,6 +117,8 @@ static void ceilings(double sustained) {
         sustained_rate = 200e-3*flop/(seconds() - from);
     }
     if (!sustained_rate) sustained_rate = burst_rate;
+    const double ms = flop/sustained_rate;
+    record("product, sustained", "8192x8192x8192", 1, { ms, ms, ms }, sustained_rate, "TFLOP/s", 100);
     printf("  product 8192^3, after %.0f s %6.1f TFLOP/s (%s)\n", sustained, sustained_rate, state);
     gpu_release(a), gpu_release(b), gpu_release(c);
 }
@@ -147,10 +159,10 @@ static real *reals(size_t n) { return (real *)allocate(n, sizeof(real), "numbers
 // ---- the subject: a model, and a batch ----------------------------------------------------------
 typedef struct { Run run; GpuOlmo *model; int B, T, *tokens, *targets; real *losses, *weights; } Subject;
 
-static Subject subject_build(const Options *o) {
+static Subject subject_build(const Options *o, int training) {
     Subject s;
     memset(&s, 0, sizeof s);
-    s.run.o = *o, s.run.device = &gpu_device, s.run.model = s.model = gpu_olmo_build(&o->config, 1);
+    s.run.o = *o, s.run.device = &gpu_device, s.run.model = s.model = gpu_olmo_build(&o->config, training);
     s.run.layout = s.model->layout;
     s.B = o->recipe.micro_batch, s.T = o->config.seq_len;
     const int N = s.B*s.T, V = o->config.vocab;
@@ -181,6 +193,10 @@ static void print_heads(void) {
 // n: how often a step does this; gflop, mb: what it has to compute and to move; error < 0: not compared
 static void print_kernel(const char *name, const char *shape, int n, Time t, double gflop, double mb,
                          double error, double allowed) {
+    static char whose[32];                                              // "  dX" of which product?
+    char what[80];
+    if (*name) snprintf(whose, sizeof whose, "%s", name);
+    snprintf(what, sizeof what, "%s%s", whose, *name ? "" : shape);
     const double least = fmax(gflop/sustained_rate, mb/copy_rate*1e-3);
     char compared[32] = "", compute[32] = "", move[32] = "";
     if (error >= 0) snprintf(compared, sizeof compared, "%.0e", error);
@@ -193,6 +209,8 @@ static void print_kernel(const char *name, const char *shape, int n, Time t, dou
         wrong++;
         return;
     }
+    record(what, *name ? shape : "", n, t, gflop > 0 ? gflop/t.median : 1e-3*mb/t.median,
+           gflop > 0 ? "TFLOP/s" : "TB/s", 100*least/t.median);
     printf("%9.4f %8.4f %8.4f %8s %6s %5.0f%% %8s\n", t.median, t.p10, t.p90, compute, move,
            100*least/t.median, compared);
 }
@@ -428,30 +446,44 @@ static void bench_step(Subject *s, int compare) {
     const double matrices = (double)s->model->layout.size - (c->tied ? 0 : d*c->vocab);   // that multiply
     const double exact = 6*matrices + 6*L*d*(T + 1), palm = 6*matrices + 12*L*d*T;        // FLOP a token
     AdamW how = { 1e-6, 0.9, 0.95, 1e-5, 0.1, 0, 1, 1 };
-    enum { STEPS = 30 };
-    float ms[2][STEPS];
+    enum { STEPS = 30, SEVERAL = 16 };
+    const double budget = 15;                                           // seconds each; but at least 3 steps
+    float ms[STEPS], pass_ms[STEPS], update_ms[STEPS];
+    double median[2];
     size_t free, total;
-    for (int several = 0; several < 2; several++) {                     // an update each pass; one in eight
-        const int passes = several ? 8 : 1, steps = several ? 4 : STEPS;
-        for (int step = -2; step < steps; step++) {
+    char shape[64];
+    for (int several = 0; several < 2; several++) {                     // an update each pass; one in 16
+        const int passes = several ? SEVERAL : 1;
+        int n = 0;
+        double begin = 0;
+        for (int step = -2; step < STEPS && (n < 3 || seconds() - begin < budget); step++) {
+            if (several && step == -2) continue;                        // all is warm already
+            if (step == 0) begin = seconds();
             const double start = seconds();
             for (int k = 0; k < passes; k++) subject_forward(s), olmo_backward(s->model);
+            CUDA(cudaStreamSynchronize(card.stream));
+            const double middle = seconds();
             how.step++, olmo_update(s->model, &how);
-            if (step >= 0) ms[several][step] = (float)(1e3*(seconds() - start));
+            if (step < 0) continue;
+            pass_ms[n] = (float)(1e3*(middle - start)/passes), update_ms[n] = (float)(1e3*(seconds() - middle));
+            ms[n++] = (float)(1e3*(seconds() - start));
         }
-        qsort(ms[several], steps, sizeof **ms, ascending);
-        const double median = ms[several][steps/2], rate = N*passes/median*1e3;
-        const double p10 = ms[several][steps/10], p90 = ms[several][steps - 1 - steps/10];
+        for (float *list : { ms, pass_ms, update_ms }) qsort(list, n, sizeof *list, ascending);
+        const Time t = { ms[n/2], ms[n/10], ms[n - 1 - n/10] };
+        const double rate = N*passes/t.median*1e3, pass = pass_ms[n/2], update = update_ms[n/2];
+        median[several] = t.median;
+        snprintf(shape, sizeof shape, "%dx%dx%d", passes, s->B, s->T);
+        record("step", shape, 1, t, rate, "tokens/s", 100e-12*rate*exact/sustained_rate);
         printf("\nstep, %d micro-batch%s of %d x %d: %.1f ms (p10 %.1f, p90 %.1f), %.0f tokens/s\n", passes,
-               several ? "es" : "", s->B, s->T, median, p10, p90, rate);
+               several ? "es" : "", s->B, s->T, t.median, t.p10, t.p90, rate);
         printf("  MFU of 989.4 TFLOP/s: %.1f%% (6P + 12LdT, as most count), %.1f%% (causal attention); "
                "of the measured product: %.1f%%\n", 100*rate*palm/989.4e12, 100*rate*exact/989.4e12,
                100e-12*rate*exact/sustained_rate);
-        if (!several && compare) {
-            printf("  sum of the kernels %.1f ms | measured step %.1f ms | unexplained %.1f%%\n",
-                   sum_of_kernels, median, 100*(1 - sum_of_kernels/median));
-        }
+        printf("  a pass %.1f ms, the update %.1f ms; so with 64 passes a step %.0f tokens/s\n", pass, update,
+               64e3*N/(64*pass + update));
     }
+    if (compare) printf("  sum of the kernels %.1f ms | measured step %.1f ms | unexplained %.1f%%\n",
+                        sum_of_kernels, median[0], 100*(1 - sum_of_kernels/median[0]));
     CUDA(cudaMemGetInfo(&free, &total));
     printf("  memory in use on the card %.1f GiB\n", (double)(total - free)/(1 << 30));
 }
@@ -479,6 +511,10 @@ static void bench_attention(void) {
             attention_backward(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, D, card.stream);
         }, 0.2);
         const double gflop = 2e-9*B*C*T*T;
+        char shape[64];
+        snprintf(shape, sizeof shape, "%dx%dx%dx%d", B, H, T, D);
+        record("attention", shape, 1, f, gflop/f.median, "TFLOP/s", 0);
+        record("attention  backward", shape, 1, b, 2.5*gflop/b.median, "TFLOP/s", 0);
         printf("  ours  D=%-3d B=%-2d T=%-4d H=%-2d G=%-2d  forward %.3f ms %4.0f TFLOP/s   "
                "backward %.3f ms %4.0f TFLOP/s\n",
                D, B, T, H, G, f.median, gflop/f.median, b.median, 2.5*gflop/b.median);
@@ -487,36 +523,81 @@ static void bench_attention(void) {
     }
 }
 
+// ---- generation ---------------------------------------------------------------------------------
+// One sequence. A token reads every weight once, and the keys and values so far: that is the limit.
+static void bench_decode(const Options *o) {
+    Subject s = subject_build(o, 0);
+    Config *c = &s.model->config;
+    const int V = c->vocab, prompt = c->seq_len*3/10, more = prompt;
+    const double width = (double)c->d_model/c->n_heads*c->n_kv_heads, e = sizeof(elem);
+    const double weights = (double)s.model->layout.size - (c->tied ? 0 : (double)V*c->d_model);
+    const double bytes = e*(weights + (prompt + more/2)*2*width*c->n_layers);
+    const Sampling greedy = { 0, 1, 0 };
+    real *logits = reals(V);
+    auto milliseconds = [](double since) { return 1e3*(seconds() - since); };
+    c->eos = -1;                                                        // it may not end early
+    for (int warm = 0; warm < 2; warm++) {
+        const double begin = seconds();
+        olmo_decode(s.model, logits, s.tokens, prompt, 0);
+        const double first = milliseconds(begin), middle = seconds();
+        for (int n = 0; n < more; n++) olmo_decode(s.model, logits, s.tokens + n, 1, prompt + n);
+        const double alone = milliseconds(middle)/more, last = seconds();
+        (void)generate(s.run.device, s.model, c, s.tokens, prompt, prompt + more, greedy, 0);
+        const double chosen = (milliseconds(last) - first)/more, limit = 100e-9*bytes/alone/copy_rate;
+        if (!warm) continue;
+        record("decode, without the choice", "1", more, { alone, alone, alone }, 1e3/alone, "tokens/s", limit);
+        record("decode, greedy", "1", more, { chosen, chosen, chosen }, 1e3/chosen, "tokens/s", limit*alone/chosen);
+        printf("\ndecode, one sequence, %d tokens after a prompt of %d (%.1f ms, %.0f tokens/s)\n"
+               "  without the choice of the token %.3f ms, %.0f tokens/s, %.2f TB/s: %.0f%% of the copy\n"
+               "  with it, greedy                 %.3f ms, %.0f tokens/s\n", more, prompt, first, 1e3*prompt/first,
+               alone, 1e3/alone, 1e-9*bytes/alone, limit, chosen, 1e3/chosen);
+    }
+    release(logits), subject_free(&s);
+}
+
 // ---- main ---------------------------------------------------------------------------------------
+enum { CEILINGS, KERNELS, ATTENTION, STEP, DECODE, PARTS };
+
 int main(int argc, char **argv) {
-    static const char *const parts[] = { "ceilings", "kernels", "attention", "step" };
-    int only = 0, first = 1;                                            // 0: all
+    static const char *const names[] = { "ceilings", "kernels", "attention", "step", "decode" };
+    static char preset[4][16] = { "--model", "1b", "--micro-batch", "16" };
+    int wanted[PARTS] = { 0 }, only = 0, n = 1, options = 0;
     Options o, before;
-    char directory[PATH], device[256], commit[64];
-    for (int i = 0; argc > 1 && i < 4; i++) if (!strcmp(argv[1], parts[i])) only = i + 1, first = 2;
-    CHECK(only || argc == 1 || argv[1][0] == '-',
-          "%s: expected ceilings, kernels, attention or step", argv[1]);
-    static char by_default[4][16] = { "--model", "1b", "--micro-batch", "16" };
-    char *arguments[64] = { argv[0], by_default[0], by_default[1], by_default[2], by_default[3] };
-    int n = argc > first ? 1 : 5;
-    for (int i = first; i < argc && n < 64; i++) arguments[n++] = argv[i];
+    char directory[PATH], device[256], commit[64], *arguments[64] = { argv[0] };
+    for (int i = 1; i < argc && n < 64; i++) {
+        int part = 0;
+        while (!options && part < PARTS && strcmp(argv[i], names[part])) part++;
+        if (!strcmp(argv[i], "--tsv") && i + 1 < argc) {
+            table = fopen(argv[++i], "w");
+            CHECK(table, "%s: cannot be written: %s", argv[i], strerror(errno));
+        } else if (!options && part < PARTS) wanted[part] = 1, only++;
+        else {
+            CHECK(options || argv[i][0] == '-', "%s: expected ceilings, kernels, attention, step or decode", argv[i]);
+            arguments[n++] = argv[i], options = 1;
+        }
+    }
+    for (int part = 0; part < PARTS; part++) if (!only) wanted[part] = 1;
+    for (int i = 0; i < 4 && !options; i++) arguments[n++] = preset[i];
     choose_model(&o, &before, n, arguments, directory);
     setvbuf(stdout, NULL, _IOLBF, 0);
     card_open();
     line_of("nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader",
             device, sizeof device);
     line_of("git rev-parse --short HEAD 2>/dev/null", commit, sizeof commit);
+    if (table) fprintf(table, "# %s | commit %s\nwhat\tshape\tn/step\tms\tp10\tp90\trate\tunit\t%% of limit\n", device, commit);
     printf("%s | CUDA %d.%d | commit %s |", device, CUDART_VERSION/1000, CUDART_VERSION%1000/10, commit);
     for (int i = 0; i < argc; i++) printf(" %s", argv[i]);
     printf("\n");
-    if (only != 3) ceilings(only == 0 || only == 1 ? 20 : 3);
-    if (!only || only == 3) bench_attention();
-    if (!only || only == 2 || only == 4) {
-        Subject s = subject_build(&o);
+    if (only != 1 || !wanted[ATTENTION]) ceilings(wanted[CEILINGS] ? 20 : 3);
+    if (wanted[ATTENTION]) bench_attention();
+    if (wanted[KERNELS] || wanted[STEP]) {
+        Subject s = subject_build(&o, 1);
         subject_forward(&s), olmo_backward(s.model);
-        if (only != 4) bench_kernels(&s);
-        if (only != 2) bench_step(&s, only != 4);
+        if (wanted[KERNELS]) bench_kernels(&s);
+        if (wanted[STEP]) bench_step(&s, wanted[KERNELS]);
         subject_free(&s);
     }
+    if (wanted[DECODE]) bench_decode(&o);
+    if (table) fclose(table);
     return wrong ? EXIT_FAILURE : EXIT_SUCCESS;
 }
