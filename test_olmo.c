@@ -2956,8 +2956,8 @@ static void promised_answers(void) {
         "--micro-batch", "--seed", "--recipe", "--epochs",
         "--lr", "--schedule", "--warmup", "--final-lr", "--weight-decay", "--beta1", "--beta2", "--eps", "--decay-embeddings", "--clip",
         "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads", "--gpus", "--shard", "--out", "--save-every", "--eval-every",
-        "--sample-every", "--keep", "--no-save", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids", "--temperature", "--top-k", "--top-p", "--help",
-        "--version", "--energy", "--watts", "--pue", "--carbon-intensity", "--peak-tflops",
+        "--sample-every", "--keep", "--no-save", "--recompute", "--offload-optimizer", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids", "--temperature", "--top-k", "--top-p",
+        "--help",         "--version", "--energy", "--watts", "--pue", "--carbon-intensity", "--peak-tflops",
     };
     char missing[1024] = "";
     int code = train_olmo("--help");
@@ -3148,6 +3148,7 @@ static const Arrival arrivals[] = {
     { "--decay-embeddings", TO(recipe.decay_embeddings), NULL, 1 }, { "--clip", TO(recipe.clip), "0.26", 0.26 },
     { "--clip-warmup-steps", TO(recipe.clip_warmup_steps), "27", 27 },
     { "--clip-warmup-factor", TO(recipe.clip_warmup_factor), "2.8", 2.8 }, { "--z-loss", TO(config.z_loss), "0.29", 0.29 },
+    { "--recompute", TO(saving.recompute), "block", 0 }, { "--offload-optimizer", TO(saving.offload_optimizer), NULL, 1 },
     { "--denominator", TO(denominator), "all", 0 }, { "--threads", TO(threads), "30", 30 }, { "--out", TO(out), "e", 0 },
     { "--save-every", TO(save_every), "31", 31 }, { "--keep", TO(keep), "32", 32 }, { "--no-save", TO(no_save), NULL, 1 },
     { "--energy", TO(energy), NULL, 1 }, { "--watts", TO(watts), "40.5", 40.5 }, { "--pue", TO(pue), "1.25", 1.25 },

@@ -1550,7 +1550,8 @@ enum { MAX_MEMORY = 16 };
 
 // Where memory is to be saved, at the price of time; the bits stay the same. The command line sets it, and
 // devices that save memory heed it.
-static struct { const char *recompute; int offload_optimizer; } saving = { "swiglu", 0 };
+typedef struct { const char *recompute; int offload_optimizer; } Saving;
+static Saving saving = { "swiglu", 0 };
 
 typedef struct {
     const char *name;
@@ -3422,6 +3423,7 @@ enum { MAX_OPTIONS = 96 };
 typedef struct {
     Config config;
     Recipe recipe;
+    Saving saving;
     const char *model, *load, *init, *tuning, *eval_sets, *eval_tasks;
     const char *data, *dpo, *val, *label_mask, *dtype, *denominator, *warmup;
     double dpo_beta, watts, pue, carbon_intensity, peak_tflops;
@@ -3555,9 +3557,9 @@ static int option_table(Options *o, Option *table) {
         { "--out", TEXT, &o->out, "directory of checkpoints and metrics.jsonl" },
         { "--resume", FLAG, &o->resume,
           "go on from the newest checkpoint of --out, with the options it was made with" },
-        { "--recompute", TEXT, &saving.recompute,
+        { "--recompute", TEXT, &o->saving.recompute,
           "activations that the GPU makes again in the backward pass: none, swiglu, gate-up or block" },
-        { "--offload-optimizer", FLAG, &saving.offload_optimizer,
+        { "--offload-optimizer", FLAG, &o->saving.offload_optimizer,
           "the GPU's optimizer state lies in the host's memory" },
         { "instead of training", GROUP, NULL, "" },
         { "--eval", FLAG, &o->eval, "print the validation loss" },
@@ -3821,6 +3823,7 @@ static Options options_of_preset(const char *name) {
     o.warmup = warmup, o.dpo_beta = 0.1, o.pue = 1;
     o.model = preset.name, o.config = preset.config, o.recipe = preset.recipe;
     o.init = "mitchell", o.dtype = "uint16", o.denominator = "predicted";
+    o.saving = saving;
     o.out = "out", o.export_dtype = "fp32", o.shard = "optimizer";
     o.seed = 6198, o.save_every = 1000, o.eval_every = 500, o.sample_every = 1000;
     o.sampling.temperature = 0.8, o.sampling.top_p = 1;
@@ -5344,6 +5347,7 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
     if (o->export_dir) o->export_dir = without_slash("--export", o->export_dir, export_dir);
     config_check(&o->config, "command line");
     check_recipe(o);
+    saving = o->saving;
     o->recipe.micro_batch = imin(o->recipe.micro_batch, o->recipe.batch);
     if (*directory) check_same_model(&o->config, &found, directory);
     if (resume) must_match("--seq-len", o->config.seq_len, found.seq_len, directory);
@@ -5415,11 +5419,11 @@ int olmo_main(int argc, char **argv, const Device *device) {
         printf("OLMo in C (arXiv 2402.00838), device %s\n", device->name);
         return finished();
     }
-    ranks.shard_gradients = !strcmp(o->shard, "gradients");
-    ranks_start(o->gpus, device);
-    CHECK(device->saves_memory || !(given(o, &saving.recompute) || given(o, &saving.offload_optimizer)),
+    CHECK(device->saves_memory || !(given(o, &o->saving.recompute) || o->saving.offload_optimizer),
           "--recompute and --offload-optimizer save the memory of a GPU, for train_olmo_cu; here "
           "--micro-batch does");
+    ranks.shard_gradients = !strcmp(o->shard, "gradients");
+    ranks_start(o->gpus, device);
     use_threads(o->threads);
     if (device->open) device->open();
     if (o->resume && !ranks.rank) lock_directory(o->out), remove_leftovers(o->out);
