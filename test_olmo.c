@@ -2956,8 +2956,8 @@ static void promised_answers(void) {
         "--micro-batch", "--seed", "--recipe", "--epochs",
         "--lr", "--schedule", "--warmup", "--final-lr", "--weight-decay", "--beta1", "--beta2", "--eps", "--decay-embeddings", "--clip",
         "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads", "--gpus", "--shard", "--out", "--save-every", "--eval-every",
-        "--sample-every", "--keep", "--no-save", "--recompute", "--offload-optimizer", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids", "--temperature", "--top-k", "--top-p",
-        "--help",         "--version", "--energy", "--watts", "--pue", "--carbon-intensity", "--peak-tflops",
+        "--sample-every", "--keep", "--no-save", "--recompute", "--offload-optimizer", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids",
+        "--temperature", "--top-k", "--top-p", "--help", "--version", "--energy", "--watts", "--pue", "--carbon-intensity", "--peak-tflops",
     };
     char missing[1024] = "";
     int code = train_olmo("--help");
