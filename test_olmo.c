@@ -1464,6 +1464,154 @@ static void test_data(void) {
     check(tokens[0] == 30*7, "and reads them");
 }
 
+// ---- limits ----------------------------------------------------------------------------------------------------------
+// A call that must end the program, in a process of its own: with code 1 and a sentence that says this.
+static int dies(void (*call)(int), int which, const char *says) {
+    char said[1024] = "";
+    int status;
+    fflush(NULL);
+    pid_t pid = fork();
+    CHECK(pid >= 0, "fork: %s", strerror(errno));
+    if (pid == 0) {
+        if (!freopen("build/test/died", "w", stderr)) _exit(2);
+        omp_set_num_threads(1);                             // the others have stayed with the parent
+        call(which);
+        _exit(0);
+    }
+    while (waitpid(pid, &status, 0) < 0) CHECK(errno == EINTR, "waitpid: %s", strerror(errno));
+    FILE *file = fopen("build/test/died", "rb");
+    said[file ? fread(said, 1, sizeof said - 1, file) : 0] = 0;
+    if (file) fclose(file);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 1 && !strncmp(said, "error: ", 7) && strstr(said, says);
+}
+
+// Tokens on the edges of the blocks that are checked at a time, of each width: those in a window count, others do not.
+static TokenFile edge_file;
+static void check_edges(int width) {
+    Corpus c = { &edge_file, 1, 8, edge_file.windows };
+    edge_file.width = width;
+    corpus_check(&c, 100);
+}
+static void corpus_edges(void) {
+    enum { BLOCK = 1 << 20, N = BLOCK + 53 };               // tokens; windows of 8, without the first; 5 are left
+    static const struct { int at; const char *says; } rows[] = {
+        { 8, "token 8 is 100" }, { BLOCK + 7, "token 1048583 is 100" }, { BLOCK + 8, "token 1048584 is 100" },
+        { BLOCK + 47, "token 1048623 is 100" }, { 7, NULL }, { BLOCK + 48, NULL }, { N - 1, NULL },
+    };
+    unsigned char *bytes = (unsigned char *)allocate(N, 8, "a test");
+    snprintf(edge_file.path, sizeof edge_file.path, "edges.bin");
+    edge_file.data = bytes, edge_file.tokens = N, edge_file.first = 1, edge_file.windows = BLOCK/8 + 5;
+    for (int width = 1; width <= 8; width *= 2) {
+        int fine = 1;
+        memset(bytes, 0, (size_t)N*8);
+        for (int i = 0; i < N; i++) bytes[(size_t)i*width] = 99;
+        check_edges(width);
+        for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+            bytes[(size_t)rows[i].at*width] = 100;
+            if (rows[i].says) fine &= dies(check_edges, width, rows[i].says);
+            else check_edges(width);
+            bytes[(size_t)rows[i].at*width] = 99;
+        }
+        check(fine, "a token outside the vocabulary is found on every edge, %d bytes a token", width);
+    }
+    release(bytes);
+}
+
+// A file's fingerprint, beside one put together from the bytes that it should look at.
+static void fingerprints(void) {
+    enum { PIECE = 4096, WHOLE = 16*PIECE };
+    static const size_t sizes[] = { 0, 1, PIECE - 1, PIECE, PIECE + 1, 3*PIECE, WHOLE - 1, WHOLE, WHOLE + 1, WHOLE + 15, 1000000 };
+    unsigned char *bytes = (unsigned char *)allocate(1000000, 1, "a test");
+    int fine = 1;
+    for (int i = 0; i < 1000000; i++) bytes[i] = (unsigned char)(hash64((uint64_t)i) >> 3);
+    for (size_t k = 0; k < sizeof sizes/sizeof *sizes; k++) {
+        const size_t n = sizes[k];
+        uint64_t hash = 0xcbf29ce484222325u, found, size;
+        for (size_t piece = 0; piece < (n > WHOLE ? 16 : 1); piece++) {
+            const size_t from = n > WHOLE ? (n - PIECE)/15*piece : 0, end = n > WHOLE ? from + PIECE : n;
+            for (size_t i = from; i < end; i++) hash = (hash ^ bytes[i])*0x100000001b3u;
+        }
+        write_bytes("build/test/hashed", bytes, n);
+        found = file_hash("build/test/hashed", &size);
+        if (!(fine &= found == hash && size == n)) { printf("%zu bytes\n", n); break; }
+    }
+    check(fine, "the fingerprint of a file: all of it to 64 KiB, then 16 pieces from its start to its end");
+    release(bytes);
+}
+
+// What is on a disk, by name: which of it is a checkpoint, and which a left-over.
+static void names_of_checkpoints(void) {
+    static const struct { const char *name; int step; } rows[] = {
+        { "step0", 0 }, { "step7", 7 }, { "step10", 10 }, { "step999999999", 999999999 }, { "step1000000000", -1 }, { "step", -1 },
+        { "step00", -1 }, { "step07", -1 }, { "step7x", -1 }, { "step7.tmp", -1 }, { "ste7", -1 }, { "Step7", -1 }, { "step-1", -1 }, { "", -1 },
+    };
+    int fine = 1;
+    char left[256];
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) fine &= checkpoint_step(rows[i].name) == rows[i].step;
+    check(fine, "which names are those of checkpoints");
+    const char *in = "rm -rf build/test/left && mkdir -p build/test/left && cd build/test/left && ";
+    shell(left, sizeof left, "%smkdir step3 step3.tmp step12.tmp step3.tmpx step03.tmp other.tmp && touch step12.tmp/x other.tmp/y", in);
+    remove_leftovers("build/test/left");
+    shell(left, sizeof left, "ls build/test/left | tr '\\n' ' '");
+    check(!strcmp(left, "other.tmp step03.tmp step3 step3.tmpx "), "what a crash leaves half-written goes, and nothing else: %s", left);
+    shell(left, sizeof left, "%sfor i in 5 6 9 10 100; do mkdir step$i; touch step$i/x; done; mkdir steps", in);
+    remove_checkpoints("build/test/left", 3);
+    shell(left, sizeof left, "ls build/test/left | tr '\\n' ' '");
+    check(!strcmp(left, "step10 step100 step9 steps "), "--keep 3 keeps the newest three: %s", left);
+    check(newest_checkpoint("build/test/left") == 100 && newest_checkpoint("build/test/nowhere") == -1, "and the newest is known by number");
+    shell(left, sizeof left, "%smkdir -p out out.1 out.2 out.4", in);
+    check(!strcmp(free_name("build/test/left/out"), "build/test/left/out.3"), "an earlier run gets the first free name");
+}
+
+static void warmup_of(int which) {
+    static const char *const texts[] = { "1.5", "3%x", "3x", "-1", "101%", "%", "", "3%%", "2147483648", "nan", "-1%" };
+    warmup_steps(texts[which], 100);
+}
+static void list_of(int which) {
+    static const char *const lists[] = { "", ",a", "a,,b", "a," };
+    char item[PATH];
+    for (int i = 0; list_item("--flag", lists[which], i, item); i++) continue;
+}
+static void test_limits(void) {
+    static const struct { const char *text; int steps, expected; } warmups[] = {
+        { "0", 10, 0 }, { "100", 10, 100 }, { "3%", 1000, 30 }, { "3%", 33, 0 }, { "3%", 34, 1 }, { "100%", 50, 50 }, { "0%", 50, 0 },
+        { "1.5%", 200, 3 }, { "2147483647", 1, INT32_MAX },
+    };
+    int fine = 1;
+    for (size_t i = 0; i < sizeof warmups/sizeof *warmups; i++) fine &= warmup_steps(warmups[i].text, warmups[i].steps) == warmups[i].expected;
+    check(fine, "--warmup in steps, and in parts of all");
+    for (int i = 0; i < 11; i++) fine &= dies(warmup_of, i, "expected a whole number of steps");
+    check(fine, "and what is neither is refused");
+
+    char item[PATH];
+    fine = !list_item("--flag", NULL, 0, item) && !strcmp(list_item("--flag", "a,bc", 0, item), "a");
+    fine &= !strcmp(list_item("--flag", "a,bc", 1, item), "bc") && !list_item("--flag", "a,bc", 2, item);
+    for (int i = 0; i < 4; i++) fine &= dies(list_of, i, "separated by single commas");
+    check(fine, "lists between commas");
+
+    check(every(3, 3) && every(3, 6) && !every(3, 4) && !every(0, 4) && every(1, 1), "something every so many steps; 0 is never");
+    check(ends_with("a.txt", ".txt") && ends_with(".txt", ".txt") && !ends_with("txt", ".txt") && !ends_with("a.txt.gz", ".txt"), "ends of names");
+    const unsigned char low_first[8] = { 1, 2, 3, 4, 5, 6, 7, 0x88 };
+    check(little_endian(low_first, 1) == 1 && little_endian(low_first, 2) == 0x0201 && little_endian(low_first, 4) == 0x04030201
+          && little_endian(low_first, 8) == 0x8807060504030201u, "numbers of 1 to 8 bytes, the low one first");
+
+    static unsigned char text[(1 << 16) + 1];
+    memset(text, 'a', sizeof text);
+    fine = looks_like_text(text, sizeof text);
+    for (int c = 0; c < 256; c++) {                          // \e colours terminals
+        text[7] = (unsigned char)c;
+        fine &= looks_like_text(text, 8) == (c >= 32 || (c >= 9 && c <= 13) || c == 27) && looks_like_text(text, 7);
+    }
+    text[7] = 'a', text[1 << 16] = 0;
+    fine &= looks_like_text(text, sizeof text);
+    text[(1 << 16) - 1] = 0;
+    check(fine && !looks_like_text(text, sizeof text), "text is told from tokens by its first 64 KiB");
+
+    corpus_edges();
+    fingerprints();
+    names_of_checkpoints();
+}
+
 static void test_sampling(void) {
     enum { V = 6, DRAWS = 20000 };
     const real logits[V] = { 0, 2, 1, 2, -1, 0.5 };
@@ -5111,6 +5259,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "number_formats", test_number_formats, IN_FLOAT },
     { "json", test_json, IN_FLOAT },
     { "data", test_data, IN_FLOAT },
+    { "limits", test_limits, IN_FLOAT },
     { "sampling", test_sampling, IN_FLOAT },
     { "eos", test_eos, IN_FLOAT },
     { "sample_selects", test_sample_selects, IN_FLOAT },
