@@ -21,7 +21,9 @@ The witnesses (each section below is one of them):
 #define _GNU_SOURCE
 #endif
 #include <stdio.h>
+#include <errno.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 // What is written to disk, and in which order: test_durability looks at these calls. They happen all the same.
@@ -30,18 +32,27 @@ static void trace(const char *call, const char *what) {
     size_t n = strlen(traced);
     snprintf(traced + n, sizeof traced - n, "%s %s\n", call, what);
 }
+static int fsync_error, flock_error;                         // what these calls answer with, where a test says so
 static int traced_fsync(int file) {
     char link[64], path[4096] = "";
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
     if (readlink(link, path, sizeof path - 1) < 0) path[0] = 0;
     const char *name = strstr(path, "build/test/");
     trace("fsync", name ? name + strlen("build/test/") : path);
-    return fsync(file);
+    if (!fsync_error) return fsync(file);
+    errno = fsync_error;
+    return -1;
+}
+static int traced_flock(int file, int how) {
+    if (!flock_error) return flock(file, how);
+    errno = flock_error;
+    return -1;
 }
 static int traced_rename(const char *from, const char *to) { trace("rename", to); return rename(from, to); }
 static int traced_symlink(const char *to, const char *path) { trace("symlink", path); return symlink(to, path); }
 #ifndef __CUDACC__                                           // whose headers have their own idea of these names
 #define fsync(file) traced_fsync(file)
+#define flock(file, how) traced_flock(file, how)
 #define rename(from, to) traced_rename(from, to)
 #define symlink(to, path) traced_symlink(to, path)
 #endif
@@ -1467,7 +1478,7 @@ static void test_data(void) {
 // ---- limits ----------------------------------------------------------------------------------------------------------
 // A call that must end the program, in a process of its own: with code 1 and a sentence that says this.
 static int dies(void (*call)(int), int which, const char *says) {
-    char said[1024] = "";
+    static char words[16384];
     int status;
     fflush(NULL);
     pid_t pid = fork();
@@ -1480,9 +1491,9 @@ static int dies(void (*call)(int), int which, const char *says) {
     }
     while (waitpid(pid, &status, 0) < 0) CHECK(errno == EINTR, "waitpid: %s", strerror(errno));
     FILE *file = fopen("build/test/died", "rb");
-    said[file ? fread(said, 1, sizeof said - 1, file) : 0] = 0;
+    words[file ? fread(words, 1, sizeof words - 1, file) : 0] = 0;
     if (file) fclose(file);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 1 && !strncmp(said, "error: ", 7) && strstr(said, says);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 1 && !strncmp(words, "error: ", 7) && strstr(words, says);
 }
 
 // Tokens on the edges of the blocks that are checked at a time, of each width: those in a window count, others do not.
@@ -1563,6 +1574,205 @@ static void names_of_checkpoints(void) {
     check(!strcmp(free_name("build/test/left/out"), "build/test/left/out.3"), "an earlier run gets the first free name");
 }
 
+// JSON that is read, on its limits, and as a sentence quotes it.
+static void number_of(int which) {
+    static const char *const texts[] = { "{\"x\": 2.5}", "{\"x\": -1}", "{\"x\": \"1\"}", "{}", "{\"x\": null}", "{\"x\": 1.5}" };
+    if (which == 5) json_int(texts[5], "file.json", "x", 0, 2, NAN);
+    else json_number(texts[which], "file.json", "x", 0, 2, NAN);
+}
+static void json_limits(void) {
+    char deep[140], text[400], *four[4];
+    int fine = 1;
+    for (int n = 64; n <= 65; n++) {
+        memset(deep, '[', 65), memset(deep + n, ']', 65), deep[2*n] = 0;
+        fine &= (json_skip(deep, 0) == deep + 2*n) == (n == 64);
+    }
+    check(fine, "JSON of 64 arrays in each other is read, of 65 is not");
+    static const struct { const char *value, *quoted; } quotes[] = {
+        { "[1, 2]", "[1, 2]" }, { "\"a b\", 3", "\"a b\"" }, { "{\"a\":\n\n   1,\n\"b\": \n2}", "{\"a\": 1, \"b\": 2}" }, { "tru", "none" },
+        { "[1000000, 2000000, 3000000, 4000000, 5000000, 6000000, 7000000, 80000, 90000, 10]",
+          "[1000000, 2000000, 3000000, 4000000, 5000000, 6000000, 7000000, 80000, 90000 ..." },
+        { "[1000000, 2000000, 3000000, 4000000, 5000000, 6000000, 7000000, 80000, 9000, 10]",
+          "[1000000, 2000000, 3000000, 4000000, 5000000, 6000000, 7000000, 80000, 9000, 10]" },
+        { "\"0123456789012345678901234567890123456789012345678901234567890123456789012345678\xc3\xa9\"",
+          "\"012345678901234567890123456789012345678901234567890123456789012345678901234567 ..." },
+    };
+    fine = !strcmp(json_quoted(NULL), "none");
+    for (size_t i = 0; i < sizeof quotes/sizeof *quotes; i++) fine &= !strcmp(json_quoted(quotes[i].value), quotes[i].quoted);
+    check(fine, "a value as a sentence quotes it: on one line, 80 bytes at most, cut between its parts");
+    for (int i = 0; i < 4; i++) sprintf(text, "%d", i), four[i] = (char *)json_quoted(text);
+    check(!strcmp(four[0], "0") && !strcmp(four[1], "1") && !strcmp(four[2], "2") && !strcmp(four[3], "3"), "four of them hold");
+
+    const char *o = "{\"x\": 2, \"y\": 0, \"z\": null, \"xx\": 3, \"on\": true, \"off\": false}";
+    uint64_t list[3];
+    check(json_number(o, "o", "x", 0, 2, NAN) == 2 && json_number(o, "o", "y", 0, 2, NAN) == 0 && json_number(o, "o", "z", 0, 2, 9) == 9
+          && json_int(o, "o", "xx", 3, 3, NAN) == 3 && json_flag(o, "on") && !json_flag(o, "off") && !json_flag(o, "no"), "numbers on their limits");
+    for (int i = 0; i < 6; i++) fine &= dies(number_of, i, i == 5 ? "a whole number" : i > 2 ? "found none" : "from 0 to 2, found");
+    check(fine, "and beyond them");
+    check(json_whole_numbers("[]", list, 3) == 0 && json_whole_numbers("[ 7 , 8 ]", list, 2) == 2 && list[0] == 7 && list[1] == 8
+          && json_whole_numbers("[999999999999999999]", list, 1) == 1 && list[0] == 999999999999999999u
+          && json_whole_numbers("[1000000000000000000]", list, 1) == -1 && json_whole_numbers("3", list, 1) == -1
+          && json_whole_numbers("[-1]", list, 1) == -1 && json_whole_numbers("[1e2]", list, 1) == -1, "whole numbers of up to 18 digits");
+}
+
+// Files: paths, sizes, and disks that cannot do what they are asked to.
+static void file_of(int which) {
+    char path[PATH], name[PATH + 1];
+    memset(name, 'a', sizeof name), name[PATH - 6] = 0;
+    if (which == 0) path_join(path, "12345", name);         // 4096 bytes: with the NUL one too many
+    if (which == 1) read_text("build/test/limit");
+    if (which == 2) safetensors_open("build/test/limit");
+    if (which == 3) flush_written(open_to_write("build/test/limit2"), "build/test/limit2");
+    if (which == 4) lock_directory("build/test/limit");
+    if (which == 5) lock_directory("build/test");
+    if (which == 6) use_threads(1025);
+}
+static void file_limits(void) {
+    char path[PATH], name[PATH];
+    int fine = dies(file_of, 0, "longer than 4096 bytes");
+    memset(name, 'a', sizeof name), name[PATH - 7] = 0;
+    path_join(path, "12345", name);
+    check(fine && strlen(path) == PATH - 1, "the longest path, and one longer");
+    const uint64_t most = 100 << 20;
+    for (int beyond = 0; beyond < 2; beyond++) {
+        unsigned char length[8];
+        FILE *file = open_to_write("build/test/limit");
+        close_written(file, "build/test/limit");
+        CHECK(truncate("build/test/limit", (off_t)(most - 1 + (uint64_t)beyond)) == 0, "build/test/limit: %s", strerror(errno));
+        fine &= dies(file_of, 1, beyond ? "expected a small JSON text, found 104857600 bytes" : "NUL byte at byte 0");
+        for (int i = 0; i < 8; i++) length[i] = (unsigned char)((most - 1 + (uint64_t)beyond) >> 8*i);
+        write_bytes("build/test/limit", length, 8);
+        CHECK(truncate("build/test/limit", (off_t)(most + 8)) == 0, "build/test/limit: %s", strerror(errno));
+        fine &= dies(file_of, 2, beyond ? "found one of 104857600 bytes" : "NUL byte");
+    }
+    check(fine, "JSON of 100 MB is no text of ours, a byte less may be");
+    unlink("build/test/limit");
+    if (on_gpu) return;                                     // where these calls are not ours
+    const int errors[] = { EINVAL, ENOTSUP, EIO, ENOSPC };
+    for (int i = 0; i < 4; i++) {
+        fsync_error = errors[i];
+        if (i > 1) fine &= dies(file_of, 3, "writing failed");
+        else file_of(3);
+    }
+    fsync_error = 0;
+    check(fine, "a file system without fsync is written to; a disk that fails is said");
+    write_bytes("build/test/limit", "x", 1);
+    fine = dies(file_of, 4, "cannot be opened: Not a directory");
+    flock_error = EWOULDBLOCK, fine &= dies(file_of, 5, "another run is writing");
+    flock_error = ENOLCK;
+    int fd = lock_directory("build/test");
+    flock_error = 0;
+    check(fine && fd >= 0, "one that knows no locks is written to all the same");
+    close(fd), unlink("build/test/limit"), unlink("build/test/limit2");
+    const int threads = omp_get_max_threads();
+    use_threads(1024), omp_set_num_threads(threads);
+    check(dies(file_of, 6, "expected at most 1024"), "no more than 1024 threads");
+}
+
+// NumPy's and llm.c's headers: what follows them, and how many bytes an item has.
+static unsigned char header_bytes[4096];
+static int header_with(int version, const char *dict, int length, int items, int width) {
+    const int start = version > 1 ? 12 : 10;
+    memset(header_bytes, 0, sizeof header_bytes), memset(header_bytes, ' ', 12 + (size_t)length);
+    memcpy(header_bytes, "\x93NUMPY", 6);
+    header_bytes[6] = (unsigned char)version, header_bytes[7] = 0;
+    for (int i = 8; i < start; i++) header_bytes[i] = (unsigned char)(length >> 8*(i - 8));
+    memcpy(header_bytes + start, dict, strlen(dict));
+    return start + length + items*width;
+}
+static void numpy_of(int which) {
+    int width;
+    const char *const dicts[] = { "(64, 1)", "(64,1)", "(8,8)", "(64", "(65,)", "(63,)", "(64,)", "(64,)" };
+    char dict[128];
+    snprintf(dict, sizeof dict, "{'descr': '<u2', 'fortran_order': False, 'shape': %s, }", dicts[which]);
+    const int size = header_with(1, dict, which == 6 ? 1024 : 118, 64, 2);
+    numpy_header(header_bytes, (uint64_t)size - (which == 7), "a.npy", &width);
+}
+static void llmc_of(int which) {
+    int width;
+    const uint32_t head[3] = { 20240520, which == 0 ? 2 : 1, which == 1 ? 65 : 64 };
+    memset(header_bytes, 0, sizeof header_bytes), memcpy(header_bytes, head, sizeof head);
+    llmc_header(header_bytes, 1024 + 128 - (which == 2 ? 2 : 0), "a.bin", &width);
+}
+static void header_limits(void) {
+    static const char *const shapes[] = { "(64,)", "(64, )", "(64)" };
+    int fine = 1, width = 0;
+    char dict[128];
+    for (int i = 0; i < 3; i++) for (int version = 1; version <= 3; version++) {
+        snprintf(dict, sizeof dict, "{'descr': '<u4', 'fortran_order': False, 'shape': %s, }", shapes[i]);
+        const int length = version == 1 ? 118 : i == 2 ? 1023 : 300, size = header_with(version, dict, length, 64, 4);
+        fine &= numpy_header(header_bytes, (uint64_t)size, "a.npy", &width) == (uint64_t)(size - 256) && width == 4;
+    }
+    header_with(1, dict, 118, 64, 4);
+    check(fine && numpy_header(header_bytes, 11, "a.npy", &width) == 0, "NumPy's header has up to 1023 bytes, a file of 11 has none");
+    static const char *const says[] = { "one dimension", "one dimension", "one dimension", "one dimension", "announces 65", "announces 63",
+                                        "damaged", "announces 64 items, the file holds 127" };
+    for (int i = 0; i < 8; i++) fine &= dies(numpy_of, i, says[i]);
+    check(fine, "and other shapes, lengths and numbers of items are refused");
+    for (int wide = 0; wide < 2; wide++) {
+        const uint32_t head[3] = { wide ? 20240801 : 20240520, 1, 3 };
+        memset(header_bytes, 0, sizeof header_bytes), memcpy(header_bytes, head, sizeof head);
+        fine &= llmc_header(header_bytes, 1024 + (wide ? 12 : 6), "a.bin", &width) == 1024 && width == (wide ? 4 : 2);
+        header_bytes[8] = 0;
+        fine &= llmc_header(header_bytes, 1024, "a.bin", &width) == 1024 && llmc_header(header_bytes, 1023, "a.bin", &width) == 0;
+        header_bytes[0]++;
+        fine &= llmc_header(header_bytes, 1024, "a.bin", &width) == 0;
+    }
+    for (int i = 0; i < 3; i++) fine &= dies(llmc_of, i, "has llm.c's header of version");
+    check(fine, "llm.c's header of 1024 bytes, and what it announces");
+}
+
+// Weights in shards: what the index says, where one ends, and that they come back; heads compared to the last number.
+static void shard_limits(void) {
+    static const struct { uint64_t bytes; int shards; } rows[] = { { 0, 1 }, { 4096, 4 }, { 2048, 6 }, { 2047, 9 }, { 15360, 1 }, { 15359, 2 } };
+    Config c = config_of(16, 1, 2, 2, 32, 64, 16, 0, 0, 0);
+    Olmo *m = olmo_build(&c, 0), *back = olmo_build(&c, 0);
+    char out[256];
+    golden_weights(m);
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        shell(out, sizeof out, "rm -rf build/test/shards && mkdir -p build/test/shards");
+        hugging_face_write("build/test/shards", &c, &m->layout, NULL, &cpu_device, m, F32, rows[i].bytes);
+        memset(back->params, 0, back->layout.size*sizeof(real));
+        weights_read("build/test/shards", &back->layout, &cpu_device, back, 0);
+        int same = !memcmp(m->params, back->params, m->layout.size*sizeof(real)) || in_double;
+        shell(out, sizeof out, "cd build/test/shards && ls *.safetensors | wc -l && ls | tail -n 2 | head -n 1 && "
+              "cat *.index.json 2>/dev/null | grep -c '\"total_size\": 15360'");
+        char expected[128];
+        snprintf(expected, sizeof expected, rows[i].shards == 1 ? "1\nconfig.json\n0\n" : "%d\nmodel-%05d-of-%05d.safetensors\n1\n",
+                 rows[i].shards, rows[i].shards, rows[i].shards);
+        check(same && !strcmp(out, expected), "%d shards of at most %d bytes: %.60s", rows[i].shards, (int)rows[i].bytes, out);
+    }
+    olmo_free(m), olmo_free(back);
+    for (int vocab = 50000; vocab <= 50001; vocab++) {
+        Config padded = config_of(2, 1, 1, 1, 2, vocab, 16, 1, 0, 0);
+        config_write("build/test/shards", &padded, F32);
+        char *text = read_text("build/test/shards/config.json");
+        check(field_is(text, "pad_token_id", vocab == 50001 ? "1" : "null"), "a vocabulary of %d, and its pad_token_id", vocab);
+        release(text);
+    }
+    Config wide = config_of(16, 1, 2, 2, 32, 5000, 16, 1, 0, 0);     // an embedding of 80,000 numbers: more than a chunk
+    Olmo *large = olmo_build(&wide, 0);
+    const size_t places[] = { 0, CHUNK - 1, CHUNK, 5000*16 - 1 };
+    int fine = 1;
+    golden_weights(large);
+    for (int k = 0; k < 5; k++) {
+        Safetensors *st[2];
+        const Entry *e[2];
+        for (int file = 0; file < 2; file++) {
+            if (file && k) large->weight.wte[places[k - 1]] += 1;
+            snprintf(out, sizeof out, "build/test/shards/%d", file);
+            make_directory(out), hugging_face_write(out, &wide, &large->layout, NULL, &cpu_device, large, F32, 0);
+            strcat(out, "/model.safetensors"), st[file] = safetensors_open(out);
+            e[file] = safetensors_find(st[file], "model.embed_tokens.weight");
+        }
+        fine &= safetensors_same(st[0], e[0], st[1], e[1]) == (k == 0);
+        safetensors_close(st[0]), safetensors_close(st[1]);
+    }
+    check(fine, "two tensors are compared to their last number");
+    olmo_free(large);
+    shell(out, sizeof out, "rm -rf build/test/shards");
+}
+
 static void warmup_of(int which) {
     static const char *const texts[] = { "1.5", "3%x", "3x", "-1", "101%", "%", "", "3%%", "2147483648", "nan", "-1%" };
     warmup_steps(texts[which], 100);
@@ -1610,6 +1820,10 @@ static void test_limits(void) {
     corpus_edges();
     fingerprints();
     names_of_checkpoints();
+    json_limits();
+    file_limits();
+    header_limits();
+    shard_limits();
 }
 
 static void test_sampling(void) {
