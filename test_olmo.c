@@ -2999,6 +2999,12 @@ static void floors_hold(void) {
         char *metrics = slurp("floor/metrics.jsonl", NULL);
         n += strstr(said, "a perfect model of this") != NULL, n += strstr(said, "a perfect model: 0.1250") != NULL;
         n += strstr(said, "a perfect model=0.1250") != NULL, n += metrics && strstr(metrics, "\"eval/validation/floor\": 0.125");
+        if (rows[i].shown && metrics) {
+            char above[64];
+            const double loss = json_number(strrchr(metrics, '{'), "metrics.jsonl", "eval/validation/CrossEntropyLoss", 0, 100, NAN);
+            snprintf(above, sizeof above, "=0.1250 (we are %.1f%% above)", 100*(loss/0.125 - 1));
+            n -= !strstr(said, above);
+        }
         check(went_well(code) && n == (rows[i].shown ? 3 : 0),
               "the floor beside %s: said in %d places", rows[i].what, n);
         release(metrics);
@@ -3330,6 +3336,20 @@ static void promised_answers(void) {
     }
     check(went_well(code) && !*missing, "--help lists all %zu options%s%s", sizeof options/sizeof *options,
           *missing ? ", but not" : "", missing);
+    int wide = 0, early = 0, column;                        // lines beyond column 100; and those that end before they must
+    for (const char *line = said, *next; *line; line = next) {
+        next = line + strcspn(line, "\n");
+        column = (int)(next - line), next += *next == '\n';
+        if (strncmp(line, "  --", 4) && strncmp(line, "   ", 3)) continue;
+        wide += column > 100;
+        if (strncmp(next, "   ", 3)) continue;
+        const char *word = next + strspn(next, " "), *end = word + strcspn(word, " \n");
+        early += column + 1 + (end - word) <= 100 && !(*end == ' ' && end[1] == '[') && *end != '\n';
+        early += word - next != 24;
+    }
+    check(!wide && !early && strstr(said, "\n  --steps               updates in all [3500]\n") && strstr(said, "\n  --lr                  peak learning rate [0.006]\n")
+          && strstr(said, " to the peak to 0 [linear]\n") && strstr(said, "\n\ntraining\n  --recipe "),
+          "--help is set in columns, with the defaults behind: %d lines too long, %d too short", wide, early);
     check(strstr(said, "In brackets: the values of --model tiny. Presets: tiny (") && strstr(said, "Fine-tuning: --load DIR"),
           "--help names the presets, and how to fine-tune");
     code = train_olmo("--help --model 7b-0424");             // ... with the values of the preset that is named
@@ -3357,6 +3377,10 @@ static void promised_answers(void) {
     check(went_well(code) && !strcmp(first, last_line(said)), "the same seed, the same ids");
     code = train_olmo("--load good --generate 20 --prompt-ids 1,2,3");
     check(went_well(code) && strstr(complained, "13 new tokens"), "what does not fit into --seq-len is noted");
+    code = train_olmo("--load good --generate 13 --prompt-ids 1,2,3");
+    check(went_well(code) && !strstr(complained, "new tokens"), "what just fits is not");
+    code = train_olmo("--load good --generate 2 --prompt-ids 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16");
+    check(went_well(code) && strstr(complained, "only 0 new tokens") && !strcmp(said, "\n"), "a prompt may fill --seq-len");
 }
 
 // What is not plainly a request to train must not train, nor move an earlier run aside.
@@ -3552,6 +3576,14 @@ static void test_options(void) {
         count++;
     }
     check(count == (int)(sizeof arrivals/sizeof *arrivals), "there are %d options, each once", count);
+    char *several[] = { (char *)"train_olmo", (char *)"--eval-set", (char *)"a=1,b=2", (char *)"--eval-set=c=3", (char *)"--lr=1", (char *)"--lr=2" };
+    const char *found[6];
+    o = options_of_preset("tiny"), o.eval_sets = "of a checkpoint";
+    check(parse_options(table, n, 6, several, NULL, o.given) == 0 && !strcmp(o.eval_sets, "a=1,b=2,c=3") && o.recipe.lr == 2
+          && o.given[0] == &o.eval_sets && o.given[1] == &o.recipe.lr && !o.given[2], "a list grows, and begins anew on each command line");
+    char *mixed[] = { (char *)"train_olmo", (char *)"a", (char *)"--tied", (char *)"-", (char *)"--seed", (char *)"3", (char *)"b" };
+    check(parse_options(table, n, 7, mixed, found, NULL) == 3 && !strcmp(found[0], "a") && !strcmp(found[1], "-") && !strcmp(found[2], "b")
+          && o.tied == 1 && o.seed == 3, "files among options");
 }
 
 // What a checkpoint keeps of a table, and what comes back: of its first `n` rows, not of one more.
@@ -3596,7 +3628,8 @@ static void options_have_effects(void) {
     static const char *const neutral[] = {
         "--threads 2", "--micro-batch 1", "--out elsewhere", "--save-every 1", "--keep 1", "--no-save", "--eval-every 1 --val few.bin",
         "--sample-every 1", "--eos 3", "--temperature 0.1 --top-k 3 --top-p 0.5 --sample-every 2", "--dtype uint16", "--init mitchell",
-        "--n-kv-heads 1", "--tied", "--seed 6198", "--model tiny",
+        "--n-kv-heads 1", "--tied", "--seed 6198", "--model tiny", "--micro-batch 67108863", "--threads 1",
+        "--eval-set a2345678901234567890123456789012345678901234567890123456789_-AZ=few.bin",
     };
     enum { N = sizeof shaping/sizeof *shaping };
     char hash[N][32], clash[256] = "";
@@ -3823,6 +3856,18 @@ static void bare_resume(void) {
           same_metrics("straight", "run") && !strstr(complained, "note: from"), "a bare --resume goes on with everything: %.60s",
           code ? complained : last_line(said));
 
+    char *state = slurp("straight/step12/train.json", NULL), part[256];
+    const char *after = state ? strstr(state, "\"data\": [") : NULL;
+    static const char *const files[] = { "few.bin", "wide.bin", "few.mask", "wide.mask" };
+    for (int i = 0; i < 4 && after; i++) {
+        uint64_t size, of = file_hash(files[i], &size);
+        snprintf(part, sizeof part, "{\"path\": \"%s\", \"bytes\": %llu, \"hash\": \"0x%016llx\"}", files[i],
+                 (unsigned long long)size, (unsigned long long)of);
+        after = strstr(after, part);
+    }
+    check(after && json_skip(state, 0), "train.json names the data in its order: path, bytes, fingerprint");
+    release(state);
+
     static const struct { const char *flags, *says; } changes[] = {
         { "--lr 0.02", "note: from step 9 on --lr is 0.02 (it was 0.01): so these are not the bits" },
         { "--steps 11 --batch 5", "--steps is 11 (it was 12), --batch is 5 (it was 3)" },
@@ -3888,10 +3933,12 @@ static void test_resume(void) {
         { "in the second of three epochs", "few.bin", "" },
         { "with clipping, z-loss and decayed embeddings", "few.bin",
           "--untied --clip 0.1 --z-loss 1e-3 --decay-embeddings --clip-warmup-steps 9 --clip-warmup-factor 3 --clip-qkv 0.5" },
+        { "at the end of an epoch", "eight.bin", "" },
     };
     static const char *const changes[] = { "", "--threads 2", "--threads 3 --micro-batch 4", "--micro-batch 1", "--micro-batch 3",
                                           "--save-every 5" };
     enter_yard();
+    write_tokens("eight.bin", 8*4*16, 64);                  // eight steps of 4 windows
     for (size_t i = 0; i < sizeof runs/sizeof *runs; i++) {
         char hash[64];
         const char *recipe = "--steps 20 --save-every 8 --eval-every 1 --val ids.bin --lr 0.01";

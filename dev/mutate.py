@@ -15,7 +15,8 @@ A mutant is the file with one fault, of the kinds that people make:
 Lines are drawn at random, then a kind, then a fault of it. Left out are comments, strings, preprocessor lines, and what a sentence
 quotes (the arguments behind the text of CHECK, die and fprintf(stderr)): those change words alone. So is room: the constant
 that alone is the length of an array in its declaration, and a larger one in the size of an allocation. More of it changes no
-value, and whether there is too little for some text is a question for the sanitizers. A fault that does not compile, or that
+value, and whether there is too little for some text is a question for the sanitizers; so is memory that is not given back
+(release, free). A fault that does not compile, or that
 the compiler turns into the same code (the object file has the same bytes), is drawn again.
 
 Every mutant is built at -O1 in a copy of the repository, and the tests run, the quick ones first, until one is red: then the
@@ -182,7 +183,7 @@ def mutants_of(text):
                     break
                 end += 1
             if end < len(tokens) and tokens[end].text == ";" and depth == 0 and end > i and not is_declaration(tokens, i, end):
-                if t.text not in SENTENCES:
+                if t.text not in SENTENCES | {"release", "free"}:
                     add(t, "dropped", t.at, tokens[end].at, "")
     return found
 

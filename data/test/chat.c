@@ -804,6 +804,10 @@ static void test_adaptation(void) {
     for (int i = 0; sound && i < 44; i++) sound &= log_p[i] < 0 && log_p[i] > -1000;
     check(sound, "the reference is a safetensors file: 22 pairs of log p");
     safetensors_close(st);
+    code = train_olmo("--load sft/latest --data chat.jsonl --val none --steps 0 --sample-every 0 --out none");
+    const char *params = strstr(file + 8, "\"params\":\"") + strlen("\"params\":\"");
+    check(went_well(code) && !strncmp(last_line(said) + strlen("params hash 0x"), params, 16) && params[16] == '"',
+          "of the weights that training began with: %.16s", params);
     const double unknown = NAN;
     make_directory("b");
     for (size_t at = 1024 + 8*7; at < size; at += 8*3) memcpy(file + at, &unknown, 8);
