@@ -57,6 +57,13 @@ GPU_FLAGS = -std=c++17 -O3 --threads 0 -diag-suppress 177 -x cu $(if $(NVTX),-DN
             -Xcompiler -Wall,-Wextra,-Wno-unused-function,-fno-math-errno,$(OPENMP),$(ARCH)
 GPU_LIBS  = -lcublasLt -Xlinker -rpath,$(realpath $(dir $(realpath $(NVCC_AT)))../lib64)
 
+# NCCL, by which several cards talk, where it is: NVIDIA's or Debian's libnccl-dev, or what pip brings for PyTorch.
+# (NCCL= builds without it.)
+NCCL     ?= $(shell if [ -e /usr/include/nccl.h ]; then echo -lnccl; else python3 -c 'import nvidia.nccl as n; \
+            at = list(n.__path__)[0]; open(at + "/include/nccl.h"); \
+            print(f"-I{at}/include -L{at}/lib -l:libnccl.so.2 -Xlinker -rpath,{at}/lib")' 2>/dev/null; fi)
+GPU_LIBS += $(if $(NCCL),-DNCCL $(NCCL))
+
 train_olmo_cu train_olmo_cu_fp32 test_olmo_cu test_olmo_cu_fp32: train_olmo.cu test_olmo.c $(SOURCE) $(CORPUS) build/flags
 	@[ "$(NVCC_AT)" ] || { echo "error: $@ needs CUDA's compiler, nvcc, which is not installed here"; exit 1; }
 	$(NVCC) $(GPU_FLAGS) $(if $(findstring fp32,$@),-DFP32) -o $@ $(if $(findstring test,$@),test_olmo.c,$<) $(GPU_LIBS) $(ICU) $(ZLIB)

@@ -4854,12 +4854,12 @@ static void test_gpu_greedy(void) {
 }
 
 // ---- a checkpoint of the CPU goes on on the card, and back --------------------------------------------------------------
+static const char *const small_run = "--d-model 64 --n-layers 2 --n-heads 1 --mlp-hidden 256 --seq-len 96 --batch 4 "
+                                     "--micro-batch 2 --data train_olmo.c.txt --val none --schedule constant --warmup 0 "
+                                     "--lr 1e-3 --sample-every 0";
 static int run_on(const char *device, const char *flags, double *losses, int steps, char *last) {
     static char out[1 << 16];
-    const int code = shell(out, sizeof out,
-        "cd build/test && '%s' --%s-device --d-model 64 --n-layers 2 --n-heads 1 --mlp-hidden 256 --seq-len 96 "
-        "--batch 4 --micro-batch 2 --data train_olmo.c.txt --val none --schedule constant --warmup 0 --lr 1e-3 "
-        "--sample-every 0 %s 2>&1", self, device, flags);
+    const int code = shell(out, sizeof out, "cd build/test && '%s' --%s-device %s %s 2>&1", self, device, small_run, flags);
     const char *hash = strstr(out, "params hash ");
     snprintf(last, 64, "%.*s", 31, hash ? hash : out + (strlen(out) > 60 ? strlen(out) - 60 : 0));
     const char *directory = strstr(flags, "--out ") + 6;
@@ -5125,10 +5125,13 @@ enum { MOST_RANKS = 8, MOST_NUMBERS = 1 << 18 };
 static real *slots;                                          // [MOST_RANKS, MOST_NUMBERS] shared by all ranks
 static real *slot_of(int rank) { return slots + (size_t)rank*MOST_NUMBERS; }
 
-// x: a flat array. This rank's piece of segment k becomes the sum of all ranks', in their order.
-static void reduce_scatter(real *x, const Segments *s, int k) {
-    const size_t begin = s->begin[k], end = s->begin[k + 1];
-    const Piece mine = piece_of(s, k, ranks.rank);
+typedef struct { Olmo *m, *own; Segments segments; } Ranked;
+
+// This rank's piece of the gradients of segment k becomes the sum of all ranks', in their order.
+static void reduce_scatter(Ranked *d, int k) {
+    const size_t begin = d->segments.begin[k], end = d->segments.begin[k + 1];
+    const Piece mine = piece_of(&d->segments, k, ranks.rank);
+    real *x = d->m->grads;
     CHECK(end <= MOST_NUMBERS, "a test's model has more than %d parameters", MOST_NUMBERS);
     memcpy(slot_of(ranks.rank) + begin, x + begin, (end - begin)*sizeof(real));
     ranks_sum(NULL, 0);
@@ -5140,21 +5143,20 @@ static void reduce_scatter(real *x, const Segments *s, int k) {
     ranks_sum(NULL, 0);
 }
 // x[0..n) becomes that of one rank.
-static void broadcast(real *x, size_t n, int from) {
+static void broadcast(Ranked *d, real *x, size_t n, int from) {
+    (void)d;
     if (ranks.rank == from) memcpy(slot_of(from), x, n*sizeof(real));
     ranks_sum(NULL, 0);
     memcpy(x, slot_of(from), n*sizeof(real));
     ranks_sum(NULL, 0);
 }
-// Every rank's piece of segment k goes to all.
-static void all_gather(real *x, const Segments *s, int k) {
+// Every rank's piece of the weights of segment k goes to all.
+static void all_gather(Ranked *d, int k) {
     for (int r = 0; r < ranks.world; r++) {
-        const Piece p = piece_of(s, k, r);
-        broadcast(x + p.begin, p.end - p.begin, r);
+        const Piece p = piece_of(&d->segments, k, r);
+        broadcast(d, d->m->params + p.begin, p.end - p.begin, r);
     }
 }
-
-typedef struct { Olmo *m, *own; Segments segments; } Ranked;
 
 static void *ranked_build(const Config *c, int training) {
     Ranked *d = (Ranked *)allocate(1, sizeof *d, "a test");
@@ -5192,7 +5194,7 @@ static void ranked_forward(void *d, real *losses, real *zlosses, const int *toke
 static void ranked_reduce(Ranked *d) {
     for (int k = d->segments.n - 1; k >= 0; k--) {
         const Piece p = piece_of(&d->segments, k, ranks.rank);
-        reduce_scatter(d->m->grads, &d->segments, k);
+        reduce_scatter(d, k);
         for (size_t i = p.begin; i < p.end; i++) d->own->grads[d->segments.at[k] + i - p.begin] += d->m->grads[i];
     }
     memset(d->m->grads, 0, d->m->layout.size*sizeof(real));
@@ -5207,7 +5209,7 @@ static void copy_pieces(Ranked *d, int out) {                // of the weights, 
         const Piece p = piece_of(&d->segments, k, ranks.rank);
         real *own = d->own->params + d->segments.at[k], *all = d->m->params + p.begin;
         memcpy(out ? all : own, out ? own : all, (p.end - p.begin)*sizeof(real));
-        if (out) all_gather(d->m->params, &d->segments, k);
+        if (out) all_gather(d, k);
     }
 }
 // olmo_update clips by the norm of what it has; so its limit is chosen such that the factor is that of all gradients.
@@ -5238,7 +5240,7 @@ static void ranked_move(void *model, Space space, size_t offset, size_t count, r
         real *own = ranked_space(d, space) + d->segments.at[p.segment] + (i - p.begin);
         n = zmin(p.end, offset + count) - i;
         if (p.owner == ranks.rank) memcpy(set ? own : host, set ? host : own, n*sizeof(real));
-        if (!set) broadcast(host, n, p.owner);
+        if (!set) broadcast(d, host, n, p.owner);
     }
 }
 static void ranked_get(void *d, Space space, size_t offset, size_t count, real *host) { ranked_move(d, space, offset, count, host, 0); }
@@ -5256,7 +5258,7 @@ static void ranked_open(void) {
 }
 static int ranked_main(int argc, char **argv) {
     static const Device device = { "cpu of several", NULL, ranked_open, cpu_memory, ranked_build, ranked_destroy, ranked_forward,
-                                   ranked_backward, ranked_update, ranked_decode, ranked_get, ranked_set, "fp32" };
+                                   ranked_backward, ranked_update, ranked_decode, ranked_get, ranked_set, "fp32", 0 };
     return olmo_main(argc, argv, &device);
 }
 
@@ -5479,6 +5481,76 @@ static void ranks_started_by_others(void) {
     system_or_die("rm -rf forked");
 }
 
+#ifdef __CUDACC__
+// One run by one card, and by two that share it. (Where there is one card, or no NCCL, only that it says so.) The sizes leave a rest.
+static void test_gpu_ranks(void) {
+    const char *run = "--gpu-device --d-model 60 --n-layers 3 --n-heads 5 --n-kv-heads 1 --mlp-hidden 88 --vocab 67 --seq-len 16 --untied --steps 50 "
+                      "--batch 32 --warmup 2 --sample-every 0 --lr 0.01 --data ids.bin --val few.bin --eval-every 10 --save-every 20";
+    const Config c = config_of(60, 3, 5, 1, 88, 67, 16, 0, 0, 0);
+    const double allowed = sizeof(elem) == 2 ? 1e-3 : 50*budget(gradient_length(&c, 32, 16));
+    const char *const loss = "train/CrossEntropyLoss", *const judged = "eval/validation/CrossEntropyLoss";
+    char hash[64];
+    int cards = 0, pid[2], code;
+    CUDA(cudaGetDeviceCount(&cards));
+    setenv("TRAIN_OLMO", self, 1);
+    enter_yard();
+    if (alone || cards < 2) {
+        refuses(alone ? "two cards, without NCCL" : "two cards, of one", "--gpus 2" + 2*(alone == NULL), "", "%s --gpus 2", run);
+        leave_yard();
+        return;
+    }
+    CHECK(went_well(train_olmo("%s --micro-batch 16 --out one", run)), "a test could not train: %s", complained);
+    code = train_olmo("%s --gpus 2 --micro-batch 16 --out two", run);
+    snprintf(hash, sizeof hash, "%s", last_line(said));
+    check(went_well(code) && metrics_apart("one", "two", loss, 50) <= allowed && metrics_apart("one", "two", judged, 5) <= allowed,
+          "GPU: two cards beside one, 50 steps: losses %.1e, validation %.1e apart (allowed %.1e)%s", metrics_apart("one", "two", loss, 50),
+          metrics_apart("one", "two", judged, 5), allowed, complained);
+    code = train_olmo("%s --gpus 2 --micro-batch 16 --out again", run);
+    check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: two cards twice: equal bits: %.30s", last_line(said));
+    code = train_olmo("%s --gpus 2 --micro-batch 16 --shard gradients --out again", run);
+    check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: ... and with --shard gradients: %.30s", last_line(said));
+    for (int shard = 0; shard < 2; shard++) {
+        code = train_olmo("%s --gpus 2 --micro-batch 5 --out again %s", run, shard ? "--shard gradients" : "");
+        check(went_well(code) && metrics_apart("one", "again", loss, 50) <= allowed, "GPU: ... in passes of 5%s: %.1e apart",
+              shard ? ", sharing out gradients" : "", metrics_apart("one", "again", loss, 50));
+    }
+    code = train_olmo("--gpu-device --resume --out two");
+    check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: one card reads the bits that two have written: %.30s", last_line(said));
+    system_or_die("rm -r two/step50 two/latest one/step50 one/latest");
+    code = train_olmo("--gpu-device --resume --gpus 2 --micro-batch 16 --out two");
+    check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: resumed at step 40, two end at the same bits: %.30s", last_line(said));
+    system_or_die("cp -r one mixed");
+    code = train_olmo("--gpu-device --resume --gpus 2 --micro-batch 16 --out mixed");
+    check(went_well(code) && metrics_apart("one", "mixed", loss, 50) <= allowed, "GPU: begun by one, two go on: %.1e apart",
+          metrics_apart("one", "mixed", loss, 50));
+    // Two processes that find each other, as those of two machines do.
+    setenv("WORLD_SIZE", "2", 1), setenv("MASTER_ADDR", "localhost", 1), setenv("MASTER_PORT", "29617", 1);
+    for (int r = 1; r >= 0; r--) {
+        setenv("RANK", r ? "1" : "0", 1), setenv("LOCAL_RANK", r ? "1" : "0", 1);
+        pid[r] = start_olmo("%s --micro-batch 16 --out met", run);
+        if (r) sleep_ms(300);
+    }
+    code = wait_for(pid[0]);
+    waitpid(pid[1], NULL, 0);
+    check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: two processes that meet by MASTER_ADDR: %.30s%s", last_line(said), complained);
+    unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("LOCAL_RANK");
+    for (int victim = 0; victim < 2; victim++) {
+        const pid_t parent = start_olmo("%s --gpus 2 --micro-batch 16 --out endless --steps 10000000", run);
+        wait_for_metrics("endless/metrics.jsonl", 1000);
+        const int n = ranks_of(parent, pid, 2);
+        const double killed = seconds();
+        if (n == 2) kill(pid[victim], SIGKILL);
+        code = wait_for(parent);
+        char sentence[64];
+        snprintf(sentence, sizeof sentence, "error: rank %d of 2: has died", victim);
+        check(n == 2 && code == 1 && error_lines() == 1 && strstr(complained, sentence) && !alive(pid, n), "GPU: rank %d killed; %.1f s later: %.50s",
+              victim, seconds() - killed, complained);
+        system_or_die("rm -rf endless");
+    }
+    leave_yard();
+}
+#endif
+
 static void test_ranks(void) {
     enter_yard();
     refuses("cards, to the CPU's program", "--gpus 2", "program for the CPU", "%s --data ids.bin --steps 1 --gpus 2", tiny_model);
@@ -5566,6 +5638,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "gpu_references", test_gpu_references, ON_GPU },
     { "gpu_greedy", test_gpu_greedy, ON_GPU },
     { "gpu_resume", test_gpu_resume, ON_GPU },
+    { "gpu_ranks", test_gpu_ranks, ON_GPU },
     { "gpu_nan", test_gpu_nan, ON_GPU },
 #endif
 };

@@ -1494,14 +1494,14 @@ static struct {
     int rank, world;                                // which of how many
     int local;                                      // which of those on this machine
     int shard_gradients;
-    double exposed;                                 // seconds of the last update that a device waited for others
+    double exposed;                                 // seconds of the last update's that a device has waited
 } ranks = { 0, 1, 0, 0, 0 };
 
 enum { MAX_SEGMENTS = MAX_LAYERS + 2 };
 typedef struct {
     int n;
     size_t begin[MAX_SEGMENTS + 1];                 // segment k is [begin[k], begin[k+1])
-    size_t at[MAX_SEGMENTS + 1];                    // where this rank's own arrays hold its piece of k; at[n]: their size
+    size_t at[MAX_SEGMENTS + 1];                    // where a rank's own arrays hold its piece; at[n]: their size
 } Segments;
 
 typedef struct { size_t begin, end; int segment, owner; } Piece;
@@ -1649,7 +1649,8 @@ static void cpu_set(void *m, Space space, size_t offset, size_t count, const rea
 }
 
 static const Device cpu_device = {
-    "cpu", "this is the program for the CPU; train_olmo_cu trains on several cards", NULL, cpu_memory, cpu_build, cpu_destroy, cpu_forward, cpu_backward, cpu_update, cpu_decode,
+    "cpu", "this is the program for the CPU; train_olmo_cu trains on several cards", NULL, cpu_memory,
+    cpu_build, cpu_destroy, cpu_forward, cpu_backward, cpu_update, cpu_decode,
     cpu_get, cpu_set, "fp32", 0,
 };
 
@@ -3226,7 +3227,7 @@ static void meter_show(Meter *m, double done) {
 typedef struct {
     uint64_t index;                                         // which of the rows it is
     int length, padded;                                     // tokens; with padding
-    int filler;                                             // there was no row left for this rank: it does not count
+    int filler;                                             // no row was left for this rank: not counted
     int labels;                                             // how many of them are to be predicted
     size_t start;                                           // its first token in the batch
     double loss, zloss;                                     // sums over its labels, after a pass
@@ -3553,7 +3554,7 @@ static int option_table(Options *o, Option *table) {
         { "--gpus", WHOLE, &o->gpus,
           "train on so many cards of this machine (0: on one, or as torchrun, mpirun or srun say)" },
         { "--shard", TEXT, &o->shard,
-          "what several cards share out: optimizer (its moments), or gradients too: less memory, the same result" },
+          "what several cards share out: optimizer (its moments), or gradients too: less memory" },
         { "--out", TEXT, &o->out, "directory of checkpoints and metrics.jsonl" },
         { "--resume", FLAG, &o->resume,
           "go on from the newest checkpoint of --out, with the options it was made with" },
@@ -3780,8 +3781,9 @@ static void complete_recipe(Options *o, const Rows *rows) {
         r->batch = (int)zmin((size_t)r->batch, rows->groups);
         if (r->batch > ranks.world) r->batch -= r->batch % ranks.world;
     }
-    CHECK(r->batch % ranks.world == 0, "--batch %d: cannot be dealt out evenly to %d ranks; choose a multiple of %d",
-          r->batch, ranks.world, ranks.world);
+    CHECK(r->batch % ranks.world == 0,
+          "--batch %d: cannot be dealt out evenly to %d ranks; choose a multiple of %d", r->batch,
+          ranks.world, ranks.world);
     CHECK(rows->keep_rest || rows->groups >= (uint64_t)r->batch,
           "--batch %d: the training data has only %llu %s of %d tokens", r->batch,
           (unsigned long long)rows->groups, rows->unit, rows->T);
@@ -3840,7 +3842,7 @@ static Options options_of_preset(const char *name) {
 // What the devices have, gradients and weights, they exchange themselves, by other means.
 
 enum { MAX_RANKS = 4096, MEETING_TIME = 60 };                   // seconds that ranks wait for each other
-static int talk[MAX_RANKS], life[MAX_RANKS];                // rank 0: to rank r; the others: to rank 0, in [0]
+static int talk[MAX_RANKS], life[MAX_RANKS];                // rank 0: to rank r; others: to rank 0, in [0]
 static int leaving;                                         // the run is over: sockets may close
 static int ending;                                          // it has failed, and a thread is saying so
 
@@ -3941,7 +3943,8 @@ static int listen_at(int any, int *port) {
     setsockopt(line, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     CHECK(bind(line, (struct sockaddr *)&at, size) == 0 && listen(line, 2*MAX_RANKS) == 0
           && getsockname(line, (struct sockaddr *)&at, &size) == 0,
-          "port %d: rank 0 cannot wait there for the others: %s; choose another MASTER_PORT", *port, strerror(errno));
+          "port %d: rank 0 cannot wait there for the others: %s; choose another MASTER_PORT", *port,
+          strerror(errno));
     *port = ntohs(at.sin_port);
     return line;
 }
@@ -3965,18 +3968,18 @@ static void receive_ranks(int door, int port) {
     for (int there = 0; there < 2*(ranks.world - 1); ) {
         struct pollfd wait = { door, POLLIN, 0 };
         const double left = begun + MEETING_TIME - seconds();
-        CHECK(left > 0, "only %d of %d ranks have come to port %d within %d seconds; have all been started, with "
-              "this machine's address in MASTER_ADDR?", 1 + there/2, ranks.world, port, MEETING_TIME);
+        CHECK(left > 0, "only %d of %d ranks have come to port %d within %d seconds; have all been started, "
+              "with this machine's address in MASTER_ADDR?", 1 + there/2, ranks.world, port, MEETING_TIME);
         if (poll(&wait, 1, (int)(1000*left) + 1) <= 0) continue;
         const int line = accept4(door, NULL, NULL, SOCK_CLOEXEC);
         const struct timeval soon = { 5, 0 }, never = { 0, 0 };
         Hello h;
         if (line < 0) continue;
         setsockopt(line, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
-        const int ours = recv(line, &h, sizeof h, MSG_WAITALL) == (ssize_t)sizeof h && !memcmp(h.program, "OLMo in C", 8);
-        if (!ours) { close(line); continue; }
+        const int whole = recv(line, &h, sizeof h, MSG_WAITALL) == (ssize_t)sizeof h;
+        if (!whole || memcmp(h.program, "OLMo in C", 8)) { close(line); continue; }
         CHECK(h.world == ranks.world && h.rank > 0 && h.rank < ranks.world,
-              "rank %d of %d has come to port %d, where ranks of %d meet; is another run using this MASTER_PORT?",
+              "rank %d of %d has come to port %d, where ranks of %d meet; has another run this MASTER_PORT?",
               h.rank, h.world, port, ranks.world);
         int *const known = h.is_life ? &life[h.rank] : &talk[h.rank];
         CHECK(!*known, "two processes are rank %d of %d; each must have a rank of its own", h.rank, h.world);
@@ -4008,7 +4011,7 @@ static int reach_rank_0(const char *host, int port, int is_life) {
         (void)send(line, &h, sizeof h, MSG_NOSIGNAL);
         return line;
     }
-    die("rank %d of %d: rank 0 is not to be found at %s:%d (%s); MASTER_ADDR and MASTER_PORT say where it waits",
+    die("rank %d of %d: rank 0 is not to be found at %s:%d (%s); MASTER_ADDR and MASTER_PORT say where it is",
         ranks.rank, ranks.world, host, port, reason);
 }
 
@@ -4047,7 +4050,8 @@ static void on_parents_signal(int number) {
 static int wait_for_ranks(int n) {
     const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGALRM };
     int failed = 0, said = 0, killed = 0, killed_by = 0, status;
-    for (int i = 0; i < 4; i++) if (signal(numbers[i], on_parents_signal) == SIG_IGN) signal(numbers[i], SIG_IGN);
+    for (int i = 0; i < 4; i++)
+        if (signal(numbers[i], on_parents_signal) == SIG_IGN) signal(numbers[i], SIG_IGN);
     for (int left = n; left > 0; ) {
         const pid_t ended = waitpid(-1, &status, 0);
         if (ended < 0 && errno == EINTR) continue;
@@ -4060,7 +4064,8 @@ static int wait_for_ranks(int n) {
         else if (!killed_by) killed = r, killed_by = WTERMSIG(status);
     }
     if (failed && !said)
-        fprintf(stderr, "error: rank %d of %d was ended by signal %d (%s)\n", killed, n, killed_by, strsignal(killed_by));
+        fprintf(stderr, "error: rank %d of %d was ended by signal %d (%s)\n", killed, n, killed_by,
+                strsignal(killed_by));
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -4094,16 +4099,17 @@ static int environment(const char *name, int least, int most) {
     char *end;
     if (!text || !*text) return -1;
     const long x = strtol(text, &end, 10);
-    CHECK(!*end && x >= least && x <= most, "%s=%s: expected a whole number from %d to %d", name, text, least, most);
+    CHECK(!*end && x >= least && x <= most, "%s=%s: expected a whole number from %d to %d", name, text, least,
+          most);
     return (int)x;
 }
 
 // Starts the ranks, or finds out which one this is.
 static void ranks_start(int gpus, const Device *device) {
     static const char *const rank_names[][3] = {
-        { "RANK", "WORLD_SIZE", "LOCAL_RANK" },                                                     // torchrun
-        { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK" },           // mpirun
-        { "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID" },                                        // srun
+        { "RANK", "WORLD_SIZE", "LOCAL_RANK" },             // torchrun
+        { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK" },   // mpirun
+        { "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID" },        // srun
     };
     CHECK(gpus <= MAX_RANKS, "--gpus %d: expected at most %d", gpus, MAX_RANKS);
     CHECK(gpus < 2 || !device->alone, "--gpus %d: %s", gpus, device->alone);
@@ -4643,8 +4649,8 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
                 "masked\n", at->step);
     if (!batch_through(run, batch, 1)) { *at = before; return 0; }
     (void)objective_sums(objective, batch, sums);
-    CHECK(ranks.world == 1 || isfinite(sums[0]), "step %d: the loss of this rank's sequences is %g; this step was "
-          "not saved. Go on from the last checkpoint with a lower --lr or --clip", at->step, sums[0]);
+    CHECK(ranks.world == 1 || isfinite(sums[0]), "step %d: the loss of this rank's sequences is %g; this "
+          "step was not saved. Go on from the last checkpoint with a lower --lr or --clip", at->step, sums[0]);
     ranks_sum(sums, MAX_SUMS);
 
     const double lr = learning_rate(r, at->step), loss = sums[0]/fmax(1, denominator);
@@ -4658,7 +4664,8 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
     metric(metrics, norm, "grad_norm", "optim/total_grad_norm");         // before clipping
     metric(metrics, lr, "lr", "optim/learning_rate_group0");
     metric(metrics, (double)at->tokens, NULL, "throughput/total_tokens");
-    if (ranks.world > 1) metric(metrics, ranks.exposed, NULL, "throughput/device/exposed_communication_seconds");
+    if (ranks.world > 1)
+        metric(metrics, ranks.exposed, NULL, "throughput/device/exposed_communication_seconds");
     return 1;
 }
 
@@ -4840,7 +4847,7 @@ static void reference_pass(Run *run, Rows *rows, double *reference, const char *
         const int n = (int)zmin((size_t)some, rows->groups - g);
         double *const here = reference + 2*g;
         int missing = 0;
-        ranks_sum(here, 2*n);                               // the others' are 0 until rank 0 has told what it knows
+        ranks_sum(here, 2*n);                               // others have zeros until rank 0 has told
         for (int i = 0; i < 2*n; i++) missing |= isnan(here[i]);
         if (!missing) { meter.first += n; continue; }       // an earlier, interrupted pass has it
         batch_read(&b, rows, NULL, g, n, c->vocab, c->eos);
@@ -5021,7 +5028,7 @@ static void train(Run *run) {
         print_hash(run);
         return;
     }
-    // Only now that nothing is wrong with the options and the data, and all ranks have read what may lie there.
+    // Only now that nothing is wrong with the options and the data, and all ranks have read what lies there.
     ranks_sum(NULL, 0);
     if (!o->resume && !ranks.rank) fresh_directory(o->out);
     Batch batch = batch_of(&run->train, r->batch, r->micro_batch);
@@ -5432,8 +5439,8 @@ int olmo_main(int argc, char **argv, const Device *device) {
     Weights unused;
     olmo_layout(&run.layout, &unused, NULL, &o->config);
     int training = !o->chat && !o->generate && !o->eval && !o->export_dir;
-    CHECK(ranks.world == 1 || training || o->eval, "--generate, --chat and --export are work for one rank, not %d; "
-          "--gpus 1 is one", ranks.world);
+    CHECK(ranks.world == 1 || training || o->eval,
+          "--generate, --chat and --export are work for one rank, not %d; --gpus 1 is one", ranks.world);
     // A console that is gone (`| head`) does not end a run.
     if (training) signal(SIGPIPE, SIG_IGN);
     if (training) print_banner(&run);

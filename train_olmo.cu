@@ -42,6 +42,9 @@ struct Range { Range(const char *name) { nvtxRangePushA(name); } ~Range() { nvtx
 #else
 struct Range { Range(const char *) {} };
 #endif
+#ifdef NCCL
+#include <nccl.h>
+#endif
 
 #ifdef FP32
 typedef float elem;
@@ -111,6 +114,8 @@ static void host_release(void *p) {
     release(p);
 }
 
+static void talking_open(void);
+
 // The first card that CUDA shows (CUDA_VISIBLE_DEVICES chooses another), made ready once. Of several ranks
 // on this machine each takes the next, unless their launcher shows each a card of its own.
 static void card_open(void) {
@@ -121,7 +126,7 @@ static void card_open(void) {
           "no GPU can be used here: %s; train_olmo is the same program for the CPU",
           status == cudaSuccess ? "CUDA shows none" : cudaGetErrorString(status));
     const int mine = cards > 1 ? ranks.local : 0;
-    CHECK(mine < cards, "rank %d would be the %dth on this machine, where CUDA shows %d cards; one each is needed",
+    CHECK(mine < cards, "rank %d is number %d on this machine, where CUDA shows %d cards; each needs one",
           ranks.rank, mine + 1, cards);
     CUDA(cudaSetDevice(mine));
     CUDA(cudaGetDeviceProperties(&card.props, mine));
@@ -130,6 +135,7 @@ static void card_open(void) {
     CUDA(cudaStreamCreateWithFlags(&card.stream, cudaStreamNonBlocking));
     BLAS(cublasLtCreate(&card.blas));
     card.workspace = gpu_allocate(WORKSPACE, 1, "the workspace of the matrix products");
+    if (ranks.world > 1) talking_open();
     card.ready = 1;
 }
 
@@ -210,6 +216,125 @@ static void by_rows(void (*wide)(Parameters...), void (*narrow)(Parameters...), 
     if (n % 8 == 0) wide<<<rows, threads_for(n/8), 0, stream>>>(arguments...);
     else narrow<<<rows, threads_for(n), 0, stream>>>(arguments...);
     LAUNCHED();
+}
+
+// ---- several cards -----------------------------------------------------------------------------
+// The ranks of section 5 of the .c, each with a card. NCCL moves what they tell each other, on a stream of
+// its own, while the card computes:
+//
+//     backward   a layer's gradients are complete: their sum over all ranks goes, piece by piece, to the
+//                owners, while the layers below go on. (With --shard gradients it is added there to the
+//                sums, and the next layer but one takes the place of these gradients.)
+//     update     the norm of all pieces; a rank moves the weights of its own
+//     forward    a layer's weights come back to all ranks while the layers before it compute
+//
+// The order in which NCCL adds is fixed by the ranks and the sizes. (Not so if switches add, by NVLS: that
+// stays off, unless the user has said otherwise.)
+
+enum { MAX_WAITS = 4*MAX_SEGMENTS };
+enum { OF_EMBEDDING, OF_EVEN_LAYERS, OF_ODD_LAYERS, OF_HEAD, PLACES };
+static struct {
+    Stream stream;
+    cudaEvent_t computed;                           // by card.stream: what the other stream waits for
+    cudaEvent_t summed[PLACES];                     // what lay in a place of the gradients
+    cudaEvent_t gathered[MAX_SEGMENTS];
+    cudaEvent_t wait[MAX_WAITS][2];                 // before and after card.stream has waited for the other
+    int waits;
+} talking;
+
+#ifdef NCCL
+static ncclComm_t all_ranks;
+#define TALK(call) do { \
+    ncclResult_t error_ = (call); \
+    CHECK(error_ == ncclSuccess, "NCCL reports \"%s\" (%s)", ncclGetErrorString(error_), \
+          ncclGetLastError(NULL)); \
+} while (0)
+static const char *const alone = NULL;
+
+static void meet_cards(void) {
+    ncclUniqueId id;
+    setenv("NCCL_NVLS_ENABLE", "0", 0);
+    if (ranks.rank == 0) TALK(ncclGetUniqueId(&id));
+    ranks_share(&id, sizeof id);
+    TALK(ncclCommInitRank(&all_ranks, ranks.world, id, ranks.rank));
+}
+
+// This rank's piece of segment k of a flat array becomes the sum of all ranks'; the rest of the segment is
+// spoiled. x: where the segment lies.
+static void reduce_scatter(float *x, const Segments *s, int k) {
+    const Piece first = piece_of(s, k, 0), mine = piece_of(s, k, ranks.rank);
+    const size_t each = first.end - first.begin, all = each*ranks.world;
+    const size_t rest = s->begin[k + 1] - s->begin[k] - all;
+    float *own = x + (mine.begin - first.begin), *tail = x + all;
+    TALK(ncclGroupStart());
+    if (each) TALK(ncclReduceScatter(x, own, each, ncclFloat, ncclSum, all_ranks, talking.stream));
+    if (rest) TALK(ncclReduce(tail, tail, rest, ncclFloat, ncclSum, ranks.world - 1, all_ranks,
+                              talking.stream));
+    TALK(ncclGroupEnd());
+}
+// Every rank's piece of the weights of segment k goes to all. x: the whole flat array.
+static void all_gather(elem *x, const Segments *s, int k) {
+    const ncclDataType_t type = sizeof(elem) == sizeof(float) ? ncclFloat : ncclBfloat16;
+    const Piece first = piece_of(s, k, 0), mine = piece_of(s, k, ranks.rank);
+    const size_t each = first.end - first.begin, all = first.begin + each*ranks.world;
+    const size_t rest = s->begin[k + 1] - all;
+    elem *tail = x + all;
+    TALK(ncclGroupStart());
+    if (each) TALK(ncclAllGather(x + mine.begin, x + first.begin, each, type, all_ranks, talking.stream));
+    if (rest) TALK(ncclBroadcast(tail, tail, rest, type, ranks.world - 1, all_ranks, talking.stream));
+    TALK(ncclGroupEnd());
+}
+// x[0..n) becomes that of one rank.
+static void broadcast(float *x, size_t n, int from) {
+    TALK(ncclBroadcast(x, x, n, ncclFloat, from, all_ranks, talking.stream));
+}
+#else
+static const char *const alone = "this program was built without NCCL, by which cards talk; install it "
+                                 "(libnccl-dev, or pip's nvidia-nccl-cu13), and make again";
+static void meet_cards(void) {}
+static void reduce_scatter(float *, const Segments *, int) {}
+static void all_gather(elem *, const Segments *, int) {}
+static void broadcast(float *, size_t, int) {}
+#endif
+
+static void talking_open(void) {
+    int least, most;
+    meet_cards();
+    CUDA(cudaDeviceGetStreamPriorityRange(&least, &most));
+    CUDA(cudaStreamCreateWithPriority(&talking.stream, cudaStreamNonBlocking, most));
+    CUDA(cudaEventCreateWithFlags(&talking.computed, cudaEventDisableTiming));
+    for (int i = 0; i < PLACES; i++)
+        CUDA(cudaEventCreateWithFlags(&talking.summed[i], cudaEventDisableTiming));
+    for (int k = 0; k < MAX_SEGMENTS; k++)
+        CUDA(cudaEventCreateWithFlags(&talking.gathered[k], cudaEventDisableTiming));
+    for (int i = 0; i < MAX_WAITS; i++) {
+        CUDA(cudaEventCreate(&talking.wait[i][0]));
+        CUDA(cudaEventCreate(&talking.wait[i][1]));
+    }
+}
+
+// What follows on the stream that talks waits for all that card.stream has to do so far.
+static void after_computing(void) {
+    CUDA(cudaEventRecord(talking.computed, card.stream));
+    CUDA(cudaStreamWaitEvent(talking.stream, talking.computed, 0));
+}
+// What follows on card.stream waits for `event`. How long, is measured: this is the communication that
+// computing does not hide.
+static void wait_for(cudaEvent_t event) {
+    const int measured = talking.waits < MAX_WAITS;
+    if (measured) CUDA(cudaEventRecord(talking.wait[talking.waits][0], card.stream));
+    CUDA(cudaStreamWaitEvent(card.stream, event, 0));
+    if (measured) CUDA(cudaEventRecord(talking.wait[talking.waits++][1], card.stream));
+}
+// Into ranks.exposed, the seconds of all waits since the last call. Both streams have done their work.
+static void add_up_waits(void) {
+    float ms;
+    ranks.exposed = 0;
+    for (int i = 0; i < talking.waits; i++) {
+        CUDA(cudaEventElapsedTime(&ms, talking.wait[i][0], talking.wait[i][1]));
+        ranks.exposed += ms*1e-3;
+    }
+    talking.waits = 0;
 }
 
 // ================================================================================================
@@ -1033,7 +1158,7 @@ static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const
 // ---- the model ---------------------------------------------------------------------------------
 
 // What follows from the norm of all gradients is decided on the card, without asking the host.
-typedef struct { double norm; float factor; int finite; } Clip;
+typedef struct { double squares, norm; float factor; int finite; } Clip;
 enum { NORM_PIECES = 1024 };
 
 typedef struct {
@@ -1046,6 +1171,10 @@ typedef struct {
     int16_t *rests;                                 // the lower halves of the weights
     float *grads, *moment1, *moment2;
     int grads_used;                                 // they stand for zeros: an update has used them
+    Segments segments;                              // rests and moments are this rank's pieces alone
+    size_t place[PLACES], grads_size;               // --shard gradients: grads hold some segments at a time;
+    float *sums;                                    //     what is added up of them, this rank's pieces
+    int last_pass, gathering;                       // an update is next; weights are still on their way
     Parameter wte, head;
     GpuLayer layer[MAX_LAYERS];
     GpuActs acts;
@@ -1063,9 +1192,33 @@ typedef struct {
     int *count;
 } GpuOlmo;
 
+static int shards_gradients() { return ranks.world > 1 && ranks.shard_gradients; }
+
+// With --shard gradients those of a segment stay only until they have been added up. So two places in turn
+// suffice for all layers: one is emptied while the other is filled.
+static int place_of(int segment, int layers) {
+    if (segment == 0 || segment > layers) return segment ? OF_HEAD : OF_EMBEDDING;
+    return segment % 2 ? OF_ODD_LAYERS : OF_EVEN_LAYERS;
+}
+// Returns how many numbers `grads` holds.
+static size_t places_layout(size_t *place, const Segments *s, int layers) {
+    if (!shards_gradients()) return s->begin[s->n];
+    const size_t layer = s->begin[2] - s->begin[1];
+    place[OF_EMBEDDING] = 0;
+    place[OF_EVEN_LAYERS] = s->begin[1];
+    place[OF_ODD_LAYERS] = place[OF_EVEN_LAYERS] + layer;
+    place[OF_HEAD] = place[OF_ODD_LAYERS] + layer;
+    return place[OF_HEAD] + (s->begin[s->n] - s->begin[layers + 1]);
+}
+static float *grads_of(const GpuOlmo *m, int segment) {
+    const int place = place_of(segment, m->config.n_layers);
+    return m->grads + (shards_gradients() ? m->place[place] : m->segments.begin[segment]);
+}
+
 static Parameter parameter(const GpuOlmo *m, int tensor) {
     const size_t offset = m->layout.tensor[tensor].offset;
-    return { m->weights + offset, m->training ? m->grads + offset : NULL };
+    const int k = piece_at(&m->segments, offset).segment;
+    return { m->weights + offset, m->training ? grads_of(m, k) + (offset - m->segments.begin[k]) : NULL };
 }
 
 GpuOlmo *gpu_olmo_build(const Config *c, int training) {
@@ -1078,16 +1231,20 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
     m->recompute = recomputed(training);
     m->offload = training && saving.offload_optimizer;
     olmo_layout(&m->layout, &unused, NULL, c);
-    const size_t size = m->layout.size;
+    m->segments = segments_of(&m->layout);
+    const size_t size = m->layout.size, own = m->segments.at[m->segments.n];
     m->weights = (elem *)gpu_allocate(size, sizeof(elem), "the weights");
     m->staging = (float *)gpu_allocate(CHUNK, sizeof(float), "the staging buffer");
     if (training) {
         auto state = m->offload ? host_allocate : gpu_allocate;
         if (sizeof(elem) < sizeof(float))
-            m->rests = (int16_t *)state(size, sizeof(int16_t), "the lower halves of the weights");
-        m->grads = (float *)gpu_allocate(size, sizeof(float), "the gradients");
-        m->moment1 = (float *)state(size, sizeof(float), "AdamW's first moments");
-        m->moment2 = (float *)state(size, sizeof(float), "AdamW's second moments");
+            m->rests = (int16_t *)state(own, sizeof(int16_t), "the lower halves of the weights");
+        m->grads_size = places_layout(m->place, &m->segments, c->n_layers);
+        m->grads = (float *)gpu_allocate(m->grads_size, sizeof(float), "the gradients");
+        if (shards_gradients())
+            m->sums = (float *)gpu_allocate(own, sizeof(float), "the sums of the gradients");
+        m->moment1 = (float *)state(own, sizeof(float), "AdamW's first moments");
+        m->moment2 = (float *)state(own, sizeof(float), "AdamW's second moments");
         m->norm_piece = (double *)gpu_allocate(NORM_PIECES, sizeof(double), "the gradient norm");
         m->clip = (Clip *)gpu_allocate(1, sizeof(Clip), "the gradient norm");
         m->count = (int *)allocate(c->vocab, sizeof(int), "a count of tokens");
@@ -1108,8 +1265,8 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
 }
 
 void olmo_free(GpuOlmo *m) {
-    void *const on_card[] = { m->weights, m->grads, m->arena, m->rope, m->cache, m->staging, m->norm_piece,
-                              m->clip };
+    void *const on_card[] = { m->weights, m->grads, m->sums, m->arena, m->rope, m->cache, m->staging,
+                              m->norm_piece, m->clip };
     void *const state[] = { m->rests, m->moment1, m->moment2 };
     CUDA(cudaStreamSynchronize(card.stream));
     if (m->one_token) CUDA(cudaGraphExecDestroy(m->one_token));
@@ -1164,6 +1321,52 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     return a;
 }
 
+// -- what it tells other ranks, segment by segment
+// 0: the embedding; 1 + l: layer l; the last: an untied head.
+
+static float *own_sums(const GpuOlmo *m, int k) {           // where the sums of this rank's piece are
+    if (shards_gradients()) return m->sums + m->segments.at[k];
+    return grads_of(m, k) + (piece_of(&m->segments, k, ranks.rank).begin - m->segments.begin[k]);
+}
+
+__global__ void add_kernel(float *sum, const float *x, size_t count, int add) {
+    const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
+    if (i < count) sum[i] = add ? sum[i] + x[i] : x[i];
+}
+
+// The gradients of segment k are complete, as far as this pass goes.
+static void grads_leave(GpuOlmo *m, int k) {
+    if (ranks.world == 1 || !(m->last_pass || shards_gradients())) return;
+    const Piece mine = piece_of(&m->segments, k, ranks.rank);
+    const size_t count = mine.end - mine.begin;
+    float *x = grads_of(m, k);
+    after_computing();
+    reduce_scatter(x, &m->segments, k);
+    if (shards_gradients() && count) {
+        add_kernel<<<ceil_div(count, 256), 256, 0, talking.stream>>>(
+            own_sums(m, k), x + (mine.begin - m->segments.begin[k]), count, !m->grads_used);
+        LAUNCHED();
+    }
+    CUDA(cudaEventRecord(talking.summed[place_of(k, m->config.n_layers)], talking.stream));
+}
+// Those of segment k may be made: what had their place has left.
+static void grads_may_come(const GpuOlmo *m, int k) {
+    if (shards_gradients()) wait_for(talking.summed[place_of(k, m->config.n_layers)]);
+}
+// Is there anything that a pass has to add to?
+static int grads_add_up(const GpuOlmo *m) { return !m->grads_used && !shards_gradients(); }
+
+static void weights_leave(GpuOlmo *m, int k) {
+    if (ranks.world == 1) return;
+    after_computing();
+    all_gather(m->weights, &m->segments, k);
+    CUDA(cudaEventRecord(talking.gathered[k], talking.stream));
+    m->gathering = 1;
+}
+static void weights_needed(const GpuOlmo *m, int k) {
+    if (m->gathering) wait_for(talking.gathered[k]);
+}
+
 // tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is
 // negative (ignored); zlosses[b,t] likewise. weights[b,t] are what olmo_backward weighs both with;
 // NULL: no backward pass follows. With weights the head goes back at once, chunk by chunk: dhead += here,
@@ -1171,7 +1374,7 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
 void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
                   const real *weights, int B, int T) {
     const Config *c = &m->config;
-    const int N = B*T, C = c->d_model, V = c->vocab;
+    const int N = B*T, C = c->d_model, V = c->vocab, last = m->segments.n - 1;
     Stream stream = card.stream;
     Range range("olmo_forward");
     CHECK(m->training || !weights, "a model that was built without training has no backward pass");
@@ -1180,11 +1383,16 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
     to_card(a->targets, targets, N);
     if (weights) to_card(a->weights, weights, N);
 
+    weights_needed(m, 0);
     embed_forward(a->x, a->tokens, m->wte.weight, N, C, stream);
     for (int l = 0; l < c->n_layers; l++) {
+        weights_needed(m, 1 + l);
         block_forward(a, &a->layer[l], &m->layer[l], NULL, m->rope, c, B, T, 0, stream);
     }
     norm_forward(a->xnf, a->rstdf, a->x, N, C, stream);
+    weights_needed(m, last);
+    m->gathering = 0;
+    if (weights) grads_may_come(m, c->tied ? 0 : last);
     // A model that trains has room for logits of elem. Without weights they are float: half as many rows.
     const int wide = m->training && !weights, head_rows = wide ? a->head_rows/2 : a->head_rows;
     for (int n = 0; n < N; n += head_rows) {
@@ -1196,7 +1404,7 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
             matmul_forward(logits, xnf, m->head.weight, rows, C, V, 0, stream);
             crossentropy(loss, zloss, dlogits, target, a->weights + n, c->z_loss, rows, V, stream);
             matmul_backward_input(a->dxn + (size_t)n*C, dlogits, m->head.weight, rows, C, V, stream);
-            matmul_backward_weight(m->head.grad, dlogits, xnf, rows, C, V, n > 0 || !m->grads_used, stream);
+            matmul_backward_weight(m->head.grad, dlogits, xnf, rows, C, V, n > 0 || grads_add_up(m), stream);
         } else {
             float *logits = (float *)a->logits;
             matmul_forward(logits, xnf, m->head.weight, rows, C, V, 0, stream);
@@ -1222,19 +1430,24 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
 void olmo_backward(GpuOlmo *m) {
     const Config *c = &m->config;
     GpuActs *a = &m->acts;
-    const int N = a->B*a->T, C = c->d_model, add = !m->grads_used;
+    const int N = a->B*a->T, C = c->d_model, add = grads_add_up(m);
     Stream stream = card.stream;
     Range range("olmo_backward");
     CHECK(a->going_back, "a backward pass needs a forward pass with weights before it, one each");
     a->going_back = 0;
 
+    if (!c->tied) grads_leave(m, 1 + c->n_layers);
     CUDA(cudaMemsetAsync(a->dx, 0, sizeof(float)*N*C, stream));
     norm_backward(a->dx, a->dx_elem, a->dxn, a->xnf, a->rstdf, N, C, stream);
     for (int l = c->n_layers - 1; l >= 0; l--) {
+        grads_may_come(m, 1 + l);
         block_backward(a, &a->layer[l], &m->layer[l], m->rope, c, m->recompute, add, stream);
+        grads_leave(m, 1 + l);
     }
+    if (!c->tied) grads_may_come(m, 0);
     if (!add && !c->tied) CUDA(cudaMemsetAsync(m->wte.grad, 0, sizeof(float)*c->vocab*C, stream));
     embed_backward(m->wte.grad, a->dx, a->tokens, a->places, C, stream);
+    grads_leave(m, 0);
     m->grads_used = 0;
 }
 
@@ -1260,6 +1473,8 @@ void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
     if (!m->cache) m->cache = (elem *)gpu_allocate(cache_size(c), sizeof(elem), "the KV cache");
     GpuActs *a = olmo_reserve(m, 1, c->seq_len);
+    for (int k = 0; k < m->segments.n; k++) weights_needed(m, k);
+    m->gathering = 0;
     to_card(a->tokens, tokens, n);
     to_card(a->past, &past, 1);
     if (n == 1 && m->tokens_decoded++ > 0) {        // from the second on: the first has loaded all kernels
@@ -1282,8 +1497,14 @@ void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
 // ================================================================================================
 
 // sqrt(sum of squares) of all gradients, in NORM_PIECES partial sums that are added in their order; and
-// with it the factor that clips, and whether there is to be an update at all.
-__global__ void norm_pieces_kernel(double *piece, const float *g, size_t size) {
+// with it the factor that clips, and whether there is to be an update at all. (add: the partial sums go on.)
+static __host__ __device__ Clip clip_of(double squares, double limit) {
+    Clip clip = { squares, sqrt(squares), 1, 0 };
+    clip.finite = isfinite(clip.norm);
+    if (limit > 0) clip.factor = (float)fmin(1.0, limit/(clip.norm + 1e-6));
+    return clip;
+}
+__global__ void norm_pieces_kernel(double *piece, const float *g, size_t size, int add) {
     __shared__ double part[256];
     double squares = 0;
     for (size_t i = blockIdx.x*256 + threadIdx.x; i < size; i += NORM_PIECES*256) {
@@ -1294,22 +1515,31 @@ __global__ void norm_pieces_kernel(double *piece, const float *g, size_t size) {
         __syncthreads();
         if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
     }
-    if (threadIdx.x == 0) piece[blockIdx.x] = part[0];
+    if (threadIdx.x == 0) piece[blockIdx.x] = (add ? piece[blockIdx.x] : 0) + part[0];
 }
 __global__ void norm_join_kernel(Clip *clip, const double *piece, double limit) {
     double sum = 0;
     #pragma unroll 16
     for (int i = 0; i < NORM_PIECES; i++) sum += piece[i];
-    clip->norm = sqrt(sum);
-    clip->finite = isfinite(clip->norm);
-    clip->factor = limit > 0 ? (float)fmin(1.0, limit/(clip->norm + 1e-6)) : 1;
+    *clip = clip_of(sum, limit);
 }
-static void global_norm(Clip *clip, double *piece, const float *g, size_t size, double limit,
-                        Stream stream) {
-    norm_pieces_kernel<<<NORM_PIECES, 256, 0, stream>>>(piece, g, size);
+static void global_norm(GpuOlmo *m, double limit, Stream stream) {
+    for (int k = 0; k < m->segments.n; k++) {
+        const Piece mine = piece_of(&m->segments, k, ranks.rank);
+        const size_t count = mine.end - mine.begin;
+        norm_pieces_kernel<<<NORM_PIECES, 256, 0, stream>>>(m->norm_piece, own_sums(m, k), count, k > 0);
+        LAUNCHED();
+    }
+    norm_join_kernel<<<1, 1, 0, stream>>>(m->clip, m->norm_piece, limit);
     LAUNCHED();
-    norm_join_kernel<<<1, 1, 0, stream>>>(clip, piece, limit);
-    LAUNCHED();
+    if (ranks.world == 1) return;
+    Clip clip;                                              // of this rank's pieces; then of all
+    to_host(&clip, m->clip, 1);
+    CUDA(cudaStreamSynchronize(stream));
+    ranks_sum(&clip.squares, 1);
+    clip = clip_of(clip.squares, limit);
+    to_card(m->clip, &clip, 1);
+    CUDA(cudaStreamSynchronize(stream));
 }
 
 typedef struct { float step_size, correction, eps, beta2, one_minus_beta1, one_minus_beta2; } AdamWFactors;
@@ -1343,8 +1573,17 @@ template <int W> __global__ void adamw_kernel(elem *weight, int16_t *rest, const
 
 // Gradients that an update has used stand for zeros; whoever reads them needs the zeros themselves.
 static void clear_used(GpuOlmo *m) {
-    if (m->grads_used) CUDA(cudaMemsetAsync(m->grads, 0, sizeof(float)*m->layout.size, card.stream));
+    if (m->grads_used) CUDA(cudaMemsetAsync(m->grads, 0, sizeof(float)*m->grads_size, card.stream));
     m->grads_used = 0;
+}
+
+// Where the neighbours of element i end that decay as it does.
+static size_t alike_until(const Layout *list, size_t i, int decay_embeddings, int *decaying) {
+    const Tensor *t = list->tensor, *end = t + list->n;
+    while (t + 1 < end && t[1].offset <= i) t++;
+    *decaying = decays(t, decay_embeddings);
+    while (++t < end && decays(t, decay_embeddings) == *decaying) {}
+    return t < end ? t->offset : list->size;
 }
 
 // One update, as in the .c, whose comment holds. The host learns the norm when all is done.
@@ -1359,30 +1598,31 @@ double olmo_update(GpuOlmo *model, const AdamW *adamw) {
     f.one_minus_beta2 = (float)(1 - adamw->beta2);
     f.step_size = (float)(adamw->lr/(1 - pow(adamw->beta1, adamw->step)));
     f.correction = (float)sqrt(1 - pow(adamw->beta2, adamw->step));
-    clear_used(model);
-    global_norm(model->clip, model->norm_piece, model->grads, model->layout.size, adamw->clip, stream);
-    for (int k = 0, next; k < model->layout.n; k = next) {  // neighbours that decay alike go together
-        const Tensor *t = &model->layout.tensor[k], *u = t;
-        const int decaying = decays(t, adamw->decay_embeddings);
-        const float decay = (float)(1 - (decaying ? adamw->lr*adamw->weight_decay : 0));
-        size_t count = 0;
-        for (next = k; next < model->layout.n; next++, u++) {
-            if (decays(u, adamw->decay_embeddings) != decaying) break;
-            count += (size_t)u->rows*u->cols;
+    if (ranks.world > 1) wait_for(talking.summed[OF_EMBEDDING]);    // which is the last to leave
+    else clear_used(model);
+    global_norm(model, adamw->clip, stream);
+    for (int k = 0; k < model->segments.n; k++) {
+        const Piece mine = piece_of(&model->segments, k, ranks.rank);
+        for (size_t i = mine.begin, next; i < mine.end; i = next) {
+            int decaying;                                   // neighbours that decay alike go together
+            next = zmin(mine.end, alike_until(&model->layout, i, adamw->decay_embeddings, &decaying));
+            const float decay = (float)(1 - (decaying ? adamw->lr*adamw->weight_decay : 0));
+            const size_t count = next - i, own = model->segments.at[k] + (i - mine.begin);
+            int16_t *rest = model->rests ? model->rests + own : NULL;
+            float *g = own_sums(model, k) + (i - mine.begin);
+            float *m = model->moment1 + own, *v = model->moment2 + own;
+            const int four = count % 4 == 0 && i % 4 == 0 && own % 4 == 0;
+            const unsigned blocks = ceil_div(count, four ? 4*256 : 256);
+            (four ? adamw_kernel<4> : adamw_kernel<1>)<<<blocks, 256, 0, stream>>>(
+                model->weights + i, rest, g, m, v, count, model->clip, decay, f);
+            LAUNCHED();
         }
-        elem *weight = model->weights + t->offset;
-        int16_t *rest = model->rests ? model->rests + t->offset : NULL;
-        float *g = model->grads + t->offset;
-        float *m = model->moment1 + t->offset, *v = model->moment2 + t->offset;
-        const int four = count % 4 == 0 && t->offset % 4 == 0;
-        const unsigned blocks = ceil_div(count, four ? 4*256 : 256);
-        (four ? adamw_kernel<4> : adamw_kernel<1>)<<<blocks, 256, 0, stream>>>(
-            weight, rest, g, m, v, count, model->clip, decay, f);
-        LAUNCHED();
+        weights_leave(model, k);
     }
     to_host(&clip, model->clip, 1);
     CUDA(cudaStreamSynchronize(stream));
     model->grads_used = clip.finite;
+    if (ranks.world > 1) add_up_waits();
     return clip.norm;
 }
 
@@ -2335,14 +2575,17 @@ static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T)
     Weights unused;
     olmo_layout(&layout, &unused, NULL, c);
     acts_layout(&acts, NULL, c, training, recomputed(training), B, T);
-    const size_t size = layout.size;
+    const Segments segments = segments_of(&layout);
+    const size_t size = layout.size, own = segments.at[segments.n];
     int n = 0;
     add_memory(plan, &n, "weights", size*sizeof(elem));
     if (training) {
-        const size_t halves = sizeof(elem) < sizeof(float) ? size*sizeof(int16_t) : 0;
-        add_memory(plan, &n, "gradients", size*sizeof(float));
+        size_t place[PLACES], grads = places_layout(place, &segments, c->n_layers);
+        if (shards_gradients()) grads += own;
+        const size_t halves = sizeof(elem) < sizeof(float) ? own*sizeof(int16_t) : 0;
+        add_memory(plan, &n, "gradients", grads*sizeof(float));
         add_memory(plan, &n, halves ? "lower halves of the weights and AdamW" : "AdamW",
-                   halves + 2*size*sizeof(float));
+                   halves + 2*own*sizeof(float));
         plan[n - 1].on_host = saving.offload_optimizer;
     }
     add_memory(plan, &n, "activations", acts.kept_bytes);
@@ -2357,40 +2600,54 @@ static void gpu_forward(void *m, real *losses, real *zlosses, const int *tokens,
                         const real *weights, int B, int T) {
     olmo_forward((GpuOlmo *)m, losses, zlosses, tokens, targets, weights, B, T);
 }
-static void gpu_backward(void *m, int last) { (void)last, olmo_backward((GpuOlmo *)m); }
+static void gpu_backward(void *m, int last) {
+    ((GpuOlmo *)m)->last_pass = last;
+    olmo_backward((GpuOlmo *)m);
+}
 static double gpu_update(void *m, const AdamW *adamw) { return olmo_update((GpuOlmo *)m, adamw); }
 static void gpu_decode(void *m, real *logits, const int *tokens, int n, int past) {
     olmo_decode((GpuOlmo *)m, logits, tokens, n, past);
 }
 
-// Numbers come and go as float. Parameters pass through the staging buffer, where their halves meet.
+// Numbers come and go as float, through the staging buffer: there the halves of parameters meet, and there
+// a piece's owner tells it to the others.
 static float *space_of(GpuOlmo *m, Space space) {
     if (space == GRADS) clear_used(m);
     return space == GRADS ? m->grads : space == MOMENT1 ? m->moment1 : m->moment2;
 }
 static void gpu_get(void *model, Space space, size_t offset, size_t count, real *host) {
     GpuOlmo *m = (GpuOlmo *)model;
-    if (space != PARAMS) to_host(host, space_of(m, space) + offset, count);
-    else for (size_t n = 0, k; n < count; n += k) {
-        const elem *weight = m->weights + offset + n;
-        const int16_t *rest = m->rests ? m->rests + offset + n : NULL;
-        k = zmin(CHUNK, count - n);
-        join_kernel<<<ceil_div(k, 256), 256, 0, card.stream>>>(m->staging, weight, rest, k);
-        LAUNCHED();
-        to_host(host + n, m->staging, k);
+    for (size_t i = offset, k; i < offset + count; i += k, host += k) {
+        const Piece p = piece_at(&m->segments, i);
+        const size_t own = m->segments.at[p.segment] + (i - p.begin);
+        const int16_t *rest = m->rests ? m->rests + own : NULL;
+        k = zmin(CHUNK, zmin(p.end, offset + count) - i);
+        if (p.owner == ranks.rank && space == PARAMS) {
+            join_kernel<<<ceil_div(k, 256), 256, 0, card.stream>>>(m->staging, m->weights + i, rest, k);
+            LAUNCHED();
+        } else if (p.owner == ranks.rank) to_card(m->staging, space_of(m, space) + own, k);
+        if (ranks.world > 1) {
+            after_computing();
+            broadcast(m->staging, k, p.owner);
+            CUDA(cudaStreamSynchronize(talking.stream));
+        }
+        to_host(host, m->staging, k);
     }
     CUDA(cudaStreamSynchronize(card.stream));
 }
 static void gpu_set(void *model, Space space, size_t offset, size_t count, const real *host) {
     GpuOlmo *m = (GpuOlmo *)model;
-    if (space != PARAMS) to_card(space_of(m, space) + offset, host, count);
-    else for (size_t n = 0, k; n < count; n += k) {
-        elem *weight = m->weights + offset + n;
-        int16_t *rest = m->rests ? m->rests + offset + n : NULL;
-        k = zmin(CHUNK, count - n);
-        to_card(m->staging, host + n, k);
-        split_kernel<<<ceil_div(k, 256), 256, 0, card.stream>>>(weight, rest, m->staging, k);
-        LAUNCHED();
+    for (size_t i = offset, k; i < offset + count; i += k, host += k) {
+        const Piece p = piece_at(&m->segments, i);
+        const size_t own = m->segments.at[p.segment] + (i - p.begin);
+        const int mine = p.owner == ranks.rank;
+        int16_t *rest = mine && m->rests ? m->rests + own : NULL;
+        k = zmin(CHUNK, zmin(p.end, offset + count) - i);
+        if (space == PARAMS) {
+            to_card(m->staging, host, k);
+            split_kernel<<<ceil_div(k, 256), 256, 0, card.stream>>>(m->weights + i, rest, m->staging, k);
+            LAUNCHED();
+        } else if (mine) to_card(space_of(m, space) + own, host, k);
     }
     CUDA(cudaStreamSynchronize(card.stream));
 }
@@ -2407,7 +2664,7 @@ static void gpu_open(void) {
 }
 
 static const Device gpu_device = {
-    card_name, "this program was built without NCCL, by which cards talk to each other", gpu_open, gpu_memory, gpu_build, gpu_destroy, gpu_forward, gpu_backward,
+    card_name, alone, gpu_open, gpu_memory, gpu_build, gpu_destroy, gpu_forward, gpu_backward,
     gpu_update, gpu_decode, gpu_get, gpu_set, precision, 1,
 };
 
