@@ -87,16 +87,16 @@ static void test_rendering(void) {
     check(c->rows == 1 && c->dropped == 2 && c->cut == 1,
           "a row is cut at T; cut before its answer, it is dropped and counted");
     conversations_free(c);
-    c = conversations_of(
-        "{\"chosen\": [" U("a") ", " A("yes") "], \"rejected\": [" U("a") ", " A(
-            "n") "]}\n"
-                 "{\"chosen\": [" U("a") ", " A("y") "], \"rejected\": [" U("a") "]}\n",
-        2, NULL, 0, 64, 0);
-    char chosen[128];
-    snprintf(chosen, sizeof chosen, "%s", row_text(c, 0));
-    check(c->rows == 2 && c->dropped == 1 && !strcmp(chosen, "$<|user|>|a|<|assistant|>|YES!") &&
-              !strcmp(row_text(c, 1), "$<|user|>|a|<|assistant|>|N!"),
-          "a pair is two rows with a mask each, and one EOS at the end; a pair without a label on "
+    // Sides of other lengths each way: a mask that belongs to the other side would show.
+    c = conversations_of("{\"chosen\": [" U("a") ", " A("yes") "], \"rejected\": [" U("a") ", " A("n") "]}\n"
+                         "{\"chosen\": [" U("ab") ", " A("n") "], \"rejected\": [" U("a") ", " A("yes") "]}\n"
+                         "{\"chosen\": [" U("a") ", " A("y") "], \"rejected\": [" U("a") "]}\n",
+                         2, NULL, 0, 64, 0);
+    static const char *const sides[] = { "$<|user|>|a|<|assistant|>|YES!", "$<|user|>|a|<|assistant|>|N!",
+                                         "$<|user|>|ab|<|assistant|>|N!", "$<|user|>|a|<|assistant|>|YES!" };
+    fine = c->rows == 4 && c->dropped == 1;
+    for (size_t i = 0; i < 4 && fine; i++) fine &= !strcmp(row_text(c, i), sides[i]);
+    check(fine, "a pair is two rows with a mask each, and one EOS at the end; a pair without a label on "
           "one side is dropped");
     conversations_free(c);
 

@@ -165,17 +165,17 @@ static void read_scores(Tasks *tasks, const Command *c) {
 
 // ---- scoring ------------------------------------------------------------------------------------------
 
-static struct { const Task *task; double done, tokens; } scoring;
+static struct { const Task *task; double done, requests, tokens; } scoring;     // tokens: of all tasks
 
 static int spans_scored(void *context, Span **span, size_t n) {
     (void)context;
     for (size_t i = 0; i < n; i++) {
         const Request *r = (const Request *)(const void *)((const char *)span[i] - offsetof(Request, span));
         if (scores_file && r->at >= 0) put_score(scores_file, scoring.task, r);
-        scoring.done += span[i]->n, scoring.tokens += span[i]->n;
+        scoring.done += span[i]->n, scoring.tokens += span[i]->n - 1, scoring.requests++;
     }
     flush_scores();
-    bar_to(scoring.done, scoring.tokens);
+    bar_to(scoring.done, scoring.done);
     return !asked_to_stop;
 }
 
@@ -183,7 +183,7 @@ static void score_task(Task *t, const Command *c) {
     Span **span = (Span **)allocate((size_t)t->n, sizeof *span, "the requests");
     size_t n = task_spans(t, span);
     double total = 0;
-    scoring.task = t, scoring.done = scoring.tokens = 0;
+    scoring.task = t, scoring.done = 0;
     for (size_t i = 0; i < n; i++) total += span[i]->known ? 0 : span[i]->n;
     bar_begin(t->name, total);
     if (!score_spans(the_device, run.model, span, n, (size_t)c->pass, spans_scored, NULL)) stop_here(c);
@@ -302,12 +302,18 @@ static void print_task(const Task *t) {
 
 // Scores all tasks, telling `print` of each as soon as it is done.
 static void score_tasks(Tasks *tasks, const Command *c, void (*print)(const Task *t)) {
+    char requests[48], tokens[48];
     if (c->scores) read_scores(tasks, c);
     heed_signals();
+    const double began = seconds();
     for (size_t i = 0; i < tasks->n; i++) {
         score_task(tasks->task[i], c);
         if (print) print(tasks->task[i]);
     }
+    const double took = seconds() - began;
+    fprintf(stderr, "scored: %s requests, each once, of %s tokens in %.2f s: %.0f tokens/s\n",
+            with_commas(scoring.requests, requests), with_commas(scoring.tokens, tokens), took,
+            scoring.tokens/took);
     if (c->scores) fclose(scores_file), write_scores(tasks, c->scores);
 }
 
