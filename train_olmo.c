@@ -5331,12 +5331,6 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
 
     Config found;
     if (*directory) found = config_read(directory);
-    // Its recipe, if it has a preset's sizes.
-    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) {
-        const Config *c = &presets[i].config;
-        int same = *directory && c->d_model == found.d_model && c->n_layers == found.n_layers;
-        if (!model && same && c->seq_len == found.seq_len) model = presets[i].name;
-    }
     *o = options_of_preset(model ? model : "tiny");
     if (tuning) {
         const Tuning *t = tuning_named(tuning);

@@ -16,8 +16,8 @@ Lines are drawn at random, then a kind, then a fault of it. Left out are comment
 quotes (the arguments behind the text of CHECK, die and fprintf(stderr)): those change words alone. So is room: the constant
 that alone is the length of an array in its declaration, and a larger one in the size of an allocation. More of it changes no
 value, and whether there is too little for some text is a question for the sanitizers; so is memory that is not given back
-(release, free). A fault that does not compile, or that
-the compiler turns into the same code (the object file has the same bytes), is drawn again.
+(release, free). A fault that does not compile, or that the compiler turns into the same code (the object file has the same
+bytes), is drawn again.
 
 Every mutant is built at -O1 in a copy of the repository, and the tests run, the quick ones first, until one is red: then the
 mutant is dead. A program that crashes or hangs is as dead. At the end the survivors are listed, and the share that died is
