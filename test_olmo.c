@@ -2064,13 +2064,13 @@ static void energy_counters(void) {
         ranks.local = rank;
         energy_begin(&e, root, library, rank, 0);
         energy_read(&e);
-        check(e.n == 2 - rank && near(e.joules, 7, 1e-9) && e.counter[0].last == (rank ? 16000 : 18000),
+        check(e.n == 2 - rank && near(e.joules, 7, 1e-9) && e.gauge[0].last == (rank ? 16000 : 18000),
               "NVML: 7 J of card %d that CUDA shows%s: %.6g J", rank, rank ? "" : ", beside the processor's", e.joules);
         if (rank) energy_begin(&e, root, library, rank, 100), check(e.watts == 0, "and it leaves --watts to the first");
     }
     unsetenv("CUDA_VISIBLE_DEVICES");
     energy_begin(&e, root, library, 2, 0);
-    check(e.n == 2 && e.counter[0].last == 10000, "without CUDA_VISIBLE_DEVICES cards have NVML's numbers");
+    check(e.n == 2 && e.gauge[0].last == 10000, "without CUDA_VISIBLE_DEVICES cards have NVML's numbers");
 }
 
 static void test_energy(void) {                              // ADAPT_SPEC 5

@@ -5015,7 +5015,7 @@ static void train(Run *run) {
     const Options *o = &run->o;
     const Recipe *r = &o->recipe;
     Progress *at = &run->at;
-    const int first = at->step, card = strcmp(run->device->name, "cpu") ? ranks.local : -1;
+    const int first = at->step, card = strncmp(run->device->name, "cpu", 3) ? ranks.local : -1;
     const double tflops = o->peak_tflops > 0 ? o->peak_tflops : peak_tflops(run->device->name);
     static Energy energy;
     check_resumed(run);

@@ -398,8 +398,8 @@ typedef struct {
     double rate;
 } TrainOptions;
 
-typedef struct { const char *text; size_t size; int label; } Piece;
-typedef struct { Piece *piece; size_t n, room; } Pieces;
+typedef struct { const char *text; size_t size; int label; } Labelled;
+typedef struct { Labelled *piece; size_t n, room; } Pieces;
 
 // The documents of all the files that have a label.
 static Document *read_labelled(size_t *n, Files files) {
@@ -444,8 +444,8 @@ static void add_pieces(Pieces *to, const Classifier *c, const Document *d) {
     while (strcmp(c->label[label], d->extra[0])) label++;
     size_t size;
     for (const char *s = d->text, *end = s + d->size; (s = next_piece(c, s, end, &size)); s += size) {
-        to->piece = (Piece *)room_for_one(to->piece, &to->room, to->n, sizeof *to->piece);
-        to->piece[to->n++] = (Piece){ s, size, label };
+        to->piece = (Labelled *)room_for_one(to->piece, &to->room, to->n, sizeof *to->piece);
+        to->piece[to->n++] = (Labelled){ s, size, label };
     }
 }
 
@@ -457,7 +457,7 @@ static void classifier_train(Classifier *c, const Pieces *from, int epochs, doub
         double loss = 0, began = seconds();
         epoch_order(order, (uint32_t)n, (uint64_t)seed + (uint64_t)epoch);
         for (size_t i = 0; i < n; i++) {
-            const Piece *p = &from->piece[order[i]];
+            const Labelled *p = &from->piece[order[i]];
             double done = ((double)epoch + (double)i/(double)n)/epochs;
             loss += classifier_learn(c, p->text, p->size, p->label, rate*(1 - done));
         }
@@ -478,7 +478,7 @@ static void print_judgement(const Classifier *c, const Pieces *of) {
                                        "a table of errors");
     size_t right = 0;
     double p[MAX_LABELS];
-    for (const Piece *piece = of->piece; piece < of->piece + of->n; piece++) {
+    for (const Labelled *piece = of->piece; piece < of->piece + of->n; piece++) {
         classify(p, c, piece->text, piece->size);
         count[piece->label*labels + likeliest(p, labels)]++;
     }

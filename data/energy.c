@@ -15,11 +15,11 @@ typedef struct {
     char path[PATH];
     double joules;                                          // per count
     double range, last;                                     // where it begins again; what it showed
-} Counter;
+} Gauge;
 
-enum { MAX_COUNTERS = 64 };
+enum { MAX_GAUGES = 64 };
 typedef struct {
-    Counter counter[MAX_COUNTERS];
+    Gauge gauge[MAX_GAUGES];
     int n;
     int (*millijoules)(void *card, unsigned long long *out);
     double watts;                                           // that are taken for measured; 0: none
@@ -37,31 +37,31 @@ static double number_in(const char *directory, const char *name) {
     return x;
 }
 
-static double counter_shows(const Energy *e, const Counter *m) {
+static double gauge_shows(const Energy *e, const Gauge *m) {
     unsigned long long count;
     if (!m->card) return number_in(m->path, "energy_uj");
     return e->millijoules(m->card, &count) ? NAN : (double)count;
 }
 
-static void add_counter(Energy *e, Counter *m) {
-    m->last = counter_shows(e, m);
-    if (!isnan(m->last) && e->n < MAX_COUNTERS) e->counter[e->n++] = *m;
+static void add_gauge(Energy *e, Gauge *m) {
+    m->last = gauge_shows(e, m);
+    if (!isnan(m->last) && e->n < MAX_GAUGES) e->gauge[e->n++] = *m;
 }
 
 // Linux has a directory for each package of processors, of AMD as well. (Within it are its parts.)
 static void find_processors(Energy *e, const char *powercap) {
-    for (int i = 0; i < MAX_COUNTERS; i++) {
-        Counter m = { NULL, "", 1e-6, 0, 0 };
+    for (int i = 0; i < MAX_GAUGES; i++) {
+        Gauge m = { NULL, "", 1e-6, 0, 0 };
         snprintf(m.path, sizeof m.path, "%s/intel-rapl:%d", powercap, i);
         m.range = number_in(m.path, "max_energy_range_uj");
-        if (!isnan(m.range)) add_counter(e, &m);
+        if (!isnan(m.range)) add_gauge(e, &m);
     }
 }
 
 // A card by CUDA's number of it. NVML is loaded where it is installed: nothing needs it to run.
 static void find_card(Energy *e, const char *library, int card) {
     char item[PATH], *shown = list_item("CUDA_VISIBLE_DEVICES", getenv("CUDA_VISIBLE_DEVICES"), card, item);
-    Counter m = { NULL, "", 1e-3, 0, 0 };
+    Gauge m = { NULL, "", 1e-3, 0, 0 };
     void *nvml = dlopen(library, RTLD_NOW);
     int (*init)(void), (*by_index)(unsigned index, void **card);
     if (!nvml) return;
@@ -69,7 +69,7 @@ static void find_card(Energy *e, const char *library, int card) {
     *(void **)&by_index = dlsym(nvml, "nvmlDeviceGetHandleByIndex_v2");
     *(void **)&e->millijoules = dlsym(nvml, "nvmlDeviceGetTotalEnergyConsumption");
     if (!init || !by_index || !e->millijoules || init()) return;
-    if (!by_index(shown ? (unsigned)atoi(shown) : (unsigned)card, &m.card)) add_counter(e, &m);
+    if (!by_index(shown ? (unsigned)atoi(shown) : (unsigned)card, &m.card)) add_gauge(e, &m);
 }
 
 // card: of this rank, -1: none; watts: a power of this machine that is taken for measured, or 0.
@@ -91,8 +91,8 @@ static double energy_read(Energy *e) {
     const double time = seconds() - e->read;
     double joules = e->watts*time;
     for (int i = 0; i < e->n; i++) {
-        Counter *m = &e->counter[i];
-        const double count = counter_shows(e, m);
+        Gauge *m = &e->gauge[i];
+        const double count = gauge_shows(e, m);
         if (isnan(count)) continue;
         joules += m->joules*(count - m->last + (count < m->last ? m->range : 0));
         m->last = count;

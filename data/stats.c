@@ -45,8 +45,8 @@ typedef enum { CUT_DOCUMENTS, CUT_PARAGRAPHS, CUT_URLS, CUT_WORDS, CUT_SOURCES, 
 static const char *const cut_name[] = { "document", "paragraph", "url", "word", "source", "domain",
                                         "suffix" };
 
-typedef struct { const char *text; size_t size; uint64_t hash; } Piece;
-typedef struct { Piece *piece; size_t n, room; } Pieces;
+typedef struct { const char *text; size_t size; uint64_t hash; } Excerpt;
+typedef struct { Excerpt *piece; size_t n, room; } Pieces;
 
 typedef struct {
     Line line;                                              // its text is our copy:
@@ -71,8 +71,8 @@ static uint64_t hash_of(const void *bytes, size_t size) {
 }
 static void cut_piece(Sample *s, Cut cut, const char *text, size_t size) {
     Pieces *p = &s->cut[cut];
-    p->piece = (Piece *)grown(p->piece, &p->room, p->n + 1, sizeof *p->piece, "a document's pieces");
-    p->piece[p->n++] = (Piece){ text, size, hash_of(text, size) };
+    p->piece = (Excerpt *)grown(p->piece, &p->room, p->n + 1, sizeof *p->piece, "a document's pieces");
+    p->piece[p->n++] = (Excerpt){ text, size, hash_of(text, size) };
 }
 
 // Lines that are not blank.
@@ -466,7 +466,7 @@ typedef struct { Table seen; Top top; uint64_t n, duplicates, bytes, duplicate_b
 static void duplicates_add(void *state, const Sample *s, int cut) {
     Duplicates *d = (Duplicates *)state;
     for (size_t i = 0; i < s->cut[cut].n; i++) {
-        Piece p = s->cut[cut].piece[i];
+        Excerpt p = s->cut[cut].piece[i];
         uint64_t count = ++*table_count(&d->seen, p.hash);
         d->n++, d->bytes += p.size;
         if (count == 1) continue;
@@ -495,12 +495,12 @@ static json_t *duplicates_report(void *state, int cut) {
 
 typedef struct { Sketch sketch; Table table; Top top; uint64_t n; } Ngrams;
 
-static uint64_t ngram_hash(const Piece *word, int n) {
+static uint64_t ngram_hash(const Excerpt *word, int n) {
     uint64_t hash[16];
     for (int i = 0; i < n; i++) hash[i] = word[i].hash;
     return n == 1 ? word->hash : hash_of(hash, (size_t)n*sizeof *hash);
 }
-static char *ngram_text(const Piece *word, int n) {
+static char *ngram_text(const Excerpt *word, int n) {
     char *text = excerpt(word->text, word->size);
     for (int i = 1; i < n; i++) {
         char *part = excerpt(word[i].text, word[i].size), *longer = format_text("%s %s", text, part);
@@ -512,7 +512,7 @@ static char *ngram_text(const Piece *word, int n) {
 static void ngrams_add(void *state, const Sample *s, int n) {
     enum { AHEAD = 16 };                  // cells are fetched from memory so many n-grams before their turn
     Ngrams *g = (Ngrams *)state;
-    const Piece *word = s->cut[CUT_WORDS].piece;
+    const Excerpt *word = s->cut[CUT_WORDS].piece;
     size_t count = s->cut[CUT_WORDS].n < (size_t)n ? 0 : s->cut[CUT_WORDS].n - (size_t)n + 1;
     uint64_t hash[AHEAD];
     if (!options.exact && !g->sketch.cell) g->sketch = sketch_new((size_t)options.sketch_mb << 20);
@@ -553,7 +553,7 @@ static void groups_add(void *state, const Sample *s, int cut) {
     Groups *g = (Groups *)state;
     g->n++, g->total += units(s);
     if (!s->cut[cut].n) { g->without++; return; }
-    Piece p = s->cut[cut].piece[0];
+    Excerpt p = s->cut[cut].piece[0];
     ++*table_count(&g->documents, p.hash);
     uint64_t weight = *table_count(&g->weight, p.hash) += units(s);
     Leader *leader = top_offer(&g->top, p.hash, weight);
