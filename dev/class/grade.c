@@ -9,7 +9,7 @@ with our own functions, which are the truth, and with the student's. Both record
 by number, within a budget that follows from the length of the sums. All of this happens in float
 and in double; in double, scenarios also hold each backward function against the differences of the
 student's own forward function. Outputs are poisoned with NaN before each call, so that an element
-nobody wrote is seen, and a guard behind each array tells who wrote beyond its end.
+nobody wrote is seen, and guards around each array tell who wrote beyond it.
 
 Where the records differ, the scenario runs again with every wrong solution we know
 (dev/class/solutions: `// WRONG k:` says what is wrong with it). If one of them gives the student's
@@ -41,29 +41,31 @@ static double random_normal(void) {
     return radius*cos(2*M_PI*random_uniform());
 }
 
-// ---- arrays with a guard behind them ------------------------------------------------------------
+// ---- arrays with a guard on either side ---------------------------------------------------------
 enum { GUARD = 16, MAX_ARRAYS = 4096 };
 static const real guard_value = (real)-12345.5;
 static struct { real *at; size_t n; } array[MAX_ARRAYS];
 static int n_arrays;
 
 static real *new_array(size_t n) {
-    real *x = (real *)allocate(n + GUARD, sizeof(real), "an exercise");
+    real *x = (real *)allocate(n + 2*GUARD, sizeof(real), "an exercise") + GUARD;
     CHECK(n_arrays < MAX_ARRAYS, "a scenario uses more than %d arrays", MAX_ARRAYS);
-    for (int i = 0; i < GUARD; i++) x[n + i] = guard_value;
+    for (size_t i = 0; i < GUARD; i++) x[n + i] = *(x - 1 - i) = guard_value;
     array[n_arrays].at = x, array[n_arrays++].n = n;
     return x;
 }
 
 static int guards_intact(void) {
     for (int k = 0; k < n_arrays; k++)
-        for (int i = 0; i < GUARD; i++)
-            if (array[k].at[array[k].n + i] != guard_value) return 0;
+        for (size_t i = 0; i < GUARD; i++) {
+            const real before = *(array[k].at - 1 - i), behind = array[k].at[array[k].n + i];
+            if (before != guard_value || behind != guard_value) return 0;
+        }
     return 1;
 }
 
 static void release_arrays(void) {
-    for (int k = 0; k < n_arrays; k++) release(array[k].at);
+    for (int k = 0; k < n_arrays; k++) release(array[k].at - GUARD);
     n_arrays = 0;
 }
 
@@ -349,7 +351,7 @@ static int judge_here(const Exercise *e, const char *path, int verbose) {
     CHECK(n == m, "a scenario records %d answers with one library and %d with another", n, m);
     if (intact && compare(student, truth, n, NULL, &element) < 0) return 1;
     if (!verbose) return 0;
-    if (!intact) printf("    something was written behind the end of an array\n");
+    if (!intact) printf("    something was written before the begin of an array, or behind its end\n");
 
     char solution[PATH], mistake[MAX_WRONG][160], built[PATH];
     path_of(solution, "dev/class/solutions/%s.c", e->name);

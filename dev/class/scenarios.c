@@ -30,8 +30,9 @@ static void crossentropy_scenario(void) {
     static int targets[MOST];
     int N = at.N = random_int(6, MOST), V = at.V = random_int(21, 60);
     size_t size = (size_t)N*V;
-    // one is ignored
-    for (int n = 0; n < N; n++) targets[n] = n == 2 ? -100 : n == 3 ? V - 1 : random_int(0, V - 1);
+    for (int n = 0; n < N; n++) targets[n] = random_int(0, V - 1);
+    targets[1] = 0, targets[3] = V - 1;
+    targets[2] = -100, targets[5] = -1;                     // ignored
     at.targets = targets;
     real *logits = at.x = random_reals(size, 0.5, 2), *far = copied(logits, size);
     real *losses = poisoned(N), *zlosses = poisoned(N), *lse = poisoned(N);
@@ -39,18 +40,24 @@ static void crossentropy_scenario(void) {
     record("losses[row]", losses, V, 1, (int[]){ N });
     record("zlosses[row]", zlosses, V, 1, (int[]){ N });
     record("lse[row]", lse, V, 1, (int[]){ N });
-    // exp of these overflows, or is 0
+    // exp of these overflows, or is 0; in row 4 the last one is far from all others
     for (size_t i = 0; i < size; i++) far[i] += i % (2*V) < (size_t)V ? 900 : -900;
-    STUDENT(crossentropy_forward)(losses, zlosses, lse, far, targets, 0, N, V);
-    record("losses_of_far_logits[row]", losses, 400, 1, (int[]){ N });
+    far[4*V + V - 1] += 900;
+    real *far_losses = poisoned(N), *far_lse = poisoned(N);
+    STUDENT(crossentropy_forward)(far_losses, zlosses, far_lse, far, targets, 0, N, V);
+    record("losses_of_far_logits[row]", far_losses, 400, 1, (int[]){ N });
+    record("lse_of_far_logits[row]", far_lse, V, 1, (int[]){ N });
 
-    real *weights = at.up = random_reals(N, 0.5, 0.2), *dlogits = poisoned(size),
-        *in_place = copied(logits, size);
+    real *weights = at.up = random_reals(N, 0.5, 0.2);
+    real *dlogits = poisoned(size), *in_place = copied(logits, size), *dfar = poisoned(size);
     crossentropy_forward(losses, zlosses, lse, logits, targets, 1e-3, N, V);
     STUDENT(crossentropy_backward)(dlogits, weights, lse, logits, targets, 1e-3, N, V);
     record("dlogits[row][column]", dlogits, 8, 2, (int[]){ N, V });
     STUDENT(crossentropy_backward)(in_place, weights, lse, in_place, targets, 1e-3, N, V);
     record("dlogits_in_place[row][column]", in_place, 8, 2, (int[]){ N, V });
+    crossentropy_forward(far_losses, zlosses, far_lse, far, targets, 0, N, V);
+    STUDENT(crossentropy_backward)(dfar, weights, far_lse, far, targets, 0, N, V);
+    record("dlogits_of_far_logits[row][column]", dfar, 400, 2, (int[]){ N, V });
     at.y = poisoned(N), at.work = poisoned(2*(size_t)N);
     record_differences("dlogits", dlogits, NULL, logits, size, crossentropy_loss);
 }
@@ -68,8 +75,14 @@ static void norm_scenario(void) {
     record("y[row][channel]", y, C, 2, (int[]){ N, C });
     record("rstd[row]", rstd, C, 1, (int[]){ N });
 
-    real *dy = at.up = random_reals(size, 0.3, 1), *before = random_reals(size, 0.1, 1),
-        *dx = copied(before, size);
+    // rows far from 0: there, average(x^2) - average(x)^2 loses twice the digits of average(x - mean)^2
+    enum { FAR = 100000 };
+    real *far = random_reals(size, FAR, 1.5), *y_far = poisoned(size), *rstd_far = poisoned(N);
+    STUDENT(norm_forward)(y_far, rstd_far, far, N, C);
+    if (in_double) record("y_far_from_0[row][channel]", y_far, FAR*C, 2, (int[]){ N, C });
+
+    real *dy = at.up = random_reals(size, 0.3, 1);
+    real *before = random_reals(size, 0.1, 1), *dx = copied(before, size);
     norm_forward(y, rstd, x, N, C);                         // ours: the two functions are judged apart
     STUDENT(norm_backward)(dx, dy, y, rstd, N, C);
     record("dx[row][channel]", dx, C, 2, (int[]){ N, C });
@@ -119,8 +132,10 @@ static void gemm_blocked(real *c, size_t ldc, const real *a, size_t a_row, size_
 static void gemm_scenario(void) {
     // all four transpositions, overwriting and adding
     for (int round = 0; round < 8; round++) {
-        int M = random_int(1, 70), N = random_int(1, 70), K = random_int(1, 70),
-            ldc = N + random_int(1, 5), add = round/4;
+        int M = random_int(1, 70), N = random_int(1, 70), K = random_int(1, 70);
+        if (round == 2) M = 32, N = 64, K = 48;             // whole blocks
+        if (round == 5) M = random_int(1, 7), N = random_int(1, 7), K = random_int(1, 7);
+        int ldc = N + random_int(1, 5), add = round/4;
         int ta = round & 1, tb = round >> 1 & 1, lda = (ta ? M : K) + random_int(1, 3),
             ldb = (tb ? K : N) + random_int(1, 3);
         real *a = random_reals((size_t)(ta ? K : M)*lda, 0.2, 1),
@@ -195,12 +210,12 @@ static void attention_scenario(void) {
             "lse[sequence][head][position]", lse, T + past + D, 3,
                (int[]){ B, H, T });
     }
-    real *large = copied(qkv, (size_t)B*T*Q), *att = poisoned((size_t)B*T*H*D),
-        *lse = poisoned((size_t)B*H*T);
-    // scores whose exponentials overflow
-    for (size_t i = 0; i < (size_t)B*T*Q; i++) large[i] *= 6;
+    // scores whose exponentials overflow, or are all 0
+    real *large = random_reals((size_t)B*T*Q, 0.2, 18);
+    real *att = poisoned((size_t)B*T*H*D), *lse = poisoned((size_t)B*H*T);
     STUDENT(attention_forward)(att, lse, at.work, large, Q, large + H*D, Q, B, T, 0, H, G, D);
-    record("att_of_large_scores[row][column]", att, 40*(T + D), 2, (int[]){ B*T, H*D });
+    record("att_of_large_scores[row][column]", att, 160*(T + D), 2, (int[]){ B*T, H*D });
+    record("lse_of_large_scores[sequence][head][position]", lse, T + D, 3, (int[]){ B, H, T });
 }
 static void attention_backward_scenario(void) {
     attention_case();
@@ -213,6 +228,12 @@ static void attention_backward_scenario(void) {
     record("dqkv[row][column]", dqkv, 4*(T + D), 2, (int[]){ B*T, Q });
     at.y = poisoned(nc), at.saved = poisoned(nl);
     record_differences("dqkv", dqkv, NULL, qkv, nq, attention_loss);
+
+    real *large = random_reals(nq, 0.2, 7);                 // scores whose exponentials overflow
+    real *dlarge = poisoned(nq);
+    attention_forward(att, lse, at.work, large, Q, large + H*D, Q, B, T, 0, H, G, D);
+    STUDENT(attention_backward)(dlarge, at.work, datt, att, lse, large, B, T, H, G, D);
+    record("dqkv_of_large_scores[row][column]", dlarge, 160*(T + D), 2, (int[]){ B*T, Q });
 }
 
 // ---- 08: SwiGLU ---------------------------------------------------------------------------------
@@ -226,13 +247,20 @@ static void swiglu_scenario(void) {
     real *ug = at.x = random_reals(2*n, 0.3, 1.5), *h = poisoned(n);
     STUDENT(swiglu_forward)(h, ug, N, F);
     record("h[row][column]", h, 4, 2, (int[]){ N, F });
-    real *dh = at.up = random_reals(n, 0.4, 1), *again = poisoned(n), *dug = poisoned(2*n),
-        *in_place = copied(ug, 2*n);
+    real *dh = at.up = random_reals(n, 0.4, 1), *again = poisoned(n), *dug = poisoned(2*n);
     STUDENT(swiglu_backward)(dug, again, dh, ug, N, F);
     record("dug[row][column]", dug, 8, 2, (int[]){ N, 2*F });
     record("h_again[row][column]", again, 4, 2, (int[]){ N, F });
+    real *in_place = copied(ug, 2*n);
     STUDENT(swiglu_backward)(in_place, again, dh, in_place, N, F);
     record("dug_in_place[row][column]", in_place, 8, 2, (int[]){ N, 2*F });
+    record("h_again_in_place[row][column]", again, 4, 2, (int[]){ N, F });
+    // gates whose exponentials overflow, on either side
+    real *far = random_reals(2*n, 20, 400), *h_far = poisoned(n), *dug_far = poisoned(2*n);
+    STUDENT(swiglu_forward)(h_far, far, N, F);
+    record("h_of_far_gates[row][column]", h_far, 4, 2, (int[]){ N, F });
+    STUDENT(swiglu_backward)(dug_far, again, dh, far, N, F);
+    record("dug_of_far_gates[row][column]", dug_far, 8, 2, (int[]){ N, 2*F });
     at.y = poisoned(n);
     record_differences("dug", dug, NULL, ug, 2*n, swiglu_loss);
 }
@@ -240,8 +268,8 @@ static void swiglu_scenario(void) {
 // ---- 09: embedding ------------------------------------------------------------------------------
 static void embed_scenario(void) {
     int N = random_int(20, 40), C = random_int(5, 70), V = random_int(6, 12), tokens[64];
-    // every token several times, the last one never
-    for (int n = 0; n < N; n++) tokens[n] = random_int(0, V - 2);
+    // every token, some of them several times; the last one never
+    for (int n = 0; n < N; n++) tokens[n] = n < V - 1 ? (n + 2) % (V - 1) : random_int(0, V - 2);
     real *wte = random_reals((size_t)V*C, 0.5, 1), *x = poisoned((size_t)N*C);
     STUDENT(embed_forward)(x, tokens, wte, N, C);
     record("x[row][channel]", x, 1, 2, (int[]){ N, C });
@@ -267,12 +295,15 @@ static void adamw_scenario(void) {
     size_t n = (size_t)random_int(11, 60);
     int shape[] = { (int)n };
     real *p = random_reals(n, 0.5, 1), *m = new_array(n), *v = new_array(n);
+    const double lr = 0.03 + 0.05*random_uniform(), beta1 = 0.8 + 0.05*random_uniform();
+    const double beta2 = 0.96 + 0.02*random_uniform(), weight_decay = 0.2 + 0.2*random_uniform();
     // from zero moments: early steps show the bias corrections
     for (int step = 1; step <= 4; step++) {
         real *g = random_reals(n, 0.1, 1);
-        STUDENT(adamw)(p, m, v, g, n, 0.05, 0.9, 0.97, 1e-3, 0.3, step);
-        record("p[i]", p, 8*step, 1, shape), record("m[i]", m, 8*step, 1, shape), record("v[i]", v,
-            8*step, 1, shape);
+        STUDENT(adamw)(p, m, v, g, n, lr, beta1, beta2, 1e-3, weight_decay, step);
+        record("p[i]", p, 8*step, 1, shape);
+        record("m[i]", m, 8*step, 1, shape);
+        record("v[i]", v, 8*step, 1, shape);
     }
 }
 
@@ -320,22 +351,27 @@ static void loss_weights(real *weights, const int *targets, int batch, int T, in
 }
 static double combine_means(const double *means, const int *counts, int n) {
     double sum = 0, all = 0;
-    for (int i = 0; i < n; i++) sum += means[i]*counts[i], all += counts[i];
-    return all ? sum/all : 0;
+    for (int i = 0; i < n; i++) if (counts[i]) sum += means[i]*counts[i], all += counts[i];
+    return all > 0 ? sum/all : 0;
 }
 static void accumulation_scenario(void) {
     enum { MOST = 256 };
-    int batch = random_int(5, 8), T = random_int(9, 20), micro = random_int(2, 3), targets[MOST];
-    // unevenly
-    for (int n = 0; n < batch*T; n++) targets[n] = random_uniform() < 0.1 + 0.1*(n/T) ? -100
-        : random_int(0, 9);
+    // the last micro-batch is not full
+    int micro = random_int(2, 3), batch = micro*random_int(2, 3) + 1, T = random_int(9, 20);
+    int targets[MOST];
+    for (int n = 0; n < batch*T; n++) {                     // unevenly ignored, by two numbers
+        const int ignored = random_uniform() < 0.1 + 0.08*(n/T);
+        targets[n] = !ignored ? random_int(0, 9) : n % 2 ? -100 : -1;
+    }
     real *weights = poisoned((size_t)batch*T);
     STUDENT(loss_weights)(weights, targets, batch, T, micro);
     record("weights[sequence][position]", weights, 1, 2, (int[]){ batch, T });
     double means[4], mean[2];
     int counts[4], none[4] = {0, 0, 0, 0};
-    for (int i = 0; i < 4; i++) means[i] = 1 + random_uniform(), counts[i] = i == 2 ? 0 : random_int(1,
-        50);
+    for (int i = 0; i < 4; i++) {
+        means[i] = i == 2 ? NAN : 1 + random_uniform();     // the mean over no token
+        counts[i] = i == 2 ? 0 : random_int(1, 50);
+    }
     mean[0] = STUDENT(combine_means)(means, counts, 4);
     mean[1] = 1 + STUDENT(combine_means)(means, none, 4);   // nothing to predict at all: 0, not NaN
     record_doubles("combine_means[case] (in case 1, plus 1)", mean, 8, 2);
@@ -367,14 +403,19 @@ static void attention_step(real *att, real *keys, real *values, const real *qkv,
 static void cache_scenario(void) {
     attention_case();
     int T = at.T, H = at.H, G = at.G, D = at.D, Q = at.Q;
-    real *keys = poisoned((size_t)T*G*D), *values = poisoned((size_t)T*G*D),
-        *att = poisoned((size_t)T*H*D);
-    real *qkv = random_reals((size_t)T*Q, 0.2, 1.2);
-    for (int t = 0; t < T; t++) STUDENT(attention_step)(att + (size_t)t*H*D, keys, values,
-        qkv + (size_t)t*Q, t, H, G, D);
+    real *keys = poisoned((size_t)T*G*D), *values = poisoned((size_t)T*G*D);
+    real *att = poisoned((size_t)T*H*D), *qkv = random_reals((size_t)T*Q, 0.2, 1.2);
+    for (int t = 0; t < T; t++) {
+        STUDENT(attention_step)(att + (size_t)t*H*D, keys, values, qkv + (size_t)t*Q, t, H, G, D);
+    }
     record("att[position][column]", att, T + D, 2, (int[]){ T, H*D });
     record("keys[position][column]", keys, 1, 2, (int[]){ T, G*D });
     record("values[position][column]", values, 1, 2, (int[]){ T, G*D });
+    real *large = random_reals((size_t)T*Q, 0.2, 18);       // scores whose exponentials overflow
+    for (int t = 0; t < T; t++) {
+        STUDENT(attention_step)(att + (size_t)t*H*D, keys, values, large + (size_t)t*Q, t, H, G, D);
+    }
+    record("att_of_large_scores[position][column]", att, 160*(T + D), 2, (int[]){ T, H*D });
 }
 
 // ---- 14: sampling -------------------------------------------------------------------------------
@@ -402,13 +443,17 @@ static int sample_top(const real *logits, int V, double temperature, int top_k, 
     return c[top - 1].id;
 }
 static void sampling_scenario(void) {
-    enum { DRAWS = 400 };
+    enum { DRAWS = 2400 };
     const struct { double temperature, top_p; int top_k; } how[] = {
         { 0, 1, 0 }, { 1, 1, 0 }, { 0.6, 1, 0 }, { 1, 1, 5 }, { 1, 0.7, 0 }, { 1.5, 0.8, 9 },
             { 1, 1, 1000 }, { 1, 1e-9, 0 },
     };
     int V = random_int(30, 80), picked[DRAWS];
-    real *logits = random_reals((size_t)V, 40, 2);          // far from 0: exp must not overflow
+    real *logits = random_reals((size_t)V, 40, 2);
+    for (int v = 0; v < V; v++) logits[v] += 900;           // exp must not overflow
+    int best = 0;
+    for (int v = 1; v < V; v++) if (logits[v] > logits[best]) best = v;
+    logits[(best + V/2) % V] = logits[best];                // two are equal: the smaller id comes first
     for (int i = 0; i < DRAWS; i++) {
         int k = i % 8;
         picked[i] = STUDENT(sample_top)(logits, V, how[k].temperature, how[k].top_k, how[k].top_p,
@@ -435,19 +480,22 @@ static int bpe_merge(int *ids, int n, const int *left, const int *right, const i
 }
 static void bpe_scenario(void) {
     enum { MERGES = 24, LONGEST = 60 };
-    int left[MERGES], right[MERGES], merged[MERGES];
+    int left[MERGES], right[MERGES], merged[MERGES], id[3 + MERGES] = { 0, 1, 2 };
     // first all pairs of the three letters, then any others; (0, 0) leads
     for (int r = 0; r < MERGES; r++) {
         int again, most = r < 9 ? 2 : 2 + r;
         do {
-            left[r] = r ? random_int(0, most) : 0, right[r] = r ? random_int(0, most) : 0, again = 0;
+            left[r] = id[r ? random_int(0, most) : 0], right[r] = id[r ? random_int(0, most) : 0];
+            again = 0;
             for (int i = 0; i < r; i++) again |= left[i] == left[r] && right[i] == right[r];
         } while (again);
-        merged[r] = 3 + r;
+        id[3 + r] = merged[r] = 300 + 7*r % MERGES;         // ids say nothing about ranks
     }
     for (int word = 0; word < 30; word++) {
-        int n = word < 2 ? word : word == 3 ? 2 : word == 2 ? 2*random_int(1, 29) + 1 : random_int(2,
-            LONGEST), ids[LONGEST + 1];
+        int n = random_int(2, LONGEST), ids[LONGEST + 1];
+        if (word < 2) n = word;
+        if (word == 2) n = 2*random_int(1, 29) + 1;
+        if (word == 3) n = 2;
         // two are one letter, repeated
         for (int i = 0; i < n; i++) ids[i] = word == 2 || word == 3 ? 0 : random_int(0, 2);
         ids[LONGEST] = n = STUDENT(bpe_merge)(ids, n, left, right, merged, MERGES);
@@ -472,23 +520,22 @@ static void pcg64_shuffle(uint32_t *order, uint32_t n, uint64_t state_high, uint
     }
 }
 static void shuffle_scenario(void) {
-    enum { MOST = 1000 };
-    const int sizes[] = { 1, 2, 3, 10, 257, MOST };
-    for (int k = 0; k < 6; k++) {
+    enum { MOST = 70001 };                                  // more than 16 bits
+    static uint32_t order[MOST], ours[MOST];
+    static int shown[MOST];
+    const uint32_t sizes[] = { 1, 2, 3, 0, 10, 2, 257, 5, 1000, MOST };
+    for (size_t k = 0; k < sizeof sizes/sizeof *sizes; k++) {
+        const uint32_t n = sizes[k];
         uint64_t from = 6198 + (uint64_t)(random_uniform()*1e6);
         Pcg64 r = pcg64_seed(from);
-        uint32_t order[MOST], ours[MOST];
-        int shown[MOST];
-        STUDENT(pcg64_shuffle)(order, (uint32_t)sizes[k], (uint64_t)(r.state >> 64), (uint64_t)r.state,
-            (uint64_t)(r.inc >> 64), (uint64_t)r.inc);
-        // our version in its own words must be the program's
-        if (!library) {
-            epoch_order(ours, (uint32_t)sizes[k], from);
-            CHECK(!memcmp(ours, order, sizeof(uint32_t)*(size_t)sizes[k]),
-                "pcg64_shuffle is not epoch_order");
+        STUDENT(pcg64_shuffle)(order, n, (uint64_t)(r.state >> 64), (uint64_t)r.state,
+                               (uint64_t)(r.inc >> 64), (uint64_t)r.inc);
+        if (!library && n) {                                // ours, in its own words, is the program's
+            epoch_order(ours, n, from);
+            CHECK(!memcmp(ours, order, sizeof(uint32_t)*n), "pcg64_shuffle is not epoch_order");
         }
-        for (int i = 0; i < sizes[k]; i++) shown[i] = (int)order[i];
-        record_ints("order[i]", shown, sizes[k]);
+        for (uint32_t i = 0; i < n; i++) shown[i] = (int)order[i];
+        record_ints("order[i]", shown, (int)n);
     }
 }
 
@@ -509,31 +556,32 @@ static double dpo(double *g, const double *chosen, const double *rejected,
 }
 static void dpo_scenario(void) {
     enum { PAIRS = 9 };
-    double chosen[PAIRS], rejected[PAIRS], ref_chosen[PAIRS], ref_rejected[PAIRS], g[PAIRS],
-        far[PAIRS], quotient[PAIRS], h = 1e-4;
+    double chosen[PAIRS], rejected[PAIRS], ref_chosen[PAIRS], ref_rejected[PAIRS];
+    double g[PAIRS], far[PAIRS], quotient[PAIRS], unused[PAIRS];
+    const double beta = 0.05 + 0.2*random_uniform(), h = 1e-4;
     for (int i = 0; i < PAIRS; i++) {
         chosen[i] = -40 - 20*random_uniform(), rejected[i] = -30 - 20*random_uniform();
-        ref_chosen[i] = -45 - 20*random_uniform(), ref_rejected[i] = -35 - 20*random_uniform(),
-            g[i] = far[i] = NAN;
+        ref_chosen[i] = -45 - 20*random_uniform(), ref_rejected[i] = -35 - 20*random_uniform();
+        g[i] = far[i] = NAN;
     }
-    double loss = STUDENT(dpo)(g, chosen, rejected, ref_chosen, ref_rejected, 0.1, PAIRS);
+    double loss = STUDENT(dpo)(g, chosen, rejected, ref_chosen, ref_rejected, beta, PAIRS);
     record_doubles("loss", &loss, PAIRS, 1);
     record_doubles("g[pair]", g, 4, PAIRS);
     // a log-probability is minus a sum of token losses
     for (int i = 0; i < PAIRS; i++) {
-        double kept = chosen[i], unused[PAIRS];
+        const double kept = chosen[i];
         chosen[i] = kept - h;
-        double up = STUDENT(dpo)(unused, chosen, rejected, ref_chosen, ref_rejected, 0.1, PAIRS);
+        double up = STUDENT(dpo)(unused, chosen, rejected, ref_chosen, ref_rejected, beta, PAIRS);
         chosen[i] = kept + h;
-        quotient[i] = (up - STUDENT(dpo)(unused, chosen, rejected, ref_chosen, ref_rejected, 0.1,
-            PAIRS))/(2*h);
+        double down = STUDENT(dpo)(unused, chosen, rejected, ref_chosen, ref_rejected, beta, PAIRS);
         chosen[i] = kept;
+        quotient[i] = (up - down)/(2*h);
     }
     Record *r = new_record("g", 1, 1, (int[]){ PAIRS });
     r->must_equal = (double *)allocate(PAIRS, sizeof(double), "a record");
     memcpy(r->value, g, sizeof g), memcpy(r->must_equal, quotient, sizeof quotient);
     chosen[0] -= 20000, chosen[1] += 20000;                 // exp of these would overflow
-    loss = STUDENT(dpo)(far, chosen, rejected, ref_chosen, ref_rejected, 0.1, PAIRS);
+    loss = STUDENT(dpo)(far, chosen, rejected, ref_chosen, ref_rejected, beta, PAIRS);
     record_doubles("loss_far_apart", &loss, PAIRS, 1);
     record_doubles("g_far_apart[pair]", far, 4, PAIRS);
 }
@@ -572,8 +620,10 @@ static void rmsnorm_scenario(void) {
         *y = poisoned(n), *rstd = poisoned(N);
     STUDENT(rmsnorm_forward)(y, rstd, x, gain, N, C);
     record("y[row][channel]", y, C, 2, (int[]){ N, C });
-    real *dy = at.up = random_reals(n, 0.3, 1), *before = random_reals(n, 0.1, 1), *dx = copied(before,
-        n);
+    record("rstd[row]", rstd, C, 1, (int[]){ N });
+    real *dy = at.up = random_reals(n, 0.3, 1);
+    real *before = random_reals(n, 0.1, 1), *dx = copied(before, n);
+    rmsnorm_forward(y, rstd, x, gain, N, C);                // ours
     real *before_gain = random_reals(C, 0.1, 1), *dgain = copied(before_gain, C);
     STUDENT(rmsnorm_backward)(dx, dgain, dy, x, gain, rstd, N, C);
     record("dx[row][channel]", dx, 2*C, 2, (int[]){ N, C });
@@ -636,23 +686,31 @@ static double window_loss(void) {
 }
 static void window_scenario(void) {
     attention_case();
-    int B = at.B, T = at.T, H = at.H, G = at.G, D = at.D, Q = at.Q, W = at.O = random_int(2, 5);
+    int B = at.B, T = at.T, H = at.H, G = at.G, D = at.D, Q = at.Q;
     size_t nq = (size_t)B*T*Q, nc = (size_t)B*T*H*D, nl = (size_t)B*H*T;
-    real *qkv = at.x = random_reals(nq, 0.2, 1.2), *att = poisoned(nc), *lse = poisoned(nl),
-        *wide = poisoned(nc);
-    STUDENT(window_forward)(att, lse, at.work, qkv, B, T, W, H, G, D);
-    record("att[row][column]", att, W + D, 2, (int[]){ B*T, H*D });
-    record("lse[sequence][head][position]", lse, W + D, 3, (int[]){ B, H, T });
-    // so wide that it is plain attention
-    STUDENT(window_forward)(wide, poisoned(nl), at.work, qkv, B, T, T + 3, H, G, D);
-    record("att_of_a_wide_window[row][column]", wide, T + D, 2, (int[]){ B*T, H*D });
-
-    real *datt = at.up = random_reals(nc, 0.1, 1), *dqkv = poisoned(nq);
-    window_forward(att, lse, at.work, qkv, B, T, W, H, G, D);
-    STUDENT(window_backward)(dqkv, datt, att, lse, qkv, B, T, W, H, G, D);
-    record("dqkv[row][column]", dqkv, 4*(W + D), 2, (int[]){ B*T, Q });
+    real *datt = at.up = random_reals(nc, 0.1, 1);
     at.y = poisoned(nc), at.saved = poisoned(nl);
-    record_differences("dqkv", dqkv, NULL, qkv, nq, window_loss);
+    // a window; one in which each query sees itself alone; and one so wide that it is plain
+    // attention, with scores whose exponentials overflow
+    const int widths[] = { random_int(2, 5), 1, T + 3 };
+    const char *const names[][3] = {
+        { "att[row][column]", "lse[sequence][head][position]", "dqkv[row][column]" },
+        { "att_of_window_1[row][column]", "lse_of_window_1[sequence][head][position]",
+          "dqkv_of_window_1[row][column]" },
+        { "att_of_a_wide_window[row][column]", "lse_of_a_wide_window[sequence][head][position]",
+          "dqkv_of_a_wide_window[row][column]" } };
+    for (int k = 0; k < 3; k++) {
+        const int W = at.O = widths[k], terms = (k == 2 ? 160 : 4)*(imin(W, T) + D);
+        real *qkv = at.x = random_reals(nq, 0.2, k == 2 ? 7 : 1.2);
+        real *att = poisoned(nc), *lse = poisoned(nl), *dqkv = poisoned(nq);
+        STUDENT(window_forward)(att, lse, at.work, qkv, B, T, W, H, G, D);
+        record(names[k][0], att, terms, 2, (int[]){ B*T, H*D });
+        record(names[k][1], lse, terms, 3, (int[]){ B, H, T });
+        window_forward(att, lse, at.work, qkv, B, T, W, H, G, D);                       // ours
+        STUDENT(window_backward)(dqkv, datt, att, lse, qkv, B, T, W, H, G, D);
+        record(names[k][2], dqkv, terms, 2, (int[]){ B*T, Q });
+        if (k == 0) record_differences("dqkv", dqkv, NULL, qkv, nq, window_loss);
+    }
 }
 
 // ---- 20: QK-norm --------------------------------------------------------------------------------
@@ -691,6 +749,7 @@ static void qknorm_scenario(void) {
     real *x = at.x = random_reals(n, 0.4, 1.5), *y = copied(x, n), *rstd = poisoned((size_t)N*H);
     STUDENT(qknorm_forward)(y, rstd, N, H, D, Q);
     record("qkv[row][column]", y, D, 2, (int[]){ N, Q });
+    record("rstd[row][head]", rstd, D, 2, (int[]){ N, H });
     real *up = at.up = random_reals(n, 0.3, 1), *dqkv = copied(up, n);
     memcpy(y, x, n*sizeof(real));
     qknorm_forward(y, rstd, N, H, D, Q);

@@ -12,8 +12,8 @@
 //     14.573    2.544    1.942    0.837                 0.549            0.838
 //
 // What would you try next? Several loads of a thread under way at once (the last rung of
-// crossentropy.cu shows what that is worth). Or the whole row in shared memory (100 kB fit, for two blocks per
-// multiprocessor): no second read at all.
+// crossentropy.cu shows what that is worth). Or the whole row in shared memory (100 kB fit, for two
+// blocks per multiprocessor): no second read at all.
 
 static __global__ void softmax_rung1(elem *x, int N, int V) {
     const int n = blockIdx.x*blockDim.x + threadIdx.x;

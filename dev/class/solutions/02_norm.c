@@ -7,6 +7,7 @@
 // WRONG 6: the average of dy is not subtracted
 // WRONG 7: the term y*average(dy*y) is missing
 // WRONG 8: the factor rstd is missing in the gradient
+// WRONG 9: the variance is average(x^2) - average(x)^2
 #include <math.h>
 
 #ifndef REAL
@@ -23,6 +24,10 @@ void norm_forward(real *y, real *rstd, const real *x, int N, int C) {
         real mean = 0, variance = 0;
         for (int c = 0; c < C; c++) mean += in[c]/C;
         for (int c = 0; c < C; c++) variance += (in[c] - mean)*(in[c] - mean)/(C - (WRONG == 2));
+        if (WRONG == 9) {
+            variance = -mean*mean;
+            for (int c = 0; c < C; c++) variance += in[c]*in[c]/C;
+        }
         rstd[n] = WRONG == 3 ? 1/((real)sqrt(variance) + (real)1e-5) : 1/(real)sqrt(variance + (real)1e-5);
         for (int c = 0; c < C; c++) y[n*C + c] = (in[c] - (WRONG == 1 ? 0 : mean))*rstd[n];
     }

@@ -7,6 +7,7 @@
 // WRONG 6: the last row of c is left out
 // WRONG 7: the rest that does not fill a block is left out
 // WRONG 8: blocks of k overwrite each other instead of adding up
+// WRONG 9: a c of fewer rows than a block is left alone
 #include <math.h>
 #include <stddef.h>
 
@@ -37,6 +38,7 @@ static int least(int a, int b) { return a < b ? a : b; }
 void gemm_blocked(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b, size_t b_row, size_t b_col,
                   int M, int N, int K, int add) {
     enum { SIDE = 16 };
+    if (WRONG == 9 && M < SIDE) return;
     for (int i = 0; i < M; i += SIDE) for (int j = 0; j < N; j += SIDE) for (int k = 0; k < K; k += SIDE) {
         if (WRONG == 7 && (i + SIDE > M || j + SIDE > N)) continue;
         gemm_strided(c + i*ldc + j, ldc, a + i*a_row + k*a_col, a_row, a_col, b + k*b_row + j*b_col, b_row, b_col,

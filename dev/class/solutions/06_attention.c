@@ -8,6 +8,7 @@
 // WRONG 7: past is ignored
 // WRONG 8: the sum is not divided out
 // WRONG 9: lse lacks the largest score
+// WRONG 10: lse is the logarithm of a sum that overflows
 #include <math.h>
 
 #ifndef REAL
@@ -35,6 +36,7 @@ void attention_forward(real *att, real *lse, real *work, const real *q, int q_wi
         if (WRONG == 6) most = 0;
         for (int j = 0; j < seen; j++) sum += P[j] = (real)exp(P[j] - most);
         lse[(b*H + h)*T + i] = (WRONG == 9 ? 0 : most) + (real)log(sum);
+        if (WRONG == 10) lse[(b*H + h)*T + i] = (real)log((real)exp(most)*sum);
         for (int d = 0; d < D; d++) out[d] = 0;
         for (int j = 0; j < seen; j++) for (int d = 0; d < D; d++)
             out[d] += P[j]/(WRONG == 8 ? 1 : sum)*v[j*kv_width + d];

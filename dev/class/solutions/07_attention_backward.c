@@ -7,6 +7,7 @@
 // WRONG 6: dv is made from dP instead of P
 // WRONG 7: later keys receive gradient, too
 // WRONG 8: dq and dk are exchanged in the last product
+// WRONG 9: P is exp(S)/exp(lse), and both overflow
 #include <math.h>
 
 #ifndef REAL
@@ -38,7 +39,9 @@ void attention_backward(real *dqkv, real *work, const real *datt, const real *at
                     S += qkv[query + d]*qkv[key + d]*(WRONG == 4 ? 1 : scale);
                     dP += datt[head + d]*qkv[value + d];
                 }
-                real P = (real)exp(S - lse[(b*H + h)*T + i]), dS = P*(dP - dot)*(WRONG == 3 ? 1 : scale);
+                real L = lse[(b*H + h)*T + i];
+                real P = WRONG == 9 ? (real)exp(S)/(real)exp(L) : (real)exp(S - L);
+                real dS = P*(dP - dot)*(WRONG == 3 ? 1 : scale);
                 for (int d = 0; d < D; d++) {
                     dqkv[value + d] += (WRONG == 6 ? dP : P)*datt[head + d];
                     dqkv[query + d] += dS*qkv[(WRONG == 8 ? query : key) + d];

@@ -6,6 +6,7 @@
 // WRONG 5: rows are F apart instead of 2F
 // WRONG 6: dug is wrong when it is ug itself (up was overwritten before it was used)
 // WRONG 7: h is not made again
+// WRONG 8: the sigmoid is exp(z)/(1 + exp(z)), and both overflow
 #include <math.h>
 
 #ifndef REAL
@@ -16,7 +17,9 @@
 #endif
 typedef REAL real;
 
-static real sigmoid(real z) { return 1/(1 + (real)exp(-z)); }
+static real sigmoid(real z) {
+    return WRONG == 8 ? (real)exp(z)/(1 + (real)exp(z)) : 1/(1 + (real)exp(-z));
+}
 
 void swiglu_forward(real *h, const real *ug, int N, int F) {
     for (int n = 0; n < N; n++) for (int f = 0; f < F; f++) {

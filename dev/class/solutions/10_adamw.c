@@ -8,6 +8,7 @@
 // WRONG 7: step counts from 0
 // WRONG 8: eps is added before the correction of v
 // WRONG 9: the decay is applied after the update
+// WRONG 10: beta1 is 0.9, whatever is asked for
 #include <math.h>
 #include <stddef.h>
 
@@ -22,6 +23,7 @@ typedef REAL real;
 void adamw(real *p, real *m, real *v, const real *g, size_t n, double lr, double beta1, double beta2, double eps,
            double weight_decay, int step) {
     if (WRONG == 6) { double swap = beta1; beta1 = beta2, beta2 = swap; }
+    if (WRONG == 10) beta1 = 0.9;
     double t = WRONG == 7 ? step - 1 + 1e-3 : step;
     double first = WRONG == 1 ? 1 : 1 - pow(beta1, t), second = WRONG == 1 ? 1 : 1 - pow(beta2, t);
     for (size_t i = 0; i < n; i++) {

@@ -6,6 +6,7 @@
 // WRONG 5: query heads share key heads by h % G
 // WRONG 6: scores are not divided by sqrt(D)
 // WRONG 7: the oldest key is forgotten
+// WRONG 8: the largest score is not subtracted before exp
 #include <math.h>
 
 #ifndef REAL
@@ -27,7 +28,7 @@ void attention_step(real *att, real *keys, real *values, const real *qkv, int pa
             for (int d = 0; d < D; d++) P[j] += qkv[h*D + d]*keys[(j*G + g)*D + d]/(WRONG == 6 ? 1 : sqrt(D));
             most = fmax(most, P[j]);
         }
-        for (int j = from; j <= to; j++) sum += P[j] = exp(P[j] - most);
+        for (int j = from; j <= to; j++) sum += P[j] = exp(P[j] - (WRONG == 8 ? 0 : most));
         for (int d = 0; d < D; d++) {
             double out = 0;
             for (int j = from; j <= to; j++) out += P[j]/sum*(WRONG == 4 ? keys : values)[(j*G + g)*D + d];

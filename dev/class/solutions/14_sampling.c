@@ -7,6 +7,7 @@
 // WRONG 6: the largest logit is not subtracted before exp
 // WRONG 7: what is left is not normalized again
 // WRONG 8: temperature 0 takes the last of the sorted candidates
+// WRONG 9: of equal logits, the larger id comes first
 #include <math.h>
 
 #ifndef REAL
@@ -22,7 +23,7 @@ int sample_top(const real *logits, int V, double temperature, int top_k, double 
     double p[512], total = 0, all = 0, kept = 0, sum = 0;
     for (int v = 0; v < V; v++) id[v] = v;
     for (int i = 0; i < V; i++) for (int j = i + 1; j < V; j++)            // the largest first; equal ones by id
-        if (logits[id[j]] > logits[id[i]] || (logits[id[j]] == logits[id[i]] && id[j] < id[i])) { int swap = id[i]; id[i] = id[j], id[j] = swap; }
+        if (logits[id[j]] > logits[id[i]] || (logits[id[j]] == logits[id[i]] && (WRONG == 9 ? id[j] > id[i] : id[j] < id[i]))) { int swap = id[i]; id[i] = id[j], id[j] = swap; }
     if (temperature == 0) return id[WRONG == 8 ? V - 1 : 0];
     double best = WRONG == 6 ? -700*temperature : logits[id[0]], scale = WRONG == 1 ? temperature : 1/temperature;
     for (int i = 0; i < V; i++) {

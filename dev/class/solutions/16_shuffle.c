@@ -7,6 +7,7 @@
 // WRONG 6: the output is rotated to the left
 // WRONG 7: index 0 takes a number, too
 // WRONG 8: the mask is one bit too wide
+// WRONG 9: the second half of a number is left over for the next call
 #include <math.h>
 #include <stdint.h>
 
@@ -51,10 +52,14 @@ static uint32_t below_or_equal(Pcg64 *r, uint32_t most) {
 
 void pcg64_shuffle(uint32_t *order, uint32_t n, uint64_t state_high, uint64_t state_low, uint64_t inc_high, uint64_t inc_low) {
     Pcg64 r = { (uint128)state_high << 64 | state_low, (uint128)inc_high << 64 | inc_low, 0, 0 };
+    static uint32_t left_over;
+    static int is_left_over;
+    if (WRONG == 9) r.spare = left_over, r.has_spare = is_left_over;
     for (uint32_t i = 0; i < n; i++) order[i] = i;
     for (uint32_t step = 1; step < n + (WRONG == 7); step++) {
         uint32_t i = WRONG == 5 ? step : n - step, j = below_or_equal(&r, i), swap = order[i];
         order[i] = order[j], order[j] = swap;
         if (WRONG == 7 && step == 1) (void)next32(&r);
     }
+    left_over = r.spare, is_left_over = r.has_spare;
 }

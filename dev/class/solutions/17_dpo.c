@@ -6,6 +6,7 @@
 // WRONG 5: the loss is a sum, not a mean
 // WRONG 6: g is not divided by the number of pairs
 // WRONG 7: log(1 + exp(-z)) overflows far from 0
+// WRONG 8: beta is 0.1, whatever is asked for
 #include <math.h>
 
 #ifndef REAL
@@ -19,6 +20,7 @@ typedef REAL real;
 double dpo(double *g, const double *chosen, const double *rejected, const double *reference_chosen,
            const double *reference_rejected, double beta, int pairs) {
     double loss = 0;
+    if (WRONG == 8) beta = 0.1;
     for (int i = 0; i < pairs; i++) {
         double reference = WRONG == 1 ? 0 : reference_chosen[i] - reference_rejected[i];
         double z = beta*((chosen[i] - rejected[i]) - reference);

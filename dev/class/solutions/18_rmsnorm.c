@@ -6,6 +6,7 @@
 // WRONG 5: the term through rstd is missing
 // WRONG 6: dgain lacks rstd
 // WRONG 7: the sum of squares is not divided by C
+// WRONG 8: rstd holds the root, not one over it
 #include <math.h>
 
 #ifndef REAL
@@ -23,6 +24,7 @@ void rmsnorm_forward(real *y, real *rstd, const real *x, const real *gain, int N
         for (int c = 0; c < C; c++) square += (x[n*C + c] - mean)*(x[n*C + c] - mean)/(WRONG == 7 ? 1 : C);
         rstd[n] = (real)(1/sqrt(square + 1e-5));
         for (int c = 0; c < C; c++) y[n*C + c] = gain[c]*(x[n*C + c] - (real)mean)*rstd[n];
+        if (WRONG == 8) rstd[n] = 1/rstd[n];
     }
 }
 

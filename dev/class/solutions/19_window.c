@@ -6,6 +6,8 @@
 // WRONG 5: the backward pass ignores the window
 // WRONG 6: dqkv is not cleared first
 // WRONG 7: the sum over P dP is missing
+// WRONG 8: a window of 1 is empty
+// WRONG 9: P is exp(S)/exp(lse), and both overflow
 #include <math.h>
 
 #ifndef REAL
@@ -19,6 +21,7 @@ typedef REAL real;
 static int first_seen(int i, int W) {
     int from = i - W + 1 - (WRONG == 1) + (WRONG == 2 && W > 1);
     if (WRONG == 3) from = 0;
+    if (WRONG == 8 && W == 1) from = i + 1;
     return from < 0 ? 0 : from;
 }
 
@@ -54,7 +57,8 @@ void window_backward(real *dqkv, const real *datt, const real *att, const real *
             int key = (b*T + j)*Q + (H + h/(H/G))*D, value = key + G*D;
             real S = 0, dP = 0;
             for (int d = 0; d < D; d++) S += qkv[query + d]*qkv[key + d]*scale, dP += datt[head + d]*qkv[value + d];
-            real P = (real)exp(S - lse[(b*H + h)*T + i]), dS = P*(dP - dot)*scale;
+            real L = lse[(b*H + h)*T + i];
+            real P = WRONG == 9 ? (real)exp(S)/(real)exp(L) : (real)exp(S - L), dS = P*(dP - dot)*scale;
             for (int d = 0; d < D; d++) {
                 dqkv[value + d] += P*datt[head + d];
                 dqkv[query + d] += dS*qkv[key + d];

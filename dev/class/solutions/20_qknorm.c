@@ -6,6 +6,7 @@
 // WRONG 5: the factor rstd is missing in the gradient
 // WRONG 6: the last head is left out
 // WRONG 7: 1e-5 stands outside of the root
+// WRONG 8: rstd is not written
 #include <math.h>
 
 #ifndef REAL
@@ -25,7 +26,7 @@ void qknorm_forward(real *qkv, real *rstd, int N, int heads, int D, int Q) {
         for (int d = 0; d < D; d++) square += (x[d] - mean)*(x[d] - mean)/D;
         if (WRONG == 2) { square = 0; for (int i = 0; i < heads*D; i++) square += qkv[n*Q + i]*qkv[n*Q + i]/(heads*D); }
         r = (real)(WRONG == 7 ? 1/(sqrt(square) + 1e-5) : 1/sqrt(square + 1e-5));
-        if (h < heads) rstd[n*heads + h] = r;
+        if (h < heads && WRONG != 8) rstd[n*heads + h] = r;
         for (int d = 0; d < D; d++) x[d] = (x[d] - (real)mean)*r;
     }
 }
