@@ -206,8 +206,8 @@ static int read_losses(const char *directory, double *loss) {
     return n;
 }
 
-// Trains the default model with `program`; returns how many of the BUG_STEPS losses it wrote.
-static int train(const char *program, const char *out, double *loss) {
+// Trains the default model with `program`. Returns how many of the BUG_STEPS losses it wrote.
+static int run_program(const char *program, const char *out, double *loss) {
     if (shell("%s --steps %d --eval-every 0 --sample-every 0 --no-save --out %s >/dev/null", program,
               BUG_STEPS, out)) return 0;
     return read_losses(out, loss);
@@ -217,7 +217,7 @@ static int train_bug(int number, double *loss) {
     snprintf(program, sizeof program, "build/class/bug_%02d/train", number);
     snprintf(out, sizeof out, "build/class/bug_%02d/out", number);
     if (shell("%s -w -I. -o %s %s_olmo.c -lm", compiler(), program, program)) return 0;
-    return train(program, out, loss);
+    return run_program(program, out, loss);
 }
 
 static double average(const double *x, int from, int to) {
@@ -233,7 +233,7 @@ static void show(int number) {
     printf("Bug %d of %d. %s\n", number, N_BUGS, bugs[number - 1].symptom);
     printf("Training the healthy program and the copy, %d steps each ...\n", BUG_STEPS);
     if (read_losses(out, healthy) != BUG_STEPS) {
-        CHECK(train("./train_olmo", out, healthy) == BUG_STEPS,
+        CHECK(run_program("./train_olmo", out, healthy) == BUG_STEPS,
               "the healthy run failed; does ./train_olmo run?");
     }
     int n = train_bug(number, sick);
