@@ -26,6 +26,27 @@ device will do (make eval_cu). dev/eval/README.md says what each number means, a
 #endif
 #include <stddef.h>
 
+// ---- files out ----------------------------------------------------------------------------------------
+
+// A file has its name only once all of it is written.
+static FILE *open_whole(const char *path, char *temporary) {
+    CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    return open_to_write(temporary);
+}
+// Hours of work are not to end at a path that cannot be written to.
+static void check_writable(const char *path) {
+    char directory[PATH];
+    CHECK(snprintf(directory, PATH, "%s", path) < PATH, "%s: this path is too long", path);
+    char *slash = strrchr(directory, '/');
+    if (slash) slash[slash == directory] = 0;
+    CHECK(access(slash ? directory : ".", W_OK) == 0, "%s: cannot be written: %s", path, strerror(errno));
+}
+static double file_bytes(const char *path) { struct stat s; return stat(path, &s) ? 0 : (double)s.st_size; }
+static void close_whole(FILE *file, const char *path, const char *temporary) {
+    close_written(file, temporary);
+    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+}
+
 // ---- the command line ---------------------------------------------------------------------------------
 
 typedef struct {
@@ -36,29 +57,40 @@ typedef struct {
     int n;
 } Command;
 
+// The options of this command. Returns how many there are.
 static int option_list(Command *c, Option *table) {
-    const Option all[] = {
-        { "the model", GROUP, NULL, "" },
-        { "--load", TEXT, &c->load, "a Hugging Face directory, or a checkpoint of train_olmo" },
-        { "--tokenizer", TEXT, &c->tokenizer, "tokenizer.json (without it: --load's; 256 tokens are bytes)" },
-        { "--eos", WHOLE, &c->eos, "id that ends a document, and begins one (-1: as in config.json)" },
-        { "--seq-len", WHOLE, &c->seq_len, "tokens the model looks at (0: as many as it was trained with)" },
-        { "--chat", FLAG, &c->chat, "contexts are a user's messages, in the template of OLMo's chat models" },
-        { "which questions or documents", GROUP, NULL, "" },
-        { "--limit", WHOLE, &c->limit, "the first N questions of each task (0: all)" },
-        { "--sample", WHOLE, &c->sample, "N questions of each task, drawn as Catwalk draws them (0: all)" },
-        { "--split", TEXT, &c->split, "val or test (without it: both)" },
-        { "results", GROUP, NULL, "" },
-        { "--scores", TEXT, &c->scores, "FILE.jsonl: each score, as it is found; a stopped run goes on" },
-        { "--json", TEXT, &c->json, "FILE: all figures" },
-        { "--png", TEXT, &c->png, "FILE: curves as a picture (needs gnuplot)" },
-        { "run", GROUP, NULL, "" },
-        { "--pass", WHOLE, &c->pass, "tokens in a forward pass: more need more memory" },
-        { "--threads", WHOLE, &c->threads, "threads (0: all)" },
-        { "--help", FLAG, &c->help, "this text" },
+    const char *any = "tasks mmlu perplexity compare curves", *scoring = "tasks mmlu perplexity";
+    const char *asking = "tasks mmlu";
+    const struct { const char *commands; Option option; } all[] = {
+        { scoring, { "the model", GROUP, NULL, "" } },
+        { scoring, { "--load", TEXT, &c->load, "a Hugging Face directory, or a checkpoint of train_olmo" } },
+        { scoring, { "--tokenizer", TEXT, &c->tokenizer,
+                     "tokenizer.json (without it: --load's; 256 tokens are bytes)" } },
+        { scoring, { "--eos", WHOLE, &c->eos,
+                     "id that ends a document, and begins one (-1: as in config.json)" } },
+        { scoring, { "--seq-len", WHOLE, &c->seq_len,
+                     "tokens the model looks at (0: as many as it was trained with)" } },
+        { "mmlu", { "--chat", FLAG, &c->chat,
+                    "questions are a user's messages, in the template of OLMo's chat models" } },
+        { scoring, { "which questions or documents", GROUP, NULL, "" } },
+        { asking, { "--limit", WHOLE, &c->limit, "the first N questions of each task (0: all)" } },
+        { asking, { "--sample", WHOLE, &c->sample,
+                    "N questions of each task, drawn as Catwalk draws them (0: all)" } },
+        { "perplexity", { "--split", TEXT, &c->split, "val or test (without it: both)" } },
+        { "tasks mmlu perplexity curves", { "results", GROUP, NULL, "" } },
+        { scoring, { "--scores", TEXT, &c->scores,
+                     "FILE.jsonl: each score, as it is found; a stopped run goes on" } },
+        { scoring, { "--json", TEXT, &c->json, "FILE: all figures" } },
+        { "curves", { "--png", TEXT, &c->png, "FILE: curves as a picture (needs gnuplot)" } },
+        { any, { "run", GROUP, NULL, "" } },
+        { scoring, { "--pass", WHOLE, &c->pass, "tokens in a forward pass: more need more memory" } },
+        { scoring, { "--threads", WHOLE, &c->threads, "threads (0: all)" } },
+        { any, { "--help", FLAG, &c->help, "this text" } },
     };
-    memcpy(table, all, sizeof all);
-    return (int)(sizeof all/sizeof *all);
+    int n = 0;
+    for (size_t i = 0; i < sizeof all/sizeof *all; i++)
+        if (strstr(all[i].commands, c->name)) table[n++] = all[i].option;
+    return n;
 }
 
 static Command read_command(const char *name, const char *usage, int argc, char **argv) {
@@ -79,6 +111,7 @@ static Command read_command(const char *name, const char *usage, int argc, char 
           "--split %s: expected val or test", c.split);
     CHECK(!c.limit || !c.sample, "--limit and --sample: only one of them can be");
     CHECK(c.pass > 0 && c.pass <= 1 << 28, "--pass %d: expected at least one token", c.pass);
+    if (c.json) check_writable(c.json);
     use_threads(c.threads);
     return c;
 }
@@ -97,17 +130,6 @@ static void put_string(FILE *f, const char *s, size_t n) {
         else fputc(s[i], f);
     }
     fputc('"', f);
-}
-
-// A file has its name only once all of it is written.
-static FILE *open_whole(const char *path, char *temporary) {
-    CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
-    return open_to_write(temporary);
-}
-static double file_bytes(const char *path) { struct stat s; return stat(path, &s) ? 0 : (double)s.st_size; }
-static void close_whole(FILE *file, const char *path, const char *temporary) {
-    close_written(file, temporary);
-    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
 }
 
 // ---- the model ----------------------------------------------------------------------------------------

@@ -307,7 +307,6 @@ static void perplexity_main(const Command *c) {
     CHECK(c->n == 1, "expected one folder, with source/val/x.jsonl[.gz] or source/test/x.jsonl[.gz] in it");
     const char *folder = c->files[0];
     CHECK(is_directory(folder), "%s: expected a folder", folder);
-    CHECK(!c->chat && !c->limit && !c->sample, "perplexity: --chat, --limit and --sample belong to tasks");
     char path[PATH], temporary[PATH];
     size_t n, sources = 0;
     char **entry = directory_entries(folder, &n);

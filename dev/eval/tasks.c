@@ -324,7 +324,6 @@ static void close_tasks(Tasks *tasks) {
 }
 
 static void tasks_main(const Command *c) {
-    CHECK(!c->chat && !c->split, "tasks: --chat belongs to mmlu, --split to perplexity");
     Tasks tasks = open_tasks(c, 1);
     open_model(c);
     for (size_t i = 0; i < tasks.n; i++) task_encode(tasks.task[i], &coder);
@@ -394,18 +393,18 @@ static void mmlu_main(const Command *c) {
     open_model(c);
     for (size_t i = 0; i < tasks.n; i++) encode_letters(tasks.task[i], c);
     score_tasks(&tasks, c, NULL);
-    double macro = 0, right = 0, n = 0;
+    double macro = 0, right = 0, chance = 0, n = 0;
     int cut = 0;
     for (size_t i = 0; i < tasks.n; i++) {
         const Task *t = tasks.task[i];
         const double share = task_accuracy(t, RAW);
         printf("%-48s %6d %7.1f\n", t->name, t->questions, 100*share);
         macro += share/(double)tasks.n, right += share*t->questions, n += t->questions;
+        chance += task_chance(t)*t->questions;
         cut += t->cut_contexts;
     }
-    printf("%-48s %6.0f %7.1f +- %.1f   (mean of the subjects: %.1f; chance: 25)\n", "all questions", n,
-           100*right/n,
-           100*standard_error(right/n, (int)n), 100*macro);
+    printf("%-48s %6.0f %7.1f +- %.1f   (mean of the subjects: %.1f; chance: %.1f)\n", "all questions", n,
+           100*right/n, 100*standard_error(right/n, (int)n), 100*macro, 100*chance/n);
     if (cut) printf("(%d requests were longer than the model's window, and cut in front)\n", cut);
     if (c->json) {
         char temporary[PATH];

@@ -455,6 +455,10 @@ static void test_hostile_requests(void) {
         { "a full disk", "test -e /dev/full || exit 1; ln -sf /dev/full f.tmp; $EVAL tasks --load model "
          "--json f colours",
           "writing failed" },
+        { "no directory for --json", "$EVAL tasks --load model --json no/j --scores unused colours; "
+         "test -e unused", "no/j: cannot be written" },
+        { "another command's option", "$EVAL tasks --load model --chat colours",
+          "--chat: there is no such option" },
         { "no command", "$EVAL", "expected a command" },
 #ifdef ZLIB
         { "a gzip file that is cut off", "gzip -c colours/rc_0shot/requests.jsonl | head -c 150 > "
@@ -642,7 +646,8 @@ static void test_perplexity(void) {
     code = shell(out, sizeof out, "cp ps whole; for n in 0 50 500 1200 2000; do head -c $n whole > ps; "
                  "$EVAL perplexity --load model --scores ps --json q paloma/ >/dev/null 2>&1 && cmp p q && "
                  "sort ps > a && sort whole > b && cmp a b || echo differs at $n; done");
-    check(code == 0 && !*out, "a run that was cut off anywhere ends with the same figures and scores: %s", out);
+    check(code == 0 && !*out, "a run that was cut off anywhere ends with the same figures and scores: %s",
+          out);
     code = shell(out, sizeof out, "cp whole ps; sed -i 's/\"logprob\": -[0-9.]*/\"logprob\": -1/' ps; "
                  "$EVAL perplexity --load model --scores ps --json q paloma");
     check(code == 0 && figure_of("q", "again", "", "log_likelihood") == -6,
