@@ -5134,21 +5134,21 @@ static void reduce_scatter(Ranked *d, int k) {
     real *x = d->m->grads;
     CHECK(end <= MOST_NUMBERS, "a test's model has more than %d parameters", MOST_NUMBERS);
     memcpy(slot_of(ranks.rank) + begin, x + begin, (end - begin)*sizeof(real));
-    ranks_sum(NULL, 0);
+    ranks_wait();
     for (size_t i = mine.begin; i < mine.end; i++) {
         real sum = 0;
         for (int r = 0; r < ranks.world; r++) sum += slot_of(r)[i];
         x[i] = sum;
     }
-    ranks_sum(NULL, 0);
+    ranks_wait();
 }
 // x[0..n) becomes that of one rank.
 static void broadcast(Ranked *d, real *x, size_t n, int from) {
     (void)d;
     if (ranks.rank == from) memcpy(slot_of(from), x, n*sizeof(real));
-    ranks_sum(NULL, 0);
+    ranks_wait();
     memcpy(x, slot_of(from), n*sizeof(real));
-    ranks_sum(NULL, 0);
+    ranks_wait();
 }
 // Every rank's piece of the weights of segment k goes to all.
 static void all_gather(Ranked *d, int k) {
@@ -5489,8 +5489,8 @@ static void test_gpu_ranks(void) {
     const Config c = config_of(60, 3, 5, 1, 88, 67, 16, 0, 0, 0);
     const double allowed = sizeof(elem) == 2 ? 1e-3 : 50*budget(gradient_length(&c, 32, 16));
     const char *const loss = "train/CrossEntropyLoss", *const judged = "eval/validation/CrossEntropyLoss";
-    char hash[64];
-    int cards = 0, pid[2], code;
+    char hash[64], port[16];
+    int cards = 0, free_port = 0, pid[2], code;
     CUDA(cudaGetDeviceCount(&cards));
     setenv("TRAIN_OLMO", self, 1);
     enter_yard();
@@ -5524,7 +5524,9 @@ static void test_gpu_ranks(void) {
     check(went_well(code) && metrics_apart("one", "mixed", loss, 50) <= allowed, "GPU: begun by one, two go on: %.1e apart",
           metrics_apart("one", "mixed", loss, 50));
     // Two processes that find each other, as those of two machines do.
-    setenv("WORLD_SIZE", "2", 1), setenv("MASTER_ADDR", "localhost", 1), setenv("MASTER_PORT", "29617", 1);
+    setenv("WORLD_SIZE", "2", 1), setenv("MASTER_ADDR", "localhost", 1);
+    close(listen_at(1, &free_port));
+    snprintf(port, sizeof port, "%d", free_port), setenv("MASTER_PORT", port, 1);
     for (int r = 1; r >= 0; r--) {
         setenv("RANK", r ? "1" : "0", 1), setenv("LOCAL_RANK", r ? "1" : "0", 1);
         pid[r] = start_olmo("%s --micro-batch 16 --out met", run);

@@ -1501,7 +1501,7 @@ enum { MAX_SEGMENTS = MAX_LAYERS + 2 };
 typedef struct {
     int n;
     size_t begin[MAX_SEGMENTS + 1];                 // segment k is [begin[k], begin[k+1])
-    size_t at[MAX_SEGMENTS + 1];                    // where a rank's own arrays hold its piece; at[n]: their size
+    size_t at[MAX_SEGMENTS + 1];                    // where a rank's own arrays hold its piece
 } Segments;
 
 typedef struct { size_t begin, end; int segment, owner; } Piece;
@@ -3841,7 +3841,7 @@ static Options options_of_preset(const char *name) {
 //             its socket. Then rank 0 says so, and all end.
 // What the devices have, gradients and weights, they exchange themselves, by other means.
 
-enum { MAX_RANKS = 4096, MEETING_TIME = 60 };                   // seconds that ranks wait for each other
+enum { MAX_RANKS = 4096, MEETING_TIME = 60 };               // seconds that ranks wait for each other
 static int talk[MAX_RANKS], life[MAX_RANKS];                // rank 0: to rank r; others: to rank 0, in [0]
 static int leaving;                                         // the run is over: sockets may close
 static int ending;                                          // it has failed, and a thread is saying so
@@ -3887,35 +3887,44 @@ static void *watch(void *unused) {
     }
 }
 
-// All n bytes to, or from, another host. If it is gone, the watching thread ends us.
+// All n bytes to, or from, another rank. If it is gone, the watching thread ends us, while it watches.
+static void nobody_there(void) {
+    CHECK(!__atomic_load_n(&leaving, __ATOMIC_SEQ_CST), "another rank has died at the very end");
+    for (;;) pause();
+}
 static void tell(int line, const void *bytes, size_t n) {
     const char *at = (const char *)bytes;
     for (ssize_t k; n > 0; at += k, n -= (size_t)k)
-        if ((k = send(line, at, n, MSG_NOSIGNAL)) <= 0) for (;;) pause();
+        if ((k = send(line, at, n, MSG_NOSIGNAL)) <= 0) nobody_there();
 }
 static void hear(int line, void *bytes, size_t n) {
     char *at = (char *)bytes;
     for (ssize_t k; n > 0; at += k, n -= (size_t)k)
-        if ((k = recv(line, at, n, MSG_WAITALL)) <= 0) for (;;) pause();
+        if ((k = recv(line, at, n, MSG_WAITALL)) <= 0) nobody_there();
 }
 
-// x[0..n) becomes the sum of all ranks' x, taken in their order: the same bits for all. n 0: all wait
-// until all are here.
+// x[0..n) becomes the sum of all ranks' x, taken in their order: the same bits for all.
 static void ranks_sum(double *x, int n) {
-    enum { MOST = 512 };
+    enum { MOST = 512 };                                    // numbers at a time
     double part[MOST];
-    for (int k; ranks.world > 1; x += k, n -= k) {
+    for (int k; ranks.world > 1 && n > 0; x += k, n -= k) {
         k = imin(n, MOST);
-        const size_t bytes = zmax(1, (size_t)k*sizeof *x);
-        memcpy(part, x, (size_t)k*sizeof *x);
-        for (int r = 1; r < ranks.world && !ranks.rank; r++) {
-            hear(talk[r], part, bytes);
-            for (int i = 0; i < k; i++) x[i] += part[i];
+        const size_t bytes = (size_t)k*sizeof *x;
+        if (ranks.rank) tell(talk[0], x, bytes), hear(talk[0], x, bytes);
+        else {
+            for (int r = 1; r < ranks.world; r++) {
+                hear(talk[r], part, bytes);
+                for (int i = 0; i < k; i++) x[i] += part[i];
+            }
+            for (int r = 1; r < ranks.world; r++) tell(talk[r], x, bytes);
         }
-        for (int r = 1; r < ranks.world && !ranks.rank; r++) tell(talk[r], k ? x : part, bytes);
-        if (ranks.rank) tell(talk[0], part, bytes), hear(talk[0], k ? x : part, bytes);
-        if (k == n) return;
     }
+}
+
+// Until all ranks are here.
+static void ranks_wait(void) {
+    double nothing = 0;
+    ranks_sum(&nothing, 1);
 }
 
 // Rank 0's bytes become those of all.
@@ -4028,14 +4037,14 @@ static void ranks_meet(int door, const char *host, int port) {
         error_output = dup(2);
         fflush(stdout), dup2(nowhere, 1), dup2(nowhere, 2), close(nowhere);
     }
-    ranks_sum(NULL, 0);
+    ranks_wait();
 }
 
 // The end of a run that went well.
 static void ranks_part(void) {
     if (ranks.world == 1) return;
     __atomic_store_n(&leaving, 1, __ATOMIC_SEQ_CST);
-    ranks_sum(NULL, 0);
+    ranks_wait();
     last_words = NULL;
 }
 
@@ -4650,7 +4659,8 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
     if (!batch_through(run, batch, 1)) { *at = before; return 0; }
     (void)objective_sums(objective, batch, sums);
     CHECK(ranks.world == 1 || isfinite(sums[0]), "step %d: the loss of this rank's sequences is %g; this "
-          "step was not saved. Go on from the last checkpoint with a lower --lr or --clip", at->step, sums[0]);
+          "step was not saved. Go on from the last checkpoint with a lower --lr or --clip", at->step,
+          sums[0]);
     ranks_sum(sums, MAX_SUMS);
 
     const double lr = learning_rate(r, at->step), loss = sums[0]/fmax(1, denominator);
@@ -5029,7 +5039,7 @@ static void train(Run *run) {
         return;
     }
     // Only now that nothing is wrong with the options and the data, and all ranks have read what lies there.
-    ranks_sum(NULL, 0);
+    ranks_wait();
     if (!o->resume && !ranks.rank) fresh_directory(o->out);
     Batch batch = batch_of(&run->train, r->batch, r->micro_batch);
     Metrics metrics = { NULL, 0, 0 };

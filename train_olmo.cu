@@ -1,5 +1,5 @@
 /*
-OLMo in C, on one GPU: train_olmo.c again, in kernels.
+OLMo in C, on a GPU or several: train_olmo.c again, in kernels.
 
     make train_olmo_cu && ./train_olmo_cu               bf16 weights and activations; sums in fp32
     make train_olmo_cu_fp32 && ./train_olmo_cu_fp32     fp32 throughout: to check the other against
