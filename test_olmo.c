@@ -1777,6 +1777,7 @@ static void warmup_of(int which) {
     static const char *const texts[] = { "1.5", "3%x", "3x", "-1", "101%", "%", "", "3%%", "2147483648", "nan", "-1%" };
     warmup_steps(texts[which], 100);
 }
+static void environment_of(int least) { environment("A_TEST", least, 8); }
 static void list_of(int which) {
     static const char *const lists[] = { "", ",a", "a,,b", "a," };
     char item[PATH];
@@ -1799,6 +1800,11 @@ static void test_limits(void) {
     for (int i = 0; i < 4; i++) fine &= dies(list_of, i, "separated by single commas");
     check(fine, "lists between commas");
 
+    setenv("A_TEST", "", 1), fine = environment("A_TEST", 0, 9) == -1;
+    setenv("A_TEST", "9", 1), fine &= environment("A_TEST", 0, 9) == 9 && dies(environment_of, 0, "A_TEST");
+    setenv("A_TEST", "3x", 1), fine &= dies(environment_of, 0, "A_TEST");
+    unsetenv("A_TEST"), fine &= environment("A_TEST", 0, 9) == -1;
+    check(fine, "a whole number in the environment, or none");
     check(every(3, 3) && every(3, 6) && !every(3, 4) && !every(0, 4) && every(1, 1), "something every so many steps; 0 is never");
     check(ends_with("a.txt", ".txt") && ends_with(".txt", ".txt") && !ends_with("txt", ".txt") && !ends_with("a.txt.gz", ".txt"), "ends of names");
     const unsigned char low_first[8] = { 1, 2, 3, 4, 5, 6, 7, 0x88 };

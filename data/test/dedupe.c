@@ -439,6 +439,35 @@ static void test_two_documents(void) {
     }
 }
 
+// The whole report, but for its times: 8 documents of 62,500 bytes with the URLs u0 u1 u2 u0 ..., the last
+// without one. 3 keys set 21 bits of 2^23, which is (21/2^23)^7 of false positives.
+static void test_marking_report(void) {
+    char out[4096];
+    put_text("report/documents/a.jsonl", "");
+    run(out, sizeof out,
+        "cd %s/report && text=$(head -c 62500 /dev/zero | tr '\\0' a) && for i in 0 1 2 3 4 5 6 7; do "
+        "[ $i = 7 ] && url=other || url=url; echo \"{\\\"id\\\":\\\"$i\\\",\\\"text\\\":\\\"$text\\\","
+        "\\\"metadata\\\":{\\\"$url\\\":\\\"u$((i%%3))\\\"}}\"; done > documents/a.jsonl", scratch);
+    for (int exact = 0; exact < 2; exact++) {
+        run(out, sizeof out,
+            "data/curate dedupe --by url --expected 4 --name x%d --false-positives 0.01 %s %s/report/documents "
+            "2>/dev/null | sed 's/([0-9,]* a second)/(N a second)/; s/ [0-9,]* keys a second/ N keys a second/'",
+            exact, exact ? "--exact" : "", scratch);
+        char expected[1024];
+        snprintf(expected, sizeof expected,
+                 "documents        8 (N a second), 0.5 MB of text\n"
+                 "                 1 of them have no metadata.url, nor url: they are not compared\n"
+                 "duplicates       4 of 7 documents by metadata.url\n"
+                 "filter           1.0 MiB, 7 bits a key: 131072.00 bytes a document; 3 keys held, made for 4\n"
+                 "                 N keys a second went through it\n"
+                 "false positives  at most 0.01 asked for, 6.16e-40 at the filter's fill now\n%s",
+                 exact ? "                 measured while it filled: 0 of 3 new keys: 0 (exact set: 2048.00 "
+                         "bytes a document)\n" : "");
+        check(!strcmp(out, expected), "dedupe%s reports what it has done%s%s", exact ? " --exact" : "",
+              strcmp(out, expected) ? ":\n" : "", strcmp(out, expected) ? out : "");
+    }
+}
+
 // A filter of 20,000 keys that takes one in hundreds for an old one; and what it counts.
 static void test_exact(void) {
     char out[4096];
@@ -687,6 +716,7 @@ static void test_dedupe(void) {
     test_damaged_filters();
     test_decontaminate();
     test_two_documents();
+    test_marking_report();
     test_exact();
     test_filter_options();
     test_refused_options();
