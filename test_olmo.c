@@ -20,10 +20,12 @@ The witnesses (each section below is one of them):
 #ifndef _GNU_SOURCE                                         // (nvcc has it already)
 #define _GNU_SOURCE
 #endif
-#include <stdio.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 // What is written to disk, and in which order: test_durability looks at these calls. They happen all the same.
@@ -50,9 +52,19 @@ static int traced_flock(int file, int how) {
 }
 static int traced_rename(const char *from, const char *to) { trace("rename", to); return rename(from, to); }
 static int traced_symlink(const char *to, const char *path) { trace("symlink", path); return symlink(to, path); }
+// A clock that goes on by CLOCK_STEP seconds with every look at it, where a test has set that.
+static int stepping_clock(clockid_t id, struct timespec *t) {
+    static double now = 1000;
+    const char *step = getenv("CLOCK_STEP");
+    if (!step) return clock_gettime(id, t);
+    now += strtod(step, NULL);
+    t->tv_sec = (time_t)now, t->tv_nsec = (long)(1e9*(now - (double)t->tv_sec));
+    return 0;
+}
 #ifndef __CUDACC__                                           // whose headers have their own idea of these names
 #define fsync(file) traced_fsync(file)
 #define flock(file, how) traced_flock(file, how)
+#define clock_gettime(id, t) stepping_clock(id, t)
 #define rename(from, to) traced_rename(from, to)
 #define symlink(to, path) traced_symlink(to, path)
 #endif
@@ -1377,6 +1389,28 @@ static void test_out_of_memory(void) {
     char unused[8];
     (void)shell(unused, sizeof unused, "mkdir -p build/test && head -c 16384 train_olmo.c > build/test/train_olmo.c.txt");
     runs_out_of_memory("plain", "--threads 1");
+}
+
+// A run's lines by a clock that goes on 0.75 s from look to look: a step takes two of them. There is a line for the first
+// step, for the last, and for what lies more than two seconds behind the line before.
+static void test_console_by_the_clock(void) {
+    static char out[1 << 15];
+    const char *flags = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 16 --steps 99 --batch 4 --sample-every 0 "
+                        "--data ../../train_olmo.c.txt --val none --no-save --threads 1";
+    int code = shell(out, sizeof out, "mkdir -p build/test/clock && head -c 16384 train_olmo.c > build/train_olmo.c.txt && cd build/test/clock "
+                     "&& CLOCK_STEP=0.75 '%s' --plain-device %s", self, flags), lines = 0, fine = 1;
+    for (const char *at = out; (at = strstr(at, "[step=")); at++, lines++) {
+        char expected[64];
+        const int step = atoi(at + 6), left = (int)(1.5*(99 - step));
+        snprintf(expected, sizeof expected, " tokens/s=85.33 eta=%d:%02d\n", left/60, left % 60);
+        fine &= step == 2*lines + 1 && strstr(at, expected) && strstr(at, expected) < strchr(at, '\n');
+    }
+    check(code == 0 && fine && lines == 50, "tokens/s and eta by the clock, in a line for every second step: %d lines", lines);
+    code = shell(out, sizeof out, "cd build/test/clock && CLOCK_STEP=0.75 '%s' --plain-device %s --energy --watts 720 --pue 2 "
+                 "--carbon-intensity 0.5 --peak-tflops 1 | tail -n 2 | head -n 1", self, flags);
+    // Looks: one before the first step, three per step, one at the end. 299*0.75 s of 720 W are 0.04485 kWh.
+    check(code == 0 && !strcmp(out, "energy 0.04485 kWh: 720 W for 0.0622917 hours, by --watts; 0.04485 kg CO2e (PUE 2, 0.5 kg per kWh)\n"),
+          "and the energy: %s", out);
 }
 
 // ======================================================================================================================
@@ -3592,6 +3626,50 @@ static void test_options(void) {
           && o.tied == 1 && o.seed == 3, "files among options");
 }
 
+// Which options may stand together, and which need another beside them.
+static const struct { const char *flags, *says; } requests[] = {
+    { "", NULL }, { "--prompt a --generate 3", NULL }, { "--prompt a --sample-every 5", NULL }, { "--prompt a --chat", NULL },
+    { "--prompt a", "--generate N" }, { "--prompt a --sample-every 0", "--generate N" }, { "--prompt-ids 1 --generate 3", NULL },
+    { "--prompt-ids 1 --sample-every 5", NULL }, { "--prompt-ids 1", "--generate N" }, { "--temperature 0 --chat", NULL },
+    { "--temperature 0", "--generate N" }, { "--top-k 3 --sample-every 1", NULL }, { "--top-k 3", "--generate N" },
+    { "--top-p 0.5 --generate 2", NULL }, { "--top-p 0.5", "--generate N" }, { "--export-dtype bf16 --export d", NULL },
+    { "--export-dtype bf16", "--export DIR" }, { "--shard-mb 3 --export d", NULL }, { "--shard-mb 3", "--export DIR" },
+    { "--label-mask m --data a.bin", NULL }, { "--label-mask m --resume", NULL }, { "--label-mask m", "the files it belongs to" },
+    { "--dpo-beta 0.1 --dpo p.jsonl", NULL }, { "--dpo-beta 0.1 --resume", NULL }, { "--dpo-beta 0.1", "--dpo PAIRS" },
+    { "--as-released --dpo p.jsonl", NULL }, { "--as-released --resume", NULL }, { "--as-released --data c.jsonl", NULL },
+    { "--as-released --data c.bin", "CHAT.jsonl" }, { "--as-released", "CHAT.jsonl" }, { "--watts 3 --energy", NULL },
+    { "--watts 3 --resume", NULL }, { "--watts 3", "--energy" }, { "--pue 2 --energy", NULL }, { "--pue 2 --resume", NULL },
+    { "--pue 2", "--energy" }, { "--carbon-intensity 1 --energy", NULL }, { "--carbon-intensity 1 --resume", NULL },
+    { "--carbon-intensity 1", "--energy" }, { "--generate 0", "at least one token" }, { "--prompt a --prompt-ids 1 --chat", "only one" },
+    { "--epochs 2", NULL }, { "--steps 2", NULL }, { "--epochs 2 --steps 2", "only one" }, { "--dpo p.jsonl", NULL },
+    { "--dpo p.jsonl --data d.bin", "only one" }, { "--dpo p.jsonl --denominator all", "mean over pairs" },
+    { "--dpo p.jsonl --z-loss 0", NULL }, { "--dpo p.jsonl --z-loss 1", "DPO has none" }, { "--z-loss 1 --denominator all", NULL },
+    { "--dpo p.jsonl --eval", "the same model" }, { "--tied", NULL }, { "--untied", NULL }, { "--tied --untied", "only one" },
+    { "--resume --load d", "choose one" }, { "--load d", NULL }, { "--resume", NULL }, { "--resume --chat", "--chat is done" },
+    { "--resume --generate 2", "--generate is done" }, { "--resume --eval", "--eval is done" }, { "--resume --export d", "--export is done" },
+    { "--eval --steps 3", "--eval is done" }, { "--eval --epochs 3", "--eval is done" }, { "--chat --steps 3", "--chat is done" },
+    { "--eval", NULL }, { "--chat --generate 3", NULL }, { "--energy --generate 3", "--energy measures" }, { "--energy", NULL },
+};
+static void request_of(int which) {
+    static Options o;
+    Option table[MAX_OPTIONS];
+    char flags[256], *argv[16] = { (char *)"train_olmo" };
+    int n = option_table(&o, table), argc = 1;
+    snprintf(flags, sizeof flags, "%s", requests[which].flags);
+    for (char *word = strtok(flags, " "); word; word = strtok(NULL, " ")) argv[argc++] = word;
+    o = options_of_preset("tiny");
+    parse_options(table, n, argc, argv, NULL, o.given);
+    check_request(&o);
+}
+static void test_requests(void) {
+    int fine = 1;
+    for (int i = 0; i < (int)(sizeof requests/sizeof *requests); i++) {
+        if (!requests[i].says) request_of(i);
+        else if (!dies(request_of, i, requests[i].says)) fine = check(0, "%s: expected to be refused", requests[i].flags);
+    }
+    check(fine, "%zu requests: what is plain is taken, the rest refused", sizeof requests/sizeof *requests);
+}
+
 // What a checkpoint keeps of a table, and what comes back: of its first `n` rows, not of one more.
 static void test_kept_options(void) {
     int steps = 3, flag = 1, beyond = 7;
@@ -5619,7 +5697,9 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "durability", test_durability, IN_FLOAT },
     { "options", test_options, IN_FLOAT },
     { "kept_options", test_kept_options, IN_FLOAT },
+    { "requests", test_requests, IN_FLOAT },
     { "second_device", test_second_device, IN_FLOAT },
+    { "console_by_the_clock", test_console_by_the_clock, IN_FLOAT },
     { "pieces", test_pieces, IN_FLOAT },
     { "out_of_memory", test_out_of_memory, IN_FLOAT },
     { "hostile_files", test_hostile_files, OF_PROGRAM },
