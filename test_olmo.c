@@ -4524,10 +4524,12 @@ static const struct { const char *what; Config c; int B; } gpu_cases[] = {
 enum { GPU_CASES = sizeof gpu_cases/sizeof *gpu_cases };
 
 // Every activation, loss and gradient against the C file's; some targets ignored, weights uneven.
-static void gpu_tensors(void) {
+static void gpu_tensors(int plain) {
     for (int i = 0; i < GPU_CASES; i++) {
-        if (card.plain_attention && !attention_has_sm90(gpu_cases[i].c.d_model/gpu_cases[i].c.n_heads)) continue;
         const Config c = gpu_cases[i].c;
+        card.plain_attention = 0;
+        if (plain && !on_hopper(c.d_model/c.n_heads)) continue;
+        card.plain_attention = plain;
         const int B = gpu_cases[i].B, N = B*c.seq_len;
         Bench t = bench_of(c, B, c.seq_len, c.vocab);
         GpuOlmo *g = gpu_twin(&t, 1);
@@ -4553,9 +4555,7 @@ static void gpu_tensors(void) {
 }
 // ... with Hopper's attention, where it serves, and once more as on every other card.
 static void test_gpu_tensors(void) {
-    gpu_tensors();
-    card.plain_attention = 1;
-    gpu_tensors();
+    gpu_tensors(0), gpu_tensors(1);
     card.plain_attention = 0;
 }
 
@@ -4724,18 +4724,48 @@ static real *random_pair(elem **on_card, size_t n, uint64_t seed) {
     release(raw);
     return x;
 }
-static double part_difference(const real *x, const real *y, size_t rows, int width, int from, int n) {
+// ... of columns from, ..., from + n - 1, relative to the norm of y's, or to `beside` if that is not 0.
+static double part_difference(const real *x, const real *y, size_t rows, int width, int from, int n,
+                              double beside) {
     double d = 0, size = 0;
     for (size_t row = 0; row < rows; row++) for (int i = from; i < from + n; i++) {
         const double a = (double)x[row*width + i], b = (double)y[row*width + i];
         d += (a - b)*(a - b), size += b*b;
     }
+    if (beside > 0) return sqrt(d)/beside;
     return size > 0 ? sqrt(d/size) : sqrt(d);
 }
 
 // Forward and backward against the .c's, the last sequences of the batch; outputs and scratch poisoned before each of five
 // passes, which must give equal bits: on the whole card, on one multiprocessor and on seven, and from a CUDA graph.
-// (No shape has rows of two or three keys alone: dP - dots cancels there, more than a budget of roundings knows.)
+//
+// In dS = P (dP - dots) the two numbers cancel where a row has few keys: with one key all of them, for there
+// dP is dots. Each carries a rounding of its own (att, of which dots are made, is stored in bf16), and that
+// stays when they cancel. So in short rows the errors of dq and dk are measured beside the norm of what went
+// into the difference: that of the same sums with P^2 (dP^2 + dots^2) for dS^2. In long rows, where dots
+// average out, both norms are nearly one, and the norm of the result serves.
+enum { SHORT_ROWS = 8 };
+static void before_cancelling(double *dq, double *dk, const real *qkv, const real *datt, const real *att,
+                              const real *lse, int B, int T, int H, int G, int D) {
+    const int C = H*D, Q = C + 2*G*D;
+    double q_sum = 0, k_sum = 0;
+    for (int b = 0; b < B; b++) for (int h = 0; h < H; h++)
+    for (int t = 0; t < T; t++) for (int j = 0; j <= t; j++) {
+        const size_t query = (size_t)b*T + t, key = (size_t)b*T + j;
+        const real *q = qkv + query*Q + h*D, *k = qkv + key*Q + C + h/(H/G)*D, *v = k + G*D;
+        const real *g = datt + query*C + h*D, *o = att + query*C + h*D;
+        double s = 0, dp = 0, dots = 0, q_size = 0, k_size = 0;
+        for (int d = 0; d < D; d++) {
+            s += (double)q[d]*k[d], dp += (double)g[d]*v[d], dots += (double)g[d]*o[d];
+            q_size += (double)q[d]*q[d], k_size += (double)k[d]*k[d];
+        }
+        const double p = exp(s/sqrt(D) - (double)lse[((size_t)b*H + h)*T + t]);
+        const double ds = p*p*(dp*dp + dots*dots)/D;
+        q_sum += ds*k_size, k_sum += ds*q_size;
+    }
+    *dq = sqrt(q_sum), *dk = sqrt(k_sum);
+}
+
 static void attention_case(Line *table, int *lines, int *same, int B, int T, int H, int G, int D) {
     const int C = H*D, Q = C + 2*G*D, all = card.props.multiProcessorCount, multiprocessors[] = { all, all, 1, 7, all };
     const size_t N = (size_t)B*T, rows = (size_t)imin(B, 3)*T, first = N - rows;
@@ -4787,6 +4817,9 @@ static void attention_case(Line *table, int *lines, int *same, int B, int T, int
     const real *q = cpu_qkv + first*Q;
     attention_forward(cpu_att, cpu_lse, scratch, q, Q, q + C, Q, b, T, 0, H, G, D);
     attention_backward(cpu_dqkv, scratch, cpu_datt + first*C, cpu_att, cpu_lse, q, b, T, H, G, D);
+    double beside[3] = { 0, 0, 0 };
+    if (T <= SHORT_ROWS)
+        before_cancelling(&beside[0], &beside[1], q, cpu_datt + first*C, cpu_att, cpu_lse, b, T, H, G, D);
     rope_backward(cpu_dqkv, turns, (int)rows, T, H + G, D, Q);
     const double forward = D + 2*T, backward = 3*forward + T*(double)(H/G);
     add_line(table, lines, "att", difference(kept[0] + first*C, cpu_att, rows*C), gpu_budget(forward, 3));
@@ -4794,7 +4827,8 @@ static void attention_case(Line *table, int *lines, int *same, int B, int T, int
     const char *const part[] = { "dq", "dk", "dv" };
     const int from[] = { 0, C, C + G*D }, width[] = { C, G*D, G*D };
     for (int k = 0; k < 3; k++) {
-        const double error = part_difference(kept[2] + first*Q, cpu_dqkv, rows, Q, from[k], width[k]);
+        const double error = part_difference(kept[2] + first*Q, cpu_dqkv, rows, Q, from[k], width[k],
+                                             beside[k]);
         add_line(table, lines, part[k], error, gpu_budget(backward, 5));
     }
     gpu_release(qkv), gpu_release(datt), gpu_release(att), gpu_release(dqkv);
@@ -4805,17 +4839,18 @@ static void attention_case(Line *table, int *lines, int *same, int B, int T, int
 }
 static void test_gpu_attention(void) {
     const struct { int B, T, H, G; } shape[] = {
-        { 1, 128, 1, 1 }, { 2, 65, 2, 1 }, { 2, 191, 2, 2 }, { 2, 193, 2, 2 }, { 1, 385, 4, 1 }, { 2, 512, 2, 2 },
+        { 8, 1, 4, 2 }, { 8, 2, 4, 2 }, { 8, 3, 4, 1 }, { 1, 128, 1, 1 },
+        { 2, 65, 2, 1 }, { 2, 191, 2, 2 }, { 2, 193, 2, 2 }, { 1, 385, 4, 1 }, { 2, 512, 2, 2 },
         { 3, 999, 4, 2 }, { 3, 1000, 2, 2 }, { 1, 2048, 2, 1 },
         { 16, 1024, 12, 12 },                               // far more work than multiprocessors
     };
     for (int D : { 64, 128, 32, 20 }) for (int plain = 0; plain < 2; plain++) {
-        if (plain && !attention_has_sm90(D)) continue;
+        card_open();
+        if (plain && !on_hopper(D)) continue;
         Line table[8];
         int lines = 0, same = 1;
-        card_open();
         card.plain_attention = plain;
-        const int shapes = plain || !on_hopper(D) ? 5 : (int)(sizeof shape/sizeof *shape);
+        const int shapes = plain || !on_hopper(D) ? 8 : (int)(sizeof shape/sizeof *shape);
         for (int i = 0; i < shapes; i++)
             attention_case(table, &lines, &same, shape[i].B, shape[i].T, shape[i].H, shape[i].G, D);
         char title[64];
@@ -4988,6 +5023,37 @@ static void test_gpu_out_of_memory(void) {
     char unused[8];
     (void)shell(unused, sizeof unused, "mkdir -p build/test && head -c 16384 train_olmo.c > build/test/train_olmo.c.txt");
     runs_out_of_memory("gpu", "--offload-optimizer");
+}
+
+// A program that keeps weights in bf16 says that it rounds what it exports. What is read back is the upper
+// half of each number that it was given, rounded: half a unit of the last place goes up.
+static void test_gpu_export(void) {
+    double losses[2];
+    char last[64];
+    static char out[1 << 16];
+    int code = shell(out, sizeof out, "mkdir -p build/test && cd build/test && rm -rf given exported && "
+                     "head -c 65536 ../../train_olmo.c > train_olmo.c.txt");
+    code |= run_on("plain", "--steps 2 --out given", losses, 2, last);
+    CHECK(code == 0, "a test could not train: %s", last);
+    code = shell(out, sizeof out,
+                 "cd build/test && '%s' --gpu-device --load given/step2 --export exported 2>&1", self);
+    const char *note = "note: --export-dtype fp32: this device stores weights in bf16";
+    const int rounds = sizeof(elem) == 2, told = strstr(out, note) != NULL;
+    check(code == 0 && told == rounds,
+          "GPU: --export %s that it rounds: %s", rounds ? "says" : "need not say", out);
+    const Config c = config_of(64, 2, 1, 1, 256, 256, 96, 1, 0, 0);
+    Olmo *given = olmo_build(&c, 0), *read = olmo_build(&c, 0);
+    weights_read("build/test/given/step2", &given->layout, &cpu_device, given, c.tied);
+    weights_read("build/test/exported", &read->layout, &cpu_device, read, c.tied);
+    size_t wrong = 0, rounded = 0;
+    for (size_t i = 0; i < given->layout.size; i++) {
+        uint32_t x, y;
+        memcpy(&x, &given->params[i], 4), memcpy(&y, &read->params[i], 4);
+        wrong += y != (rounds ? (x + 0x8000) & 0xffff0000 : x), rounded += y != x;
+    }
+    check(wrong == 0 && (rounded > 0) == rounds,
+          "GPU: of %zu exported weights %zu were rounded, %zu wrongly", given->layout.size, rounded, wrong);
+    olmo_free(given), olmo_free(read);
 }
 
 // ---- one update, and the ops that a whole model hides --------------------------------------------------------------------
@@ -5727,6 +5793,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "gpu_greedy", test_gpu_greedy, ON_GPU },
     { "gpu_resume", test_gpu_resume, ON_GPU },
     { "gpu_ranks", test_gpu_ranks, ON_GPU },
+    { "gpu_export", test_gpu_export, ON_GPU },
     { "gpu_nan", test_gpu_nan, ON_GPU },
 #endif
 };

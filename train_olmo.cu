@@ -35,7 +35,7 @@ happen to arrive. So a run repeats bit for bit on the same card.
 #include <cublasLt.h>
 #include <cuda.h>
 #include <cuda_bf16.h>
-#include <cudaTypedefs.h>
+#include <dlfcn.h>
 #ifdef NVTX                                             // make NVTX=1: profilers show which launch is whose
 #include <nvtx3/nvToolsExt.h>
 struct Range { Range(const char *name) { nvtxRangePushA(name); } ~Range() { nvtxRangePop(); } };
@@ -592,18 +592,17 @@ void rope_backward(elem *dqkv, const float *table, int N, int T, int heads, int 
 enum { TILE = 256, MAX_SCORES = 16 << 20 };     // queries; numbers of S at a time, unless a head needs more
 
 typedef struct {
-    int heads, ld;                                  // key/value heads at a time; numbers in a row of S
-    float *S, *dP, *dk, *dv;                        // S, dP: [heads, TILE, ld]; dk, dv: [heads, T, D]
-    elem *P, *dS;                                   // [heads, TILE, ld]
+    int heads;                                      // key/value heads at a time
+    float *S, *dP, *dk, *dv;                        // S, dP: [heads, TILE, keys]; dk, dv: [heads, T, D]
+    elem *P, *dS;                                   // as S; rows of keys are padded to a multiple of 8
 } AttentionWork;
 
 // Hands out pointers into base, and returns how many bytes they take.
 static size_t attention_layout(AttentionWork *w, char *base, int keys, int T, int G, int D, int backward) {
     Arena arena = { base, 0 };
-    w->ld = padded(keys, 8);
-    const size_t tile = (size_t)imin(T, TILE)*w->ld;
-    const size_t scores = tile < MAX_SCORES ? zmin(G*tile, MAX_SCORES) : tile;
-    w->heads = imax(1, imin(G, (int)(MAX_SCORES/tile)));
+    const size_t tile = (size_t)imin(T, TILE)*padded(keys, 8);
+    const size_t scores = zmax(tile, zmin(G*tile, MAX_SCORES));
+    w->heads = (int)(scores/tile);
     w->S = (float *)take(&arena, scores, sizeof(float));
     w->P = (elem *)take(&arena, scores, sizeof(elem));
     if (!backward) return arena.used;
@@ -798,30 +797,34 @@ __global__ void cache_kernel(elem *cache, const elem *kv, const int *past, int w
     for (int i = threadIdx.x; i < width; i += blockDim.x) to[i] = kv[(size_t)blockIdx.x*kv_width + i];
 }
 
-// Hopper's version (section 5), and whether the card and the head size have it.
-static int on_hopper(int D);
-static size_t attention_work_sm90(int B, int T, int H, int D);
-void attention_forward_sm90(elem *att, float *lse, void *work, const elem *q, int q_width,
-                            const elem *kv, int kv_width, int B, int T, int H, int G, int D,
-                            Stream stream);
-void attention_backward_sm90(elem *dqkv, void *work, const elem *datt, const elem *att,
-                             const float *lse, const elem *qkv, const float *table, int B, int T, int H,
-                             int G, int D, Stream stream);
+// Hopper's version (section 5) serves bf16 and these head sizes.
+static int on_hopper(int D) {
+    const int fits = sizeof(elem) == 2 && (D == 64 || D == 128);
+    return fits && card.props.major == 9 && !card.plain_attention;
+}
+namespace hopper {
+template <int D> void forward(elem *att, float *lse, void *work, const elem *q, int q_width,
+                              const elem *kv, int kv_width, int B, int T, int H, int G, Stream stream);
+template <int D> void backward(elem *dqkv, void *work, const elem *datt, const elem *att,
+                               const float *lse, const elem *qkv, const float *table, int B, int T, int H,
+                               int G, Stream stream);
+size_t work_bytes(int B, int T, int H, int D);
+}
 
-// Bytes of scratch for all that olmo_forward, olmo_backward and olmo_decode ask of attention.
+// Bytes of scratch, of any content, for all that olmo_forward, olmo_backward and olmo_decode ask of
+// attention.
 static size_t attention_work(int B, int T, int H, int G, int D, int training) {
     AttentionWork unused;
     const size_t one = sizeof(float)*H*ceil_div(T, PIECE)*(2 + D);
     const size_t tiles = attention_layout(&unused, NULL, T, T, G, D, training && !on_hopper(D));
-    const size_t sm90 = !on_hopper(D) ? 0 : training ? attention_work_sm90(B, T, H, D) : 256;
-    return zmax(one, zmax(tiles, sm90));
+    return zmax(zmax(one, tiles), on_hopper(D) && training ? hopper::work_bytes(B, T, H, D) : 256);
 }
 
 // att: [B, T, H*D], lse: [B, H, T]; q: [B, T] rows, q_width apart; kv: [B, past + T] rows, kv_width apart
 void attention_forward(elem *att, float *lse, void *work, const elem *q, int q_width, const elem *kv,
                        int kv_width, int B, int T, int past, int H, int G, int D, Stream stream) {
-    if (past == 0 && on_hopper(D))
-        attention_forward_sm90(att, lse, work, q, q_width, kv, kv_width, B, T, H, G, D, stream);
+    const auto fast = D == 64 ? hopper::forward<64> : hopper::forward<128>;
+    if (on_hopper(D) && past == 0) fast(att, lse, work, q, q_width, kv, kv_width, B, T, H, G, stream);
     else attention_forward_tiles(att, lse, work, q, q_width, kv, kv_width, B, T, past, H, G, D, stream);
 }
 
@@ -830,10 +833,8 @@ void attention_forward(elem *att, float *lse, void *work, const elem *q, int q_w
 void attention_backward(elem *dqkv, void *work, const elem *datt, const elem *att, const float *lse,
                         const elem *qkv, const float *table, int B, int T, int H, int G, int D,
                         Stream stream) {
-    if (on_hopper(D)) {
-        attention_backward_sm90(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, D, stream);
-        return;
-    }
+    const auto fast = D == 64 ? hopper::backward<64> : hopper::backward<128>;
+    if (on_hopper(D)) return fast(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, stream);
     attention_backward_tiles(dqkv, work, datt, att, lse, qkv, B, T, H, G, D, stream);
     rope_backward(dqkv, table, B*T, T, H + G, D, (H + 2*G)*D, stream);
 }
@@ -1813,38 +1814,30 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
 //                do something else
 //     TMA        one thread asks the copy engine for a tile, which lands in shared memory by itself
 //     mbarrier   counts arrivals and bytes; whoever needs them waits for the end of a phase
-// In every thread block warpgroup 0 feeds the copy engine and the others compute. A buffer has two
-// barriers: `full` says that a tile has landed, `empty` that it may be overwritten. Of M buffers in
-// turn, the n-th tile takes buffer n%M, in phase n/M%2.
+// In every thread block warpgroup 0 feeds the copy engine and the others compute.
 //
 // A tile in shared memory is cut into panels of 64 columns. A panel's row is 128 bytes, and its eight
 // pieces of 16 bytes are swizzled: piece i of row r lies at i ^ (r % 8), so that neither the pieces of
 // a row nor those of a column meet in one memory bank.
 //
-// What each idea gave, on one H100 at B=8 H=16 T=2048 D=128, in TFLOP/s. Forward, from 430:
+// What each idea gave, on one H100 at B=8 H=16 T=2048 D=128. Forward, from 430 to 588 TFLOP/s:
 //     +20%  one thread block per multiprocessor, which takes its next queries from a counter, has them
 //           loaded while it finishes the last ones, and writes through the copy engine; heads in groups
-//           whose keys fit in the L2 cache
-//     + 6%  ex2.approx in place of exp2f
-//     + 3%  o rescaled only when the maximum has moved far
-//     + 2%  a third buffer for keys (D = 64: two more for keys and values, +4%)
-// Backward, from 304 (two kernels, 7 products), each line beside the one before:
+//     + 6%  ex2.approx in place of exp2f       + 3%  o rescaled only when the maximum has moved far
+// Backward, from 304 (two kernels, 7 products) to 423, each line beside the one before:
 //     -20%  one kernel and 5 products; dq summed in turns; the next S runs under dq and dk
 //     +28%  the proxy fence limited to shared::cta (without it, it waits for the whole GPU, every tile)
 //     +35%  rotary factors in one batch of loads; dk and dv through shared memory; two buffers for dq
-// Now 588 and 423; cuDNN 9.19 in the same run 486 and 340. At D = 64, H = 32: 432 and 327 (379 and 285), at
-// T = 1024, D = 128: 462 and 305 (372 and 251). dev/bench/bench.cu measures it.
 // Of no use, so left out: ping-pong of the warpgroups by barriers; dS stored transposed; a part of the
-// exponentials as polynomials (D = 64: -3%); a persistent backward kernel (+-0, D = 64 +3%).
+// exponentials as polynomials; a persistent backward kernel.
 //
 // compute-sanitizer's memcheck and initcheck are clean. racecheck names every bulk_load and those who waited
 // for its mbarrier, because it does not follow barriers in inline PTX; any other report would be news.
-#ifndef FP32
-typedef elem bf16;
 namespace hopper {
 #define DEVICE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 #define MAP const __grid_constant__ CUtensorMap         // see tile_map
+#define PTX(...) asm volatile(__VA_ARGS__ : "memory")
 typedef uint64_t Barrier;
 enum { WARPGROUP = 128, KEYS = 128 };                   // threads; keys a tile
 enum { PANEL = 64, ROW = 2*PANEL };                     // columns; bytes of a panel's row
@@ -1854,107 +1847,115 @@ const float LOG2E = 1.44269504f;                        // e^x = 2^(x*LOG2E)
 DEVICE uint32_t shared(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
 
 DEVICE void bar_init(Barrier *b, int arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(shared(b)), "r"(arrivals));
-}
-DEVICE void bar_init_done(void) {
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    __syncthreads();
+    PTX("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(shared(b)), "r"(arrivals));
 }
 DEVICE void bar_arrive(Barrier *b) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(shared(b)) : "memory");
+    PTX("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(shared(b)));
 }
-// Arrives, and makes the phase wait for so many bytes as well.
-DEVICE void bar_expect(Barrier *b, int bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
-                 :: "r"(shared(b)), "r"(bytes) : "memory");
+DEVICE void bar_expect(Barrier *b, int bytes) {         // arrives; the phase waits for the bytes as well
+    PTX("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(shared(b)), "r"(bytes));
 }
-// Returns once the phase of this parity has ended.
-DEVICE void bar_wait(Barrier *b, int phase) {
-    asm volatile("{\n.reg .pred P;\n"
-                 "W: mbarrier.try_wait.parity.shared::cta.b64 P, [%0], %1;\n@!P bra W;\n}"
-                 :: "r"(shared(b)), "r"(phase) : "memory");
+DEVICE void bar_wait(Barrier *b, int phase) {           // until the phase of this parity has ended
+    PTX("{\n.reg .pred P;\nW: mbarrier.try_wait.parity.shared::cta.b64 P, [%0], %1;\n@!P bra W;\n}"
+        :: "r"(shared(b)), "r"(phase));
 }
-DEVICE void group_sync(int id, int threads) {
-    asm volatile("bar.sync %0, %1;" :: "r"(id), "r"(threads) : "memory");
-}
-// What this thread wrote to shared memory becomes visible to wgmma and to the copy engine.
-DEVICE void fence_async(void) { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+DEVICE void group_sync(int id, int threads) { PTX("bar.sync %0, %1;" :: "r"(id), "r"(threads)); }
 
-// Tiles of a [B, T, columns] tensor (see tile_map): rows past T are read as zeros and not written.
+// What this thread wrote to shared memory becomes visible to wgmma and to the copy engine.
+DEVICE void fence_async(void) { PTX("fence.proxy.async.shared::cta;" ::); }
+
+// Tiles of a [B, T, columns] tensor (see tile_map): rows before 0 and past T are read as zeros and not
+// written.
 DEVICE void tile_load(void *tile, const CUtensorMap *from, Barrier *full, int b, int row, int col) {
-    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-                 " [%0], [%1, {%3, %4, %5, %6}], [%2];"
-                 :: "r"(shared(tile)), "l"(from), "r"(shared(full)),
-                    "r"(0), "r"(row), "r"(col/PANEL), "r"(b) : "memory");
+    PTX("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+        " [%0], [%1, {0, %3, %4, %5}], [%2];"
+        :: "r"(shared(tile)), "l"(from), "r"(shared(full)), "r"(row), "r"(col/PANEL), "r"(b));
 }
 DEVICE void tile_store(const CUtensorMap *to, const void *tile, int b, int row, int col) {
-    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group"
-                 " [%0, {%2, %3, %4, %5}], [%1];"
-                 :: "l"(to), "r"(shared(tile)), "r"(0), "r"(row), "r"(col/PANEL), "r"(b) : "memory");
+    PTX("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {0, %2, %3, %4}], [%1];"
+        :: "l"(to), "r"(shared(tile)), "r"(row), "r"(col/PANEL), "r"(b));
 }
 // The same for bytes in a row, a multiple of 16.
 DEVICE void bulk_load(void *to, const void *from, int bytes, Barrier *full) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-                 :: "r"(shared(to)), "l"(from), "r"(bytes), "r"(shared(full)) : "memory");
+    PTX("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+        :: "r"(shared(to)), "l"(from), "r"(bytes), "r"(shared(full)));
 }
 DEVICE void bulk_store(void *to, const void *from, int bytes) {
-    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;"
-                 :: "l"(to), "r"(shared(from)), "r"(bytes) : "memory");
+    PTX("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;"
+        :: "l"(to), "r"(shared(from)), "r"(bytes));
 }
 DEVICE void bulk_add(float4 *to, const float4 *from, int bytes) {
-    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;"
-                 :: "l"(to), "r"(shared(from)), "r"(bytes) : "memory");
+    PTX("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;"
+        :: "l"(to), "r"(shared(from)), "r"(bytes));
 }
-// This thread's stores: so far they are one group; it has left shared memory; it has arrived.
-DEVICE void bulk_commit(void) { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
-DEVICE void bulk_has_left(void) { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
-DEVICE void bulk_arrived(void) { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+// Waits until this thread's stores have left shared memory; have arrived.
+DEVICE void stores_left(void) {
+    PTX("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::);
+}
+DEVICE void stores_arrived(void) { PTX("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;" ::); }
 
 // Turns between thread blocks, by a number in global memory.
 DEVICE void turn_wait(const int *turn, int mine) {
     int now;
-    do asm volatile("ld.acquire.gpu.global.b32 %0, [%1];" : "=r"(now) : "l"(turn) : "memory");
+    do PTX("ld.acquire.gpu.global.b32 %0, [%1];" : "=r"(now) : "l"(turn));
     while (now != mine);
-    asm volatile("fence.proxy.async.global;" ::: "memory");
+    PTX("fence.proxy.async.global;" ::);
 }
 DEVICE void turn_pass(int *turn, int next) {
-    asm volatile("fence.proxy.async.global;" ::: "memory");
-    asm volatile("st.release.gpu.global.b32 [%0], %1;" :: "l"(turn), "r"(next) : "memory");
+    PTX("fence.proxy.async.global;" ::);
+    PTX("st.release.gpu.global.b32 [%0], %1;" :: "l"(turn), "r"(next));
 }
+
+// N buffers in turn: the n-th tile takes buffer n%N, in phase n/N%2 of its two barriers. `full` says that
+// it has landed, `empty` that all warps have left it, so that the next may come.
+template <int N> struct Ring {
+    Barrier full[N], empty[N];
+
+    DEVICE void init(int leaving) {
+        for (int i = 0; i < N; i++) bar_init(&full[i], 1), bar_init(&empty[i], leaving);
+    }
+    DEVICE Barrier *fill(uint32_t n, int bytes) {    // these bytes will come: to this barrier
+        bar_wait(&empty[n%N], n/N%2 ^ 1);
+        bar_expect(&full[n%N], bytes);
+        return &full[n%N];
+    }
+    DEVICE void wait(int n) { bar_wait(&full[n%N], n/N%2); }
+    DEVICE void leave(int n) { if (threadIdx.x%32 == 0) bar_arrive(&empty[n%N]); }
+};
 
 // -- products of one warpgroup: d (64 x N, in registers) = or += A (64 x 16) B (16 x N)
 // Each warp holds 16 rows of d, and a thread two of them, r = lane/4 and r + 8: element d[j] is in row
 // r + (j & 2)*4, column j/4*8 + lane%4*2 + (j & 1). Packed to bf16, d has just the layout in which A is
 // taken from registers. A group of products runs from mma_begin to mma_end, and on.
-DEVICE void mma_begin(void) { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-DEVICE void mma_end(void) { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+DEVICE void mma_begin(void) { PTX("wgmma.fence.sync.aligned;" ::); }
+DEVICE void mma_end(void) { PTX("wgmma.commit_group.sync.aligned;" ::); }
 // Waits until only N groups are in flight; the empty asm keeps the compiler from reading d earlier.
 template <int N, int R> DEVICE void mma_wait(float (&d)[R]) {
-    asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(N) : "memory");
-    UNROLL for (int i = 0; i < R; i++) asm volatile("" : "+f"(d[i]) :: "memory");
+    PTX("wgmma.wait_group.sync.aligned %0;" :: "n"(N));
+    UNROLL for (int i = 0; i < R; i++) PTX("" : "+f"(d[i]) :);
 }
 #define NAMES16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define NAMES32 NAMES16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define NAMES48 NAMES32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
 #define NAMES64 NAMES48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define REGS4(io, d, i) io((d)[i]), io((d)[i + 1]), io((d)[i + 2]), io((d)[i + 3])
-#define REGS16(io, d, i) REGS4(io, d, i), REGS4(io, d, i + 4), REGS4(io, d, i + 8), REGS4(io, d, i + 12)
-#define LIST16(io, d) REGS16(io, d, 0)
-#define LIST32(io, d) LIST16(io, d), REGS16(io, d, 16)
-#define LIST64(io, d) LIST32(io, d), REGS16(io, d, 32), REGS16(io, d, 48)
+#define REGS4(io, i) io(d[i]), io(d[i + 1]), io(d[i + 2]), io(d[i + 3])
+#define REGS16(io, i) REGS4(io, i), REGS4(io, i + 4), REGS4(io, i + 8), REGS4(io, i + 12)
+#define LIST16(io) REGS16(io, 0)
+#define LIST32(io) LIST16(io), REGS16(io, 16)
+#define LIST64(io) LIST32(io), REGS16(io, 32), REGS16(io, 48)
 #define WGMMA(R, N) "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" NAMES##R "}, "
 // mma: A and B in shared memory; `turned`: both have the 16 along their rows.
 // mma_reg: A in registers, and B turned. (The numbers in quotes are the operands after d's.)
 #define MMA(R, N, A, B, C, D, E) \
     template <int add, int turned> DEVICE void mma(float (&d)[R], uint64_t a, uint64_t b) { \
         if (add) asm volatile(WGMMA(R, N) "%" A ", %" B ", 1, 1, 1, %" C ", %" C ";" \
-                              : LIST##R("+f", d) : "l"(a), "l"(b), "n"(turned)); \
+                              : LIST##R("+f") : "l"(a), "l"(b), "n"(turned)); \
         else asm volatile(WGMMA(R, N) "%" A ", %" B ", 0, 1, 1, %" C ", %" C ";" \
-                          : LIST##R("=f", d) : "l"(a), "l"(b), "n"(turned)); \
+                          : LIST##R("=f") : "l"(a), "l"(b), "n"(turned)); \
     } \
     DEVICE void mma_reg(float (&d)[R], const uint32_t *a, uint64_t b) { \
         asm volatile(WGMMA(R, N) "{%" A ", %" B ", %" C ", %" D "}, %" E ", 1, 1, 1, 1;" \
-                     : LIST##R("+f", d) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)); \
+                     : LIST##R("+f") : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)); \
     }
 MMA(16, 32, "16", "17", "18", "19", "20")
 MMA(32, 64, "32", "33", "34", "35", "36")
@@ -1990,12 +1991,10 @@ DEVICE void mma_pb(float (&d)[R], const uint32_t (&p)[4*K], const char *b, int b
 // -- small things
 // The loading warpgroup gives registers to the computing ones. Together they cannot have more than the
 // launch allocated: asking for more hangs.
-template <int N> DEVICE void registers_down(void) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(N));
-}
-template <int N> DEVICE void registers_up(void) {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(N));
-}
+template <int N> DEVICE void registers_down(void) { PTX("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(N)); }
+template <int N> DEVICE void registers_up(void) { PTX("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(N)); }
+
+DEVICE int uniform(int x) { return __shfl_sync(~0u, x, 0); }    // tells the compiler: one value a warp
 
 DEVICE float ex2(float x) {                             // exp2f without its care for denormals
     float y;
@@ -2006,25 +2005,11 @@ DEVICE uint32_t pack2(float a, float b) {
     __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
     return *(uint32_t *)&v;
 }
-DEVICE int uniform(int x) { return __shfl_sync(~0u, x, 0); }    // tells the compiler: one value a warp
-
-// over the four threads that share a row
-DEVICE float quad_max(float x) {
-    x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));
-    return fmaxf(x, __shfl_xor_sync(~0u, x, 2));
-}
-DEVICE float quad_sum(float x) {
-    x += __shfl_xor_sync(~0u, x, 1);
-    return x + __shfl_xor_sync(~0u, x, 2);
-}
-
 // A warp writes 16 x 16 packed numbers to a panel: 16 rows from `row`, the pieces `piece`, piece + 1.
 DEVICE void store_block(char *panel, int row, int piece, const uint32_t *p) {
-    const int lane = threadIdx.x%32;
-    row += lane%16, piece += lane/16;
-    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};"
-                 :: "r"(shared(panel) + row*ROW + (piece ^ row%8)*16),
-                    "r"(p[0]), "r"(p[1]), "r"(p[2]), "r"(p[3]) : "memory");
+    row += threadIdx.x%16, piece += threadIdx.x%32/16;
+    PTX("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};"
+        :: "r"(shared(panel) + row*ROW + (piece ^ row%8)*16), "r"(p[0]), "r"(p[1]), "r"(p[2]), "r"(p[3]));
 }
 // A warp writes its rows r and r + 8 of d, times scale[0] and scale[1], as bf16 to a tile of `rows` rows.
 template <int R>
@@ -2050,14 +2035,38 @@ template <int D> DEVICE Work place(int ticket, int B, int heads, int blocks, int
 
 // -- forward
 // A thread block takes 64 queries for each computing warpgroup, and walks over their keys from the
-// diagonal to the left. KS, VS: tiles of keys and of values in shared memory, as many as fit.
+// diagonal to the left. Its blocks of queries are counted from the last one back: so the block that is
+// not full has few keys. KS, VS: tiles of keys and of values, as many as fit.
 template <int D> struct Forward {
     enum { GROUPS = D == 64 ? 3 : 2, QUERIES = 64*GROUPS, THREADS = WARPGROUP*(1 + GROUPS) };
     enum { KS = D == 64 ? 4 : 3, VS = D == 64 ? 4 : 2 };
     char q[2][QUERIES*D*2], k[KS][KEYS*D*2], v[VS][KEYS*D*2];
-    Barrier full_q[2], empty_q[2], full_k[KS], empty_k[KS], full_v[VS], empty_v[VS];
+    Ring<2> of_q;
+    Ring<KS> of_k;
+    Ring<VS> of_v;
     int ticket[2];
 };
+
+// One tile of S becomes P, in place, in this thread's two rows; m: their maximum so far, l: their sum. If
+// m moves, what was summed before must shrink. But m has only to be near the maximum: it stays, until P
+// could exceed 2^8. c: e^(scale x) = 2^(c x).
+DEVICE bool softmax(float (&s)[KEYS/2], float (&m)[2], float (&l)[2], float (&shrink)[2], float c) {
+    float most[2] = {m[0], m[1]};
+    UNROLL for (int j = 0; j < KEYS/2; j++) most[j/2%2] = fmaxf(most[j/2%2], s[j]);
+    UNROLL for (int r = 0; r < 2; r++) for (int other = 1; other < 4; other *= 2)
+        most[r] = fmaxf(most[r], __shfl_xor_sync(~0u, most[r], other));
+    const bool move = __any_sync(~0u, (most[0] - m[0])*c > 8 || (most[1] - m[1])*c > 8);
+    if (move) UNROLL for (int r = 0; r < 2; r++) {
+        shrink[r] = ex2((m[r] - most[r])*c);
+        m[r] = most[r], l[r] *= shrink[r];
+    }
+    const float shift[2] = {m[0]*c, m[1]*c};
+    UNROLL for (int j = 0; j < KEYS/2; j += 2) {
+        s[j] = ex2(s[j]*c - shift[j/2%2]), s[j + 1] = ex2(s[j + 1]*c - shift[j/2%2]);
+        l[j/2%2] += s[j] + s[j + 1];
+    }
+    return move;
+}
 
 template <int D> __global__ void __launch_bounds__(Forward<D>::THREADS, 1)
 attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP keys, Sizes a, float scale) {
@@ -2065,129 +2074,104 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
     typedef Forward<D> F;
     extern __shared__ __align__(1024) char raw[];
     F &s = *(F *)raw;
-    const int wg = uniform(threadIdx.x/WARPGROUP), T = a.T, H = a.H, G = a.G;
-    const int blocks = (T + F::QUERIES - 1)/F::QUERIES, total = blocks*a.B*H;
-    if (threadIdx.x == 0) {
-        for (int i = 0; i < 2; i++) bar_init(&s.full_q[i], 1), bar_init(&s.empty_q[i], F::GROUPS);
-        for (int i = 0; i < F::KS; i++) bar_init(&s.full_k[i], 1), bar_init(&s.empty_k[i], 4*F::GROUPS);
-        for (int i = 0; i < F::VS; i++) bar_init(&s.full_v[i], 1), bar_init(&s.empty_v[i], 4*F::GROUPS);
-    }
-    bar_init_done();
+    const int wg = uniform(threadIdx.x/WARPGROUP), T = a.T, H = a.H, G = a.G, end = (T + 63)/64*64;
+    const int blocks = (end + F::QUERIES - 1)/F::QUERIES, total = blocks*a.B*H;
+    if (threadIdx.x == 0) s.of_q.init(F::GROUPS), s.of_k.init(4*F::GROUPS), s.of_v.init(4*F::GROUPS);
+    fence_async();
+    __syncthreads();
 
     if (wg == 0) {                                      // one thread loads, and runs ahead
         registers_down<24>();
         if (threadIdx.x > 0) return;
         #pragma unroll 1
-        for (int n = 0, kv = 0;; n++) {                 // n counts blocks of queries, kv tiles of keys
+        for (int n = 0, kv = 0;; n++) {            // n counts blocks of queries, kv tiles of keys
             const int ticket = atomicAdd(tickets, 1);
-            bar_wait(&s.empty_q[n%2], n/2%2 ^ 1);
+            bar_wait(&s.of_q.empty[n%2], n/2%2 ^ 1);
             s.ticket[n%2] = ticket;
-            if (ticket >= total) { bar_arrive(&s.full_q[n%2]); break; }
+            if (ticket >= total) { bar_arrive(&s.of_q.full[n%2]); return; }
             const Work x = place<D>(ticket, a.B, H, blocks, T);
-            const int first = (blocks - 1 - x.block)*F::QUERIES;
+            const int first = end - (x.block + 1)*F::QUERIES;
             const int k_col = x.head/(H/G)*D, v_col = k_col + G*D;
-            bar_expect(&s.full_q[n%2], sizeof s.q[0]);
-            tile_load(s.q[n%2], &queries, &s.full_q[n%2], x.b, first, x.head*D);
+            bar_expect(&s.of_q.full[n%2], sizeof s.q[0]);
+            tile_load(s.q[n%2], &queries, &s.of_q.full[n%2], x.b, first, x.head*D);
             #pragma unroll 1
-            for (int i = (min(first + F::QUERIES, T) - 1)/KEYS; i >= 0; i--, kv++) {
-                const int ks = kv%F::KS, vs = kv%F::VS;
-                bar_wait(&s.empty_k[ks], kv/F::KS%2 ^ 1);
-                bar_expect(&s.full_k[ks], sizeof s.k[0]);
-                tile_load(s.k[ks], &keys, &s.full_k[ks], x.b, i*KEYS, k_col);
-                bar_wait(&s.empty_v[vs], kv/F::VS%2 ^ 1);
-                bar_expect(&s.full_v[vs], sizeof s.v[0]);
-                tile_load(s.v[vs], &keys, &s.full_v[vs], x.b, i*KEYS, v_col);
+            for (int i = (first + F::QUERIES - 1)/KEYS; i >= 0; i--, kv++) {
+                Barrier *full_k = s.of_k.fill(kv, sizeof s.k[0]);
+                tile_load(s.k[kv%F::KS], &keys, full_k, x.b, i*KEYS, k_col);
+                Barrier *full_v = s.of_v.fill(kv, sizeof s.v[0]);
+                tile_load(s.v[kv%F::VS], &keys, full_v, x.b, i*KEYS, v_col);
             }
         }
-        return;
     }
 
     registers_up<F::GROUPS == 3 ? 160 : 240>();
     const int w = wg - 1, t = threadIdx.x%WARPGROUP, lane = t%32, warp_row = t/32*16;
-    const float c = scale*LOG2E;                        // e^(scale x) = 2^(c x)
     float o[D/2], sc[KEYS/2];
     uint32_t p[KEYS/4];
+    const auto add_values = [&](int kv) {          // o += P v, in flight
+        s.of_v.wait(kv);
+        mma_begin();
+        mma_pb<KEYS/16>(o, p, s.v[kv%F::VS], KEYS);
+        mma_end();
+    };
     for (int n = 0, kv = 0;; n++) {
         char *q = s.q[n%2] + w*64*ROW;                  // the 64 queries of this warpgroup
-        bar_wait(&s.full_q[n%2], n/2%2);
+        s.of_q.wait(n);
         const int ticket = s.ticket[n%2];
         if (ticket >= total) break;
         const Work x = place<D>(ticket, a.B, H, blocks, T);
-        const int first = (blocks - 1 - x.block)*F::QUERIES, diagonal = min(first + w*64, T - 1)/KEYS;
-        const int row = first + w*64 + warp_row + lane/4;
-        for (int i = (min(first + F::QUERIES, T) - 1)/KEYS; i > diagonal; i--, kv++) {
-            const int ks = kv%F::KS, vs = kv%F::VS;     // keys that only later warpgroups see
-            bar_wait(&s.full_k[ks], kv/F::KS%2);
-            bar_wait(&s.full_v[vs], kv/F::VS%2);
-            if (lane == 0) bar_arrive(&s.empty_k[ks]), bar_arrive(&s.empty_v[vs]);
+        const int last = end - x.block*F::QUERIES - 1, first = last + 1 - F::QUERIES + w*64;
+        const int row = first + warp_row + lane/4, diagonal = max(first, 0)/KEYS;
+        int i = last/KEYS;
+        for (; i > diagonal; i--, kv++) {               // keys that only later warpgroups see
+            s.of_k.wait(kv), s.of_k.leave(kv);
+            s.of_v.wait(kv), s.of_v.leave(kv);
         }
-        float m[2] = {-INFINITY, -INFINITY}, l[2] = {0, 0};     // of rows r and r + 8: maximum, sum
+        float m[2] = {-INFINITY, -INFINITY}, l[2] = {0, 0}, shrink[2];  // of rows r and r + 8
         UNROLL for (int j = 0; j < D/2; j++) o[j] = 0;
-        for (int i = diagonal; i >= 0; i--, kv++) {
-            const int ks = kv%F::KS, last = (kv - 1)%F::VS;
-            bar_wait(&s.full_k[ks], kv/F::KS%2);        // S = q k^T, in flight ...
+        for (; i >= 0; i--, kv++) {
+            s.of_k.wait(kv);                            // S = q k^T, in flight ...
             mma_begin();
-            mma_abt<D>(sc, q, F::QUERIES, s.k[ks], KEYS);
+            mma_abt<D>(sc, q, F::QUERIES, s.k[kv%F::KS], KEYS);
             mma_end();
-            if (i < diagonal) {                         // ... with o += P v of the last tile
-                bar_wait(&s.full_v[last], (kv - 1)/F::VS%2);
-                mma_begin();
-                mma_pb<KEYS/16>(o, p, s.v[last], KEYS);
-                mma_end();
+            if (i < diagonal) {                         // ... with the values of the last tile
+                add_values(kv - 1);
                 mma_wait<1>(sc);
             } else {
                 if (n > 0 && t == 0) {                  // the last block's output has left its queries' place
-                    bulk_has_left();
-                    bar_arrive(&s.empty_q[(n - 1)%2]);
+                    stores_left();
+                    bar_arrive(&s.of_q.empty[(n - 1)%2]);
                 }
                 mma_wait<0>(sc);
                 UNROLL for (int j = 0; j < KEYS/2; j++)
                     if (i*KEYS + j/4*8 + lane%4*2 + (j&1) > row + (j&2)*4) sc[j] = -INFINITY;
             }
-            if (lane == 0) bar_arrive(&s.empty_k[ks]);
-            float most[2] = {m[0], m[1]}, shrink[2] = {1, 1};
-            UNROLL for (int j = 0; j < KEYS/2; j++) most[j/2%2] = fmaxf(most[j/2%2], sc[j]);
-            UNROLL for (int r = 0; r < 2; r++) most[r] = quad_max(most[r]);
-            // m has only to be near the maximum: it stays, with o and l, until P could exceed 2^8
-            const bool move = __any_sync(~0u, (most[0] - m[0])*c > 8 || (most[1] - m[1])*c > 8);
-            if (move) UNROLL for (int r = 0; r < 2; r++) {
-                shrink[r] = ex2((m[r] - most[r])*c);
-                m[r] = most[r], l[r] *= shrink[r];
-            }
-            const float shift[2] = {m[0]*c, m[1]*c};
-            UNROLL for (int j = 0; j < KEYS/2; j += 2) {
-                const int r = j/2%2;
-                sc[j] = ex2(sc[j]*c - shift[r]), sc[j + 1] = ex2(sc[j + 1]*c - shift[r]);
-                l[r] += sc[j] + sc[j + 1];
-            }
+            s.of_k.leave(kv);
+            const bool move = softmax(sc, m, l, shrink, scale*LOG2E);
             mma_wait<0>(o);
-            if (i < diagonal && lane == 0) bar_arrive(&s.empty_v[last]);
+            if (i < diagonal) s.of_v.leave(kv - 1);
             UNROLL for (int j = 0; j < KEYS/4; j++) p[j] = pack2(sc[2*j], sc[2*j + 1]);
             if (move) UNROLL for (int j = 0; j < D/2; j++) o[j] *= shrink[j/2%2];
         }
-        const int last = (kv - 1)%F::VS;
-        bar_wait(&s.full_v[last], (kv - 1)/F::VS%2);
-        mma_begin();
-        mma_pb<KEYS/16>(o, p, s.v[last], KEYS);
-        mma_end();
+        add_values(kv - 1);
         UNROLL for (int r = 0; r < 2; r++) {
-            l[r] = quad_sum(l[r]);
-            if (lane%4 == 0 && row + 8*r < T)
-                lse[((size_t)x.b*H + x.head)*T + row + 8*r] = m[r]*scale + logf(l[r]);
+            for (int other = 1; other < 4; other *= 2) l[r] += __shfl_xor_sync(~0u, l[r], other);
+            const int query = row + 8*r;
+            if (lane%4 == 0 && query >= 0 && query < T)
+                lse[((size_t)x.b*H + x.head)*T + query] = m[r]*scale + logf(l[r]);
             l[r] = 1/l[r];
         }
         group_sync(1 + w, WARPGROUP);                   // all four warps are done with q:
         mma_wait<0>(o);
-        if (lane == 0) bar_arrive(&s.empty_v[last]);
+        s.of_v.leave(kv - 1);
         store_rows(q, F::QUERIES, warp_row, o, l);      // the output takes its place, and leaves
         fence_async();
         group_sync(1 + w, WARPGROUP);
-        if (t > 0) continue;
+        if (t > 0 || first < 0) continue;
         for (int j = 0; j < D/PANEL; j++)
-            tile_store(&att, q + j*F::QUERIES*ROW, x.b, first + w*64, x.head*D + j*PANEL);
-        bulk_commit();
+            tile_store(&att, q + j*F::QUERIES*ROW, x.b, first, x.head*D + j*PANEL);
     }
-    if (t == 0) bulk_has_left();
+    if (t == 0) stores_left();
 #endif
 }
 
@@ -2195,40 +2179,31 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
 // With P = exp(S - lse) again, dP = datt v^T and dots_i = datt_i . att_i:
 //     dS_ij = P_ij (dP_ij - dots_i),   dq = dS k / sqrt(D),   dk = dS^T q / sqrt(D),   dv = P^T datt
 //
-// First the dots, and lse in base 2: a head's T numbers, rounded up to whole blocks of keys. The rows
-// past T get +inf for lse, which makes their P zero. The first thread blocks take lse, a row a thread,
-// and set tickets and turns to zero; in the others D/8 lanes take four rows of a head.
+// First the dots, and lse in base 2, of [B, H, T rounded up to whole blocks of keys]. Rows past T get
+// +inf for lse, which makes their P zero. Tickets and turns are set to zero. D/8 threads share a row.
 template <int D>
-__global__ void attention_dots_kernel(float *dots, float *lse2, int *turns, int *tickets,
-                                      const bf16 *datt, const bf16 *att, const float *lse, Sizes a) {
-    enum { LANES = D/8 };
-    const int padded = (a.T + KEYS - 1)/KEYS*KEYS, rows = a.B*a.H*padded, threads = blockDim.x;
-    const int blocks = (rows + threads - 1)/threads, i = blockIdx.x*threads + threadIdx.x;
-    if (blockIdx.x < blocks) {
-        if (i == 0) *tickets = 0;
-        if (i >= rows) return;
-        if (i%64 == 0) turns[i/64] = 0;
-        lse2[i] = i%padded < a.T ? lse[(size_t)i/padded*a.T + i%padded]*LOG2E : INFINITY;
-        return;
+__global__ void attention_rows_kernel(float *dots, float *lse2, int *turns, int *tickets,
+                                      const elem *datt, const elem *att, const float *lse, Sizes a) {
+    const int padded = (a.T + KEYS - 1)/KEYS*KEYS, i = blockIdx.x*blockDim.x + threadIdx.x;
+    const int row = i/(D/8), lane = i%(D/8), t = row%padded, head = row/padded;
+    float x[8] = {}, y[8] = {}, dot = 0;
+    if (i == 0) *tickets = 0;
+    if (row >= a.B*a.H*padded) return;
+    if (t < a.T) {
+        const size_t at = (((size_t)head/a.H*a.T + t)*a.H + head%a.H)*D + lane*8;
+        load(x, att + at);
+        load(y, datt + at);
     }
-    const int id = (i - blocks*threads)/LANES, lane = threadIdx.x%LANES;
-    const int h = id%a.H, t = id/a.H%(padded/4)*4, b = id/a.H/(padded/4);
-    if (b >= a.B) return;
-    Vector<bf16, 8> x[4] = {}, y[4] = {};
-    float sum[4] = {};
-    UNROLL for (int r = 0; r < 4; r++) if (t + r < a.T) {
-        const size_t at = (((size_t)b*a.T + t + r)*a.H + h)*D + lane*8;
-        x[r] = *(const Vector<bf16, 8> *)(att + at), y[r] = *(const Vector<bf16, 8> *)(datt + at);
-    }
-    UNROLL for (int r = 0; r < 4; r++) {
-        UNROLL for (int i = 0; i < 8; i++) sum[r] += (float)x[r].at[i]*(float)y[r].at[i];
-        for (int i = LANES/2; i; i /= 2) sum[r] += __shfl_xor_sync(~0u, sum[r], i);
-    }
-    float4 *to = (float4 *)(dots + ((size_t)b*a.H + h)*padded + t);
-    if (lane == 0) *to = make_float4(sum[0], sum[1], sum[2], sum[3]);
+    for (int w = 0; w < 8; w++) dot += x[w]*y[w];
+    for (int other = D/16; other; other /= 2) dot += __shfl_xor_sync(~0u, dot, other);
+    if (lane > 0) return;
+    dots[row] = dot;
+    lse2[row] = t < a.T ? lse[(size_t)head*a.T + t]*LOG2E : INFINITY;
+    if (row%64 == 0) turns[row/64] = 0;
 }
 
-// Gradients turn back by their position's angles: two numbers at a, and their partners half a head away.
+// Gradients turn back by their position's angles: two numbers at a, and their partners half a head away,
+// at b.
 DEVICE void turn_back(float *a, float *b, float2 cosine, float2 sine) {
     const float x = a[0]*cosine.x + b[0]*sine.x, y = a[1]*cosine.y + b[1]*sine.y;
     b[0] = b[0]*cosine.x - a[0]*sine.x, b[1] = b[1]*cosine.y - a[1]*sine.y;
@@ -2248,12 +2223,42 @@ DEVICE void turn_back(float *a, float *b, float2 cosine, float2 sine) {
 // all begin with the last queries, they mostly have come when they are wanted.
 template <int D> struct Backward {
     enum { THREADS = 3*WARPGROUP, TILE = 64*D*2, SUMS = 64*D*4 };
-    char k[2*TILE], v[2*TILE], q[2][TILE], g[2][TILE], ds[2][KEYS*ROW];     // g: of datt
-    float4 dq[2][2][D/16][WARPGROUP];       // two buffers; in each, of each warpgroup, thread t's numbers
-    float lse[2][64], dots[2][64];
-    Barrier full_kv, full_q[2], empty_q[2], full_g[2], empty_g[2], full_dq[2], empty_dq[2];
+    typedef float4 Sums[2][D/16][WARPGROUP];                // of each warpgroup, thread t's numbers
+    char k[2*TILE], v[2*TILE], tile[4][TILE];               // tile: of q and datt in turn
+    char ds[2][KEYS*ROW];
+    Sums dq[2];
+    float number[4][64];                                    // lse beside q, dots beside datt
+    Ring<4> of_tile;
+    Barrier full_kv, ready_dq[2], full_dq[2];               // ready: to be filled
     int ticket;
 };
+
+// dq of a diagonal tile is complete. Its columns j and j + D/2, a pair that turns together, are in both
+// warpgroups: each turns half of the pairs back and leaves them as bf16, in the same place.
+template <int D> DEVICE void finish_dq(typename Backward<D>::Sums &sums, const float *table, int query,
+                                       int T, int w, float scale) {
+    const int t = threadIdx.x%WARPGROUP, lane = t%32, warp_row = t/32*16, col = w*D/4;
+    float2 cosine[2][D/32], sine[2][D/32];
+    uint32_t lower[D/16], upper[D/16];
+    UNROLL for (int r = 0; r < 2; r++) UNROLL for (int j = 0; j < D/32; j++) {
+        const int at = min(query + warp_row + lane/4 + 8*r, T - 1)*D + col + 8*j + lane%4*2;
+        cosine[r][j] = *(float2 *)(table + at), sine[r][j] = *(float2 *)(table + at + D/2);
+    }
+    group_sync(1, 2*WARPGROUP);                             // both halves are there
+    UNROLL for (int j = 0; j < D/32; j++) {
+        float4 a = sums[0][col/8 + j][t], b = sums[1][col/8 + j][t];
+        turn_back(&a.x, &b.x, cosine[0][j], sine[0][j]);
+        turn_back(&a.z, &b.z, cosine[1][j], sine[1][j]);
+        lower[2*j] = pack2(a.x*scale, a.y*scale), lower[2*j + 1] = pack2(a.z*scale, a.w*scale);
+        upper[2*j] = pack2(b.x*scale, b.y*scale), upper[2*j + 1] = pack2(b.z*scale, b.w*scale);
+    }
+    group_sync(1, 2*WARPGROUP);                             // both have read them
+    char *low = (char *)sums, *up = D == 128 ? low + 64*ROW : low;
+    UNROLL for (int j = 0; j < D/32; j += 2) {
+        store_block(low, warp_row, col/8 + j, lower + 2*j);
+        store_block(up, warp_row, (col + D/2)%PANEL/8 + j, upper + 2*j);
+    }
+}
 
 template <int D> __global__ void __launch_bounds__(Backward<D>::THREADS, 1)
 attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, MAP dkeys, MAP datt,
@@ -2267,16 +2272,15 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     const int blocks = (T + KEYS - 1)/KEYS, tiles = 2*blocks;
     if (threadIdx.x == 0) {
         s.ticket = atomicAdd(tickets, 1);
+        s.of_tile.init(8);
         bar_init(&s.full_kv, 1);
-        for (int i = 0; i < 2; i++) {
-            bar_init(&s.full_q[i], 1), bar_init(&s.empty_q[i], 8);
-            bar_init(&s.full_g[i], 1), bar_init(&s.empty_g[i], 8);
-            bar_init(&s.full_dq[i], 8), bar_init(&s.empty_dq[i], 1);
-        }
+        for (int i = 0; i < 2; i++) bar_init(&s.ready_dq[i], 1), bar_init(&s.full_dq[i], 8);
     }
-    bar_init_done();
+    fence_async();
+    __syncthreads();
     const Work x = place<D>(uniform(s.ticket), a.B, G, blocks, T);
     const int first = 2*x.block;                        // the first tile of queries that sees these keys
+    const int head = x.head*share;                      // the first head that does
 
     if (wg == 0) registers_down<24>();
     if (threadIdx.x == 0) {                             // this thread loads
@@ -2284,57 +2288,47 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
         bar_expect(&s.full_kv, sizeof s.k + sizeof s.v);
         tile_load(s.k, &keys, &s.full_kv, x.b, x.block*KEYS, k_col);
         tile_load(s.v, &keys, &s.full_kv, x.b, x.block*KEYS, k_col + G*D);
+        uint32_t n = 0;                                 // counts tiles
         #pragma unroll 1
-        for (int h = x.head*share, n = 0; h < (x.head + 1)*share; h++) {
+        for (int h = head; h < head + share; h++) for (int q = tiles - 1; q >= first; q--) {
+            const int at = ((x.b*H + h)*tiles + q)*64;
             #pragma unroll 1
-            for (int q = tiles - 1; q >= first; q--, n++) {
-                const int i = n%2, phase = n/2%2 ^ 1, at = ((x.b*H + h)*tiles + q)*64;
-                bar_wait(&s.empty_q[i], phase);
-                bar_expect(&s.full_q[i], sizeof s.q[0] + sizeof s.lse[0]);
-                tile_load(s.q[i], &queries, &s.full_q[i], x.b, q*64, h*D);
-                bulk_load(s.lse[i], lse + at, sizeof s.lse[0], &s.full_q[i]);
-                bar_wait(&s.empty_g[i], phase);
-                bar_expect(&s.full_g[i], sizeof s.g[0] + sizeof s.dots[0]);
-                tile_load(s.g[i], &datt, &s.full_g[i], x.b, q*64, h*D);
-                bulk_load(s.dots[i], dots + at, sizeof s.dots[0], &s.full_g[i]);
+            for (int g = 0; g < 2; g++, n++) {
+                Barrier *full = s.of_tile.fill(n, sizeof s.tile[0] + sizeof s.number[0]);
+                tile_load(s.tile[n%4], g ? &datt : &queries, full, x.b, q*64, h*D);
+                bulk_load(s.number[n%4], (g ? dots : lse) + at, sizeof s.number[0], full);
             }
         }
     } else if (threadIdx.x == 32 || threadIdx.x == 64) {    // these carry dq, each every second tile
         const int i = threadIdx.x/64;
         int n = 0;                                      // counts the uses of buffer i
         float4 *buffer = s.dq[i][0][0];
-        Barrier *full = &s.full_dq[i], *empty = &s.empty_dq[i];
+        Barrier *ready = &s.ready_dq[i], *full = &s.full_dq[i];
         #pragma unroll 1
-        for (int h = x.head*share; h < (x.head + 1)*share; h++) {
-            #pragma unroll 1
-            for (int q = tiles - 1 - i; q >= first; q -= 2, n++) {
-                const int at = (x.b*H + h)*tiles + q;
-                const bool diagonal = q < first + 2;
-                float4 *sum = sums + (size_t)at*(F::SUMS/sizeof *sums);
-                if (diagonal && x.block > 0) {          // the computing threads get the sum so far
-                    turn_wait(turns + at, x.block);
-                    bar_expect(empty, F::SUMS);
-                    bulk_load(buffer, sum, F::SUMS, empty);
-                } else bar_arrive(empty);
-                bar_wait(full, n%2);
-                if (diagonal) {
-                    tile_store(&dqueries, buffer, x.b, q*64, h*D);
-                    bulk_commit();
-                    bulk_has_left();
-                } else {
-                    if (x.block == 0) bulk_store(sum, buffer, F::SUMS);
-                    else turn_wait(turns + at, x.block), bulk_add(sum, buffer, F::SUMS);
-                    bulk_commit();
-                    bulk_arrived();
-                    turn_pass(turns + at, x.block + 1);
-                }
+        for (int h = head; h < head + share; h++) for (int q = tiles - 1 - i; q >= first; q -= 2, n++) {
+            const int at = (x.b*H + h)*tiles + q;
+            const bool diagonal = q < first + 2;
+            float4 *sum = sums + (size_t)at*(F::SUMS/sizeof *sums);
+            if (diagonal && x.block > 0) {              // the computing threads get the sum so far
+                turn_wait(turns + at, x.block);
+                bar_expect(ready, F::SUMS);
+                bulk_load(buffer, sum, F::SUMS, ready);
+            } else bar_arrive(ready);
+            bar_wait(full, n%2);
+            if (diagonal) {
+                tile_store(&dqueries, buffer, x.b, q*64, h*D);
+                stores_left();
+            } else {
+                if (x.block == 0) bulk_store(sum, buffer, F::SUMS);
+                else turn_wait(turns + at, x.block), bulk_add(sum, buffer, F::SUMS);
+                stores_arrived();
+                turn_pass(turns + at, x.block + 1);
             }
         }
-        bar_arrive(empty);                              // at last dv (buffer 0) and dk (buffer 1)
+        bar_arrive(ready);                              // at last dv (buffer 0) and dk (buffer 1)
         bar_wait(full, n%2);
         tile_store(&dkeys, buffer, x.b, x.block*KEYS, (H + x.head + (i ? 0 : G))*D);
-        bulk_commit();
-        bulk_has_left();
+        stores_left();
     }
     if (wg == 0) return;
 
@@ -2345,39 +2339,41 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     const char *k = s.k + w*64*ROW, *v = s.v + w*64*ROW;                    // this warpgroup's 64 keys
     const char *k_half = s.k + (D == 128 ? w*KEYS*ROW : w*ROW/2);           // its half of the columns
     float dk[D/2], dv[D/2], dq[D/4], sc[32], dp[32];
-    float2 L[8];
     uint32_t p[16], ds[16];
     // n counts tiles of queries; left is how many there are from this one to the diagonal
-    int n = 0, h = x.head*share, left = tiles - 1 - first;
+    int n = 0, left = tiles - 1 - first;
     // (zeroed before any product is in flight, or the compiler makes the products wait for each other)
     UNROLL for (int j = 0; j < D/2; j++) dk[j] = dv[j] = 0;
     UNROLL for (int j = 0; j < D/2; j++) asm volatile("" : "+f"(dk[j]), "+f"(dv[j]));
-    bar_wait(&s.full_kv, 0);
-    bar_wait(&s.full_q[0], 0);
-    mma_begin();
-    mma_abt<D>(sc, k, KEYS, s.q[0], 64);
-    mma_end();
-    mma_wait<0>(sc);
-    UNROLL for (int j = 0; j < 8; j++) L[j] = *(float2 *)&s.lse[0][j*8 + lane%4*2];
-    for (int more = share*(left + 1); more-- > 0; n++) {                    // this tile's S^T is here
-        const int i = n%2, next = i ^ 1, phase = n/2%2;
-        const bool diagonal = left < 2;
-        bar_wait(&s.full_g[i], phase);                  // dP^T, and meanwhile P
+    const auto scores = [&](int q) {                    // S^T with tile q, in flight
         mma_begin();
-        mma_abt<D>(dp, v, KEYS, s.g[i], 64);
+        mma_abt<D>(sc, k, KEYS, s.tile[q%4], 64);
+        mma_end();
+    };
+    bar_wait(&s.full_kv, 0);
+    s.of_tile.wait(0);
+    scores(0);
+    mma_wait<0>(sc);
+    for (int more = share*(left + 1); more-- > 0; n++) {                    // this tile's S^T is here
+        const int i = n%2, q = 2*n, g = q + 1, next = q + 2;                // of these tiles
+        const bool diagonal = left < 2;
+        s.of_tile.wait(g);                              // dP^T, and meanwhile P
+        mma_begin();
+        mma_abt<D>(dp, v, KEYS, s.tile[g%4], 64);
         mma_end();
         if (diagonal) UNROLL for (int j = 0; j < 32; j++)
             if (row + (j&2)*4 > left*64 + j/4*8 + lane%4*2 + (j&1)) sc[j] = -INFINITY;
         UNROLL for (int j = 0; j < 32; j += 2) {
-            sc[j] = ex2(sc[j]*c - L[j/4].x), sc[j + 1] = ex2(sc[j + 1]*c - L[j/4].y);
+            const float2 l = *(float2 *)&s.number[q%4][j/4*8 + lane%4*2];
+            sc[j] = ex2(sc[j]*c - l.x), sc[j + 1] = ex2(sc[j + 1]*c - l.y);
             p[j/2] = pack2(sc[j], sc[j + 1]);
         }
         mma_begin();                                    // dv += P^T datt, and meanwhile dS
-        mma_pb<4>(dv, p, s.g[i], 64);
+        mma_pb<4>(dv, p, s.tile[g%4], 64);
         mma_end();
         mma_wait<1>(dp);
         UNROLL for (int j = 0; j < 32; j += 2) {
-            const float2 dot = *(float2 *)&s.dots[i][j/4*8 + lane%4*2];
+            const float2 dot = *(float2 *)&s.number[g%4][j/4*8 + lane%4*2];
             ds[j/2] = pack2(sc[j]*(dp[j] - dot.x), sc[j + 1]*(dp[j + 1] - dot.y));
         }
         UNROLL for (int j = 0; j < 16; j += 4) store_block(s.ds[i], w*64 + warp_row, j/2, ds + j);
@@ -2387,64 +2383,41 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
         mma_atb(dq, s.ds[i], k_half);                   // dq = dS k
         mma_end();
         mma_wait<1>(dv);
-        if (lane == 0) bar_arrive(&s.empty_g[i]);
-        mma_pb<4>(dk, ds, s.q[i], 64);                  // dk += dS^T q
+        __syncwarp();                                   // all lanes have read their dots
+        s.of_tile.leave(g);
+        mma_pb<4>(dk, ds, s.tile[q%4], 64);             // dk += dS^T q
         mma_end();
         // S^T of the next tile. (After the last one of anything, unused: a branch here would make the
         // compiler keep the products apart.)
-        if (more) bar_wait(&s.full_q[next], (n + 1)/2%2);
-        mma_begin();
-        mma_abt<D>(sc, k, KEYS, s.q[next], 64);
-        mma_end();
+        if (more) s.of_tile.wait(next);
+        scores(next);
         mma_wait<2>(dq);                                // the other two go on while dq leaves
-        bar_wait(&s.empty_dq[i], phase);
-        float4 (&buffer)[2][D/16][WARPGROUP] = s.dq[i];
+        bar_wait(&s.ready_dq[i], n/2%2);
+        typename F::Sums &buffer = s.dq[i];
         if (diagonal && x.block > 0) UNROLL for (int j = 0; j < D/16; j++) {
             const float4 sum = buffer[w][j][t];
             dq[4*j] += sum.x, dq[4*j + 1] += sum.y, dq[4*j + 2] += sum.z, dq[4*j + 3] += sum.w;
         }
         UNROLL for (int j = 0; j < D/16; j++)
             buffer[w][j][t] = make_float4(dq[4*j], dq[4*j + 1], dq[4*j + 2], dq[4*j + 3]);
-        if (diagonal) {         // dq is complete. Its columns j and j + D/2, a pair that turns together, are
-            float2 cosine[2][D/32], sine[2][D/32];      // in both warpgroups: each finishes half of the pairs
-            uint32_t lower[D/16], upper[D/16];
-            const int col = w*D/4, query = x.block*KEYS + left*64 + warp_row + lane/4;
-            UNROLL for (int r = 0; r < 2; r++) UNROLL for (int j = 0; j < D/32; j++) {
-                const int at = min(query + 8*r, T - 1)*D + col + 8*j + lane%4*2;
-                cosine[r][j] = *(float2 *)(table + at), sine[r][j] = *(float2 *)(table + at + D/2);
-            }
-            group_sync(1, 2*WARPGROUP);
-            UNROLL for (int j = 0; j < D/32; j++) {
-                float4 a = buffer[0][col/8 + j][t], b = buffer[1][col/8 + j][t];
-                turn_back(&a.x, &b.x, cosine[0][j], sine[0][j]);
-                turn_back(&a.z, &b.z, cosine[1][j], sine[1][j]);
-                lower[2*j] = pack2(a.x*scale, a.y*scale), lower[2*j + 1] = pack2(a.z*scale, a.w*scale);
-                upper[2*j] = pack2(b.x*scale, b.y*scale), upper[2*j + 1] = pack2(b.z*scale, b.w*scale);
-            }
-            group_sync(1, 2*WARPGROUP);                 // all have read: bf16 takes the place of the sums
-            char *low = (char *)buffer, *up = D == 128 ? low + 64*ROW : low;
-            UNROLL for (int j = 0; j < D/32; j += 2) {
-                store_block(low, warp_row, col/8 + j, lower + 2*j);
-                store_block(up, warp_row, (col + D/2)%PANEL/8 + j, upper + 2*j);
-            }
-        }
+        if (diagonal) finish_dq<D>(buffer, table, x.block*KEYS + left*64, T, w, scale);
         fence_async();
         __syncwarp();
         if (lane == 0) bar_arrive(&s.full_dq[i]);
         mma_wait<1>(dk);
-        if (lane == 0) bar_arrive(&s.empty_q[i]);
-        if (more) UNROLL for (int j = 0; j < 8; j++) L[j] = *(float2 *)&s.lse[next][j*8 + lane%4*2];
+        __syncwarp();
+        s.of_tile.leave(q);
         mma_wait<0>(sc);
-        if (left-- == 0) left = tiles - 1 - first, h++;
+        if (left-- == 0) left = tiles - 1 - first;      // the next head begins
     }
     const float once[2] = {1, 1}, scales[2] = {scale, scale};
     UNROLL for (int j = 0; j < D/4; j += 2) {
         const float *angle = table + (size_t)min(x.block*KEYS + row + (j&2)*4, T - 1)*D + j/4*8 + lane%4*2;
         turn_back(dk + j, dk + j + D/4, *(const float2 *)angle, *(const float2 *)(angle + D/2));
     }
-    bar_wait(&s.empty_dq[0], n/2%2);
+    bar_wait(&s.ready_dq[0], n/2%2);
     store_rows((char *)s.dq[0], KEYS, w*64 + warp_row, dv, once);
-    bar_wait(&s.empty_dq[1], n/2%2);
+    bar_wait(&s.ready_dq[1], n/2%2);
     store_rows((char *)s.dq[1], KEYS, w*64 + warp_row, dk, scales);
     fence_async();
     __syncwarp();
@@ -2454,117 +2427,74 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
 
 // -- host
 // How the copy engine sees a bf16 tensor [B, T, columns]: as {64 columns, T rows, panels, B}, in tiles
-// of `rows` rows and `panels` panels. (The function is the driver's; asking the runtime where it is
-// spares linking with libcuda.)
-static CUtensorMap tile_map(const bf16 *tensor, int B, int T, int columns, int rows, int panels) {
-    static PFN_cuTensorMapEncodeTiled_v12000 encode = NULL;
-    const char *name = "cuTensorMapEncodeTiled";
-    cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSuccess;
-#if CUDART_VERSION >= 12050
-    void **at = (void **)&encode;
-    if (!encode) CUDA(cudaGetDriverEntryPointByVersion(name, at, 12000, cudaEnableDefault, &found));
-#else
-    if (!encode) CUDA(cudaGetDriverEntryPoint(name, (void **)&encode, cudaEnableDefault, &found));
-#endif
-    CHECK(encode && found == cudaDriverEntryPointSuccess,
-          "the CUDA driver has no %s; a driver for CUDA 12 or newer is needed", name);
+// of `rows` rows and `panels` panels. (The function is the driver's; asked for here, it spares linking
+// with libcuda.)
+static CUtensorMap tile_map(const elem *tensor, int B, int T, int columns, int rows, int panels) {
+    static const auto encode = (decltype(&cuTensorMapEncodeTiled))
+        dlsym(dlopen("libcuda.so.1", RTLD_LAZY), "cuTensorMapEncodeTiled");
+    CHECK(encode, "the CUDA driver has no cuTensorMapEncodeTiled; a driver for CUDA 12 or newer is needed");
     const cuuint64_t width = columns, height = T, sizes[4] = {PANEL, height, width/PANEL, (cuuint64_t)B};
-    const cuuint64_t strides[3] = {width*sizeof(bf16), ROW, height*width*sizeof(bf16)};
+    const cuuint64_t strides[3] = {2*width, ROW, 2*height*width};
     const cuuint32_t box[4] = {PANEL, (cuuint32_t)rows, (cuuint32_t)panels, 1}, steps[4] = {1, 1, 1, 1};
     CUtensorMap map;
     CUresult failed = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, (void *)tensor, sizes, strides, box,
                              steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-    CHECK(!failed, "%s refuses a tensor [%d, %d, %d] (error %d)", name, B, T, columns, (int)failed);
+    CHECK(!failed, "CUDA refuses tiles of a tensor [%d, %d, %d] (error %d)", B, T, columns, (int)failed);
     return map;
 }
 
 // What `work` holds. The forward pass needs the ticket counter alone.
 struct Scratch { int *tickets, *turns; float *lse2, *dots; float4 *sums; size_t bytes; };
 static Scratch scratch_at(void *work, int B, int T, int H, int D) {
-    const size_t rows = (size_t)B*H*((T + KEYS - 1)/KEYS)*KEYS;
-    char *at = (char *)work;
+    const size_t rows = (size_t)B*H*padded(T, KEYS);
+    Arena arena = { (char *)work, 0 };
     Scratch s;
-    s.tickets = (int *)at, at += 256;
-    s.turns = (int *)at, at += (rows/64*sizeof(int) + 255)/256*256;
-    s.lse2 = (float *)at, at += rows*sizeof(float);
-    s.dots = (float *)at, at += rows*sizeof(float);
-    s.sums = (float4 *)at, at += rows*D*sizeof(float);
-    s.bytes = at - (char *)work;
+    s.tickets = take_ints(&arena, 1);
+    s.turns = take_ints(&arena, rows/64);
+    s.lse2 = take_floats(&arena, rows);
+    s.dots = take_floats(&arena, rows);
+    s.sums = (float4 *)take_floats(&arena, rows*D);
+    s.bytes = arena.used;
     return s;
 }
 
-template <int D>
-static void forward(bf16 *att, float *lse, void *work, const bf16 *q, int q_width, const bf16 *kv,
-                    int kv_width, int B, int T, int H, int G, Stream stream) {
+size_t work_bytes(int B, int T, int H, int D) { return scratch_at(NULL, B, T, H, D).bytes; }
+
+template <int D> void forward(elem *att, float *lse, void *work, const elem *q, int q_width,
+                              const elem *kv, int kv_width, int B, int T, int H, int G, Stream stream) {
     typedef Forward<D> F;
-    auto kernel = attention_forward_kernel<D>;
-    const int blocks = B*H*((T + F::QUERIES - 1)/F::QUERIES);
+    const auto kernel = attention_forward_kernel<D>;
+    const int blocks = B*H*ceil_div(padded(T, 64), F::QUERIES), panels = D/PANEL;
     int *tickets = scratch_at(work, B, T, H, D).tickets;
     CUDA(cudaMemsetAsync(tickets, 0, sizeof *tickets, stream));
     CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(F)));
     kernel<<<imin(card.props.multiProcessorCount, blocks), F::THREADS, sizeof(F), stream>>>(
-        lse, tickets, tile_map(att, B, T, H*D, 64, 1), tile_map(q, B, T, q_width, F::QUERIES, D/PANEL),
-        tile_map(kv, B, T, kv_width, KEYS, D/PANEL), Sizes{B, T, H, G}, 1/sqrtf(D));
+        lse, tickets, tile_map(att, B, T, H*D, 64, 1), tile_map(q, B, T, q_width, F::QUERIES, panels),
+        tile_map(kv, B, T, kv_width, KEYS, panels), { B, T, H, G }, 1/sqrtf(D));
     LAUNCHED();
 }
 
-template <int D>
-static void backward(bf16 *dqkv, void *work, const bf16 *datt, const bf16 *att, const float *lse,
-                     const bf16 *qkv, const float *table, int B, int T, int H, int G, Stream stream) {
+// attention_backward and rope_backward in one. B*T*H*D and B*H*T stay below 2^31.
+template <int D> void backward(elem *dqkv, void *work, const elem *datt, const elem *att,
+                               const float *lse, const elem *qkv, const float *table, int B, int T, int H,
+                               int G, Stream stream) {
     typedef Backward<D> F;
-    auto kernel = attention_backward_kernel<D>;
-    const Sizes sizes = {B, T, H, G};
+    const auto kernel = attention_backward_kernel<D>;
+    const int Q = (H + 2*G)*D, blocks = ceil_div(T, KEYS), panels = D/PANEL;
+    const int grid = ceil_div((size_t)B*H*blocks*KEYS*(D/8), 256);
     const Scratch s = scratch_at(work, B, T, H, D);
-    const int Q = (H + 2*G)*D, blocks = (T + KEYS - 1)/KEYS, rows = B*H*blocks*KEYS, threads = 256;
-    const int grid = ceil_div(rows, threads) + ceil_div((size_t)rows/4*(D/8), threads);
-    attention_dots_kernel<D><<<grid, threads, 0, stream>>>(s.dots, s.lse2, s.turns, s.tickets,
-                                                           datt, att, lse, sizes);
+    attention_rows_kernel<D><<<grid, 256, 0, stream>>>(s.dots, s.lse2, s.turns, s.tickets, datt, att, lse,
+                                                       { B, T, H, G });
     LAUNCHED();
     CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(F)));
     kernel<<<B*G*blocks, F::THREADS, sizeof(F), stream>>>(
-        s.sums, s.turns, s.tickets, tile_map(dqkv, B, T, Q, 64, D/PANEL),
-        tile_map(dqkv, B, T, Q, KEYS, D/PANEL), tile_map(datt, B, T, H*D, 64, D/PANEL),
-        tile_map(qkv, B, T, Q, 64, D/PANEL), tile_map(qkv, B, T, Q, KEYS, D/PANEL),
-        s.lse2, s.dots, table, sizes, 1/sqrtf(D));
+        s.sums, s.turns, s.tickets, tile_map(dqkv, B, T, Q, 64, panels),
+        tile_map(dqkv, B, T, Q, KEYS, panels), tile_map(datt, B, T, H*D, 64, panels),
+        tile_map(qkv, B, T, Q, 64, panels), tile_map(qkv, B, T, Q, KEYS, panels),
+        s.lse2, s.dots, table, { B, T, H, G }, 1/sqrtf(D));
     LAUNCHED();
 }
-}
-
-// The Hopper version serves these head sizes; the card must be of compute capability 9.0.
-static int attention_has_sm90(int D) { return D == 64 || D == 128; }
-
-// Bytes of `work`, which may hold anything; 256 suffice where no backward pass follows.
-static size_t attention_work_sm90(int B, int T, int H, int D) {
-    return hopper::scratch_at(NULL, B, T, H, D).bytes;
-}
-
-// All as in attention_forward, without a past.
-void attention_forward_sm90(bf16 *att, float *lse, void *work, const bf16 *q, int q_width, const bf16 *kv,
-                            int kv_width, int B, int T, int H, int G, int D, Stream stream) {
-    if (D == 64) hopper::forward<64>(att, lse, work, q, q_width, kv, kv_width, B, T, H, G, stream);
-    else hopper::forward<128>(att, lse, work, q, q_width, kv, kv_width, B, T, H, G, stream);
-}
-
-// attention_backward and rope_backward in one: dqkv is the gradient before the rotary embedding, whose
-// table [T, D] it takes. B*T*H*D and B*H*T stay below 2^31.
-void attention_backward_sm90(bf16 *dqkv, void *work, const bf16 *datt, const bf16 *att, const float *lse,
-                             const bf16 *qkv, const float *table,
-                             int B, int T, int H, int G, int D, Stream stream) {
-    if (D == 64) hopper::backward<64>(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, stream);
-    else hopper::backward<128>(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, stream);
-}
-#else
-static int attention_has_sm90(int) { return 0; }
-static size_t attention_work_sm90(int, int, int, int) { return 0; }
-void attention_forward_sm90(elem *, float *, void *, const elem *, int, const elem *, int, int, int, int, int,
-                            int, Stream) {}
-void attention_backward_sm90(elem *, void *, const elem *, const elem *, const float *, const elem *,
-                             const float *, int, int, int, int, int, Stream) {}
-#endif
-
-static int on_hopper(int D) {
-    return card.ready && card.props.major == 9 && !card.plain_attention && attention_has_sm90(D);
 }
 
 // ---- the table ---------------------------------------------------------------------------------

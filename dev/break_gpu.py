@@ -2,7 +2,7 @@
 """Breaks train_olmo.cu by hand, one fault at a time, and asks make test-gpu's programs whether they notice.
 
     dev/break_gpu.py                   all of them, on a machine with a GPU and nvcc; about ten minutes
-    dev/break_gpu.py --list            what they are        dev/break_gpu.py hopper     those whose name has this word
+    dev/break_gpu.py --list            what they are        dev/break_gpu.py hopper rope     those whose name has one of these words
 
 Faults in kernels are not those that dev/mutate.py draws in C: a barrier that is missing, a buffer that is overwritten
 too early, a weight that was not cast again, the last partial tile. So these were chosen by hand, each a mistake that
@@ -13,7 +13,7 @@ A missing barrier may do no harm on the card at hand: a fault that only races is
 """
 import argparse, concurrent.futures, os, shutil, subprocess, sys, tempfile, time
 
-TESTS = ["gpu_update", "gpu_ops", "gpu_state", "gpu_saving", "gpu_tensors", "gpu_decode", "gpu_greedy", "gpu_training", "gpu_attention", "gpu_references", "gpu_nan", "gpu_resume"]
+TESTS = ["gpu_update", "gpu_ops", "gpu_state", "gpu_saving", "gpu_tensors", "gpu_decode", "gpu_greedy", "gpu_training", "gpu_attention", "gpu_references", "gpu_nan", "gpu_resume", "gpu_export"]
 HANGS = 30      # seconds; no test takes that long
 RACES = "races"
 # name, the text it replaces, what it puts there, and whether it only races
@@ -35,6 +35,7 @@ FAULTS = [
     ("loss: ignored rows count", "weight = target < 0 ? 0 : weights[n]", "weight = weights[n]"),
     ("AdamW: the bf16 weight is stale", "        p.at[w] = upper(now);\n", ""),
     ("AdamW: the lower half is stale (bf16)", "        low.at[w] = lower(now);\n", ""),
+    ("export: weights cut off, not rounded (bf16)", "((__float_as_uint(p) + 0x8000) >> 16)", "(__float_as_uint(p) >> 16)"),
     ("AdamW: no clipping", "grad[w] *= clip->factor;", ""),
     ("norm of the gradients: wrong stride", "i += NORM_PIECES*256)", "i += NORM_PIECES*255)"),
     ("dW: the second micro-batch overwrites the first", "O, C, N, add, stream);", "O, C, N, 0, stream);"),
@@ -48,30 +49,32 @@ FAULTS = [
     ("decode: the graph of the first token for all", "    to_card(a->past, &past, 1);\n", "    if (n > 1) to_card(a->past, &past, 1);\n"),
     ("decode: logits after the first token", "a->x + (size_t)(n - 1)*C", "a->x"),
     ("hopper forward: the output overwrites q too early", "        group_sync(1 + w, WARPGROUP);                   // all four warps are done with q:\n", "", RACES),
-    ("hopper forward: the output leaves before it is written", "        fence_async();\n        group_sync(1 + w, WARPGROUP);\n        if (t > 0) continue;",
-     "        if (t > 0) continue;", RACES),
+    ("hopper forward: the output leaves before it is written", "        fence_async();\n        group_sync(1 + w, WARPGROUP);\n        if (t > 0 ||",
+     "        if (t > 0 ||", RACES),
     ("hopper forward: the mask is one early", "(j&1) > row + (j&2)*4) sc[j]", "(j&1) >= row + (j&2)*4) sc[j]"),
-    ("hopper forward: keys are overwritten too early", "                bar_wait(&s.empty_k[ks], kv/F::KS%2 ^ 1);\n", ""),
-    ("hopper forward: keys are read before they land", "            bar_wait(&s.full_k[ks], kv/F::KS%2);        // S", "            // S"),
+    ("hopper: tiles are overwritten too early", "        bar_wait(&empty[n%N], n/N%2 ^ 1);\n", ""),
+    ("hopper forward: keys are read before they land", "            s.of_k.wait(kv);                            // S", "            // S"),
+    ("hopper forward: values are read before they land", "        s.of_v.wait(kv);\n", ""),
     ("hopper forward: o is not rescaled", "            if (move) UNROLL for (int j = 0; j < D/2; j++) o[j] *= shrink[j/2%2];\n", ""),
-    ("hopper forward: later warpgroups' keys are not skipped", "i > diagonal; i--, kv++) {\n            const int ks", "i > T; i--, kv++) {\n            const int ks"),
+    ("hopper forward: later warpgroups' keys are not skipped", "for (; i > diagonal; i--, kv++)", "for (; i > T; i--, kv++)"),
+    ("hopper forward: lse of rows before the first", "query >= 0 && query < T", "query < T"),
+    ("hopper forward: rows before the first are stored", "if (t > 0 || first < 0) continue;", "if (t > 0) continue;"),
     ("hopper forward: lse without the scale", "m[r]*scale + logf(l[r])", "m[r] + logf(l[r])"),
-    ("hopper forward: all warpgroups store to the same rows", "x.b, first + w*64, x.head*D + j*PANEL)", "x.b, first, x.head*D + j*PANEL)"),
+    ("hopper forward: all warpgroups store to the same rows", "x.b, first, x.head*D + j*PANEL)", "x.b, first - w*64, x.head*D + j*PANEL)"),
     ("hopper backward: keys are read before they land", "    bar_wait(&s.full_kv, 0);\n", ""),
     ("hopper backward: nobody waits for his turn", "else turn_wait(turns + at, x.block), bulk_add", "else bulk_add"),
-    ("hopper backward: the diagonal does not wait for the sum", "                    turn_wait(turns + at, x.block);\n                    bar_expect", "                    bar_expect"),
+    ("hopper backward: the diagonal does not wait for the sum", "                turn_wait(turns + at, x.block);\n                bar_expect", "                bar_expect"),
     ("hopper backward: dS leaves without a fence", "        fence_async();\n        group_sync(1, 2*WARPGROUP);                     // both",
      "        group_sync(1, 2*WARPGROUP);                     // both", RACES),
     ("hopper backward: dS is read before it is written", "        group_sync(1, 2*WARPGROUP);                     // both warpgroups' dS^T is in place\n", ""),
-    ("hopper backward: pairs meet before they are written", "            group_sync(1, 2*WARPGROUP);\n            UNROLL for (int j = 0; j < D/32; j++) {\n                float4 a",
-     "            UNROLL for (int j = 0; j < D/32; j++) {\n                float4 a"),
-    ("hopper backward: bf16 over sums still to be read", "            group_sync(1, 2*WARPGROUP);                 // all have read: bf16 takes the place of the sums\n", ""),
-    ("hopper backward: turns of the last launch", "        if (i%64 == 0) turns[i/64] = 0;\n", ""),
-    ("hopper backward: tickets of the last launch", "        if (i == 0) *tickets = 0;\n", ""),
+    ("hopper backward: pairs meet before they are written", "    group_sync(1, 2*WARPGROUP);                             // both halves are there\n", ""),
+    ("hopper backward: bf16 over sums still to be read", "    group_sync(1, 2*WARPGROUP);                             // both have read them\n", ""),
+    ("hopper backward: turns of the last launch", "    if (row%64 == 0) turns[row/64] = 0;\n", ""),
+    ("hopper backward: tickets of the last launch", "    if (i == 0) *tickets = 0;\n", ""),
     ("hopper backward: turned the wrong way", "b[0] = b[0]*cosine.x - a[0]*sine.x,", "b[0] = b[0]*cosine.x + a[0]*sine.x,"),
     ("hopper backward: dq is read while it is computed", "mma_wait<2>(dq); ", "mma_wait<3>(dq); ", RACES),
     ("hopper backward: the last block of keys starts first", "return {head/heads, head%heads, rest/size};", "return {head/heads, head%heads, blocks - 1 - rest/size};"),
-    ("hopper backward: a second query head starts in the middle", "left = tiles - 1 - first, h++;", "left = tiles - 2 - first, h++;"),
+    ("hopper backward: a second query head starts in the middle", "left = tiles - 1 - first;      // the next", "left = tiles - 2 - first;      // the next"),
 ]
 
 
@@ -109,12 +112,12 @@ def judge(directory, name):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("word", nargs="?", default="", help="only faults whose name has it")
+    parser.add_argument("words", nargs="*", default=[""], help="only faults whose name has one of them")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2)))
     parser.add_argument("--arch", default="90a", help="GPU_ARCH of the Makefile")
     options = parser.parse_args()
-    chosen = [fault for fault in FAULTS if options.word in fault[0]]
+    chosen = [fault for fault in FAULTS if any(word in fault[0] for word in options.words)]
     if options.list:
         print("\n".join(f[0] for f in chosen))
         sys.exit()
