@@ -1831,8 +1831,11 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
 // Of no use, so left out: ping-pong of the warpgroups by barriers; dS stored transposed; a part of the
 // exponentials as polynomials; a persistent backward kernel.
 //
-// compute-sanitizer's memcheck and initcheck are clean. racecheck names every bulk_load and those who waited
-// for its mbarrier, because it does not follow barriers in inline PTX; any other report would be news.
+// compute-sanitizer's memcheck, initcheck and synccheck are clean. racecheck follows an mbarrier from thread
+// to thread, but not __syncwarp() before it: where lane 0 arrives for its warp, it says that the other 31
+// lanes race with what comes next (dev/races.cu). So it names bulk_load of the next lse and dots with those
+// who read the last ones, and of the next sum with those who wrote or turned the last dq. Any other pair
+// would be news.
 namespace hopper {
 #define DEVICE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
@@ -1864,8 +1867,8 @@ DEVICE void group_sync(int id, int threads) { PTX("bar.sync %0, %1;" :: "r"(id),
 // What this thread wrote to shared memory becomes visible to wgmma and to the copy engine.
 DEVICE void fence_async(void) { PTX("fence.proxy.async.shared::cta;" ::); }
 
-// Tiles of a [B, T, columns] tensor (see tile_map): rows before 0 and past T are read as zeros and not
-// written.
+// Tiles of a [B, T, columns] tensor (see tile_map). Rows outside of it are read as zeros, and those past T
+// are not written. (To store a tile before row 0 is an illegal instruction.)
 DEVICE void tile_load(void *tile, const CUtensorMap *from, Barrier *full, int b, int row, int col) {
     PTX("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
         " [%0], [%1, {0, %3, %4, %5}], [%2];"
@@ -1888,11 +1891,10 @@ DEVICE void bulk_add(float4 *to, const float4 *from, int bytes) {
     PTX("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;"
         :: "l"(to), "r"(shared(from)), "r"(bytes));
 }
-// Waits until this thread's stores have left shared memory; have arrived.
-DEVICE void stores_left(void) {
-    PTX("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::);
-}
-DEVICE void stores_arrived(void) { PTX("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;" ::); }
+// This thread's stores: they may start; they have left shared memory; they have arrived.
+DEVICE void stores_start(void) { PTX("cp.async.bulk.commit_group;" ::); }
+DEVICE void stores_left(void) { PTX("cp.async.bulk.wait_group.read 0;" ::); }
+DEVICE void stores_arrived(void) { PTX("cp.async.bulk.wait_group 0;" ::); }
 
 // Turns between thread blocks, by a number in global memory.
 DEVICE void turn_wait(const int *turn, int mine) {
@@ -2138,7 +2140,7 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
                 add_values(kv - 1);
                 mma_wait<1>(sc);
             } else {
-                if (n > 0 && t == 0) {                  // the last block's output has left its queries' place
+                if (n > 0 && t == 0) {                  // the last output has left its queries' place
                     stores_left();
                     bar_arrive(&s.of_q.empty[(n - 1)%2]);
                 }
@@ -2170,6 +2172,7 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
         if (t > 0 || first < 0) continue;
         for (int j = 0; j < D/PANEL; j++)
             tile_store(&att, q + j*F::QUERIES*ROW, x.b, first, x.head*D + j*PANEL);
+        stores_start();
     }
     if (t == 0) stores_left();
 #endif
@@ -2317,10 +2320,12 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
             bar_wait(full, n%2);
             if (diagonal) {
                 tile_store(&dqueries, buffer, x.b, q*64, h*D);
+                stores_start();
                 stores_left();
             } else {
                 if (x.block == 0) bulk_store(sum, buffer, F::SUMS);
                 else turn_wait(turns + at, x.block), bulk_add(sum, buffer, F::SUMS);
+                stores_start();
                 stores_arrived();
                 turn_pass(turns + at, x.block + 1);
             }
@@ -2328,6 +2333,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
         bar_arrive(ready);                              // at last dv (buffer 0) and dk (buffer 1)
         bar_wait(full, n%2);
         tile_store(&dkeys, buffer, x.b, x.block*KEYS, (H + x.head + (i ? 0 : G))*D);
+        stores_start();
         stores_left();
     }
     if (wg == 0) return;
@@ -2340,8 +2346,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     const char *k_half = s.k + (D == 128 ? w*KEYS*ROW : w*ROW/2);           // its half of the columns
     float dk[D/2], dv[D/2], dq[D/4], sc[32], dp[32];
     uint32_t p[16], ds[16];
-    // n counts tiles of queries; left is how many there are from this one to the diagonal
-    int n = 0, left = tiles - 1 - first;
+    int n = 0, left = tiles - 1 - first;                // n counts tiles; left: in this head, after this
     // (zeroed before any product is in flight, or the compiler makes the products wait for each other)
     UNROLL for (int j = 0; j < D/2; j++) dk[j] = dv[j] = 0;
     UNROLL for (int j = 0; j < D/2; j++) asm volatile("" : "+f"(dk[j]), "+f"(dv[j]));
