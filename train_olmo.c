@@ -1192,52 +1192,68 @@ typedef real vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), m
 enum { VL = VEC_BYTES/sizeof(real) };           // numbers in a vector
 enum { MR = 6, NR = 2*VL };                     // 12 sums + 2 of b + 1 of a: fits the 16 registers of AVX2
 enum { MC = 480, NC = 512, KC = 256 };          // a packed block of a fits the L2 cache, a panel of b L1
-enum { FEW = 16 };                              // rows of a that are not worth packing b for
+enum { FEW = 8 };                               // rows of a that are not worth packing b for
+enum { SIDE = NR < 8 ? NR : 8 };                // of the blocks that are packed: none reaches into two panels
 
 // The part of a matrix that begins at element (i,j).
 static inline Matrix block(Matrix m, int i, int j) { m.at += i*m.row + j*m.col; return m; }
 
-// A perfect shuffle, as of the two halves of a deck of cards: two instructions per pair of vectors.
-static inline __attribute__((always_inline)) void shuffle(real *to, const real *from) {
-    enum { HALF = VL*VL/2 };
-    for (int i = 0; i < HALF; i++) {
-        to[2*i] = from[i];
-        to[2*i + 1] = from[i + HALF];
-    }
+// Eight numbers, whatever a vector holds, and half of them.
+typedef real eight __attribute__((vector_size(8*sizeof(real)), aligned(sizeof(real)), may_alias));
+typedef real four __attribute__((vector_size(4*sizeof(real)), aligned(sizeof(real)), may_alias));
+
+// The first and the second halves of x and y, interleaved in pairs: one instruction each.
+static inline __attribute__((always_inline)) void interleave(eight *first, eight *second, eight x, eight y) {
+    const eight f = { x[0], y[0], x[1], y[1], x[4], y[4], x[5], y[5] };
+    const eight s = { x[2], y[2], x[3], y[3], x[6], y[6], x[7], y[7] };
+    *first = f, *second = s;
 }
 
-// out[c*ldout + r] = in[r*ldin + c] for VL x VL numbers: log2(VL) perfect shuffles. They are
-// written out so that the compiler keeps the deck in registers.
-static inline __attribute__((always_inline)) void transpose(real *out, size_t ldout, const real *in,
-                                                            size_t ldin) {
-    real a[VL*VL] __attribute__((aligned(64))), b[VL*VL] __attribute__((aligned(64)));
-    for (int r = 0; r < VL; r++) memcpy(a + r*VL, in + r*ldin, sizeof(real)*VL);
-    shuffle(b, a);
-    if (VL > 2) shuffle(a, b);
-    if (VL > 4) shuffle(b, a);
-    if (VL > 8) shuffle(a, b);
-    const real *turned = VL == 4 || VL == 16 ? a : b;
-    for (int c = 0; c < VL; c++) memcpy(out + c*ldout, turned + c*VL, sizeof(real)*VL);
+// out[c][r] = in[r*ld + c] for 8 x 8 numbers, in registers. Rows r and r + 4 give one vector of four
+// columns; four such vectors are interleaved twice, as a deck of cards is shuffled.
+static inline __attribute__((always_inline)) void transpose(eight *out, const real *in, size_t ld) {
+    for (int c = 0; c < 8; c += 4) {
+        eight a[4], b[4];
+        for (int r = 0; r < 4; r++) {
+            const eight x = *(const eight *)(in + r*ld), y = *(const eight *)(in + (r + 4)*ld);
+            const eight left = { x[0], x[1], x[2], x[3], y[0], y[1], y[2], y[3] };
+            const eight right = { x[4], x[5], x[6], x[7], y[4], y[5], y[6], y[7] };
+            a[r] = c ? right : left;
+        }
+        interleave(&b[0], &b[1], a[0], a[2]), interleave(&b[2], &b[3], a[1], a[3]);
+        interleave(out + c, out + c + 1, b[0], b[2]), interleave(out + c + 2, out + c + 3, b[1], b[3]);
+    }
 }
 
 // The number of vectors that n numbers fill, made odd: rows that far apart do not fall into one set
 // of the cache.
 static inline int odd_vectors(int n) { return (n + VL - 1)/VL | 1; }
 
-// Rows of x, `width` at a time, to panels p[k*width + r], in blocks of VL x VL; rows missing in the
+// Who reads eight rows side by side, 8 x 8 numbers per step, calls this to find the next eight rows in the
+// cache: it asks for their numbers one row after the other, which memory likes best. No processor foresees
+// eight streams by itself. (rows: `width` apart, K numbers each)
+static inline void prefetch(const real *rows, size_t width, int K, int step) {
+    const real *next = rows + 64*step/K*width + 64*step % K;
+    for (int line = 0; line < 64; line += 64/sizeof(real)) __builtin_prefetch(next + line, 0, 2);
+}
+
+// Rows of x, `width` at a time, to panels p[k*width + r], in blocks of 8 x 8; rows missing in the
 // last panel are not written. The blocks come in the order in which memory holds them, for the
 // prefetcher.
 static void pack(real *p, Matrix x, int rows, int K, int width) {
     const int by_rows = x.col == 1, outer = by_rows ? rows : K, inner = by_rows ? K : rows;
-    for (int o = 0; o < outer; o += VL) for (int i = 0; i < inner; i += VL) {
+    for (int o = 0; o < outer; o += SIDE) for (int i = 0; i < inner; i += SIDE) {
         const int r0 = by_rows ? o : i, k0 = by_rows ? i : o;
-        const int n = imin(VL, rows - r0), depth = imin(VL, K - k0);
+        const int n = imin(SIDE, rows - r0), depth = imin(SIDE, K - k0);
         const real *from = x.at + r0*x.row + k0*x.col;
         real *to = p + (size_t)(r0/width)*width*K + k0*width + r0 % width;
-        if (n == VL && x.row == 1) {
-            for (int k = 0; k < depth; k++) memcpy(to + k*width, from + k*x.col, sizeof(real)*VL);
-        } else if (n == VL && depth == VL && x.col == 1) {
-            transpose(to, width, from, x.row);
+        if (n == SIDE && x.row == 1) {
+            for (int k = 0; k < depth; k++) memcpy(to + k*width, from + k*x.col, sizeof(real)*SIDE);
+        } else if (n == 8 && depth == 8 && x.col == 1) {
+            prefetch(block(x, r0 + 8, 0).at, x.row, K, k0/8);
+            eight turned[8];
+            transpose(turned, from, x.row);
+            for (int k = 0; k < 8; k++) *(eight *)(to + k*width) = turned[k];
         } else for (int k = 0; k < depth; k++) for (int r = 0; r < n; r++) {
             to[k*width + r] = from[r*x.row + k*x.col];
         }
@@ -1284,41 +1300,53 @@ static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t
 // below make these steps, so all of them give the same bits.
 static int run_length(int k0, int K, int span) { return imin(imin(KC, K - k0), span - k0 % span); }
 
-// gemm on one thread for few rows and a b that is a weight's transpose. Generation multiplies the
-// whole model with one row per token, and is as fast as the weights can be read: so they are read
-// once, VL rows at a time, and turned and used in registers. Rows far apart are more streams than a
-// processor foresees, so we prefetch what the next run will read.
-static void gemm_few(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
-    for (int j = 0; j < N; j += VL) for (int k0 = 0, k; k0 < K; k0 += k) {
-        const int n = imin(VL, N - j);
+// sum[r] += sum_i x[i] w[i][r] for `terms` rows of w, eight numbers each, in order. Two sums of four, not
+// one of eight: where nothing but the last sum is waited for, gcc takes a multiplication and an addition
+// for some processors, which round twice, and the bits would differ from gemm_registers'.
+static inline __attribute__((always_inline)) void add_terms(four sum[2], const real *x, const eight *w, int terms) {
+    four left = sum[0], right = sum[1];
+    for (int i = 0; i < terms; i++) {
+        left += x[i]**(const four *)&w[i];
+        right += x[i]**((const four *)&w[i] + 1);
+    }
+    sum[0] = left, sum[1] = right;
+}
+
+// n <= 8 columns of gemm_few.
+static inline __attribute__((always_inline)) void gemm_eight(real *c, size_t ldc, Matrix a, Matrix b,
+                                                             int M, int n, int K, int span, int add) {
+    for (int k0 = 0, k; k0 < K; k0 += k) {
         k = run_length(k0, K, span);
-        const real *next = k0 + k < K ? block(b, k0 + k, j).at : block(b, 0, j + VL).at;
-        vec sum[FEW];
-        memset(sum, 0, sizeof sum);
-        for (int step = 0; step < k; step += VL) {
-            const int depth = imin(VL, k - step);
-            const Matrix x = block(a, 0, k0 + step), w = block(b, k0 + step, j);
-            for (int v = step; v < step + VL; v++) {                    // a run of a row is KC/VL vectors
-                __builtin_prefetch(next + v/(KC/VL)*b.col + v % (KC/VL)*VL, 0, 2);
-            }
-            vec turned[VL];
-            if (n == VL && depth == VL) {
-                transpose((real *)turned, VL, w.at, w.col);
-                for (int m = 0; m < M; m++) {
-                    vec total = sum[m];
-                    for (int i = 0; i < VL; i++) total += x.at[m*x.row + i*x.col]*turned[i];
-                    sum[m] = total;
-                }
+        four sum[FEW][2];
+        for (int m = 0; m < M; m++) memset(sum[m], 0, sizeof sum[m]);
+        for (int at = k0; at < k0 + k; at += 8) {
+            const int terms = imin(8, k0 + k - at);
+            eight turned[8];
+            if (n == 8 && terms == 8) {
+                prefetch(b.at + 8*b.col, b.col, K, at/8);
+                transpose(turned, b.at + at, b.col);
+                for (int m = 0; m < M; m++) add_terms(sum[m], a.at + m*a.row + at, turned, 8);
             } else {
-                pack((real *)turned, strided(w.at, w.col, w.row), n, depth, VL);
-                for (int m = 0; m < M; m++) for (int i = 0; i < depth; i++) {
-                    sum[m] += x.at[m*x.row + i*x.col]*turned[i];
-                }
+                pack((real *)turned, matrix(b.at + at, b.col), n, terms, 8);
+                for (int m = 0; m < M; m++) add_terms(sum[m], a.at + m*a.row + at, turned, terms);
             }
         }
         for (int m = 0; m < M; m++) for (int r = 0; r < n; r++) {
-            c[m*ldc + j + r] = sum[m][r] + (add || k0 ? c[m*ldc + j + r] : 0);
+            c[m*ldc + r] = sum[m][r/4][r % 4] + (add || k0 ? c[m*ldc + r] : 0);
         }
+    }
+}
+
+// gemm on one thread for few rows and a b that is a weight's transpose. Generation multiplies the
+// whole model with one row per token, and is as fast as the weights can be read: so they are read
+// once, eight rows at a time, and turned and used in registers. Not more than eight: rows often lie a
+// multiple of 4096 bytes apart, and the first-level cache has room for eight such lines.
+static void gemm_few(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
+    for (int j = 0; j < N; j += 8) {
+        const Matrix columns = block(b, 0, j);
+        const int n = imin(8, N - j);
+        if (M == 1) gemm_eight(c + j, ldc, a, columns, 1, n, K, span, add);     // its sums stay in registers
+        else gemm_eight(c + j, ldc, a, columns, M, n, K, span, add);
     }
 }
 
@@ -1331,7 +1359,7 @@ static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int
                       Causal causal, int past) {
     static __thread real packed_a[(MC + 2*VL)*KC] __attribute__((aligned(64)));
     static __thread real packed_b[(NC + NR)*KC] __attribute__((aligned(64)));
-    if (M <= FEW && b.row == 1) { gemm_few(c, ldc, a, b, M, N, K, span, add); return; }
+    if (M <= FEW && a.col == 1 && b.row == 1) { gemm_few(c, ldc, a, b, M, N, K, span, add); return; }
     for (int i0 = 0; i0 < M; i0 += MC) for (int j0 = 0; j0 < N; j0 += NC) {
         const int m = imin(MC, M - i0), n = imin(NC, N - j0);
         const int direct = a.col == 1 || (n <= 4*NR && a.col*sizeof(real) % 4096);
