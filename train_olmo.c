@@ -1543,7 +1543,7 @@ static Piece piece_of(const Segments *s, int segment, int rank) {
 }
 
 // The piece in which the element at `offset` of a flat array lies.
-static inline Piece piece_at(const Segments *s, size_t offset) {
+Piece piece_at(const Segments *s, size_t offset) {
     int k = 0, r = 0;
     while (offset >= s->begin[k + 1]) k++;
     while (offset >= piece_of(s, k, r).end) r++;
@@ -1551,7 +1551,7 @@ static inline Piece piece_at(const Segments *s, size_t offset) {
 }
 
 // Alone there is one segment, and all of it is ours.
-static inline Segments segments_of(const Layout *layout) {
+Segments segments_of(const Layout *layout) {
     Segments s;
     s.n = 0, s.at[0] = 0;
     for (int k = 0; k < layout->n; k++) {
@@ -3956,7 +3956,7 @@ static void ranks_wait(void) {
 }
 
 // Rank 0's bytes become those of all.
-static inline void ranks_share(void *bytes, size_t n) {
+void ranks_share(void *bytes, size_t n) {
     for (int r = 1; r < ranks.world && !ranks.rank; r++) tell(talk[r], bytes, n);
     if (ranks.rank) hear(talk[0], bytes, n);
 }
