@@ -891,10 +891,10 @@ void swiglu_backward(elem *dug, elem *h, const elem *dh, const elem *ug, int N, 
 // logits: [N, V] of X, which is float where no backward pass follows; losses, zlosses, targets,
 // weights: [N]. The block reads its row twice; the second time it finds it in the L2 cache.
 
-// each(v, x): for the W numbers x from column v on, of all that are this thread's. AHEAD loads are under
+// each(v, x): for the W numbers x from column v on, of all that are this thread's. Four loads are under
 // way at a time: with one, the card would wait more than it reads.
-template <int W, int AHEAD, class X, class Each>
-static __device__ __forceinline__ void walk(X *row, int V, Each each) {
+template <int W, class X, class Each> static __device__ __forceinline__ void walk(X *row, int V, Each each) {
+    enum { AHEAD = 4 };
     const int step = blockDim.x*W;
     Vector<X, W> ahead[AHEAD];
     float x[W];
@@ -912,7 +912,7 @@ __global__ void crossentropy_kernel(float *losses, float *zlosses, X *logits, co
     X *row = logits + (size_t)n*V;
     const float at_target = target < 0 ? 0 : (float)row[target];
     float most = -INFINITY, sum = 0;                    // sum of exp(x - most) over this thread's columns
-    walk<W, 4>(row, V, [&](int, const float (&x)[W]) {
+    walk<W>(row, V, [&](int, const float (&x)[W]) {
         float now = most;
         for (int w = 0; w < W; w++) now = fmaxf(now, x[w]);
         sum *= exponential(most, now);
@@ -927,7 +927,7 @@ __global__ void crossentropy_kernel(float *losses, float *zlosses, X *logits, co
     }
     if (!weights) return;
     const float weight = target < 0 ? 0 : weights[n], factor = weight*(1 + 2*z*lse);
-    walk<W, 2>(row, V, [&](int v, float (&x)[W]) {
+    walk<W>(row, V, [&](int v, float (&x)[W]) {
         for (int w = 0; w < W; w++) x[w] = weight == 0 ? 0 : factor*exponential(x[w], lse);
         if (v <= target && target < v + W) {
             for (int w = 0; w < W; w++) x[w] -= v + w == target ? weight : 0;

@@ -110,6 +110,7 @@ if __name__ == "__main__":
     parser.add_argument("--micro-batch", type=int, default=16)
     parser.add_argument("--seq-len", type=int, default=2048)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--weights", choices=["fp32", "bf16", "both"], default="both", help="of the step")
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = True
     print(f"{torch.cuda.get_device_name(0)} | torch {torch.__version__} | cuDNN {torch.backends.cudnn.version()}")
@@ -120,5 +121,5 @@ if __name__ == "__main__":
         kernels(config, B, T)
     if options.part in ("step", "all"):
         print(f"\nstep, {options.model}, {B} x {T}, transformers and torch.compile")
-        for pure in False, True:
+        for pure in (False, True) if options.weights == "both" else (options.weights == "bf16",):
             step(config, B, T, pure)
