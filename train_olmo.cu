@@ -978,7 +978,8 @@ __global__ void split_kernel(elem *weight, int16_t *rest, const float *p, size_t
 // ---- activations -------------------------------------------------------------------------------
 // What a layer has for its backward pass, and what of that it makes again there rather than keep it. To
 // make SwiGLU's h again costs nothing, for its backward kernel has its operands at hand. BLOCK keeps the
-// two norms' results alone: from these, not from the residual stream, all the rest follows.
+// two norms' results alone: from these, not from the residual stream, all the rest follows. Without training
+// there is nothing to go back for: EVERYTHING would be made again.
 typedef enum { NOTHING, SWIGLU, GATE_UP, BLOCK, EVERYTHING } Recompute;
 
 typedef struct {
@@ -1027,64 +1028,54 @@ static void *take_aligned(Arena *arena, size_t count, size_t size) {
     arena->used = (arena->used + 255)/256*256;
     return take(arena, count, size);
 }
-static elem *take_elems(Arena *a, size_t count) { return (elem *)take_aligned(a, count, sizeof(elem)); }
-static float *take_floats(Arena *a, size_t count) { return (float *)take_aligned(a, count, sizeof(float)); }
-static int *take_ints(Arena *a, size_t count) { return (int *)take_aligned(a, count, sizeof(int)); }
+template <class X> static void place(X *&p, Arena *arena, size_t count) {
+    p = (X *)take_aligned(arena, count, sizeof(X));
+}
 
-// Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers. Without training
-// a layer keeps nothing: it makes EVERYTHING anew.
-static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training, Recompute recompute,
-                          int B, int T) {
-    const int H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H;
+// Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers.
+static size_t acts_layout(GpuActs *a, char *base, const Config *c, Recompute recompute, int B, int T) {
+    const int H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H, training = recompute != EVERYTHING;
     const size_t N = (size_t)B*T, C = c->d_model, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
-    Arena arena = { base, 0 };
-    a->B = B;
-    a->T = T;
+    Arena all = { base, 0 }, *arena = &all;
+    a->B = B, a->T = T;
     a->going_back = 0;
-    a->tokens = take_ints(&arena, N);
-    a->targets = take_ints(&arena, N);
-    a->past = take_ints(&arena, 1);
-    a->losses = take_floats(&arena, N);
-    a->zlosses = take_floats(&arena, N);
-    a->x = a->dx = take_floats(&arena, N*C);
-    a->h = a->dqkv = take_elems(&arena, N*zmax(F, Q));
+    place(a->tokens, arena, N), place(a->targets, arena, N);
+    place(a->past, arena, 1);
+    place(a->losses, arena, N), place(a->zlosses, arena, N);
+    place(a->x, arena, N*C), a->dx = a->x;
+    place(a->h, arena, N*zmax(F, Q)), a->dqkv = a->h;
     for (int l = 0; l < c->n_layers; l++) {         // layer 0 has a place for all of it
         GpuLayerActs *s = &a->layer[l];
         const Recompute again = l == 0 ? NOTHING : recompute;
         if (l > 0) *s = a->layer[0];
         if (again < EVERYTHING) {
-            s->xn1 = take_elems(&arena, N*C);
-            s->xn2 = take_elems(&arena, N*C);
-            s->rstd1 = take_floats(&arena, N);
-            s->rstd2 = take_floats(&arena, N);
+            place(s->xn1, arena, N*C), place(s->rstd1, arena, N);
+            place(s->xn2, arena, N*C), place(s->rstd2, arena, N);
         }
         if (again < BLOCK) {
-            s->qkv = take_elems(&arena, N*Q);
-            s->att = take_elems(&arena, N*C);
-            s->lse = take_floats(&arena, N*H);
-            s->pass = c->clip_qkv > 0 ? (unsigned char *)take_aligned(&arena, N*Q, 1) : NULL;
+            place(s->qkv, arena, N*Q);
+            place(s->att, arena, N*C), place(s->lse, arena, N*H);
+            if (c->clip_qkv > 0) place(s->pass, arena, N*Q);
         }
-        if (again < GATE_UP) s->ug = take_elems(&arena, N*2*F);
-        s->h = recompute == NOTHING ? take_elems(&arena, N*F) : a->h;
+        if (again < GATE_UP) place(s->ug, arena, N*2*F);
+        if (recompute == NOTHING) place(s->h, arena, N*F); else s->h = a->h;
     }
-    a->xnf = take_elems(&arena, N*C);
-    a->rstdf = take_floats(&arena, N);
-    a->kept_bytes = arena.used;
+    place(a->xnf, arena, N*C), place(a->rstdf, arena, N);
+    a->kept_bytes = arena->used;
 
     a->head_rows = imax(2, imin(B*T, training ? TRAIN_HEAD_ROWS : EVAL_HEAD_ROWS));
-    a->logits = take_aligned(&arena, a->head_rows*V, training ? sizeof(elem) : sizeof(float));
-    a->logits_bytes = arena.used - a->kept_bytes;
+    a->logits = take_aligned(arena, a->head_rows*V, training ? sizeof(elem) : sizeof(float));
+    a->logits_bytes = arena->used - a->kept_bytes;
 
     if (training) {
-        a->weights = take_floats(&arena, N);
-        a->places.place = take_ints(&arena, N);
-        a->places.first = take_ints(&arena, N + 1);
-        a->dx_elem = sizeof(elem) == sizeof(float) ? (elem *)a->dx : take_elems(&arena, N*C);
-        a->dxn = take_elems(&arena, N*C);
+        place(a->weights, arena, N);
+        place(a->places.place, arena, N), place(a->places.first, arena, N + 1);
+        if (sizeof(elem) == sizeof(float)) a->dx_elem = (elem *)a->dx; else place(a->dx_elem, arena, N*C);
+        place(a->dxn, arena, N*C);
     }
-    a->work = take_aligned(&arena, attention_work(B, T, H, G, D, training), 1);
-    a->work_bytes = arena.used - a->kept_bytes - a->logits_bytes;
-    return arena.used;
+    a->work = take_aligned(arena, attention_work(B, T, H, G, D, training), 1);
+    a->work_bytes = arena->used - a->kept_bytes - a->logits_bytes;
+    return arena->used;
 }
 
 // ---- one block ---------------------------------------------------------------------------------
@@ -1254,10 +1245,7 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
     m->wte = parameter(m, next++);
     for (int l = 0; l < c->n_layers; l++) {
         GpuLayer *w = &m->layer[l];
-        w->att_proj = parameter(m, next++);
-        w->attn_out = parameter(m, next++);
-        w->ff_proj = parameter(m, next++);
-        w->ff_out = parameter(m, next++);
+        for (Parameter *p : { &w->att_proj, &w->attn_out, &w->ff_proj, &w->ff_out }) *p = parameter(m, next++);
     }
     m->head = c->tied ? m->wte : parameter(m, next++);
     CHECK(next == m->layout.n, "gpu_olmo_build takes %d tensors, but olmo_layout lists %d; they must agree",
@@ -1306,15 +1294,14 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     rope_reserve(m, T);
     a->going_back = 0;
     if (a->B == B && a->T == T) return a;
-    const size_t needed = acts_layout(a, NULL, &m->config, m->training, m->recompute, B, T);
-    const size_t N = (size_t)B*T;
+    const size_t needed = acts_layout(a, NULL, &m->config, m->recompute, B, T), N = (size_t)B*T;
     if (needed > m->arena_size) {
         graph_drop(m);
         gpu_release(m->arena);
         m->arena = gpu_allocate(needed, 1, "the activations");
         m->arena_size = needed;
     }
-    acts_layout(a, (char *)m->arena, &m->config, m->training, m->recompute, B, T);
+    acts_layout(a, (char *)m->arena, &m->config, m->recompute, B, T);
     release(m->places.place);
     release(m->places.first);
     m->places.place = (int *)allocate(N, sizeof(int), "the places of tokens");
@@ -1653,18 +1640,19 @@ static size_t alignment(const void *p, size_t stride) {
     return bits & -bits;
 }
 
+// cuBLASLt is told everything through one kind of function: what, and where its value lies.
+template <class Set, class Whom, class What, class X> static void tell(Set set, Whom whom, What what, X value) {
+    BLAS(set(whom, what, &value, sizeof value));
+}
+
 // cuBLASLt counts columns first. So it sees every matrix transposed, and we ask it for c^T = b^T . a^T.
 static cublasLtMatrixLayout_t blas_layout(size_t type, size_t rows, size_t cols, size_t width, size_t batch,
                                           size_t stride) {
     cublasLtMatrixLayout_t layout;
-    const int32_t count = (int32_t)batch;
-    const int64_t step = (int64_t)stride;
+    const auto set = cublasLtMatrixLayoutSetAttribute;
     BLAS(cublasLtMatrixLayoutCreate(&layout, (cudaDataType)type, cols, rows, (int64_t)width));
-    #define SET(what, value) BLAS(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_##what, \
-                                                                   &value, sizeof value))
-    SET(BATCH_COUNT, count);
-    SET(STRIDED_BATCH_OFFSET, step);
-    #undef SET
+    tell(set, layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, (int32_t)batch);
+    tell(set, layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, (int64_t)stride);
     return layout;
 }
 
@@ -1730,34 +1718,26 @@ static void plan_make(Plan *plan, const Product *p, const void *c, const elem *a
                       Stream stream) {
     cublasLtMatmulHeuristicResult_t proposal[MAX_PROPOSALS];
     cublasLtMatmulPreference_t wish;
-    const cublasOperation_t transpose = CUBLAS_OP_T;
-    const uint64_t workspace = WORKSPACE;
-    const uint32_t align_a = (uint32_t)p->a_align, align_b = (uint32_t)p->b_align;
-    const uint32_t align_c = (uint32_t)p->c_align;
     const uint32_t in_order = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    const auto set_how = cublasLtMatmulDescSetAttribute;
+    const auto set_wish = cublasLtMatmulPreferenceSetAttribute;
     int found = 0, best = 0;
     plan->product = *p;
     BLAS(cublasLtMatmulDescCreate(&plan->how, CUBLAS_COMPUTE_32F, CUDA_R_32F));         // and no TF32
-    #define TRANSPOSE(which) BLAS(cublasLtMatmulDescSetAttribute(plan->how, CUBLASLT_MATMUL_DESC_##which, \
-                                                                 &transpose, sizeof transpose))
-    if (p->b_transposed) TRANSPOSE(TRANSA);
-    if (p->a_transposed) TRANSPOSE(TRANSB);
-    #undef TRANSPOSE
+    if (p->b_transposed) tell(set_how, plan->how, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+    if (p->a_transposed) tell(set_how, plan->how, CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_T);
     const size_t a_rows = p->a_transposed ? p->K : p->M, b_rows = p->b_transposed ? p->N : p->K;
     plan->a = blas_layout(ELEM, a_rows, p->M + p->K - a_rows, p->a_width, p->batch, p->a_stride);
     plan->b = blas_layout(ELEM, b_rows, p->N + p->K - b_rows, p->b_width, p->batch, p->b_stride);
     plan->c = blas_layout(p->type, p->M, p->N, p->ldc, p->batch, p->c_stride);
 
     BLAS(cublasLtMatmulPreferenceCreate(&wish));
-    #define WISH(what, value) BLAS(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_##what, \
-                                                                        &value, sizeof value))
-    WISH(MAX_WORKSPACE_BYTES, workspace);
-    WISH(REDUCTION_SCHEME_MASK, in_order);
-    WISH(MIN_ALIGNMENT_A_BYTES, align_b);
-    WISH(MIN_ALIGNMENT_B_BYTES, align_a);
-    WISH(MIN_ALIGNMENT_C_BYTES, align_c);
-    WISH(MIN_ALIGNMENT_D_BYTES, align_c);
-    #undef WISH
+    tell(set_wish, wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, (uint64_t)WORKSPACE);
+    tell(set_wish, wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, in_order);
+    tell(set_wish, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, (uint32_t)p->b_align);
+    tell(set_wish, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, (uint32_t)p->a_align);
+    tell(set_wish, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, (uint32_t)p->c_align);
+    tell(set_wish, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, (uint32_t)p->c_align);
     BLAS(cublasLtMatmulAlgoGetHeuristic(card.blas, plan->how, plan->b, plan->a, plan->c, plan->c, wish,
                                         MAX_PROPOSALS, proposal, &found));
     BLAS(cublasLtMatmulPreferenceDestroy(wish));
@@ -2509,7 +2489,7 @@ static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T)
     static GpuActs acts;
     Weights unused;
     olmo_layout(&layout, &unused, NULL, c);
-    acts_layout(&acts, NULL, c, training, recomputed(training), B, T);
+    acts_layout(&acts, NULL, c, recomputed(training), B, T);
     const Segments segments = segments_of(&layout);
     const size_t size = layout.size, own = segments.at[segments.n];
     int n = 0;
