@@ -162,6 +162,13 @@ template <int W, class X> static __device__ __forceinline__ void store(X *to, co
     for (int w = 0; w < W; w++) v.at[w] = (X)in[w];
     *(Vector<X, W> *)to = v;
 }
+// ... for what is not read again soon: it leaves the L2 cache first, and so drives out nothing else.
+template <int W, class X> static __device__ __forceinline__ void store_away(X *to, const float (&in)[W]) {
+    Vector<X, W> v;
+    store(v.at, in);
+    if (sizeof v == sizeof(uint4)) __stcs((uint4 *)to, *(const uint4 *)&v);
+    else store(to, in);
+}
 
 static __device__ __forceinline__ float warp_sum(float x) {
     for (int lane = 16; lane; lane /= 2) x += __shfl_xor_sync(~0u, x, lane);
@@ -889,7 +896,8 @@ void swiglu_backward(elem *dug, elem *h, const elem *dh, const elem *ug, int N, 
 // and, where weights are given, the backward half in the same kernel, in place:
 //     dlogits_j = weight * ((1 + 2 z lse) p_j - [j = target]),    p_j = exp(logits_j - lse)
 // logits: [N, V] of X, which is float where no backward pass follows; losses, zlosses, targets,
-// weights: [N]. The block reads its row twice; the second time it finds it in the L2 cache.
+// weights: [N]. The block reads its row twice; the second time it finds it in the L2 cache, from where
+// dlogits, which are written away, do not drive it.
 
 // each(v, x): for the W numbers x from column v on, of all that are this thread's. Four loads are under
 // way at a time: with one, the card would wait more than it reads.
@@ -932,7 +940,7 @@ __global__ void crossentropy_kernel(float *losses, float *zlosses, X *logits, co
         if (v <= target && target < v + W) {
             for (int w = 0; w < W; w++) x[w] -= v + w == target ? weight : 0;
         }
-        store(row + v, x);
+        store_away(row + v, x);
     });
 }
 template <class X> void crossentropy(float *losses, float *zlosses, X *logits, const int *targets,
