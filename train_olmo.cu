@@ -2443,11 +2443,9 @@ static Scratch scratch_at(void *work, int B, int T, int H, int D) {
     const size_t rows = (size_t)B*H*padded(T, KEYS);
     Arena arena = { (char *)work, 0 };
     Scratch s;
-    s.tickets = take_ints(&arena, 1);
-    s.turns = take_ints(&arena, rows/64);
-    s.lse2 = take_floats(&arena, rows);
-    s.dots = take_floats(&arena, rows);
-    s.sums = (float4 *)take_floats(&arena, rows*D);
+    place(s.tickets, &arena, 1), place(s.turns, &arena, rows/64);
+    place(s.lse2, &arena, rows), place(s.dots, &arena, rows);
+    place(s.sums, &arena, rows*D/4);
     s.bytes = arena.used;
     return s;
 }
