@@ -84,8 +84,11 @@ static void test_rendering(void) {
           "it");
     conversations_free(c);
     c = conversations_of(three, 1, NULL, 0, 29, 0);
-    check(c->rows == 1 && c->dropped == 2 && c->cut == 1,
+    check(c->rows == 1 && c->n == 29 && c->dropped == 2 && c->cut == 1,
           "a row is cut at T; cut before its answer, it is dropped and counted");
+    conversations_free(c);
+    c = conversations_of(three, 1, NULL, 0, 31, 0);
+    check(c->rows == 1 && c->n == 31 && c->cut == 0 && c->ids[30] == 0, "a row of T is whole, with its EOS");
     conversations_free(c);
     // Sides of other lengths each way: a mask that belongs to the other side would show.
     c = conversations_of("{\"chosen\": [" U("a") ", " A("yes") "], \"rejected\": [" U("a") ", " A("n") "]}\n"
