@@ -1812,6 +1812,8 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
 //     +20%  one thread block per multiprocessor, which takes its next queries from a counter, has them
 //           loaded while it finishes the last ones, and writes through the copy engine; heads in groups
 //     + 6%  ex2.approx in place of exp2f       + 3%  o rescaled only when the maximum has moved far
+//     +11%  at D = 64, T = 1024: blocks of queries counted from the last one, so that the one which is not
+//           full has few keys
 // Backward, from 304 (two kernels, 7 products) to 423, each line beside the one before:
 //     -20%  one kernel and 5 products; dq summed in turns; the next S runs under dq and dk
 //     +28%  the proxy fence limited to shared::cta (without it, it waits for the whole GPU, every tile)
@@ -1916,7 +1918,7 @@ template <int N> struct Ring {
 // -- products of one warpgroup: d (64 x N, in registers) = or += A (64 x 16) B (16 x N)
 // Each warp holds 16 rows of d, and a thread two of them, r = lane/4 and r + 8: element d[j] is in row
 // r + (j & 2)*4, column j/4*8 + lane%4*2 + (j & 1). Packed to bf16, d has just the layout in which A is
-// taken from registers. A group of products runs from mma_begin to mma_end, and on.
+// taken from registers. mma_abt, mma_atb and mma_pb return while their products, a group, are in flight.
 DEVICE void mma_begin(void) { PTX("wgmma.fence.sync.aligned;" ::); }
 DEVICE void mma_end(void) { PTX("wgmma.commit_group.sync.aligned;" ::); }
 // Waits until only N groups are in flight; the empty asm keeps the compiler from reading d earlier.
@@ -1961,21 +1963,27 @@ DEVICE uint64_t descriptor(const char *tile, int panel) {
 template <int D, int R>
 DEVICE void mma_abt(float (&d)[R], const char *a, int a_rows, const char *b, int b_rows) {
     const uint64_t da = descriptor(a, 0), db = descriptor(b, 0);
+    mma_begin();
     mma<0, 0>(d, da, db);
     UNROLL for (int k = 1; k < D/16; k++)
         mma<1, 0>(d, da + (k/4*a_rows*ROW + k%4*32)/16, db + (k/4*b_rows*ROW + k%4*32)/16);
+    mma_end();
 }
 // d = A^T B over KEYS rows: 64 columns at a, N columns of one panel at b
 template <int R> DEVICE void mma_atb(float (&d)[R], const char *a, const char *b) {
     const uint64_t da = descriptor(a, 0), db = descriptor(b, 0);
+    mma_begin();
     mma<0, 1>(d, da, db);
     UNROLL for (int k = 1; k < KEYS/16; k++) mma<1, 1>(d, da + k*16*ROW/16, db + k*16*ROW/16);
+    mma_end();
 }
 // d += P B: P is 64 x 16K in registers; 16K rows of N columns at b, in a tile of b_rows rows
 template <int K, int R>
 DEVICE void mma_pb(float (&d)[R], const uint32_t (&p)[4*K], const char *b, int b_rows) {
     const uint64_t db = descriptor(b, b_rows*ROW);
+    mma_begin();
     UNROLL for (int k = 0; k < K; k++) mma_reg(d, p + 4*k, db + k*16*ROW/16);
+    mma_end();
 }
 
 // -- small things
@@ -2086,10 +2094,8 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
             tile_load(s.q[n%2], &queries, &s.of_q.full[n%2], x.b, first, x.head*D);
             #pragma unroll 1
             for (int i = (first + F::QUERIES - 1)/KEYS; i >= 0; i--, kv++) {
-                Barrier *full_k = s.of_k.fill(kv, sizeof s.k[0]);
-                tile_load(s.k[kv%F::KS], &keys, full_k, x.b, i*KEYS, k_col);
-                Barrier *full_v = s.of_v.fill(kv, sizeof s.v[0]);
-                tile_load(s.v[kv%F::VS], &keys, full_v, x.b, i*KEYS, v_col);
+                tile_load(s.k[kv%F::KS], &keys, s.of_k.fill(kv, sizeof s.k[0]), x.b, i*KEYS, k_col);
+                tile_load(s.v[kv%F::VS], &keys, s.of_v.fill(kv, sizeof s.v[0]), x.b, i*KEYS, v_col);
             }
         }
     }
@@ -2098,12 +2104,6 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
     const int w = wg - 1, t = threadIdx.x%WARPGROUP, lane = t%32, warp_row = t/32*16;
     float o[D/2], sc[KEYS/2];
     uint32_t p[KEYS/4];
-    const auto add_values = [&](int kv) {          // o += P v, in flight
-        s.of_v.wait(kv);
-        mma_begin();
-        mma_pb<KEYS/16>(o, p, s.v[kv%F::VS], KEYS);
-        mma_end();
-    };
     for (int n = 0, kv = 0;; n++) {
         char *q = s.q[n%2] + w*64*ROW;                  // the 64 queries of this warpgroup
         s.of_q.wait(n);
@@ -2121,11 +2121,10 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
         UNROLL for (int j = 0; j < D/2; j++) o[j] = 0;
         for (; i >= 0; i--, kv++) {
             s.of_k.wait(kv);                            // S = q k^T, in flight ...
-            mma_begin();
             mma_abt<D>(sc, q, F::QUERIES, s.k[kv%F::KS], KEYS);
-            mma_end();
-            if (i < diagonal) {                         // ... with the values of the last tile
-                add_values(kv - 1);
+            if (i < diagonal) {                         // ... with o += P v of the last tile
+                s.of_v.wait(kv - 1);
+                mma_pb<KEYS/16>(o, p, s.v[(kv - 1)%F::VS], KEYS);
                 mma_wait<1>(sc);
             } else {
                 if (n > 0 && t == 0) {                  // the last output has left its queries' place
@@ -2143,7 +2142,8 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
             UNROLL for (int j = 0; j < KEYS/4; j++) p[j] = pack2(sc[2*j], sc[2*j + 1]);
             if (move) UNROLL for (int j = 0; j < D/2; j++) o[j] *= shrink[j/2%2];
         }
-        add_values(kv - 1);
+        s.of_v.wait(kv - 1);
+        mma_pb<KEYS/16>(o, p, s.v[(kv - 1)%F::VS], KEYS);
         UNROLL for (int r = 0; r < 2; r++) {
             for (int other = 1; other < 4; other *= 2) l[r] += __shfl_xor_sync(~0u, l[r], other);
             const int query = row + 8*r;
@@ -2338,22 +2338,15 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     // (zeroed before any product is in flight, or the compiler makes the products wait for each other)
     UNROLL for (int j = 0; j < D/2; j++) dk[j] = dv[j] = 0;
     UNROLL for (int j = 0; j < D/2; j++) asm volatile("" : "+f"(dk[j]), "+f"(dv[j]));
-    const auto scores = [&](int q) {                    // S^T with tile q, in flight
-        mma_begin();
-        mma_abt<D>(sc, k, KEYS, s.tile[q%4], 64);
-        mma_end();
-    };
     bar_wait(&s.full_kv, 0);
     s.of_tile.wait(0);
-    scores(0);
+    mma_abt<D>(sc, k, KEYS, s.tile[0], 64);
     mma_wait<0>(sc);
     for (int more = share*(left + 1); more-- > 0; n++) {                    // this tile's S^T is here
         const int i = n%2, q = 2*n, g = q + 1, next = q + 2;                // of these tiles
         const bool diagonal = left < 2;
         s.of_tile.wait(g);                              // dP^T, and meanwhile P
-        mma_begin();
         mma_abt<D>(dp, v, KEYS, s.tile[g%4], 64);
-        mma_end();
         if (diagonal) UNROLL for (int j = 0; j < 32; j++)
             if (row + (j&2)*4 > left*64 + j/4*8 + lane%4*2 + (j&1)) sc[j] = -INFINITY;
         UNROLL for (int j = 0; j < 32; j += 2) {
@@ -2361,9 +2354,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
             sc[j] = ex2(sc[j]*c - l.x), sc[j + 1] = ex2(sc[j + 1]*c - l.y);
             p[j/2] = pack2(sc[j], sc[j + 1]);
         }
-        mma_begin();                                    // dv += P^T datt, and meanwhile dS
-        mma_pb<4>(dv, p, s.tile[g%4], 64);
-        mma_end();
+        mma_pb<4>(dv, p, s.tile[g%4], 64);              // dv += P^T datt, and meanwhile dS
         mma_wait<1>(dp);
         UNROLL for (int j = 0; j < 32; j += 2) {
             const float2 dot = *(float2 *)&s.number[g%4][j/4*8 + lane%4*2];
@@ -2372,18 +2363,15 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
         UNROLL for (int j = 0; j < 16; j += 4) store_block(s.ds[i], w*64 + warp_row, j/2, ds + j);
         fence_async();
         group_sync(1, 2*WARPGROUP);                     // both warpgroups' dS^T is in place
-        mma_begin();
         mma_atb(dq, s.ds[i], k_half);                   // dq = dS k
-        mma_end();
         mma_wait<1>(dv);
         __syncwarp();                                   // all lanes have read their dots
         s.of_tile.leave(g);
         mma_pb<4>(dk, ds, s.tile[q%4], 64);             // dk += dS^T q
-        mma_end();
         // S^T of the next tile. (After the last one of anything, unused: a branch here would make the
         // compiler keep the products apart.)
         if (more) s.of_tile.wait(next);
-        scores(next);
+        mma_abt<D>(sc, k, KEYS, s.tile[next%4], 64);
         mma_wait<2>(dq);                                // the other two go on while dq leaves
         bar_wait(&s.ready_dq[i], n/2%2);
         typename F::Sums &buffer = s.dq[i];

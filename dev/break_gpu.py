@@ -54,7 +54,7 @@ FAULTS = [
     ("hopper forward: the mask is one early", "(j&1) > row + (j&2)*4) sc[j]", "(j&1) >= row + (j&2)*4) sc[j]"),
     ("hopper: tiles are overwritten too early", "        bar_wait(&empty[n%N], n/N%2 ^ 1);\n", ""),
     ("hopper forward: keys are read before they land", "            s.of_k.wait(kv);                            // S", "            // S"),
-    ("hopper forward: values are read before they land", "        s.of_v.wait(kv);\n", ""),
+    ("hopper forward: values are read before they land", "                s.of_v.wait(kv - 1);\n", ""),
     ("hopper forward: o is not rescaled", "            if (move) UNROLL for (int j = 0; j < D/2; j++) o[j] *= shrink[j/2%2];\n", ""),
     ("hopper forward: later warpgroups' keys are not skipped", "for (; i > diagonal; i--, kv++)", "for (; i > T; i--, kv++)"),
     ("hopper forward: lse of rows before the first", "query >= 0 && query < T", "query < T"),

@@ -1,5 +1,5 @@
 /*
-What compute-sanitizer's racecheck makes of attention's barriers (train_olmo.cu, section 5), on a Hopper card.
+What compute-sanitizer's racecheck makes of the barriers of Hopper's attention (train_olmo.cu, section 5).
 
     nvcc -std=c++17 -lineinfo -diag-suppress 177 -arch=sm_90a -o build/races_gpu dev/races.cu -lcublasLt
     compute-sanitizer --tool racecheck --racecheck-report analysis build/races_gpu attention
@@ -7,7 +7,7 @@ What compute-sanitizer's racecheck makes of attention's barriers (train_olmo.cu,
 attention runs both head sizes, forward and back, at the smallest shape that reaches every path. The others
 hand a tile of 128 bytes from thread 0 to warp 1 and back, for the next tile, as attention does. What is
 missing, and what racecheck of CUDA 13.0 says of it:
-    each       nothing; all 32 lanes arrive, to say that they have left the tile
+    each       nothing; all 32 lanes arrive, to say that they have left the tile. No hazard
     sound      nothing; lane 0 arrives for its warp, after __syncwarp(). 124 hazards: 4 bytes of 31 lanes
     lane       __syncwarp(). 124 hazards again: racecheck does not see the difference
     empty      the next tile does not wait until the warp has left the first. 128 hazards: of all lanes
