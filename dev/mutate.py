@@ -203,7 +203,7 @@ CFLAGS = "-O1 -march=native -Werror=int-conversion -Werror=incompatible-pointer-
 MAKE = f"make -s CFLAGS='{CFLAGS}'"
 UNITS = [f"{MAKE} test_olmo && ./test_olmo units", f"{MAKE} test_olmo_double && ./test_olmo_double units",
          f"{MAKE} train_olmo && ./test_olmo hostile_files command_line save_load_save full_disk",
-         "./test_olmo adaptation companions runs resume signals kill_while_saving",
+         "./test_olmo adaptation companions runs ranks resume signals kill_while_saving",
          f"{MAKE} dev/eval/eval dev/eval/test_eval && dev/eval/test_eval"]
 PARTS = {"tokenizer": "tokenizer tokenize", "tokenize": "tokenize", "documents": "documents", "stats": "stats", "words": "stats",
          "classifier": "classifier", "taggers": "taggers", "dedupe": "dedupe", "mix": "mix", "curate": "command"}
