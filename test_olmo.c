@@ -1,17 +1,19 @@
 /*
 Every test of OLMo in C.      make test      (the last line counts them, and the exit code is the verdict)
 
-    ./test_olmo gemm resume        only these: the names are in the table at the end       ./test_olmo units     all but 7
+    ./test_olmo gemm resume        only these: the names are in the table at the end
+    ./test_olmo units              all but section 7
 
-One source, two programs: test_olmo computes in float and is the one to run; test_olmo_double is the same file compiled
-with -DREAL=double, where finite differences are sharp enough to see every gradient. test_olmo runs it and adds its count
-(and that of any other test program whose path is on its command line: data/test/test_data).
+One source, two programs: test_olmo computes in float and is the one to run; test_olmo_double is the same
+file compiled with -DREAL=double, where finite differences are sharp enough to see every gradient.
+test_olmo runs it and adds its count (and that of any other test program whose path is on its command
+line: data/test/test_data).
 The witnesses (each section below is one of them):
 
     1. goldens        numbers that the official code printed (OLMO_SPEC appendix A)
-    2. differences    every gradient against (L(w + h) - L(w - h))/2h, for every op and every tensor        [double]
+    2. differences    every gradient against (L(w + h) - L(w - h))/2h, for every op and tensor [double]
     3. references     activations, gradients and trained weights exported by transformers and ai2-olmo
-    4. precision      float against double, tensor by tensor, within a budget computed from the length of the sums
+    4. precision      float against double, tensor by tensor, within a budget from the length of the sums
     5. invariances    threads, micro-batches, KV cache, a second device: equal bits
     6. formats, data, sampling, schedules: against values worked out by hand
     7. the program    hostile files, resume, kill -9 while saving, full disks, signals, the command line
@@ -28,13 +30,15 @@ The witnesses (each section below is one of them):
 #include <time.h>
 #include <unistd.h>
 
-// What is written to disk, and in which order: test_durability looks at these calls. They happen all the same.
+// What is written to disk, and in which order: test_durability looks at these calls. They happen all
+// the same.
 static char traced[8192];
 static void trace(const char *call, const char *what) {
     size_t n = strlen(traced);
     snprintf(traced + n, sizeof traced - n, "%s %s\n", call, what);
 }
-static int fsync_error, flock_error;                         // what these calls answer with, where a test says so
+// what these calls answer with, where a test says so
+static int fsync_error, flock_error;
 static int traced_fsync(int file) {
     char link[64], path[4096] = "";
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
@@ -51,7 +55,10 @@ static int traced_flock(int file, int how) {
     return -1;
 }
 static int traced_rename(const char *from, const char *to) { trace("rename", to); return rename(from, to); }
-static int traced_symlink(const char *to, const char *path) { trace("symlink", path); return symlink(to, path); }
+static int traced_symlink(const char *to, const char *path) {
+    trace("symlink", path);
+    return symlink(to, path);
+}
 // A clock that goes on by CLOCK_STEP seconds with every look at it, where a test has set that.
 static int stepping_clock(clockid_t id, struct timespec *t) {
     static double now = 1000;
@@ -61,7 +68,7 @@ static int stepping_clock(clockid_t id, struct timespec *t) {
     t->tv_sec = (time_t)now, t->tv_nsec = (long)(1e9*(now - (double)t->tv_sec));
     return 0;
 }
-#ifndef __CUDACC__                                           // whose headers have their own idea of these names
+#ifndef __CUDACC__                                          // whose headers have their own idea of these
 #define fsync(file) traced_fsync(file)
 #define flock(file, how) traced_flock(file, how)
 #define clock_gettime(id, t) stepping_clock(id, t)
@@ -81,7 +88,8 @@ static const int on_gpu = 0;
 
 static char self[4096];                                      // the absolute path of this program
 static int passed, failed;
-static FILE *failures;                                       // the names of what failed, for the end of the report
+// the names of what failed, for the end of the report
+static FILE *failures;
 
 // Counts one test, and says which it was.
 static int check(int fine, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -117,12 +125,13 @@ static int shell(char *out, size_t size, const char *format, ...) {
 
 // The larger one; a NaN is larger than anything, so that an error which is not a number cannot hide.
 static double larger(double a, double b) { return isnan(a) || b <= a ? a : b; }
-static int near(double x, double y, double tolerance) { return fabs(x - y) <= tolerance; }       // false for NaN
+// false for NaN
+static int near(double x, double y, double tolerance) { return fabs(x - y) <= tolerance; }
 
 static const int in_double = sizeof(real) == sizeof(double);
 static const double unit_roundoff = sizeof(real) == sizeof(double) ? 0x1p-53 : 0x1p-24;
 
-// ---- numbers without a generator: the hash of OLMO_SPEC A.1 ----------------------------------------------------------
+// ---- numbers without a generator: the hash of OLMO_SPEC A.1 -------------------------------------
 static uint32_t fmix(uint32_t x) {
     x ^= x >> 16; x *= 0x85ebca6b; x ^= x >> 13; x *= 0xc2b2ae35; x ^= x >> 16;
     return x;
@@ -138,7 +147,8 @@ static real *noise_reals(size_t n, uint32_t stream, double std) {
     return x;
 }
 
-static Config config_of(int d, int L, int H, int G, int mlp, int vocab, int T, int tied, double clip, double z) {
+static Config config_of(int d, int L, int H, int G, int mlp, int vocab, int T, int tied, double clip,
+                        double z) {
     Config c = { d, L, H, G, mlp, vocab, T, tied, -1, 10000, clip, z };
     return c;
 }
@@ -148,7 +158,8 @@ static void golden_weights(Olmo *m) {
     for (int k = 0; k < m->layout.n; k++) {
         const Tensor *t = &m->layout.tensor[k];
         double std = init_std(t, &m->config, "mitchell");
-        for (size_t i = 0; i < (size_t)t->rows*t->cols; i++) m->params[t->offset + i] = (real)(float)(std*noise((uint32_t)k, i));
+        for (size_t i = 0; i < (size_t)t->rows*t->cols; i++)
+            m->params[t->offset + i] = (real)(float)(std*noise((uint32_t)k, i));
     }
 }
 static void golden_batch(int *tokens, int *targets, int B, int T, int vocab) {
@@ -166,30 +177,35 @@ static Bench bench_of(Config c, int B, int T, int real_vocab) {
     golden_weights(t.m);
     t.tokens = (int *)allocate(2*N, sizeof(int), "a test"), t.targets = t.tokens + N;
     golden_batch(t.tokens, t.targets, B, T, real_vocab);
-    t.losses = (real *)allocate(3*N, sizeof(real), "a test"), t.zlosses = t.losses + N, t.weights = t.zlosses + N;
+    t.losses = (real *)allocate(3*N, sizeof(real), "a test"), t.zlosses = t.losses + N,
+        t.weights = t.zlosses + N;
     for (size_t n = 0; n < N; n++) t.weights[n] = (real)(1.0/(double)N);
     return t;
 }
 static void bench_free(Bench *t) { olmo_free(t->m), release(t->tokens), release(t->losses); }
 
-// Forward, and the sum of the weighted losses; backward too if asked. (Without it, acts.logits are the logits.)
+// Forward, and the sum of the weighted losses; backward too if asked. (Without it, acts.logits are the
+// logits.)
 static double bench_loss(Bench *t, int backward) {
     double loss = 0;
-    olmo_forward(t->m, t->losses, t->zlosses, t->tokens, t->targets, backward ? t->weights : NULL, t->B, t->T);
-    for (int n = 0; n < t->B*t->T; n++) loss += (double)t->weights[n]*((double)t->losses[n] + (double)t->zlosses[n]);
+    olmo_forward(t->m, t->losses, t->zlosses, t->tokens, t->targets, backward ? t->weights : NULL, t->B,
+                 t->T);
+    for (int n = 0; n < t->B*t->T; n++)
+        loss += (double)t->weights[n]*((double)t->losses[n] + (double)t->zlosses[n]);
     if (backward) olmo_backward(t->m);
     return loss;
 }
 static void clear_grads(Olmo *m) { memset(m->grads, 0, m->layout.size*sizeof(real)); }
 static double norm_of(const real *x, size_t n) { return global_norm(x, n); }
 
-// ======================================================================================================================
+// =================================================================================================
 // 1. Goldens (OLMO_SPEC appendix A)
-// ======================================================================================================================
+// =================================================================================================
 
 static void test_parameter_counts(void) {                    // OLMO_SPEC 1.2
     const struct { const char *preset; size_t count; } known[] = {
-        { "1b", 1176764416 }, { "7b", 6888095744 }, { "7b-0424", 6888095744 }, { "tiny", 256*64 + 4*(4*64*64 + 3*64*256) },
+        { "1b", 1176764416 }, { "7b", 6888095744 }, { "7b-0424", 6888095744 },
+        { "tiny", 256*64 + 4*(4*64*64 + 3*64*256) },
     };
     Weights unused;
     Layout *list = (Layout *)allocate(1, sizeof(Layout), "a test");
@@ -200,26 +216,35 @@ static void test_parameter_counts(void) {                    // OLMO_SPEC 1.2
     }
     Config big = config_of(8192, 80, 64, 64, 44032, 50304, 2048, 0, 0, 0);
     olmo_layout(list, &unused, NULL, &big);
-    check(list->size == 65584234496u, "OLMo-65B would have %zu parameters: offsets beyond 2^32 hold", list->size);
-    check(list->tensor[list->n - 1].offset == list->size - 412090368u && !strcmp(list->tensor[list->n - 1].name,
-                                                                      "transformer.ff_out.weight"), "its head is the last tensor");
+    check(list->size == 65584234496u, "OLMo-65B would have %zu parameters: offsets beyond 2^32 hold",
+          list->size);
+    check(list->tensor[list->n - 1].offset == list->size - 412090368u
+          && !strcmp(list->tensor[list->n - 1].name, "transformer.ff_out.weight"),
+          "its head is the last tensor");
     release(list);
 }
 
 // Every field of every preset, beside OLMO_SPEC 1.13, which counts some of them in tokens.
 static void test_presets(void) {
     const double batch1b = 2048*2048.0, batch0424 = 1024*4096.0;                    // tokens an update
-    check(batch1b == 4194304 && batch0424 == 4194304, "an update of 1B, 7B and 7B-0424 is one of 4,194,304 tokens");
+    check(batch1b == 4194304 && batch0424 == 4194304,
+          "an update of 1B, 7B and 7B-0424 is one of 4,194,304 tokens");
     const struct { const char *name, *schedule; double field[26]; } rows[] = {
-        // d L H G, mlp vocab T, tied eos theta clip z, lr final, warmup steps batch, decay beta1 beta2 eps, embeddings, clip: value steps factor
-        { "1b", "cosine", { 2048, 16, 16, 16, 16384, 50304, 2048, 1, 50279, 10000, 0, 0, 4e-4, 0.1, 2000, 739328, 2048,
-                            0.1, 0.9, 0.95, 1e-5, 0, 1, 0, 1 } },
-        { "7b", "linear", { 4096, 32, 32, 32, 22016, 50304, 2048, 0, 50279, 10000, 0, 0, 3e-4, 0.1, 5000, ceil(2e12/batch1b), 2048,
-                            0.1, 0.9, 0.95, 1e-5, 0, 1, 1000, 10 } },
-        { "7b-0424", "cosine", { 4096, 32, 32, 32, 22016, 50304, 4096, 0, 50279, 10000, 8, 0, 3e-4, 0.1, 10485760000/batch0424,
-                                 ceil(3e12/batch0424), 1024, 0.1, 0.9, 0.95, 1e-5, 1, 1, 2097152000/batch0424, 5 } },
-        { "150m", "cosine", { 768, 12, 12, 12, 8*768, 50304, 2048, 0, 50279, 10000, 0, 0, 6e-4, 0.1, 5000, 100000, 1024,
-                              0.1, 0.9, 0.95, 1e-5, 0, 1, 0, 1 } },
+        // d L H G, mlp vocab T, tied eos theta clip z, lr final, warmup steps batch, decay beta1 beta2
+        // eps, embeddings, clip: value steps factor
+        { "1b", "cosine",
+          { 2048, 16, 16, 16, 16384, 50304, 2048, 1, 50279, 10000, 0, 0, 4e-4, 0.1, 2000, 739328, 2048,
+            0.1, 0.9, 0.95, 1e-5, 0, 1, 0, 1 } },
+        { "7b", "linear",
+          { 4096, 32, 32, 32, 22016, 50304, 2048, 0, 50279, 10000, 0, 0, 3e-4, 0.1, 5000,
+            ceil(2e12/batch1b), 2048, 0.1, 0.9, 0.95, 1e-5, 0, 1, 1000, 10 } },
+        { "7b-0424", "cosine",
+          { 4096, 32, 32, 32, 22016, 50304, 4096, 0, 50279, 10000, 8, 0, 3e-4, 0.1,
+            10485760000/batch0424, ceil(3e12/batch0424), 1024, 0.1, 0.9, 0.95, 1e-5, 1, 1,
+            2097152000/batch0424, 5 } },
+        { "150m", "cosine",
+          { 768, 12, 12, 12, 8*768, 50304, 2048, 0, 50279, 10000, 0, 0, 6e-4, 0.1, 5000, 100000, 1024,
+            0.1, 0.9, 0.95, 1e-5, 0, 1, 0, 1 } },
         { "tiny", "linear", { 64, 4, 4, 4, 8*64, 256, 256, 1, -1, 10000, 0, 0, 6e-3, 0.05, 100, 3500, 4,
                               0.1, 0.9, 0.95, 1e-5, 0, 1, 0, 1 } },
     };
@@ -228,19 +253,24 @@ static void test_presets(void) {
         const Config *c = &p.config;
         const Recipe *r = &p.recipe;
         const double found[] = {
-            (double)c->d_model, (double)c->n_layers, (double)c->n_heads, (double)c->n_kv_heads, (double)c->mlp_hidden,
-            (double)c->vocab, (double)c->seq_len, (double)c->tied, (double)c->eos, c->rope_theta, c->clip_qkv, c->z_loss,
-            r->lr, r->final_lr, (double)r->warmup, (double)r->steps, (double)r->batch, r->weight_decay, r->beta1, r->beta2,
+            (double)c->d_model, (double)c->n_layers, (double)c->n_heads, (double)c->n_kv_heads,
+            (double)c->mlp_hidden,
+            (double)c->vocab, (double)c->seq_len, (double)c->tied, (double)c->eos, c->rope_theta,
+            c->clip_qkv, c->z_loss,
+            r->lr, r->final_lr, (double)r->warmup, (double)r->steps, (double)r->batch, r->weight_decay,
+            r->beta1, r->beta2,
             r->eps, (double)r->decay_embeddings, r->clip, (double)r->clip_warmup_steps, r->clip_warmup_factor,
         };
         int fine = !strcmp(r->schedule, rows[i].schedule);
         for (size_t k = 0; k < sizeof found/sizeof *found; k++) fine &= found[k] == rows[i].field[k];
         check(fine, "--model %s: every size, and the whole recipe (OLMO_SPEC 1.13)", rows[i].name);
     }
-    check(sizeof presets/sizeof *presets == sizeof rows/sizeof *rows, "there is no preset without a row in this test");
+    check(sizeof presets/sizeof *presets == sizeof rows/sizeof *rows,
+          "there is no preset without a row in this test");
 }
 
-// What OLMo-7B was fine-tuned with (ADAPT_SPEC 1): every field, so that an option given beside them meets no other surprise.
+// What OLMo-7B was fine-tuned with (ADAPT_SPEC 1): every field, so that an option given beside them
+// meets no other surprise.
 static void test_tunings(void) {
     static const struct { const char *name; double lr; int batch; const char *warmup; } rows[] = {
         { "sft", 2e-6, 128, "3%" }, { "dpo", 5e-7, 32, "10%" },
@@ -248,18 +278,23 @@ static void test_tunings(void) {
     for (int i = 0; i < 2; i++) {
         const Tuning *t = tuning_named(rows[i].name);
         const Recipe *r = &t->recipe;
-        check(!strcmp(r->schedule, "finetune") && r->lr == rows[i].lr && r->final_lr == 0 && r->batch == rows[i].batch
-              && r->micro_batch == 1 && r->weight_decay == 0 && r->beta1 == 0.9 && r->beta2 == 0.999 && r->eps == 1e-8
-              && !r->decay_embeddings && r->clip == 0 && r->clip_warmup_steps == 0 && r->clip_warmup_factor == 1
-              && t->epochs == 3 && !strcmp(t->warmup, rows[i].warmup), "--recipe %s: every field", rows[i].name);
+        check(!strcmp(r->schedule, "finetune") && r->lr == rows[i].lr && r->final_lr == 0
+              && r->batch == rows[i].batch && r->micro_batch == 1 && r->weight_decay == 0
+              && r->beta1 == 0.9 && r->beta2 == 0.999 && r->eps == 1e-8 && !r->decay_embeddings
+              && r->clip == 0 && r->clip_warmup_steps == 0 && r->clip_warmup_factor == 1
+              && t->epochs == 3 && !strcmp(t->warmup, rows[i].warmup), "--recipe %s: every field",
+              rows[i].name);
     }
     check(TUNINGS == 2, "there is no recipe without a row in this test");
 }
 
 static void test_op_goldens(void) {                          // A.7
-    const real x[8] = { -2.5, -2.25, -1.5, -0.25, 1.5, 3.75, 6.5, 9.75 }, dy[8] = { 1, -2, 0.5, 0, 3, -1, 0.25, 2 };
-    const double y8[8] = { -1.0491084, -0.9891593, -0.8093122, -0.5095669, -0.0899236, 0.4496179, 1.1090574, 1.888395 };
-    const double dx8[8] = { 0.2487508, -0.4775726, 0.1011135, -0.0534586, 0.6173863, -0.4042117, -0.1807493, 0.1487416 };
+    const real x[8] = { -2.5, -2.25, -1.5, -0.25, 1.5, 3.75, 6.5, 9.75 },
+        dy[8] = { 1, -2, 0.5, 0, 3, -1, 0.25, 2 };
+    const double y8[8] = { -1.0491084, -0.9891593, -0.8093122, -0.5095669, -0.0899236, 0.4496179,
+                           1.1090574, 1.888395 };
+    const double dx8[8] = { 0.2487508, -0.4775726, 0.1011135, -0.0534586, 0.6173863, -0.4042117,
+                            -0.1807493, 0.1487416 };
     real y[8], rstd[1], dx[8] = {0}, table[6*8], r[8], ug[6] = { 1, -2, 3, 0.5, -1, 2 }, h[3];
     int fine = 1;
     norm_forward(y, rstd, x, 1, 8);
@@ -276,17 +311,19 @@ static void test_op_goldens(void) {                          // A.7
     check(fine, "RoPE at position 5 (A.7)");
 
     swiglu_forward(h, ug, 1, 3);
-    check(near((double)h[0], 0.3112297, 1e-7) && near((double)h[1], 0.5378829, 1e-7) && near((double)h[2], 5.2847824, 5e-7),
-          "SwiGLU: up first, gate second (A.7)");
+    check(near((double)h[0], 0.3112297, 1e-7) && near((double)h[1], 0.5378829, 1e-7)
+          && near((double)h[2], 5.2847824, 5e-7), "SwiGLU: up first, gate second (A.7)");
 
     real logits[8] = { 1, 2, 3, 0, 0.5, -1, 2, 1 }, losses[2], zlosses[2], lse[2];
     int targets[2] = { 2, IGNORE };
     crossentropy_forward(losses, zlosses, lse, logits, targets, 1e-4, 2, 4);
-    check(near((double)losses[0], 0.4401897, 2e-7) && losses[1] == 0 && near((double)zlosses[0], 0.00118349,
-                                                                      1e-8) && zlosses[1] == 0, "cross entropy and z-loss (A.7)");
+    check(near((double)losses[0], 0.4401897, 2e-7) && losses[1] == 0
+          && near((double)zlosses[0], 0.00118349, 1e-8) && zlosses[1] == 0,
+          "cross entropy and z-loss (A.7)");
 }
 
-static void test_adamw_golden(void) {                        // A.7, through a model whose first three weights are the example's
+// A.7, through a model whose first three weights are the example's
+static void test_adamw_golden(void) {
     Config c = config_of(2, 1, 1, 1, 2, 2, 1, 0, 0, 0);
     Olmo *m = olmo_build(&c, 1);
     const double g[2][3] = { { 0.1, -0.2, 0 }, { 0.3, 0.1, -1e-4 } },
@@ -299,7 +336,8 @@ static void test_adamw_golden(void) {                        // A.7, through a m
         double norm = olmo_update(m, &how);
         int fine = near(norm, sqrt(g[s][0]*g[s][0] + g[s][1]*g[s][1] + g[s][2]*g[s][2]), 1e-7) && dw[0] == 0;
         for (int i = 0; i < 3; i++) fine &= near((double)w[i], p[s][i], 4e-7);
-        check(fine, "AdamW, update %d: %.8f %.8f %.8f (A.7)", s + 1, (double)w[0], (double)w[1], (double)w[2]);
+        check(fine, "AdamW, update %d: %.8f %.8f %.8f (A.7)", s + 1, (double)w[0], (double)w[1],
+              (double)w[2]);
     }
     dw[1] = NAN;
     real before = w[0];
@@ -313,7 +351,8 @@ typedef struct {
     Config config;
     double first[4], last[4];                                // logits[0,0,0:4], logits[3,31,380:384]
     double all, mean, lse2, with_z;                          // the four losses of A.2
-    double grad[10][3];                                      // A.3: norm, first, last element, in the order of the layout
+    // A.3: norm, first, last element, in the order of the layout
+    double grad[10][3];
     double total, total_z;
     double loss[13], norm[12];                               // A.4; the last loss is "after"
     double wte0, att0, wte_last, after_decayed, wte_last_decayed;
@@ -325,17 +364,22 @@ static void golden_model(const Golden *g) {
     Olmo *m = t.m;
     double all, sum = 0, lse2 = 0;
     int fine = 1;
-    check(t.tokens[0] == 94 && t.tokens[1] == 192 && t.tokens[7] == 175 && near((double)m->params[0], -0.11455128, 1e-8)
-          && near((double)m->weight.layer[0].att_proj[2], 0.01588308, 1e-8), "%s: weights and tokens (A.1)", g->name);
+    check(t.tokens[0] == 94 && t.tokens[1] == 192 && t.tokens[7] == 175
+          && near((double)m->params[0], -0.11455128, 1e-8)
+          && near((double)m->weight.layer[0].att_proj[2], 0.01588308, 1e-8),
+          "%s: weights and tokens (A.1)", g->name);
     bench_loss(&t, 0);
     const real *logits = m->acts.logits;
-    for (int i = 0; i < 4; i++) fine &= near((double)logits[i], g->first[i],
-                                             3e-6) && near((double)logits[(size_t)(N - 1)*V + 380 + i], g->last[i], 3e-6);
+    for (int i = 0; i < 4; i++)
+        fine &= near((double)logits[i], g->first[i], 3e-6)
+        && near((double)logits[(size_t)(N - 1)*V + 380 + i], g->last[i], 3e-6);
     check(fine, "%s: logits (A.2)", g->name);
-    for (int n = 0; n < N; n++) if (t.targets[n] >= 0) sum += (double)t.losses[n], lse2 += pow((double)m->acts.lse[n], 2);
+    for (int n = 0; n < N; n++)
+        if (t.targets[n] >= 0) sum += (double)t.losses[n], lse2 += pow((double)m->acts.lse[n], 2);
     all = sum/N;
-    check(near(all, g->all, 2e-6) && near(sum/(B*(T - 1)), g->mean, 2e-6) && near(lse2/(B*(T - 1)), g->lse2, 2e-5),
-          "%s: losses %.6f %.6f, lse^2 %.6f (A.2)", g->name, all, sum/(B*(T - 1)), lse2/(B*(T - 1)));
+    check(near(all, g->all, 2e-6) && near(sum/(B*(T - 1)), g->mean, 2e-6)
+          && near(lse2/(B*(T - 1)), g->lse2, 2e-5), "%s: losses %.6f %.6f, lse^2 %.6f (A.2)", g->name,
+          all, sum/(B*(T - 1)), lse2/(B*(T - 1)));
 
     bench_loss(&t, 1);
     fine = 1;
@@ -343,27 +387,32 @@ static void golden_model(const Golden *g) {
         const Tensor *w = &m->layout.tensor[k];
         size_t n = (size_t)w->rows*w->cols;
         const real *grad = m->grads + w->offset;
-        int good = near(norm_of(grad, n), g->grad[k][0], 3e-6) && near((double)grad[0], g->grad[k][1],
-                                                                      1e-7) && near((double)grad[n - 1], g->grad[k][2], 1e-7);
-        if (!good) printf("      %s: norm %.6f first %.6e last %.6e\n", w->name, norm_of(grad, n), (double)grad[0], (double)grad[n - 1]);
+        int good = near(norm_of(grad, n), g->grad[k][0], 3e-6)
+            && near((double)grad[0], g->grad[k][1], 1e-7)
+            && near((double)grad[n - 1], g->grad[k][2], 1e-7);
+        if (!good)
+            printf("      %s: norm %.6f first %.6e last %.6e\n", w->name, norm_of(grad, n),
+                   (double)grad[0], (double)grad[n - 1]);
         fine &= good;
     }
     check(fine, "%s: norm, first and last element of each gradient (A.3)", g->name);
-    check(near(norm_of(m->grads, m->layout.size), g->total, 5e-6), "%s: total gradient norm %.6f (A.3)", g->name,
-          norm_of(m->grads, m->layout.size));
+    check(near(norm_of(m->grads, m->layout.size), g->total, 5e-6), "%s: total gradient norm %.6f (A.3)",
+          g->name, norm_of(m->grads, m->layout.size));
 
     m->config.z_loss = 1e-4;
     clear_grads(m);
     double with_z = bench_loss(&t, 1), total_z = norm_of(m->grads, m->layout.size);
-    check(near(with_z, g->with_z, 2e-6) && near(total_z, g->total_z, 5e-6), "%s: with z-loss %.6f, gradient norm %.6f (A.2, A.3)",
-          g->name, with_z, total_z);
+    check(near(with_z, g->with_z, 2e-6) && near(total_z, g->total_z, 5e-6),
+          "%s: with z-loss %.6f, gradient norm %.6f (A.2, A.3)", g->name, with_z, total_z);
     m->config.z_loss = 0;
 
     Recipe r = { "linear", 3e-3, 0.1, 5, 12, 4, 2, 0.1, 0.9, 0.95, 1e-5, 0, 0.5, 3, 10 };
     for (int decay = 0; decay < 2; decay++) {                // A.4, then once more with decaying embeddings
         golden_weights(m);
-        memset(m->moment1, 0, m->layout.size*sizeof(real)), memset(m->moment2, 0, m->layout.size*sizeof(real));
-        double keep = 1;                                     // what 12 updates leave of a weight that only decays
+        memset(m->moment1, 0, m->layout.size*sizeof(real)),
+            memset(m->moment2, 0, m->layout.size*sizeof(real));
+        // what 12 updates leave of a weight that only decays
+        double keep = 1;
         for (int s = 1; s <= 12; s++) keep *= 1 - 0.1*learning_rate(&r, s);
         fine = 1;
         for (int s = 1; s <= 13; s++) {
@@ -374,9 +423,14 @@ static void golden_model(const Golden *g) {
                 olmo_backward(m);
                 for (int n = 0; n < 2*T; n++) loss += (double)t.losses[n]/N;
             }
-            if (s == 13) { check(near(loss, decay ? g->after_decayed : g->loss[12], 2e-5), "%s: after 12 updates%s %.6f (A.4)",
-                                 g->name, decay ? " with decaying embeddings" : "", loss); break; }
-            AdamW how = { learning_rate(&r, s), r.beta1, r.beta2, r.eps, r.weight_decay, decay, clip_limit(&r, s), s };
+            if (s == 13) {
+                check(near(loss, decay ? g->after_decayed : g->loss[12], 2e-5),
+                      "%s: after 12 updates%s %.6f (A.4)", g->name,
+                      decay ? " with decaying embeddings" : "", loss);
+                break;
+            }
+            AdamW how = { learning_rate(&r, s), r.beta1, r.beta2, r.eps, r.weight_decay, decay,
+                          clip_limit(&r, s), s };
             double norm = olmo_update(m, &how);
             int good = near(loss, g->loss[s - 1], 2e-5) && near(norm, g->norm[s - 1], 5e-5);
             if (!decay && !good) printf("      step %d: loss %.6f, norm %.5f\n", s, loss, norm);
@@ -384,39 +438,56 @@ static void golden_model(const Golden *g) {
         }
         if (!decay) check(fine, "%s: loss and gradient norm of each of 12 updates (A.4)", g->name);
         const real *wte = m->params;
-        if (!decay) check(near((double)wte[0], g->wte0, 2e-6) && near((double)m->weight.layer[0].att_proj[0], g->att0,
-                                                                      2e-6) && near((double)wte[V*64 - 1], g->wte_last, 2e-6),
-                          "%s: weights after 12 updates (A.4)", g->name);
-        else if (g->wte_last_decayed != 0) check(near((double)wte[V*64 - 1], g->wte_last_decayed,
-                                                      1.5e-6) && near((double)wte[V*64 - 1], g->wte_last*keep, 2e-7),
-                                                  "%s: a row without gradient decays (A.4)", g->name);
+        if (!decay)
+            check(near((double)wte[0], g->wte0, 2e-6)
+                  && near((double)m->weight.layer[0].att_proj[0], g->att0, 2e-6)
+                  && near((double)wte[V*64 - 1], g->wte_last, 2e-6),
+                  "%s: weights after 12 updates (A.4)", g->name);
+        else if (g->wte_last_decayed != 0)
+            check(near((double)wte[V*64 - 1], g->wte_last_decayed, 1.5e-6)
+                  && near((double)wte[V*64 - 1], g->wte_last*keep, 2e-7),
+                  "%s: a row without gradient decays (A.4)", g->name);
     }
     bench_free(&t);
 }
 
 static void test_model_goldens(void) {
     const Golden g1 = { "G1", config_of(64, 2, 4, 4, 256, 384, 32, 1, 0, 0),
-        { -0.331235, -0.995053, 0.717372, -0.036589 }, { 0.396690, 0.189389, -0.542004, -1.975174 }, 6.362488, 6.567730, 41.896508,
-            6.366547,
-        { { 1.591345, 1.265384e-2, 1.666696e-4 }, { 1.351549, -1.351912e-3, 2.428724e-2 }, { 1.339091, 8.823933e-3, 1.061097e-2 },
-          { 0.872276, 1.313434e-3, -4.247190e-3 }, { 1.174320, 1.211598e-2, -5.153393e-3 }, { 0.458706, -6.959333e-4, 3.220724e-3 },
-          { 0.746509, 1.737091e-2, 3.460265e-3 }, { 0.434339, -4.388360e-3, 2.563464e-3 }, { 0.831168, -8.103678e-3, 6.616261e-3 },
-              { 0, 0, 0 } }, 3.152665, 3.152718,
-        { 6.362488, 5.856431, 5.226082, 4.443785, 3.681574, 3.166398, 2.851250, 2.605955, 2.405053, 2.243531, 2.120821, 2.038409,
-         1.999923 },
-        { 3.15267, 3.00444, 2.74230, 2.49319, 2.34502, 2.52714, 2.48071, 2.30650, 2.12436, 1.96676, 1.84157, 1.75344 },
-        -0.1257473, 0.0207309, -0.1974375, 2.005156, 0 };
+                        { -0.331235, -0.995053, 0.717372, -0.036589 },
+                        { 0.396690, 0.189389, -0.542004, -1.975174 }, 6.362488, 6.567730, 41.896508,
+                        6.366547,
+                        { { 1.591345, 1.265384e-2, 1.666696e-4 },
+                          { 1.351549, -1.351912e-3, 2.428724e-2 },
+                          { 1.339091, 8.823933e-3, 1.061097e-2 },
+                          { 0.872276, 1.313434e-3, -4.247190e-3 },
+                          { 1.174320, 1.211598e-2, -5.153393e-3 },
+                          { 0.458706, -6.959333e-4, 3.220724e-3 },
+                          { 0.746509, 1.737091e-2, 3.460265e-3 },
+                          { 0.434339, -4.388360e-3, 2.563464e-3 },
+                          { 0.831168, -8.103678e-3, 6.616261e-3 }, { 0, 0, 0 } }, 3.152665, 3.152718,
+                          { 6.362488, 5.856431, 5.226082, 4.443785, 3.681574, 3.166398, 2.851250,
+                            2.605955, 2.405053, 2.243531, 2.120821, 2.038409, 1.999923 },
+                            { 3.15267, 3.00444, 2.74230, 2.49319, 2.34502, 2.52714, 2.48071, 2.30650,
+                              2.12436, 1.96676, 1.84157, 1.75344 }, -0.1257473, 0.0207309, -0.1974375,
+                              2.005156, 0 };
     const Golden g2 = { "G2", config_of(64, 2, 4, 2, 256, 384, 32, 0, 0.75, 0),
-        { 0.008501, -0.413720, -0.249282, -0.582516 }, { -1.319317, 0.113390, 1.239507, -1.989769 }, 6.352153, 6.557061, 41.553364,
-            6.356178,
-        { { 1.288358, -1.218973e-3, 0 }, { 1.036835, 3.382478e-3, -4.336010e-2 }, { 1.077793, 1.440279e-2, 4.032200e-2 },
-          { 1.062258, -1.275837e-2, -1.127567e-2 }, { 1.432509, 7.284175e-4, 3.390731e-2 }, { 0.321386, -1.194640e-3, -1.376555e-3 },
-          { 0.590557, -2.988010e-3, 1.509831e-3 }, { 0.530167, 5.263896e-3, 6.554174e-3 }, { 1.029674, -2.742562e-3, -1.546597e-5 },
-              { 0.702321, 4.110013e-3, -1.549962e-6 } }, 3.060001, 3.060008,
-        { 6.352153, 5.853295, 5.227421, 4.462662, 3.681192, 3.079737, 2.696130, 2.408493, 2.183679, 2.010202, 1.882700, 1.799081,
-         1.760736 },
-        { 3.06000, 2.91689, 2.61184, 2.40686, 2.30922, 2.34148, 2.26981, 2.09109, 1.88845, 1.73055, 1.62658, 1.55849 },
-        -0.1020551, 0.0141572, -0.1829475, 1.760975, -0.1825846 };
+                        { 0.008501, -0.413720, -0.249282, -0.582516 },
+                        { -1.319317, 0.113390, 1.239507, -1.989769 }, 6.352153, 6.557061, 41.553364,
+                        6.356178,
+                        { { 1.288358, -1.218973e-3, 0 }, { 1.036835, 3.382478e-3, -4.336010e-2 },
+                          { 1.077793, 1.440279e-2, 4.032200e-2 },
+                          { 1.062258, -1.275837e-2, -1.127567e-2 },
+                          { 1.432509, 7.284175e-4, 3.390731e-2 },
+                          { 0.321386, -1.194640e-3, -1.376555e-3 },
+                          { 0.590557, -2.988010e-3, 1.509831e-3 },
+                          { 0.530167, 5.263896e-3, 6.554174e-3 },
+                          { 1.029674, -2.742562e-3, -1.546597e-5 },
+                          { 0.702321, 4.110013e-3, -1.549962e-6 } }, 3.060001, 3.060008,
+                          { 6.352153, 5.853295, 5.227421, 4.462662, 3.681192, 3.079737, 2.696130,
+                            2.408493, 2.183679, 2.010202, 1.882700, 1.799081, 1.760736 },
+                            { 3.06000, 2.91689, 2.61184, 2.40686, 2.30922, 2.34148, 2.26981, 2.09109,
+                              1.88845, 1.73055, 1.62658, 1.55849 }, -0.1020551, 0.0141572, -0.1829475,
+                              1.760975, -0.1825846 };
     golden_model(&g1);
     golden_model(&g2);
 }
@@ -441,7 +512,8 @@ static void test_generation_golden(void) {                   // A.5: greedy
             sum -= (double)losses[n - 1];
             fine &= tokens[n] == expected[row];
         }
-        check(fine && near(sum, score[row], 2e-5), "greedy generation, prompt %d: %d eight times, log p %.6f (A.5)", row, tokens[6], sum);
+        check(fine && near(sum, score[row], 2e-5),
+              "greedy generation, prompt %d: %d eight times, log p %.6f (A.5)", row, tokens[6], sum);
     }
     release(logits);
     bench_free(&t);
@@ -449,18 +521,26 @@ static void test_generation_golden(void) {                   // A.5: greedy
 
 static void test_shuffle_goldens(void) {                     // A.6
     Pcg64 r = pcg64_seed(6198);
-    check((uint64_t)(r.state >> 64) == 0x64af7980aec8b325u && (uint64_t)r.state == 0xc0457385544261a2u && (uint64_t)(r.inc >> 64) == 0xbfbe7567bc3aca8au
-          && (uint64_t)r.inc == 0x0b46d43165b65edbu, "PCG64 seeded with 6198 (A.6)");
+    check((uint64_t)(r.state >> 64) == 0x64af7980aec8b325u && (uint64_t)r.state == 0xc0457385544261a2u
+          && (uint64_t)(r.inc >> 64) == 0xbfbe7567bc3aca8au && (uint64_t)r.inc == 0x0b46d43165b65edbu,
+          "PCG64 seeded with 6198 (A.6)");
     Pcg64 s = r;
-    check(pcg64_next(&s) == 0xb4539f5cff6dcdf5u && pcg64_next(&s) == 0x4943c97e3b66ef81u && pcg64_next(&s) == 0x72b1c0d75cf4db48u && pcg64_next(&s) == 0x0e59f5a93584a71du, "PCG64's first 64-bit words");
+    check(pcg64_next(&s) == 0xb4539f5cff6dcdf5u && pcg64_next(&s) == 0x4943c97e3b66ef81u
+          && pcg64_next(&s) == 0x72b1c0d75cf4db48u && pcg64_next(&s) == 0x0e59f5a93584a71du,
+          "PCG64's first 64-bit words");
     s = r;
-    check(pcg64_next32(&s) == 0xff6dcdf5u && pcg64_next32(&s) == 0xb4539f5cu && pcg64_next32(&s) == 0x3b66ef81u && pcg64_next32(&s) == 0x4943c97eu, "PCG64's first 32-bit words: low half first");
-    const struct { uint32_t n; uint64_t seed; int count; uint32_t start[16]; int tail; uint32_t end[4]; } known[] = {
+    check(pcg64_next32(&s) == 0xff6dcdf5u && pcg64_next32(&s) == 0xb4539f5cu
+          && pcg64_next32(&s) == 0x3b66ef81u && pcg64_next32(&s) == 0x4943c97eu,
+          "PCG64's first 32-bit words: low half first");
+    const struct { uint32_t n; uint64_t seed; int count; uint32_t start[16]; int tail; uint32_t end[4];
+                   } known[] = {
         { 10, 6198, 10, { 2, 4, 7, 3, 8, 9, 0, 6, 1, 5 }, 0, {0} },
         { 16, 6198, 16, { 4, 14, 6, 15, 3, 2, 13, 0, 10, 11, 9, 7, 8, 1, 12, 5 }, 0, {0} },
-        { 1000, 6198, 12, { 615, 832, 881, 9, 648, 523, 809, 336, 989, 868, 283, 52 }, 4, { 382, 897, 860, 501 } },
-        { 1000000, 6198, 10, { 896398, 797198, 937343, 811700, 994647, 26449, 843435, 412876, 267973, 464079 }, 3,
-         { 454529, 237404, 904693 } },
+        { 1000, 6198, 12, { 615, 832, 881, 9, 648, 523, 809, 336, 989, 868, 283, 52 }, 4,
+          { 382, 897, 860, 501 } },
+        { 1000000, 6198, 10,
+          { 896398, 797198, 937343, 811700, 994647, 26449, 843435, 412876, 267973, 464079 }, 3,
+          { 454529, 237404, 904693 } },
         { 10, 6199, 10, { 6, 4, 1, 8, 3, 2, 5, 9, 0, 7 }, 0, {0} },
         { 1000, 6199, 12, { 363, 586, 975, 648, 897, 311, 471, 834, 968, 2, 884, 284 }, 0, {0} },
     };
@@ -469,9 +549,10 @@ static void test_shuffle_goldens(void) {                     // A.6
         epoch_order(order, known[i].n, known[i].seed);
         int fine = 1;
         for (int j = 0; j < known[i].count; j++) fine &= order[j] == known[i].start[j];
-        for (int j = 0; j < known[i].tail; j++) fine &= order[known[i].n - (uint32_t)known[i].tail + (uint32_t)j] == known[i].end[j];
-        check(fine, "numpy's shuffle of %u, seed %llu: %u %u %u ... (A.6)", known[i].n, (unsigned long long)known[i].seed, order[0],
-              order[1], order[2]);
+        for (int j = 0; j < known[i].tail; j++)
+            fine &= order[known[i].n - (uint32_t)known[i].tail + (uint32_t)j] == known[i].end[j];
+        check(fine, "numpy's shuffle of %u, seed %llu: %u %u %u ... (A.6)", known[i].n,
+              (unsigned long long)known[i].seed, order[0], order[1], order[2]);
     }
     release(order);
 }
@@ -479,40 +560,52 @@ static void test_shuffle_goldens(void) {                     // A.6
 static void test_schedules(void) {                           // OLMO_SPEC 4.5
     Recipe b7 = preset_named("7b").recipe, b1 = preset_named("1b").recipe;
     const struct { const Recipe *r; int step; double lr; double tolerance; } known[] = {
-        { &b7, 1, 3.0054e-5, 1e-12 }, { &b7, 1000, 8.4e-5, 1e-12 }, { &b7, 4999, 2.99946e-4, 1e-12 }, { &b7, 5000, 3e-4, 1e-15 },
+        { &b7, 1, 3.0054e-5, 1e-12 }, { &b7, 1000, 8.4e-5, 1e-12 }, { &b7, 4999, 2.99946e-4, 1e-12 },
+        { &b7, 5000, 3e-4, 1e-15 },
         { &b7, 100000, 2.4563812e-4, 1e-11 }, { &b7, 476838, 3e-5, 1e-15 }, { &b7, 500000, 3e-5, 1e-15 },
-        { &b1, 1, 4.018e-5, 1e-12 }, { &b1, 1000, 2.2e-4, 1e-12 }, { &b1, 2000, 4e-4, 1e-15 }, { &b1, 100000, 3.8453487e-4, 1e-11 },
-        { &b1, 369664, 2.2076694e-4, 1e-11 }, { &b1, 738020, 4.00028e-5, 1e-10 }, { &b1, 739328, 4e-5, 1e-15 },
+        { &b1, 1, 4.018e-5, 1e-12 }, { &b1, 1000, 2.2e-4, 1e-12 }, { &b1, 2000, 4e-4, 1e-15 },
+        { &b1, 100000, 3.8453487e-4, 1e-11 },
+        { &b1, 369664, 2.2076694e-4, 1e-11 }, { &b1, 738020, 4.00028e-5, 1e-10 },
+        { &b1, 739328, 4e-5, 1e-15 },
     };
     for (size_t i = 0; i < sizeof known/sizeof *known; i++)
         check(near(learning_rate(known[i].r, known[i].step), known[i].lr, known[i].tolerance),
-              "lr of the %s schedule at step %d: %.7e", known[i].r->schedule, known[i].step, learning_rate(known[i].r, known[i].step));
+              "lr of the %s schedule at step %d: %.7e", known[i].r->schedule, known[i].step,
+              learning_rate(known[i].r, known[i].step));
     Recipe r = { "inverse-sqrt", 1, 0.1, 100, 1000, 1, 1, 0, 0.9, 0.95, 1e-5, 0, 1.0, 0, 1 };
     check(near(learning_rate(&r, 400), 0.5, 1e-12), "inverse-sqrt: half the peak at four times the warm-up");
     r.schedule = "max";
     check(near(learning_rate(&r, 300), fmax(0.1 + 0.9*(1 + cos(M_PI*200/900))/2, sqrt(100/300.0)),
-               1e-12) && near(learning_rate(&r, 1000), sqrt(0.1), 1e-12), "max: the larger of cosine and inverse-sqrt");
+               1e-12) && near(learning_rate(&r, 1000), sqrt(0.1), 1e-12),
+               "max: the larger of cosine and inverse-sqrt");
     r.schedule = "envelope";
     check(near(learning_rate(&r, 550), 0.1 + 0.5*0.9*0.5, 1e-12) && near(learning_rate(&r, 1000), 0.1, 1e-12),
           "envelope: cosine times a line");
     r.schedule = "constant";
-    check(learning_rate(&r, 100) == 1 && learning_rate(&r, 5000) == 1 && near(learning_rate(&r, 50), 0.55, 1e-12),
-          "constant after a warm-up from a tenth");
+    check(learning_rate(&r, 100) == 1 && learning_rate(&r, 5000) == 1
+          && near(learning_rate(&r, 50), 0.55, 1e-12), "constant after a warm-up from a tenth");
     r.schedule = "inverse-sqrt", r.warmup = 0;
     check(near(learning_rate(&r, 4), 0.5, 1e-12), "inverse-sqrt without a warm-up");
     r.schedule = "linear", r.warmup = r.steps = 10;
     check(near(learning_rate(&r, 10), 0.1, 1e-12), "a schedule that is all warm-up ends at its lowest");
-    check(clip_limit(&b7, 1) == 1 && clip_limit(&b7, 2) == 10 && clip_limit(&b7, 1001) == 10 && clip_limit(&b7, 1002) == 1,
+    check(clip_limit(&b7, 1) == 1 && clip_limit(&b7, 2) == 10 && clip_limit(&b7, 1001) == 10
+          && clip_limit(&b7, 1002) == 1,
           "7B's clip warm-up comes one step late, as in the released trainer");
 }
 
-// ======================================================================================================================
+// =================================================================================================
 // 2. Finite differences (in double)
-// ======================================================================================================================
-// Each op as a scalar function of one input: sum_i w_i y_i with fixed noise w. Given din, it also runs the op's backward.
+// =================================================================================================
+// Each op as a scalar function of one input: sum_i w_i y_i with fixed noise w. Given din, it also runs
+// the op's backward.
 
-enum { OB = 2, OT = 9, OC = 12, OH = 6, OG = 2, OD = 4, OQ = (OH + 2*OG)*OD, ON = OB*OT, OF = 7, OV = 11, O_MAX = 2048 };
-static double weighted(const real *y, size_t n) { double s = 0; for (size_t i = 0; i < n; i++) s += noise(99, i)*(double)y[i]; return s; }
+enum { OB = 2, OT = 9, OC = 12, OH = 6, OG = 2, OD = 4, OQ = (OH + 2*OG)*OD, ON = OB*OT, OF = 7,
+       OV = 11, O_MAX = 2048 };
+static double weighted(const real *y, size_t n) {
+    double s = 0;
+    for (size_t i = 0; i < n; i++) s += noise(99, i)*(double)y[i];
+    return s;
+}
 static void weights_into(real *dy, size_t n) { for (size_t i = 0; i < n; i++) dy[i] = (real)noise(99, i); }
 
 static double op_norm(const real *x, real *dx) {
@@ -542,7 +635,10 @@ static double op_attention(const real *qkv, real *dqkv) {
     const size_t scratch = zmax(attention_forward_work(OT), attention_backward_work(OB, OT, OH, OG, OD));
     real *work = (real *)allocate(scratch, sizeof(real), "a test");
     attention_forward(att, lse, work, qkv, OQ, qkv + OH*OD, OQ, OB, OT, 0, OH, OG, OD);
-    if (dqkv) { weights_into(datt, ON*OH*OD); attention_backward(dqkv, work, datt, att, lse, qkv, OB, OT, OH, OG, OD); }
+    if (dqkv) {
+        weights_into(datt, ON*OH*OD);
+        attention_backward(dqkv, work, datt, att, lse, qkv, OB, OT, OH, OG, OD);
+    }
     release(work);
     return weighted(att, ON*OH*OD);
 }
@@ -557,7 +653,10 @@ static double op_crossentropy(const real *logits, real *dlogits) {
     int targets[ON];
     for (int n = 0; n < ON; n++) targets[n] = n % 5 == 4 ? IGNORE : n % OV;
     crossentropy_forward(losses, zlosses, lse, logits, targets, 0.1, ON, OV);
-    if (dlogits) { weights_into(dlosses, ON); crossentropy_backward(dlogits, dlosses, lse, logits, targets, 0.1, ON, OV); }
+    if (dlogits) {
+        weights_into(dlosses, ON);
+        crossentropy_backward(dlogits, dlosses, lse, logits, targets, 0.1, ON, OV);
+    }
     return weighted(losses, ON) + weighted(zlosses, ON);
 }
 static double op_embed(const real *wte, real *dwte) {
@@ -606,19 +705,23 @@ static void test_op_differences(void) {
             x[i] = x0;
             worst = larger(worst, fabs(difference - (double)dx[i])/fmax(fabs((double)dx[i]), sqrt(scale)));
         }
-        check(worst <= 1e-6 && scale > 0, "%s backward: all %d entries, worst relative error %.1e", ops[k].name, ops[k].n, worst);
+        check(worst <= 1e-6 && scale > 0, "%s backward: all %d entries, worst relative error %.1e",
+              ops[k].name, ops[k].n, worst);
     }
 }
 
-// The whole model: for every tensor one random direction, and some single entries. Relative to the size of the gradient.
+// The whole model: for every tensor one random direction, and some single entries. Relative to the size
+// of the gradient.
 static void model_differences(const char *name, Config c, int B, int T, const double h) {
     Bench t = bench_of(c, B, T, c.vocab);
     Olmo *m = t.m;
     double worst = 0;
     int entries = 0;
-    for (int n = 0; n < B*T; n++) t.weights[n] = (real)(0.3 + fabs(noise(7, (size_t)n)));       // uneven weights, like DPO's
+    // uneven weights, like DPO's
+    for (int n = 0; n < B*T; n++) t.weights[n] = (real)(0.3 + fabs(noise(7, (size_t)n)));
     if (T > 3) t.targets[1] = IGNORE;
-    if (T == 1) for (int b = 0; b < B; b++) t.targets[b] = 1;                                    // T = 1 predicts nothing by itself
+    // T = 1 predicts nothing by itself
+    if (T == 1) for (int b = 0; b < B; b++) t.targets[b] = 1;
     bench_loss(&t, 1);
     for (int k = 0; k < m->layout.n; k++) {
         const Tensor *w = &m->layout.tensor[k];
@@ -639,44 +742,53 @@ static void model_differences(const char *name, Config c, int B, int T, const do
             p[i] = saved[i] + (real)h, up = bench_loss(&t, 0);
             p[i] = saved[i] - (real)h, down = bench_loss(&t, 0);
             p[i] = saved[i];
-            double entry = fabs((up - down)/(2*h) - (double)g[i])/fmax(fabs((double)g[i]), size/sqrt((double)n));
+            double entry = fabs((up - down)/(2*h) - (double)g[i])/fmax(fabs((double)g[i]),
+                    size/sqrt((double)n));
             worst = larger(worst, entry);
             error = larger(error, entry);
         }
-        if (error > 1e-6 || !(size > 0 || T == 1)) printf("      %s: relative error %.1e, norm %.1e\n", w->name, error, size),
+        if (error > 1e-6 || !(size > 0 || T == 1))
+            printf("      %s: relative error %.1e, norm %.1e\n", w->name, error, size),
             worst = larger(worst, size > 0 || T == 1 ? 0 : 1);
         release(saved);
     }
-    check(worst <= 1e-6, "gradients of %s: %d tensors, %d entries, worst relative error %.1e", name, m->layout.n, entries, worst);
+    check(worst <= 1e-6, "gradients of %s: %d tensors, %d entries, worst relative error %.1e", name,
+          m->layout.n, entries, worst);
     bench_free(&t);
 }
 
 static void test_model_differences(void) {
-    //                                                                   d    L  H  G  mlp  V   T  tied clip  z
-    model_differences("tied MHA, B=2 T=7",                    config_of( 16,  2, 4, 4, 24, 20,   7, 1, 0,   0), 2, 7, 1e-5);
-    model_differences("untied GQA, clip_qkv, z-loss, B=3 T=5", config_of( 24, 3, 6, 2, 20, 30,   5, 0, 0.6, 0.1), 3, 5, 2e-6);
-    model_differences("tied MQA, z-loss, B=1 T=11",           config_of( 12,  2, 3, 1, 10, 13,  11, 1, 0,   0.05), 1, 11, 1e-5);
-    model_differences("B=1 T=1",                              config_of(  8,  1, 2, 2,  6,  9,   1, 0, 0,   0), 1, 1, 1e-5);
-    model_differences("head size 128, T=9",                   config_of(128,  1, 1, 1, 12, 17,   9, 0, 0,   0), 1, 9, 1e-5);
-    model_differences("T=101, two attention tiles, GQA",      config_of(  8,  1, 4, 2,  6, 11, 101, 1, 0,   0), 2, 101, 1e-5);
+    // d L H G mlp V T tied clip z
+    model_differences("tied MHA, B=2 T=7", config_of( 16, 2, 4, 4, 24, 20, 7, 1, 0, 0), 2, 7, 1e-5);
+    model_differences("untied GQA, clip_qkv, z-loss, B=3 T=5",
+                      config_of( 24, 3, 6, 2, 20, 30, 5, 0, 0.6, 0.1), 3, 5, 2e-6);
+    model_differences("tied MQA, z-loss, B=1 T=11", config_of( 12, 2, 3, 1, 10, 13, 11, 1, 0, 0.05), 1,
+                      11, 1e-5);
+    model_differences("B=1 T=1", config_of( 8, 1, 2, 2, 6, 9, 1, 0, 0, 0), 1, 1, 1e-5);
+    model_differences("head size 128, T=9", config_of(128, 1, 1, 1, 12, 17, 9, 0, 0, 0), 1, 9, 1e-5);
+    model_differences("T=101, two attention tiles, GQA", config_of( 8, 1, 4, 2, 6, 11, 101, 1, 0, 0), 2,
+                      101, 1e-5);
 }
 
-// ======================================================================================================================
+// =================================================================================================
 // 3. References, and 4. precision
-// ======================================================================================================================
-// A tensor computed in floating point is compared by its relative error |x - y|/|y| (Euclidean norms). Its budget follows
-// from the arithmetic: K roundings of at most u, added up like the steps of a random walk, end at u*sqrt(K), where K counts
-// the additions behind the tensor, layer by layer. A reference has an error of its own: 2^-24 for being stored in float,
-// and 2^-24 for RoPE tables that are float by definition, and made by another cosf. Nothing here was tuned until it passed.
+// =================================================================================================
+// A tensor computed in floating point is compared by its relative error |x - y|/|y| (Euclidean norms).
+// Its budget follows from the arithmetic: K roundings of at most u, added up like the steps of a random
+// walk, end at u*sqrt(K), where K counts the additions behind the tensor, layer by layer. A reference
+// has an error of its own: 2^-24 for being stored in float, and 2^-24 for RoPE tables that are float by
+// definition, and made by another cosf. Nothing here was tuned until it passed.
 static const double stored = 0x1p-24, tables = 0x1p-24;
 
-typedef struct { char name[48]; const real *at; size_t n; double length; } Named;      // length: K, the roundings behind it
+// length: K, the roundings behind it
+typedef struct { char name[48]; const real *at; size_t n; double length; } Named;
 
 enum { MAX_NAMED = 512 };
 
 static double budget(double length) { return unit_roundoff*sqrt(length); }
 
-static void add_named(Named *list, int *n, const real *at, size_t count, double length, const char *format, int layer, const char *what) {
+static void add_named(Named *list, int *n, const real *at, size_t count, double length,
+                      const char *format, int layer, const char *what) {
     Named *e = &list[(*n)++];
     snprintf(e->name, sizeof e->name, format, layer, what);
     e->at = at, e->n = count, e->length = length;
@@ -692,7 +804,8 @@ static double path_length(const Config *c, int T, int layers) {
 static int list_activations(const Bench *t, Named *list) {
     const Config *c = &t->m->config;
     const Acts *a = &t->m->acts;
-    const size_t N = (size_t)t->B*t->T, C = c->d_model, D = C/c->n_heads, Q = (c->n_heads + 2*c->n_kv_heads)*D, F = c->mlp_hidden/2;
+    const size_t N = (size_t)t->B*t->T, C = c->d_model, D = C/c->n_heads,
+        Q = (c->n_heads + 2*c->n_kv_heads)*D, F = c->mlp_hidden/2;
     int n = 0;
     for (int l = 0; l < c->n_layers; l++) {
         const LayerActs *s = &a->layer[l];
@@ -726,13 +839,16 @@ static int list_tensors(const Bench *t, const real *flat, double length, const c
     }
     return t->m->layout.n;
 }
-// Behind a gradient lie the forward pass, the backward pass with two products for each of its one, and the sum over rows.
-static double gradient_length(const Config *c, int B, int T) { return 3*(path_length(c, T,
-                                                                      c->n_layers) + c->vocab + 3*c->d_model) + (double)B*T; }
+// Behind a gradient lie the forward pass, the backward pass with two products for each of its one, and
+// the sum over rows.
+static double gradient_length(const Config *c, int B, int T) {
+    return 3*(path_length(c, T, c->n_layers) + c->vocab + 3*c->d_model) + (double)B*T;
+}
 
 static double relative_error(const real *x, const double *y, size_t n) {
     double difference = 0, size = 0;
-    for (size_t i = 0; i < n; i++) difference += ((double)x[i] - y[i])*((double)x[i] - y[i]), size += y[i]*y[i];
+    for (size_t i = 0; i < n; i++)
+        difference += ((double)x[i] - y[i])*((double)x[i] - y[i]), size += y[i]*y[i];
     return size > 0 ? sqrt(difference/size) : sqrt(difference);
 }
 
@@ -745,16 +861,22 @@ static void add_line(Line *table, int *n, const char *name, double error, double
     for (const char *s = name; *s && k < sizeof kind - 1; ) {                       // act.l.3.xn1 -> act.xn
         const char *const skip[] = { "transformer.", "blocks.", "l." };
         size_t before = k;
-        for (int i = 0; i < 3; i++) if (!strncmp(s, skip[i], strlen(skip[i])) && (i < 2 || s[2] < 'a')) s += strlen(skip[i]),
+        for (int i = 0; i < 3; i++)
+            if (!strncmp(s, skip[i], strlen(skip[i])) && (i < 2 || s[2] < 'a')) s += strlen(skip[i]),
             before = k + 1;
-        if (*s >= '0' && *s <= '9') { s += strspn(s, "0123456789"); if (before > k && *s == '.') s++; continue; }
+        if (*s >= '0' && *s <= '9') {
+            s += strspn(s, "0123456789");
+            if (before > k && *s == '.') s++;
+            continue;
+        }
         kind[k++] = *s++;
     }
     kind[k] = 0;
     int i = 0;
     while (i < *n && strcmp(table[i].kind, kind)) i++;
     if (i == *n) { memset(&table[i], 0, sizeof *table); memcpy(table[i].kind, kind, k + 1); ++*n; }
-    if (table[i].tensors++ == 0 || error/allowed > table[i].error/table[i].allowed || isnan(error)) table[i].error = error,
+    if (table[i].tensors++ == 0 || error/allowed > table[i].error/table[i].allowed || isnan(error))
+        table[i].error = error,
         table[i].allowed = allowed;
 }
 static int print_lines(const char *title, const Line *table, int n) {
@@ -778,12 +900,16 @@ static double *read_entry_of(const Safetensors *st, const char *name, size_t n) 
     const Entry *e = safetensors_find(st, name);
     Device host = cpu_device;
     host.set = host_set;
-    if (!e || e->rows*e->cols != n) { printf("      %s: %s has not %zu numbers\n", st->path, name, n); return NULL; }
+    if (!e || e->rows*e->cols != n) {
+        printf("      %s: %s has not %zu numbers\n", st->path, name, n);
+        return NULL;
+    }
     double *x = (double *)allocate(n, sizeof(double), "a reference");
     safetensors_read(st, e, &host, x, PARAMS, 0);
     return x;
 }
-static void compare_with(const Safetensors *st, const Named *list, int n, double scale, Line *table, int *lines) {
+static void compare_with(const Safetensors *st, const Named *list, int n, double scale, Line *table,
+                         int *lines) {
     for (int i = 0; i < n; i++) {
         double *y = read_entry_of(st, list[i].name, list[i].n);
         add_line(table, lines, list[i].name, y ? relative_error(list[i].at, y, list[i].n) : NAN,
@@ -799,20 +925,23 @@ static double metadata(const char *object, const char *path, const char *name) {
     return strtod(value + 1, NULL);
 }
 // The model and the batch that a file of dev/reference was made with.
-static Bench reference_bench(const Safetensors *st, const char *path, Config *c, Recipe *r, double *denominator) {
+static Bench reference_bench(const Safetensors *st, const char *path, Config *c, Recipe *r,
+                             double *denominator) {
     char *header = (char *)allocate((size_t)st->data, 1, "a test");
     rewind(st->file);
-    CHECK(fread(header, 1, 8, st->file) == 8 && fread(header, 1, st->data - 8, st->file) == st->data - 8, "%s: cannot be read", path);
+    CHECK(fread(header, 1, 8, st->file) == 8
+          && fread(header, 1, st->data - 8, st->file) == st->data - 8, "%s: cannot be read", path);
     const char *o = json_get(header, "__metadata__");
     CHECK(o, "%s: has no metadata", path);
     #define META(name) metadata(o, path, name)
     *c = config_of((int)META("d_model"), (int)META("n_layers"), (int)META("n_heads"), (int)META("n_kv_heads"),
                          (int)META("mlp_hidden"), (int)META("vocab"),
                          (int)META("seq_len"), (int)META("tied"), META("clip_qkv"), META("z_loss"));
-    const Recipe recipe = { "linear", META("lr"), META("final_lr_frac"), (int)META("warmup"), (int)META("steps"), (int)META("batch"),
-                (int)META("micro_batch"), META("weight_decay"),
-                 META("beta1"), META("beta2"), META("eps"), (int)META("decay_embeddings"), META("clip"),
-                     (int)META("clip_warmup_steps"), META("clip_warmup_factor") };
+    const Recipe recipe = { "linear", META("lr"), META("final_lr_frac"), (int)META("warmup"),
+                            (int)META("steps"), (int)META("batch"), (int)META("micro_batch"),
+                            META("weight_decay"), META("beta1"), META("beta2"), META("eps"),
+                            (int)META("decay_embeddings"), META("clip"), (int)META("clip_warmup_steps"),
+                            META("clip_warmup_factor") };
     c->rope_theta = META("rope_theta");
     *denominator = META("denominator_value");
     *r = recipe;
@@ -831,15 +960,18 @@ static void test_reference(const char *path) {
     double denominator;
     Bench t = reference_bench(st, path, &c, &r, &denominator);
     const int B = r.batch, T = c.seq_len, N = B*T;
-    double *tokens = read_entry_of(st, "tokens", (size_t)N), *targets = read_entry_of(st, "targets", (size_t)N);
+    double *tokens = read_entry_of(st, "tokens", (size_t)N),
+        *targets = read_entry_of(st, "targets", (size_t)N);
     int same = 1;
     for (int n = 0; n < N; n++) {
-        same &= t.tokens[n] == (int)tokens[n] && ((int)targets[n] == IGNORE || t.targets[n] == (int)targets[n]);
+        same &= t.tokens[n] == (int)tokens[n]
+            && ((int)targets[n] == IGNORE || t.targets[n] == (int)targets[n]);
         t.targets[n] = (int)targets[n], t.weights[n] = (real)(1/denominator);
     }
     check(same, "%s: the tokens are the ones it was made with", path);
 
-    double *x = NULL, *h = NULL;                             // of the last layer of a model with fewer layers: of each layer
+    // of the last layer of a model with fewer layers: of each layer
+    double *x = NULL, *h = NULL;
     for (int l = 0; l < c.n_layers - 1; l++) {
         char name[48];
         t.m->config.n_layers = l + 1, t.m->acts.B = 0;
@@ -859,7 +991,8 @@ static void test_reference(const char *path) {
     const double delta = gradient_length(&c, B, T);
     compare_with(st, list, list_tensors(&t, t.m->grads, delta, "grad", list), 1, table, &lines);
 
-    double *losses = read_entry_of(st, "losses12", 12), *norms = read_entry_of(st, "norms12", 12), sum_lr = 0, worst_loss = 0,
+    double *losses = read_entry_of(st, "losses12", 12), *norms = read_entry_of(st, "norms12", 12),
+        sum_lr = 0, worst_loss = 0,
         worst_norm = 0;
     clear_grads(t.m);
     for (int s = 1; s <= r.steps; s++) {
@@ -870,19 +1003,24 @@ static void test_reference(const char *path) {
             olmo_backward(t.m);
             for (int n = 0; n < rows*T; n++) loss += (double)t.losses[n]/denominator;
         }
-        AdamW how = { learning_rate(&r, s), r.beta1, r.beta2, r.eps, r.weight_decay, r.decay_embeddings, clip_limit(&r, s), s };
+        AdamW how = { learning_rate(&r, s), r.beta1, r.beta2, r.eps, r.weight_decay, r.decay_embeddings,
+                      clip_limit(&r, s), s };
         double norm = olmo_update(t.m, &how);
         sum_lr += how.lr;
-        worst_loss = larger(worst_loss, fabs(loss/losses[s - 1] - 1)), worst_norm = larger(worst_norm, fabs(norm/norms[s - 1] - 1));
+        worst_loss = larger(worst_loss, fabs(loss/losses[s - 1] - 1)),
+            worst_norm = larger(worst_norm, fabs(norm/norms[s - 1] - 1));
     }
-    // A weight moves by lr*m/sqrt(v): of order lr, whatever the gradient's size. Where the gradient itself is smaller than
-    // its error the direction is noise; over all elements that multiplies the relative error by about log(1/error).
-    double error = budget(delta) + tables, size = norm_of(t.m->params, t.m->layout.size)/sqrt((double)t.m->layout.size),
+    // A weight moves by lr*m/sqrt(v): of order lr, whatever the gradient's size. Where the gradient
+    // itself is smaller than its error the direction is noise; over all elements that multiplies the
+    // relative error by about log(1/error).
+    double error = budget(delta) + tables,
+        size = norm_of(t.m->params, t.m->layout.size)/sqrt((double)t.m->layout.size),
         drift = sum_lr/size*log(1/error);
     add_line(table, &lines, "losses of the steps", worst_loss, error*(1 + drift) + stored);
     add_line(table, &lines, "norms of the steps", worst_norm, error*(1 + drift) + stored);
     compare_with(st, list, list_tensors(&t, t.m->params, delta, "after12", list), drift, table, &lines);
-    check(print_lines(path, table, lines), "%s: activations, gradients and 12 updates within the budget", path);
+    check(print_lines(path, table, lines),
+          "%s: activations, gradients and 12 updates within the budget", path);
     release(losses), release(norms), release(tokens), release(targets), release(list);
     safetensors_close(st);
     bench_free(&t);
@@ -897,14 +1035,16 @@ static void test_references(void) {
     }
 }
 
-// ---- the exchange with transformers ----------------------------------------------------------------------------------
+// ---- the exchange with transformers -------------------------------------------------------------
 static int same_config(const Config *a, const Config *b) {
-    return a->d_model == b->d_model && a->n_layers == b->n_layers && a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads
-        && a->mlp_hidden == b->mlp_hidden && a->vocab == b->vocab && a->seq_len == b->seq_len && a->tied == b->tied
-        && a->eos == b->eos && a->rope_theta == b->rope_theta && a->clip_qkv == b->clip_qkv && a->z_loss == b->z_loss;
+    return a->d_model == b->d_model && a->n_layers == b->n_layers && a->n_heads == b->n_heads
+        && a->n_kv_heads == b->n_kv_heads && a->mlp_hidden == b->mlp_hidden && a->vocab == b->vocab
+        && a->seq_len == b->seq_len && a->tied == b->tied && a->eos == b->eos
+        && a->rope_theta == b->rope_theta && a->clip_qkv == b->clip_qkv && a->z_loss == b->z_loss;
 }
 
-// Directories that transformers wrote (dev/reference/directories.py), and the logits that it computes from them.
+// Directories that transformers wrote (dev/reference/directories.py), and the logits that it computes
+// from them.
 static void test_exchange(void) {
     static const struct { const char *name; Config config; } cases[] = {
         //                     d  L  H  G mlp vocab T tied eos  theta  clip z
@@ -921,7 +1061,8 @@ static void test_exchange(void) {
         snprintf(directory, sizeof directory, "dev/reference/hf/%s", cases[i].name);
         path_join(path, directory, "logits.safetensors");
         Config c = config_read(directory);
-        check(same_config(&c, &cases[i].config), "%s: transformers' config.json says what it should", directory);
+        check(same_config(&c, &cases[i].config), "%s: transformers' config.json says what it should",
+              directory);
         Olmo *m = olmo_build(&c, 1);
         weights_read(directory, &m->layout, &cpu_device, m, c.tied);
         Safetensors *st = safetensors_open(path);
@@ -930,8 +1071,11 @@ static void test_exchange(void) {
         for (int n = 0; n < N; n++) tokens[n] = (int)ids[n], targets[n] = IGNORE;
         olmo_forward(m, losses, zlosses, tokens, targets, NULL, B, T);
         double error = relative_error(m->acts.logits, logits, (size_t)N*c.vocab);
-        double allowed = sqrt(2.0)*budget(path_length(&c, T, c.n_layers) + 3*c.d_model) + tables + stored;     // theirs is in float, too
-        check(error <= allowed, "%s: transformers' logits, relative error %.1e of %.1e", directory, error, allowed);
+        // theirs is in float, too
+        double allowed = sqrt(2.0)*budget(path_length(&c, T, c.n_layers) + 3*c.d_model) + tables
+            + stored;
+        check(error <= allowed, "%s: transformers' logits, relative error %.1e of %.1e", directory,
+              error, allowed);
         safetensors_close(st);
         release(ids), release(logits), olmo_free(m);
     }
@@ -942,7 +1086,9 @@ static int field_is(const char *config, const char *name, const char *expected) 
     const char *value = json_get(config, name);
     size_t n = strlen(expected);
     int fine = value && !strncmp(value, expected, n) && strchr(",\n", value[n]);
-    if (!fine) printf("      \"%s\": expected %s, found %.*s\n", name, expected, value ? (int)strcspn(value, "\n") : 4, value ? value : "none");
+    if (!fine)
+        printf("      \"%s\": expected %s, found %.*s\n", name, expected,
+               value ? (int)strcspn(value, "\n") : 4, value ? value : "none");
     return fine;
 }
 // ... and a tensor: `rows` rows of `cols` numbers, of the model's matrix w from row `first` on.
@@ -950,27 +1096,36 @@ static int tensor_is(const Safetensors *st, const char *name, const real *w, int
     const Entry *e = safetensors_find(st, name);
     double *x = e ? read_entry_of(st, name, (size_t)rows*cols) : NULL;
     int fine = x && e->dims == 2 && (int)e->rows == rows && (int)e->cols == cols;
-    for (size_t i = 0; fine && i < (size_t)rows*cols; i++) fine = (float)x[i] == (float)w[(size_t)first*cols + i];
+    for (size_t i = 0; fine && i < (size_t)rows*cols; i++)
+        fine = (float)x[i] == (float)w[(size_t)first*cols + i];
     if (!fine) printf("      %s is not what it should be\n", name);
     release(x);
     return fine;
 }
-static int layer_tensor_is(const Safetensors *st, const char *name, int layer, const real *w, int first, int rows, int cols) {
+static int layer_tensor_is(const Safetensors *st, const char *name, int layer, const real *w, int first,
+                           int rows, int cols) {
     char full[96];
     snprintf(full, sizeof full, "model.layers.%d.%s.weight", layer, name);
     return tensor_is(st, full, w, first, rows, cols);
 }
 static void test_written_directory(void) {
     static const struct { Config config; const char *field[9]; } cases[] = {
-        { { 24, 3, 4, 2, 20, 31, 48, 0, 7, 12345.5, 0.75, 0 }, { "12345.5", "0.75", "7", "false", "2", "10", "31", "48", "3" } },
-        { { 24, 2, 4, 4, 28, 31, 16, 1, -1, 10000, 8, 0 }, { "10000.0", "8.0", "null", "true", "4", "14", "31", "16", "2" } },
-        { { 24, 1, 4, 1, 28, 31, 16, 1, 0, 10000, 0, 0 }, { "10000.0", "null", "0", "true", "1", "14", "31", "16", "1" } },
+        { { 24, 3, 4, 2, 20, 31, 48, 0, 7, 12345.5, 0.75, 0 },
+          { "12345.5", "0.75", "7", "false", "2", "10", "31", "48", "3" } },
+        { { 24, 2, 4, 4, 28, 31, 16, 1, -1, 10000, 8, 0 },
+          { "10000.0", "8.0", "null", "true", "4", "14", "31", "16", "2" } },
+        { { 24, 1, 4, 1, 28, 31, 16, 1, 0, 10000, 0, 0 },
+          { "10000.0", "null", "0", "true", "1", "14", "31", "16", "1" } },
     };
-    static const char *const names[] = { "rope_theta", "clip_qkv", "eos_token_id", "tie_word_embeddings", "num_key_value_heads",
-                                         "intermediate_size", "vocab_size", "max_position_embeddings", "num_hidden_layers" };
+    static const char *const names[] = { "rope_theta", "clip_qkv", "eos_token_id",
+                                         "tie_word_embeddings", "num_key_value_heads",
+                                         "intermediate_size", "vocab_size", "max_position_embeddings",
+                                         "num_hidden_layers" };
     static const char *const always[][2] = {
-        { "architectures", "[\"OlmoForCausalLM\"]" }, { "model_type", "\"olmo\"" }, { "hidden_act", "\"silu\"" }, { "attention_bias", "false" },
-        { "hidden_size", "24" }, { "num_attention_heads", "4" }, { "rope_scaling", "null" }, { "torch_dtype", "\"float32\"" },
+        { "architectures", "[\"OlmoForCausalLM\"]" }, { "model_type", "\"olmo\"" },
+        { "hidden_act", "\"silu\"" }, { "attention_bias", "false" },
+        { "hidden_size", "24" }, { "num_attention_heads", "4" }, { "rope_scaling", "null" },
+        { "torch_dtype", "\"float32\"" },
     };
     const char *directory = "build/test/written";
     char path[PATH], rope[128];
@@ -986,8 +1141,10 @@ static void test_written_directory(void) {
         char *text = read_text(path);
         const char *config = json_root(text, path);
         int fine = 1;
-        for (size_t k = 0; k < sizeof names/sizeof *names; k++) fine &= field_is(config, names[k], cases[i].field[k]);
-        for (size_t k = 0; k < sizeof always/sizeof *always; k++) fine &= field_is(config, always[k][0], always[k][1]);
+        for (size_t k = 0; k < sizeof names/sizeof *names; k++)
+            fine &= field_is(config, names[k], cases[i].field[k]);
+        for (size_t k = 0; k < sizeof always/sizeof *always; k++)
+            fine &= field_is(config, always[k][0], always[k][1]);
         snprintf(rope, sizeof rope, "{\"rope_theta\": %s, \"rope_type\": \"default\"}", cases[i].field[0]);
         fine &= field_is(config, "rope_parameters", rope);
         check(fine, "config.json, model %zu: every field, as transformers 4 and 5 read it", i + 1);
@@ -995,15 +1152,18 @@ static void test_written_directory(void) {
 
         path_join(path, directory, "model.safetensors");
         Safetensors *st = safetensors_open(path);
-        fine = st->n == 1 + !c->tied + 7*c->n_layers && tensor_is(st, "model.embed_tokens.weight", m->weight.wte, 0, c->vocab, C);
+        fine = st->n == 1 + !c->tied + 7*c->n_layers
+            && tensor_is(st, "model.embed_tokens.weight", m->weight.wte, 0, c->vocab, C);
         if (!c->tied) fine &= tensor_is(st, "lm_head.weight", m->weight.head, 0, c->vocab, C);
         for (int l = 0; l < c->n_layers; l++) {
             const LayerWeights *w = &m->weight.layer[l];
-            fine &= layer_tensor_is(st, "self_attn.q_proj", l, w->att_proj, 0, C, C);           // att_proj: q, k, v
+            // att_proj: q, k, v
+            fine &= layer_tensor_is(st, "self_attn.q_proj", l, w->att_proj, 0, C, C);
             fine &= layer_tensor_is(st, "self_attn.k_proj", l, w->att_proj, C, K, C);
             fine &= layer_tensor_is(st, "self_attn.v_proj", l, w->att_proj, C + K, K, C);
             fine &= layer_tensor_is(st, "self_attn.o_proj", l, w->attn_out, 0, C, C);
-            fine &= layer_tensor_is(st, "mlp.up_proj", l, w->ff_proj, 0, F, C);                 // ff_proj: up, gate
+            // ff_proj: up, gate
+            fine &= layer_tensor_is(st, "mlp.up_proj", l, w->ff_proj, 0, F, C);
             fine &= layer_tensor_is(st, "mlp.gate_proj", l, w->ff_proj, F, F, C);
             fine &= layer_tensor_is(st, "mlp.down_proj", l, w->ff_out, 0, C, F);
         }
@@ -1016,12 +1176,16 @@ static void test_written_directory(void) {
 
 // The same model in both programs: test_olmo_double --dump writes what test_olmo then reads.
 static Bench precision_bench(int i) {
-    Config tied = config_of(128, 4, 4, 4, 1024, 256, 160, 1, 0, 0), gqa = config_of(96, 3, 6, 2, 200, 1000, 101, 0, 1.5, 1e-3);
+    Config tied = config_of(128, 4, 4, 4, 1024, 256, 160, 1, 0, 0),
+        gqa = config_of(96, 3, 6, 2, 200, 1000, 101, 0, 1.5, 1e-3);
     return i ? bench_of(gqa, 3, 101, 900) : bench_of(tied, 2, 160, 256);
 }
 enum { PRECISION_CASES = 2 };
 static void dump_named(const Named *list, int n, FILE *file) {
-    for (int i = 0; i < n; i++) for (size_t j = 0; j < list[i].n; j++) { double x = (double)list[i].at[j]; fwrite(&x, sizeof x, 1, file); }
+    for (int i = 0; i < n; i++) for (size_t j = 0; j < list[i].n; j++) {
+        double x = (double)list[i].at[j];
+        fwrite(&x, sizeof x, 1, file);
+    }
 }
 static void dump_precision(const char *path) {
     Named *list = (Named *)allocate(MAX_NAMED, sizeof *list, "a test");
@@ -1041,14 +1205,16 @@ static void compare_dump(const Named *list, int n, FILE *file, Line *table, int 
     for (int i = 0; i < n; i++) {
         double *y = (double *)allocate(list[i].n, sizeof(double), "a test");
         int whole = fread(y, sizeof(double), list[i].n, file) == list[i].n;
-        add_line(table, lines, list[i].name, whole ? relative_error(list[i].at, y, list[i].n) : NAN, budget(list[i].length));
+        add_line(table, lines, list[i].name, whole ? relative_error(list[i].at, y, list[i].n) : NAN,
+                 budget(list[i].length));
         release(y);
     }
 }
 static void test_precision(void) {
     const char *path = "build/test/double.bin";
     char unused[16];
-    CHECK(shell(unused, sizeof unused, "'%s_double' --dump %s", self, path) == 0, "%s_double --dump failed; `make test` builds it", self);
+    CHECK(shell(unused, sizeof unused, "'%s_double' --dump %s", self, path) == 0,
+          "%s_double --dump failed; `make test` builds it", self);
     Named *list = (Named *)allocate(MAX_NAMED, sizeof *list, "a test");
     FILE *file = fopen(path, "rb");
     CHECK(file, "%s: test_olmo_double --dump did not write it", path);
@@ -1059,17 +1225,20 @@ static void test_precision(void) {
         bench_loss(&t, 0);
         compare_dump(list, list_activations(&t, list), file, table, &lines);
         bench_loss(&t, 1);
-        compare_dump(list, list_tensors(&t, t.m->grads, gradient_length(&t.m->config, t.B, t.T), "grad", list), file, table, &lines);
-        check(print_lines("float against double", table, lines), "float against double, model %d: within the budget", i + 1);
+        compare_dump(list,
+                     list_tensors(&t, t.m->grads, gradient_length(&t.m->config, t.B, t.T), "grad",
+                                  list), file, table, &lines);
+        check(print_lines("float against double", table, lines),
+              "float against double, model %d: within the budget", i + 1);
         bench_free(&t);
     }
     fclose(file);
     release(list);
 }
 
-// ======================================================================================================================
+// =================================================================================================
 // 5. Invariances: equal bits
-// ======================================================================================================================
+// =================================================================================================
 
 static int same_bits(const real *x, const real *y, size_t n) { return !memcmp(x, y, n*sizeof(real)); }
 
@@ -1077,18 +1246,23 @@ static void test_gemm(void) {
     // Against the naive loops, and a rigorous bound: a sum of K products is off by at most (K+1) u sum |a b|.
     int threads = omp_get_max_threads(), fine = 1, equal = 1, cases = 0;
     for (uint32_t i = 0; i < 60; i++) {
-        int M = 1 + (int)(fmix(i) % 131), N = 1 + (int)(fmix(i + 1000) % 150), K = 1 + (int)(fmix(i + 2000) % 600), add = i & 1;
+        int M = 1 + (int)(fmix(i) % 131), N = 1 + (int)(fmix(i + 1000) % 150),
+            K = 1 + (int)(fmix(i + 2000) % 600), add = i & 1;
         if (i > 54) M = 500 + (int)i, N = 530 + (int)i, K = 20;                     // larger than one tile
-        real *a = noise_reals((size_t)M*K, i, 1), *b = noise_reals((size_t)K*N, i + 500, 1), *c = noise_reals((size_t)M*N, 9, 1),
+        real *a = noise_reals((size_t)M*K, i, 1), *b = noise_reals((size_t)K*N, i + 500, 1),
+            *c = noise_reals((size_t)M*N, 9, 1),
             *d = noise_reals((size_t)M*N, 9, 1);
         real *e = noise_reals((size_t)M*N, 9, 1);
-        Matrix A = i & 2 ? matrix(a, (size_t)K) : transposed(a, (size_t)M), B = i & 4 ? matrix(b, (size_t)N) : transposed(b, (size_t)K);
+        Matrix A = i & 2 ? matrix(a, (size_t)K) : transposed(a, (size_t)M),
+            B = i & 4 ? matrix(b, (size_t)N) : transposed(b, (size_t)K);
         gemm(c, (size_t)N, A, B, M, N, K, K, add);
         gemm_naive(d, (size_t)N, A, B, M, N, K, add);
         for (int m = 0; m < M; m++) for (int n = 0; n < N; n++) {
             double size = add ? fabs(noise(9, (size_t)m*N + n)) : 0;
-            for (int k = 0; k < K; k++) size += fabs((double)A.at[m*A.row + k*A.col]*(double)B.at[k*B.row + n*B.col]);
-            fine &= fabs((double)c[(size_t)m*N + n] - (double)d[(size_t)m*N + n]) <= 2*(K + 1)*unit_roundoff*size;
+            for (int k = 0; k < K; k++)
+                size += fabs((double)A.at[m*A.row + k*A.col]*(double)B.at[k*B.row + n*B.col]);
+            fine &= fabs((double)c[(size_t)m*N + n] - (double)d[(size_t)m*N + n])
+                <= 2*(K + 1)*unit_roundoff*size;
         }
         for (int t = 1; t <= 3; t++) {
             fill_noise(e, (size_t)M*N, 9, 1);
@@ -1103,8 +1277,9 @@ static void test_gemm(void) {
     check(equal, "gemm has the same bits with 1, 2 and 3 threads: %d shapes", cases);
 }
 
-// A row of a product has the same bits alone, among few and among many: generation gives what the forward pass gives.
-// Rows of all three matrices lie apart, spans end in mid-run, and a NaN stands wherever nothing may be read.
+// A row of a product has the same bits alone, among few and among many: generation gives what the
+// forward pass gives. Rows of all three matrices lie apart, spans end in mid-run, and a NaN stands
+// wherever nothing may be read.
 static void test_few_rows(void) {
     enum { MANY = 40, APART = 5 };
     const int widths[] = { 1, 7, 8, 9, 24, 61 }, lengths[] = { 1, 5, 8, 64, 250, 600 };
@@ -1117,8 +1292,10 @@ static void test_few_rows(void) {
         for (size_t n = 0; n < MANY*apart; n++) if (n % apart >= (size_t)K) a[n] = NAN;
         for (size_t n = 0; n < (size_t)N*apart; n++) if (n % apart >= (size_t)K) b[n] = NAN;
         gemm(all, ldc, matrix(a, apart), transposed(b, apart), MANY, N, K, span, 1);
-        for (int first = 0, M = 1; first + M <= MANY; first += M++) {           // 1 row, the next 2, the next 3 ...
-            gemm(some + first*ldc, ldc, matrix(a + first*apart, apart), transposed(b, apart), M, N, K, span, 1);
+        // 1 row, the next 2, the next 3 ...
+        for (int first = 0, M = 1; first + M <= MANY; first += M++) {
+            gemm(some + first*ldc, ldc, matrix(a + first*apart, apart), transposed(b, apart), M, N, K,
+                 span, 1);
             equal &= same_bits(all + first*ldc, some + first*ldc, M*ldc);
         }
         for (size_t n = 0; n < MANY*ldc; n++) inside &= !isnan((double)all[n]);
@@ -1128,8 +1305,8 @@ static void test_few_rows(void) {
     check(inside, "no product reads or writes between the rows: %d shapes", cases);
 }
 
-// Causal products over several blocks of rows, columns and terms: what counts is what the naive product of a matrix with
-// zeros elsewhere gives.
+// Causal products over several blocks of rows, columns and terms: what counts is what the naive product
+// of a matrix with zeros elsewhere gives.
 static void test_causal_product(void) {
     enum { M = 490, N = 523, K = 301, PAST = 37 };
     const struct { const char *name; Causal causal; } cases[] = {
@@ -1152,8 +1329,9 @@ static void test_causal_product(void) {
             if (causal == SCORES && j > i + PAST) continue;
             difference += (x - y)*(x - y), size += y*y;
         }
-        check(sqrt(difference/size) <= budget(2*K), "causal %s of %d x %d x %d: relative error %.1e, budget %.1e",
-              cases[n].name, M, N, K, sqrt(difference/size), budget(2*K));
+        check(sqrt(difference/size) <= budget(2*K),
+              "causal %s of %d x %d x %d: relative error %.1e, budget %.1e", cases[n].name, M, N, K,
+              sqrt(difference/size), budget(2*K));
         release(a), release(b), release(c), release(expected);
     }
 }
@@ -1166,7 +1344,8 @@ static void attention_naive(double *att, double *lse, double *dqkv, const real *
     double *p = (double *)allocate(2*(size_t)keys, sizeof(double), "a test"), *dp = p + keys;
     for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int t = 0; t < T; t++) {
         const size_t row = (size_t)b*T + t;
-        const real *q = qkv + ((size_t)b*keys + past + t)*Q + h*D, *k = qkv + (size_t)b*keys*Q + (H + h*G/H)*D;
+        const real *q = qkv + ((size_t)b*keys + past + t)*Q + h*D,
+            *k = qkv + (size_t)b*keys*Q + (H + h*G/H)*D;
         const real *v = k + G*D;
         const int seen = past + t + 1;
         double sum = 0, mean = 0, *out = att + row*H*D + h*D;
@@ -1199,8 +1378,9 @@ static void attention_naive(double *att, double *lse, double *dqkv, const real *
     release(p);
 }
 
-// Values and gradients beside the naive ones: over several tiles of queries, blocks of keys, and blocks of the product's
-// sums, with every way of sharing heads. The budget: the additions behind a number, of the scores, softmax and averages.
+// Values and gradients beside the naive ones: over several tiles of queries, blocks of keys, and blocks
+// of the product's sums, with every way of sharing heads. The budget: the additions behind a number, of
+// the scores, softmax and averages.
 static void test_attention_naive(void) {
     const struct { const char *name; int B, T, past, H, G, D; } cases[] = {
         { "GQA, T=203", 2, 203, 0, 4, 2, 6 },           { "MHA, T=600", 1, 600, 0, 3, 3, 8 },
@@ -1209,12 +1389,17 @@ static void test_attention_naive(void) {
         { "MHA, one token after 700", 1, 1, 700, 2, 2, 64 },
     };
     for (size_t n = 0; n < sizeof cases/sizeof *cases; n++) {
-        const int B = cases[n].B, T = cases[n].T, past = cases[n].past, H = cases[n].H, G = cases[n].G, D = cases[n].D;
+        const int B = cases[n].B, T = cases[n].T, past = cases[n].past, H = cases[n].H, G = cases[n].G,
+            D = cases[n].D;
         const int Q = (H + 2*G)*D, keys = past + T;
-        const size_t rows = (size_t)B*T, scratch = zmax(attention_forward_work(keys), attention_backward_work(B, T, H, G, D));
-        real *qkv = noise_reals((size_t)B*keys*Q, 3, 1), *q = noise_reals(rows*Q, 0, 0), *datt = noise_reals(rows*H*D, 4, 1);
-        real *att = noise_reals(rows*H*D, 0, 0), *lse = noise_reals(rows*H, 0, 0), *dqkv = noise_reals(rows*Q, 5, 1);
-        real *work = noise_reals(scratch, 6, 1);                                    // noise: whatever was there
+        const size_t rows = (size_t)B*T,
+            scratch = zmax(attention_forward_work(keys), attention_backward_work(B, T, H, G, D));
+        real *qkv = noise_reals((size_t)B*keys*Q, 3, 1), *q = noise_reals(rows*Q, 0, 0),
+            *datt = noise_reals(rows*H*D, 4, 1);
+        real *att = noise_reals(rows*H*D, 0, 0), *lse = noise_reals(rows*H, 0, 0),
+            *dqkv = noise_reals(rows*Q, 5, 1);
+        // noise: whatever was there
+        real *work = noise_reals(scratch, 6, 1);
         double *expected = (double *)allocate(rows*(H*D + H + Q), sizeof(double), "a test");
         double *expected_lse = expected + rows*H*D, *expected_dqkv = expected_lse + rows*H;
         for (int b = 0; b < B; b++) {
@@ -1225,11 +1410,12 @@ static void test_attention_naive(void) {
         const double length = D + keys + 8, error = relative_error(att, expected, rows*H*D);
         const double error_lse = relative_error(lse, expected_lse, rows*H);
         check(error <= budget(length) && error_lse <= budget(length),
-              "attention, %s, beside the definition in double: relative error %.1e, log-sum-exp %.1e; budget %.1e",
-              cases[n].name, error, error_lse, budget(length));
+              "attention, %s, beside the definition in double: relative error %.1e, log-sum-exp "
+              "%.1e; budget %.1e", cases[n].name, error, error_lse, budget(length));
         if (past == 0) {
             attention_backward(dqkv, work, datt, att, lse, qkv, B, T, H, G, D);
-            double worst = 0;                                                       // of dq, dk and dv, head by head
+            // of dq, dk and dv, head by head
+            double worst = 0;
             for (int head = 0; head < H + 2*G; head++) {
                 double difference = 0, size = 0;
                 for (size_t row = 0; row < rows; row++) for (int i = 0; i < D; i++) {
@@ -1239,17 +1425,20 @@ static void test_attention_naive(void) {
                 worst = larger(worst, sqrt(difference/size));
             }
             check(worst <= budget(3*length + T*(H/G)),
-                  "attention backward, %s: dq, dk and dv of every head, worst relative error %.1e, budget %.1e",
-                  cases[n].name, worst, budget(3*length + T*(H/G)));
+                  "attention backward, %s: dq, dk and dv of every head, worst relative error %.1e, "
+                  "budget %.1e", cases[n].name, worst, budget(3*length + T*(H/G)));
         }
-        release(qkv), release(q), release(datt), release(att), release(lse), release(dqkv), release(work), release(expected);
+        release(qkv), release(q), release(datt), release(att), release(lse), release(dqkv),
+            release(work), release(expected);
     }
 }
 
 static void test_exp(void) {
     double worst = 0;
-    for (int i = -870000; i <= 880000; i++) { real x = (real)(i*1e-4); worst = larger(worst,
-                                                                      fabs((double)fast_exp(x)/exp((double)x) - 1)); }
+    for (int i = -870000; i <= 880000; i++) {
+        real x = (real)(i*1e-4);
+        worst = larger(worst, fabs((double)fast_exp(x)/exp((double)x) - 1));
+    }
     if (!in_double) check(worst < 3*unit_roundoff, "fast_exp on [-87, 88]: relative error below %.1e", worst);
     check(isnan((double)fast_exp((real)NAN)) && fast_exp(-1000) >= 0 && fast_exp(-1000) < 1e-37,
           "fast_exp keeps a NaN, and underflows to almost nothing");
@@ -1262,7 +1451,8 @@ static void train_bits(Config c, int B, int T, int micro, int threads, real *gra
     Bench t = bench_of(c, B, T, c.vocab);
     for (int s = 1; s <= 3; s++) {
         for (int b = 0; b < B; b += micro) {
-            olmo_forward(t.m, t.losses, t.zlosses, t.tokens + b*T, t.targets + b*T, t.weights, imin(micro, B - b), T);
+            olmo_forward(t.m, t.losses, t.zlosses, t.tokens + b*T, t.targets + b*T, t.weights,
+                         imin(micro, B - b), T);
             olmo_backward(t.m);
         }
         if (s == 3) memcpy(grads, t.m->grads, t.m->layout.size*sizeof(real));
@@ -1283,23 +1473,27 @@ static void test_training_bits(void) {
         Weights unused;
         olmo_layout(list, &unused, NULL, &cases[i].c);
         size_t n = list->size;
-        real *g0 = noise_reals(n, 0, 0), *p0 = noise_reals(n, 0, 0), *g = noise_reals(n, 0, 0), *p = noise_reals(n, 0, 0);
+        real *g0 = noise_reals(n, 0, 0), *p0 = noise_reals(n, 0, 0), *g = noise_reals(n, 0, 0),
+            *p = noise_reals(n, 0, 0);
         train_bits(cases[i].c, cases[i].B, cases[i].T, cases[i].B, 1, g0, p0);
         for (int threads = 2; threads <= 3; threads++) {
             train_bits(cases[i].c, cases[i].B, cases[i].T, cases[i].B, threads, g, p);
-            check(same_bits(g, g0, n) && same_bits(p, p0, n), "%s: %d threads, the bits of one", cases[i].name, threads);
+            check(same_bits(g, g0, n) && same_bits(p, p0, n), "%s: %d threads, the bits of one",
+                  cases[i].name, threads);
         }
         for (int micro = 1; micro < cases[i].B; micro++) {
             train_bits(cases[i].c, cases[i].B, cases[i].T, micro, 2, g, p);
-            check(same_bits(g, g0, n) && same_bits(p, p0, n), "%s: micro-batches of %d, the bits of one batch of %d", cases[i].name,
-                  micro, cases[i].B);
+            check(same_bits(g, g0, n) && same_bits(p, p0, n),
+                  "%s: micro-batches of %d, the bits of one batch of %d", cases[i].name, micro,
+                  cases[i].B);
         }
         release(g0), release(p0), release(g), release(p), release(list);
     }
 }
 
 static void test_kv_cache(void) {
-    const Config configs[] = { config_of(48, 3, 6, 2, 60, 53, 140, 0, 0.9, 0), config_of(32, 2, 2, 2, 64, 256, 140, 1, 0, 0) };
+    const Config configs[] = { config_of(48, 3, 6, 2, 60, 53, 140, 0, 0.9, 0),
+                               config_of(32, 2, 2, 2, 64, 256, 140, 1, 0, 0) };
     for (int k = 0; k < 2; k++) {
         const int T = 140, V = configs[k].vocab, cuts[] = { 1, 7, 8, 9, 100, 101, 138, 139, 140 };
         Bench t = bench_of(configs[k], 1, T, V);
@@ -1311,7 +1505,9 @@ static void test_kv_cache(void) {
             olmo_decode(t.m, logits, t.tokens + past, cuts[i] - past, past);
             fine &= same_bits(logits, all + (size_t)(cuts[i] - 1)*V, (size_t)V);
         }
-        check(fine, "KV cache, model %d: logits after pieces of 1 to 91 tokens have the bits of the whole forward pass", k + 1);
+        check(fine,
+              "KV cache, model %d: logits after pieces of 1 to 91 tokens have the bits of the whole "
+              "forward pass", k + 1);
         release(all), release(logits);
         bench_free(&t);
     }
@@ -1325,24 +1521,32 @@ static void test_without_training(void) {
     Olmo *plain = olmo_build(&c, 0);
     real *losses = noise_reals(2*N, 0, 0), *zlosses = losses + N;
     check(N > (int)HEAD_ROWS && N % (int)HEAD_ROWS, "the last chunk of logits is a smaller one");
-    check(!plain->grads && !plain->moment1 && !plain->moment2, "a model without training has neither gradients nor moments");
+    check(!plain->grads && !plain->moment1 && !plain->moment2,
+          "a model without training has neither gradients nor moments");
     memcpy(plain->params, t.m->params, t.m->layout.size*sizeof(real));
     bench_loss(&t, 1);
     olmo_forward(plain, losses, zlosses, t.tokens, t.targets, NULL, B, T);
-    check(same_bits(losses, t.losses, N) && same_bits(zlosses, t.zlosses, N) && losses[0] > 0 && zlosses[0] > 0,
+    check(same_bits(losses, t.losses, N) && same_bits(zlosses, t.zlosses, N) && losses[0] > 0
+          && zlosses[0] > 0,
           "a model without training has the losses of one with weights, bit for bit");
     bench_loss(&t, 0);
-    check(same_bits(losses, t.losses, N) && same_bits(zlosses, t.zlosses, N), "so has a training model whose forward pass has no weights");
+    check(same_bits(losses, t.losses, N) && same_bits(zlosses, t.zlosses, N),
+          "so has a training model whose forward pass has no weights");
 
     Memory with[MAX_MEMORY], without[MAX_MEMORY];
     const int n = cpu_device.memory(with, &c, 1, B, T), m = cpu_device.memory(without, &c, 0, B, T);
-    size_t all = 0, few = 0, acts = 0, weights = t.m->layout.size*sizeof(real), cache = cache_size(&c)*sizeof(real);
+    size_t all = 0, few = 0, acts = 0, weights = t.m->layout.size*sizeof(real),
+        cache = cache_size(&c)*sizeof(real);
     for (int i = 0; i < n; i++) all += with[i].bytes;
-    for (int i = 0; i < m; i++) few += without[i].bytes, acts += !strcmp(without[i].name, "activations") ? without[i].bytes : 0;
-    check(all == 4*weights + t.m->arena_size + cache && few == weights + plain->arena_size + cache, "the memory plan is what is allocated: %zu and %zu bytes",
-          all, few);
-    const size_t row = (5*36 + 60 + 50 + 25 + 4 + 6)*sizeof(real) + 60 + 2*sizeof(int);        // x, xn1, att, xn2, xnf; qkv; ug; h
-    check(acts < N*row + 16*64, "without training the activations are those of one layer: %zu bytes for %d layers", acts, c.n_layers);
+    for (int i = 0; i < m; i++)
+        few += without[i].bytes, acts += !strcmp(without[i].name, "activations") ? without[i].bytes : 0;
+    check(all == 4*weights + t.m->arena_size + cache && few == weights + plain->arena_size + cache,
+          "the memory plan is what is allocated: %zu and %zu bytes", all, few);
+    // x, xn1, att, xn2, xnf; qkv; ug; h
+    const size_t row = (5*36 + 60 + 50 + 25 + 4 + 6)*sizeof(real) + 60 + 2*sizeof(int);
+    check(acts < N*row + 16*64,
+          "without training the activations are those of one layer: %zu bytes for %d layers", acts,
+          c.n_layers);
     olmo_free(plain), release(losses);
     bench_free(&t);
 }
@@ -1350,8 +1554,12 @@ static void test_without_training(void) {
 // A second device, added without touching anything: it counts the calls and lets the CPU do the work.
 enum { BUILD, FORWARD, BACKWARD, UPDATE, DECODE, CALLS };
 static int calls[CALLS];
-static void *counting_build(const Config *c, int training) { calls[BUILD]++; return cpu_device.build(c, training); }
-static void counting_forward(void *m, real *l, real *z, const int *t, const int *y, const real *w, int B, int T) {
+static void *counting_build(const Config *c, int training) {
+    calls[BUILD]++;
+    return cpu_device.build(c, training);
+}
+static void counting_forward(void *m, real *l, real *z, const int *t, const int *y, const real *w,
+                             int B, int T) {
     calls[FORWARD]++;
     cpu_device.forward(m, l, z, t, y, w, B, T);
 }
@@ -1361,127 +1569,172 @@ static double counting_update(void *m, const AdamW *how) {
     double norm = cpu_device.update(m, how);
     return getenv("INFINITE_NORM") ? INFINITY : norm;        // a device that could not update
 }
-static void counting_decode(void *m, real *l, const int *t, int n, int past) { calls[DECODE]++; cpu_device.decode(m, l, t, n, past); }
+static void counting_decode(void *m, real *l, const int *t, int n, int past) {
+    calls[DECODE]++;
+    cpu_device.decode(m, l, t, n, past);
+}
 static int counting_main(int argc, char **argv) {            // the whole program, on that device
     Device d = cpu_device;
-    d.name = "counting", d.build = counting_build, d.forward = counting_forward, d.backward = counting_backward,
+    d.name = "counting", d.build = counting_build, d.forward = counting_forward,
+        d.backward = counting_backward,
         d.update = counting_update, d.decode = counting_decode;
     int code = olmo_main(argc, argv, &d);
-    printf("calls %d %d %d %d %d\n", calls[BUILD], calls[FORWARD], calls[BACKWARD], calls[UPDATE], calls[DECODE]);
+    printf("calls %d %d %d %d %d\n", calls[BUILD], calls[FORWARD], calls[BACKWARD], calls[UPDATE],
+           calls[DECODE]);
     return code;
 }
-// An update that did not happen, for the gradient is not finite, must end the run: it would go on and never learn.
+// An update that did not happen, for the gradient is not finite, must end the run: it would go on and
+// never learn.
 static void infinite_norm(const char *flags) {
     char out[PATH];
-    int code = shell(out, sizeof out, "cd build/test && rm -rf device && INFINITE_NORM=1 '%s' --counting-device %s --out device 2>&1; echo code $?; ls device", self, flags);
-    check(code == 0 && strstr(out, "error: step 1: ") && strstr(out, "the gradient norm inf") && strstr(out, "code 1\n") && !strstr(out, "step1\n"),
-          "a gradient norm that is not finite ends the run, unsaved: %.*s", (int)strcspn(strstr(out, "error: ") ? strstr(out, "error: ") : out, "\n"),
+    int code = shell(out, sizeof out,
+                     "cd build/test && rm -rf device && INFINITE_NORM=1 '%s' --counting-device %s "
+                     "--out device 2>&1; echo code $?; ls device", self, flags);
+    check(code == 0 && strstr(out, "error: step 1: ") && strstr(out, "the gradient norm inf")
+          && strstr(out, "code 1\n") && !strstr(out, "step1\n"),
+          "a gradient norm that is not finite ends the run, unsaved: %.*s",
+          (int)strcspn(strstr(out, "error: ") ? strstr(out, "error: ") : out, "\n"),
           strstr(out, "error: ") ? strstr(out, "error: ") : out);
 }
 
 static void test_second_device(void) {
     char plain[PATH], counted[PATH];
-    const char *flags = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 32 --steps 3 --batch 4 --micro-batch 2 --sample-every 3 --eval-every 3 "
+    const char *flags =
+        "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 32 --steps 3 --batch 4 "
+        "--micro-batch 2 --sample-every 3 --eval-every 3 "
                         "--data train_olmo.c.txt --prompt ab --threads 1";
     int code = shell(plain, sizeof plain,
-                     "mkdir -p build/test && cd build/test && head -c 16384 ../../train_olmo.c > train_olmo.c.txt && rm -rf device && %s --plain-device %s --out device | tail -1", self, flags);
-    code |= shell(counted, sizeof counted, "cd build/test && rm -rf device && %s --counting-device %s --out device | tail -2", self, flags);
+                     "mkdir -p build/test && cd build/test && head -c 16384 ../../train_olmo.c > "
+                     "train_olmo.c.txt && rm -rf device && %s --plain-device %s --out device | tail -1",
+                     self, flags);
+    code |= shell(counted, sizeof counted,
+                  "cd build/test && rm -rf device && %s --counting-device %s --out device | tail -2",
+                  self, flags);
     // 3 steps of 2 micro-batches; validation of 512/20 windows, 2 at a time; a sample of 32 - 2 tokens
     check(code == 0 && strstr(counted, "calls 1 19 6 3 30\n"),
           "a second device needs no change: the program made the calls it should: %s",
           strstr(counted, "calls") ? strstr(counted, "calls") + 6 : "none");
-    check(strlen(plain) == 31 && !strncmp(plain, counted, 31), "and has the same parameters at the end: %.30s", plain);
+    check(strlen(plain) == 31 && !strncmp(plain, counted, 31),
+          "and has the same parameters at the end: %.30s", plain);
     infinite_norm(flags);
 }
 
-// Memory that runs out at the first allocation, at the second, and so on until a run needs no more: each time one sentence,
-// exit code 1, and no checkpoint. FAIL_ALLOCATION=n is known to this program alone.
+// Memory that runs out at the first allocation, at the second, and so on until a run needs no more:
+// each time one sentence, exit code 1, and no checkpoint. FAIL_ALLOCATION=n is known to this program
+// alone.
 static void runs_out_of_memory(const char *device, const char *flags) {
     char out[PATH];
     int n = 0, code = 1, sentences = 1;
     while (code && sentences && n < 1000) {
-        code = shell(out, sizeof out, "cd build/test && rm -rf starved && FAIL_ALLOCATION=%d '%s' --%s-device --d-model 16 --n-layers 2 --n-heads 2 "
-                     "--mlp-hidden 32 --seq-len 32 --steps 2 --batch 4 --micro-batch 2 --sample-every 2 --data train_olmo.c.txt --prompt ab "
+        code = shell(out, sizeof out,
+                     "cd build/test && rm -rf starved && FAIL_ALLOCATION=%d '%s' --%s-device "
+                     "--d-model 16 --n-layers 2 --n-heads 2 --mlp-hidden 32 --seq-len 32 --steps 2 "
+                     "--batch 4 --micro-batch 2 --sample-every 2 --data train_olmo.c.txt --prompt ab "
                      "--out starved %s 2>&1 >/dev/null", ++n, self, device, flags);
         if (!code) break;
-        sentences = code == 1 && !strncmp(out, "error: ", 7) && strstr(out, "memory") && strchr(out, '\n') == out + strlen(out) - 1
-                    && newest_checkpoint("build/test/starved") < 0;
+        sentences = code == 1 && !strncmp(out, "error: ", 7) && strstr(out, "memory")
+            && strchr(out, '\n') == out + strlen(out) - 1
+            && newest_checkpoint("build/test/starved") < 0;
     }
-    check(code == 0 && n > 20, "memory that runs out at any of %d allocations (%s) is a sentence and exit code 1%s%s", n - 1, device,
-          code ? "; but not at the last: " : "", code ? out : "");
+    check(code == 0 && n > 20,
+          "memory that runs out at any of %d allocations (%s) is a sentence and exit code 1%s%s", n - 1,
+          device, code ? "; but not at the last: " : "", code ? out : "");
 }
 static void test_out_of_memory(void) {
     char unused[8];
-    (void)shell(unused, sizeof unused, "mkdir -p build/test && head -c 16384 train_olmo.c > build/test/train_olmo.c.txt");
+    (void)shell(unused, sizeof unused,
+                "mkdir -p build/test && head -c 16384 train_olmo.c > build/test/train_olmo.c.txt");
     runs_out_of_memory("plain", "--threads 1");
 }
 
-// A run's lines by a clock that goes on 0.75 s from look to look: a step takes two of them. There is a line for the first
-// step, for the last, and for what lies more than two seconds behind the line before.
+// A run's lines by a clock that goes on 0.75 s from look to look: a step takes two of them. There is a
+// line for the first step, for the last, and for what lies more than two seconds behind the line
+// before.
 static void test_console_by_the_clock(void) {
     static char out[1 << 15];
-    const char *flags = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 16 --steps 99 --batch 4 --sample-every 0 "
+    const char *flags =
+        "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 16 --steps 99 --batch 4 "
+        "--sample-every 0 "
                         "--data ../../train_olmo.c.txt --val none --no-save --threads 1";
-    int code = shell(out, sizeof out, "mkdir -p build/test/clock && head -c 16384 train_olmo.c > build/train_olmo.c.txt && cd build/test/clock "
-                     "&& CLOCK_STEP=0.75 '%s' --plain-device %s", self, flags), lines = 0, fine = 1;
+    int code = shell(out, sizeof out,
+                     "mkdir -p build/test/clock && head -c 16384 train_olmo.c > "
+                     "build/train_olmo.c.txt && cd build/test/clock && CLOCK_STEP=0.75 '%s' "
+                     "--plain-device %s", self, flags), lines = 0, fine = 1;
     for (const char *at = out; (at = strstr(at, "[step=")); at++, lines++) {
         char expected[64];
         const int step = atoi(at + 6), left = (int)(1.5*(99 - step));
         snprintf(expected, sizeof expected, " tokens/s=85.33 eta=%d:%02d\n", left/60, left % 60);
         fine &= step == 2*lines + 1 && strstr(at, expected) && strstr(at, expected) < strchr(at, '\n');
     }
-    check(code == 0 && fine && lines == 50, "tokens/s and eta by the clock, in a line for every second step: %d lines", lines);
-    code = shell(out, sizeof out, "cd build/test/clock && CLOCK_STEP=0.75 '%s' --plain-device %s --energy --watts 720 --pue 2 "
-                 "--carbon-intensity 0.5 --peak-tflops 1 | tail -n 2 | head -n 1", self, flags);
+    check(code == 0 && fine && lines == 50,
+          "tokens/s and eta by the clock, in a line for every second step: %d lines", lines);
+    code = shell(out, sizeof out,
+                 "cd build/test/clock && CLOCK_STEP=0.75 '%s' --plain-device %s --energy --watts 720 "
+                 "--pue 2 --carbon-intensity 0.5 --peak-tflops 1 | tail -n 2 | head -n 1", self, flags);
     // Looks: one before the first step, three per step, one at the end. 299*0.75 s of 720 W are 0.04485 kWh.
-    check(code == 0 && !strcmp(out, "energy 0.04485 kWh: 720 W for 0.0622917 hours, by --watts; 0.04485 kg CO2e (PUE 2, 0.5 kg per kWh)\n"),
-          "and the energy: %s", out);
+    check(code == 0
+          && !strcmp(out,
+                     "energy 0.04485 kWh: 720 W for 0.0622917 hours, by --watts; 0.04485 kg CO2e "
+                     "(PUE 2, 0.5 kg per kWh)\n"), "and the energy: %s", out);
 }
 
-// ======================================================================================================================
+// =================================================================================================
 // 6. Formats, data, sampling
-// ======================================================================================================================
+// =================================================================================================
 
 static void test_number_formats(void) {
     int fine = 1;
-    for (uint32_t h = 0; h < 65536; h++) {                   // every half-precision number survives the round trip
+    // every half-precision number survives the round trip
+    for (uint32_t h = 0; h < 65536; h++) {
         float b = float_from_bf16((uint16_t)h), f = float_from_f16((uint16_t)h);
         fine &= isnan(b) ? isnan(float_from_bf16(bf16_from_float(b))) : bf16_from_float(b) == h;
         fine &= isnan(f) ? isnan(float_from_f16(f16_from_float(f))) : f16_from_float(f) == h;
     }
     check(fine, "all 65536 bf16 and all 65536 fp16 numbers go to float and back");
     fine = 1;
-    for (uint32_t h = 0; h < 0x7bff; h++) {                  // between two neighbours: to the nearer, ties to the even one
-        float low = float_from_f16((uint16_t)h), high = float_from_f16((uint16_t)(h + 1)), middle = (low + high)/2;
-        fine &= f16_from_float(middle) == (h & 1 ? h + 1 : h) && f16_from_float(nextafterf(middle,
-                                                                      0)) == h && f16_from_float(nextafterf(middle, 1e9f)) == h + 1;
+    // between two neighbours: to the nearer, ties to the even one
+    for (uint32_t h = 0; h < 0x7bff; h++) {
+        float low = float_from_f16((uint16_t)h), high = float_from_f16((uint16_t)(h + 1)),
+            middle = (low + high)/2;
+        fine &= f16_from_float(middle) == (h & 1 ? h + 1 : h)
+            && f16_from_float(nextafterf(middle, 0)) == h
+            && f16_from_float(nextafterf(middle, 1e9f)) == h + 1;
     }
     for (uint32_t h = 0; h < 0x7f7f; h++) {
-        float low = float_from_bf16((uint16_t)h), high = float_from_bf16((uint16_t)(h + 1)), middle = low + (high - low)/2;
-        fine &= bf16_from_float(middle) == (h & 1 ? h + 1 : h) && bf16_from_float(nextafterf(middle, INFINITY)) == h + 1;
+        float low = float_from_bf16((uint16_t)h), high = float_from_bf16((uint16_t)(h + 1)),
+            middle = low + (high - low)/2;
+        fine &= bf16_from_float(middle) == (h & 1 ? h + 1 : h)
+            && bf16_from_float(nextafterf(middle, INFINITY)) == h + 1;
     }
     check(fine, "rounding to bf16 and fp16 is to nearest, ties to even");
-    check(f16_from_float(1) == 0x3c00 && f16_from_float(-2) == 0xc000 && f16_from_float(65504) == 0x7bff && f16_from_float(65520) == 0x7c00
-          && f16_from_float(5.9604645e-8f) == 1 && bf16_from_float(1) == 0x3f80,
-              "known codes: 1, -2, 65504, overflow, the smallest number");
+    check(f16_from_float(1) == 0x3c00 && f16_from_float(-2) == 0xc000 && f16_from_float(65504) == 0x7bff
+          && f16_from_float(65520) == 0x7c00 && f16_from_float(5.9604645e-8f) == 1
+          && bf16_from_float(1) == 0x3f80, "known codes: 1, -2, 65504, overflow, the smallest number");
 }
 
 static void test_json(void) {
-    const char *good[] = { "{}", " { \"a\" : [1, -2.5e3, true, null, {\"b\": \"x\\\"y\"}] } ", "{\"a\":{\"b\":{}},\"c\":[]}" };
-    const char *bad[] = { "", "{", "[", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "[1,]", "{a:1}", "{\"a\":01x}", "\"open",
-                         "{\"a\":tru}", "[1 2]", "{\"a\":-}", "{\"a\":1}}", "{\"a\":\"\\q\"}" };
-    for (size_t i = 0; i < sizeof good/sizeof *good; i++) { const char *end = json_skip(good[i], 0); check(end && !*json_space(end),
-                                                                      "JSON: %s", good[i]); }
-    for (size_t i = 0; i < sizeof bad/sizeof *bad; i++) { const char *end = json_skip(bad[i], 0); check(!end || *json_space(end),
-                                                                      "not JSON: %s", bad[i]); }
+    const char *good[] = { "{}", " { \"a\" : [1, -2.5e3, true, null, {\"b\": \"x\\\"y\"}] } ",
+                           "{\"a\":{\"b\":{}},\"c\":[]}" };
+    const char *bad[] = { "", "{", "[", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "[1,]", "{a:1}",
+                          "{\"a\":01x}", "\"open", "{\"a\":tru}", "[1 2]", "{\"a\":-}", "{\"a\":1}}",
+                          "{\"a\":\"\\q\"}" };
+    for (size_t i = 0; i < sizeof good/sizeof *good; i++) {
+        const char *end = json_skip(good[i], 0);
+        check(end && !*json_space(end), "JSON: %s", good[i]);
+    }
+    for (size_t i = 0; i < sizeof bad/sizeof *bad; i++) {
+        const char *end = json_skip(bad[i], 0);
+        check(!end || *json_space(end), "not JSON: %s", bad[i]);
+    }
     const char *o = "{\"x\": {\"y\": 3}, \"list\": [10, 20], \"y\": 4, \"no\": null}";
     uint64_t list[2];
-    check(json_number(o, "o", "y", 0, 9, 0) == 4 && json_number(json_get(o, "x"), "o", "y", 0, 9, 0) == 3 && json_number(o, "o",
-                                                                      "no", 0, 9, 7) == 7 && !json_get(o, "z"),
-                                                                      "members are found in their own object only");
-    check(json_whole_numbers(json_get(o, "list"), list, 2) == 2 && list[0] == 10 && list[1] == 20 && json_whole_numbers("[1, 2, 3]",
-                                                                      list, 2) == -1 && json_whole_numbers("[1.5]", list, 2) == -1,
-          "lists of whole numbers");
+    check(json_number(o, "o", "y", 0, 9, 0) == 4
+          && json_number(json_get(o, "x"), "o", "y", 0, 9, 0) == 3
+          && json_number(o, "o", "no", 0, 9, 7) == 7 && !json_get(o, "z"),
+          "members are found in their own object only");
+    check(json_whole_numbers(json_get(o, "list"), list, 2) == 2 && list[0] == 10 && list[1] == 20
+          && json_whole_numbers("[1, 2, 3]", list, 2) == -1
+          && json_whole_numbers("[1.5]", list, 2) == -1, "lists of whole numbers");
 }
 
 static void write_bytes(const char *path, const void *bytes, size_t n) {
@@ -1501,7 +1754,8 @@ static void test_data(void) {
     for (int i = 0; i < 103; i++) ids16[i] = (uint16_t)(i*7), mask[i] = i % 3 != 0;
     for (int i = 0; i < 64; i++) ids32[i] = (uint32_t)(70000 + i);
     for (int i = 0; i < 100; i++) text[i] = (char)(' ' + i % 90);
-    write_bytes(a, ids16, sizeof ids16), write_bytes(b, ids32, sizeof ids32), write_bytes(c, text, sizeof text),
+    write_bytes(a, ids16, sizeof ids16), write_bytes(b, ids32, sizeof ids32),
+        write_bytes(c, text, sizeof text),
         write_bytes(m, mask, sizeof mask);
     memcpy(numpy, "\x93NUMPY\x01\x00\x76\x00", 10);
     memset(numpy + 10, ' ', 118);
@@ -1514,18 +1768,21 @@ static void test_data(void) {
     check(two.windows == 14 && two.file[0].windows == 10 && two.file[1].windows == 4,
           "a headerless file of 103 tokens and a NumPy file of 40 are 10 + 4 windows of 10");
     corpus_window(&two, 3, 1000, tokens, targets);
-    for (int t = 0; t < 10; t++) fine &= tokens[t] == (30 + t)*7 && targets[t] == (t < 9 ? (31 + t)*7 : IGNORE);
+    for (int t = 0; t < 10; t++)
+        fine &= tokens[t] == (30 + t)*7 && targets[t] == (t < 9 ? (31 + t)*7 : IGNORE);
     corpus_window(&two, 11, 1000, tokens, targets);
     for (int t = 0; t < 10; t++) fine &= tokens[t] == (10 + t)*7;
     check(fine, "windows do not overlap; targets are the next tokens; the last has none");
-    Corpus wide = corpus_open(b, NULL, 4, 64), bytes = corpus_open(c, NULL, 2, 50), masked = corpus_open(a, m, 2, 10);
+    Corpus wide = corpus_open(b, NULL, 4, 64), bytes = corpus_open(c, NULL, 2, 50),
+        masked = corpus_open(a, m, 2, 10);
     corpus_window(&wide, 0, 80000, tokens, targets);
     check(tokens[63] == 70063, "uint32 tokens");
     corpus_window(&bytes, 1, 256, tokens, targets);
     check(bytes.windows == 2 && tokens[0] == text[50], "a text file is read as bytes");
     corpus_window(&masked, 1, 1000, tokens, targets);
     fine = 1;
-    for (int t = 0; t < 9; t++) fine &= tokens[t] == (10 + t)*7 && targets[t] == ((11 + t) % 3 ? (11 + t)*7 : IGNORE);
+    for (int t = 0; t < 9; t++)
+        fine &= tokens[t] == (10 + t)*7 && targets[t] == ((11 + t) % 3 ? (11 + t)*7 : IGNORE);
     check(fine, "a label mask ignores the tokens it marks, as labels");
     Corpus val = corpus_hold_out(&two);
     check(two.windows == 12 && val.windows == 2 && val.file[0].first == 9 && val.file[1].first == 3,
@@ -1534,7 +1791,7 @@ static void test_data(void) {
     check(tokens[0] == 30*7, "and reads them");
 }
 
-// ---- limits ----------------------------------------------------------------------------------------------------------
+// ---- limits -------------------------------------------------------------------------------------
 // A call that must end the program, in a process of its own: with code 1 and a sentence that says this.
 static int dies(void (*call)(int), int which, const char *says) {
     static char words[16384];
@@ -1552,10 +1809,12 @@ static int dies(void (*call)(int), int which, const char *says) {
     FILE *file = fopen("build/test/died", "rb");
     words[file ? fread(words, 1, sizeof words - 1, file) : 0] = 0;
     if (file) fclose(file);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 1 && !strncmp(words, "error: ", 7) && strstr(words, says);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 1 && !strncmp(words, "error: ", 7)
+        && strstr(words, says);
 }
 
-// Tokens on the edges of the blocks that are checked at a time, of each width: those in a window count, others do not.
+// Tokens on the edges of the blocks that are checked at a time, of each width: those in a window count,
+// others do not.
 static TokenFile edge_file;
 static void check_edges(int width) {
     Corpus c = { &edge_file, 1, 8, edge_file.windows };
@@ -1563,7 +1822,8 @@ static void check_edges(int width) {
     corpus_check(&c, 100);
 }
 static void corpus_edges(void) {
-    enum { BLOCK = 1 << 20, N = BLOCK + 53 };               // tokens; windows of 8, without the first; 5 are left
+    // tokens; windows of 8, without the first; 5 are left
+    enum { BLOCK = 1 << 20, N = BLOCK + 53 };
     static const struct { int at; const char *says; } rows[] = {
         { 8, "token 8 is 100" }, { BLOCK + 7, "token 1048583 is 100" }, { BLOCK + 8, "token 1048584 is 100" },
         { BLOCK + 47, "token 1048623 is 100" }, { 7, NULL }, { BLOCK + 48, NULL }, { N - 1, NULL },
@@ -1590,7 +1850,8 @@ static void corpus_edges(void) {
 // A file's fingerprint, beside one put together from the bytes that it should look at.
 static void fingerprints(void) {
     enum { PIECE = 4096, WHOLE = 16*PIECE };
-    static const size_t sizes[] = { 0, 1, PIECE - 1, PIECE, PIECE + 1, 3*PIECE, WHOLE - 1, WHOLE, WHOLE + 1, WHOLE + 15, 1000000 };
+    static const size_t sizes[] = { 0, 1, PIECE - 1, PIECE, PIECE + 1, 3*PIECE, WHOLE - 1, WHOLE,
+                                    WHOLE + 1, WHOLE + 15, 1000000 };
     unsigned char *bytes = (unsigned char *)allocate(1000000, 1, "a test");
     int fine = 1;
     for (int i = 0; i < 1000000; i++) bytes[i] = (unsigned char)(hash64((uint64_t)i) >> 3);
@@ -1612,30 +1873,40 @@ static void fingerprints(void) {
 // What is on a disk, by name: which of it is a checkpoint, and which a left-over.
 static void names_of_checkpoints(void) {
     static const struct { const char *name; int step; } rows[] = {
-        { "step0", 0 }, { "step7", 7 }, { "step10", 10 }, { "step999999999", 999999999 }, { "step1000000000", -1 }, { "step", -1 },
-        { "step00", -1 }, { "step07", -1 }, { "step7x", -1 }, { "step7.tmp", -1 }, { "ste7", -1 }, { "Step7", -1 }, { "step-1", -1 }, { "", -1 },
+        { "step0", 0 }, { "step7", 7 }, { "step10", 10 }, { "step999999999", 999999999 },
+        { "step1000000000", -1 }, { "step", -1 },
+        { "step00", -1 }, { "step07", -1 }, { "step7x", -1 }, { "step7.tmp", -1 }, { "ste7", -1 },
+        { "Step7", -1 }, { "step-1", -1 }, { "", -1 },
     };
     int fine = 1;
     char left[256];
-    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) fine &= checkpoint_step(rows[i].name) == rows[i].step;
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
+        fine &= checkpoint_step(rows[i].name) == rows[i].step;
     check(fine, "which names are those of checkpoints");
     const char *in = "rm -rf build/test/left && mkdir -p build/test/left && cd build/test/left && ";
-    shell(left, sizeof left, "%smkdir step3 step3.tmp step12.tmp step3.tmpx step03.tmp other.tmp && touch step12.tmp/x other.tmp/y", in);
+    shell(left, sizeof left,
+          "%smkdir step3 step3.tmp step12.tmp step3.tmpx step03.tmp other.tmp && touch step12.tmp/x "
+          "other.tmp/y", in);
     remove_leftovers("build/test/left");
     shell(left, sizeof left, "ls build/test/left | tr '\\n' ' '");
-    check(!strcmp(left, "other.tmp step03.tmp step3 step3.tmpx "), "what a crash leaves half-written goes, and nothing else: %s", left);
-    shell(left, sizeof left, "%sfor i in 5 6 9 10 100; do mkdir step$i; touch step$i/x; done; mkdir steps", in);
+    check(!strcmp(left, "other.tmp step03.tmp step3 step3.tmpx "),
+          "what a crash leaves half-written goes, and nothing else: %s", left);
+    shell(left, sizeof left,
+          "%sfor i in 5 6 9 10 100; do mkdir step$i; touch step$i/x; done; mkdir steps", in);
     remove_checkpoints("build/test/left", 3);
     shell(left, sizeof left, "ls build/test/left | tr '\\n' ' '");
     check(!strcmp(left, "step10 step100 step9 steps "), "--keep 3 keeps the newest three: %s", left);
-    check(newest_checkpoint("build/test/left") == 100 && newest_checkpoint("build/test/nowhere") == -1, "and the newest is known by number");
+    check(newest_checkpoint("build/test/left") == 100 && newest_checkpoint("build/test/nowhere") == -1,
+          "and the newest is known by number");
     shell(left, sizeof left, "%smkdir -p out out.1 out.2 out.4", in);
-    check(!strcmp(free_name("build/test/left/out"), "build/test/left/out.3"), "an earlier run gets the first free name");
+    check(!strcmp(free_name("build/test/left/out"), "build/test/left/out.3"),
+          "an earlier run gets the first free name");
 }
 
 // JSON that is read, on its limits, and as a sentence quotes it.
 static void number_of(int which) {
-    static const char *const texts[] = { "{\"x\": 2.5}", "{\"x\": -1}", "{\"x\": \"1\"}", "{}", "{\"x\": null}", "{\"x\": 1.5}" };
+    static const char *const texts[] = { "{\"x\": 2.5}", "{\"x\": -1}", "{\"x\": \"1\"}", "{}",
+                                         "{\"x\": null}", "{\"x\": 1.5}" };
     if (which == 5) json_int(texts[5], "file.json", "x", 0, 2, NAN);
     else json_number(texts[which], "file.json", "x", 0, 2, NAN);
 }
@@ -1648,7 +1919,8 @@ static void json_limits(void) {
     }
     check(fine, "JSON of 64 arrays in each other is read, of 65 is not");
     static const struct { const char *value, *quoted; } quotes[] = {
-        { "[1, 2]", "[1, 2]" }, { "\"a b\", 3", "\"a b\"" }, { "{\"a\":\n\n   1,\n\"b\": \n2}", "{\"a\": 1, \"b\": 2}" }, { "tru", "none" },
+        { "[1, 2]", "[1, 2]" }, { "\"a b\", 3", "\"a b\"" },
+        { "{\"a\":\n\n   1,\n\"b\": \n2}", "{\"a\": 1, \"b\": 2}" }, { "tru", "none" },
         { "[1000000, 2000000, 3000000, 4000000, 5000000, 6000000, 7000000, 80000, 90000, 10]",
           "[1000000, 2000000, 3000000, 4000000, 5000000, 6000000, 7000000, 80000, 90000 ..." },
         { "[1000000, 2000000, 3000000, 4000000, 5000000, 6000000, 7000000, 80000, 9000, 10]",
@@ -1657,21 +1929,29 @@ static void json_limits(void) {
           "\"012345678901234567890123456789012345678901234567890123456789012345678901234567 ..." },
     };
     fine = !strcmp(json_quoted(NULL), "none");
-    for (size_t i = 0; i < sizeof quotes/sizeof *quotes; i++) fine &= !strcmp(json_quoted(quotes[i].value), quotes[i].quoted);
+    for (size_t i = 0; i < sizeof quotes/sizeof *quotes; i++)
+        fine &= !strcmp(json_quoted(quotes[i].value), quotes[i].quoted);
     check(fine, "a value as a sentence quotes it: on one line, 80 bytes at most, cut between its parts");
     for (int i = 0; i < 4; i++) sprintf(text, "%d", i), four[i] = (char *)json_quoted(text);
-    check(!strcmp(four[0], "0") && !strcmp(four[1], "1") && !strcmp(four[2], "2") && !strcmp(four[3], "3"), "four of them hold");
+    check(!strcmp(four[0], "0") && !strcmp(four[1], "1") && !strcmp(four[2], "2")
+          && !strcmp(four[3], "3"), "four of them hold");
 
     const char *o = "{\"x\": 2, \"y\": 0, \"z\": null, \"xx\": 3, \"on\": true, \"off\": false}";
     uint64_t list[3];
-    check(json_number(o, "o", "x", 0, 2, NAN) == 2 && json_number(o, "o", "y", 0, 2, NAN) == 0 && json_number(o, "o", "z", 0, 2, 9) == 9
-          && json_int(o, "o", "xx", 3, 3, NAN) == 3 && json_flag(o, "on") && !json_flag(o, "off") && !json_flag(o, "no"), "numbers on their limits");
-    for (int i = 0; i < 6; i++) fine &= dies(number_of, i, i == 5 ? "a whole number" : i > 2 ? "found none" : "from 0 to 2, found");
+    check(json_number(o, "o", "x", 0, 2, NAN) == 2 && json_number(o, "o", "y", 0, 2, NAN) == 0
+          && json_number(o, "o", "z", 0, 2, 9) == 9 && json_int(o, "o", "xx", 3, 3, NAN) == 3
+          && json_flag(o, "on") && !json_flag(o, "off") && !json_flag(o, "no"),
+          "numbers on their limits");
+    for (int i = 0; i < 6; i++)
+        fine &= dies(number_of, i,
+                     i == 5 ? "a whole number" : i > 2 ? "found none" : "from 0 to 2, found");
     check(fine, "and beyond them");
-    check(json_whole_numbers("[]", list, 3) == 0 && json_whole_numbers("[ 7 , 8 ]", list, 2) == 2 && list[0] == 7 && list[1] == 8
-          && json_whole_numbers("[999999999999999999]", list, 1) == 1 && list[0] == 999999999999999999u
-          && json_whole_numbers("[1000000000000000000]", list, 1) == -1 && json_whole_numbers("3", list, 1) == -1
-          && json_whole_numbers("[-1]", list, 1) == -1 && json_whole_numbers("[1e2]", list, 1) == -1, "whole numbers of up to 18 digits");
+    check(json_whole_numbers("[]", list, 3) == 0 && json_whole_numbers("[ 7 , 8 ]", list, 2) == 2
+          && list[0] == 7 && list[1] == 8 && json_whole_numbers("[999999999999999999]", list, 1) == 1
+          && list[0] == 999999999999999999u
+          && json_whole_numbers("[1000000000000000000]", list, 1) == -1
+          && json_whole_numbers("3", list, 1) == -1 && json_whole_numbers("[-1]", list, 1) == -1
+          && json_whole_numbers("[1e2]", list, 1) == -1, "whole numbers of up to 18 digits");
 }
 
 // Files: paths, sizes, and disks that cannot do what they are asked to.
@@ -1697,8 +1977,11 @@ static void file_limits(void) {
         unsigned char length[8];
         FILE *file = open_to_write("build/test/limit");
         close_written(file, "build/test/limit");
-        CHECK(truncate("build/test/limit", (off_t)(most - 1 + (uint64_t)beyond)) == 0, "build/test/limit: %s", strerror(errno));
-        fine &= dies(file_of, 1, beyond ? "expected a small JSON text, found 104857600 bytes" : "NUL byte at byte 0");
+        CHECK(truncate("build/test/limit", (off_t)(most - 1 + (uint64_t)beyond)) == 0,
+              "build/test/limit: %s", strerror(errno));
+        fine &= dies(file_of, 1,
+                     beyond ? "expected a small JSON text, found 104857600 bytes"
+                     : "NUL byte at byte 0");
         for (int i = 0; i < 8; i++) length[i] = (unsigned char)((most - 1 + (uint64_t)beyond) >> 8*i);
         write_bytes("build/test/limit", length, 8);
         CHECK(truncate("build/test/limit", (off_t)(most + 8)) == 0, "build/test/limit: %s", strerror(errno));
@@ -1759,21 +2042,27 @@ static void header_limits(void) {
     char dict[128];
     for (int i = 0; i < 3; i++) for (int version = 1; version <= 3; version++) {
         snprintf(dict, sizeof dict, "{'descr': '<u4', 'fortran_order': False, 'shape': %s, }", shapes[i]);
-        const int length = version == 1 ? 118 : i == 2 ? 1023 : 300, size = header_with(version, dict, length, 64, 4);
-        fine &= numpy_header(header_bytes, (uint64_t)size, "a.npy", &width) == (uint64_t)(size - 256) && width == 4;
+        const int length = version == 1 ? 118 : i == 2 ? 1023 : 300,
+            size = header_with(version, dict, length, 64, 4);
+        fine &= numpy_header(header_bytes, (uint64_t)size, "a.npy", &width) == (uint64_t)(size - 256)
+            && width == 4;
     }
     header_with(1, dict, 118, 64, 4);
-    check(fine && numpy_header(header_bytes, 11, "a.npy", &width) == 0, "NumPy's header has up to 1023 bytes, a file of 11 has none");
-    static const char *const says[] = { "one dimension", "one dimension", "one dimension", "one dimension", "announces 65", "announces 63",
-                                        "damaged", "announces 64 items, the file holds 127" };
+    check(fine && numpy_header(header_bytes, 11, "a.npy", &width) == 0,
+          "NumPy's header has up to 1023 bytes, a file of 11 has none");
+    static const char *const says[] = { "one dimension", "one dimension", "one dimension",
+                                        "one dimension", "announces 65", "announces 63", "damaged",
+                                        "announces 64 items, the file holds 127" };
     for (int i = 0; i < 8; i++) fine &= dies(numpy_of, i, says[i]);
     check(fine, "and other shapes, lengths and numbers of items are refused");
     for (int wide = 0; wide < 2; wide++) {
         const uint32_t head[3] = { wide ? 20240801 : 20240520, 1, 3 };
         memset(header_bytes, 0, sizeof header_bytes), memcpy(header_bytes, head, sizeof head);
-        fine &= llmc_header(header_bytes, 1024 + (wide ? 12 : 6), "a.bin", &width) == 1024 && width == (wide ? 4 : 2);
+        fine &= llmc_header(header_bytes, 1024 + (wide ? 12 : 6), "a.bin", &width) == 1024
+            && width == (wide ? 4 : 2);
         header_bytes[8] = 0;
-        fine &= llmc_header(header_bytes, 1024, "a.bin", &width) == 1024 && llmc_header(header_bytes, 1023, "a.bin", &width) == 0;
+        fine &= llmc_header(header_bytes, 1024, "a.bin", &width) == 1024
+            && llmc_header(header_bytes, 1023, "a.bin", &width) == 0;
         header_bytes[0]++;
         fine &= llmc_header(header_bytes, 1024, "a.bin", &width) == 0;
     }
@@ -1781,9 +2070,11 @@ static void header_limits(void) {
     check(fine, "llm.c's header of 1024 bytes, and what it announces");
 }
 
-// Weights in shards: what the index says, where one ends, and that they come back; heads compared to the last number.
+// Weights in shards: what the index says, where one ends, and that they come back; heads compared to
+// the last number.
 static void shard_limits(void) {
-    static const struct { uint64_t bytes; int shards; } rows[] = { { 0, 1 }, { 4096, 4 }, { 2048, 6 }, { 2047, 9 }, { 15360, 1 }, { 15359, 2 } };
+    static const struct { uint64_t bytes; int shards; } rows[] =
+        { { 0, 1 }, { 4096, 4 }, { 2048, 6 }, { 2047, 9 }, { 15360, 1 }, { 15359, 2 } };
     Config c = config_of(16, 1, 2, 2, 32, 64, 16, 0, 0, 0);
     Olmo *m = olmo_build(&c, 0), *back = olmo_build(&c, 0);
     char out[256];
@@ -1794,22 +2085,28 @@ static void shard_limits(void) {
         memset(back->params, 0, back->layout.size*sizeof(real));
         weights_read("build/test/shards", &back->layout, &cpu_device, back, 0);
         int same = !memcmp(m->params, back->params, m->layout.size*sizeof(real)) || in_double;
-        shell(out, sizeof out, "cd build/test/shards && ls *.safetensors | wc -l && ls | tail -n 2 | head -n 1 && "
-              "cat *.index.json 2>/dev/null | grep -c '\"total_size\": 15360'");
+        shell(out, sizeof out,
+              "cd build/test/shards && ls *.safetensors | wc -l && ls | tail -n 2 | head -n 1 && cat "
+              "*.index.json 2>/dev/null | grep -c '\"total_size\": 15360'");
         char expected[128];
-        snprintf(expected, sizeof expected, rows[i].shards == 1 ? "1\nconfig.json\n0\n" : "%d\nmodel-%05d-of-%05d.safetensors\n1\n",
-                 rows[i].shards, rows[i].shards, rows[i].shards);
-        check(same && !strcmp(out, expected), "%d shards of at most %d bytes: %.60s", rows[i].shards, (int)rows[i].bytes, out);
+        snprintf(expected, sizeof expected,
+                 rows[i].shards == 1 ? "1\nconfig.json\n0\n"
+                 : "%d\nmodel-%05d-of-%05d.safetensors\n1\n", rows[i].shards, rows[i].shards,
+                 rows[i].shards);
+        check(same && !strcmp(out, expected), "%d shards of at most %d bytes: %.60s", rows[i].shards,
+              (int)rows[i].bytes, out);
     }
     olmo_free(m), olmo_free(back);
     for (int vocab = 50000; vocab <= 50001; vocab++) {
         Config padded = config_of(2, 1, 1, 1, 2, vocab, 16, 1, 0, 0);
         config_write("build/test/shards", &padded, F32);
         char *text = read_text("build/test/shards/config.json");
-        check(field_is(text, "pad_token_id", vocab == 50001 ? "1" : "null"), "a vocabulary of %d, and its pad_token_id", vocab);
+        check(field_is(text, "pad_token_id", vocab == 50001 ? "1" : "null"),
+              "a vocabulary of %d, and its pad_token_id", vocab);
         release(text);
     }
-    Config wide = config_of(16, 1, 2, 2, 32, 5000, 16, 1, 0, 0);     // an embedding of 80,000 numbers: more than a chunk
+    // an embedding of 80,000 numbers: more than a chunk
+    Config wide = config_of(16, 1, 2, 2, 32, 5000, 16, 1, 0, 0);
     Olmo *large = olmo_build(&wide, 0);
     const size_t places[] = { 0, CHUNK - 1, CHUNK, 5000*16 - 1 };
     int fine = 1;
@@ -1820,7 +2117,8 @@ static void shard_limits(void) {
         for (int file = 0; file < 2; file++) {
             if (file && k) large->weight.wte[places[k - 1]] += 1;
             snprintf(out, sizeof out, "build/test/shards/%d", file);
-            make_directory(out), hugging_face_write(out, &wide, &large->layout, NULL, &cpu_device, large, F32, 0);
+            make_directory(out),
+                hugging_face_write(out, &wide, &large->layout, NULL, &cpu_device, large, F32, 0);
             strcat(out, "/model.safetensors"), st[file] = safetensors_open(out);
             e[file] = safetensors_find(st[file], "model.embed_tokens.weight");
         }
@@ -1833,7 +2131,8 @@ static void shard_limits(void) {
 }
 
 static void warmup_of(int which) {
-    static const char *const texts[] = { "1.5", "3%x", "3x", "-1", "101%", "%", "", "3%%", "2147483648", "nan", "-1%" };
+    static const char *const texts[] = { "1.5", "3%x", "3x", "-1", "101%", "%", "", "3%%", "2147483648",
+                                         "nan", "-1%" };
     warmup_steps(texts[which], 100);
 }
 static void environment_of(int least) { environment("A_TEST", least, 8); }
@@ -1844,11 +2143,13 @@ static void list_of(int which) {
 }
 static void test_limits(void) {
     static const struct { const char *text; int steps, expected; } warmups[] = {
-        { "0", 10, 0 }, { "100", 10, 100 }, { "3%", 1000, 30 }, { "3%", 33, 0 }, { "3%", 34, 1 }, { "100%", 50, 50 }, { "0%", 50, 0 },
+        { "0", 10, 0 }, { "100", 10, 100 }, { "3%", 1000, 30 }, { "3%", 33, 0 }, { "3%", 34, 1 },
+        { "100%", 50, 50 }, { "0%", 50, 0 },
         { "1.5%", 200, 3 }, { "2147483647", 1, INT32_MAX },
     };
     int fine = 1;
-    for (size_t i = 0; i < sizeof warmups/sizeof *warmups; i++) fine &= warmup_steps(warmups[i].text, warmups[i].steps) == warmups[i].expected;
+    for (size_t i = 0; i < sizeof warmups/sizeof *warmups; i++)
+        fine &= warmup_steps(warmups[i].text, warmups[i].steps) == warmups[i].expected;
     check(fine, "--warmup in steps, and in parts of all");
     for (int i = 0; i < 11; i++) fine &= dies(warmup_of, i, "expected a whole number of steps");
     check(fine, "and what is neither is refused");
@@ -1864,18 +2165,23 @@ static void test_limits(void) {
     setenv("A_TEST", "3x", 1), fine &= dies(environment_of, 0, "A_TEST");
     unsetenv("A_TEST"), fine &= environment("A_TEST", 0, 9) == -1;
     check(fine, "a whole number in the environment, or none");
-    check(every(3, 3) && every(3, 6) && !every(3, 4) && !every(0, 4) && every(1, 1), "something every so many steps; 0 is never");
-    check(ends_with("a.txt", ".txt") && ends_with(".txt", ".txt") && !ends_with("txt", ".txt") && !ends_with("a.txt.gz", ".txt"), "ends of names");
+    check(every(3, 3) && every(3, 6) && !every(3, 4) && !every(0, 4) && every(1, 1),
+          "something every so many steps; 0 is never");
+    check(ends_with("a.txt", ".txt") && ends_with(".txt", ".txt") && !ends_with("txt", ".txt")
+          && !ends_with("a.txt.gz", ".txt"), "ends of names");
     const unsigned char low_first[8] = { 1, 2, 3, 4, 5, 6, 7, 0x88 };
-    check(little_endian(low_first, 1) == 1 && little_endian(low_first, 2) == 0x0201 && little_endian(low_first, 4) == 0x04030201
-          && little_endian(low_first, 8) == 0x8807060504030201u, "numbers of 1 to 8 bytes, the low one first");
+    check(little_endian(low_first, 1) == 1 && little_endian(low_first, 2) == 0x0201
+          && little_endian(low_first, 4) == 0x04030201
+          && little_endian(low_first, 8) == 0x8807060504030201u,
+          "numbers of 1 to 8 bytes, the low one first");
 
     static unsigned char text[(1 << 16) + 1];
     memset(text, 'a', sizeof text);
     fine = looks_like_text(text, sizeof text);
     for (int c = 0; c < 256; c++) {                          // \e colours terminals
         text[7] = (unsigned char)c;
-        fine &= looks_like_text(text, 8) == (c >= 32 || (c >= 9 && c <= 13) || c == 27) && looks_like_text(text, 7);
+        fine &= looks_like_text(text, 8) == (c >= 32 || (c >= 9 && c <= 13) || c == 27)
+            && looks_like_text(text, 7);
     }
     text[7] = 'a', text[1 << 16] = 0;
     fine &= looks_like_text(text, sizeof text);
@@ -1895,7 +2201,8 @@ static void test_sampling(void) {
     enum { V = 6, DRAWS = 20000 };
     const real logits[V] = { 0, 2, 1, 2, -1, 0.5 };
     Candidate scratch[V];
-    const Sampling greedy = { 0, 1, 0 }, plain = { 1, 1, 0 }, cold = { 0.5, 1, 0 }, top2 = { 1, 1, 2 }, nucleus = { 1, 0.6, 0 },
+    const Sampling greedy = { 0, 1, 0 }, plain = { 1, 1, 0 }, cold = { 0.5, 1, 0 }, top2 = { 1, 1, 2 },
+        nucleus = { 1, 0.6, 0 },
         cold4 = { 0.5, 1, 4 }, hot = { 2, 0.6, 0 };
     const struct { const char *name; Sampling how; double p[V]; } cases[] = {
         { "greedy takes the first of equals", greedy, { 0, 1, 0, 0, 0, 0 } },
@@ -1903,13 +2210,15 @@ static void test_sampling(void) {
         { "temperature 0.5", cold, { exp(0.0), exp(4.0), exp(2.0), exp(4.0), exp(-2.0), exp(1.0) } },
         { "top-k 2", top2, { 0, 1, 0, 1, 0, 0 } },
         { "temperature 0.5 and top-k 4", cold4, { 0, exp(4.0), exp(2.0), exp(4.0), 0, exp(1.0) } },
-        { "temperature 2 and top-p 0.6: the three likeliest of flatter odds", hot, { 0, exp(1.0), exp(0.5), exp(1.0), 0, 0 } },
+        { "temperature 2 and top-p 0.6: the three likeliest of flatter odds", hot,
+          { 0, exp(1.0), exp(0.5), exp(1.0), 0, 0 } },
         { "top-p 0.6: the two likeliest hold 0.735", nucleus, { 0, 1, 0, 1, 0, 0 } },
     };
     for (size_t k = 0; k < sizeof cases/sizeof *cases; k++) {
         int count[V] = {0}, fine = 1;
         double total = 0;
-        for (int i = 0; i < DRAWS; i++) count[sample(logits, V, cases[k].how, uniform(hash64((uint64_t)i)), scratch)]++;
+        for (int i = 0; i < DRAWS; i++)
+            count[sample(logits, V, cases[k].how, uniform(hash64((uint64_t)i)), scratch)]++;
         for (int v = 0; v < V; v++) total += cases[k].p[v];
         for (int v = 0; v < V; v++) {                        // within four standard deviations
             double p = cases[k].p[v]/total;
@@ -1946,16 +2255,20 @@ static void test_sample_selects(void) {
     const double top_p[] = { 1, 0.9, 0.3, 1e-9 };
     const int sizes[] = { 1, 2, 3, 50, 999, MOST }, top_k[] = { 0, 1, 2, 40, 5000 };
     int draws = 0, different = 0;
-    for (int i = 0; i < 6; i++) for (int k = 0; k < 5; k++) for (int p = 0; p < 4; p++) for (uint64_t seed = 0; seed < 40; seed++) {
+    for (int i = 0; i < 6; i++)
+        for (int k = 0; k < 5; k++)
+            for (int p = 0; p < 4; p++) for (uint64_t seed = 0; seed < 40; seed++) {
         const Sampling how = { seed % 5 == 0 ? 0 : 0.3*(double)(seed % 5), top_p[p], top_k[k] };
         fill_noise(logits, MOST, (uint32_t)seed, 3);
-        if (seed % 2) for (int v = 0; v < MOST; v++) logits[v] = (real)rint((double)logits[v]);             // many equals
+        // many equals
+        if (seed % 2) for (int v = 0; v < MOST; v++) logits[v] = (real)rint((double)logits[v]);
         const double u = uniform(hash64(seed + 77));
         const int id = sample(logits, sizes[i], how, u, scratch);
         different += id != sample_by_sorting(logits, sizes[i], how, u, scratch);
         draws++;
     }
-    check(different == 0, "sampling: %d of %d draws differ from those of sorted candidates", different, draws);
+    check(different == 0, "sampling: %d of %d draws differ from those of sorted candidates", different,
+          draws);
 }
 
 static void test_eos(void) {
@@ -1987,10 +2300,14 @@ static void test_init(void) {
             const Tensor *t = &list->tensor[i];
             double std = init_std(t, &c, inits[k]), sum = 0, squares = 0, most = 0;
             size_t n = (size_t)t->rows*t->cols;
-            for (size_t j = 0; j < n; j++) { double x = (double)init_value(1, t, j, std, cut); sum += x, squares += x*x,
-                                            most = fmax(most, fabs(x)); }
-            fine &= fabs(sum/n) < 5*std/sqrt((double)n);                            // a normal cut at 3 deviations has 0.98658 of one
-            fine &= fabs(sqrt(squares/n)/(std*(cut > 0 ? 0.98658 : 1)) - 1) < 4/sqrt(2.0*(double)n) && (cut == 0 || most <= cut*std*1.000001);
+            for (size_t j = 0; j < n; j++) {
+                double x = (double)init_value(1, t, j, std, cut);
+                sum += x, squares += x*x, most = fmax(most, fabs(x));
+            }
+            // a normal cut at 3 deviations has 0.98658 of one
+            fine &= fabs(sum/n) < 5*std/sqrt((double)n);
+            fine &= fabs(sqrt(squares/n)/(std*(cut > 0 ? 0.98658 : 1)) - 1) < 4/sqrt(2.0*(double)n)
+                && (cut == 0 || most <= cut*std*1.000001);
         }
         check(fine, "init %s: mean, deviation and cut of every tensor", inits[k]);
     }
@@ -1998,19 +2315,25 @@ static void test_init(void) {
     int own = 1;
     for (int i = 0; i < list->n; i++) for (int k = 0; k < i; k++) {
         int equal = 0;
-        for (size_t j = 0; j < 1000; j++) equal += init_value(1, &list->tensor[i], j, 1, 3) == init_value(1, &list->tensor[k], j, 1, 3);
+        for (size_t j = 0; j < 1000; j++)
+            equal += init_value(1, &list->tensor[i], j, 1, 3)
+            == init_value(1, &list->tensor[k], j, 1, 3);
         own &= equal < 3;
     }
-    for (size_t j = 0; j < 1000; j++) own &= init_value(1, &list->tensor[0], j, 1, 3) != init_value(2, &list->tensor[0], j, 1, 3);
+    for (size_t j = 0; j < 1000; j++)
+        own &= init_value(1, &list->tensor[0], j, 1, 3) != init_value(2, &list->tensor[0], j, 1, 3);
     check(own, "every tensor, and every seed, has a stream of numbers of its own");
-    check(init_std(&list->tensor[0], &c, "normal") == 0.02 && init_std(&list->tensor[1], &c, "full_megatron") == 0.02
+    check(init_std(&list->tensor[0], &c, "normal") == 0.02
+          && init_std(&list->tensor[1], &c, "full_megatron") == 0.02
           && near(init_std(&list->tensor[2], &c, "full_megatron"), 0.02/sqrt(6.0), 1e-12)
-          && near(init_std(&list->tensor[list->n - 1], &c, "full_megatron"), 0.125, 1e-12), "the deviations of normal and full_megatron");
+          && near(init_std(&list->tensor[list->n - 1], &c, "full_megatron"), 0.125, 1e-12),
+          "the deviations of normal and full_megatron");
     Config b7 = preset_named("7b").config;
     olmo_layout(list, &unused, NULL, &b7);
-    check(near(init_std(&list->tensor[2], &b7, "mitchell"), 0.011049, 1e-6) && near(init_std(&list->tensor[4], &b7, "mitchell"),
-                                                                      1/sqrt(22016.0), 1e-12)
-          && near(init_std(&list->tensor[31*4 + 2], &b7, "mitchell"), 0.011049/sqrt(32.0), 1e-6), "7B's mitchell deviations (OLMO_SPEC 3)");
+    check(near(init_std(&list->tensor[2], &b7, "mitchell"), 0.011049, 1e-6)
+          && near(init_std(&list->tensor[4], &b7, "mitchell"), 1/sqrt(22016.0), 1e-12)
+          && near(init_std(&list->tensor[31*4 + 2], &b7, "mitchell"), 0.011049/sqrt(32.0), 1e-6),
+          "7B's mitchell deviations (OLMO_SPEC 3)");
     release(list);
 }
 
@@ -2019,8 +2342,8 @@ static double value_of(const Metrics *m, const char *name) {
     return NAN;
 }
 
-// A variant's tensor: a gain of each first norm, one-dimensional, beside OLMo's own. It begins as ones, does not decay, and
-// goes through files with its moments.
+// A variant's tensor: a gain of each first norm, one-dimensional, beside OLMo's own. It begins as ones,
+// does not decay, and goes through files with its moments.
 static void test_vectors(void) {
     enum { C = 24, MORE = 2*C };
     const char *directory = "build/test/vectors";
@@ -2037,7 +2360,8 @@ static void test_vectors(void) {
             add_tensor(list, NULL, GAIN, l, C, 0, "attn_norm");
             add_part(list, C, "input_layernorm");
         }
-        for (int i = 0; i < 4; i++) release(*flat[i]), *flat[i] = (real *)allocate(list->size, sizeof(real), "a test");
+        for (int i = 0; i < 4; i++)
+            release(*flat[i]), *flat[i] = (real *)allocate(list->size, sizeof(real), "a test");
     }
     Layout *list = &m[0]->layout;
     const size_t size = list->size, gains = size - MORE;
@@ -2061,7 +2385,8 @@ static void test_vectors(void) {
     Slice *slice = hugging_face_slices(list, &n), *moments = moment_slices(list);
     char weights_path[PATH], moments_path[PATH];
     make_directory("build"), make_directory("build/test"), make_directory(directory);
-    path_join(weights_path, directory, "model.safetensors"), path_join(moments_path, directory, "optimizer.safetensors");
+    path_join(weights_path, directory, "model.safetensors"),
+        path_join(moments_path, directory, "optimizer.safetensors");
     safetensors_write(weights_path, slice, n, F32, &cpu_device, m[0]);
     safetensors_write(moments_path, moments, 2*list->n, F32, &cpu_device, m[0]);
     weights_read(directory, list, &cpu_device, m[1], 0);
@@ -2079,13 +2404,14 @@ static void test_vectors(void) {
     check(shapes && gain && has_shape_of(gain, &slice[n - 1]) && !has_shape_of(gain, &as_matrix),
           "a vector has one dimension in files, and is not taken for a matrix");
     check(same_bits(m[0]->params, m[1]->params, size) && same_bits(m[0]->moment1, m[1]->moment1, size)
-          && same_bits(m[0]->moment2, m[1]->moment2, size), "vectors, and their moments, come back from files");
+          && same_bits(m[0]->moment2, m[1]->moment2, size),
+          "vectors, and their moments, come back from files");
     safetensors_close(st), safetensors_close(states);
     release(slice), release(moments), release(run);
     olmo_free(m[0]), olmo_free(m[1]);
 }
 
-// ---- energy and MFU: data/energy.c -----------------------------------------------------------------------------------
+// ---- energy and MFU: data/energy.c --------------------------------------------------------------
 static void write_number(const char *path, double x) {
     FILE *file = open_to_write(path);
     fprintf(file, "%.0f\n", x);
@@ -2103,7 +2429,9 @@ static void energy_counters(void) {
         make_parents(path), write_number(path, 9e9);
         snprintf(path, sizeof path, "%s/intel-rapl:%d/energy_uj", root, i), write_number(path, 8e9 + i);
     }
-    snprintf(path, sizeof path, "%s/intel-rapl:0:1/energy_uj", root), make_parents(path), write_number(path, 5);     // a part of 0
+    // a part of 0
+    snprintf(path, sizeof path, "%s/intel-rapl:0:1/energy_uj", root), make_parents(path),
+        write_number(path, 5);
     energy_begin(&e, root, library, -1, 0);
     snprintf(path, sizeof path, "%s/intel-rapl:0/energy_uj", root), write_number(path, 8.5e9);
     snprintf(path, sizeof path, "%s/intel-rapl:1/energy_uj", root), write_number(path, 0.25e9);
@@ -2113,16 +2441,18 @@ static void energy_counters(void) {
           "RAPL: 500 J, and 1250 J of a counter that began again, in 10 s: %.6g J, %.6g W", e.joules, watts);
     unlink(path), write_number("build/test/powercap/intel-rapl:0/energy_uj", 8.6e9);
     watts = energy_read(&e);
-    check(near(e.joules, 1850, 0.01) && watts > 0, "a counter that is silent once is passed over: %.6g J", e.joules);
+    check(near(e.joules, 1850, 0.01) && watts > 0,
+          "a counter that is silent once is passed over: %.6g J", e.joules);
     energy_begin(&e, root, library, -1, 0);
     check(e.n == 1, "and one that is silent from the start is none");
 
-    int code = shell(out, sizeof out, "cc -shared -fPIC -x c -o %s - 2>/dev/null <<'END'\n"
-        "static unsigned long long count[4] = { 1000, 2000, 3000, 4000 };\n"
-        "int nvmlInit_v2(void) { return 0; }\n"
-        "int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **card) { *card = count + i; return i > 3; }\n"
-        "int nvmlDeviceGetTotalEnergyConsumption(void *card, unsigned long long *mj) { *mj = *(unsigned long long *)card += 7000; return 0; }\n"
-        "END\n", library);
+    int code = shell(out, sizeof out,
+                     "cc -shared -fPIC -x c -o %s - 2>/dev/null <<'END'\nstatic unsigned long long "
+                     "count[4] = { 1000, 2000, 3000, 4000 };\nint nvmlInit_v2(void) { return 0; }\n"
+                     "int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **card) { *card = count + "
+                     "i; return i > 3; }\nint nvmlDeviceGetTotalEnergyConsumption(void *card, "
+                     "unsigned long long *mj) { *mj = *(unsigned long long *)card += 7000; return 0; "
+                     "}\nEND\n", library);
     if (code) { printf("skipped: NVML; there is no `cc` here\n"); return; }
     setenv("CUDA_VISIBLE_DEVICES", "3,1", 1);
     for (int rank = 1; rank >= 0; rank--) {                  // the second rank counts its card alone
@@ -2130,8 +2460,11 @@ static void energy_counters(void) {
         energy_begin(&e, root, library, rank, 0);
         energy_read(&e);
         check(e.n == 2 - rank && near(e.joules, 7, 1e-9) && e.gauge[0].last == (rank ? 16000 : 18000),
-              "NVML: 7 J of card %d that CUDA shows%s: %.6g J", rank, rank ? "" : ", beside the processor's", e.joules);
-        if (rank) energy_begin(&e, root, library, rank, 100), check(e.watts == 0, "and it leaves --watts to the first");
+              "NVML: 7 J of card %d that CUDA shows%s: %.6g J", rank,
+              rank ? "" : ", beside the processor's", e.joules);
+        if (rank)
+            energy_begin(&e, root, library, rank, 100),
+            check(e.watts == 0, "and it leaves --watts to the first");
     }
     unsetenv("CUDA_VISIBLE_DEVICES");
     energy_begin(&e, root, library, 2, 0);
@@ -2140,9 +2473,12 @@ static void energy_counters(void) {
 
 static void test_energy(void) {                              // ADAPT_SPEC 5
     static const struct { const char *model; double mwh, pue, intensity, tonnes, printed; } rows[] = {
-        { "Gopher-280B", 1066, 1.08, 0.330, 379.9, 380 }, { "BLOOM-176B", 433, 1.2, 0.057, 29.6, 30 }, { "OPT-175B", 324, 1.1, 0.231, 82.3, 82 },
-        { "T5-11B", 77, 1.12, 0.545, 47.0, 47 }, { "LLaMA-7B", 33, 1.1, 0.385, 14.0, 14 }, { "Llama 2-7B", 74, 1.1, 0.385, 31.3, 31 },
-        { "OLMo-7B on LUMI", 135, 1.1, 0, 0, 0 }, { "OLMo-7B on LUMI, by hydro power", 135, 1.1, 0.024, 3.564, 3.54 },
+        { "Gopher-280B", 1066, 1.08, 0.330, 379.9, 380 }, { "BLOOM-176B", 433, 1.2, 0.057, 29.6, 30 },
+        { "OPT-175B", 324, 1.1, 0.231, 82.3, 82 },
+        { "T5-11B", 77, 1.12, 0.545, 47.0, 47 }, { "LLaMA-7B", 33, 1.1, 0.385, 14.0, 14 },
+        { "Llama 2-7B", 74, 1.1, 0.385, 31.3, 31 },
+        { "OLMo-7B on LUMI", 135, 1.1, 0, 0, 0 },
+        { "OLMo-7B on LUMI, by hydro power", 135, 1.1, 0.024, 3.564, 3.54 },
         { "OLMo-7B on A100", 104, 1.1, 0.610, 69.8, 70 },
     };
     static Options o;
@@ -2156,12 +2492,15 @@ static void test_energy(void) {                              // ADAPT_SPEC 5
     check(fine, "the paper's table: MWh, PUE and intensity give its tonnes of CO2e");
     energy_begin(&e, "nowhere", "nowhere", 0, 100);
     e.begun -= 10, e.read -= 10;
-    const double watts = energy_read(&e), tens = (e.read - e.begun)/10;             // a little more than one of them
-    check(fabs(1e3*kwh(&e)/(0.277778*tens) - 1) < 1e-5 && fabs(watts/100 - 1) < 1e-9 && tens > 1 && tens < 6, "100 W for 10 s are 0.2778 Wh: %.6g", 1e3*kwh(&e));
+    // a little more than one of them
+    const double watts = energy_read(&e), tens = (e.read - e.begun)/10;
+    check(fabs(1e3*kwh(&e)/(0.277778*tens) - 1) < 1e-5 && fabs(watts/100 - 1) < 1e-9 && tens > 1
+          && tens < 6, "100 W for 10 s are 0.2778 Wh: %.6g", 1e3*kwh(&e));
     energy_counters();
 
     // FLOP per token at T = 2048: 3*(2P + attention), counted by hand for both models.
-    static const struct { const char *model; double palm, causal; } models[] = { { "1b", 7.8659e9, 7.4634e9 }, { "7b", 43.3135e9, 41.7037e9 } };
+    static const struct { const char *model; double palm, causal; } models[] =
+        { { "1b", 7.8659e9, 7.4634e9 }, { "7b", 43.3135e9, 41.7037e9 } };
     for (int i = 0; i < 2; i++) {
         const Config c = preset_named(models[i].model).config;
         static Layout layout;
@@ -2171,18 +2510,25 @@ static void test_energy(void) {                              // ADAPT_SPEC 5
         mfu_metrics(&c, layout.size, 0, 1e9, &m);
         const int none = m.n == 0;
         mfu_metrics(&c, layout.size, 989.4, 1e3, &m);
-        const double palm = value_of(&m, "throughput/device/mfu_palm"), causal = value_of(&m, "throughput/device/mfu_causal");
-        check(none && fabs(palm*989.4e9/models[i].palm - 1) < 1e-4 && fabs(causal*989.4e9/models[i].causal - 1) < 1e-4,
-              "%s: 1000 tokens/s on an H100 are %.4f%% of it (PaLM), %.4f%% (causal)", models[i].model, 100*palm, 100*causal);
+        const double palm = value_of(&m, "throughput/device/mfu_palm"),
+            causal = value_of(&m, "throughput/device/mfu_causal");
+        check(none && fabs(palm*989.4e9/models[i].palm - 1) < 1e-4
+              && fabs(causal*989.4e9/models[i].causal - 1) < 1e-4,
+              "%s: 1000 tokens/s on an H100 are %.4f%% of it (PaLM), %.4f%% (causal)", models[i].model,
+              100*palm, 100*causal);
         release(m.list);
     }
-    check(peak_tflops("NVIDIA H100 80GB HBM3 (bf16), 78.0 of 84.9 GB free") == 989.4 && peak_tflops("NVIDIA H100 PCIe (bf16)") == 756.5
-          && peak_tflops("NVIDIA H200 (bf16)") == 989.4 && peak_tflops("NVIDIA H100 80GB HBM3 (fp32), 78.0 of 84.9 GB free") == 0
-          && peak_tflops("cpu") == 0 && peak_tflops("NVIDIA T4 (bf16)") == 0, "the peak of a card is known by its name, for bf16");
+    check(peak_tflops("NVIDIA H100 80GB HBM3 (bf16), 78.0 of 84.9 GB free") == 989.4
+          && peak_tflops("NVIDIA H100 PCIe (bf16)") == 756.5
+          && peak_tflops("NVIDIA H200 (bf16)") == 989.4
+          && peak_tflops("NVIDIA H100 80GB HBM3 (fp32), 78.0 of 84.9 GB free") == 0
+          && peak_tflops("cpu") == 0 && peak_tflops("NVIDIA T4 (bf16)") == 0,
+          "the peak of a card is known by its name, for bf16");
 }
 
-// The program's own step, beside one put together here from the parts that the sections above have tested: the windows it
-// should see, the denominator, the schedule, and AdamW. Equal bits in all parameters.
+// The program's own step, beside one put together here from the parts that the sections above have
+// tested: the windows it should see, the denominator, the schedule, and AdamW. Equal bits in all
+// parameters.
 static void test_train_step(void) {
     enum { T = 8, V = 4200, W = 12, G = 4, STEPS = 7, N = G*T };
     uint16_t ids[W*T];
@@ -2192,18 +2538,23 @@ static void test_train_step(void) {
     real own[W*T], own_z[W*T], weights[N];
     Metrics metrics = { NULL, 0, 0 };
     Run *run = (Run *)allocate(1, sizeof *run, "a test");
-    for (int i = 0; i < W*T; i++) ids[i] = (uint16_t)(hash64((uint64_t)i) % V), mask[i] = hash64((uint64_t)i + 1000) % 3 != 0;
-    for (int k = 0; k < 3; k++) {                            // k: predicted; all, with decaying embeddings; every label masked
+    for (int i = 0; i < W*T; i++)
+        ids[i] = (uint16_t)(hash64((uint64_t)i) % V), mask[i] = hash64((uint64_t)i + 1000) % 3 != 0;
+    // k: predicted; all, with decaying embeddings; every label masked
+    for (int k = 0; k < 3; k++) {
         const char *inits[] = { "mitchell", "normal", "full_megatron" };
         Weights unused;
-        const int windows = k == 1 ? 12 : 11, epoch = windows/G;               // 3 steps an epoch, or 2 and a rest of 3 windows
+        // 3 steps an epoch, or 2 and a rest of 3 windows
+        const int windows = k == 1 ? 12 : 11, epoch = windows/G;
         if (k == 2) memset(mask, 0, sizeof mask);
-        write_bytes("build/test/step.bin", ids, (size_t)windows*T*2), write_bytes("build/test/step_mask.bin", mask, (size_t)windows*T);
+        write_bytes("build/test/step.bin", ids, (size_t)windows*T*2),
+            write_bytes("build/test/step_mask.bin", mask, (size_t)windows*T);
         memset(run, 0, sizeof *run);
         run->o = options_of_preset("tiny");
         run->o.config = config_of(16, 1, 2, 1, 32, V, T, k == 0, 0, 1e-2);
         Recipe r = { "linear", 1e-2, 0.1, 2, 9, G, 3, 0.1, 0.8, 0.9, 1e-5, k == 1, 0.05, 2, 4 };
-        run->o.recipe = r, run->o.seed = 41 + k, run->o.denominator = k == 1 ? "all" : "predicted", run->o.init = inits[k];
+        run->o.recipe = r, run->o.seed = 41 + k, run->o.denominator = k == 1 ? "all" : "predicted",
+            run->o.init = inits[k];
         run->device = &cpu_device, run->order_epoch = -1;
         run->train_files = corpus_open("build/test/step.bin", "build/test/step_mask.bin", 2, T);
         run->train = run->val = corpus_rows(&run->train_files);
@@ -2216,7 +2567,9 @@ static void test_train_step(void) {
         for (int i = 0; i < m->layout.n; i++) {
             const Tensor *t = &m->layout.tensor[i];
             for (size_t j = 0; j < (size_t)t->rows*t->cols; j++) {
-                m->params[t->offset + j] = init_value((uint64_t)(41 + k), t, j, init_std(t, &m->config, inits[k]), k == 1 ? 0 : 3);
+                m->params[t->offset + j] = init_value((uint64_t)(41 + k), t, j,
+                                                      init_std(t, &m->config, inits[k]),
+                                                      k == 1 ? 0 : 3);
                 init &= theirs->params[t->offset + j] == m->params[t->offset + j];
             }
         }
@@ -2227,30 +2580,37 @@ static void test_train_step(void) {
             double loss = 0, zloss = 0, count = 0;
             int first = (s - 1) % epoch*G;
             epoch_order(expected, (uint32_t)windows, (uint64_t)(41 + k + (s - 1)/epoch));
-            for (int g = 0; g < G; g++) corpus_window(&run->train_files, expected[first + g], V, val_tokens + g*T, val_targets + g*T);
+            for (int g = 0; g < G; g++)
+                corpus_window(&run->train_files, expected[first + g], V, val_tokens + g*T,
+                              val_targets + g*T);
             for (int n = 0; n < N; n++) count += k == 1 || val_targets[n] >= 0;
             if (k == 2) count = 1;
             for (int n = 0; n < N; n++) weights[n] = (real)(1/count);
             olmo_forward(m, own, own_z, val_tokens, val_targets, weights, G, T);
             olmo_backward(m);
             for (int n = 0; n < N; n++) loss += (double)own[n], zloss += (double)own_z[n];
-            AdamW how = { learning_rate(&r, s), r.beta1, r.beta2, r.eps, r.weight_decay, r.decay_embeddings, clip_limit(&r, s), s };
+            AdamW how = { learning_rate(&r, s), r.beta1, r.beta2, r.eps, r.weight_decay,
+                          r.decay_embeddings, clip_limit(&r, s), s };
             double norm = olmo_update(m, &how);
             metrics.n = 0;
             train_step(run, &batch, &metrics);
             fine &= near(value_of(&metrics, "train/CrossEntropyLoss"), loss/count, 1e-9)
-                    && near(value_of(&metrics, "train/ZLoss"), zloss/count, 1e-9)
-                    && value_of(&metrics, "optim/total_grad_norm") == norm && value_of(&metrics, "optim/learning_rate_group0") == how.lr
-                    && (k == 2 ? loss == 0 : loss > 0 && zloss > 0) && same_bits(theirs->params, m->params, m->layout.size)
-                    && run->at.step == s && run->at.tokens == (uint64_t)(s*N) && run->at.epoch == (s - 1)/epoch;
+                && near(value_of(&metrics, "train/ZLoss"), zloss/count, 1e-9)
+                && value_of(&metrics, "optim/total_grad_norm") == norm
+                && value_of(&metrics, "optim/learning_rate_group0") == how.lr
+                && (k == 2 ? loss == 0 : loss > 0 && zloss > 0)
+                && same_bits(theirs->params, m->params, m->layout.size) && run->at.step == s
+                && run->at.tokens == (uint64_t)(s*N) && run->at.epoch == (s - 1)/epoch;
         }
         batch_free(&batch), release(run->order);
-        check(fine, "%d steps of the program over several epochs, denominator %s%s: what its parts make of the same windows", STEPS,
-              run->o.denominator, k == 2 ? ", every label masked" : "");
+        check(fine,
+              "%d steps of the program over several epochs, denominator %s%s: what its parts make of "
+              "the same windows", STEPS, run->o.denominator, k == 2 ? ", every label masked" : "");
         if (k < 2) {
             double sum = 0;
             uint64_t counted = 0;
-            for (uint64_t i = 0; i < (uint64_t)windows; i++) corpus_window(&run->train_files, i, V, val_tokens + i*T, val_targets + i*T);
+            for (uint64_t i = 0; i < (uint64_t)windows; i++)
+                corpus_window(&run->train_files, i, V, val_tokens + i*T, val_targets + i*T);
             olmo_forward(m, own, own_z, val_tokens, val_targets, NULL, windows, T);
             for (int n = 0; n < windows*T; n++) if (val_targets[n] >= 0) sum += (double)own[n], counted++;
             double sums[MAX_SUMS], predicted = evaluate(run, &run->val, &run->judge, sums);
@@ -2263,7 +2623,8 @@ static void test_train_step(void) {
             p[1] = p[0], p[0] = swap, *end = -*end;
             notices &= params_hash(run) != hash;
             *end = -*end;
-            check(notices && params_hash(run) == hash, "the hash notices two parameters that change places, and the last one's sign");
+            check(notices && params_hash(run) == hash,
+                  "the hash notices two parameters that change places, and the last one's sign");
         }
         olmo_free(m), olmo_free(theirs);
     }
@@ -2276,7 +2637,8 @@ static void test_edges(void) {
     unsigned char pass[3];
     int fine = 1;
     clip_forward(x, pass, 0.75, 3);
-    check(pass[0] && pass[1] && !pass[2], "clip_qkv: a value on the limit passes its gradient, as torch's clamp");
+    check(pass[0] && pass[1] && !pass[2],
+          "clip_qkv: a value on the limit passes its gradient, as torch's clamp");
     for (int n = 1; n <= V; n++) for (int at = 0; at < n; at++) {
         for (int v = 0; v < n; v++) row[v] = v == at ? (real)-2 : (real)(-3 - v);
         fine &= row_max(row, n) == (real)-2;
@@ -2286,12 +2648,14 @@ static void test_edges(void) {
     real loss[1], zloss[1], lse[1];
     int target = 0;
     crossentropy_forward(loss, zloss, lse, row, &target, 0, 1, V);
-    check(near((double)loss[0], 1000, 1e-3) && near((double)lse[0], 500, 1e-3), "cross entropy of logits of +-500");
+    check(near((double)loss[0], 1000, 1e-3) && near((double)lse[0], 500, 1e-3),
+          "cross entropy of logits of +-500");
     check(in_double || ((double)fast_exp(1000) > 1.6e38 && isfinite((double)fast_exp(1000))),
           "fast_exp overflows to a large finite number");
     const real logits[4] = { (real)log(0.5), (real)log(0.25), (real)log(0.125), (real)log(0.125) };
     Candidate scratch[4];
-    const Sampling both = { 1, 0.7, 2 };                     // top-k leaves 2/3 and 1/3: the first alone has not 0.7 of that
+    // top-k leaves 2/3 and 1/3: the first alone has not 0.7 of that
+    const Sampling both = { 1, 0.7, 2 };
     int second = 0;
     for (uint64_t i = 0; i < 1000; i++) { int id = sample(logits, 4, both, uniform(hash64(i)),
                                                           scratch); fine &= id < 2; second += id == 1; }
@@ -2299,7 +2663,8 @@ static void test_edges(void) {
     for (uint64_t i = 0; i < 1000; i++) fine &= sample(logits, 4, narrow, uniform(hash64(i)), scratch) == 0;
     const real even[4] = { 0, 0, 0, 0 };
     for (uint64_t i = 0; i < 1000; i++) fine &= sample(even, 4, equal, uniform(hash64(i)), scratch) < 2;
-    check(fine && second > 250 && second < 420, "top-p counts what top-k has left, and stops where P is reached exactly");
+    check(fine && second > 250 && second < 420,
+          "top-p counts what top-k has left, and stops where P is reached exactly");
 
     enum { WIDE = 1300 };                                    // a vocabulary of several blocks of 512
     static real wide[WIDE];
@@ -2308,10 +2673,12 @@ static void test_edges(void) {
     for (int v = 0; v < WIDE; v++) sum += exp((double)wide[v]);
     target = WIDE - 1;
     crossentropy_forward(loss, zloss, lse, wide, &target, 0, 1, WIDE);
-    check(near((double)lse[0], log(sum), 1e-6) && near((double)loss[0], log(sum) - (double)wide[target], 1e-6),
+    check(near((double)lse[0], log(sum), 1e-6)
+          && near((double)loss[0], log(sum) - (double)wide[target], 1e-6),
           "cross entropy over %d columns", WIDE);
 
-    Config c = config_of(8, 1, 2, 2, 8, 50, 16, 1, 0, 0);    // all zero: every token is as likely, so u alone decides
+    // all zero: every token is as likely, so u alone decides
+    Config c = config_of(8, 1, 2, 2, 8, 50, 16, 1, 0, 0);
     Olmo *m = olmo_build(&c, 1);
     const Sampling plain = { 1, 1, 0 };
     int tokens[16] = {0};
@@ -2328,7 +2695,8 @@ static void test_edges(void) {
     memset(files, 0, sizeof files);
     files[0].windows = 1, files[1].windows = 19, files[2].windows = 41, files[3].windows = 10000;
     Corpus train = { files, 4, 8, 10061 }, val = corpus_hold_out(&train);
-    check(val.windows == 0 + 1 + 2 + 256 && files[0].windows == 1 && files[1].windows == 18 && val.file[2].first == 39 && val.file[3].first == 9744 && train.windows == 9802,
+    check(val.windows == 0 + 1 + 2 + 256 && files[0].windows == 1 && files[1].windows == 18
+          && val.file[2].first == 39 && val.file[3].first == 9744 && train.windows == 9802,
           "of files of 1, 19, 41 and 10000 windows 0, 1, 2 and 256 are held out");
     TokenFile twenty = files[0];
     twenty.windows = 40;
@@ -2336,8 +2704,9 @@ static void test_edges(void) {
     check(corpus_hold_out(&forty).windows == 2, "a twentieth of 40 windows is 2");
 }
 
-// A power failure at any moment: a file must be on the disk before its directory gets its final name, the directory before
-// that, and the name itself before anything relies on it; `latest` comes last. Nothing of an earlier try may stay.
+// A power failure at any moment: a file must be on the disk before its directory gets its final name,
+// the directory before that, and the name itself before anything relies on it; `latest` comes last.
+// Nothing of an earlier try may stay.
 static void test_durability(void) {
     Config c = config_of(8, 1, 2, 2, 8, 20, 8, 1, 0, 0);
     Olmo *m = olmo_build(&c, 1);
@@ -2345,8 +2714,10 @@ static void test_durability(void) {
     memset(&at, 0, sizeof at);
     at.step = 3;
     char out[64], found[64] = "";
-    CHECK(shell(out, sizeof out, "rm -rf build/test/safe && mkdir -p build/test/safe/step3.tmp && cd build/test/safe && "
-                "echo of an earlier try >step3.tmp/model.safetensors.index.json && ln -s nowhere latest.tmp") == 0, "a test needs build/test/safe");
+    CHECK(shell(out, sizeof out,
+                "rm -rf build/test/safe && mkdir -p build/test/safe/step3.tmp && cd build/test/safe "
+                "&& echo of an earlier try >step3.tmp/model.safetensors.index.json && ln -s nowhere "
+                "latest.tmp") == 0, "a test needs build/test/safe");
     traced[0] = 0;
     checkpoint_write("build/test/safe/step3", &c, &m->layout, NULL, &cpu_device, m, &at);
     const int in_order = on_gpu || !strcmp(traced,
@@ -2359,9 +2730,13 @@ static void test_durability(void) {
         "symlink build/test/safe/latest.tmp\n"
         "rename build/test/safe/latest\n"
         "fsync safe\n");
-    check(in_order, "a checkpoint reaches the disk before it gets its name, and `latest` points to it%s%s", in_order ? "" : ":\n", in_order ? "" : traced);
-    check(shell(found, sizeof found, "cd build/test/safe && ls -A | tr '\\n' ' ' && readlink latest | tr '\\n' ' ' && ls step3 | wc -l") == 0
-          && !strcmp(found, "latest step3 step3 4\n"), "and nothing of an earlier try stays: %s", found);
+    check(in_order,
+          "a checkpoint reaches the disk before it gets its name, and `latest` points to it%s%s",
+          in_order ? "" : ":\n", in_order ? "" : traced);
+    check(shell(found, sizeof found,
+                "cd build/test/safe && ls -A | tr '\\n' ' ' && readlink latest | tr '\\n' ' ' && ls "
+                "step3 | wc -l") == 0 && !strcmp(found, "latest step3 step3 4\n"),
+                "and nothing of an earlier try stays: %s", found);
     traced[0] = 0;
     export_write("build/test/safe/copy", &c, &m->layout, NULL, &cpu_device, m, BF16, 0);
     const int export_too = on_gpu || !strncmp(traced,
@@ -2373,22 +2748,28 @@ static void test_durability(void) {
     olmo_free(m);
 }
 
-// ======================================================================================================================
+// =================================================================================================
 // 7. The program: hostile files, the command line, resume, save and load, kill -9, full disks, signals
-// ======================================================================================================================
-// These tests run ./train_olmo (or what TRAIN_OLMO names: a build with sanitizers, say) as its users do, in the empty
-// directory build/test/yard, and look at its exit code, at what it prints and at what it leaves on the disk.
+// =================================================================================================
+// These tests run ./train_olmo (or what TRAIN_OLMO names: a build with sanitizers, say) as its users
+// do, in the empty directory build/test/yard, and look at its exit code, at what it prints and at what
+// it leaves on the disk.
 
 static char program[PATH], home[PATH];                       // absolute: every test works inside the yard
-static char *said, *complained;                              // what the last run wrote to stdout and to stderr
-enum { PATIENCE = 60 };                                      // seconds until a run counts as hanging, and is killed
-static rlim_t largest_file = RLIM_INFINITY;                  // bytes a run may write to one file: our full disk
+// what the last run wrote to stdout and to stderr
+static char *said, *complained;
+// seconds until a run counts as hanging, and is killed
+enum { PATIENCE = 60 };
+// bytes a run may write to one file: our full disk
+static rlim_t largest_file = RLIM_INFINITY;
 
-// The smallest model that has every tensor, trained on token files: every test means this one unless it says otherwise.
-static const char *const tiny_model = "--d-model 16 --n-layers 1 --n-heads 2 --n-kv-heads 1 --mlp-hidden 32 --vocab 64 --seq-len 16 "
+// The smallest model that has every tensor, trained on token files: every test means this one unless it
+// says otherwise.
+static const char *const tiny_model =
+    "--d-model 16 --n-layers 1 --n-heads 2 --n-kv-heads 1 --mlp-hidden 32 --vocab 64 --seq-len 16 "
                                       "--batch 4 --micro-batch 2 --warmup 2 --sample-every 0 --val none";
 
-// ---- helpers ---------------------------------------------------------------------------------------------------------
+// ---- helpers ------------------------------------------------------------------------------------
 // A whole file, with a NUL behind it; NULL if there is none.
 static char *slurp(const char *path, size_t *n) {
     struct stat s;
@@ -2425,24 +2806,29 @@ static void system_or_die(const char *command) { CHECK(system(command) == 0, "%s
 static void write_tokens(const char *path, int n, int vocab) {
     unsigned char *bytes = (unsigned char *)allocate((size_t)n, 2, path);
     for (int i = 0; i < n; i++) {
-        int id = (int)(hash64((uint64_t)i) % (uint64_t)vocab)/(1 + i % 3);           // something can be learned from it
+        // something can be learned from it
+        int id = (int)(hash64((uint64_t)i) % (uint64_t)vocab)/(1 + i % 3);
         bytes[2*i] = (unsigned char)(id & 255), bytes[2*i + 1] = (unsigned char)(id >> 8);
     }
     write_bytes(path, bytes, 2*(size_t)n);
     release(bytes);
 }
 
-// Starts the program; the shell splits its arguments. kill() and wait_for() reach the program itself, for the shell becomes it.
+// Starts the program; the shell splits its arguments. kill() and wait_for() reach the program itself,
+// for the shell becomes it.
 static pid_t start_with(const char *format, va_list args) {
     char arguments[PATH], command[3*PATH];
     vsnprintf(arguments, sizeof arguments, format, args);
-    snprintf(command, sizeof command, "exec >stdout 2>stderr; OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive exec '%s' %s", program, arguments);
+    snprintf(command, sizeof command,
+             "exec >stdout 2>stderr; OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive exec '%s' %s", program,
+             arguments);
     fflush(stdout);
     pid_t pid = fork();
     CHECK(pid >= 0, "fork: %s", strerror(errno));
     if (pid == 0) {
         struct rlimit limit = { largest_file, largest_file };
-        if (largest_file != RLIM_INFINITY) signal(SIGXFSZ, SIG_IGN), setrlimit(RLIMIT_FSIZE, &limit);       // write() fails instead
+        // write() fails instead
+        if (largest_file != RLIM_INFINITY) signal(SIGXFSZ, SIG_IGN), setrlimit(RLIMIT_FSIZE, &limit);
         alarm(PATIENCE);
         execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(127);
@@ -2482,11 +2868,12 @@ static int train_olmo(const char *format, ...) {             // ... and waits fo
     return wait_for(pid);
 }
 
-// The lines of the last run's stderr that start with "error: "; -1 if others do not start with note: or model:. So the
-// report of a sanitizer, which has none of these words, spoils every test.
+// The lines of the last run's stderr that start with "error: "; -1 if others do not start with note: or
+// model:. So the report of a sanitizer, which has none of these words, spoils every test.
 static int error_lines(void) {
     int errors = 0;
-    for (const char *line = complained; *line; line += strcspn(line, "\n") + (line[strcspn(line, "\n")] == '\n')) {
+    for (const char *line = complained; *line;
+         line += strcspn(line, "\n") + (line[strcspn(line, "\n")] == '\n')) {
         if (!strncmp(line, "error: ", 7)) errors++;
         else if (strncmp(line, "note: ", 6) && strncmp(line, "model: ", 7)) return -1;
     }
@@ -2505,22 +2892,30 @@ static int holds(const char *path, const char *part) {
     DIR *directory = opendir(path);
     int found = 0;
     if (!directory) return 0;
-    for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) found |= strstr(entry->d_name, part) != NULL;
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL; )
+        found |= strstr(entry->d_name, part) != NULL;
     closedir(directory);
     return found;
 }
 
-// One test: the program must fail with code 1 and one sentence in which both words occur, and leave nothing half-written.
-static int refuses(const char *what, const char *names, const char *says, const char *format, ...) __attribute__((format(printf, 4, 5)));
+// One test: the program must fail with code 1 and one sentence in which both words occur, and leave
+// nothing half-written.
+static int refuses(const char *what, const char *names, const char *says, const char *format,
+                   ...) __attribute__((format(printf, 4, 5)));
 static int refuses(const char *what, const char *names, const char *says, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    int code = wait_for(start_with(format, args)), leftover = holds("out", ".tmp") || holds("run", ".tmp") || holds(".", ".tmp");
+    int code = wait_for(start_with(format, args)),
+        leftover = holds("out", ".tmp") || holds("run", ".tmp") || holds(".", ".tmp");
     va_end(args);
-    int fine = code == 1 && error_lines() == 1 && strstr(complained, names) && strstr(complained, says) && !leftover;
-    if (fine) return check(1, "%s: %.*s", what, (int)strcspn(strstr(complained, "error: "), "\n"), strstr(complained, "error: "));
-    return check(0, "%s: expected code 1 and one line `error: ` with `%s` and `%s`; found code %d%s and\n%s", what, names, says, code,
-                 leftover ? ", half-written files" : "", *complained ? complained : "nothing on stderr");
+    int fine = code == 1 && error_lines() == 1 && strstr(complained, names) && strstr(complained, says)
+        && !leftover;
+    if (fine)
+        return check(1, "%s: %.*s", what, (int)strcspn(strstr(complained, "error: "), "\n"),
+                     strstr(complained, "error: "));
+    return check(0, "%s: expected code 1 and one line `error: ` with `%s` and `%s`; found code %d%s "
+                    "and\n%s", what, names, says, code, leftover ? ", half-written files" : "",
+                    *complained ? complained : "nothing on stderr");
 }
 
 // Into an empty directory, which has two token files: ids.bin, 200 windows of 16, and few.bin, 30 windows.
@@ -2528,7 +2923,8 @@ static void enter_yard(void) {
     const char *name = getenv("TRAIN_OLMO");
     CHECK(getcwd(home, sizeof home) && realpath(name ? name : "./train_olmo", program),
           "%s: not found; `make` builds it", name ? name : "./train_olmo");
-    setenv("ASAN_OPTIONS", "detect_leaks=0", 0);             // a program that ends with a sentence need not free everything
+    // a program that ends with a sentence need not free everything
+    setenv("ASAN_OPTIONS", "detect_leaks=0", 0);
     make_directory("build"), make_directory("build/test");
     system_or_die("rm -rf build/test/yard");
     make_directory("build/test/yard");
@@ -2540,8 +2936,9 @@ static void leave_yard(void) {
     system_or_die("rm -rf build/test/yard");
 }
 
-// ---- hostile files ---------------------------------------------------------------------------------------------------
-// The text with its first `find` replaced. A row of a table that replaces nothing would test nothing: it fails here.
+// ---- hostile files ------------------------------------------------------------------------------
+// The text with its first `find` replaced. A row of a table that replaces nothing would test nothing:
+// it fails here.
 static char *replaced(const char *text, const char *find, const char *replace) {
     const char *at = strstr(text, find);
     CHECK(at, "a test wants to replace %s, which is not in %.2000s", find, text);
@@ -2558,7 +2955,8 @@ static void edit_file(const char *path, const char *find, const char *replace) {
 }
 static void write_text(const char *path, const char *text) { write_bytes(path, text, strlen(text)); }
 
-typedef struct { char *bytes, *header, *data; size_t size, header_size, data_size; } Parsed;        // a sound safetensors file
+// a sound safetensors file
+typedef struct { char *bytes, *header, *data; size_t size, header_size, data_size; } Parsed;
 
 static Parsed parse_weights(const char *path) {
     Parsed p;
@@ -2570,7 +2968,8 @@ static Parsed parse_weights(const char *path) {
     p.data = p.bytes + 8 + p.header_size, p.data_size = p.size - 8 - p.header_size;
     return p;
 }
-static void write_weights(const char *path, uint64_t announced, const char *header, size_t n, const char *data, size_t m) {
+static void write_weights(const char *path, uint64_t announced, const char *header, size_t n,
+                          const char *data, size_t m) {
     FILE *file = open_to_write(path);
     for (int i = 0; i < 8; i++) fputc((int)(announced >> 8*i & 255), file);
     fwrite(header, 1, n, file);
@@ -2591,10 +2990,14 @@ static void hostile_headers(const Parsed *good) {
         { "overlapping tensors", "[4096,5120]", "[4095,5119]", "must not overlap" },
         { "the same bytes for two tensors", "[5632,6144]", "[5120,5632]", "must not overlap" },
         { "a tensor within another", "[9216,10240]}}",
-          "[9216,10240]},\"rotary_emb.inv_freq\":{\"dtype\":\"F32\",\"shape\":[255],\"data_offsets\":[9220,10240]}}", "must not overlap" },
-        { "a hole before the first tensor", "[64,16],\"data_offsets\":[0,4096]", "[63,16],\"data_offsets\":[64,4096]", "holes" },
-        { "a hole before the last tensor", "[16,16],\"data_offsets\":[9216,10240]", "[15,16],\"data_offsets\":[9280,10240]", "holes" },
-        { "a tensor past the end of the file", "[16,16],\"data_offsets\":[9216,10240]", "[16,17],\"data_offsets\":[9216,10304]", "10304" },
+          "[9216,10240]},\"rotary_emb.inv_freq\":{\"dtype\":\"F32\","
+          "\"shape\":[255],\"data_offsets\":[9220,10240]}}", "must not overlap" },
+        { "a hole before the first tensor", "[64,16],\"data_offsets\":[0,4096]",
+          "[63,16],\"data_offsets\":[64,4096]", "holes" },
+        { "a hole before the last tensor", "[16,16],\"data_offsets\":[9216,10240]",
+          "[15,16],\"data_offsets\":[9280,10240]", "holes" },
+        { "a tensor past the end of the file", "[16,16],\"data_offsets\":[9216,10240]",
+          "[16,17],\"data_offsets\":[9216,10304]", "10304" },
         { "an end far past the file", "[16,16],\"data_offsets\":[9216,10240]",
          "[16,17592186044416],\"data_offsets\":[9216,1125899906851840]", "1125899906851840" },
         { "a begin after its end", "[4096,5120]", "[5120,4096]", "data_offsets" },
@@ -2606,7 +3009,8 @@ static void hostile_headers(const Parsed *good) {
         { "offsets that are an object", "[0,4096]", "{\"begin\":0}", "data_offsets" },
         { "fewer bytes than the shape needs", "[64,16]", "[64,17]", "needs 4352 bytes" },
         { "more bytes than the shape needs", "[64,16]", "[64,15]", "needs 3840 bytes" },
-        { "half the bytes for its dtype", "\"F32\",\"shape\":[64,16]", "\"BF16\",\"shape\":[64,16]", "needs 2048 bytes" },
+        { "half the bytes for its dtype", "\"F32\",\"shape\":[64,16]", "\"BF16\",\"shape\":[64,16]",
+          "needs 2048 bytes" },
         { "a negative shape", "[64,16]", "[-64,-16]", "shape" },
         { "a shape with a fraction", "[64,16]", "[64.5,16]", "shape" },
         { "a shape in scientific notation", "[64,16]", "[6.4e1,16]", "shape" },
@@ -2616,11 +3020,13 @@ static void hostile_headers(const Parsed *good) {
         { "a shape of 25 digits", "[64,16]", "[1000000000000000000000000,16]", "shape" },
         { "a shape of 2^64 bytes, which wraps to 0", "[64,16],\"data_offsets\":[0,4096]",
          "[2147483648,2147483648],\"data_offsets\":[0,0]", "larger than any file" },
-        { "a shape of 2^64 + 2^12 bytes, which wraps to the right size", "[64,16]", "[2251799813685250,2048]", "larger than any file" },
+        { "a shape of 2^64 + 2^12 bytes, which wraps to the right size", "[64,16]",
+          "[2251799813685250,2048]", "larger than any file" },
         { "five dimensions", "[64,16]", "[4,4,4,4,4]", "shape" },
         { "64-bit integers", "\"F32\",\"shape\":[64,16]", "\"I64\",\"shape\":[64,8]", "I64" },
         { "doubles", "\"F32\",\"shape\":[64,16]", "\"F64\",\"shape\":[64,8]", "F64" },
-        { "a dtype that only begins like one", "\"F32\",\"shape\":[64,16]", "\"F32X\",\"shape\":[64,16]", "F32X" },
+        { "a dtype that only begins like one", "\"F32\",\"shape\":[64,16]",
+          "\"F32X\",\"shape\":[64,16]", "F32X" },
         { "a dtype that is a number", "\"F32\",\"shape\":[64,16]", "32,\"shape\":[64,16]", "dtype" },
         { "no dtype", "\"dtype\"", "\"dtypo\"", "lacks" },
         { "no shape", "\"shape\"", "\"shade\"", "lacks" },
@@ -2628,27 +3034,34 @@ static void hostile_headers(const Parsed *good) {
         { "a tensor that is a number", "{\"__meta", "{\"x\":5,\"__meta", "expected an object" },
         { "a name of no bytes", "\"model.embed_tokens.weight\"", "\"\"", "name" },
         { "a tensor twice", "{\"__meta",
-         "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[0,16],\"data_offsets\":[10240,10240]},\"__meta", "9 tensors" },
-        { "a name twice and another never", "self_attn.k_proj", "self_attn.v_proj", "k_proj.weight is missing" },
+          "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\","
+          "\"shape\":[0,16],\"data_offsets\":[10240,10240]},\"__meta", "9 tensors" },
+        { "a name twice and another never", "self_attn.k_proj", "self_attn.v_proj",
+          "k_proj.weight is missing" },
         { "a tensor of another name", "mlp.gate_proj", "mlp.gate_bias", "gate_proj.weight is missing" },
         { "one tensor too many", "{\"__meta",
-         "{\"model.norm.weight\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[10240,10240]},\"__meta", "9 tensors" },
+          "{\"model.norm.weight\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[10240,10240]},"
+          "\"__meta", "9 tensors" },
         { "one dimension", "[64,16]", "[1024]", "1024 x 1" },
         { "three dimensions", "[64,16]", "[64,4,4]", "64 x 16" },
         { "no dimension", "[64,16]", "[]", "needs 4 bytes" },
         { "a matrix too narrow", "[16,16],\"data_offsets\":[9216,10240]}}",
-          "[16,15],\"data_offsets\":[9216,10176]},\"rotary_emb.inv_freq\":{\"dtype\":\"F32\",\"shape\":[16],\"data_offsets\":[10176,10240]}}", "16 x 15" },
+          "[16,15],\"data_offsets\":[9216,10176]},\"rotary_emb.inv_freq\":{\"dtype\":\"F32\","
+          "\"shape\":[16],\"data_offsets\":[10176,10240]}}", "16 x 15" },
         { "a transposed matrix", "[64,16]", "[16,64]", "16 x 64" },
     };
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         char *header = replaced(good->header, rows[i].find, rows[i].replace);
         write_weights(bad_weights, strlen(header), header, strlen(header), good->data, good->data_size);
-        int names_directory = strstr(rows[i].says, "tensors") || strstr(rows[i].says, "missing");    // no one file is to blame
+        // no one file is to blame
+        int names_directory = strstr(rows[i].says, "tensors") || strstr(rows[i].says, "missing");
         refuses(rows[i].what, names_directory ? "bad: " : bad_weights, rows[i].says, "%s", load_bad);
         release(header);
     }
-    static const struct { int length; const char *says; } names[] = { { 500, "500 bytes long" }, { 128, "128 bytes long" }, { 127, "is missing" } };
-    for (size_t i = 0; i < sizeof names/sizeof *names; i++) {             // 127 bytes are a name, if none of ours
+    static const struct { int length; const char *says; } names[] =
+        { { 500, "500 bytes long" }, { 128, "128 bytes long" }, { 127, "is missing" } };
+    // 127 bytes are a name, if none of ours
+    for (size_t i = 0; i < sizeof names/sizeof *names; i++) {
         char name[600], what[40];
         memset(name, 'x', sizeof name);
         name[0] = '"', memcpy(name + 1 + names[i].length, "\"", 2);
@@ -2670,34 +3083,41 @@ static void hostile_bytes(const Parsed *good) {
         { "a header that ends in its middle", 200, "cut off" },
     };
     for (size_t i = 0; i < sizeof lengths/sizeof *lengths; i++) {
-        write_weights(bad_weights, lengths[i].announced, good->header, good->header_size, good->data, good->data_size);
+        write_weights(bad_weights, lengths[i].announced, good->header, good->header_size, good->data,
+                      good->data_size);
         refuses(lengths[i].what, bad_weights, lengths[i].says, "%s", load_bad);
     }
     write_weights(bad_weights, good->size - 7, good->header, good->header_size, good->data, good->data_size);
     refuses("a header one byte longer than the file", bad_weights, "cut off", "%s", load_bad);
 
-    const size_t kept[] = { 0, 1, 7, 8, 9, 8 + good->header_size/2, 8 + good->header_size - 1, 8 + good->header_size,
-                            8 + good->header_size + 1, good->size/2, good->size - 1 };
+    const size_t kept[] = { 0, 1, 7, 8, 9, 8 + good->header_size/2, 8 + good->header_size - 1,
+                            8 + good->header_size, 8 + good->header_size + 1, good->size/2,
+                            good->size - 1 };
     for (size_t i = 0; i < sizeof kept/sizeof *kept; i++) {
         char what[80];
         snprintf(what, sizeof what, "a file of %zu bytes of %zu", kept[i], good->size);
         write_bytes(bad_weights, good->bytes, kept[i]);
-        refuses(what, bad_weights, kept[i] < 8 ? "expected a safetensors file" : "is it cut off", "%s", load_bad);
+        refuses(what, bad_weights, kept[i] < 8 ? "expected a safetensors file" : "is it cut off", "%s",
+                load_bad);
     }
     for (size_t extra = 1; extra <= 4096; extra *= 64) {     // one byte, 64, 4096 behind the last tensor
         char *bytes = (char *)allocate(good->size + extra, 1, "a test");
         memcpy(bytes, good->bytes, good->size);
         write_bytes(bad_weights, bytes, good->size + extra);
-        refuses("bytes behind the last tensor", bad_weights, "the header describes 10240 bytes", "%s", load_bad);
+        refuses("bytes behind the last tensor", bad_weights, "the header describes 10240 bytes", "%s",
+                load_bad);
         release(bytes);
     }
-    enum { DEEP = 1000000 };                                 // a function that calls itself so often has left its stack
-    char *nul = (char *)allocate(good->header_size + 1, 1, "a test"), *deep = (char *)allocate(2*DEEP + 6, 1, "a test");
+    // a function that calls itself so often has left its stack
+    enum { DEEP = 1000000 };
+    char *nul = (char *)allocate(good->header_size + 1, 1, "a test"),
+        *deep = (char *)allocate(2*DEEP + 6, 1, "a test");
     memcpy(nul, good->header, good->header_size);
     nul[good->header_size/2] = 0;
     write_weights(bad_weights, good->header_size, nul, good->header_size, good->data, good->data_size);
     refuses("a NUL in the header", bad_weights, "NUL", "%s", load_bad);
-    memcpy(deep, "{\"a\":", 5), memset(deep + 5, '[', DEEP), memset(deep + 5 + DEEP, ']', DEEP), deep[5 + 2*DEEP] = '}';
+    memcpy(deep, "{\"a\":", 5), memset(deep + 5, '[', DEEP), memset(deep + 5 + DEEP, ']', DEEP),
+        deep[5 + 2*DEEP] = '}';
     write_weights(bad_weights, 5 + DEEP, deep, 5 + DEEP, good->data, good->data_size);
     refuses("a million opened brackets", bad_weights, "not JSON", "%s", load_bad);
     write_weights(bad_weights, 6 + 2*DEEP, deep, 6 + 2*DEEP, good->data, good->data_size);
@@ -2715,13 +3135,15 @@ static void hostile_bytes(const Parsed *good) {
     refuses("a directory in place of the weights", bad_weights, "expected a file", "%s", load_bad);
     rmdir(bad_weights);
     CHECK(mkfifo(bad_weights, 0666) == 0, "%s: %s", bad_weights, strerror(errno));
-    refuses("a pipe in place of the weights: to open it would be to wait for a writer", bad_weights, "expected a file", "%s", load_bad);
+    refuses("a pipe in place of the weights: to open it would be to wait for a writer", bad_weights,
+            "expected a file", "%s", load_bad);
     unlink(bad_weights);
 }
 
 // Numbers that are none, in each format: the program writes a file, and one number of it is overwritten.
 static void hostile_numbers(void) {
-    static const struct { const char *what, *format; int at_end; unsigned char bytes[4]; const char *says; } rows[] = {
+    static const struct { const char *what, *format; int at_end; unsigned char bytes[4];
+                          const char *says; } rows[] = {
         { "a NaN in the first weight", "fp32", 0, { 0, 0, 0xc0, 0x7f }, "element 0;" },
         { "a NaN in the last weight", "fp32", 1, { 1, 0, 0x80, 0xff }, "element 255;" },
         { "an infinite weight", "fp32", 1, { 0, 0, 0x80, 0x7f }, "inf" },
@@ -2733,8 +3155,8 @@ static void hostile_numbers(void) {
     };
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         char weights[PATH];
-        CHECK(went_well(train_olmo("--load good --export sound-%s --export-dtype %s", rows[i].format, rows[i].format)),
-              "a test could not export: %s", complained);
+        CHECK(went_well(train_olmo("--load good --export sound-%s --export-dtype %s", rows[i].format,
+                                   rows[i].format)), "a test could not export: %s", complained);
         snprintf(weights, sizeof weights, "sound-%s/model.safetensors", rows[i].format);
         Parsed p = parse_weights(weights);
         memcpy(p.data + (rows[i].at_end ? p.data_size - 4 : 0), rows[i].bytes, 4);
@@ -2751,7 +3173,8 @@ static void hostile_configs(void) {
         { "a config with more behind it", "\n}", "\n} {}", "not JSON" },
         { "a config with a comma too many", "\n}", ",\n}", "not JSON" },
         { "a Llama", "\"model_type\": \"olmo\"", "\"model_type\": \"llama\"", "model_type" },
-        { "the older format of OLMo", "\"model_type\": \"olmo\"", "\"model_type\": \"hf_olmo\"", "model_type" },
+        { "the older format of OLMo", "\"model_type\": \"olmo\"", "\"model_type\": \"hf_olmo\"",
+          "model_type" },
         { "an OLMo-2", "\"model_type\": \"olmo\"", "\"model_type\": \"olmo2\"", "model_type" },
         { "a model type that is a number", "\"model_type\": \"olmo\"", "\"model_type\": 1", "model_type" },
         { "no model type", "\"model_type\"", "\"model_typo\"", "model_type" },
@@ -2772,32 +3195,42 @@ static void hostile_configs(void) {
         { "17 channels for 2 heads", "\"hidden_size\": 16", "\"hidden_size\": 17", "heads" },
         { "heads of one channel", "\"num_attention_heads\": 2", "\"num_attention_heads\": 16", "odd" },
         { "no heads", "\"num_attention_heads\": 2", "\"num_attention_heads\": 0", "num_attention_heads" },
-        { "two heads that share three keys", "\"num_key_value_heads\": 1", "\"num_key_value_heads\": 3", "heads" },
+        { "two heads that share three keys", "\"num_key_value_heads\": 1", "\"num_key_value_heads\": 3",
+          "heads" },
         { "more keys than heads", "\"num_key_value_heads\": 1", "\"num_key_value_heads\": 4", "heads" },
         { "no layers", "\"num_hidden_layers\": 1", "\"num_hidden_layers\": 0", "num_hidden_layers" },
         { "129 layers", "\"num_hidden_layers\": 1", "\"num_hidden_layers\": 129", "num_hidden_layers" },
-        { "2^31 layers", "\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2147483648", "num_hidden_layers" },
+        { "2^31 layers", "\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2147483648",
+          "num_hidden_layers" },
         { "no inner width", "\"intermediate_size\": 16", "\"intermediate_size\": 0", "intermediate_size" },
         { "no vocabulary", "\"vocab_size\": 64", "\"vocab_size\": 0", "vocab_size" },
         { "a vocabulary of a billion", "\"vocab_size\": 64", "\"vocab_size\": 1000000000", "vocab_size" },
-        { "a list of ends that holds a word", "\"eos_token_id\": null", "\"eos_token_id\": [0, \"a\"]", "found [0, \"a\"]" },
+        { "a list of ends that holds a word", "\"eos_token_id\": null", "\"eos_token_id\": [0, \"a\"]",
+          "found [0, \"a\"]" },
         { "a negative end of text", "\"eos_token_id\": null", "\"eos_token_id\": -1", "eos_token_id" },
-        { "positions of 0", "\"max_position_embeddings\": 16", "\"max_position_embeddings\": 0", "max_position_embeddings" },
-        { "positions of 1e9", "\"max_position_embeddings\": 16", "\"max_position_embeddings\": 1e9", "max_position_embeddings" },
+        { "positions of 0", "\"max_position_embeddings\": 16", "\"max_position_embeddings\": 0",
+          "max_position_embeddings" },
+        { "positions of 1e9", "\"max_position_embeddings\": 16", "\"max_position_embeddings\": 1e9",
+          "max_position_embeddings" },
         { "biases", "\"attention_bias\": false", "\"attention_bias\": true", "attention_bias" },
         { "another activation", "\"silu\"", "\"gelu\"", "hidden_act" },
         { "a scaled RoPE, as older files say it", "\"rope_scaling\": null",
          "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}", "RoPE" },
-        { "a scaled RoPE, as newer files say it", "\"rope_type\": \"default\"", "\"rope_type\": \"yarn\"", "RoPE" },
-        { "a scaled RoPE that has no type", "\"rope_scaling\": null", "\"rope_scaling\": {\"factor\": 2.0}", "RoPE" },
+        { "a scaled RoPE, as newer files say it", "\"rope_type\": \"default\"",
+          "\"rope_type\": \"yarn\"", "RoPE" },
+        { "a scaled RoPE that has no type", "\"rope_scaling\": null",
+          "\"rope_scaling\": {\"factor\": 2.0}", "RoPE" },
         { "a RoPE that is a word", "\"rope_scaling\": null", "\"rope_scaling\": \"none\"", "rope_scaling" },
         { "a RoPE base of 0", "{\"rope_theta\": 10000", "{\"rope_theta\": 0", "rope_theta" },
         { "a negative clip_qkv", "\"clip_qkv\": null", "\"clip_qkv\": -8", "clip_qkv" },
-        { "another width than the weights", "\"intermediate_size\": 16", "\"intermediate_size\": 17", "the config asks for 17 x 16" },
-        { "another vocabulary than the weights", "\"vocab_size\": 64", "\"vocab_size\": 65", "the config asks for 65 x 16" },
+        { "another width than the weights", "\"intermediate_size\": 16", "\"intermediate_size\": 17",
+          "the config asks for 17 x 16" },
+        { "another vocabulary than the weights", "\"vocab_size\": 64", "\"vocab_size\": 65",
+          "the config asks for 65 x 16" },
         { "a layer the weights lack", "\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2",
          "layers.1.self_attn.q_proj.weight is missing" },
-        { "a head the weights lack", "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "lm_head.weight is missing" },
+        { "a head the weights lack", "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false",
+          "lm_head.weight is missing" },
     };
     copy_file("good/model.safetensors", bad_weights);
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
@@ -2825,15 +3258,19 @@ static void hostile_configs(void) {
     rmdir("bad/config.json");
     copy_file("good/config.json", "bad/config.json");
     refuses("no directory", "nowhere", "cannot be read", "--load nowhere --eval --val ids.bin");
-    refuses("a file in place of the directory", "ids.bin", "cannot be read", "--load ids.bin --eval --val ids.bin");
+    refuses("a file in place of the directory", "ids.bin", "cannot be read",
+            "--load ids.bin --eval --val ids.bin");
 }
 
 static void hostile_indices(void) {
-    static const char *const index = "{\"metadata\": {\"total_size\": 10240}, \"weight_map\": {\"model.embed_tokens.weight\": \"a.safetensors\"}}";
+    static const char *const index =
+        "{\"metadata\": {\"total_size\": 10240}, \"weight_map\": {\"model.embed_tokens.weight\": "
+        "\"a.safetensors\"}}";
     static const struct { const char *what, *find, *replace, *says; } rows[] = {
         { "an index that is cut off", "}}", "}", "not JSON" },
         { "an index without a map", "weight_map", "weight_cap", "weight_map" },
-        { "a map that is an array", "{\"model.embed_tokens.weight\": \"a.safetensors\"}", "[]", "weight_map" },
+        { "a map that is an array", "{\"model.embed_tokens.weight\": \"a.safetensors\"}", "[]",
+          "weight_map" },
         { "a map of nothing", "{\"model.embed_tokens.weight\": \"a.safetensors\"}", "{}", "missing" },
         { "a shard that is missing", "a.safetensors", "b.safetensors", "bad/b.safetensors" },
         { "a shard in another directory", "a.safetensors", "../good/model.safetensors", "same directory" },
@@ -2842,7 +3279,8 @@ static void hostile_indices(void) {
         { "a shard that is a directory", "a.safetensors", "..", "expected a file" },
         { "a shard that is no safetensors file", "a.safetensors", "config.json", "safetensors" },
         { "a shard that is a number", "\"a.safetensors\"", "1", "file name" },
-        { "a shard that is an object", "\"a.safetensors\"", "{\"model.embed_tokens.weight\": \"a.safetensors\"}", "file name" },
+        { "a shard that is an object", "\"a.safetensors\"",
+          "{\"model.embed_tokens.weight\": \"a.safetensors\"}", "file name" },
         { "a shard without a name", "a.safetensors", "", "file name" },
     };
     const char *path = "bad/model.safetensors.index.json";
@@ -2861,23 +3299,30 @@ static void hostile_indices(void) {
     Parsed p = parse_weights("good/model.safetensors");
     char *header = replaced(p.header, "model.embed_tokens", "model.other_tokens");
     write_weights("bad/a.safetensors", strlen(header), header, strlen(header), p.data, p.data_size);
-    refuses("a tensor that the index promises and no shard holds", "bad", "model.embed_tokens.weight is missing", "%s", load_bad);
+    refuses("a tensor that the index promises and no shard holds", "bad",
+            "model.embed_tokens.weight is missing", "%s", load_bad);
     write_bytes("bad/a.safetensors", p.bytes, p.size - 1);
     refuses("a shard that is cut off", "bad/a.safetensors", "cut off", "%s", load_bad);
     release(p.bytes), release(p.header), release(header);
     unlink(path);
 }
 
-// What transformers writes, and loads, and once was refused here. Each row's `says` is in the note that goes with it.
+// What transformers writes, and loads, and once was refused here. Each row's `says` is in the note that
+// goes with it.
 static void foreign_directories(const Parsed *good) {
     static const struct { const char *what, *find, *replace, *says; int eos; } rows[] = {
-        { "an end of text outside the vocabulary", "\"eos_token_id\": null", "\"eos_token_id\": 50279", "outside the vocabulary of 64", -1 },
-        { "a list of ends of text", "\"eos_token_id\": null", "\"eos_token_id\": [50279, 7, 0]", "a document ends with 7", 7 },
-        { "a list as json.dumps(indent=2) writes it", "\"eos_token_id\": null", "\"eos_token_id\": [\n    9,\n    7\n  ]", "is [ 9, 7 ];", 9 },
+        { "an end of text outside the vocabulary", "\"eos_token_id\": null", "\"eos_token_id\": 50279",
+          "outside the vocabulary of 64", -1 },
+        { "a list of ends of text", "\"eos_token_id\": null", "\"eos_token_id\": [50279, 7, 0]",
+          "a document ends with 7", 7 },
+        { "a list as json.dumps(indent=2) writes it", "\"eos_token_id\": null",
+          "\"eos_token_id\": [\n    9,\n    7\n  ]", "is [ 9, 7 ];", 9 },
         { "a list of one", "\"eos_token_id\": null", "\"eos_token_id\": [63]", "", 63 },
         { "a list of none", "\"eos_token_id\": null", "\"eos_token_id\": []", "", -1 },
-        { "a RoPE that is scaled by nothing", "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"default\"}", "", -1 },
-        { "the same in older words", "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"default\", \"factor\": 1.0}", "", -1 },
+        { "a RoPE that is scaled by nothing", "\"rope_scaling\": null",
+          "\"rope_scaling\": {\"rope_type\": \"default\"}", "", -1 },
+        { "the same in older words", "\"rope_scaling\": null",
+          "\"rope_scaling\": {\"type\": \"default\", \"factor\": 1.0}", "", -1 },
         { "NaN and Infinity where they do no harm", "\"use_cache\": true",
           "\"a\": NaN, \"b\": Infinity, \"c\": [-Infinity], \"use_cache\": true", "", -1 },
     };
@@ -2885,7 +3330,9 @@ static void foreign_directories(const Parsed *good) {
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         copy_file("good/config.json", "bad/config.json");
         edit_file("bad/config.json", rows[i].find, rows[i].replace);
-        int code = train_olmo("%s", load_bad), noted = strstr(complained, rows[i].says) && (*rows[i].says != 0) == (strstr(complained, "note: ") != NULL);
+        int code = train_olmo("%s", load_bad),
+            noted = strstr(complained, rows[i].says)
+            && (*rows[i].says != 0) == (strstr(complained, "note: ") != NULL);
         int eos = went_well(code) ? config_read("bad").eos : -2;
         check(went_well(code) && noted && eos == rows[i].eos, "%s loads: %.*s", rows[i].what,
               (int)strcspn(complained, "\n"), complained);
@@ -2894,28 +3341,36 @@ static void foreign_directories(const Parsed *good) {
     check(went_well(code) && config_read("eos").eos == 5, "--eos names another end of text");
     copy_file("good/config.json", "bad/config.json");
 
-    char *header = replaced(good->header, "{\"__meta",                  // 8 int64, and 4 bool, that are no weights
-                            "{\"position_ids\":{\"dtype\":\"I64\",\"shape\":[8],\"data_offsets\":[10240,10304]},"
-                            "\"mask\":{\"dtype\":\"BOOL\",\"shape\":[4],\"data_offsets\":[10304,10308]},\"__meta");
+    // 8 int64, and 4 bool, that are no weights
+    char *header = replaced(good->header, "{\"__meta",
+                            "{\"position_ids\":{\"dtype\":\"I64\","
+                            "\"shape\":[8],\"data_offsets\":[10240,10304]},"
+                            "\"mask\":{\"dtype\":\"BOOL\","
+                            "\"shape\":[4],\"data_offsets\":[10304,10308]},\"__meta");
     char *data = (char *)allocate(good->data_size + 4096, 1, "a test");
     memcpy(data, good->data, good->data_size);
     write_weights(bad_weights, strlen(header), header, strlen(header), data, good->data_size + 68);
     code = train_olmo("%s", load_bad);
     check(went_well(code), "buffers of other types than weights load: code %d", code);
     release(header);
-    header = replaced(good->header, "{\"__meta", "{\"lm_head.weight\":{\"dtype\":\"F32\",\"shape\":[64,16],\"data_offsets\":[10240,14336]},\"__meta");
+    header = replaced(good->header, "{\"__meta",
+                      "{\"lm_head.weight\":{\"dtype\":\"F32\","
+                      "\"shape\":[64,16],\"data_offsets\":[10240,14336]},\"__meta");
     memcpy(data + good->data_size, good->data, 4096);
     write_weights(bad_weights, strlen(header), header, strlen(header), data, good->data_size + 4096);
     code = train_olmo("%s", load_bad);
     check(went_well(code) && !strstr(complained, "lm_head"),
           "a tied head that is there twice loads: code %d", code);
     for (int k = 0; k < 3; k++) {                           // three that cannot be the embedding
-        static const char *const shapes[] = { "\"F32\",\"shape\":[32,32]", "\"F32\",\"shape\":[1024,1]", "\"I32\",\"shape\":[64,16]" };
-        char *other = replaced(strstr(header, "lm_head"), "\"F32\",\"shape\":[64,16]", shapes[k]), *all = NULL;
+        static const char *const shapes[] = { "\"F32\",\"shape\":[32,32]", "\"F32\",\"shape\":[1024,1]",
+                                              "\"I32\",\"shape\":[64,16]" };
+        char *other = replaced(strstr(header, "lm_head"), "\"F32\",\"shape\":[64,16]", shapes[k]),
+            *all = NULL;
         all = replaced(header, strstr(header, "lm_head"), other);
         write_weights(bad_weights, strlen(all), all, strlen(all), data, good->data_size + 4096);
         code = train_olmo("%s", load_bad);
-        check(went_well(code) && strstr(complained, "lm_head.weight is left out"), "a tied head of %s is not the embedding", shapes[k]);
+        check(went_well(code) && strstr(complained, "lm_head.weight is left out"),
+              "a tied head of %s is not the embedding", shapes[k]);
         release(other), release(all);
     }
     data[good->data_size + 4095] ^= 1;
@@ -2929,7 +3384,8 @@ static void foreign_directories(const Parsed *good) {
     refuses("a file that PyTorch pickled", "bad/sub", "save_pretrained",
             "--eval --val ids.bin --load bad/sub%s",
             system("cp good/config.json bad/sub; : >bad/sub/pytorch_model.bin") ? " --no" : "");
-    system_or_die("rm -rf bad/sub eos && mkdir -p a_run && cp -r good a_run/step1 && ln -s step1 a_run/latest");
+    system_or_die("rm -rf bad/sub eos && mkdir -p a_run && cp -r good a_run/step1 && ln -s step1 "
+                  "a_run/latest");
     refuses("a run in place of a model", "a_run/latest", "names the newest",
             "--eval --val ids.bin --load a_run");
     refuses("a checkpoint that is not there yet", "new_run/latest", "new_run holds no checkpoint yet",
@@ -2946,12 +3402,14 @@ static void foreign_directories(const Parsed *good) {
     copy_file("good/config.json", "bad/config.json");
 }
 
-// A NumPy file of 64 numbers (0 1 1 0 1 1 ...) of `width` bytes with this version and dict; the header is padded to `announced` bytes.
+// A NumPy file of 64 numbers (0 1 1 0 1 1 ...) of `width` bytes with this version and dict; the header
+// is padded to `announced` bytes.
 static void write_numpy(const char *path, int version, const char *dict, int announced, int width) {
     unsigned char bytes[4096];
     memset(bytes, ' ', sizeof bytes);
     memcpy(bytes, "\x93NUMPY", 6);
-    const int start = version == 2 || version == 3 ? 12 : 10;                      // 4 bytes for the header's length, or 2
+    // 4 bytes for the header's length, or 2
+    const int start = version == 2 || version == 3 ? 12 : 10;
     bytes[6] = (unsigned char)version, bytes[7] = 0;
     for (int i = 8; i < start; i++) bytes[i] = (unsigned char)(announced >> 8*(i - 8) & 255);
     memcpy(bytes + start, dict, strlen(dict));
@@ -2960,12 +3418,16 @@ static void write_numpy(const char *path, int version, const char *dict, int ann
     write_bytes(path, bytes, (size_t)start + (size_t)announced + 64*(size_t)width);
 }
 
-// Numbers of every whole type that NumPy has, llm.c's header, and text under any name: all of it is the same 64 tokens.
+// Numbers of every whole type that NumPy has, llm.c's header, and text under any name: all of it is the
+// same 64 tokens.
 static void foreign_tokens(void) {
     static const struct { const char *dtype; int width; } types[] = {
-        { "|u1", 1 }, { "|i1", 1 }, { "<u2", 2 }, { "<i2", 2 }, { "<u4", 4 }, { "<i4", 4 }, { "<u8", 8 }, { "<i8", 8 },
+        { "|u1", 1 }, { "|i1", 1 }, { "<u2", 2 }, { "<i2", 2 }, { "<u4", 4 }, { "<i4", 4 },
+        { "<u8", 8 }, { "<i8", 8 },
     };
-    const char *model = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 256 --seq-len 16 --seed 5 --val none --sample-every 0";
+    const char *model =
+        "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 256 --seq-len 16 --seed 5 "
+        "--val none --sample-every 0";
     const char *train = "--steps 2 --batch 4 --out twice";
     unsigned char ids[64], bytes[1024 + 64*8];
     char hash[64] = "";
@@ -2994,7 +3456,8 @@ static void foreign_tokens(void) {
     refuses("a negative token", "same.npy", "token 5 is -9223372036854775738",
             "%s %s --data same.npy", model, train);
 
-    static const struct { uint32_t magic; int width; const char *name; } kinds[] = { { 20240520, 2, "GPT-2" }, { 20240801, 4, "Llama 3" } };
+    static const struct { uint32_t magic; int width; const char *name; } kinds[] =
+        { { 20240520, 2, "GPT-2" }, { 20240801, 4, "Llama 3" } };
     for (int k = 0; k < 2; k++) {
         const uint32_t head[3] = { kinds[k].magic, 1, 64 };
         memset(bytes, 0, sizeof bytes);
@@ -3017,7 +3480,8 @@ static void foreign_tokens(void) {
     system_or_die("rm -rf same same.* twice twice.* llmc.bin");
 }
 
-// NumPy's three versions of its header, before tokens and before masks: the same tokens and the same labels each time.
+// NumPy's three versions of its header, before tokens and before masks: the same tokens and the same
+// labels each time.
 static void numpy_versions(const char *train) {
     char dict[80], hash[2][64] = { "", "" };
     static const char *const masks[] = { "|b1", "|u1" };
@@ -3025,26 +3489,33 @@ static void numpy_versions(const char *train) {
     for (int i = 0; i < 64; i++) mask[i] = bytes[2*i] = i % 3 > 0;
     write_bytes("v.bin", bytes, sizeof bytes), write_bytes("v_mask.bin", mask, sizeof mask);
     for (int masked = 0; masked < 2; masked++) {
-        CHECK(went_well(train_olmo("%s %s v.bin %s", tiny_model, train, masked ? "--label-mask v_mask.bin" : "")), "a test could not train: %s", complained);
+        CHECK(went_well(train_olmo("%s %s v.bin %s", tiny_model, train,
+                                   masked ? "--label-mask v_mask.bin" : "")),
+                                   "a test could not train: %s", complained);
         snprintf(hash[masked], sizeof hash[0], "%s", last_line(said));
     }
     check(strcmp(hash[0], hash[1]) != 0, "a label mask changes what is learned");
     for (int version = 1; version <= 3; version++) {
         write_numpy("v.npy", version, "{'descr': '<u2', 'fortran_order': False, 'shape': (64,), }", 116, 2);
         int code = train_olmo("%s %s v.npy", tiny_model, train);
-        check(went_well(code) && !strcmp(last_line(said), hash[0]), "a NumPy header of version %d before tokens", version);
+        check(went_well(code) && !strcmp(last_line(said), hash[0]),
+              "a NumPy header of version %d before tokens", version);
         for (int k = 0; k < 2; k++) {
-            snprintf(dict, sizeof dict, "{'descr': '%s', 'fortran_order': False, 'shape': (64,), }", masks[k]);
+            snprintf(dict, sizeof dict, "{'descr': '%s', 'fortran_order': False, 'shape': (64,), }",
+                     masks[k]);
             write_numpy("m.npy", version, dict, 116, 1);
             code = train_olmo("%s %s v.bin --label-mask m.npy", tiny_model, train);
-            check(went_well(code) && !strcmp(last_line(said), hash[1]), "a NumPy header of version %d before a mask of %s", version, masks[k]);
+            check(went_well(code) && !strcmp(last_line(said), hash[1]),
+                  "a NumPy header of version %d before a mask of %s", version, masks[k]);
         }
     }
 }
 
 // A floor is that of one file, in windows of one length.
 static void floors_hold(void) {
-    const char *model = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 256 --batch 4 --sample-every 0 --steps 1";
+    const char *model =
+        "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 256 --batch 4 --sample-every "
+        "0 --steps 1";
     char text[257], floor[128];
     for (int i = 0; i < 256; i++) text[i] = (char)('a' + i*i % 26);
     write_bytes("floor.txt", text, 256), write_bytes("other.txt", text, 255);
@@ -3062,11 +3533,14 @@ static void floors_hold(void) {
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         int code = train_olmo("%s %s --data floor.txt --out floor", model, rows[i].flags), n = 0;
         char *metrics = slurp("floor/metrics.jsonl", NULL);
-        n += strstr(said, "a perfect model of this") != NULL, n += strstr(said, "a perfect model: 0.1250") != NULL;
-        n += strstr(said, "a perfect model=0.1250") != NULL, n += metrics && strstr(metrics, "\"eval/validation/floor\": 0.125");
+        n += strstr(said, "a perfect model of this") != NULL,
+            n += strstr(said, "a perfect model: 0.1250") != NULL;
+        n += strstr(said, "a perfect model=0.1250") != NULL,
+            n += metrics && strstr(metrics, "\"eval/validation/floor\": 0.125");
         if (rows[i].shown && metrics) {
             char above[64];
-            const double loss = json_number(strrchr(metrics, '{'), "metrics.jsonl", "eval/validation/CrossEntropyLoss", 0, 100, NAN);
+            const double loss = json_number(strrchr(metrics, '{'), "metrics.jsonl",
+                                            "eval/validation/CrossEntropyLoss", 0, 100, NAN);
             snprintf(above, sizeof above, "=0.1250 (we are %.1f%% above)", 100*(loss/0.125 - 1));
             n -= !strstr(said, above);
         }
@@ -3075,10 +3549,13 @@ static void floors_hold(void) {
         release(metrics);
     }
     // dev/plot.sh, with a gnuplot that only keeps what it is told.
-    system_or_die("mkdir -p bin && printf '%s\n' '#!/bin/sh' 'cat \"$1\" >>plots' ': >\"$(dirname \"$1\")/loss.png\"' >bin/gnuplot && chmod +x bin/gnuplot");
-    CHECK(went_well(train_olmo("%s --seq-len 16 --data floor.txt --val floor.txt --out a", model)) &&
-          went_well(train_olmo("%s --seq-len 8 --data floor.txt --val floor.txt --out b", model)), "a test could not train: %s", complained);
-    static const struct { const char *runs; int drawn; } plots[] = { { "a", 1 }, { "a a", 1 }, { "a b", 0 }, { "b a", 0 }, { "b", 0 } };
+    system_or_die("mkdir -p bin && printf '%s\n' '#!/bin/sh' 'cat \"$1\" >>plots' ': >\"$(dirname "
+                  "\"$1\")/loss.png\"' >bin/gnuplot && chmod +x bin/gnuplot");
+    CHECK(went_well(train_olmo("%s --seq-len 16 --data floor.txt --val floor.txt --out a", model))
+          && went_well(train_olmo("%s --seq-len 8 --data floor.txt --val floor.txt --out b", model)),
+          "a test could not train: %s", complained);
+    static const struct { const char *runs; int drawn; } plots[] =
+        { { "a", 1 }, { "a a", 1 }, { "a b", 0 }, { "b a", 0 }, { "b", 0 } };
     for (size_t i = 0; i < sizeof plots/sizeof *plots; i++) {
         char out[256], *plot;
         int code = shell(out, sizeof out,
@@ -3117,13 +3594,20 @@ static void hostile_tokens(void) {
     static const struct { const char *what, *dict, *says; } rows[] = {
         { "NumPy floats", "{'descr': '<f4', 'fortran_order': False, 'shape': (32,), }", "<f4" },
         { "big-endian NumPy numbers", "{'descr': '>u2', 'fortran_order': False, 'shape': (64,), }", ">u2" },
-        { "NumPy numbers of no known kind", "{'descr': '<i3', 'fortran_order': False, 'shape': (64,), }", "numpy.save(PATH, " },
-        { "a NumPy array in Fortran's order", "{'descr': '<u2', 'fortran_order': True, 'shape': (64,), }", "plain" },
-        { "a NumPy array of two dimensions", "{'descr': '<u2', 'fortran_order': False, 'shape': (8, 8), }", "one dimension" },
-        { "a NumPy array of no dimension", "{'descr': '<u2', 'fortran_order': False, 'shape': (), }", "items" },
-        { "a NumPy array of 65 numbers that holds 64", "{'descr': '<u2', 'fortran_order': False, 'shape': (65,), }", "65 items" },
-        { "a NumPy array of -1 numbers", "{'descr': '<u2', 'fortran_order': False, 'shape': (-1,), }", "items" },
-        { "a NumPy array of 2^63 + 64 numbers", "{'descr': '<u2', 'fortran_order': False, 'shape': (9223372036854775872,), }", "items" },
+        { "NumPy numbers of no known kind",
+          "{'descr': '<i3', 'fortran_order': False, 'shape': (64,), }", "numpy.save(PATH, " },
+        { "a NumPy array in Fortran's order",
+          "{'descr': '<u2', 'fortran_order': True, 'shape': (64,), }", "plain" },
+        { "a NumPy array of two dimensions",
+          "{'descr': '<u2', 'fortran_order': False, 'shape': (8, 8), }", "one dimension" },
+        { "a NumPy array of no dimension", "{'descr': '<u2', 'fortran_order': False, 'shape': (), }",
+          "items" },
+        { "a NumPy array of 65 numbers that holds 64",
+          "{'descr': '<u2', 'fortran_order': False, 'shape': (65,), }", "65 items" },
+        { "a NumPy array of -1 numbers", "{'descr': '<u2', 'fortran_order': False, 'shape': (-1,), }",
+          "items" },
+        { "a NumPy array of 2^63 + 64 numbers",
+          "{'descr': '<u2', 'fortran_order': False, 'shape': (9223372036854775872,), }", "items" },
         { "a NumPy header without a descr", "{'fortran_order': False, 'shape': (64,), }", "found {" },
         { "a NumPy header without a shape", "{'descr': '<u2', 'fortran_order': False, }", "found {" },
         { "a NumPy header of nothing", "", "expected a NumPy array" },
@@ -3159,51 +3643,68 @@ static void hostile_tokens(void) {
     char *zeros = (char *)allocate(4096, 1, "a test");
     for (size_t i = 0; i < sizeof files/sizeof *files; i++) {
         write_bytes(files[i].file, zeros, files[i].size);
-        refuses(files[i].what, files[i].file, files[i].says, "%s %s %s %s", tiny_model, train, files[i].file, files[i].flags);
+        refuses(files[i].what, files[i].file, files[i].says, "%s %s %s %s", tiny_model, train,
+                files[i].file, files[i].flags);
     }
     refuses("no token file", "gone.bin", "cannot be read", "%s %s gone.bin", tiny_model, train);
-    refuses("no second token file", "gone.bin", "cannot be read", "%s %s ids.bin,gone.bin", tiny_model, train);
-    refuses("nothing between two commas", "expected paths", "single commas", "%s %s ids.bin,,ids.bin", tiny_model, train);
-    make_directory("folder.bin");
-    refuses("a directory in place of a token file", "folder.bin", "expected a file", "%s %s folder.bin", tiny_model, train);
-    CHECK(mkfifo("pipe.bin", 0666) == 0, "pipe.bin: %s", strerror(errno));
-    refuses("a pipe in place of a token file", "pipe.bin", "expected a file", "%s %s pipe.bin", tiny_model, train);
-    write_text("documents.jsonl", "{\"id\": \"a\", \"text\": \"One sunny day there was a fox on the moor.\"}\n");
-    refuses("documents in place of tokens", "documents.jsonl", "data/tokenize", "%s %s documents.jsonl", tiny_model, train);
-    write_tokens("large.bin", 16*16, 1000);
-    refuses("tokens outside the vocabulary", "large.bin", "vocabulary ends at 63", "%s %s large.bin", tiny_model, train);
-    refuses("tokens of another width", "ids.bin", "vocabulary ends at 63", "%s %s ids.bin --dtype uint32", tiny_model, train);
-    refuses("validation tokens outside the vocabulary", "large.bin", "vocabulary ends at 63", "%s %s ids.bin --val large.bin",
+    refuses("no second token file", "gone.bin", "cannot be read", "%s %s ids.bin,gone.bin", tiny_model,
+            train);
+    refuses("nothing between two commas", "expected paths", "single commas", "%s %s ids.bin,,ids.bin",
             tiny_model, train);
+    make_directory("folder.bin");
+    refuses("a directory in place of a token file", "folder.bin", "expected a file", "%s %s folder.bin",
+            tiny_model, train);
+    CHECK(mkfifo("pipe.bin", 0666) == 0, "pipe.bin: %s", strerror(errno));
+    refuses("a pipe in place of a token file", "pipe.bin", "expected a file", "%s %s pipe.bin",
+            tiny_model, train);
+    write_text("documents.jsonl",
+               "{\"id\": \"a\", \"text\": \"One sunny day there was a fox on the moor.\"}\n");
+    refuses("documents in place of tokens", "documents.jsonl", "data/tokenize", "%s %s documents.jsonl",
+            tiny_model, train);
+    write_tokens("large.bin", 16*16, 1000);
+    refuses("tokens outside the vocabulary", "large.bin", "vocabulary ends at 63", "%s %s large.bin",
+            tiny_model, train);
+    refuses("tokens of another width", "ids.bin", "vocabulary ends at 63",
+            "%s %s ids.bin --dtype uint32", tiny_model, train);
+    refuses("validation tokens outside the vocabulary", "large.bin", "vocabulary ends at 63",
+            "%s %s ids.bin --val large.bin", tiny_model, train);
     check(!strstr(said, "[step="), "and that is said before the first step, not hours later");
     size_t size;
-    char *late = slurp("ids.bin", &size);                    // the last window but one, of 200: no batch of the first step
+    // the last window but one, of 200: no batch of the first step
+    char *late = slurp("ids.bin", &size);
     late[size - 17*2] = 64;
     write_bytes("late.bin", late, size);
-    refuses("one training token outside the vocabulary", "late.bin", "token 3183 is 64", "%s %s few.bin,late.bin", tiny_model, train);
+    refuses("one training token outside the vocabulary", "late.bin", "token 3183 is 64",
+            "%s %s few.bin,late.bin", tiny_model, train);
     check(!strstr(said, "[step="), "that, too, before the first step");
     release(late);
 
     memset(zeros, 1, 4096);
-    write_bytes("mask.bin", zeros, 200*16), write_bytes("short.bin", zeros, 200*16 - 1), write_numpy("wide.npy", 1, dict, 118, 2);
+    write_bytes("mask.bin", zeros, 200*16), write_bytes("short.bin", zeros, 200*16 - 1),
+        write_numpy("wide.npy", 1, dict, 118, 2);
     write_tokens("128.bin", 128, 64);                        // as many as wide.npy has bytes
     code = train_olmo("%s %s ids.bin --label-mask mask.bin", tiny_model, train);
     check(went_well(code), "a mask without a fault: %.30s", last_line(said));
     numpy_versions(train);
-    refuses("a mask that is too short", "short.bin", "3199", "%s %s ids.bin --label-mask short.bin", tiny_model, train);
-    refuses("a mask of 2-byte numbers", "wide.npy", "one byte", "%s %s 128.bin --label-mask wide.npy", tiny_model, train);
-    refuses("one mask for two files", "--label-mask", "one mask for each", "%s %s ids.bin,ids.bin --label-mask mask.bin",
+    refuses("a mask that is too short", "short.bin", "3199", "%s %s ids.bin --label-mask short.bin",
             tiny_model, train);
-    refuses("two masks for one file", "--label-mask", "one mask for each", "%s %s ids.bin --label-mask mask.bin,mask.bin",
+    refuses("a mask of 2-byte numbers", "wide.npy", "one byte", "%s %s 128.bin --label-mask wide.npy",
             tiny_model, train);
-    refuses("no mask", "gone.bin", "cannot be read", "%s %s ids.bin --label-mask gone.bin", tiny_model, train);
+    refuses("one mask for two files", "--label-mask", "one mask for each",
+            "%s %s ids.bin,ids.bin --label-mask mask.bin", tiny_model, train);
+    refuses("two masks for one file", "--label-mask", "one mask for each",
+            "%s %s ids.bin --label-mask mask.bin,mask.bin", tiny_model, train);
+    refuses("no mask", "gone.bin", "cannot be read", "%s %s ids.bin --label-mask gone.bin", tiny_model,
+            train);
     memset(zeros, 0, 4096);
     write_bytes("mask.bin", zeros, 200*16);
     code = train_olmo("%s %s ids.bin --label-mask mask.bin", tiny_model, train);
     check(went_well(code) && strstr(complained, "note: step 1: no token of this batch is to be predicted"),
           "a batch without a label is said: %.60s", complained);
-    char *held_out = replaced(tiny_model, "--val none", "");     // the last windows of ids.bin, behind the same mask
-    refuses("a mask of nothing but zeros", "masked", "predict", "%s %s ids.bin --label-mask mask.bin", held_out, train);
+    // the last windows of ids.bin, behind the same mask
+    char *held_out = replaced(tiny_model, "--val none", "");
+    refuses("a mask of nothing but zeros", "masked", "predict", "%s %s ids.bin --label-mask mask.bin",
+            held_out, train);
     check(!strstr(said, "[step="), "and that is said before the first step");
     release(held_out);
     release(zeros);
@@ -3219,7 +3720,8 @@ static void hostile_tokens(void) {
     unlink("ids.bin.floor");
     uint32_t high[64] = { 0x01000001 };
     write_bytes("high.bin", high, sizeof high);
-    refuses("a token above 2^24", "high.bin", "vocabulary ends at 63", "%s --steps 1 --dtype uint32 --data high.bin", tiny_model);
+    refuses("a token above 2^24", "high.bin", "vocabulary ends at 63",
+            "%s --steps 1 --dtype uint32 --data high.bin", tiny_model);
 }
 
 // run/step2 is a checkpoint without a fault, except in the file that the row names.
@@ -3238,15 +3740,18 @@ static void hostile_checkpoints(void) {
         { "a state of other data", "\"instances\": 200", "\"instances\": 201", "--resume" },
         { "a state of another seed", "\"seed\": 6198", "\"seed\": 6199", "--seed 6199" },
     };
-    const char *resume = "--steps 3 --data ids.bin --out run --resume", *moments = "run/step2/optimizer.safetensors",
+    const char *resume = "--steps 3 --data ids.bin --out run --resume",
+        *moments = "run/step2/optimizer.safetensors",
         *state = "run/step2/train.json";
-    CHECK(went_well(train_olmo("%s --steps 2 --data ids.bin --out run", tiny_model)), "a test could not train: %s", complained);
+    CHECK(went_well(train_olmo("%s --steps 2 --data ids.bin --out run", tiny_model)),
+          "a test could not train: %s", complained);
     system_or_die("cp -r run/step2 sound");
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         edit_file(state, rows[i].find, rows[i].replace);
         refuses(rows[i].what, "", rows[i].says, "%s %s", tiny_model, resume);
         copy_file("sound/train.json", state);
-        remove_directory("run/step3"), remove_directory("run/step8");                // where a test has failed
+        // where a test has failed
+        remove_directory("run/step3"), remove_directory("run/step8");
     }
     unlink(state);
     refuses("no state", state, "cannot be read", "%s %s", tiny_model, resume);
@@ -3255,7 +3760,8 @@ static void hostile_checkpoints(void) {
     Parsed p = parse_weights(moments);
     char *header = replaced(p.header, "exp_avg.transformer.wte", "exp_avg.transformer.wpe");
     write_weights(moments, strlen(header), header, strlen(header), p.data, p.data_size);
-    refuses("a moment of another name", moments, "exp_avg.transformer.wte.weight", "%s %s", tiny_model, resume);
+    refuses("a moment of another name", moments, "exp_avg.transformer.wte.weight", "%s %s", tiny_model,
+            resume);
     release(header), header = replaced(p.header, "[64,16]", "[16,64]");
     write_weights(moments, strlen(header), header, strlen(header), p.data, p.data_size);
     refuses("a moment of another shape", moments, "another shape", "%s %s", tiny_model, resume);
@@ -3265,7 +3771,8 @@ static void hostile_checkpoints(void) {
     memcpy(p.data + p.data_size - 4, "\0\0\xc0\x7f", 4);
     write_bytes(moments, p.bytes, p.size);
     refuses("a moment that is NaN", moments, "nan", "%s %s", tiny_model, resume);
-    memcpy(p.data + p.data_size - 4, "\0\0\x80\xbf", 4);     // -1: its square root would be NaN, and so would the weight
+    // -1: its square root would be NaN, and so would the weight
+    memcpy(p.data + p.data_size - 4, "\0\0\x80\xbf", 4);
     write_bytes(moments, p.bytes, p.size);
     refuses("a second moment that is negative", moments, "-1", "%s %s", tiny_model, resume);
     remove_directory("run/step3");
@@ -3280,20 +3787,26 @@ static void hostile_checkpoints(void) {
     write_text("run/step5", "not a directory");
     refuses("a file in place of a checkpoint", "run/step5", "cannot be read", "%s %s", tiny_model, resume);
     unlink("run/step5");
-    refuses("other data than the checkpoint's", "--resume", "not what is now in \"few.bin\"", "%s %s --data few.bin", tiny_model, resume);
-    refuses("another seed than the checkpoint's", "--resume", "--seed 1", "%s %s --seed 1", tiny_model, resume);
-    refuses("other sizes than the checkpoint's", "--d-model 32", "run/step2", "%s %s --d-model 32", tiny_model, resume);
-    refuses("nothing to resume", "--resume", "holds no checkpoint", "%s --resume --data ids.bin --out nowhere", tiny_model);
+    refuses("other data than the checkpoint's", "--resume", "not what is now in \"few.bin\"",
+            "%s %s --data few.bin", tiny_model, resume);
+    refuses("another seed than the checkpoint's", "--resume", "--seed 1", "%s %s --seed 1", tiny_model,
+            resume);
+    refuses("other sizes than the checkpoint's", "--d-model 32", "run/step2", "%s %s --d-model 32",
+            tiny_model, resume);
+    refuses("nothing to resume", "--resume", "holds no checkpoint",
+            "%s --resume --data ids.bin --out nowhere", tiny_model);
     int code = train_olmo("%s %s", tiny_model, resume);
     check(went_well(code), "and the checkpoint without a fault goes on: %.30s", last_line(said));
     system_or_die("rm -rf run && mkdir run && mv sound run/step2.tmp");
     code = train_olmo("%s %s", tiny_model, resume);
-    check(code == 1 && error_lines() == 1 && strstr(complained, "holds no checkpoint"), "a half-written stepN.tmp is not a checkpoint");
+    check(code == 1 && error_lines() == 1 && strstr(complained, "holds no checkpoint"),
+          "a half-written stepN.tmp is not a checkpoint");
 }
 
 static void test_hostile_files(void) {
     enter_yard();
-    CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin --out made", tiny_model)), "a test could not train: %s", complained);
+    CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin --out made", tiny_model)),
+          "a test could not train: %s", complained);
     system_or_die("mv made/step1 good && rm -rf made && cp -r good bad");
     int code = train_olmo("%s", load_bad);
     check(went_well(code), "a directory without a fault loads: %.*s", (int)strcspn(said, "\n"), said);
@@ -3313,42 +3826,67 @@ static void test_hostile_files(void) {
     leave_yard();
 }
 
-// ---- the command line ------------------------------------------------------------------------------------------------
+// ---- the command line ---------------------------------------------------------------------------
 static void refused_flags(void) {
     static const struct { const char *flags, *names; } rows[] = {
-        { "--frobnicate", "--frobnicate" }, { "stories.txt", "stories.txt" }, { "--step 3", "--step:" }, { "--steps=x", "--steps x" }, { "--steps=", "--steps" }, { "-help", "-help" },
+        { "--frobnicate", "--frobnicate" }, { "stories.txt", "stories.txt" }, { "--step 3", "--step:" },
+        { "--steps=x", "--steps x" }, { "--steps=", "--steps" }, { "-help", "-help" },
         { "--tied=1", "--tied" }, { "-h=1", "-h=1" }, { "=3", "=3" },
-        { "''", "there is no such option" }, { "--steps", "--steps" }, { "--steps ''", "--steps" }, { "--steps x", "--steps" },
-        { "--steps -1", "--steps" }, { "--steps 1.5", "--steps" }, { "--steps 3x", "--steps" }, { "--steps 2147483648", "--steps" },
-        { "--steps 99999999999999999999", "--steps" }, { "--steps --eval", "--steps --eval" }, { "--lr", "--lr" }, { "--lr ''", "--lr" },
-        { "--lr fast", "--lr" }, { "--lr -1", "--lr" }, { "--lr nan", "--lr" }, { "--lr inf", "--lr" }, { "--lr 1e999", "--lr" },
-        { "--tied --untied", "--tied and --untied" }, { "--resume --load good", "choose one" }, { "--resume --out nowhere", "--resume" },
-        { "--load good --d-model 32", "--d-model 32" }, { "--load good --n-layers 2", "--n-layers 2" }, { "--load good --n-heads 4", "--n-heads 4" },
-        { "--load good --n-kv-heads 2", "--n-kv-heads 2" }, { "--load good --mlp-hidden 64", "--mlp-hidden 64" },
+        { "''", "there is no such option" }, { "--steps", "--steps" }, { "--steps ''", "--steps" },
+        { "--steps x", "--steps" },
+        { "--steps -1", "--steps" }, { "--steps 1.5", "--steps" }, { "--steps 3x", "--steps" },
+        { "--steps 2147483648", "--steps" },
+        { "--steps 99999999999999999999", "--steps" }, { "--steps --eval", "--steps --eval" },
+        { "--lr", "--lr" }, { "--lr ''", "--lr" },
+        { "--lr fast", "--lr" }, { "--lr -1", "--lr" }, { "--lr nan", "--lr" }, { "--lr inf", "--lr" },
+        { "--lr 1e999", "--lr" },
+        { "--tied --untied", "--tied and --untied" }, { "--resume --load good", "choose one" },
+        { "--resume --out nowhere", "--resume" },
+        { "--load good --d-model 32", "--d-model 32" }, { "--load good --n-layers 2", "--n-layers 2" },
+        { "--load good --n-heads 4", "--n-heads 4" },
+        { "--load good --n-kv-heads 2", "--n-kv-heads 2" },
+        { "--load good --mlp-hidden 64", "--mlp-hidden 64" },
         { "--load good --vocab 65", "--vocab 65" }, { "--load good --rope-theta 500", "--rope-theta 500" },
-        { "--load good --clip-qkv 8", "--clip-qkv 8" }, { "--load good --untied", "--tied" }, { "--load nowhere", "nowhere" },
-        { "--load ''", "config.json" }, { "--model 13b", "--model 13b" }, { "--model ''", "--model" }, { "--schedule step", "--schedule step" },
-        { "--init zero", "--init zero" }, { "--denominator some", "--denominator some" }, { "--dtype int8", "--dtype int8" },
-        { "--batch 0", "--batch 0" }, { "--micro-batch 0", "--micro-batch 0" }, { "--micro-batch 2000000000", "--micro-batch 2000000000" },
-        { "--batch 201", "--batch 201" }, { "--beta1 1", "--beta1 1" }, { "--beta2 2", "--beta2 2" }, { "--generate 1 --top-p 0", "--top-p 0" },
-        { "--generate 1 --top-p 1.5", "--top-p 1.5" }, { "--generate 1 --temperature -1", "--temperature" }, { "--generate 1 --top-k -1", "--top-k" },
-        { "--d-model 0", "d_model 0" }, { "--d-model 15", "d_model 15" }, { "--d-model 131072", "d_model 131072" }, { "--n-heads 0", "0 heads" },
-        { "--n-heads 16 --n-kv-heads 16", "odd" }, { "--n-kv-heads 3", "3 key/value heads" }, { "--n-layers 0", "0 layers" },
-        { "--n-layers 129", "129 layers" }, { "--mlp-hidden 0", "mlp_hidden 0" }, { "--mlp-hidden 31", "mlp_hidden 31" },
+        { "--load good --clip-qkv 8", "--clip-qkv 8" }, { "--load good --untied", "--tied" },
+        { "--load nowhere", "nowhere" },
+        { "--load ''", "config.json" }, { "--model 13b", "--model 13b" }, { "--model ''", "--model" },
+        { "--schedule step", "--schedule step" },
+        { "--init zero", "--init zero" }, { "--denominator some", "--denominator some" },
+        { "--dtype int8", "--dtype int8" },
+        { "--batch 0", "--batch 0" }, { "--micro-batch 0", "--micro-batch 0" },
+        { "--micro-batch 2000000000", "--micro-batch 2000000000" },
+        { "--batch 201", "--batch 201" }, { "--beta1 1", "--beta1 1" }, { "--beta2 2", "--beta2 2" },
+        { "--generate 1 --top-p 0", "--top-p 0" },
+        { "--generate 1 --top-p 1.5", "--top-p 1.5" },
+        { "--generate 1 --temperature -1", "--temperature" }, { "--generate 1 --top-k -1", "--top-k" },
+        { "--d-model 0", "d_model 0" }, { "--d-model 15", "d_model 15" },
+        { "--d-model 131072", "d_model 131072" }, { "--n-heads 0", "0 heads" },
+        { "--n-heads 16 --n-kv-heads 16", "odd" }, { "--n-kv-heads 3", "3 key/value heads" },
+        { "--n-layers 0", "0 layers" },
+        { "--n-layers 129", "129 layers" }, { "--mlp-hidden 0", "mlp_hidden 0" },
+        { "--mlp-hidden 31", "mlp_hidden 31" },
         { "--mlp-hidden 2147483646", "mlp_hidden 2147483646" }, { "--vocab 0", "vocabulary of 0" },
         { "--vocab 2000000000", "vocabulary of 2000000000" }, { "--seq-len 0", "sequence length of 0" },
         { "--seq-len 2000000000", "sequence length of 2000000000" }, { "--rope-theta 0", "rope_theta 0" },
-        { "--generate 4 --prompt-ids 64", "--prompt-ids 64" }, { "--generate 4 --prompt-ids -1", "--prompt-ids -1" },
-        { "--generate 4 --prompt-ids ''", "--prompt-ids" }, { "--generate 4 --prompt-ids 1,,2", "--prompt-ids" },
-        { "--generate 4 --prompt-ids 1,2,", "--prompt-ids" }, { "--generate 4 --prompt-ids '1 2'", "--prompt-ids" },
-        { "--generate 4 --prompt-ids one", "--prompt-ids one" }, { "--generate 4 --prompt-ids 99999999999999999999", "--prompt-ids" },
+        { "--generate 4 --prompt-ids 64", "--prompt-ids 64" },
+        { "--generate 4 --prompt-ids -1", "--prompt-ids -1" },
+        { "--generate 4 --prompt-ids ''", "--prompt-ids" },
+        { "--generate 4 --prompt-ids 1,,2", "--prompt-ids" },
+        { "--generate 4 --prompt-ids 1,2,", "--prompt-ids" },
+        { "--generate 4 --prompt-ids '1 2'", "--prompt-ids" },
+        { "--generate 4 --prompt-ids one", "--prompt-ids one" },
+        { "--generate 4 --prompt-ids 99999999999999999999", "--prompt-ids" },
         { "--generate 4 --prompt-ids 4294967297", "--prompt-ids" },
-        { "--generate 4 --prompt-ids 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "--prompt-ids" }, { "--generate 4 --prompt One", "--prompt" },
-        { "--generate 4 --prompt ''", "--prompt" }, { "--eval --val none", "--eval" }, { "--export copy --export-dtype fp8", "--export-dtype fp8" },
-        { "--export copy --shard-mb -1", "--shard-mb" }, { "--data ids.bin,", "--data" }, { "--data ''", "--data" },
+        { "--generate 4 --prompt-ids 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "--prompt-ids" },
+        { "--generate 4 --prompt One", "--prompt" },
+        { "--generate 4 --prompt ''", "--prompt" }, { "--eval --val none", "--eval" },
+        { "--export copy --export-dtype fp8", "--export-dtype fp8" },
+        { "--export copy --shard-mb -1", "--shard-mb" }, { "--data ids.bin,", "--data" },
+        { "--data ''", "--data" },
     };
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
-        int loads = strstr(rows[i].flags, "--load") || strstr(rows[i].flags, "--resume"), data = strstr(rows[i].flags, "--data") != NULL;
+        int loads = strstr(rows[i].flags, "--load") || strstr(rows[i].flags, "--resume"),
+            data = strstr(rows[i].flags, "--data") != NULL;
         const char *flags = rows[i].flags;
         int instead = strstr(flags, "--generate") || strstr(flags, "--eval") || strstr(flags, "--export");
         refuses(flags, rows[i].names, "", "%s %s %s %s", loads ? "" : tiny_model, instead ? "" : "--steps 1",
@@ -3359,10 +3897,12 @@ static void refused_flags(void) {
 
 // The hash, and every line of metrics.jsonl. out/step6 is what this run leaves.
 static void promised_training_output(void) {
-    static const char *const keys[] = { "step", "train/CrossEntropyLoss", "train/ZLoss", "optim/total_grad_norm",
-                                       "optim/learning_rate_group0", "throughput/total_tokens" };
+    static const char *const keys[] = { "step", "train/CrossEntropyLoss", "train/ZLoss",
+                                        "optim/total_grad_norm", "optim/learning_rate_group0",
+                                        "throughput/total_tokens" };
     char hash[64] = "";
-    int code = train_olmo("%s --steps 6 --eval-every 3 --val few.bin --data ids.bin", tiny_model), lines = 0, sound = 1, evals = 0;
+    int code = train_olmo("%s --steps 6 --eval-every 3 --val few.bin --data ids.bin", tiny_model),
+        lines = 0, sound = 1, evals = 0;
     check(went_well(code) && sscanf(last_line(said), "params hash 0x%16[0-9a-f]",
                                     hash) == 1 && strlen(hash) == 16 && strlen(last_line(said)) == 31,
           "a training run's last line is its hash: %.30s", last_line(said));
@@ -3372,9 +3912,12 @@ static void promised_training_output(void) {
         if (*next) *next++ = 0; else sound = 0;
         const char *end = json_skip(line, 0);
         sound &= *line == '{' && end && !*end;
-        for (size_t i = 0; sound && i < sizeof keys/sizeof *keys; i++) sound &= json_get(line, keys[i]) != NULL;
+        for (size_t i = 0; sound && i < sizeof keys/sizeof *keys; i++)
+            sound &= json_get(line, keys[i]) != NULL;
         if (sound) sound &= (int)json_number(line, "metrics.jsonl", "step", 0, 100, NAN) == lines + 1;
-        if (sound) sound &= (int)json_number(line, "metrics.jsonl", "throughput/total_tokens", 0, 1e6, NAN) == 64*(lines + 1);
+        if (sound)
+            sound &= (int)json_number(line, "metrics.jsonl", "throughput/total_tokens", 0, 1e6, NAN)
+            == 64*(lines + 1);
         if (sound) evals += json_get(line, "eval/validation/CrossEntropyLoss") != NULL;
     }
     release(metrics);
@@ -3384,13 +3927,19 @@ static void promised_training_output(void) {
 
 static void promised_answers(void) {
     static const char *const options[] = {                   // DESIGN section 10
-        "--model", "--load", "--d-model", "--n-layers", "--n-heads", "--n-kv-heads", "--mlp-hidden", "--vocab", "--seq-len", "--rope-theta",
-        "--clip-qkv", "--eos", "--tied", "--untied", "--init", "--data", "--val", "--tokenizer", "--label-mask", "--dtype", "--steps", "--batch",
+        "--model", "--load", "--d-model", "--n-layers", "--n-heads", "--n-kv-heads", "--mlp-hidden",
+        "--vocab", "--seq-len", "--rope-theta",
+        "--clip-qkv", "--eos", "--tied", "--untied", "--init", "--data", "--val", "--tokenizer",
+        "--label-mask", "--dtype", "--steps", "--batch",
         "--micro-batch", "--seed", "--recipe", "--epochs",
-        "--lr", "--schedule", "--warmup", "--final-lr", "--weight-decay", "--beta1", "--beta2", "--eps", "--decay-embeddings", "--clip",
-        "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads", "--gpus", "--shard", "--out", "--save-every", "--eval-every",
-        "--sample-every", "--keep", "--no-save", "--recompute", "--offload-optimizer", "--resume", "--eval", "--generate", "--prompt", "--prompt-ids",
-        "--temperature", "--top-k", "--top-p", "--help", "--version", "--energy", "--watts", "--pue", "--carbon-intensity", "--peak-tflops",
+        "--lr", "--schedule", "--warmup", "--final-lr", "--weight-decay", "--beta1", "--beta2", "--eps",
+        "--decay-embeddings", "--clip",
+        "--clip-warmup-steps", "--clip-warmup-factor", "--z-loss", "--denominator", "--threads",
+        "--gpus", "--shard", "--out", "--save-every", "--eval-every",
+        "--sample-every", "--keep", "--no-save", "--recompute", "--offload-optimizer", "--resume",
+        "--eval", "--generate", "--prompt", "--prompt-ids",
+        "--temperature", "--top-k", "--top-p", "--help", "--version", "--energy", "--watts", "--pue",
+        "--carbon-intensity", "--peak-tflops",
     };
     char missing[1024] = "";
     int code = train_olmo("--help");
@@ -3401,7 +3950,8 @@ static void promised_answers(void) {
     }
     check(went_well(code) && !*missing, "--help lists all %zu options%s%s", sizeof options/sizeof *options,
           *missing ? ", but not" : "", missing);
-    int wide = 0, early = 0, column;                        // lines beyond column 100; and those that end before they must
+    // lines beyond column 100; and those that end before they must
+    int wide = 0, early = 0, column;
     for (const char *line = said, *next; *line; line = next) {
         next = line + strcspn(line, "\n");
         column = (int)(next - line), next += *next == '\n';
@@ -3412,13 +3962,17 @@ static void promised_answers(void) {
         early += column + 1 + (end - word) <= 100 && !(*end == ' ' && end[1] == '[') && *end != '\n';
         early += word - next != 24;
     }
-    check(!wide && !early && strstr(said, "\n  --steps               updates in all [3500]\n") && strstr(said, "\n  --lr                  peak learning rate [0.006]\n")
+    check(!wide && !early && strstr(said, "\n  --steps               updates in all [3500]\n")
+          && strstr(said, "\n  --lr                  peak learning rate [0.006]\n")
           && strstr(said, " to the peak to 0 [linear]\n") && strstr(said, "\n\ntraining\n  --recipe "),
-          "--help is set in columns, with the defaults behind: %d lines too long, %d too short", wide, early);
-    check(strstr(said, "In brackets: the values of --model tiny. Presets: tiny (") && strstr(said, "Fine-tuning: --load DIR"),
-          "--help names the presets, and how to fine-tune");
-    code = train_olmo("--help --model 7b-0424");             // ... with the values of the preset that is named
-    check(went_well(code) && strstr(said, "width of the residual stream [4096]") && strstr(said, "the values of --model 7b-0424"),
+          "--help is set in columns, with the defaults behind: %d lines too long, %d too short", wide,
+          early);
+    check(strstr(said, "In brackets: the values of --model tiny. Presets: tiny (")
+          && strstr(said, "Fine-tuning: --load DIR"), "--help names the presets, and how to fine-tune");
+    // ... with the values of the preset that is named
+    code = train_olmo("--help --model 7b-0424");
+    check(went_well(code) && strstr(said, "width of the residual stream [4096]")
+          && strstr(said, "the values of --model 7b-0424"),
           "--help --model 7b-0424 has that model's values");
     code = train_olmo("--version");
     check(went_well(code) && strstr(said, "OLMo"), "--version: %.*s", (int)strcspn(said, "\n"), said);
@@ -3428,44 +3982,55 @@ static void promised_answers(void) {
     int length = 0;
     code = train_olmo("--load good --eval --val few.bin");
     sscanf(said, "val loss %lf perplexity %lf tokens %llu\n%n", &loss, &perplexity, &tokens, &length);
-    check(went_well(code) && length == (int)strlen(said) && length && tokens == 30*15 && fabs(exp(loss)/perplexity - 1) < 1e-6,
-          "--eval prints: %.*s", length - 1, said);
+    check(went_well(code) && length == (int)strlen(said) && length && tokens == 30*15
+          && fabs(exp(loss)/perplexity - 1) < 1e-6, "--eval prints: %.*s", length - 1, said);
 
     code = train_olmo("--load good --generate 5 --prompt-ids 1,2,3 --seed 7");
-    int ids[5], n = sscanf(last_line(said), "%d,%d,%d,%d,%d\n%n", ids, ids + 1, ids + 2, ids + 3, ids + 4, &length);
+    int ids[5],
+        n = sscanf(last_line(said), "%d,%d,%d,%d,%d\n%n", ids, ids + 1, ids + 2, ids + 3, ids + 4,
+                   &length);
     char first[64];
     snprintf(first, sizeof first, "%s", last_line(said));
     for (int i = 0; i < n; i++) n = ids[i] >= 0 && ids[i] < 64 ? n : 0;
-    check(went_well(code) && n == 5 && length == (int)strlen(first), "--prompt-ids prints the new ids alone: %.*s",
-          (int)strcspn(first, "\n"), first);
+    check(went_well(code) && n == 5 && length == (int)strlen(first),
+          "--prompt-ids prints the new ids alone: %.*s", (int)strcspn(first, "\n"), first);
     code = train_olmo("--load good --generate 5 --prompt-ids 1,2,3 --seed 7");
     check(went_well(code) && !strcmp(first, last_line(said)), "the same seed, the same ids");
     code = train_olmo("--load good --generate 20 --prompt-ids 1,2,3");
-    check(went_well(code) && strstr(complained, "13 new tokens"), "what does not fit into --seq-len is noted");
+    check(went_well(code) && strstr(complained, "13 new tokens"),
+          "what does not fit into --seq-len is noted");
     code = train_olmo("--load good --generate 13 --prompt-ids 1,2,3");
     check(went_well(code) && !strstr(complained, "new tokens"), "what just fits is not");
     code = train_olmo("--load good --generate 2 --prompt-ids 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16");
-    check(went_well(code) && strstr(complained, "only 0 new tokens") && !strcmp(said, "\n"), "a prompt may fill --seq-len");
+    check(went_well(code) && strstr(complained, "only 0 new tokens") && !strcmp(said, "\n"),
+          "a prompt may fill --seq-len");
 }
 
 // What is not plainly a request to train must not train, nor move an earlier run aside.
 static void plain_requests(void) {
     static const struct { const char *flags, *names; } rows[] = {
-        { "--prompt One", "--generate" }, { "--prompt-ids 1", "--generate" }, { "--generate 0", "--generate 0" },
+        { "--prompt One", "--generate" }, { "--prompt-ids 1", "--generate" },
+        { "--generate 0", "--generate 0" },
         { "--prompt One --generate 0", "--generate" }, { "--prompt One --sample-every 0", "--generate" },
         { "--temperature 0", "--generate" }, { "--top-k 3", "--generate" }, { "--top-p 0.5", "--generate" },
-        { "--export-dtype bf16", "--export DIR" }, { "--shard-mb 5", "--export DIR" }, { "--resume --eval", "choose one" },
+        { "--export-dtype bf16", "--export DIR" }, { "--shard-mb 5", "--export DIR" },
+        { "--resume --eval", "choose one" },
         { "--resume --generate 3", "choose one" }, { "--generate 3 --prompt a --prompt-ids 1", "only one" },
         { "--epochs 1", "only one" }, { "--generate 3", "--steps and --epochs train" },
         { "--eval --val few.bin", "--eval is done instead" },
-        { "--export copy", "two commands" }, { "--watts 5", "--energy beside it" }, { "--pue 1.1", "--energy beside it" },
-        { "--carbon-intensity 0.6", "--energy beside it" }, { "--energy --eval", "--energy measures a training run" },
+        { "--export copy", "two commands" }, { "--watts 5", "--energy beside it" },
+        { "--pue 1.1", "--energy beside it" },
+        { "--carbon-intensity 0.6", "--energy beside it" },
+        { "--energy --eval", "--energy measures a training run" },
     };
     CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin", tiny_model)),
           "a test could not train: %s", complained);
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
-        refuses(rows[i].flags, rows[i].names, "", "%s --steps 1 --data ids.bin %s", strstr(rows[i].flags, "resume") ? "" :
-                "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 64 --seq-len 16 --batch 4", rows[i].flags);
+        refuses(rows[i].flags, rows[i].names, "", "%s --steps 1 --data ids.bin %s",
+                strstr(rows[i].flags,
+                       "resume") ? ""
+                       : "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 64 --seq-len "
+                         "16 --batch 4", rows[i].flags);
     check(newest_checkpoint("out") == 1 && !file_exists("out.1"),
           "and the earlier run is still where it was");
     system_or_die("rm -rf out");
@@ -3484,33 +4049,42 @@ static void plain_requests(void) {
     check(went_well(code), "--prompt-ids with --sample-every trains: %s", complained);
 }
 
-// A run that is said to take 1000 W: what it prints and what metrics.jsonl has fit together, and --resume goes on with it.
+// A run that is said to take 1000 W: what it prints and what metrics.jsonl has fit together, and
+// --resume goes on with it.
 static void energy_of_a_run(void) {
     double energy, power, hours, mass, total = 0, begun = seconds();
-    int code = train_olmo("%s --steps 3 --data ids.bin --out run --energy --watts 1000 --pue 1.5 --carbon-intensity 0.4 --peak-tflops 2",
-                          tiny_model);
+    int code =
+        train_olmo("%s --steps 3 --data ids.bin --out run --energy --watts 1000 --pue 1.5 "
+                   "--carbon-intensity 0.4 --peak-tflops 2", tiny_model);
     const double took = seconds() - begun;
     const char *line = strstr(said, "\nenergy ");
-    const int found = line ? sscanf(line, "\nenergy %lf kWh: %lf W for %lf hours, by --watts; %lf kg CO2e (PUE 1.5, 0.4 kg per kWh)\nparams hash",
-                                    &energy, &power, &hours, &mass) : 0;
-    check(went_well(code) && found == 4 && fabs(power/1000 - 1) < 1e-4 && fabs(energy/hours - 1) < 1e-4 && hours > 0 && 3600*hours < took
-          && fabs(mass/(energy*1.5*0.4) - 1) < 1e-4, "--energy: the last line but one is %.90s", line ? line + 1 : complained);
-    check(strstr(said, " MFU(PaLM)=") && strstr(said, " MFU(causal)=") && strstr(said, " watts=1000.0 eta="), "and each step has its power and MFU");
+    const int found = line ? sscanf(line,
+                                    "\nenergy %lf kWh: %lf W for %lf hours, by --watts; %lf kg CO2e "
+                                    "(PUE 1.5, 0.4 kg per kWh)\nparams hash", &energy, &power, &hours,
+                                    &mass) : 0;
+    check(went_well(code) && found == 4 && fabs(power/1000 - 1) < 1e-4 && fabs(energy/hours - 1) < 1e-4
+          && hours > 0 && 3600*hours < took && fabs(mass/(energy*1.5*0.4) - 1) < 1e-4,
+          "--energy: the last line but one is %.90s", line ? line + 1 : complained);
+    check(strstr(said, " MFU(PaLM)=") && strstr(said, " MFU(causal)=")
+          && strstr(said, " watts=1000.0 eta="), "and each step has its power and MFU");
     char *metrics = slurp("run/metrics.jsonl", NULL);
     int fine = 1, steps = 0;
     for (char *at = metrics; at && *at; at += strcspn(at, "\n") + 1, steps++) {
         const double so_far = json_number(at, "metrics.jsonl", "energy/kWh", 0, 1, NAN);
-        fine &= so_far > total && fabs(json_number(at, "metrics.jsonl", "energy/watts", 0, 1e4, NAN)/1000 - 1) < 1e-6
-                && fabs(json_number(at, "metrics.jsonl", "energy/kg_CO2e", 0, 1, NAN)/(0.6*so_far) - 1) < 1e-6
-                && json_number(at, "metrics.jsonl", "throughput/device/mfu_palm", 0, 1, NAN) > 0;
+        fine &= so_far > total
+            && fabs(json_number(at, "metrics.jsonl", "energy/watts", 0, 1e4, NAN)/1000 - 1) < 1e-6
+            && fabs(json_number(at, "metrics.jsonl", "energy/kg_CO2e", 0, 1, NAN)/(0.6*so_far) - 1)
+            < 1e-6 && json_number(at, "metrics.jsonl", "throughput/device/mfu_palm", 0, 1, NAN) > 0;
         total = so_far;
     }
     check(fine && steps == 3 && total <= energy, "metrics.jsonl has them step by step: %.6g kWh", total);
     release(metrics);
     code = train_olmo("--out run --resume --steps 4");
-    check(went_well(code) && strstr(said, " W for ") && strstr(said, "(PUE 1.5, 0.4 kg per kWh)"), "--resume measures on");
+    check(went_well(code) && strstr(said, " W for ") && strstr(said, "(PUE 1.5, 0.4 kg per kWh)"),
+          "--resume measures on");
     code = train_olmo("%s --steps 1 --data ids.bin --out plain", tiny_model);
-    check(went_well(code) && !strstr(said, "MFU") && !strstr(said, "energy"), "without being asked a processor's run says nothing of it");
+    check(went_well(code) && !strstr(said, "MFU") && !strstr(said, "energy"),
+          "without being asked a processor's run says nothing of it");
     system_or_die("rm -rf run plain");
 }
 
@@ -3519,21 +4093,32 @@ static void fine_tuning(void) {
     CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin", tiny_model)),
           "a test could not train: %s", complained);
     int code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0");
-    check(went_well(code) && strstr(said, "recipe sft: 3 steps of 128 sequences; finetune, 0 steps of warm-up to lr 2e-06"),
-          "--load: the recipe is that of fine-tuning, three times through 200 windows: %s%s", complained, said);
+    check(went_well(code)
+          && strstr(said,
+                    "recipe sft: 3 steps of 128 sequences; finetune, 0 steps of warm-up to lr 2e-06"),
+                    "--load: the recipe is that of fine-tuning, three times through 200 windows: %s%s",
+                    complained, said);
     check(strstr(said, "starting from out.1/step1\n") && newest_checkpoint("out.1") == 1,
           "and the run that is moved aside has its new name");
     code = train_olmo("--load out/latest --data few.bin --val none --sample-every 0 --out fine");
-    check(went_well(code) && strstr(said, "3 steps of 30 sequences") && strstr(said, "starting from out/latest\n"),
+    check(went_well(code) && strstr(said, "3 steps of 30 sequences")
+          && strstr(said, "starting from out/latest\n"),
           "a batch is no larger than the data, where nobody asked for it");
-    code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine --batch 2 --epochs 1");
+    code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine "
+                      "--batch 2 --epochs 1");
     check(went_well(code) && strstr(said, "100 steps of 2 sequences; finetune, 3 steps of warm-up"),
           "--epochs and --batch decide");
-    code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine --steps 1 --lr 1e-3 --warmup 7");
-    check(went_well(code) && strstr(said, "1 steps of 128 sequences; finetune, 7 steps of warm-up to lr 0.0010"), "so do the others");
-    code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine --model tiny --steps 1 --batch 5");
-    check(went_well(code) && strstr(said, "recipe tiny: 1 steps of 5 sequences; linear, 100 steps of warm-up to lr 0.0060"),
-          "--model takes that preset's recipe");
+    code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine "
+                      "--steps 1 --lr 1e-3 --warmup 7");
+    check(went_well(code)
+          && strstr(said, "1 steps of 128 sequences; finetune, 7 steps of warm-up to lr 0.0010"),
+          "so do the others");
+    code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine "
+                      "--model tiny --steps 1 --batch 5");
+    check(went_well(code)
+          && strstr(said,
+                    "recipe tiny: 1 steps of 5 sequences; linear, 100 steps of warm-up to lr 0.0060"),
+                    "--model takes that preset's recipe");
     code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --model tiny --steps 0");
     check(went_well(code) && strstr(said, "starting from out/latest\n"), "no step moves nothing: %s", said);
     refuses("a recipe that is none", "--recipe dpo-x", "no such recipe",
@@ -3545,76 +4130,104 @@ static void fine_tuning(void) {
 static void late_failures(void) {
     int code = train_olmo("%s --steps 3 --sample-every 1 --data ids.bin --out ids", tiny_model);
     check(went_well(code) && newest_checkpoint("ids") == 3,
-          "samples of a model without a text, and without a prompt, do not end the run: code %d%.80s", code, complained);
-    code = train_olmo("%s --vocab 256 --seq-len 2 --steps 3 --sample-every 1 --data ids.bin --dtype uint16 --out two", tiny_model);
-    check(went_well(code) && newest_checkpoint("two") == 3, "nor does a model too short for the usual prompt: code %d%.80s", code,
-          complained);
+          "samples of a model without a text, and without a prompt, do not end the run: code %d%.80s",
+          code, complained);
+    code = train_olmo("%s --vocab 256 --seq-len 2 --steps 3 --sample-every 1 --data ids.bin --dtype "
+                      "uint16 --out two", tiny_model);
+    check(went_well(code) && newest_checkpoint("two") == 3,
+          "nor does a model too short for the usual prompt: code %d%.80s", code, complained);
 
     // A run that diverges must leave neither a checkpoint that cannot be read, nor a line that is not JSON.
     static const char *const rates[] = { "1e3", "1e8", "1e20", "1e38", "1e300" };
-    for (size_t i = 0; i < 2*(sizeof rates/sizeof *rates); i++) {                  // with and without validation, which would notice
+    // with and without validation, which would notice
+    for (size_t i = 0; i < 2*(sizeof rates/sizeof *rates); i++) {
         const char *rate = rates[i/2], *val = i % 2 ? "none" : "few.bin";
-        code = train_olmo("%s --steps 4 --warmup 0 --schedule constant --save-every 1 --eval-every 1 --data ids.bin --out diverged --val %s --lr %s",
-                          tiny_model, val, rate);
+        code = train_olmo("%s --steps 4 --warmup 0 --schedule constant --save-every 1 --eval-every 1 "
+                          "--data ids.bin --out diverged --val %s --lr %s", tiny_model, val, rate);
         int newest = newest_checkpoint("diverged"), ended = code == 0 || (code == 1 && error_lines() == 1);
         char *text = slurp("diverged/metrics.jsonl", NULL);
         int json = text != NULL;
-        for (char *line = text; line && *line; line += strcspn(line, "\n") + 1) { const char *end = json_skip(line,
-                                                                      0); json &= end && *end == '\n'; }
+        for (char *line = text; line && *line; line += strcspn(line, "\n") + 1) {
+            const char *end = json_skip(line, 0);
+            json &= end && *end == '\n';
+        }
         release(text);
-        int readable = newest < 0 || went_well(train_olmo("--load diverged/step%d --eval --val few.bin", newest));
-        check(ended && json && readable, "--lr %s --val %s: code %d, %s; metrics.jsonl is %sJSON, and the checkpoint can%s be read",
-              rate, val, code,
-              code ? "stopped in time" : "to the end", json ? "" : "not ", readable ? "" : "not");
+        int readable = newest < 0
+            || went_well(train_olmo("--load diverged/step%d --eval --val few.bin", newest));
+        check(ended && json && readable,
+              "--lr %s --val %s: code %d, %s; metrics.jsonl is %sJSON, and the checkpoint can%s be "
+              "read", rate, val, code, code ? "stopped in time" : "to the end", json ? "" : "not ",
+              readable ? "" : "not");
         system_or_die("rm -rf diverged");
     }
     // An earlier run is moved aside, not overwritten; however its directory is written.
-    CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin --out again", tiny_model)), "a test could not train: %s", complained);
+    CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin --out again", tiny_model)),
+          "a test could not train: %s", complained);
     code = train_olmo("%s --steps 2 --data ids.bin --out again/", tiny_model);
     check(went_well(code) && newest_checkpoint("again") == 2 && newest_checkpoint("again.1") == 1,
           "an earlier run is moved to again.1: code %d%.80s", code, complained);
 }
 
-// ---- options ---------------------------------------------------------------------------------------------------------
+// ---- options ------------------------------------------------------------------------------------
 // Every option of the table, once more: where its value must arrive, and a value that is no one's default.
 typedef struct { const char *name; size_t at; const char *value; double number; } Arrival;
 #define TO(field) offsetof(Options, field)
 static const Arrival arrivals[] = {
-    { "--model", TO(model), "1b", 0 }, { "--load", TO(load), "somewhere", 0 }, { "--d-model", TO(config.d_model), "3", 3 },
+    { "--model", TO(model), "1b", 0 }, { "--load", TO(load), "somewhere", 0 },
+    { "--d-model", TO(config.d_model), "3", 3 },
     { "--n-layers", TO(config.n_layers), "5", 5 }, { "--n-heads", TO(config.n_heads), "6", 6 },
     { "--n-kv-heads", TO(config.n_kv_heads), "7", 7 }, { "--mlp-hidden", TO(config.mlp_hidden), "8", 8 },
     { "--vocab", TO(config.vocab), "9", 9 }, { "--seq-len", TO(config.seq_len), "10", 10 },
-    { "--rope-theta", TO(config.rope_theta), "11.5", 11.5 }, { "--clip-qkv", TO(config.clip_qkv), "12.5", 12.5 },
-    { "--eos", TO(config.eos), "13", 13 }, { "--tied", TO(tied), NULL, 1 }, { "--untied", TO(untied), NULL, 1 },
+    { "--rope-theta", TO(config.rope_theta), "11.5", 11.5 },
+    { "--clip-qkv", TO(config.clip_qkv), "12.5", 12.5 },
+    { "--eos", TO(config.eos), "13", 13 }, { "--tied", TO(tied), NULL, 1 },
+    { "--untied", TO(untied), NULL, 1 },
     { "--init", TO(init), "normal", 0 }, { "--data", TO(data), "a.bin", 0 }, { "--val", TO(val), "b.bin", 0 },
-    { "--dpo", TO(dpo), "h.jsonl", 0 }, { "--dpo-beta", TO(dpo_beta), "0.4", 0.4 }, { "--as-released", TO(as_released), NULL, 1 },
+    { "--dpo", TO(dpo), "h.jsonl", 0 }, { "--dpo-beta", TO(dpo_beta), "0.4", 0.4 },
+    { "--as-released", TO(as_released), NULL, 1 },
     { "--eval-set", TO(eval_sets), "v=v.bin", 0 }, { "--eval-tasks", TO(eval_tasks), "tasks", 0 },
     { "--tokenizer", TO(tokenizer), "c.json", 0 }, { "--label-mask", TO(label_mask), "d.bin", 0 },
-    { "--dtype", TO(dtype), "uint32", 0 }, { "--recipe", TO(tuning), "sft", 0 }, { "--steps", TO(recipe.steps), "14", 14 },
+    { "--dtype", TO(dtype), "uint32", 0 }, { "--recipe", TO(tuning), "sft", 0 },
+    { "--steps", TO(recipe.steps), "14", 14 },
     { "--epochs", TO(epochs), "15", 15 }, { "--batch", TO(recipe.batch), "16", 16 },
-    { "--micro-batch", TO(recipe.micro_batch), "17", 17 }, { "--seed", TO(seed), "18", 18 }, { "--lr", TO(recipe.lr), "0.19", 0.19 },
+    { "--micro-batch", TO(recipe.micro_batch), "17", 17 }, { "--seed", TO(seed), "18", 18 },
+    { "--lr", TO(recipe.lr), "0.19", 0.19 },
     { "--schedule", TO(recipe.schedule), "max", 0 }, { "--warmup", TO(warmup), "20", 0 },
-    { "--final-lr", TO(recipe.final_lr), "0.21", 0.21 }, { "--weight-decay", TO(recipe.weight_decay), "0.22", 0.22 },
-    { "--beta1", TO(recipe.beta1), "0.23", 0.23 }, { "--beta2", TO(recipe.beta2), "0.24", 0.24 }, { "--eps", TO(recipe.eps), "0.25", 0.25 },
-    { "--decay-embeddings", TO(recipe.decay_embeddings), NULL, 1 }, { "--clip", TO(recipe.clip), "0.26", 0.26 },
+    { "--final-lr", TO(recipe.final_lr), "0.21", 0.21 },
+    { "--weight-decay", TO(recipe.weight_decay), "0.22", 0.22 },
+    { "--beta1", TO(recipe.beta1), "0.23", 0.23 }, { "--beta2", TO(recipe.beta2), "0.24", 0.24 },
+    { "--eps", TO(recipe.eps), "0.25", 0.25 },
+    { "--decay-embeddings", TO(recipe.decay_embeddings), NULL, 1 },
+    { "--clip", TO(recipe.clip), "0.26", 0.26 },
     { "--clip-warmup-steps", TO(recipe.clip_warmup_steps), "27", 27 },
-    { "--clip-warmup-factor", TO(recipe.clip_warmup_factor), "2.8", 2.8 }, { "--z-loss", TO(config.z_loss), "0.29", 0.29 },
-    { "--recompute", TO(saving.recompute), "block", 0 }, { "--offload-optimizer", TO(saving.offload_optimizer), NULL, 1 },
-    { "--denominator", TO(denominator), "all", 0 }, { "--threads", TO(threads), "30", 30 }, { "--out", TO(out), "e", 0 },
-    { "--save-every", TO(save_every), "31", 31 }, { "--keep", TO(keep), "32", 32 }, { "--no-save", TO(no_save), NULL, 1 },
-    { "--energy", TO(energy), NULL, 1 }, { "--watts", TO(watts), "40.5", 40.5 }, { "--pue", TO(pue), "1.25", 1.25 },
-    { "--carbon-intensity", TO(carbon_intensity), "0.41", 0.41 }, { "--peak-tflops", TO(peak_tflops), "42.5", 42.5 },
-    { "--eval-every", TO(eval_every), "33", 33 }, { "--sample-every", TO(sample_every), "34", 34 }, { "--resume", TO(resume), NULL, 1 },
-    { "--eval", TO(eval), NULL, 1 }, { "--chat", TO(chat), NULL, 1 }, { "--generate", TO(generate), "35", 35 }, { "--prompt", TO(prompt), "f", 0 },
+    { "--clip-warmup-factor", TO(recipe.clip_warmup_factor), "2.8", 2.8 },
+    { "--z-loss", TO(config.z_loss), "0.29", 0.29 },
+    { "--recompute", TO(saving.recompute), "block", 0 },
+    { "--offload-optimizer", TO(saving.offload_optimizer), NULL, 1 },
+    { "--denominator", TO(denominator), "all", 0 }, { "--threads", TO(threads), "30", 30 },
+    { "--out", TO(out), "e", 0 },
+    { "--save-every", TO(save_every), "31", 31 }, { "--keep", TO(keep), "32", 32 },
+    { "--no-save", TO(no_save), NULL, 1 },
+    { "--energy", TO(energy), NULL, 1 }, { "--watts", TO(watts), "40.5", 40.5 },
+    { "--pue", TO(pue), "1.25", 1.25 },
+    { "--carbon-intensity", TO(carbon_intensity), "0.41", 0.41 },
+    { "--peak-tflops", TO(peak_tflops), "42.5", 42.5 },
+    { "--eval-every", TO(eval_every), "33", 33 }, { "--sample-every", TO(sample_every), "34", 34 },
+    { "--resume", TO(resume), NULL, 1 },
+    { "--eval", TO(eval), NULL, 1 }, { "--chat", TO(chat), NULL, 1 },
+    { "--generate", TO(generate), "35", 35 }, { "--prompt", TO(prompt), "f", 0 },
     { "--prompt-ids", TO(prompt_ids), "1,2", 0 }, { "--temperature", TO(sampling.temperature), "0.36", 0.36 },
     { "--gpus", TO(gpus), "40", 40 }, { "--shard", TO(shard), "gradients", 0 },
-    { "--top-k", TO(sampling.top_k), "37", 37 }, { "--top-p", TO(sampling.top_p), "0.38", 0.38 }, { "--export", TO(export_dir), "g", 0 },
-    { "--export-dtype", TO(export_dtype), "bf16", 0 }, { "--shard-mb", TO(shard_mb), "39", 39 }, { "--help", TO(help), NULL, 1 },
+    { "--top-k", TO(sampling.top_k), "37", 37 }, { "--top-p", TO(sampling.top_p), "0.38", 0.38 },
+    { "--export", TO(export_dir), "g", 0 },
+    { "--export-dtype", TO(export_dtype), "bf16", 0 }, { "--shard-mb", TO(shard_mb), "39", 39 },
+    { "--help", TO(help), NULL, 1 },
     { "--version", TO(version), NULL, 1 },
 };
 #undef TO
 static const Arrival *arrival_of(const char *name) {
-    for (size_t i = 0; i < sizeof arrivals/sizeof *arrivals; i++) if (!strcmp(arrivals[i].name, name)) return &arrivals[i];
+    for (size_t i = 0; i < sizeof arrivals/sizeof *arrivals; i++)
+        if (!strcmp(arrivals[i].name, name)) return &arrivals[i];
     return NULL;
 }
 
@@ -3631,49 +4244,75 @@ static void test_options(void) {
         o = options_of_preset("tiny"), before = o;
         parse_options(table, n, a->value ? 3 : 2, argv, NULL, o.given);
         const char *text = is_text(&table[i]) ? *(const char **)field : NULL;
-        size_t size = table[i].kind == NUMBER ? sizeof(double) : is_text(&table[i]) ? sizeof(char *) : sizeof(int);
+        size_t size = table[i].kind == NUMBER ? sizeof(double) : is_text(&table[i]) ? sizeof(char *)
+            : sizeof(int);
         int arrived = table[i].kind == NUMBER ? *(double *)field == a->number
                     : is_text(&table[i]) ? text && !strcmp(text, a->value) : *(int *)field == (int)a->number;
-        int changed = memcmp(field, (char *)&before + a->at, size) != 0, noted = o.given[0] == (void *)field && !o.given[1];
+        int changed = memcmp(field, (char *)&before + a->at, size) != 0,
+            noted = o.given[0] == (void *)field && !o.given[1];
         memcpy(field, (char *)&before + a->at, size), memcpy(o.given, before.given, sizeof o.given);
-        check(arrived && changed && noted && !memcmp(&o, &before, sizeof o), "%s %s arrives in its own field, and in no other", a->name,
-              a->value ? a->value : "");
+        check(arrived && changed && noted && !memcmp(&o, &before, sizeof o),
+              "%s %s arrives in its own field, and in no other", a->name, a->value ? a->value : "");
         count++;
     }
     check(count == (int)(sizeof arrivals/sizeof *arrivals), "there are %d options, each once", count);
-    char *several[] = { (char *)"train_olmo", (char *)"--eval-set", (char *)"a=1,b=2", (char *)"--eval-set=c=3", (char *)"--lr=1", (char *)"--lr=2" };
+    char *several[] = { (char *)"train_olmo", (char *)"--eval-set", (char *)"a=1,b=2",
+                        (char *)"--eval-set=c=3", (char *)"--lr=1", (char *)"--lr=2" };
     const char *found[6];
     o = options_of_preset("tiny"), o.eval_sets = "of a checkpoint";
-    check(parse_options(table, n, 6, several, NULL, o.given) == 0 && !strcmp(o.eval_sets, "a=1,b=2,c=3") && o.recipe.lr == 2
-          && o.given[0] == &o.eval_sets && o.given[1] == &o.recipe.lr && !o.given[2], "a list grows, and begins anew on each command line");
-    char *mixed[] = { (char *)"train_olmo", (char *)"a", (char *)"--tied", (char *)"-", (char *)"--seed", (char *)"3", (char *)"b" };
-    check(parse_options(table, n, 7, mixed, found, NULL) == 3 && !strcmp(found[0], "a") && !strcmp(found[1], "-") && !strcmp(found[2], "b")
-          && o.tied == 1 && o.seed == 3, "files among options");
+    check(parse_options(table, n, 6, several, NULL, o.given) == 0 && !strcmp(o.eval_sets, "a=1,b=2,c=3")
+          && o.recipe.lr == 2 && o.given[0] == &o.eval_sets && o.given[1] == &o.recipe.lr
+          && !o.given[2], "a list grows, and begins anew on each command line");
+    char *mixed[] = { (char *)"train_olmo", (char *)"a", (char *)"--tied", (char *)"-",
+                      (char *)"--seed", (char *)"3", (char *)"b" };
+    check(parse_options(table, n, 7, mixed, found, NULL) == 3 && !strcmp(found[0], "a")
+          && !strcmp(found[1], "-") && !strcmp(found[2], "b") && o.tied == 1 && o.seed == 3,
+          "files among options");
 }
 
 // Which options may stand together, and which need another beside them.
 static const struct { const char *flags, *says; } requests[] = {
-    { "", NULL }, { "--prompt a --generate 3", NULL }, { "--prompt a --sample-every 5", NULL }, { "--prompt a --chat", NULL },
-    { "--prompt a", "--generate N" }, { "--prompt a --sample-every 0", "--generate N" }, { "--prompt-ids 1 --generate 3", NULL },
-    { "--prompt-ids 1 --sample-every 5", NULL }, { "--prompt-ids 1", "--generate N" }, { "--temperature 0 --chat", NULL },
-    { "--temperature 0", "--generate N" }, { "--top-k 3 --sample-every 1", NULL }, { "--top-k 3", "--generate N" },
-    { "--top-p 0.5 --generate 2", NULL }, { "--top-p 0.5", "--generate N" }, { "--export-dtype bf16 --export d", NULL },
-    { "--export-dtype bf16", "--export DIR" }, { "--shard-mb 3 --export d", NULL }, { "--shard-mb 3", "--export DIR" },
-    { "--label-mask m --data a.bin", NULL }, { "--label-mask m --resume", NULL }, { "--label-mask m", "the files it belongs to" },
-    { "--dpo-beta 0.1 --dpo p.jsonl", NULL }, { "--dpo-beta 0.1 --resume", NULL }, { "--dpo-beta 0.1", "--dpo PAIRS" },
-    { "--as-released --dpo p.jsonl", NULL }, { "--as-released --resume", NULL }, { "--as-released --data c.jsonl", NULL },
-    { "--as-released --data c.bin", "CHAT.jsonl" }, { "--as-released", "CHAT.jsonl" }, { "--watts 3 --energy", NULL },
-    { "--watts 3 --resume", NULL }, { "--watts 3", "--energy" }, { "--pue 2 --energy", NULL }, { "--pue 2 --resume", NULL },
-    { "--pue 2", "--energy" }, { "--carbon-intensity 1 --energy", NULL }, { "--carbon-intensity 1 --resume", NULL },
-    { "--carbon-intensity 1", "--energy" }, { "--generate 0", "at least one token" }, { "--prompt a --prompt-ids 1 --chat", "only one" },
-    { "--epochs 2", NULL }, { "--steps 2", NULL }, { "--epochs 2 --steps 2", "only one" }, { "--dpo p.jsonl", NULL },
+    { "", NULL }, { "--prompt a --generate 3", NULL }, { "--prompt a --sample-every 5", NULL },
+    { "--prompt a --chat", NULL },
+    { "--prompt a", "--generate N" }, { "--prompt a --sample-every 0", "--generate N" },
+    { "--prompt-ids 1 --generate 3", NULL },
+    { "--prompt-ids 1 --sample-every 5", NULL }, { "--prompt-ids 1", "--generate N" },
+    { "--temperature 0 --chat", NULL },
+    { "--temperature 0", "--generate N" }, { "--top-k 3 --sample-every 1", NULL },
+    { "--top-k 3", "--generate N" },
+    { "--top-p 0.5 --generate 2", NULL }, { "--top-p 0.5", "--generate N" },
+    { "--export-dtype bf16 --export d", NULL },
+    { "--export-dtype bf16", "--export DIR" }, { "--shard-mb 3 --export d", NULL },
+    { "--shard-mb 3", "--export DIR" },
+    { "--label-mask m --data a.bin", NULL }, { "--label-mask m --resume", NULL },
+    { "--label-mask m", "the files it belongs to" },
+    { "--dpo-beta 0.1 --dpo p.jsonl", NULL }, { "--dpo-beta 0.1 --resume", NULL },
+    { "--dpo-beta 0.1", "--dpo PAIRS" },
+    { "--as-released --dpo p.jsonl", NULL }, { "--as-released --resume", NULL },
+    { "--as-released --data c.jsonl", NULL },
+    { "--as-released --data c.bin", "CHAT.jsonl" }, { "--as-released", "CHAT.jsonl" },
+    { "--watts 3 --energy", NULL },
+    { "--watts 3 --resume", NULL }, { "--watts 3", "--energy" }, { "--pue 2 --energy", NULL },
+    { "--pue 2 --resume", NULL },
+    { "--pue 2", "--energy" }, { "--carbon-intensity 1 --energy", NULL },
+    { "--carbon-intensity 1 --resume", NULL },
+    { "--carbon-intensity 1", "--energy" }, { "--generate 0", "at least one token" },
+    { "--prompt a --prompt-ids 1 --chat", "only one" },
+    { "--epochs 2", NULL }, { "--steps 2", NULL }, { "--epochs 2 --steps 2", "only one" },
+    { "--dpo p.jsonl", NULL },
     { "--dpo p.jsonl --data d.bin", "only one" }, { "--dpo p.jsonl --denominator all", "mean over pairs" },
-    { "--dpo p.jsonl --z-loss 0", NULL }, { "--dpo p.jsonl --z-loss 1", "DPO has none" }, { "--z-loss 1 --denominator all", NULL },
-    { "--dpo p.jsonl --eval", "the same model" }, { "--tied", NULL }, { "--untied", NULL }, { "--tied --untied", "only one" },
-    { "--resume --load d", "choose one" }, { "--load d", NULL }, { "--resume", NULL }, { "--resume --chat", "--chat is done" },
-    { "--resume --generate 2", "--generate is done" }, { "--resume --eval", "--eval is done" }, { "--resume --export d", "--export is done" },
-    { "--eval --steps 3", "--eval is done" }, { "--eval --epochs 3", "--eval is done" }, { "--chat --steps 3", "--chat is done" },
-    { "--eval", NULL }, { "--chat --generate 3", NULL }, { "--energy --generate 3", "--energy measures" }, { "--energy", NULL },
+    { "--dpo p.jsonl --z-loss 0", NULL }, { "--dpo p.jsonl --z-loss 1", "DPO has none" },
+    { "--z-loss 1 --denominator all", NULL },
+    { "--dpo p.jsonl --eval", "the same model" }, { "--tied", NULL }, { "--untied", NULL },
+    { "--tied --untied", "only one" },
+    { "--resume --load d", "choose one" }, { "--load d", NULL }, { "--resume", NULL },
+    { "--resume --chat", "--chat is done" },
+    { "--resume --generate 2", "--generate is done" }, { "--resume --eval", "--eval is done" },
+    { "--resume --export d", "--export is done" },
+    { "--eval --steps 3", "--eval is done" }, { "--eval --epochs 3", "--eval is done" },
+    { "--chat --steps 3", "--chat is done" },
+    { "--eval", NULL }, { "--chat --generate 3", NULL },
+    { "--energy --generate 3", "--energy measures" }, { "--energy", NULL },
 };
 static void request_of(int which) {
     static Options o;
@@ -3690,7 +4329,8 @@ static void test_requests(void) {
     int fine = 1;
     for (int i = 0; i < (int)(sizeof requests/sizeof *requests); i++) {
         if (!requests[i].says) request_of(i);
-        else if (!dies(request_of, i, requests[i].says)) fine = check(0, "%s: expected to be refused", requests[i].flags);
+        else if (!dies(request_of, i, requests[i].says))
+            fine = check(0, "%s: expected to be refused", requests[i].flags);
     }
     check(fine, "%zu requests: what is plain is taken, the rest refused", sizeof requests/sizeof *requests);
 }
@@ -3702,7 +4342,8 @@ static void test_kept_options(void) {
     const char *text = "a\"b\\c\n", *none = NULL;
     const Option table[] = {
         { "forgotten", GROUP, NULL, "" }, { "--now", WHOLE, &beyond, "" },
-        { "known", GROUP, &kept, "" }, { "--steps", WHOLE, &steps, "" }, { "--text", TEXT, &text, "" }, { "--none", LIST, &none, "" },
+        { "known", GROUP, &kept, "" }, { "--steps", WHOLE, &steps, "" }, { "--text", TEXT, &text, "" },
+        { "--none", LIST, &none, "" },
         { "bits", GROUP, &decisive, "" }, { "--rate", NUMBER, &rate, "" }, { "--flag", FLAG, &flag, "" },
         { "--beyond", WHOLE, &beyond, "" },
     };
@@ -3712,31 +4353,44 @@ static void test_kept_options(void) {
     FILE *file = open_memstream(&written, &size);
     write_options(file, table, n);
     fclose(file);
-    check(!strcmp(written, "{\n  \"--steps\": 3,\n  \"--text\": \"a\\\"b\\\\c\\u000a\",\n  \"--rate\": 0.10000000000000001,\n  \"--flag\": 1}"),
-          "the options that a checkpoint keeps: %s", written);
-    check(keeping(&table[1]) == NULL && keeping(&table[3]) == &kept && keeping(&table[8]) == &decisive, "which of them --resume knows");
-    const char *back = "{\"--now\": 9, \"--steps\": 5, \"--text\": \"d\\ne\", \"--none\": \"f\", \"--rate\": 0.25, \"--flag\": 0, \"--beyond\": 9}";
+    check(!strcmp(written,
+                  "{\n  \"--steps\": 3,\n  \"--text\": \"a\\\"b\\\\c\\u000a\",\n  \"--rate\": "
+                  "0.10000000000000001,\n  \"--flag\": 1}"), "the options that a checkpoint keeps: %s",
+                  written);
+    check(keeping(&table[1]) == NULL && keeping(&table[3]) == &kept && keeping(&table[8]) == &decisive,
+          "which of them --resume knows");
+    const char *back =
+        "{\"--now\": 9, \"--steps\": 5, \"--text\": \"d\\ne\", \"--none\": \"f\", \"--rate\": 0.25, "
+        "\"--flag\": 0, \"--beyond\": 9}";
     read_options(back, "a test", table, n);
-    check(steps == 5 && !strcmp(text, "d\ne") && none && !strcmp(none, "f") && rate == 0.25 && flag == 0 && beyond == 7,
-          "and what comes back of them, and nothing else");
+    check(steps == 5 && !strcmp(text, "d\ne") && none && !strcmp(none, "f") && rate == 0.25 && flag == 0
+          && beyond == 7, "and what comes back of them, and nothing else");
     read_options("{\"--steps\": -1}", "a test", table, n);
     check(steps == -1 && rate == 0.25, "-1 is a value, where one is kept; what is not there stays as it was");
     free(written);
 }
 
-// Each option that shapes the training changes its result, to one that no other option gives; the others do not change it.
+// Each option that shapes the training changes its result, to one that no other option gives; the
+// others do not change it.
 static void options_have_effects(void) {
     static const char *const shaping[] = {
-        "", "--d-model 20", "--n-layers 2", "--n-heads 4", "--n-kv-heads 2", "--mlp-hidden 34", "--vocab 65", "--seq-len 8", "--rope-theta 77",
-        "--clip-qkv 0.01", "--untied", "--init normal", "--init full_megatron", "--label-mask mask.bin", "--batch 3", "--seed 7", "--steps 6",
-        "--lr 0.002", "--schedule cosine", "--warmup 3", "--final-lr 0.5", "--weight-decay 0.3", "--beta1 0.7", "--beta2 0.7",
-        "--eps 1e-3", "--decay-embeddings", "--clip 0.02", "--clip 0.02 --clip-warmup-steps 2 --clip-warmup-factor 3",
-        "--clip 0.02 --clip-warmup-steps 3 --clip-warmup-factor 3", "--clip 0.02 --clip-warmup-steps 2 --clip-warmup-factor 4",
+        "", "--d-model 20", "--n-layers 2", "--n-heads 4", "--n-kv-heads 2", "--mlp-hidden 34",
+        "--vocab 65", "--seq-len 8", "--rope-theta 77",
+        "--clip-qkv 0.01", "--untied", "--init normal", "--init full_megatron", "--label-mask mask.bin",
+        "--batch 3", "--seed 7", "--steps 6",
+        "--lr 0.002", "--schedule cosine", "--warmup 3", "--final-lr 0.5", "--weight-decay 0.3",
+        "--beta1 0.7", "--beta2 0.7",
+        "--eps 1e-3", "--decay-embeddings", "--clip 0.02",
+        "--clip 0.02 --clip-warmup-steps 2 --clip-warmup-factor 3",
+        "--clip 0.02 --clip-warmup-steps 3 --clip-warmup-factor 3",
+        "--clip 0.02 --clip-warmup-steps 2 --clip-warmup-factor 4",
         "--z-loss 0.01", "--denominator all", "--data few.bin", "--dtype uint32 --data wide.bin",
     };
     static const char *const neutral[] = {
-        "--threads 2", "--micro-batch 1", "--out elsewhere", "--save-every 1", "--keep 1", "--no-save", "--eval-every 1 --val few.bin",
-        "--sample-every 1", "--eos 3", "--temperature 0.1 --top-k 3 --top-p 0.5 --sample-every 2", "--dtype uint16", "--init mitchell",
+        "--threads 2", "--micro-batch 1", "--out elsewhere", "--save-every 1", "--keep 1", "--no-save",
+        "--eval-every 1 --val few.bin",
+        "--sample-every 1", "--eos 3", "--temperature 0.1 --top-k 3 --top-p 0.5 --sample-every 2",
+        "--dtype uint16", "--init mitchell",
         "--n-kv-heads 1", "--tied", "--seed 6198", "--model tiny", "--micro-batch 67108863", "--threads 1",
         "--eval-set a2345678901234567890123456789012345678901234567890123456789_-AZ=few.bin",
     };
@@ -3750,20 +4404,25 @@ static void options_have_effects(void) {
         int code = train_olmo("%s --steps 5 --lr 0.01 --data ids.bin --no-save %s", tiny_model, shaping[i]);
         CHECK(went_well(code), "a test could not train with %s: %s", shaping[i], complained);
         snprintf(hash[i], sizeof hash[i], "%s", last_line(said));
-        for (int k = 0; k < i; k++) if (!strcmp(hash[i], hash[k])) snprintf(clash, sizeof clash, "`%s` and `%s`", shaping[k], shaping[i]);
+        for (int k = 0; k < i; k++)
+            if (!strcmp(hash[i], hash[k]))
+                snprintf(clash, sizeof clash, "`%s` and `%s`", shaping[k], shaping[i]);
     }
-    check(!*clash, "%d ways to train, by one option each, end with as many results%s%s", N, *clash ? ", but not " : "", clash);
+    check(!*clash, "%d ways to train, by one option each, end with as many results%s%s", N,
+          *clash ? ", but not " : "", clash);
     for (size_t i = 0; i < sizeof neutral/sizeof *neutral; i++) {
         int code = train_olmo("%s --steps 5 --lr 0.01 --data ids.bin %s", tiny_model, neutral[i]);
-        check(went_well(code) && !strcmp(last_line(said), hash[0]), "%s does not change the result", neutral[i]);
+        check(went_well(code) && !strcmp(last_line(said), hash[0]), "%s does not change the result",
+              neutral[i]);
         system_or_die("rm -rf out out.* elsewhere");
     }
 }
 
-// ---- samples ---------------------------------------------------------------------------------------------------------
+// ---- samples ------------------------------------------------------------------------------------
 // What --generate prints, beside generate() on the same weights with the same numbers.
 static void sampling_options(void) {
-    static const Sampling how[] = { { 0.8, 1, 0 }, { 0.5, 1, 0 }, { 1.7, 1, 5 }, { 0.9, 0.3, 0 }, { 1.3, 0.8, 6 }, { 0, 1, 0 } };
+    static const Sampling how[] = { { 0.8, 1, 0 }, { 0.5, 1, 0 }, { 1.7, 1, 5 }, { 0.9, 0.3, 0 },
+                                    { 1.3, 0.8, 6 }, { 0, 1, 0 } };
     Config c = config_read("good");
     Olmo *m = olmo_build(&c, 0);
     weights_read("good", &m->layout, &cpu_device, m, c.tied);
@@ -3771,17 +4430,21 @@ static void sampling_options(void) {
         int tokens[16] = { 5, 6, 7 };
         char expected[128] = "";
         generate(&cpu_device, m, &c, tokens, 3, 13, how[i], 40 + i);
-        for (int k = 3; k < 13; k++) sprintf(expected + strlen(expected), "%d%s", tokens[k], k < 12 ? "," : "\n");
-        int code = train_olmo("--load good --generate 10 --prompt-ids 5,6,7 --seed %zu --temperature %g --top-p %g --top-k %d", 40 + i,
-                              how[i].temperature, how[i].top_p, how[i].top_k);
-        check(went_well(code) && !strcmp(last_line(said), expected), "--temperature %g --top-p %g --top-k %d arrive: %.*s",
-              how[i].temperature, how[i].top_p, how[i].top_k, (int)strcspn(expected, "\n"), expected);
+        for (int k = 3; k < 13; k++)
+            sprintf(expected + strlen(expected), "%d%s", tokens[k], k < 12 ? "," : "\n");
+        int code =
+            train_olmo("--load good --generate 10 --prompt-ids 5,6,7 --seed %zu --temperature %g "
+                       "--top-p %g --top-k %d", 40 + i, how[i].temperature, how[i].top_p, how[i].top_k);
+        check(went_well(code) && !strcmp(last_line(said), expected),
+              "--temperature %g --top-p %g --top-k %d arrive: %.*s", how[i].temperature, how[i].top_p,
+              how[i].top_k, (int)strcspn(expected, "\n"), expected);
     }
     olmo_free(m);
     // Each sample of a training run has a seed of its own: --seed plus the step.
     char line[256], sample[200];
-    CHECK(went_well(train_olmo("%s --steps 3 --save-every 1 --sample-every 1 --seed 11 --data ids.bin --out sampled", tiny_model)),
-          "a test could not train: %s", complained);
+    CHECK(went_well(train_olmo("%s --steps 3 --save-every 1 --sample-every 1 --seed 11 --data "
+                               "ids.bin --out sampled", tiny_model)), "a test could not train: %s",
+                               complained);
     const char *at = said;
     for (int step = 1; step <= 3; step++) {
         at = strstr(at, "\n    ");
@@ -3789,16 +4452,19 @@ static void sampling_options(void) {
         snprintf(sample, sizeof sample, "%.*s", (int)strcspn(at + 5, "\n"), at + 5);
         char *rest = (char *)allocate(strlen(at), 1, "a test");
         strcpy(rest, at + 5);
-        int code = train_olmo("--load sampled/step%d --generate 15 --prompt-ids 0 --seed %d", step, 11 + step);
+        int code = train_olmo("--load sampled/step%d --generate 15 --prompt-ids 0 --seed %d", step,
+                              11 + step);
         snprintf(line, sizeof line, "%s\n", sample);
-        check(went_well(code) && !strcmp(last_line(said), line), "the sample of step %d is drawn with seed %d: %s", step, 11 + step, sample);
+        check(went_well(code) && !strcmp(last_line(said), line),
+              "the sample of step %d is drawn with seed %d: %s", step, 11 + step, sample);
         release(said), said = rest, at = rest;
     }
     system_or_die("rm -rf sampled");
 }
 
-// A model that says what it is told: after byte chain[i] comes chain[i+1]. Without layers that do anything, x is the
-// embedding of the last byte; byte b has a channel of its own there, and its successor's row of the head reads that channel.
+// A model that says what it is told: after byte chain[i] comes chain[i+1]. Without layers that do
+// anything, x is the embedding of the last byte; byte b has a channel of its own there, and its
+// successor's row of the head reads that channel.
 static void write_chain(const char *directory, const unsigned char *chain, int n) {
     Config c = config_of(32, 1, 2, 2, 8, 256, 32, 0, 0, 0);
     Olmo *m = olmo_build(&c, 0);
@@ -3812,7 +4478,8 @@ static void write_chain(const char *directory, const unsigned char *chain, int n
 }
 static void samples_as_text(void) {
     static const struct { const char *what, *chain, *prompt; int wanted; const char *prints; } rows[] = {
-        { "bytes from 128 on, in the prompt and in the text", "\xc3\xa9\xe2\x82\xac!", "\xc3", 5, "\xc3\xa9\xe2\x82\xac!\n" },
+        { "bytes from 128 on, in the prompt and in the text", "\xc3\xa9\xe2\x82\xac!", "\xc3", 5,
+          "\xc3\xa9\xe2\x82\xac!\n" },
         { "what a terminal would obey", "A\x1b[\x07\x7f\x08\r\x01Z", "A", 8, "A?[?????Z\n" },
         { "tabs and line ends", "A\tB\nC", "A", 4, "A\tB\nC\n" },
         { "blanks at the end", "A\tB\n ", "A", 4, "A\tB\n" },
@@ -3823,56 +4490,79 @@ static void samples_as_text(void) {
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         system_or_die("rm -rf chain");
         write_chain("chain", (const unsigned char *)rows[i].chain, (int)strlen(rows[i].chain));
-        int code = train_olmo("--load chain --generate %d --temperature 0 --prompt '%s'", rows[i].wanted, rows[i].prompt);
+        int code = train_olmo("--load chain --generate %d --temperature 0 --prompt '%s'",
+                              rows[i].wanted, rows[i].prompt);
         check(went_well(code) && !strcmp(said, rows[i].prints), "a sample with %s", rows[i].what);
     }
     system_or_die("rm -rf chain");
 }
 
-// ---- the console -----------------------------------------------------------------------------------------------------
+// ---- the console --------------------------------------------------------------------------------
 // The number behind a key in a line of metrics.jsonl.
-static double metric_of(const char *line, const char *key) { return json_number(line, "metrics.jsonl", key, -1e300, 1e300, NAN); }
+static double metric_of(const char *line, const char *key) {
+    return json_number(line, "metrics.jsonl", key, -1e300, 1e300, NAN);
+}
 
-// What a run prints, line by line: the sizes that were asked for, and the numbers that metrics.jsonl has with all digits.
+// What a run prints, line by line: the sizes that were asked for, and the numbers that metrics.jsonl
+// has with all digits.
 static void console_tells_the_truth(void) {
     const struct { double x; const char *text; } figures[] = {
-        { 0, "0" }, { 1e-5, "1e-05" }, { 0.00012, "0.0001" }, { 0.18614, "0.1861" }, { 1, "1.0000" }, { 1.2345, "1.234" }, { 9.87654, "9.877" },
-        { 10.5, "10.50" }, { 99.994, "99.99" }, { 100.25, "100.2" }, { 999.96, "1000.0" }, { 1234.4, "1,234" }, { 1234567, "1,234,567" },
+        { 0, "0" }, { 1e-5, "1e-05" }, { 0.00012, "0.0001" }, { 0.18614, "0.1861" }, { 1, "1.0000" },
+        { 1.2345, "1.234" }, { 9.87654, "9.877" },
+        { 10.5, "10.50" }, { 99.994, "99.99" }, { 100.25, "100.2" }, { 999.96, "1000.0" },
+        { 1234.4, "1,234" }, { 1234567, "1,234,567" },
         { 1e19, "1e+19" }, { -12.345, "-12.35" }, { INFINITY, "inf" },
     };
     char text[64];
     int fine = 1;
-    for (size_t i = 0; i < sizeof figures/sizeof *figures; i++) fine &= !strcmp(figure(figures[i].x, text), figures[i].text);
-    fine &= !strcmp(bytes_text(1234567, text), "1.2 MB") && !strcmp(bytes_text(999.9e6, text), "999.9 MB") && !strcmp(bytes_text(2.5e9, text), "2.50 GB");
+    for (size_t i = 0; i < sizeof figures/sizeof *figures; i++)
+        fine &= !strcmp(figure(figures[i].x, text), figures[i].text);
+    fine &= !strcmp(bytes_text(1234567, text), "1.2 MB")
+        && !strcmp(bytes_text(999.9e6, text), "999.9 MB")
+        && !strcmp(bytes_text(2.5e9, text), "2.50 GB");
     check(fine, "numbers as OLMo's console prints them");
 
-    int code = train_olmo("--d-model 64 --n-layers 2 --n-heads 4 --n-kv-heads 2 --mlp-hidden 512 --vocab 300 --seq-len 64 --batch 4 --micro-batch 2 "
-                          "--sample-every 0 --untied --clip-qkv 3 --data ids.bin,few.bin --val ids.bin --steps 3 --warmup 2 --eval-every 2 --lr 0.006 "
-                          "--z-loss 1e-2 --out told");
+    int code =
+        train_olmo("--d-model 64 --n-layers 2 --n-heads 4 --n-kv-heads 2 --mlp-hidden 512 --vocab "
+                   "300 --seq-len 64 --batch 4 --micro-batch 2 --sample-every 0 --untied --clip-qkv "
+                   "3 --data ids.bin,few.bin --val ids.bin --steps 3 --warmup 2 --eval-every 2 --lr "
+                   "0.006 --z-loss 1e-2 --out told");
     char *metrics = slurp("told/metrics.jsonl", NULL);
     CHECK(went_well(code) && metrics, "a test could not train: %s", complained);
-    check(strstr(said, "OLMo in C: 2 layers, d_model 64, 4 heads (2 key/value), mlp_hidden 512, vocabulary 300, untied head, T 64, clipped q, k, v\n")
-          && strstr(said, "\n161,280 parameters; device cpu, 1 thread"), "the first lines have the sizes that were asked for");
+    check(strstr(said,
+                 "OLMo in C: 2 layers, d_model 64, 4 heads (2 key/value), mlp_hidden 512, vocabulary "
+                 "300, untied head, T 64, clipped q, k, v\n")
+                 && strstr(said, "\n161,280 parameters; device cpu, 1 thread"),
+                 "the first lines have the sizes that were asked for");
     const char *memory = strstr(said, "\nmemory: ");
     double total = 0, sum = 0, part;
     int entries = 0;
-    CHECK(memory && sscanf(memory, "\nmemory: %lf MB for passes of 2 x 64 tokens:", &total) == 1, "there is no line on memory in %s", said);
+    CHECK(memory && sscanf(memory, "\nmemory: %lf MB for passes of 2 x 64 tokens:", &total) == 1,
+          "there is no line on memory in %s", said);
     const char *end = strchr(memory + 1, '\n');
     for (const char *at = strchr(memory + 9, ':'); at && at < end; at = strchr(at + 1, ','), entries++)
         if (sscanf(at + 1 + strcspn(at + 1, "0123456789"), "%lf", &part) == 1) sum += part;
-    check(entries > 4 && fabs(total - sum) <= 0.05*(entries + 1) && total > 3*0.645, "memory: %.1f MB are the sum of their %d parts, %.1f", total, entries, sum);
-    check(strstr(said, "data: 57 windows of 64 tokens in 2 files, 50 for validation\n") && strstr(said, "recipe tiny: 3 steps of 4 sequences; linear, 2 steps of "
-          "warm-up to lr 0.0060\n"), "data and recipe are those that were asked for");
+    check(entries > 4 && fabs(total - sum) <= 0.05*(entries + 1) && total > 3*0.645,
+          "memory: %.1f MB are the sum of their %d parts, %.1f", total, entries, sum);
+    check(strstr(said, "data: 57 windows of 64 tokens in 2 files, 50 for validation\n")
+          && strstr(said,
+                    "recipe tiny: 3 steps of 4 sequences; linear, 2 steps of warm-up to lr 0.0060\n"),
+                    "data and recipe are those that were asked for");
 
-    const double rates[3] = { 0.0033, 0.006, 0.0003 };       // a tenth and half of the rest; the peak; a twentieth at the end
+    // a tenth and half of the rest; the peak; a twentieth at the end
+    const double rates[3] = { 0.0033, 0.006, 0.0003 };
     int steps = 0;
     fine = 1;
     for (char *line = metrics; *line; line += strcspn(line, "\n") + 1, steps++) {
         char expected[256], a[48], b[48], d[48], e[48];
-        double loss = metric_of(line, "train/CrossEntropyLoss"), rate = metric_of(line, "optim/learning_rate_group0");
-        fine &= fabs(metric_of(line, "train/Perplexity")/exp(loss) - 1) < 1e-7 && near(rate, rates[steps], 1e-12);
-        fine &= metric_of(line, "train/ZLoss") > 1e-2 && metric_of(line, "train/ZLoss") < 1e-2*pow(log(300) + 20, 2);
-        fine &= metric_of(line, "throughput/total_tokens") == 4*64*(steps + 1) && metric_of(line, "throughput/device/tokens_per_second") > 0;
+        double loss = metric_of(line, "train/CrossEntropyLoss"),
+            rate = metric_of(line, "optim/learning_rate_group0");
+        fine &= fabs(metric_of(line, "train/Perplexity")/exp(loss) - 1) < 1e-7
+            && near(rate, rates[steps], 1e-12);
+        fine &= metric_of(line, "train/ZLoss") > 1e-2
+            && metric_of(line, "train/ZLoss") < 1e-2*pow(log(300) + 20, 2);
+        fine &= metric_of(line, "throughput/total_tokens") == 4*64*(steps + 1)
+            && metric_of(line, "throughput/device/tokens_per_second") > 0;
         snprintf(expected, sizeof expected, "[step=%d/3,epoch=0] loss=%s", steps + 1, figure(loss, a));
         if (steps != 1 || strstr(said, "[step=2/3")) fine &= strstr(said, expected) != NULL;
         snprintf(expected, sizeof expected, " ppl=%s grad_norm=%s lr=%s tokens/s=", figure(exp(loss), a),
@@ -3882,12 +4572,15 @@ static void console_tells_the_truth(void) {
         fine &= (val != NULL) == (steps > 0);
         if (!val) continue;
         double measured = metric_of(line, "eval/validation/CrossEntropyLoss");
-        snprintf(expected, sizeof expected, "    eval/validation/CrossEntropyLoss=%s Perplexity=%s\n", figure(measured, a), figure(exp(measured), e));
-        fine &= strstr(said, expected) && fabs(metric_of(line, "eval/validation/Perplexity")/exp(measured) - 1) < 1e-7;
+        snprintf(expected, sizeof expected, "    eval/validation/CrossEntropyLoss=%s Perplexity=%s\n",
+                 figure(measured, a), figure(exp(measured), e));
+        fine &= strstr(said, expected)
+            && fabs(metric_of(line, "eval/validation/Perplexity")/exp(measured) - 1) < 1e-7;
     }
     check(fine && steps == 3, "each step's line, and its line in metrics.jsonl, say the same");
     release(metrics);
-    CHECK(went_well(train_olmo("--load told/step3 --eval --val ids.bin")), "a test could not evaluate: %s", complained);
+    CHECK(went_well(train_olmo("--load told/step3 --eval --val ids.bin")),
+          "a test could not evaluate: %s", complained);
     system_or_die("rm -rf told");
 }
 
@@ -3908,7 +4601,7 @@ static void test_command_line(void) {
     leave_yard();
 }
 
-// ---- resume ----------------------------------------------------------------------------------------------------------
+// ---- resume -------------------------------------------------------------------------------------
 // The text of metrics.jsonl without the one number that is never the same.
 static char *metrics_without_speed(const char *directory) {
     char path[PATH];
@@ -3941,15 +4634,23 @@ static int same_checkpoints(const char *a, const char *b) {
     }
     int same = text[0] && text[1] && strlen(text[0]) > 100 && !strcmp(text[0], text[1]);
     release(text[0]), release(text[1]);
-    return same && same_in(a, b, "model.safetensors") && same_in(a, b, "optimizer.safetensors") && same_in(a, b, "config.json");
+    return same && same_in(a, b, "model.safetensors") && same_in(a, b, "optimizer.safetensors")
+        && same_in(a, b, "config.json");
 }
 
-// A bare --resume goes on with all that the run was started with; what the user changes is said, and other data is refused.
+// A bare --resume goes on with all that the run was started with; what the user changes is said, and
+// other data is refused.
 static void bare_resume(void) {
-    const char *model = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 64 --seq-len 16 --untied --clip-qkv 0.5 --z-loss 1e-4";
-    const char *recipe = "--steps 12 --batch 3 --micro-batch 2 --lr 0.01 --warmup 3 --schedule cosine --final-lr 0.2 --weight-decay 0.05 "
-                         "--beta1 0.8 --beta2 0.9 --eps 1e-6 --decay-embeddings --clip 0.5 --clip-warmup-steps 5 --clip-warmup-factor 2 "
-                         "--denominator all --seed 7 --save-every 4 --eval-every 3 --sample-every 6 --prompt-ids 1,2 --top-k 5 --temperature 0.5";
+    const char *model =
+        "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 64 --seq-len 16 --untied "
+        "--clip-qkv 0.5 --z-loss 1e-4";
+    const char *recipe =
+        "--steps 12 --batch 3 --micro-batch 2 --lr 0.01 --warmup 3 --schedule cosine --final-lr 0.2 "
+        "--weight-decay 0.05 "
+                         "--beta1 0.8 --beta2 0.9 --eps 1e-6 --decay-embeddings --clip 0.5 "
+                         "--clip-warmup-steps 5 --clip-warmup-factor 2 "
+                         "--denominator all --seed 7 --save-every 4 --eval-every 3 --sample-every 6 "
+                         "--prompt-ids 1,2 --top-k 5 --temperature 0.5";
     const char *data = "--data few.bin,wide.bin --label-mask few.mask,wide.mask --dtype uint16 --val ids.bin";
     char hash[64];
     unsigned char mask[480];
@@ -3959,10 +4660,12 @@ static void bare_resume(void) {
     CHECK(went_well(train_olmo("%s %s %s --out straight", model, recipe, data)),
           "a test could not train: %s", complained);
     snprintf(hash, sizeof hash, "%s", last_line(said));
-    system_or_die("mkdir run && cp -r straight/step8 run && cp straight/metrics.jsonl run && cp -r run whole");
+    system_or_die("mkdir run && cp -r straight/step8 run && cp straight/metrics.jsonl run && cp -r "
+                  "run whole");
     int code = train_olmo("--resume --out run");
-    check(went_well(code) && !strcmp(last_line(said), hash) && same_in("straight/step12", "run/step12", "train.json") &&
-          same_metrics("straight", "run") && !strstr(complained, "note: from"), "a bare --resume goes on with everything: %.60s",
+    check(went_well(code) && !strcmp(last_line(said), hash)
+          && same_in("straight/step12", "run/step12", "train.json") && same_metrics("straight", "run")
+          && !strstr(complained, "note: from"), "a bare --resume goes on with everything: %.60s",
           code ? complained : last_line(said));
 
     char *state = slurp("straight/step12/train.json", NULL), part[256];
@@ -3997,7 +4700,8 @@ static void bare_resume(void) {
     // Moved data is the same data; another order, another file, a byte more or less, or no mask is
     // not.
     system_or_die("rm -rf run && cp -r whole run && mkdir moved && mv few.bin few.mask moved");
-    code = train_olmo("--resume --out run --data moved/few.bin,wide.bin --label-mask moved/few.mask,wide.mask");
+    code = train_olmo("--resume --out run --data moved/few.bin,wide.bin --label-mask "
+                      "moved/few.mask,wide.mask");
     check(went_well(code) && !strcmp(last_line(said), hash), "data that has moved: %.60s",
           code ? complained : last_line(said));
     system_or_die("rm -rf run && cp -r whole run && mv moved/* .");
@@ -4024,8 +4728,8 @@ static void bare_resume(void) {
     edit_file("run/step8/train.json", "\"options\"", "\"opt\"");
     code = train_olmo("--resume --out run %s %s %s", model, recipe, data);
     const char *no_change = strstr(complained, "note: from");
-    check(went_well(code) && !strcmp(last_line(said), hash) && strstr(complained, "keeps no options") && !no_change,
-          "a checkpoint without options: %.60s", code ? complained : last_line(said));
+    check(went_well(code) && !strcmp(last_line(said), hash) && strstr(complained, "keeps no options")
+          && !no_change, "a checkpoint without options: %.60s", code ? complained : last_line(said));
     system_or_die("rm -rf run && cp -r whole run");
     edit_file("run/step8/train.json", "\"--steps\": 12", "\"--steps\": \"a\"");
     refuses("an option of another kind", "run/step8/train.json", "--steps", "--resume --out run");
@@ -4035,64 +4739,72 @@ static void bare_resume(void) {
     system_or_die("rm -rf run straight whole moved half.bin");
 }
 
-// What kill -9 leaves behind after step 8 of 20, while line 11 of the metrics was being written: the run then goes on.
+// What kill -9 leaves behind after step 8 of 20, while line 11 of the metrics was being written: the
+// run then goes on.
 static void test_resume(void) {
     static const struct { const char *what, *data, *flags; } runs[] = {
         { "in the first epoch", "ids.bin", "" },
         { "in the second of three epochs", "few.bin", "" },
         { "with clipping, z-loss and decayed embeddings", "few.bin",
-          "--untied --clip 0.1 --z-loss 1e-3 --decay-embeddings --clip-warmup-steps 9 --clip-warmup-factor 3 --clip-qkv 0.5" },
+          "--untied --clip 0.1 --z-loss 1e-3 --decay-embeddings --clip-warmup-steps 9 "
+          "--clip-warmup-factor 3 --clip-qkv 0.5" },
         { "at the end of an epoch", "eight.bin", "" },
     };
-    static const char *const changes[] = { "", "--threads 2", "--threads 3 --micro-batch 4", "--micro-batch 1", "--micro-batch 3",
-                                          "--save-every 5" };
+    static const char *const changes[] = { "", "--threads 2", "--threads 3 --micro-batch 4",
+                                           "--micro-batch 1", "--micro-batch 3", "--save-every 5" };
     enter_yard();
     write_tokens("eight.bin", 8*4*16, 64);                  // eight steps of 4 windows
     for (size_t i = 0; i < sizeof runs/sizeof *runs; i++) {
         char hash[64];
         const char *recipe = "--steps 20 --save-every 8 --eval-every 1 --val ids.bin --lr 0.01";
-        CHECK(went_well(train_olmo("%s %s %s --data %s --out straight", tiny_model, recipe, runs[i].flags, runs[i].data)),
-              "a test could not train: %s", complained);
+        CHECK(went_well(train_olmo("%s %s %s --data %s --out straight", tiny_model, recipe,
+                                   runs[i].flags, runs[i].data)), "a test could not train: %s",
+                                   complained);
         snprintf(hash, sizeof hash, "%s", last_line(said));
         char *metrics = slurp("straight/metrics.jsonl", NULL), *cut = metrics;
         for (int line = 0; line < 10; line++) cut = strchr(cut, '\n') + 1;
         for (size_t k = 0; k < sizeof changes/sizeof *changes; k++) {
-            system_or_die("rm -rf killed && mkdir -p killed/step16.tmp && cp -r straight/step8 killed && cp straight/step16/config.json killed/step16.tmp");
+            system_or_die("rm -rf killed && mkdir -p killed/step16.tmp && cp -r straight/step8 "
+                          "killed && cp straight/step16/config.json killed/step16.tmp");
             write_bytes("killed/metrics.jsonl", metrics, (size_t)(cut - metrics) + 40);
-            int code = train_olmo("%s %s %s --data %s --out killed --resume %s", tiny_model, recipe, runs[i].flags, runs[i].data,
-                                  changes[k]);
-            check(went_well(code) && !strcmp(last_line(said), hash) && same_checkpoints("straight/step20",
-                                                                      "killed/step20") && same_metrics("straight", "killed")
-                  && !holds("killed", ".tmp"),
+            int code = train_olmo("%s %s %s --data %s --out killed --resume %s", tiny_model, recipe,
+                                  runs[i].flags, runs[i].data, changes[k]);
+            check(went_well(code) && !strcmp(last_line(said), hash)
+                  && same_checkpoints("straight/step20", "killed/step20")
+                  && same_metrics("straight", "killed") && !holds("killed", ".tmp"),
                   "resumed at step 8 of 20 %s%s%s: equal bits, and the same metrics: %.30s",
-                  runs[i].what, *changes[k] ? ", now with " : "", changes[k], code ? complained : last_line(said));
+                  runs[i].what, *changes[k] ? ", now with " : "", changes[k],
+                  code ? complained : last_line(said));
         }
         release(metrics);
         system_or_die("rm -rf straight killed");
     }
     bare_resume();
     // Lines in metrics.jsonl that we never wrote are dropped; they must not end a run that can go on.
-    static const char *const garbage[] = { "", "}\n", "\"\"}\n", "[\"a\"]}\n", "[\"step\"]}\n", "{}\n", "{\"step\": {}}\n",
-                                          "{\"step\": 1} {}\n", "\x93NUMPY}\n",
+    static const char *const garbage[] = { "", "}\n", "\"\"}\n", "[\"a\"]}\n", "[\"step\"]}\n", "{}\n",
+                                           "{\"step\": {}}\n", "{\"step\": 1} {}\n", "\x93NUMPY}\n",
                                            "{\"step\": 99999999999999999999}\n", "\n\n\n" };
-    CHECK(went_well(train_olmo("%s --steps 2 --data ids.bin --out run", tiny_model)), "a test could not train: %s", complained);
+    CHECK(went_well(train_olmo("%s --steps 2 --data ids.bin --out run", tiny_model)),
+          "a test could not train: %s", complained);
     for (size_t i = 0; i < sizeof garbage/sizeof *garbage; i++) {
         write_text("run/metrics.jsonl", garbage[i]);
-        int code = train_olmo("%s --steps 3 --data ids.bin --out run --resume", tiny_model), lines = 0, sound = 1;
+        int code = train_olmo("%s --steps 3 --data ids.bin --out run --resume", tiny_model), lines = 0,
+            sound = 1;
         char *text = slurp("run/metrics.jsonl", NULL);
         for (char *line = text; line && *line; line += strcspn(line, "\n") + 1, lines++) {
             const char *end = json_skip(line, 0);
             sound &= *line == '{' && end && *end == '\n';
         }
         release(text);
-        check(went_well(code) && sound && lines == 1, "metrics.jsonl held `%.*s` before: code %d, and %d lines, each%s an object",
+        check(went_well(code) && sound && lines == 1,
+              "metrics.jsonl held `%.*s` before: code %d, and %d lines, each%s an object",
               (int)strcspn(garbage[i], "\n"), garbage[i], code, lines, sound ? "" : " not");
         remove_directory("run/step3");
     }
     leave_yard();
 }
 
-// ---- save, load, save ------------------------------------------------------------------------------------------------
+// ---- save, load, save ---------------------------------------------------------------------------
 static void test_save_load_save(void) {
     static const struct { const char *what, *flags; } models[] = {
         { "tied", "--tied --n-kv-heads 2" }, { "untied", "--untied --n-kv-heads 2" },
@@ -4102,17 +4814,23 @@ static void test_save_load_save(void) {
     static const char *const formats[] = { "fp32", "bf16", "fp16" };
     enter_yard();
     for (size_t i = 0; i < sizeof models/sizeof *models; i++) {
-        CHECK(went_well(train_olmo("%s %s --steps 3 --lr 0.01 --data ids.bin --out made", tiny_model, models[i].flags)),
-              "a test could not train: %s", complained);
+        CHECK(went_well(train_olmo("%s %s --steps 3 --lr 0.01 --data ids.bin --out made", tiny_model,
+                                   models[i].flags)), "a test could not train: %s", complained);
         for (int f = 0; f < 3; f++) {
             int code = train_olmo("--load made/step3 --export first --export-dtype %s", formats[f]);
-            int fine = went_well(code) && (f || (same_in("made/step3", "first", "model.safetensors") && same_in("made/step3",
-                                                                      "first", "config.json")));
+            int fine = went_well(code)
+                && (f || (same_in("made/step3", "first", "model.safetensors")
+                          && same_in("made/step3", "first", "config.json")));
             code = train_olmo("--load first --export second --export-dtype %s", formats[f]);
-            fine &= went_well(code) && same_in("first", "second", "model.safetensors") && same_in("first", "second", "config.json");
-            code = train_olmo("--load second --export third --export-dtype fp32");            // every 16-bit number is a float,
-            fine &= went_well(code) && went_well(train_olmo("--load third --export fourth --export-dtype %s", formats[f]));
-            fine &= same_in("first", "fourth", "model.safetensors") && same_in("first", "third", "model.safetensors") == (f == 0);   // and comes back
+            fine &= went_well(code) && same_in("first", "second", "model.safetensors")
+                && same_in("first", "second", "config.json");
+            // every 16-bit number is a float,
+            code = train_olmo("--load second --export third --export-dtype fp32");
+            fine &= went_well(code)
+                && went_well(train_olmo("--load third --export fourth --export-dtype %s", formats[f]));
+            // and comes back
+            fine &= same_in("first", "fourth", "model.safetensors")
+                && same_in("first", "third", "model.safetensors") == (f == 0);
             check(fine, "%s, %s: what is loaded is what was saved, byte by byte", models[i].what, formats[f]);
             system_or_die("rm -rf first second third fourth");
         }
@@ -4121,20 +4839,25 @@ static void test_save_load_save(void) {
     // Numbers in config.json come back with all their digits.
     const double clip = 0.1234567890123456, theta = 12345.67890123456;
     const char *file = "made/step1/config.json";
-    CHECK(went_well(train_olmo("%s --steps 1 --clip-qkv %.17g --rope-theta %.17g --data ids.bin --out made", tiny_model, clip, theta)),
-          "a test could not train: %s", complained);
+    CHECK(went_well(train_olmo("%s --steps 1 --clip-qkv %.17g --rope-theta %.17g --data ids.bin "
+                               "--out made", tiny_model, clip, theta)), "a test could not train: %s",
+                               complained);
     char *text = read_text(file);
-    check(json_number(text, file, "clip_qkv", 0, 1, 0) == clip && json_number(text, file, "rope_theta", 0, 1e6, 0) == theta,
+    check(json_number(text, file, "clip_qkv", 0, 1, 0) == clip
+          && json_number(text, file, "rope_theta", 0, 1e6, 0) == theta,
           "config.json has all digits of clip_qkv and of rope_theta");
     release(text);
     system_or_die("rm -rf made");
-    CHECK(went_well(train_olmo("%s --steps 1 --clip-qkv 8 --data ids.bin --out whole", tiny_model)), "a test could not train: %s", complained);
+    CHECK(went_well(train_olmo("%s --steps 1 --clip-qkv 8 --data ids.bin --out whole", tiny_model)),
+          "a test could not train: %s", complained);
     text = read_text("whole/step1/config.json");
-    check(strstr(text, "\"clip_qkv\": 8.0,") && strstr(text, "\"rope_theta\": 10000.0"), "and a float is written as one, for transformers 5");
+    check(strstr(text, "\"clip_qkv\": 8.0,") && strstr(text, "\"rope_theta\": 10000.0"),
+          "and a float is written as one, for transformers 5");
     release(text);
     system_or_die("rm -rf whole");
     // 3 MB in shards of at most 1 MB: nothing changes but the files.
-    const char *sharded = "--untied --d-model 64 --n-layers 3 --n-heads 2 --mlp-hidden 1024 --vocab 3000 --seq-len 16";
+    const char *sharded =
+        "--untied --d-model 64 --n-layers 3 --n-heads 2 --mlp-hidden 1024 --vocab 3000 --seq-len 16";
     char loss[128];
     int code = train_olmo("%s --batch 4 --steps 1 --sample-every 0 --data ids.bin --out made", sharded);
     CHECK(went_well(code), "a test could not train: %s", complained);
@@ -4142,18 +4865,21 @@ static void test_save_load_save(void) {
     CHECK(went_well(code), "a test could not evaluate: %s", complained);
     snprintf(loss, sizeof loss, "%s", said);
     code = train_olmo("--load made/step1 --export shards --shard-mb 1");
-    check(went_well(code) && !file_exists("shards/model.safetensors") && file_exists("shards/model.safetensors.index.json") && holds("shards", "model-00003-of-"),
+    check(went_well(code) && !file_exists("shards/model.safetensors")
+          && file_exists("shards/model.safetensors.index.json") && holds("shards", "model-00003-of-"),
           "a model in shards");
     code = train_olmo("--load shards --eval --val few.bin");
     check(went_well(code) && !strcmp(said, loss), "has the same loss: %.*s", (int)strcspn(said, "\n"), said);
     code = train_olmo("--load shards --export whole");
-    check(went_well(code) && same_in("made/step1", "whole", "model.safetensors"), "and in one file again is what it was");
+    check(went_well(code) && same_in("made/step1", "whole", "model.safetensors"),
+          "and in one file again is what it was");
     // An export never mixes with what is there already: files of another shape would be loaded in its place.
     refuses("an export over an older one", "shards", "exists already", "--load made/step1 --export shards");
     // Weights that float16 cannot hold: no half of an export.
-    CHECK(went_well(train_olmo("%s --steps 1 --warmup 0 --schedule constant --lr 1e6 --data ids.bin --out large", tiny_model)),
-          "a test could not train: %s", complained);
-    refuses("weights too large for float16", "half", "too large for float16", "--load large/step1 --export half --export-dtype fp16");
+    CHECK(went_well(train_olmo("%s --steps 1 --warmup 0 --schedule constant --lr 1e6 --data ids.bin "
+                               "--out large", tiny_model)), "a test could not train: %s", complained);
+    refuses("weights too large for float16", "half", "too large for float16",
+            "--load large/step1 --export half --export-dtype fp16");
     check(!file_exists("half"), "and no half of an export is left");
     code = train_olmo("--load large/step1 --export half --export-dtype bf16");
     check(went_well(code), "bf16 holds them: code %d", code);
@@ -4180,8 +4906,11 @@ static void write_byte_tokenizer(const char *path) {
 
 // The tokenizer belongs to the model: its files go along, and samples are text by it.
 static void test_companions(void) {
-    static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json" };
-    const char *model = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 300 --seq-len 16 --batch 4 --data ids.bin --val none";
+    static const char *const names[] = { "tokenizer.json", "tokenizer_config.json",
+                                         "special_tokens_map.json", "generation_config.json" };
+    const char *model =
+        "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 300 --seq-len 16 --batch 4 "
+        "--data ids.bin --val none";
     char path[PATH];
     enter_yard();
     CHECK(went_well(train_olmo("%s --steps 1 --sample-every 0 --out made", model)),
@@ -4190,7 +4919,8 @@ static void test_companions(void) {
     write_byte_tokenizer("model/tokenizer.json");
     for (int i = 1; i < 4; i++) path_join(path, "model", names[i]), write_text(path, names[i]);
 
-    int code = train_olmo("--load model --data ids.bin --val none --steps 2 --save-every 1 --out fine"), same = 1;
+    int code = train_olmo("--load model --data ids.bin --val none --steps 2 --save-every 1 --out fine"),
+        same = 1;
     for (int i = 0; i < 4; i++) {
         same &= same_in("model", "fine/step1", names[i]);
         same &= same_in("model", "fine/step2", names[i]);
@@ -4205,14 +4935,17 @@ static void test_companions(void) {
     check(went_well(code) && same, "and so does --resume: code %d", code);
     code = train_olmo("%s --steps 1 --sample-every 0 --out named --tokenizer model/tokenizer.json",
                       model);
-    check(code == 1 || (went_well(code) && same_in("model", "named/step1", names[0]) && same_in("model", "named/step1", names[1])),
-          "--tokenizer names files that go with a new model: code %d", code);
+    check(code == 1
+          || (went_well(code) && same_in("model", "named/step1", names[0])
+              && same_in("model", "named/step1", names[1])),
+              "--tokenizer names files that go with a new model: code %d", code);
     // An origin that is moved aside takes nothing with it.
     code = train_olmo("--load fine/latest --data ids.bin --val none --steps 1 --sample-every 0 --out fine");
     check(went_well(code) && same_in("model", "fine/step1", names[0]) && newest_checkpoint("fine.1") == 3,
           "even when the origin moves: code %d", code);
 
-    code = train_olmo("--load model --data ids.bin --val none --steps 1 --sample-every 1 --out sampled --seed 3");
+    code = train_olmo("--load model --data ids.bin --val none --steps 1 --sample-every 1 --out "
+                      "sampled --seed 3");
     const char *sample = strstr(said, "\n    ");
     int ids = sample && strspn(sample + 5, "0123456789,") == strcspn(sample + 5, "\n");
 #ifdef ICU
@@ -4223,7 +4956,8 @@ static void test_companions(void) {
 #endif
     edit_file("model/tokenizer.json", "NFC", "NFKC");
     code = train_olmo("--load model --data ids.bin --val none --steps 1 --sample-every 1 --out other");
-    check(went_well(code) && strstr(complained, "note: model/tokenizer.json: samples will be bare ids") && same_in("model", "other/step1", names[0]),
+    check(went_well(code) && strstr(complained, "note: model/tokenizer.json: samples will be bare ids")
+          && same_in("model", "other/step1", names[0]),
           "a tokenizer of another kind does not stop training: code %d", code);
     write_text("book.txt", "Once upon a time there was a fox that could not read at all.");
     refuses("text for a model that has a tokenizer", "book.txt", "data/tokenize",
@@ -4235,18 +4969,21 @@ static void test_companions(void) {
     leave_yard();
 }
 
-// ---- kill -9, full disks, signals ------------------------------------------------------------------------------------
+// ---- kill -9, full disks, signals ---------------------------------------------------------------
 // Waits until the run has saved a checkpoint after this one.
 static void wait_for_checkpoint(const char *out, int step) {
     for (int ms = 0; newest_checkpoint(out) <= step && ms < 1000*PATIENCE; ms++) sleep_ms(1);
 }
 
-// 50 runs that save after every step are killed, at random moments after their start, or after their first checkpoint, for
-// a busy machine starts slowly; each goes on from what the one before left. In the end the parameters must be those of a run
-// that was never disturbed.
+// 50 runs that save after every step are killed, at random moments after their start, or after their
+// first checkpoint, for a busy machine starts slowly; each goes on from what the one before left. In
+// the end the parameters must be those of a run that was never disturbed.
 static void test_kill_while_saving(void) {
-    const char *model = "--d-model 64 --n-layers 1 --n-heads 2 --mlp-hidden 256 --vocab 4096 --seq-len 16 --batch 1 --micro-batch 1 --sample-every 0 --val none "
-                        "--data ids.bin --schedule constant --warmup 0 --lr 0.001";                 // so that --steps shapes nothing
+    const char *model =
+        "--d-model 64 --n-layers 1 --n-heads 2 --mlp-hidden 256 --vocab 4096 --seq-len 16 --batch 1 "
+        "--micro-batch 1 --sample-every 0 --val none "
+                        // so that --steps shapes nothing
+                        "--data ids.bin --schedule constant --warmup 0 --lr 0.001";
     int torn = 0, readable = 0, resumed = 0, steps = 1;
     char hash[64];
     uint64_t moment = 2402;                                  // seeds the moments
@@ -4259,27 +4996,32 @@ static void test_kill_while_saving(void) {
         sleep_ms(20 + (int)(moment % 100));
         kill(pid, SIGKILL);
         wait_for(pid);
-        torn += holds("run", "0.tmp") || holds("run", "1.tmp") || holds("run", "2.tmp") || holds("run", "3.tmp") || holds("run", "4.tmp")
-             || holds("run", "5.tmp") || holds("run", "6.tmp") || holds("run", "7.tmp") || holds("run", "8.tmp") || holds("run", "9.tmp");
+        torn += holds("run", "0.tmp") || holds("run", "1.tmp") || holds("run", "2.tmp")
+            || holds("run", "3.tmp") || holds("run", "4.tmp") || holds("run", "5.tmp")
+            || holds("run", "6.tmp") || holds("run", "7.tmp") || holds("run", "8.tmp")
+            || holds("run", "9.tmp");
         steps = newest_checkpoint("run");
         int code = train_olmo("--out run --eval --val few.bin");
-        readable += went_well(code) && strstr(complained, "model: run/step");        // the newest checkpoint, whole
+        // the newest checkpoint, whole
+        readable += went_well(code) && strstr(complained, "model: run/step");
         resumed += went_well(train_olmo("%s --steps %d --save-every 1 --out run --resume", model,
                                         steps + 1)) && newest_checkpoint("run") == steps + 1;
         snprintf(hash, sizeof hash, "%s", last_line(said));
-        for (int old = newest_checkpoint("run") - 1; old >= 0; old--) {              // the disk is not ours alone
+        // the disk is not ours alone
+        for (int old = newest_checkpoint("run") - 1; old >= 0; old--) {
             char path[PATH];
             snprintf(path, sizeof path, "run/step%d", old);
             if (file_exists(path)) remove_directory(path);
         }
     }
     check(readable == 50 && resumed == 50,
-          "killed at 50 random moments, %d of them inside a save: the newest checkpoint was whole %d times, and went on %d times",
-          torn, readable, resumed);
+          "killed at 50 random moments, %d of them inside a save: the newest checkpoint was whole %d "
+          "times, and went on %d times", torn, readable, resumed);
     check(torn >= 5, "enough of these moments lay inside a save for this to mean something: %d", torn);
     int code = train_olmo("%s --steps %d --save-every 0 --out straight", model, steps + 1);
     check(went_well(code) && !strcmp(hash, last_line(said)),
-          "after %d steps the parameters are those of a run that was never killed: %.30s", steps + 1, last_line(said));
+          "after %d steps the parameters are those of a run that was never killed: %.30s", steps + 1,
+          last_line(said));
     leave_yard();
 }
 
@@ -4292,7 +5034,8 @@ static void test_full_disk(void) {
         { "no room for the moments", 15000, "optimizer.safetensors" },
     };
     enter_yard();
-    CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin --out made", tiny_model)), "a test could not train: %s", complained);
+    CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin --out made", tiny_model)),
+          "a test could not train: %s", complained);
     struct stat s;
     CHECK(stat("made/step1/model.safetensors", &s) == 0 && s.st_size > 11000 && s.st_size < 15000,
           "the sizes in this test are those of another model");
@@ -4301,33 +5044,43 @@ static void test_full_disk(void) {
         refuses(rows[i].what, rows[i].names, "writing failed",
                 "%s --steps 2 --save-every 1 --eval-every 1 --val few.bin --data ids.bin", tiny_model);
         largest_file = RLIM_INFINITY;
-        check(newest_checkpoint("out") < 0 && !holds("out", ".tmp") && !holds("out", "latest"), "and no part of a checkpoint is left");
-        if (i == 0) continue;                                // the same, but a whole checkpoint is there already: it must stay
+        check(newest_checkpoint("out") < 0 && !holds("out", ".tmp") && !holds("out", "latest"),
+              "and no part of a checkpoint is left");
+        // the same, but a whole checkpoint is there already: it must stay
+        if (i == 0) continue;
         system_or_die("rm -rf out && mkdir out && cp -r made/step1 out");
         largest_file = rows[i].bytes;
-        refuses("the same on resuming", rows[i].names, "writing failed", "%s --steps 2 --data ids.bin --resume", tiny_model);
+        refuses("the same on resuming", rows[i].names, "writing failed",
+                "%s --steps 2 --data ids.bin --resume", tiny_model);
         largest_file = RLIM_INFINITY;
-        check(newest_checkpoint("out") == 1 && same_checkpoints("made/step1", "out/step1"), "and the checkpoint before it is untouched");
+        check(newest_checkpoint("out") == 1 && same_checkpoints("made/step1", "out/step1"),
+              "and the checkpoint before it is untouched");
         system_or_die("rm -rf out");
         largest_file = rows[i].bytes;
-        if (i < 4) refuses("the same on exporting", rows[i].names, "writing failed", "--load made/step1 --export copy");
+        if (i < 4)
+            refuses("the same on exporting", rows[i].names, "writing failed",
+                    "--load made/step1 --export copy");
         largest_file = RLIM_INFINITY;
         check(!file_exists("copy"), "and no part of an export is left");
         system_or_die("rm -rf copy");
     }
     if (file_exists("/dev/full")) {                          // Linux: a file on a disk that is always full
         make_directory("full");
-        CHECK(symlink("/dev/full", "full/metrics.jsonl.tmp") == 0, "full/metrics.jsonl.tmp: %s", strerror(errno));
+        CHECK(symlink("/dev/full", "full/metrics.jsonl.tmp") == 0, "full/metrics.jsonl.tmp: %s",
+              strerror(errno));
         refuses("a disk that is full from the start", "full/metrics.jsonl", "writing failed",
                 "%s --steps 2 --data ids.bin --out full", tiny_model);
-        refuses("a full disk under standard output", "output", "writing failed", "--load made/step1 --eval --val few.bin >/dev/full");
+        refuses("a full disk under standard output", "output", "writing failed",
+                "--load made/step1 --eval --val few.bin >/dev/full");
     }
     leave_yard();
 }
 
 static void test_signals(void) {
-    static const struct { int number; const char *name; } signals[] = { { SIGINT, "SIGINT" }, { SIGTERM, "SIGTERM" }, { SIGHUP, "SIGHUP" } };
-    const char *recipe = "--schedule constant --warmup 0 --save-every 0 --eval-every 0 --data few.bin", *endless = "--steps 100000000";
+    static const struct { int number; const char *name; } signals[] =
+        { { SIGINT, "SIGINT" }, { SIGTERM, "SIGTERM" }, { SIGHUP, "SIGHUP" } };
+    const char *recipe = "--schedule constant --warmup 0 --save-every 0 --eval-every 0 --data few.bin",
+        *endless = "--steps 100000000";
     char hash[64];
     enter_yard();
     // A run that would take hours, for a busy machine sends its signal late.
@@ -4336,14 +5089,16 @@ static void test_signals(void) {
         wait_for_metrics("run/metrics.jsonl", 1000);
         kill(pid, signals[i].number);
         int code = wait_for(pid), newest = newest_checkpoint("run");
-        check(went_well(code) && newest > 0 && strstr(last_line(said), "params hash 0x") && !holds("run", ".tmp"),
-              "%s: code %d, and a checkpoint of step %d", signals[i].name, code, newest);
+        check(went_well(code) && newest > 0 && strstr(last_line(said), "params hash 0x")
+              && !holds("run", ".tmp"), "%s: code %d, and a checkpoint of step %d", signals[i].name,
+              code, newest);
         code = train_olmo("%s %s --steps %d --out straight", tiny_model, recipe, newest + 20);
         CHECK(went_well(code), "a test could not train: %s", complained);
         snprintf(hash, sizeof hash, "%s", last_line(said));
         code = train_olmo("%s %s --steps %d --out run --resume", tiny_model, recipe, newest + 20);
         char straight[64], resumed[64];
-        snprintf(straight, sizeof straight, "straight/step%d", newest + 20), snprintf(resumed, sizeof resumed, "run/step%d", newest + 20);
+        snprintf(straight, sizeof straight, "straight/step%d", newest + 20),
+            snprintf(resumed, sizeof resumed, "run/step%d", newest + 20);
         check(went_well(code) && !strcmp(last_line(said), hash) && same_checkpoints(straight, resumed),
               "resumed, it ends as if nothing had been: %.30s", last_line(said));
         system_or_die("rm -rf run straight");
@@ -4383,10 +5138,13 @@ static void test_signals(void) {
         kill(pid, SIGTERM);
         code = wait_for(pid), newest = newest_checkpoint("run");
         char *metrics = slurp("run/metrics.jsonl", NULL);
-        check(went_well(code) && newest == 1 && metrics && strstr(metrics, "\"step\": 1") && !strstr(metrics, "eval/"),
-              "SIGTERM in a long validation: code %d, a checkpoint of step %d, and nothing of the validation", code, newest);
-        check(went_well(code) && (strstr(said, "--resume") != NULL) == (steps == 2) && strstr(last_line(said), "params hash"),
-              "%s", steps == 1 ? "a finished run is not asked to go on" : "another is");
+        check(went_well(code) && newest == 1 && metrics && strstr(metrics, "\"step\": 1")
+              && !strstr(metrics, "eval/"),
+              "SIGTERM in a long validation: code %d, a checkpoint of step %d, and nothing of the "
+              "validation", code, newest);
+        check(went_well(code) && (strstr(said, "--resume") != NULL) == (steps == 2)
+              && strstr(last_line(said), "params hash"), "%s",
+              steps == 1 ? "a finished run is not asked to go on" : "another is");
         release(metrics);
         system_or_die("rm -rf run run.1");
     }
@@ -4406,14 +5164,16 @@ static void test_signals(void) {
           "SIGTERM within the second step, of 500 passes: code %d, the last step is %d", code,
           newest_checkpoint("run"));
     code = train_olmo("--out run --resume");
-    check(went_well(code) && !strcmp(last_line(said), hash) && same_checkpoints("straight/step2", "run/step2"),
+    check(went_well(code) && !strcmp(last_line(said), hash)
+          && same_checkpoints("straight/step2", "run/step2"),
           "and resumed, it has the same bits: %.30s", last_line(said));
     system_or_die("rm -rf straight");
     system_or_die("rm -rf run");
 
     // A second signal does not wait for anything.
-    pid = start_olmo("--d-model 256 --n-layers 4 --n-heads 4 --mlp-hidden 1024 --vocab 64 --seq-len 4096 --batch 4 --micro-batch 4 --steps 2 "
-                     "--sample-every 0 --val none --data long.bin --out run");
+    pid = start_olmo("--d-model 256 --n-layers 4 --n-heads 4 --mlp-hidden 1024 --vocab 64 --seq-len "
+                     "4096 --batch 4 --micro-batch 4 --steps 2 --sample-every 0 --val none --data "
+                     "long.bin --out run");
     wait_for_metrics("run/metrics.jsonl", 0);
     sleep_ms(300);
     kill(pid, SIGTERM);
@@ -4422,7 +5182,8 @@ static void test_signals(void) {
     code = wait_for(pid);
     check(code == 128 + SIGTERM && strstr(complained, "a second signal ends at once"),
           "a second signal ends at once: code %d, %.80s", code, complained);
-    check(strstr(said, "\nrecipe tiny: ") && said[strlen(said) - 1] == '\n', "and what the run had printed is there, line by line");
+    check(strstr(said, "\nrecipe tiny: ") && said[strlen(said) - 1] == '\n',
+          "and what the run had printed is there, line by line");
     system_or_die("rm -rf run");
 
     // A console that is gone ends nothing: the run is as long as it was to be.
@@ -4435,18 +5196,21 @@ static void test_signals(void) {
     leave_yard();
 }
 
-// ======================================================================================================================
+// =================================================================================================
 // 8. The GPU against the CPU (only in the program that nvcc builds: make test-gpu)
-// ======================================================================================================================
+// =================================================================================================
 #ifdef __CUDACC__
-// Both sides compute in float, so a difference may use two budgets of section 4, which add like their errors do. The bf16
-// program also stores in bf16: S such roundings behind a tensor, of 2^-8 each, add 2^-8*sqrt(S).
+// Both sides compute in float, so a difference may use two budgets of section 4, which add like their
+// errors do. The bf16 program also stores in bf16: S such roundings behind a tensor, of 2^-8 each, add
+// 2^-8*sqrt(S).
 static double gpu_budget(double length, double stores) {
     return sqrt(2.0)*budget(length) + (sizeof(elem) == 2 ? 0x1p-8*sqrt(stores) : 0);
 }
-enum { STORES_FORWARD = 8, STORES_BACKWARD = 12 };           // a layer: xn1, qkv twice, P, att, xn2, ug, h; and back
+// a layer: xn1, qkv twice, P, att, xn2, ug, h; and back
+enum { STORES_FORWARD = 8, STORES_BACKWARD = 12 };
 
-template <class X> static real *fetched(const X *at, size_t n) {                     // a copy in the host's memory
+// a copy in the host's memory
+template <class X> static real *fetched(const X *at, size_t n) {
     X *raw = (X *)allocate(n, sizeof(X), "a test");
     real *x = (real *)allocate(n, sizeof(real), "a test");
     CUDA(cudaStreamSynchronize(card.stream));
@@ -4457,10 +5221,13 @@ template <class X> static real *fetched(const X *at, size_t n) {                
 }
 static double difference(const real *x, const real *y, size_t n) {                   // relative
     double d = 0, size = 0;
-    for (size_t i = 0; i < n; i++) d += ((double)x[i] - (double)y[i])*((double)x[i] - (double)y[i]), size += (double)y[i]*(double)y[i];
+    for (size_t i = 0; i < n; i++)
+        d += ((double)x[i] - (double)y[i])*((double)x[i] - (double)y[i]),
+        size += (double)y[i]*(double)y[i];
     return size > 0 ? sqrt(d/size) : sqrt(d);
 }
-template <class X> static void compare_fetched(Line *table, int *lines, const char *name, const X *gpu, const real *cpu, size_t n,
+template <class X> static void compare_fetched(Line *table, int *lines, const char *name, const X *gpu,
+                                               const real *cpu, size_t n,
                                                double allowed) {
     real *x = fetched(gpu, n);
     add_line(table, lines, name, difference(x, cpu, n), allowed);
@@ -4482,9 +5249,11 @@ static real *gpu_fetch(GpuOlmo *g, Space space) {
     return x;
 }
 
-static void compare_activations(Line *table, int *lines, const Bench *t, const GpuOlmo *g, const real *losses) {
+static void compare_activations(Line *table, int *lines, const Bench *t, const GpuOlmo *g,
+                                const real *losses) {
     const Config *c = &t->m->config;
-    const size_t N = (size_t)t->B*t->T, C = c->d_model, D = C/c->n_heads, Q = (c->n_heads + 2*c->n_kv_heads)*D, F = c->mlp_hidden/2;
+    const size_t N = (size_t)t->B*t->T, C = c->d_model, D = C/c->n_heads,
+        Q = (c->n_heads + 2*c->n_kv_heads)*D, F = c->mlp_hidden/2;
     for (int l = 0; l < c->n_layers; l++) {
         const LayerActs *s = &t->m->acts.layer[l];
         const GpuLayerActs *d = &g->acts.layer[l];
@@ -4498,15 +5267,17 @@ static void compare_activations(Line *table, int *lines, const Bench *t, const G
         compare_fetched(table, lines, "act.l.0.rstd2", d->rstd2, s->rstd2, N, gpu_budget(k, b + 6));
         compare_fetched(table, lines, "act.l.0.ug", d->ug, s->ug, N*2*F, gpu_budget(k, b + 7));
     }
-    const double k = path_length(c, t->T, c->n_layers) + 2*(double)C + c->vocab, b = STORES_FORWARD*c->n_layers;
+    const double k = path_length(c, t->T, c->n_layers) + 2*(double)C + c->vocab,
+        b = STORES_FORWARD*c->n_layers;
     compare_fetched(table, lines, "act.h", g->acts.h, t->m->acts.h, N*F, gpu_budget(k, b));
     compare_fetched(table, lines, "act.x", g->acts.x, t->m->acts.x, N*C, gpu_budget(k, b));
     compare_fetched(table, lines, "act.xnf", g->acts.xnf, t->m->acts.xnf, N*C, gpu_budget(k, b + 1));
     add_line(table, lines, "losses", difference(losses, t->losses, N), gpu_budget(k, b + 2));
 }
 
-// Values at clip_qkv's edge may be clipped on one side only, and then their gradients are 0 on one side only. These flips
-// are counted apart: an error of e moves about a share e of the values over an edge. The CPU then clips as the GPU did.
+// Values at clip_qkv's edge may be clipped on one side only, and then their gradients are 0 on one side
+// only. These flips are counted apart: an error of e moves about a share e of the values over an edge.
+// The CPU then clips as the GPU did.
 static int take_flips(Bench *t, const GpuOlmo *g) {
     const Config *c = &t->m->config;
     const size_t n = (size_t)t->B*t->T*(c->n_heads + 2*c->n_kv_heads)*(c->d_model/c->n_heads);
@@ -4518,18 +5289,21 @@ static int take_flips(Bench *t, const GpuOlmo *g) {
         release(pass);
     }
     if (flips) printf("      %.0f of %zu values were clipped on one side only\n", flips, n*c->n_layers);
-    return flips <= 1 + gpu_budget(path_length(c, t->T, c->n_layers), STORES_FORWARD*c->n_layers)*(double)n*c->n_layers;
+    return flips <= 1 + gpu_budget(path_length(c, t->T, c->n_layers),
+                                   STORES_FORWARD*c->n_layers)*(double)n*c->n_layers;
 }
 
 static void compare_gradients(Line *table, int *lines, const Bench *t, const real *gpu) {
     const Config *c = &t->m->config;
     for (int k = 0; k < t->m->layout.n; k++) {
         const Tensor *w = &t->m->layout.tensor[k];
-        const int back = w->role == HEAD ? 0 : c->n_layers - imax(0, w->layer);      // layers between the loss and this one's end
+        // layers between the loss and this one's end
+        const int back = w->role == HEAD ? 0 : c->n_layers - imax(0, w->layer);
         const double stores = STORES_FORWARD*c->n_layers + 4 + STORES_BACKWARD*back;
         char name[96];
         snprintf(name, sizeof name, "grad.%s", w->name);
-        add_line(table, lines, name, difference(gpu + w->offset, t->m->grads + w->offset, (size_t)w->rows*w->cols),
+        add_line(table, lines, name,
+                 difference(gpu + w->offset, t->m->grads + w->offset, (size_t)w->rows*w->cols),
                  gpu_budget(gradient_length(c, t->B, t->T), stores));
     }
 }
@@ -4567,13 +5341,15 @@ static void gpu_tensors(int plain) {
         olmo_forward(g, losses, t.zlosses, t.tokens, t.targets, t.weights, B, c.seq_len);
         compare_activations(table, &lines, &t, g, losses);
         add_line(table, &lines, "losses alone", difference(alone, t.losses, N),
-                 gpu_budget(path_length(&c, c.seq_len, c.n_layers) + 2*c.d_model + c.vocab, STORES_FORWARD*c.n_layers + 1));
+                 gpu_budget(path_length(&c, c.seq_len, c.n_layers) + 2*c.d_model + c.vocab,
+                            STORES_FORWARD*c.n_layers + 1));
         for (int n = 0; n < N; n++) same &= t.targets[n] >= 0 || losses[n] == 0;
         same &= take_flips(&t, g);
         olmo_backward(t.m), olmo_backward(g);
         real *grads = gpu_fetch(g, GRADS);
         compare_gradients(table, &lines, &t, grads);
-        check(print_lines(gpu_cases[i].what, table, lines) && same, "GPU against CPU, %s%s: within the budget", gpu_cases[i].what,
+        check(print_lines(gpu_cases[i].what, table, lines) && same,
+              "GPU against CPU, %s%s: within the budget", gpu_cases[i].what,
               card.plain_attention ? ", plain attention" : "");
         release(grads), release(losses), olmo_free(g), bench_free(&t);
     }
@@ -4591,16 +5367,19 @@ static void test_gpu_training(void) {
         const int B = gpu_cases[i].B, T = c.seq_len, N = B*T, STEPS = 12;
         Bench t = bench_of(c, B, T, c.vocab);
         GpuOlmo *g[2] = { gpu_twin(&t, 1), gpu_twin(&t, 1) };
-        double worst = 0, first = 0, last = 0, allowed = gpu_budget(gradient_length(&c, B, T), 20*c.n_layers + 4)*STEPS, norms = 0;
+        double worst = 0, first = 0, last = 0,
+            allowed = gpu_budget(gradient_length(&c, B, T), 20*c.n_layers + 4)*STEPS, norms = 0;
         for (int step = 1; step <= STEPS; step++) {
             const AdamW how = { 1e-3, 0.9, 0.95, 1e-5, 0.1, 0, 1.0, step };
             double cpu = 0, gpu = 0, norm[3];
             olmo_forward(t.m, t.losses, t.zlosses, t.tokens, t.targets, t.weights, B, T), olmo_backward(t.m);
             for (int n = 0; n < N; n++) cpu += (double)t.losses[n]/N;
             for (int k = 0; k < 2; k++)
-                olmo_forward(g[k], t.losses, t.zlosses, t.tokens, t.targets, t.weights, B, T), olmo_backward(g[k]);
+                olmo_forward(g[k], t.losses, t.zlosses, t.tokens, t.targets, t.weights, B, T),
+                    olmo_backward(g[k]);
             for (int n = 0; n < N; n++) gpu += (double)t.losses[n]/N;
-            norm[0] = olmo_update(t.m, &how), norm[1] = olmo_update(g[0], &how), norm[2] = olmo_update(g[1], &how);
+            norm[0] = olmo_update(t.m, &how), norm[1] = olmo_update(g[0], &how),
+                norm[2] = olmo_update(g[1], &how);
             norms = larger(norms, larger(fabs(norm[1]/norm[0] - 1), norm[1] == norm[2] ? 0 : NAN));
             worst = larger(worst, fabs(gpu/cpu - 1)), last = cpu;
             if (step == 1) first = cpu;
@@ -4613,16 +5392,17 @@ static void test_gpu_training(void) {
         }
         check(same, "GPU, %s: twelve steps twice give equal bits", gpu_cases[i].what);
         check(worst <= allowed && norms <= 3*allowed && last < first,
-              "GPU, %s: twelve steps from loss %.4f to %.4f, at most %.1e from the CPU's (norms %.1e; budget %.1e)",
-              gpu_cases[i].what, first, last, worst, norms, allowed);
+              "GPU, %s: twelve steps from loss %.4f to %.4f, at most %.1e from the CPU's (norms "
+              "%.1e; budget %.1e)", gpu_cases[i].what, first, last, worst, norms, allowed);
         olmo_free(g[0]), olmo_free(g[1]), bench_free(&t);
     }
 }
 
 // Every way to save memory ends at the bits of the plain one, and takes less than the one before.
 static void test_gpu_saving(void) {
-    const struct { const char *recompute; int offload; } how[] = { { "none", 0 }, { "swiglu", 0 }, { "gate-up", 0 }, { "block", 0 },
-                                                                   { "none", 1 }, { "block", 1 } };
+    const struct { const char *recompute; int offload; } how[] =
+        { { "none", 0 }, { "swiglu", 0 }, { "gate-up", 0 }, { "block", 0 }, { "none", 1 },
+          { "block", 1 } };
     for (int i = 0; i < GPU_CASES; i++) {
         const Config c = gpu_cases[i].c;
         const int B = gpu_cases[i].B, T = c.seq_len;
@@ -4635,7 +5415,8 @@ static void test_gpu_saving(void) {
             for (int step = 1; step <= 3; step++) {
                 const AdamW adamw = { 1e-3, 0.9, 0.95, 1e-5, 0.1, 0, 1.0, step };
                 for (int pass = 0; pass < 2; pass++)
-                    olmo_forward(g, losses, t.zlosses, t.tokens, t.targets, t.weights, B, T), olmo_backward(g);
+                    olmo_forward(g, losses, t.zlosses, t.tokens, t.targets, t.weights, B, T),
+                        olmo_backward(g);
                 (void)olmo_update(g, &adamw);
             }
             int same = 1;
@@ -4647,8 +5428,10 @@ static void test_gpu_saving(void) {
             if (k == 0) memcpy(t.losses, losses, sizeof(real)*B*T);
             same &= !memcmp(t.losses, losses, sizeof(real)*B*T);
             const int smaller = how[k].offload || c.n_layers == 1 || g->arena_size < arena;
-            check(same && smaller, "GPU, %s: --recompute %s%s: three steps to the bits of none, activations of %.1f KB", gpu_cases[i].what,
-                  how[k].recompute, how[k].offload ? " --offload-optimizer" : "", (double)g->arena_size*1e-3);
+            check(same && smaller,
+                  "GPU, %s: --recompute %s%s: three steps to the bits of none, activations of %.1f KB",
+                  gpu_cases[i].what, how[k].recompute, how[k].offload ? " --offload-optimizer" : "",
+                  (double)g->arena_size*1e-3);
             arena = g->arena_size;
             olmo_free(g);
         }
@@ -4658,8 +5441,8 @@ static void test_gpu_saving(void) {
     saving.recompute = "swiglu", saving.offload_optimizer = 0;
 }
 
-// A batch cut in two adds up to the whole one's gradients; an update with a gradient that is not finite changes nothing;
-// what was set is what is got, and used gradients are zeros.
+// A batch cut in two adds up to the whole one's gradients; an update with a gradient that is not finite
+// changes nothing; what was set is what is got, and used gradients are zeros.
 static void test_gpu_state(void) {
     const Config c = gpu_cases[1].c;
     const int B = 4, T = c.seq_len;
@@ -4676,14 +5459,16 @@ static void test_gpu_state(void) {
     check(same, "GPU: parameters, gradients and moments come back bit for bit");
     real piece[5] = { 1.5f, -0x1.fffffep-3f, 3e38f, 1e-42f, -0.0f }, back[5];
     gpu_set(g, PARAMS, 7, 5, piece), gpu_get(g, PARAMS, 7, 5, back);
-    check(!memcmp(piece, back, sizeof piece), "GPU: and so do a rounding up, the largest, the smallest, and minus zero");
+    check(!memcmp(piece, back, sizeof piece),
+          "GPU: and so do a rounding up, the largest, the smallest, and minus zero");
 
     const AdamW how = { 1e-3, 0.9, 0.95, 1e-5, 0.1, 0, 1.0, 1 };
     real *before = gpu_fetch(g, PARAMS), nan = (real)NAN;
     gpu_set(g, GRADS, size/2, 1, &nan);
     const double norm = olmo_update(g, &how);
     real *after = gpu_fetch(g, PARAMS);
-    check(isnan(norm) && !memcmp(before, after, size*sizeof(real)), "GPU: a gradient that is no number changes nothing");
+    check(isnan(norm) && !memcmp(before, after, size*sizeof(real)),
+          "GPU: a gradient that is no number changes nothing");
     release(before), release(after), olmo_free(g);
 
     g = gpu_twin(&t, 1);
@@ -4694,7 +5479,8 @@ static void test_gpu_state(void) {
     for (size_t i = 0; i < size; i++) zero &= used[i] == 0;
     check(zero, "GPU: an update leaves zeros for gradients");
     gpu_set(g, PARAMS, 0, size, t.m->params);
-    (void)olmo_update(g, &how);                                                      // the next pass overwrites, the one after adds
+    // the next pass overwrites, the one after adds
+    (void)olmo_update(g, &how);
     gpu_set(g, PARAMS, 0, size, t.m->params);
     for (int b = 0; b < B; b += 2) {
         olmo_forward(g, t.losses, t.zlosses, t.tokens + b*T, t.targets + b*T, t.weights, 2, T);
@@ -4707,11 +5493,14 @@ static void test_gpu_state(void) {
         worst = larger(worst, difference(cut + w->offset, whole + w->offset, (size_t)w->rows*w->cols));
     }
     const double allowed = gpu_budget(gradient_length(&c, B, T), 20*c.n_layers);
-    check(worst <= allowed, "GPU: two micro-batches give the gradients of one, within %.1e (budget %.1e)", worst, allowed);
+    check(worst <= allowed,
+          "GPU: two micro-batches give the gradients of one, within %.1e (budget %.1e)", worst,
+          allowed);
     release(whole), release(used), release(cut), olmo_free(g), bench_free(&t);
 }
 
-// Decoding in pieces against the CPU's, in models with and without training; and greedy text, with the cache and without.
+// Decoding in pieces against the CPU's, in models with and without training; and greedy text, with the
+// cache and without.
 static void test_gpu_decode(void) {
     for (int i = 0; i < GPU_CASES; i++) for (int training = 0; training < 2; training++) {
         const Config c = gpu_cases[i].c;
@@ -4725,15 +5514,19 @@ static void test_gpu_decode(void) {
             olmo_decode(t.m, cpu, t.tokens + past, n, past), olmo_decode(g, gpu, t.tokens + past, n, past);
             worst = larger(worst, difference(gpu, cpu, c.vocab));
         }
-        const double allowed = gpu_budget(path_length(&c, T, c.n_layers) + 3*c.d_model, STORES_FORWARD*c.n_layers + 1);
-        check(worst <= allowed, "GPU, %s, %s training: decoded in pieces, logits at most %.1e from the CPU's (budget %.1e)",
-              gpu_cases[i].what, training ? "with" : "without", worst, allowed);
+        const double allowed = gpu_budget(path_length(&c, T, c.n_layers) + 3*c.d_model,
+                                          STORES_FORWARD*c.n_layers + 1);
+        check(worst <= allowed,
+              "GPU, %s, %s training: decoded in pieces, logits at most %.1e from the CPU's (budget "
+              "%.1e)", gpu_cases[i].what, training ? "with" : "without", worst, allowed);
         release(cpu), olmo_free(g), bench_free(&t);
     }
 }
 
-// ---- attention alone ---------------------------------------------------------------------------------------------------
-static double normal_of(uint64_t bits) { return sqrt(-2*log(uniform(bits)))*cos(2*M_PI*uniform(hash64(~bits))); }
+// ---- attention alone ----------------------------------------------------------------------------
+static double normal_of(uint64_t bits) {
+    return sqrt(-2*log(uniform(bits)))*cos(2*M_PI*uniform(hash64(~bits)));
+}
 
 // Numbers that bf16 holds exactly, here and on the card.
 static real *random_pair(elem **on_card, size_t n, uint64_t seed) {
@@ -4761,8 +5554,9 @@ static double part_difference(const real *x, const real *y, size_t rows, int wid
     return size > 0 ? sqrt(d/size) : sqrt(d);
 }
 
-// Forward and backward against the .c's, the last sequences of the batch; outputs and scratch poisoned before each of five
-// passes, which must give equal bits: on the whole card, on one multiprocessor and on seven, and from a CUDA graph.
+// Forward and backward against the .c's, the last sequences of the batch; outputs and scratch poisoned
+// before each of five passes, which must give equal bits: on the whole card, on one multiprocessor and
+// on seven, and from a CUDA graph.
 //
 // In dS = P (dP - dots) the two numbers cancel where a row has few keys: with one key all of them, for there
 // dP is dots. Each carries a rounding of its own (att, of which dots are made, is stored in bf16), and that
@@ -4792,12 +5586,14 @@ static void before_cancelling(double *dq, double *dk, const real *qkv, const rea
 }
 
 static void attention_case(Line *table, int *lines, int *same, int B, int T, int H, int G, int D) {
-    const int C = H*D, Q = C + 2*G*D, all = card.props.multiProcessorCount, multiprocessors[] = { all, all, 1, 7, all };
+    const int C = H*D, Q = C + 2*G*D, all = card.props.multiProcessorCount,
+        multiprocessors[] = { all, all, 1, 7, all };
     const size_t N = (size_t)B*T, rows = (size_t)imin(B, 3)*T, first = N - rows;
     const size_t work_bytes = attention_work(B, T, H, G, D, 1);
     elem *qkv, *datt, *att = (elem *)gpu_allocate(N*C, sizeof(elem), "a test");
     elem *dqkv = (elem *)gpu_allocate(N*Q, sizeof(elem), "a test");
-    real *cpu_qkv = random_pair(&qkv, N*Q, 1), *cpu_datt = random_pair(&datt, N*C, 2), *kept[3] = { NULL, NULL, NULL };
+    real *cpu_qkv = random_pair(&qkv, N*Q, 1), *cpu_datt = random_pair(&datt, N*C, 2),
+        *kept[3] = { NULL, NULL, NULL };
     real *turns = (real *)allocate((size_t)T*D, sizeof(real), "a test");
     float *lse = (float *)gpu_allocate(N*H, sizeof(float), "a test");
     float *table_on_card = (float *)gpu_allocate((size_t)T*D, sizeof(float), "a test");
@@ -4886,9 +5682,9 @@ static void test_gpu_attention(void) {
     }
 }
 
-// ---- references, on the card ------------------------------------------------------------------------------------------
-// What transformers exported: activations, losses, gradients and twelve updates. In bf16 the weights are rounded first, one
-// store more for each product.
+// ---- references, on the card --------------------------------------------------------------------
+// What transformers exported: activations, losses, gradients and twelve updates. In bf16 the weights
+// are rounded first, one store more for each product.
 static void gpu_reference(const char *path) {
     Config c;
     Recipe r;
@@ -4910,14 +5706,16 @@ static void gpu_reference(const char *path) {
         const GpuLayerActs *s = &g->acts.layer[l];
         const double k = path_length(&c, T, l + 1), b = (STORES_FORWARD + 4)*(l + 1);
         const struct { const char *name; const elem *at; size_t n; } act[] = {
-            { "xn1", s->xn1, (size_t)N*c.d_model }, { "qkv", s->qkv, (size_t)N*Q }, { "att", s->att, (size_t)N*c.d_model },
+            { "xn1", s->xn1, (size_t)N*c.d_model }, { "qkv", s->qkv, (size_t)N*Q },
+            { "att", s->att, (size_t)N*c.d_model },
             { "xn2", s->xn2, (size_t)N*c.d_model }, { "ug", s->ug, (size_t)N*c.mlp_hidden } };
         for (int i = 0; i < 5; i++) {
             char name[48];
             snprintf(name, sizeof name, "act.l.%d.%s", l, act[i].name);
             real *x = fetched(act[i].at, act[i].n);
             double *y = read_entry_of(st, name, act[i].n);
-            add_line(table, &lines, name, y ? relative_error(x, y, act[i].n) : NAN, gpu_budget(k, b) + tables + stored);
+            add_line(table, &lines, name, y ? relative_error(x, y, act[i].n) : NAN,
+                     gpu_budget(k, b) + tables + stored);
             release(x), release(y);
         }
     }
@@ -4927,7 +5725,8 @@ static void gpu_reference(const char *path) {
              gpu_budget(delta, (STORES_FORWARD + 4)*L + 2));
     olmo_backward(g);
     real *grads = gpu_fetch(g, GRADS);
-    // (in bf16 some values cross the edge of clip_qkv, and their gradients come and go: gpu_tensors counts them)
+    // (in bf16 some values cross the edge of clip_qkv, and their gradients come and go: gpu_tensors
+    // counts them)
     for (int k = 0; k < t.m->layout.n && !(c.clip_qkv > 0 && sizeof(elem) == 2); k++) {
         const Tensor *w = &t.m->layout.tensor[k];
         char name[96];
@@ -4946,7 +5745,8 @@ static void gpu_reference(const char *path) {
         double loss = 0;
         for (int b = 0; b < B; b += r.micro_batch) {
             const int rows = imin(r.micro_batch, B - b);
-            olmo_forward(g, t.losses, t.zlosses, t.tokens + b*T, t.targets + b*T, t.weights, rows, T), olmo_backward(g);
+            olmo_forward(g, t.losses, t.zlosses, t.tokens + b*T, t.targets + b*T, t.weights, rows, T),
+                olmo_backward(g);
             for (int n = 0; n < rows*T; n++) loss += (double)t.losses[n]/denominator;
         }
         const AdamW how = { learning_rate(&r, s), r.beta1, r.beta2, r.eps, r.weight_decay, r.decay_embeddings,
@@ -4971,7 +5771,7 @@ static void test_gpu_references(void) {
     }
 }
 
-// ---- greedy text: with the cache, and with every token again each time -------------------------------------------------
+// ---- greedy text: with the cache, and with every token again each time --------------------------
 static void test_gpu_greedy(void) {
     for (int i = 1; i < 5; i++) {
         const Config c = gpu_cases[i].c;
@@ -4979,15 +5779,18 @@ static void test_gpu_greedy(void) {
         Bench t = bench_of(c, 1, T, V);
         GpuOlmo *g = gpu_twin(&t, 0), *other = gpu_twin(&t, 0);
         real *cached = (real *)allocate(2*(size_t)V, sizeof(real), "a test"), *again = cached + V;
-        const double allowed = 2*gpu_budget(path_length(&c, T, c.n_layers) + 3*c.d_model, STORES_FORWARD*c.n_layers + 1);
+        const double allowed = 2*gpu_budget(path_length(&c, T, c.n_layers) + 3*c.d_model,
+                                            STORES_FORWARD*c.n_layers + 1);
         double worst = 0;
         int differ = 0;
         for (int n = prompt, past = 0; n < T; past = n++) {
-            olmo_decode(g, cached, t.tokens + past, n - past, past), olmo_decode(other, again, t.tokens, n, 0);
+            olmo_decode(g, cached, t.tokens + past, n - past, past),
+                olmo_decode(other, again, t.tokens, n, 0);
             int a = 0, b = 0;
             for (int v = 1; v < V; v++) a = cached[v] > cached[a] ? v : a, b = again[v] > again[b] ? v : b;
             const double e = difference(cached, again, V), size = norm_of(again, V);
-            worst = larger(worst, e), differ += a != b && (double)again[b] - (double)again[a] > 2*allowed*size;
+            worst = larger(worst, e),
+                differ += a != b && (double)again[b] - (double)again[a] > 2*allowed*size;
             t.tokens[n] = a;
         }
         check(worst <= allowed && !differ,
@@ -4997,13 +5800,16 @@ static void test_gpu_greedy(void) {
     }
 }
 
-// ---- a checkpoint of the CPU goes on on the card, and back --------------------------------------------------------------
-static const char *const small_run = "--d-model 64 --n-layers 2 --n-heads 1 --mlp-hidden 256 --seq-len 96 --batch 4 "
-                                     "--micro-batch 2 --data train_olmo.c.txt --val none --schedule constant --warmup 0 "
+// ---- a checkpoint of the CPU goes on on the card, and back --------------------------------------
+static const char *const small_run =
+    "--d-model 64 --n-layers 2 --n-heads 1 --mlp-hidden 256 --seq-len 96 --batch 4 "
+                                     "--micro-batch 2 --data train_olmo.c.txt --val none --schedule "
+                                     "constant --warmup 0 "
                                      "--lr 1e-3 --sample-every 0";
 static int run_on(const char *device, const char *flags, double *losses, int steps, char *last) {
     static char out[1 << 16];
-    const int code = shell(out, sizeof out, "cd build/test && '%s' --%s-device %s %s 2>&1", self, device, small_run, flags);
+    const int code = shell(out, sizeof out, "cd build/test && '%s' --%s-device %s %s 2>&1", self,
+                           device, small_run, flags);
     const char *hash = strstr(out, "params hash ");
     snprintf(last, 64, "%.*s", 31, hash ? hash : out + (strlen(out) > 60 ? strlen(out) - 60 : 0));
     const char *directory = strstr(flags, "--out ") + 6;
@@ -5034,8 +5840,8 @@ static void test_gpu_resume(void) {
     const Config c = config_of(64, 2, 1, 1, 256, 256, 96, 1, 0, 0);
     const double allowed = 12*gpu_budget(gradient_length(&c, 4, 96), 20*2 + 4);
     check(code == 0 && worst <= allowed,
-          "GPU: 4 steps on the CPU, 4 on the card, 4 on the CPU: losses at most %.1e from the CPU's (budget %.1e)%s%s",
-          worst, allowed, code ? "; " : "", code ? hash[1] : "");
+          "GPU: 4 steps on the CPU, 4 on the card, 4 on the CPU: losses at most %.1e from the CPU's "
+          "(budget %.1e)%s%s", worst, allowed, code ? "; " : "", code ? hash[1] : "");
     code |= run_on("gpu", "--steps 8 --out gpu0", gpu[0], 8, hash[2]);
     code |= run_on("gpu", "--steps 5 --out gpu1", gpu[1], 8, hash[3]);
     code |= run_on("gpu", "--steps 8 --resume --out gpu1", gpu[1], 8, hash[3]);
@@ -5046,7 +5852,8 @@ static void test_gpu_resume(void) {
 
 static void test_gpu_out_of_memory(void) {
     char unused[8];
-    (void)shell(unused, sizeof unused, "mkdir -p build/test && head -c 16384 train_olmo.c > build/test/train_olmo.c.txt");
+    (void)shell(unused, sizeof unused,
+                "mkdir -p build/test && head -c 16384 train_olmo.c > build/test/train_olmo.c.txt");
     runs_out_of_memory("gpu", "--offload-optimizer");
 }
 
@@ -5081,48 +5888,57 @@ static void test_gpu_export(void) {
     olmo_free(given), olmo_free(read);
 }
 
-// ---- one update, and the ops that a whole model hides --------------------------------------------------------------------
-// From noise in all four arrays. Both sides take the same ten float operations for a number, so the results may differ by the
-// rounding of these: in the bf16 program too, whose weight is a float in two halves.
+// ---- one update, and the ops that a whole model hides -------------------------------------------
+// From noise in all four arrays. Both sides take the same ten float operations for a number, so the
+// results may differ by the rounding of these: in the bf16 program too, whose weight is a float in two
+// halves.
 static void test_gpu_update(void) {
-    const Config c = gpu_cases[5].c;                         // 2.6 million: the norm's blocks go round ten times
+    // 2.6 million: the norm's blocks go round ten times
+    const Config c = gpu_cases[5].c;
     Bench t = bench_of(c, 1, c.seq_len, c.vocab);
     Olmo *m = t.m;
     GpuOlmo *g = gpu_olmo_build(&c, 1);
     const size_t size = m->layout.size;
-    fill_noise(m->grads, size, 1, 0.1), fill_noise(m->moment1, size, 2, 0.1), fill_noise(m->moment2, size, 3, 0.01);
+    fill_noise(m->grads, size, 1, 0.1), fill_noise(m->moment1, size, 2, 0.1),
+        fill_noise(m->moment2, size, 3, 0.01);
     for (size_t i = 0; i < size; i++) m->moment2[i] *= m->moment2[i];
     real *const spaces[] = { m->params, m->grads, m->moment1, m->moment2 };
     for (int space = PARAMS; space <= MOMENT2; space++) gpu_set(g, (Space)space, 0, size, spaces[space]);
     const AdamW how = { 1e-3, 0.9, 0.95, 1e-5, 0.1, 0, 1.0, 3 };
     const double norm = olmo_update(g, &how), expected = olmo_update(m, &how), allowed = sqrt(2.0)*budget(10);
-    check(near(norm/expected, 1, allowed), "GPU: the norm of %zu gradients: %.9g, on the CPU %.9g", size, norm, expected);
+    check(near(norm/expected, 1, allowed), "GPU: the norm of %zu gradients: %.9g, on the CPU %.9g",
+          size, norm, expected);
     for (int space = PARAMS; space <= MOMENT2; space++) {
         real *x = gpu_fetch(g, (Space)space);
         const double e = difference(x, spaces[space], size);
         static const char *const names[] = { "parameters", "gradients", "first moments", "second moments" };
-        check(e <= allowed, "GPU: after one update the %s differ by %.1e from the CPU's (budget %.1e)", names[space], e, allowed);
+        check(e <= allowed, "GPU: after one update the %s differ by %.1e from the CPU's (budget %.1e)",
+              names[space], e, allowed);
         release(x);
     }
     olmo_free(g), bench_free(&t);
 }
 
-// The norm of rows so small that its epsilon counts, in one step of a block and in several; the loss where z-loss is large.
+// The norm of rows so small that its epsilon counts, in one step of a block and in several; the loss
+// where z-loss is large.
 static void test_gpu_ops(void) {
     card_open();
     for (int C : { 96, 61, 8200 }) {
         enum { N = 5 };
         real *x = noise_reals(N*(size_t)C, 7, 3e-3), *y = noise_reals(N*(size_t)C, 8, 1), rstd[N];
-        float *x_on = (float *)gpu_allocate(N*(size_t)C, sizeof(float), "a test"), *rstd_on = (float *)gpu_allocate(N, sizeof(float), "a test");
+        float *x_on = (float *)gpu_allocate(N*(size_t)C, sizeof(float), "a test"),
+            *rstd_on = (float *)gpu_allocate(N, sizeof(float), "a test");
         elem *y_on = (elem *)gpu_allocate(N*(size_t)C, sizeof(elem), "a test");
         to_card(x_on, x, N*(size_t)C);
         norm_forward(y_on, rstd_on, x_on, N, C, card.stream);
         norm_forward(y, rstd, x, N, C);
         real *y_gpu = fetched(y_on, N*(size_t)C), *rstd_gpu = fetched(rstd_on, N);
         const double e = difference(y_gpu, y, N*(size_t)C), e_rstd = difference(rstd_gpu, rstd, N);
-        check(e <= gpu_budget(2.0*C, 1) && e_rstd <= gpu_budget(2.0*C, 0), "GPU: the norm of small rows of %d: %.1e, rstd %.1e from the CPU's "
-              "(budgets %.1e, %.1e)", C, e, e_rstd, gpu_budget(2.0*C, 1), gpu_budget(2.0*C, 0));
-        release(x), release(y), release(y_gpu), release(rstd_gpu), gpu_release(x_on), gpu_release(rstd_on), gpu_release(y_on);
+        check(e <= gpu_budget(2.0*C, 1) && e_rstd <= gpu_budget(2.0*C, 0),
+              "GPU: the norm of small rows of %d: %.1e, rstd %.1e from the CPU's (budgets %.1e, %.1e)",
+              C, e, e_rstd, gpu_budget(2.0*C, 1), gpu_budget(2.0*C, 0));
+        release(x), release(y), release(y_gpu), release(rstd_gpu), gpu_release(x_on),
+            gpu_release(rstd_on), gpu_release(y_on);
     }
     for (int V : { 1000, 1003, 50304 }) {
         enum { N = 6 };
@@ -5131,7 +5947,9 @@ static void test_gpu_ops(void) {
         elem *logits_on;
         real *logits = random_pair(&logits_on, n, 9), losses[N], zlosses[N], lse[N], weights[N];
         int targets[N];
-        for (int i = 0; i < N; i++) targets[i] = i == 2 ? IGNORE : i == 3 ? V - 1 : (i*7919) % V, weights[i] = (real)(i == 4 ? 0 : 0.1*(i + 1));
+        for (int i = 0; i < N; i++)
+            targets[i] = i == 2 ? IGNORE : i == 3 ? V - 1 : (i*7919) % V,
+            weights[i] = (real)(i == 4 ? 0 : 0.1*(i + 1));
         float *out = (float *)gpu_allocate(3*N, sizeof(float), "a test");
         int *targets_on = (int *)gpu_allocate(N, sizeof(int), "a test");
         to_card(targets_on, targets, N), to_card(out + 2*N, weights, N);
@@ -5139,15 +5957,19 @@ static void test_gpu_ops(void) {
         crossentropy_forward(losses, zlosses, lse, logits, targets, z, N, V);
         crossentropy_backward(logits, weights, lse, logits, targets, z, N, V);
         real *gpu = fetched(out, 2*N), *dlogits = fetched(logits_on, n);
-        const double loss = larger(difference(gpu, losses, N), difference(gpu + N, zlosses, N)), e = difference(dlogits, logits, n);
-        check(loss <= gpu_budget(2.0*V, 0) + (sizeof(elem) == 2 ? 0x1p-20 : 0) && e <= gpu_budget(3.0*V, 1),
-              "GPU: softmax over %d with a large z-loss: losses %.1e, dlogits %.1e from the CPU's (budgets %.1e, %.1e)", V, loss, e,
+        const double loss = larger(difference(gpu, losses, N), difference(gpu + N, zlosses, N)),
+            e = difference(dlogits, logits, n);
+        check(loss <= gpu_budget(2.0*V, 0) + (sizeof(elem) == 2 ? 0x1p-20 : 0)
+              && e <= gpu_budget(3.0*V, 1),
+              "GPU: softmax over %d with a large z-loss: losses %.1e, dlogits %.1e from the CPU's "
+              "(budgets %.1e, %.1e)", V, loss, e,
               gpu_budget(2.0*V, 0) + (sizeof(elem) == 2 ? 0x1p-20 : 0), gpu_budget(3.0*V, 1));
-        release(logits), release(gpu), release(dlogits), gpu_release(out), gpu_release(targets_on), gpu_release(logits_on);
+        release(logits), release(gpu), release(dlogits), gpu_release(out), gpu_release(targets_on),
+            gpu_release(logits_on);
     }
 }
 
-// ---- numbers that are none -----------------------------------------------------------------------------------------------
+// ---- numbers that are none ----------------------------------------------------------------------
 // A weight that is no number spoils the losses of the sequences it is in, on both sides, and no others.
 static void test_gpu_nan(void) {
     const Config c = gpu_cases[5].c;
@@ -5173,7 +5995,7 @@ static void test_gpu_nan(void) {
 }
 #endif
 
-// ---- the report --------------------------------------------------------------------------------------------------------
+// ---- the report ---------------------------------------------------------------------------------
 
 // Another program's tests: its report here, and its counts and failures into ours.
 static void run_part(const char *program) {
@@ -5198,11 +6020,12 @@ static int verdict(int part) {
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-// ---- one run beside another, and what is only convenient ---------------------------------------------------------------
+// ---- one run beside another, and what is only convenient ----------------------------------------
 static int checkpoints_in(const char *out) {
     int n = 0;
     DIR *directory = opendir(out);
-    for (struct dirent *entry; directory && (entry = readdir(directory)); ) n += checkpoint_step(entry->d_name) >= 0;
+    for (struct dirent *entry; directory && (entry = readdir(directory)); )
+        n += checkpoint_step(entry->d_name) >= 0;
     if (directory) closedir(directory);
     return n;
 }
@@ -5229,14 +6052,16 @@ static void test_runs(void) {
     check(left >= 1 && left <= 3, "--keep 2: %d checkpoints while one is being removed", left);
     code = train_olmo("%s --steps %d --save-every 1 --keep 2 --data few.bin --resume", tiny_model,
                       newest + 5);
-    check(went_well(code) && checkpoints_in("out") == 2 && newest_checkpoint("out") == newest + 5 && !holds("out", ".tmp"),
-          "a killed run leaves nothing locked, and --keep 2 keeps two: %d", checkpoints_in("out"));
+    check(went_well(code) && checkpoints_in("out") == 2 && newest_checkpoint("out") == newest + 5
+          && !holds("out", ".tmp"), "a killed run leaves nothing locked, and --keep 2 keeps two: %d",
+          checkpoints_in("out"));
     system_or_die("rm -rf out");
     code = train_olmo("%s --steps 4 --save-every 1 --no-save --data few.bin", tiny_model);
-    check(went_well(code) && checkpoints_in("out") == 0 && file_exists("out/metrics.jsonl") && strstr(last_line(said), "params hash"),
-          "--no-save: metrics alone");
+    check(went_well(code) && checkpoints_in("out") == 0 && file_exists("out/metrics.jsonl")
+          && strstr(last_line(said), "params hash"), "--no-save: metrics alone");
     code = train_olmo("%s --steps 0 --data few.bin", tiny_model);
-    check(went_well(code) && file_exists("out/metrics.jsonl") && !file_exists("out.1") && strstr(last_line(said), "params hash")
+    check(went_well(code) && file_exists("out/metrics.jsonl") && !file_exists("out.1")
+          && strstr(last_line(said), "params hash")
           && strstr(said, "nothing to do: step 0 of 0 is done already"),
           "without a step to do, an earlier run stays where it is");
     code = train_olmo("%s --steps 0 --data few.bin --out unborn", tiny_model);
@@ -5245,15 +6070,19 @@ static void test_runs(void) {
     // `latest` where it cannot be made: something else has the name.
     system_or_die("rm -rf out && mkdir -p out/latest/full");
     code = train_olmo("%s --steps 2 --save-every 1 --data few.bin", tiny_model);
-    check(went_well(code) && checkpoints_in("out") == 2 && strstr(complained, "note: out/latest: cannot be pointed to step1") && !holds("out", ".tmp"),
-          "a `latest` that cannot be made is said, and no more: code %d", code);
+    check(went_well(code) && checkpoints_in("out") == 2
+          && strstr(complained, "note: out/latest: cannot be pointed to step1")
+          && !holds("out", ".tmp"), "a `latest` that cannot be made is said, and no more: code %d",
+          code);
     system_or_die("rm -rf out");
 
     // Directories that are missing on the way to what is written.
     code = train_olmo("%s --steps 1 --data few.bin --out deep/er/run/", tiny_model);
-    check(went_well(code) && newest_checkpoint("deep/er/run") == 1, "--out makes missing parents: %s", complained);
+    check(went_well(code) && newest_checkpoint("deep/er/run") == 1, "--out makes missing parents: %s",
+          complained);
     code = train_olmo("--load deep/er/run/latest --export $PWD/new/place/copy");
-    check(went_well(code) && file_exists("new/place/copy/config.json"), "and so does --export: %s", complained);
+    check(went_well(code) && file_exists("new/place/copy/config.json"), "and so does --export: %s",
+          complained);
     refuses("a directory below a file", "few.bin/run", "cannot make this directory: Not a directory",
             "%s --steps 1 --data few.bin --out few.bin/run", tiny_model);
 
@@ -5290,12 +6119,13 @@ static void test_runs(void) {
     leave_yard();
 }
 
-// ---- adaptation ------------------------------------------------------------------------------------------------------
+// ---- adaptation ---------------------------------------------------------------------------------
 #include "data/test/chat.c"
 
-// ---- several ranks -----------------------------------------------------------------------------------------------------
-// test_olmo --ranks-device is the whole program on CPUs that share a run, as cards do: what NCCL does for those is done here in
-// shared memory, and only here. The optimizer of a rank is an Olmo of its own whose tensors are the rank's pieces.
+// ---- several ranks ------------------------------------------------------------------------------
+// test_olmo --ranks-device is the whole program on CPUs that share a run, as cards do: what NCCL does
+// for those is done here in shared memory, and only here. The optimizer of a rank is an Olmo of its own
+// whose tensors are the rank's pieces.
 enum { MOST_RANKS = 8, MOST_NUMBERS = 1 << 18 };
 static real *slots;                                          // [MOST_RANKS, MOST_NUMBERS] shared by all ranks
 static real *slot_of(int rank) { return slots + (size_t)rank*MOST_NUMBERS; }
@@ -5345,11 +6175,13 @@ static void *ranked_build(const Config *c, int training) {
         for (size_t i = t->offset, next; i < end; i = next) {
             const Piece p = piece_at(&d->segments, i);
             next = zmin(p.end, end);
-            if (p.owner == ranks.rank) add_tensor(&own->layout, NULL, t->role, t->layer, (int)(next - i), 0, t->name);
+            if (p.owner == ranks.rank)
+                add_tensor(&own->layout, NULL, t->role, t->layer, (int)(next - i), 0, t->name);
         }
     }
     const size_t size = own->layout.size;
-    CHECK(size == d->segments.at[d->segments.n], "the pieces of rank %d are %zu numbers, not %zu", ranks.rank, size, d->segments.at[d->segments.n]);
+    CHECK(size == d->segments.at[d->segments.n], "the pieces of rank %d are %zu numbers, not %zu",
+          ranks.rank, size, d->segments.at[d->segments.n]);
     own->params = (real *)allocate(4*size, sizeof(real), "a test"), own->grads = own->params + size;
     own->moment1 = own->grads + size, own->moment2 = own->moment1 + size;
     return d;
@@ -5360,7 +6192,8 @@ static void ranked_destroy(void *model) {
     if (d->own) release(d->own->params), release(d->own);
     release(d);
 }
-static void ranked_forward(void *d, real *losses, real *zlosses, const int *tokens, const int *targets, const real *weights, int B, int T) {
+static void ranked_forward(void *d, real *losses, real *zlosses, const int *tokens, const int *targets,
+                           const real *weights, int B, int T) {
     olmo_forward(((Ranked *)d)->m, losses, zlosses, tokens, targets, weights, B, T);
     const char *ill = weights ? getenv("ILL_RANK") : NULL;
     if (ill && atoi(ill) == ranks.rank) losses[0] = (real)NAN;
@@ -5370,7 +6203,8 @@ static void ranked_reduce(Ranked *d) {
     for (int k = d->segments.n - 1; k >= 0; k--) {
         const Piece p = piece_of(&d->segments, k, ranks.rank);
         reduce_scatter(d, k);
-        for (size_t i = p.begin; i < p.end; i++) d->own->grads[d->segments.at[k] + i - p.begin] += d->m->grads[i];
+        for (size_t i = p.begin; i < p.end; i++)
+            d->own->grads[d->segments.at[k] + i - p.begin] += d->m->grads[i];
     }
     memset(d->m->grads, 0, d->m->layout.size*sizeof(real));
 }
@@ -5379,7 +6213,8 @@ static void ranked_backward(void *model, int last) {
     olmo_backward(d->m);
     if (last || ranks.shard_gradients) ranked_reduce(d);
 }
-static void copy_pieces(Ranked *d, int out) {                // of the weights, to where the optimizer has them; or out again
+// of the weights, to where the optimizer has them; or out again
+static void copy_pieces(Ranked *d, int out) {
     for (int k = 0; k < d->segments.n; k++) {
         const Piece p = piece_of(&d->segments, k, ranks.rank);
         real *own = d->own->params + d->segments.at[k], *all = d->m->params + p.begin;
@@ -5387,7 +6222,8 @@ static void copy_pieces(Ranked *d, int out) {                // of the weights, 
         if (out) all_gather(d, k);
     }
 }
-// olmo_update clips by the norm of what it has; so its limit is chosen such that the factor is that of all gradients.
+// olmo_update clips by the norm of what it has; so its limit is chosen such that the factor is that of
+// all gradients.
 static double ranked_update(void *model, const AdamW *adamw) {
     Ranked *d = (Ranked *)model;
     AdamW how = *adamw;
@@ -5405,7 +6241,9 @@ static double ranked_update(void *model, const AdamW *adamw) {
 static void ranked_decode(void *d, real *logits, const int *tokens, int n, int past) {
     olmo_decode(((Ranked *)d)->m, logits, tokens, n, past);
 }
-static real *ranked_space(Ranked *d, Space space) { return space == MOMENT1 ? d->own->moment1 : d->own->moment2; }
+static real *ranked_space(Ranked *d, Space space) {
+    return space == MOMENT1 ? d->own->moment1 : d->own->moment2;
+}
 static void ranked_move(void *model, Space space, size_t offset, size_t count, real *host, int set) {
     Ranked *d = (Ranked *)model;
     real *all = d->m->params + offset;
@@ -5418,7 +6256,9 @@ static void ranked_move(void *model, Space space, size_t offset, size_t count, r
         if (!set) broadcast(d, host, n, p.owner);
     }
 }
-static void ranked_get(void *d, Space space, size_t offset, size_t count, real *host) { ranked_move(d, space, offset, count, host, 0); }
+static void ranked_get(void *d, Space space, size_t offset, size_t count, real *host) {
+    ranked_move(d, space, offset, count, host, 0);
+}
 static void ranked_set(void *d, Space space, size_t offset, size_t count, const real *host) {
     ranked_move(d, space, offset, count, (real *)(uintptr_t)host, 1);
 }
@@ -5432,12 +6272,14 @@ static void ranked_open(void) {
     close(file);
 }
 static int ranked_main(int argc, char **argv) {
-    static const Device device = { "cpu of several", NULL, ranked_open, cpu_memory, ranked_build, ranked_destroy, ranked_forward,
-                                   ranked_backward, ranked_update, ranked_decode, ranked_get, ranked_set, "fp32", 0 };
+    static const Device device = { "cpu of several", NULL, ranked_open, cpu_memory, ranked_build,
+                                   ranked_destroy, ranked_forward, ranked_backward, ranked_update,
+                                   ranked_decode, ranked_get, ranked_set, "fp32", 0 };
     return olmo_main(argc, argv, &device);
 }
 
-// Every number of a flat array has one owner, pieces are equal but for the last, and a rank's own arrays are full.
+// Every number of a flat array has one owner, pieces are equal but for the last, and a rank's own
+// arrays are full.
 static void test_pieces(void) {
     static const int worlds[] = { 1, 2, 3, 5, 8 };
     Layout list;
@@ -5457,20 +6299,27 @@ static void test_pieces(void) {
         const Segments s = segments_of(&list);
         for (size_t at = 0; at < list.size; at = next) {     // in order: segment by segment, rank by rank
             const Piece p = piece_at(&s, at), last = piece_at(&s, piece_of(&s, p.segment, p.owner).end - 1);
-            const size_t length = s.begin[p.segment + 1] - s.begin[p.segment], each = length/(size_t)ranks.world/8*8;
+            const size_t length = s.begin[p.segment + 1] - s.begin[p.segment],
+                each = length/(size_t)ranks.world/8*8;
             fine &= p.begin == at && last.begin == at && p.end > at;
-            fine &= p.end - p.begin == each || (p.owner == ranks.world - 1 && p.end == s.begin[p.segment + 1]);
+            fine &= p.end - p.begin == each
+                || (p.owner == ranks.world - 1 && p.end == s.begin[p.segment + 1]);
             next = p.end;
         }
-        check(fine && owned == list.size && next == list.size, "%d ranks share out %zu numbers: each has one owner", ranks.world, list.size);
+        check(fine && owned == list.size && next == list.size,
+              "%d ranks share out %zu numbers: each has one owner", ranks.world, list.size);
     }
     ranks.rank = 0, ranks.world = 1;
 }
 
-static const char *const odd_model = "--ranks-device --d-model 12 --n-layers 2 --n-heads 2 --mlp-hidden 22 --vocab 67 --seq-len 16 --untied "
-                                     "--warmup 2 --sample-every 0 --lr 0.01 --data ids.bin --val few.bin --eval-every 4 --batch 120";
+static const char *const odd_model =
+    "--ranks-device --d-model 12 --n-layers 2 --n-heads 2 --mlp-hidden 22 --vocab 67 --seq-len 16 "
+    "--untied "
+                                     "--warmup 2 --sample-every 0 --lr 0.01 --data ids.bin --val "
+                                     "few.bin --eval-every 4 --batch 120";
 
-// The largest relative difference between two runs' values of a name, over all steps that both have. NAN if there are fewer than `least`.
+// The largest relative difference between two runs' values of a name, over all steps that both have.
+// NAN if there are fewer than `least`.
 static double metrics_apart(const char *a, const char *b, const char *name, int least) {
     const char *const runs[] = { a, b };
     double value[2][64], worst = 0;
@@ -5501,58 +6350,79 @@ static void ranks_agree(void) {
     const Config c = config_of(12, 2, 2, 2, 22, 67, 16, 0, 0, 0);
     const double allowed = 12*budget(gradient_length(&c, 120, 16));
     char hash[64], name[32];
-    CHECK(went_well(train_olmo("%s --steps 12 --save-every 4 --micro-batch 15 --out one", odd_model)), "a test could not train: %s", complained);
+    CHECK(went_well(train_olmo("%s --steps 12 --save-every 4 --micro-batch 15 --out one", odd_model)),
+          "a test could not train: %s", complained);
     for (int i = 0; i < 4; i++) {
         const int n = worlds[i];
         snprintf(name, sizeof name, "run%d", n);
-        int code = train_olmo("%s --gpus %d --steps 12 --save-every 4 --micro-batch %d --out %s", odd_model, n, 120/n, name);
+        int code = train_olmo("%s --gpus %d --steps 12 --save-every 4 --micro-batch %d --out %s",
+                              odd_model, n, 120/n, name);
         const double losses = metrics_apart("one", name, "train/CrossEntropyLoss", 12);
         const double judged = metrics_apart("one", name, "eval/validation/CrossEntropyLoss", 3);
-        const double norms = metrics_apart("one", name, "optim/total_grad_norm", 12), tokens = metrics_apart("one", name, "throughput/total_tokens", 12);
-        check(went_well(code) && losses <= allowed && judged <= allowed && norms <= 10*allowed && tokens == 0,
-              "%d ranks beside one: losses %.1e, validation %.1e apart (budget %.1e), norms %.1e%s", n, losses, judged, allowed, norms,
-              code ? complained : "");
+        const double norms = metrics_apart("one", name, "optim/total_grad_norm", 12),
+            tokens = metrics_apart("one", name, "throughput/total_tokens", 12);
+        check(went_well(code) && losses <= allowed && judged <= allowed && norms <= 10*allowed
+              && tokens == 0,
+              "%d ranks beside one: losses %.1e, validation %.1e apart (budget %.1e), norms %.1e%s", n,
+              losses, judged, allowed, norms, code ? complained : "");
         snprintf(hash, sizeof hash, "%s", last_line(said));
         code = train_olmo("%s --gpus %d --steps 12 --micro-batch %d --out again", odd_model, n, 120/n);
-        check(went_well(code) && !strcmp(hash, last_line(said)), "%d ranks twice: equal bits: %.30s", n, last_line(said));
-        code = train_olmo("%s --gpus %d --shard gradients --steps 12 --micro-batch %d --out again", odd_model, n, 120/n);
-        check(went_well(code) && !strcmp(hash, last_line(said)), "... and with --shard gradients: %.30s", last_line(said));
-        code = train_olmo("%s --gpus %d --shard gradients --steps 12 --micro-batch 7 --out again", odd_model, n);
-        check(went_well(code) && metrics_apart("one", "again", "train/CrossEntropyLoss", 12) <= allowed, "... in passes of 7: %.1e apart",
+        check(went_well(code) && !strcmp(hash, last_line(said)), "%d ranks twice: equal bits: %.30s", n,
+              last_line(said));
+        code = train_olmo("%s --gpus %d --shard gradients --steps 12 --micro-batch %d --out again",
+                          odd_model, n, 120/n);
+        check(went_well(code) && !strcmp(hash, last_line(said)),
+              "... and with --shard gradients: %.30s", last_line(said));
+        code = train_olmo("%s --gpus %d --shard gradients --steps 12 --micro-batch 7 --out again",
+                          odd_model, n);
+        check(went_well(code) && metrics_apart("one", "again", "train/CrossEntropyLoss", 12) <= allowed,
+              "... in passes of 7: %.1e apart",
               metrics_apart("one", "again", "train/CrossEntropyLoss", 12));
         code = train_olmo("--ranks-device --resume --out %s --steps 12", name);
-        check(went_well(code) && !strcmp(hash, last_line(said)), "one rank reads the same bits: %.30s", last_line(said));
+        check(went_well(code) && !strcmp(hash, last_line(said)), "one rank reads the same bits: %.30s",
+              last_line(said));
     }
-    // Resumed by as many ranks: the same bits. By others: the run of one rank, within the budget; in the middle of an epoch.
+    // Resumed by as many ranks: the same bits. By others: the run of one rank, within the budget; in
+    // the middle of an epoch.
     snprintf(hash, sizeof hash, "%s", last_line(said));
     system_or_die("rm -r run8/step12 run8/latest");
     int code = train_olmo("--ranks-device --gpus 8 --resume --micro-batch 15 --out run8");
-    check(went_well(code) && !strcmp(hash, last_line(said)), "8 ranks resumed at step 8 of 12: equal bits: %.30s", last_line(said));
+    check(went_well(code) && !strcmp(hash, last_line(said)),
+          "8 ranks resumed at step 8 of 12: equal bits: %.30s", last_line(said));
     system_or_die("rm -r run2/step12 run2/latest");
     code = train_olmo("--ranks-device --gpus 3 --resume --micro-batch 40 --out run2");
-    check(went_well(code) && metrics_apart("one", "run2", "train/CrossEntropyLoss", 12) <= allowed, "begun by 2 ranks, resumed by 3: %.1e apart",
+    check(went_well(code) && metrics_apart("one", "run2", "train/CrossEntropyLoss", 12) <= allowed,
+          "begun by 2 ranks, resumed by 3: %.1e apart",
           metrics_apart("one", "run2", "train/CrossEntropyLoss", 12));
     code = train_olmo("--ranks-device --load run2/step12 --eval --val few.bin");
     double alone = NAN, shared = NAN;
-    check(went_well(code) && sscanf(said, "val loss %lf", &alone) == 1, "one rank loads what they have saved");
+    check(went_well(code) && sscanf(said, "val loss %lf", &alone) == 1,
+          "one rank loads what they have saved");
     code = train_olmo("--ranks-device --gpus 3 --load run2/step12 --eval --val few.bin");
     check(went_well(code) && sscanf(said, "val loss %lf", &shared) == 1 && fabs(shared/alone - 1) < 1e-12,
           "--eval by 3 ranks: %.9g, by one %.9g", shared, alone);
     system_or_die("rm -rf one run* again*");
 }
 
-// Fine-tuning: rows of different lengths, a last batch that leaves ranks without a row, a reference for each pair.
+// Fine-tuning: rows of different lengths, a last batch that leaves ranks without a row, a reference for
+// each pair.
 static void ranks_adapt(void) {
-    static const char *const kinds[][2] = { { "--data chat.jsonl --recipe sft", "train/CrossEntropyLoss" }, { "--dpo pairs.jsonl", "train/DPOLoss" } };
+    static const char *const kinds[][2] = { { "--data chat.jsonl --recipe sft",
+                                              "train/CrossEntropyLoss" },
+                                              { "--dpo pairs.jsonl", "train/DPOLoss" } };
     write_conversations("chat.jsonl", 38, 0), write_conversations("pairs.jsonl", 38, 1);
     for (int k = 0; k < 2; k++) {
-        const char *flags = "--ranks-device --d-model 32 --n-layers 2 --n-heads 4 --mlp-hidden 64 --seq-len 96 --sample-every 0 --val none "
+        const char *flags =
+            "--ranks-device --d-model 32 --n-layers 2 --n-heads 4 --mlp-hidden 64 --seq-len 96 "
+            "--sample-every 0 --val none "
                             "--lr 1e-3 --batch 12 --epochs 2 --micro-batch 2";
         int code = train_olmo("%s %s --out one", flags, kinds[k][0]);
         CHECK(went_well(code), "a test could not train: %s", complained);
         code = train_olmo("%s %s --gpus 3 --out three", flags, kinds[k][0]);
-        const double e = metrics_apart("one", "three", kinds[k][1], 8), tokens = metrics_apart("one", "three", "throughput/total_tokens", 8);
-        check(went_well(code) && e < 1e-5 && tokens == 0, "%s: 3 ranks are %.1e from one%s", kinds[k][0], e, code ? complained : "");
+        const double e = metrics_apart("one", "three", kinds[k][1], 8),
+            tokens = metrics_apart("one", "three", "throughput/total_tokens", 8);
+        check(went_well(code) && e < 1e-5 && tokens == 0, "%s: 3 ranks are %.1e from one%s",
+              kinds[k][0], e, code ? complained : "");
         if (k) check(same_in("one", "three", "reference.safetensors"), "and have written the same reference");
         system_or_die("rm -rf one three");
     }
@@ -5586,7 +6456,8 @@ static void ranks_fail(void) {
         code = wait_for(run);
         char sentence[64];
         snprintf(sentence, sizeof sentence, "error: rank %d of 3: has died", victim);
-        check(n == 3 && code == 1 && error_lines() == 1 && strstr(complained, sentence) && !alive(pid, n), "rank %d killed: %.60s", victim, complained);
+        check(n == 3 && code == 1 && error_lines() == 1 && strstr(complained, sentence)
+              && !alive(pid, n), "rank %d killed: %.60s", victim, complained);
         system_or_die("rm -rf endless");
     }
     pid_t run = start_olmo("%s --gpus 3 %s", odd_model, endless);
@@ -5598,7 +6469,8 @@ static void ranks_fail(void) {
     check(n == 3 && !alive(pid, n), "the parent killed: no rank is left running");
     system_or_die("rm -rf endless");
     setenv("ILL_RANK", "1", 1);
-    refuses("a rank that sees NaN", "error: rank 1 of 3: step 1", "is nan", "%s --gpus 3 --steps 3 --out ill", odd_model);
+    refuses("a rank that sees NaN", "error: rank 1 of 3: step 1", "is nan",
+            "%s --gpus 3 --steps 3 --out ill", odd_model);
     unsetenv("ILL_RANK");
     check(newest_checkpoint("ill") < 0, "and nothing is saved");
     for (int one = 0; one < 2; one++) {                      // to the parent, and to one rank alone
@@ -5607,9 +6479,12 @@ static void ranks_fail(void) {
         kill(one && ranks_of(run, pid, MOST_RANKS) == 3 ? pid[1] : run, SIGTERM);
         code = wait_for(run);
         const int newest = newest_checkpoint("endless");
-        check(went_well(code) && newest > 0 && !holds("endless", ".tmp") && strstr(said, "stopped as asked") && strstr(last_line(said), "params hash"),
-              "SIGTERM to %s: code %d, and a checkpoint of step %d", one ? "one rank" : "the parent", code, newest);
-        code = train_olmo("--ranks-device --resume --gpus 2 --micro-batch 10 --out endless --steps %d", newest + 2);
+        check(went_well(code) && newest > 0 && !holds("endless", ".tmp")
+              && strstr(said, "stopped as asked") && strstr(last_line(said), "params hash"),
+              "SIGTERM to %s: code %d, and a checkpoint of step %d", one ? "one rank" : "the parent",
+              code, newest);
+        code = train_olmo("--ranks-device --resume --gpus 2 --micro-batch 10 --out endless --steps %d",
+                          newest + 2);
         check(went_well(code), "and two ranks go on: %s", last_line(said));
         system_or_die("rm -rf endless");
     }
@@ -5618,11 +6493,13 @@ static void ranks_fail(void) {
 // Other launchers' variables; and what cannot be.
 static void ranks_started_by_others(void) {
     static const char *const names[][3] = {
-        { "RANK", "WORLD_SIZE", "LOCAL_RANK" }, { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK" },
+        { "RANK", "WORLD_SIZE", "LOCAL_RANK" },
+        { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK" },
         { "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID" } };
     char forked[64], port[16];
     int taken = 0, busy, free_port = 0;
-    CHECK(went_well(train_olmo("%s --gpus 2 --micro-batch 60 --steps 2 --out forked", odd_model)), "a test could not train: %s", complained);
+    CHECK(went_well(train_olmo("%s --gpus 2 --micro-batch 60 --steps 2 --out forked", odd_model)),
+          "a test could not train: %s", complained);
     snprintf(forked, sizeof forked, "%s", last_line(said));
     busy = listen_at(1, &taken);
     close(listen_at(1, &free_port));
@@ -5636,13 +6513,16 @@ static void ranks_started_by_others(void) {
             if (r) sleep_ms(300);
         }
         int code = wait_for(pid[0]);
-        check(went_well(code) && !strcmp(forked, last_line(said)), "two processes meet by %s: the forked ones' bits: %.30s%s", names[k][0],
-              last_line(said), complained);
+        check(went_well(code) && !strcmp(forked, last_line(said)),
+              "two processes meet by %s: the forked ones' bits: %.30s%s", names[k][0], last_line(said),
+              complained);
         waitpid(pid[1], &code, 0);
         check(code == 0, "and the other one ends as well: code %d", code);
         snprintf(port, sizeof port, "%d", taken);
         setenv("MASTER_PORT", port, 1);
-        if (k == 0) refuses("a port in use", port, "choose another MASTER_PORT", "%s --steps 2 --out met", odd_model);
+        if (k == 0)
+            refuses("a port in use", port, "choose another MASTER_PORT", "%s --steps 2 --out met",
+                    odd_model);
         for (int i = 0; i < 3; i++) unsetenv(names[k][i]);
         system_or_die("rm -rf met");
     }
@@ -5651,16 +6531,22 @@ static void ranks_started_by_others(void) {
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("MASTER_PORT"), unsetenv("MASTER_ADDR");
     close(busy);
     refuses("a batch that cannot be dealt out", "--batch 120", "7 ranks", "%s --steps 2 --gpus 7", odd_model);
-    refuses("several ranks for one answer", "--generate", "--gpus 1", "--ranks-device --load forked/step2 --generate 3 --gpus 2 --prompt-ids 1");
-    refuses("another way to share out", "--shard weights", "optimizer or gradients", "%s --steps 2 --gpus 2 --shard weights", odd_model);
+    refuses("several ranks for one answer", "--generate", "--gpus 1",
+            "--ranks-device --load forked/step2 --generate 3 --gpus 2 --prompt-ids 1");
+    refuses("another way to share out", "--shard weights", "optimizer or gradients",
+            "%s --steps 2 --gpus 2 --shard weights", odd_model);
     system_or_die("rm -rf forked");
 }
 
 #ifdef __CUDACC__
-// One run by one card, and by two that share it. (Where there is one card, or no NCCL, only that it says so.) The sizes leave a rest.
+// One run by one card, and by two that share it. (Where there is one card, or no NCCL, only that it
+// says so.) The sizes leave a rest.
 static void test_gpu_ranks(void) {
-    const char *run = "--gpu-device --d-model 60 --n-layers 3 --n-heads 5 --n-kv-heads 1 --mlp-hidden 88 --vocab 67 --seq-len 16 --untied --steps 50 "
-                      "--batch 32 --warmup 2 --sample-every 0 --lr 0.01 --data ids.bin --val few.bin --eval-every 10 --save-every 20";
+    const char *run =
+        "--gpu-device --d-model 60 --n-layers 3 --n-heads 5 --n-kv-heads 1 --mlp-hidden 88 --vocab "
+        "67 --seq-len 16 --untied --steps 50 "
+                      "--batch 32 --warmup 2 --sample-every 0 --lr 0.01 --data ids.bin --val few.bin "
+                      "--eval-every 10 --save-every 20";
     const Config c = config_of(60, 3, 5, 1, 88, 67, 16, 0, 0, 0);
     const double allowed = sizeof(elem) == 2 ? 1e-3 : 50*budget(gradient_length(&c, 32, 16));
     const char *const loss = "train/CrossEntropyLoss", *const judged = "eval/validation/CrossEntropyLoss";
@@ -5670,34 +6556,44 @@ static void test_gpu_ranks(void) {
     setenv("TRAIN_OLMO", self, 1);
     enter_yard();
     if (alone || cards < 2) {
-        refuses(alone ? "two cards, without NCCL" : "two cards, of one", "--gpus 2" + 2*(alone == NULL), "", "%s --gpus 2", run);
+        refuses(alone ? "two cards, without NCCL" : "two cards, of one", "--gpus 2" + 2*(alone == NULL),
+                "", "%s --gpus 2", run);
         leave_yard();
         return;
     }
-    CHECK(went_well(train_olmo("%s --micro-batch 16 --out one", run)), "a test could not train: %s", complained);
+    CHECK(went_well(train_olmo("%s --micro-batch 16 --out one", run)), "a test could not train: %s",
+          complained);
     code = train_olmo("%s --gpus 2 --micro-batch 16 --out two", run);
     snprintf(hash, sizeof hash, "%s", last_line(said));
-    check(went_well(code) && metrics_apart("one", "two", loss, 50) <= allowed && metrics_apart("one", "two", judged, 5) <= allowed,
-          "GPU: two cards beside one, 50 steps: losses %.1e, validation %.1e apart (allowed %.1e)%s", metrics_apart("one", "two", loss, 50),
-          metrics_apart("one", "two", judged, 5), allowed, complained);
+    check(went_well(code) && metrics_apart("one", "two", loss, 50) <= allowed
+          && metrics_apart("one", "two", judged, 5) <= allowed,
+          "GPU: two cards beside one, 50 steps: losses %.1e, validation %.1e apart (allowed %.1e)%s",
+          metrics_apart("one", "two", loss, 50), metrics_apart("one", "two", judged, 5), allowed,
+          complained);
     code = train_olmo("%s --gpus 2 --micro-batch 16 --out again", run);
-    check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: two cards twice: equal bits: %.30s", last_line(said));
+    check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: two cards twice: equal bits: %.30s",
+          last_line(said));
     code = train_olmo("%s --gpus 2 --micro-batch 16 --shard gradients --out again", run);
-    check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: ... and with --shard gradients: %.30s", last_line(said));
+    check(went_well(code) && !strcmp(hash, last_line(said)),
+          "GPU: ... and with --shard gradients: %.30s", last_line(said));
     for (int shard = 0; shard < 2; shard++) {
-        code = train_olmo("%s --gpus 2 --micro-batch 5 --out again %s", run, shard ? "--shard gradients" : "");
-        check(went_well(code) && metrics_apart("one", "again", loss, 50) <= allowed, "GPU: ... in passes of 5%s: %.1e apart",
-              shard ? ", sharing out gradients" : "", metrics_apart("one", "again", loss, 50));
+        code = train_olmo("%s --gpus 2 --micro-batch 5 --out again %s", run,
+                          shard ? "--shard gradients" : "");
+        check(went_well(code) && metrics_apart("one", "again", loss, 50) <= allowed,
+              "GPU: ... in passes of 5%s: %.1e apart", shard ? ", sharing out gradients" : "",
+              metrics_apart("one", "again", loss, 50));
     }
     code = train_olmo("--gpu-device --resume --out two");
-    check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: one card reads the bits that two have written: %.30s", last_line(said));
+    check(went_well(code) && !strcmp(hash, last_line(said)),
+          "GPU: one card reads the bits that two have written: %.30s", last_line(said));
     system_or_die("rm -r two/step50 two/latest one/step50 one/latest");
     code = train_olmo("--gpu-device --resume --gpus 2 --micro-batch 16 --out two");
-    check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: resumed at step 40, two end at the same bits: %.30s", last_line(said));
+    check(went_well(code) && !strcmp(hash, last_line(said)),
+          "GPU: resumed at step 40, two end at the same bits: %.30s", last_line(said));
     system_or_die("cp -r one mixed");
     code = train_olmo("--gpu-device --resume --gpus 2 --micro-batch 16 --out mixed");
-    check(went_well(code) && metrics_apart("one", "mixed", loss, 50) <= allowed, "GPU: begun by one, two go on: %.1e apart",
-          metrics_apart("one", "mixed", loss, 50));
+    check(went_well(code) && metrics_apart("one", "mixed", loss, 50) <= allowed,
+          "GPU: begun by one, two go on: %.1e apart", metrics_apart("one", "mixed", loss, 50));
     // Two processes that find each other, as those of two machines do.
     setenv("WORLD_SIZE", "2", 1), setenv("MASTER_ADDR", "localhost", 1);
     close(listen_at(1, &free_port));
@@ -5709,7 +6605,8 @@ static void test_gpu_ranks(void) {
     }
     code = wait_for(pid[0]);
     waitpid(pid[1], NULL, 0);
-    check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: two processes that meet by MASTER_ADDR: %.30s%s", last_line(said), complained);
+    check(went_well(code) && !strcmp(hash, last_line(said)),
+          "GPU: two processes that meet by MASTER_ADDR: %.30s%s", last_line(said), complained);
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("LOCAL_RANK");
     for (int victim = 0; victim < 2; victim++) {
         const pid_t parent = start_olmo("%s --gpus 2 --micro-batch 16 --out endless --steps 10000000", run);
@@ -5720,8 +6617,9 @@ static void test_gpu_ranks(void) {
         code = wait_for(parent);
         char sentence[64];
         snprintf(sentence, sizeof sentence, "error: rank %d of 2: has died", victim);
-        check(n == 2 && code == 1 && error_lines() == 1 && strstr(complained, sentence) && !alive(pid, n), "GPU: rank %d killed; %.1f s later: %.50s",
-              victim, seconds() - killed, complained);
+        check(n == 2 && code == 1 && error_lines() == 1 && strstr(complained, sentence)
+              && !alive(pid, n), "GPU: rank %d killed; %.1f s later: %.50s", victim, seconds() - killed,
+              complained);
         system_or_die("rm -rf endless");
     }
     leave_yard();
@@ -5730,7 +6628,8 @@ static void test_gpu_ranks(void) {
 
 static void test_ranks(void) {
     enter_yard();
-    refuses("cards, to the CPU's program", "--gpus 2", "program for the CPU", "%s --data ids.bin --steps 1 --gpus 2", tiny_model);
+    refuses("cards, to the CPU's program", "--gpus 2", "program for the CPU",
+            "%s --data ids.bin --steps 1 --gpus 2", tiny_model);
     snprintf(program, sizeof program, "%s", self);
     ranks_agree();
     ranks_adapt();
@@ -5739,9 +6638,10 @@ static void test_ranks(void) {
     leave_yard();
 }
 
-// ---- all of them -----------------------------------------------------------------------------------------------------
+// ---- all of them --------------------------------------------------------------------------------
 // In this order: what needs no program first, what is quick first.
-typedef enum { IN_FLOAT, IN_DOUBLE, IN_BOTH, OF_PROGRAM, ON_GPU } When;     // OF_PROGRAM: in float, and runs ./train_olmo
+// OF_PROGRAM: in float, and runs ./train_olmo
+typedef enum { IN_FLOAT, IN_DOUBLE, IN_BOTH, OF_PROGRAM, ON_GPU } When;
 
 static const struct { const char *name; void (*run)(void); When when; } tests[] = {
     { "parameter_counts", test_parameter_counts, IN_BOTH },
@@ -5824,7 +6724,8 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
 #endif
 };
 
-// Is this test asked for? By its name, or as one of the `units`, which run no program; without any names all are.
+// Is this test asked for? By its name, or as one of the `units`, which run no program; without any
+// names all are.
 static int asked_for(const char *name, When when, int argc, char **argv) {
     int names = 0;
     if (on_gpu != (when == ON_GPU)) return 0;               // what nvcc builds tests the GPU, and only that
@@ -5838,7 +6739,8 @@ static int asked_for(const char *name, When when, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");              // as the program itself starts again
+    // as the program itself starts again
+    int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");
     if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);
     if (argc > 1 && !strcmp(argv[1], "--dump")) { dump_precision(argv[2]); return EXIT_SUCCESS; }
     if (argc > 1 && !strcmp(argv[1], "--counting-device")) return counting_main(argc - 1, argv + 1);
@@ -5849,7 +6751,8 @@ int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "--gpu-device")) return olmo_main(argc - 1, argv + 1, &gpu_device);
 #endif
     int part = argc > 1 && !strcmp(argv[1], "--part"), named = 0;
-    signal(SIGINT, SIG_DFL), signal(SIGHUP, SIG_DFL);        // which a shell's jobs in the background ignore, and all they start
+    // which a shell's jobs in the background ignore, and all they start
+    signal(SIGINT, SIG_DFL), signal(SIGHUP, SIG_DFL);
     failures = tmpfile();
     CHECK(failures, "no temporary file can be made");
     CHECK(realpath(argv[0], self), "%s: cannot be found", argv[0]);
@@ -5857,12 +6760,14 @@ int main(int argc, char **argv) {
     if (!in_double) printf("---- %s ----\n", argv[0]);
     for (size_t i = 0; i < sizeof tests/sizeof *tests; i++)
         if (asked_for(tests[i].name, tests[i].when, argc, argv)) named++, tests[i].run();
-    CHECK(named, "%s: there is no such test; their names are in the table at the end of test_olmo.c", argv[argc - 1]);
+    CHECK(named, "%s: there is no such test; their names are in the table at the end of test_olmo.c",
+          argv[argc - 1]);
     if (!in_double && !on_gpu && asked_for("double", OF_PROGRAM, argc, argv)) {
         char twin[PATH + 16];
         snprintf(twin, sizeof twin, "%s_double", self);
         run_part(twin);
     }
-    for (int i = 1; i < argc; i++) if (strchr(argv[i], '/')) run_part(argv[i]);        // make test names those of the data room
+    // make test names those of the data room
+    for (int i = 1; i < argc; i++) if (strchr(argv[i], '/')) run_part(argv[i]);
     return verdict(part);
 }

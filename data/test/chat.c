@@ -22,10 +22,8 @@ static const char *row_text(const Conversations *c, size_t row) {
     size_t n = 0;
     for (size_t i = c->start[row]; i < c->start[row + 1]; i++) {
         const int label = c->ids[i] >= 0, id = label ? c->ids[i] : ~c->ids[i];
-        text[n++] = (char)(id == 0                           ? (label ? '!' : '$')
-                           : id == '\n'                      ? (label ? '^' : '|')
-                           : label && id >= 'a' && id <= 'z' ? id - 32
-                                                             : id);
+        text[n++] = (char)(id == 0 ? (label ? '!' : '$') : id == '\n' ? (label ? '^' : '|') : label
+                           && id >= 'a' && id <= 'z' ? id - 32 : id);
     }
     text[n] = 0;
     return text;
@@ -802,15 +800,17 @@ static void test_adaptation(void) {
     Safetensors *st = safetensors_open("a/reference.safetensors");
     const Entry *train = safetensors_find(st, "train"), *val = safetensors_find(st, "validation");
     const double *log_p = (const double *)(const void *)(file + st->data);
-    int sound = st->n == 2 && train && train->rows == 22 && train->cols == 2 && val && val->rows == 0 && st->data == 1024;
-    sound &= train && !strcmp(dtypes[train->type].safetensors, "F64") && val && !strcmp(dtypes[val->type].safetensors, "F64");
+    int sound = st->n == 2 && train && train->rows == 22 && train->cols == 2 && val && val->rows == 0
+        && st->data == 1024;
+    sound &= train && !strcmp(dtypes[train->type].safetensors, "F64") && val
+        && !strcmp(dtypes[val->type].safetensors, "F64");
     for (int i = 0; sound && i < 44; i++) sound &= log_p[i] < 0 && log_p[i] > -1000;
     check(sound, "the reference is a safetensors file: 22 pairs of log p");
     safetensors_close(st);
     code = train_olmo("--load sft/latest --data chat.jsonl --val none --steps 0 --sample-every 0 --out none");
     const char *params = strstr(file + 8, "\"params\":\"") + strlen("\"params\":\"");
-    check(went_well(code) && !strncmp(last_line(said) + strlen("params hash 0x"), params, 16) && params[16] == '"',
-          "of the weights that training began with: %.16s", params);
+    check(went_well(code) && !strncmp(last_line(said) + strlen("params hash 0x"), params, 16)
+          && params[16] == '"', "of the weights that training began with: %.16s", params);
     const double unknown = NAN;
     make_directory("b");
     for (size_t at = 1024 + 8*7; at < size; at += 8*3) memcpy(file + at, &unknown, 8);
@@ -834,8 +834,8 @@ static void test_adaptation(void) {
                       "--lr 1e-3 --out c");
     st = safetensors_open("c/reference.safetensors");
     train = safetensors_find(st, "train"), val = safetensors_find(st, "validation");
-    check(train && train->rows == 21 && train->begin == 0 && val && val->rows == 1 && val->cols == 2 && val->begin == 21*16,
-          "and behind them those for validation");
+    check(train && train->rows == 21 && train->begin == 0 && val && val->rows == 1 && val->cols == 2
+          && val->begin == 21*16, "and behind them those for validation");
     safetensors_close(st);
     char *last = slurp("c/metrics.jsonl", NULL);
     check(went_well(code) && strstr(last, "\"eval/DPOLoss\": ") &&

@@ -450,19 +450,19 @@ static void test_marking_report(void) {
         "\\\"metadata\\\":{\\\"$url\\\":\\\"u$((i%%3))\\\"}}\"; done > documents/a.jsonl", scratch);
     for (int exact = 0; exact < 2; exact++) {
         run(out, sizeof out,
-            "data/curate dedupe --by url --expected 4 --name x%d --false-positives 0.01 %s %s/report/documents "
-            "2>/dev/null | sed 's/([0-9,]* a second)/(N a second)/; s/ [0-9,]* keys a second/ N keys a second/'",
-            exact, exact ? "--exact" : "", scratch);
+            "data/curate dedupe --by url --expected 4 --name x%d --false-positives 0.01 %s "
+            "%s/report/documents 2>/dev/null | sed 's/([0-9,]* a second)/(N a second)/; s/ [0-9,]* "
+            "keys a second/ N keys a second/'", exact, exact ? "--exact" : "", scratch);
         char expected[1024];
         snprintf(expected, sizeof expected,
-                 "documents        8 (N a second), 0.5 MB of text\n"
-                 "                 1 of them have no metadata.url, nor url: they are not compared\n"
-                 "duplicates       4 of 7 documents by metadata.url\n"
-                 "filter           1.0 MiB, 7 bits a key: 131072.00 bytes a document; 3 keys held, made for 4\n"
-                 "                 N keys a second went through it\n"
-                 "false positives  at most 0.01 asked for, 6.16e-40 at the filter's fill now\n%s",
-                 exact ? "                 measured while it filled: 0 of 3 new keys: 0 (exact set: 2048.00 "
-                         "bytes a document)\n" : "");
+                 "documents        8 (N a second), 0.5 MB of text\n                 1 of them have "
+                 "no metadata.url, nor url: they are not compared\nduplicates       4 of 7 documents "
+                 "by metadata.url\nfilter           1.0 MiB, 7 bits a key: 131072.00 bytes a "
+                 "document; 3 keys held, made for 4\n                 N keys a second went through "
+                 "it\nfalse positives  at most 0.01 asked for, 6.16e-40 at the filter's fill now\n%s",
+                 exact
+                 ? "                 measured while it filled: 0 of 3 new keys: 0 (exact set: "
+                   "2048.00 bytes a document)\n" : "");
         check(!strcmp(out, expected), "dedupe%s reports what it has done%s%s", exact ? " --exact" : "",
               strcmp(out, expected) ? ":\n" : "", strcmp(out, expected) ? out : "");
     }

@@ -359,11 +359,13 @@ static void test_report(void) {
     json_decref(report);
 }
 
-// The whole table: 30, 50 and 20 kB and one short text, of which the first two are included and the second is removed.
+// The whole table: 30, 50 and 20 kB and one short text, of which the first two are included and the
+// second is removed.
 static void test_table(void) {
     static const int sizes[] = { 30000, 50000, 20000, 5 };
-    static const char *const attributes[] = { "\"words\":[[0,1,9]],\"pii\":[[0,10000,1],[20000,25000,1]]",
-                                              "\"words\":[[0,1,9]],\"bad\":[[0,1,1]]", "\"bad\":[[0,1,1]]", "\"words\":[[0,1,9]]" };
+    static const char *const attributes[] =
+        { "\"words\":[[0,1,9]],\"pii\":[[0,10000,1],[20000,25000,1]]",
+          "\"words\":[[0,1,9]],\"bad\":[[0,1,1]]", "\"bad\":[[0,1,1]]", "\"words\":[[0,1,9]]" };
     char *documents = (char *)allocate(101000, 1, "a test"), given[1024];
     int n = 0, m = 0;
     for (int i = 0; i < 4; i++) {
@@ -373,19 +375,21 @@ static void test_table(void) {
         m += sprintf(given + m, "{\"id\":\"%d\",\"attributes\":{%s}}\n", i, attributes[i]);
     }
     put_mix(documents, given);
-    mix_of(", \"attributes\": [\"t\"], \"filter\": {\"include\": [\"words > 3\"], \"exclude\": [\"bad > 0\"]}, "
-           "\"span_replacement\": [{\"span\": \"pii\"}]", ", \"min_text_length\": 10", "");
+    mix_of(", \"attributes\": [\"t\"], \"filter\": {\"include\": [\"words > 3\"], \"exclude\": "
+           "[\"bad > 0\"]}, \"span_replacement\": [{\"span\": \"pii\"}]", ", \"min_text_length\": 10",
+           "");
     char *table = read_text(in_scratch("m/table"));
     static const struct { const char *row, *documents, *megabytes, *note; } rows[] = {
         { "read ", "4", "0.10", "" }, { "included words > 3", "3", "0.08", "" },
-        { "removed no include rule matches", "1", "0.02", "" }, { "removed bad > 0", "1", "0.05", "   (matches 2)" },
+        { "removed no include rule matches", "1", "0.02", "" },
+        { "removed bad > 0", "1", "0.05", "   (matches 2)" },
         { "replaced pii", "1", "0.01", "   (2 spans)" }, { "removed min_text_length", "1", "0.00", "" },
         { "written at rate 1", "1", "0.01", "" },
     };
     char expected[2048] = "s: 1 file\n";
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
-        sprintf(expected + strlen(expected), "  %-72s %13s documents %10s MB%s\n", rows[i].row, rows[i].documents,
-                rows[i].megabytes, rows[i].note);
+        sprintf(expected + strlen(expected), "  %-72s %13s documents %10s MB%s\n", rows[i].row,
+                rows[i].documents, rows[i].megabytes, rows[i].note);
     check(!strcmp(table, expected), "mix: its table, row by row%s%s", strcmp(table, expected) ? ":\n" : "",
           strcmp(table, expected) ? table : "");
     release(table), release(documents);
