@@ -116,6 +116,19 @@ static void test_rendering(void) {
     check(fine && at == c->n, "the chat's turns have the ids of the conversations that were learned");
     conversations_free(c), rendering_free(&r);
 
+    // The template takes the place of another, and leaves the rest of tokenizer_config.json as it is.
+    static const char old[] = "{\"model_max_length\": 5, \"chat_template\": \"old\", \"eos_token\": \"x\"}";
+    Companions with = { { NULL }, { 0 } };
+    uint64_t *size;
+    const char **config = config_file(&with, &size);
+    *config = copy_of(old, strlen(old)), *size = strlen(old);
+    set_chat_template(&with, NULL, 0);
+    const char *root = json_root(*config, "tokenizer_config.json");
+    check(json_number(root, "a test", "model_max_length", 0, 9, NAN) == 5 && !strstr(root, "old") &&
+              json_is(json_get(root, "eos_token"), "x") && has_chat_template(&with),
+          "a chat_template replaces another one, and nothing else");
+    release((void *)(uintptr_t)*config);
+
     char *text = (char *)allocate(100*128, 1, "a test");
     for (int i = 0; i < 100; i++)
         sprintf(text + strlen(text), "{\"messages\": [" U("%d") ", " A("yes") "]}\n", i);
