@@ -107,13 +107,12 @@ static const Bug bugs[] = {
       "schedules",
       "The two limits of the clipping warm-up are exchanged: tight while the warm-up lasts, loose "
       "ever after. In the default run both are 1." },
-    { "It learns, as if it could not read its last letter.",
-      "            const int n = past + t0 + i + 1;",
-      "            const int n = imax(1, past + t0 + i);",
-      "attention_naive",
-      "The mask is off by one: a query sees the keys before its own, and not its own (the first "
-      "one must see something, hence the imax). The residual stream still carries the token "
-      "itself past attention, which is why it learns." },
+    { "Within a hundredth of the healthy curve: now below it, now above.",
+      "                const int n = imin(keys, past + i + 1);",
+      "                const int n = imin(keys, past + i);",
+      "op_differences",
+      "The mask of the backward pass is off by one: a query sees its own key on the way down and "
+      "not on the way back. That key, and its value, hear nothing of it." },
     { "Nothing to see: AdamW divides by the size of its gradients.",
       "            b->weights[i] = (real)(b->targets[i] < 0 ? 0 : row->weight/denominator);",
       "            b->weights[i] = (real)(b->targets[i] < 0 ? 0 : row->weight/(b->n*row->padded));",
@@ -121,7 +120,7 @@ static const Bug bugs[] = {
       "Accumulation with the wrong denominator: the number of positions, padding included, "
       "instead of the number of labels. Gradients are too small by the share of the padding, and "
       "by another share in every step." },
-    { "The first steps are those of the healthy one, or nearly.",
+    { "A worse start; later, nobody would notice.",
       "            const real grad = g[i]*clip;",
       "            const real grad = g[i];",
       "adamw_golden",
@@ -249,8 +248,8 @@ static void show(int number) {
            number, number);
 }
 
-// Runs one test of test_olmo.c, built around the copy: in float and in double, since some need one
-// of them. Returns whether one of both fails.
+// Runs one test of test_olmo.c, built around the copy: in float, and if that is green in double, for
+// some tests need one of them. Returns whether one of both fails.
 static int witness_sees(int number, const char *name) {
     char directory[64];
     int seen = 0;
@@ -258,7 +257,7 @@ static int witness_sees(int number, const char *name) {
     CHECK(strspn(name, "abcdefghijklmnopqrstuvwxyz_") == strlen(name),
           "WITNESS=%s: expected the name of a test", name);
     snprintf(directory, sizeof directory, "build/class/bug_%02d", number);
-    for (int twice = 0; twice < 2; twice++) {
+    for (int twice = 0; twice < 2 && !seen; twice++) {
         const char *type = twice ? "double" : "float";
         if (shell("%s -w -I. -DREAL=%s -o %s/test_%s %s/test_olmo.c -lm", compiler(), type, directory,
                   type, directory)) die("the tests cannot be built around the copy");

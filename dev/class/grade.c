@@ -93,7 +93,8 @@ static real *copied(const real *from, size_t n) {
 // the student's, a wrong solution's, or NULL: our own
 static void *library;
 
-static const char *judged = "";                 // the function called last: what is recorded next is its answer
+// the function called last: what is recorded next is its answer
+static const char *judged = "";
 
 static void *function_named(const char *name, void *ours) {
     judged = name;
@@ -189,12 +190,15 @@ static double allowed(const Record *r, const double *expected, size_t i, double 
     return (r->terms ? (16 + 2*r->terms)*unit_roundoff : 0)*fmax(fabs(expected[i]), size);
 }
 
-// The first element of r that is not what is expected, or -1.
+// The first element of r that is not finite, else the first that is not what is expected; or -1.
 static long first_wrong(const Record *r, const double *expected) {
-    double size = root_mean_square(expected, r->n);
-    for (size_t i = 0; i < r->n; i++)
-        // NaN is wrong, too
+    const double size = root_mean_square(expected, r->n);
+    for (size_t i = 0; i < r->n; i++) {
+        if (!isfinite(r->value[i]) && isfinite(expected[i])) return (long)i;
+    }
+    for (size_t i = 0; i < r->n; i++) {
         if (!(fabs(r->value[i] - expected[i]) <= allowed(r, expected, i, size))) return (long)i;
+    }
     return -1;
 }
 
@@ -243,8 +247,10 @@ static const double *expected_of(const Record *r, const Record *truth) {
     return r->must_equal ? r->must_equal : truth->value;
 }
 
-// The index of the first record of a function (NULL: of any) that differs, its element in *element; or -1.
-static int compare(const Record *student, const Record *truth, int n, const char *function, long *element) {
+// The index of the first record of a function (NULL: of any) that differs, its element in *element;
+// or -1.
+static int compare(const Record *student, const Record *truth, int n, const char *function,
+                   long *element) {
     for (int i = 0; i < n; i++) {
         if (function && strcmp(student[i].function, function)) continue;
         const int comparable = student[i].n == truth[i].n;
@@ -281,16 +287,17 @@ static void print_likeliest(const Record *r, const double *expected) {
 static void print_difference(const Record *r, const double *expected, size_t i) {
     char element[96];
     element_name(element, sizeof element, r, i);
-    if (isnan(r->value[i])) printf("    %s is not a number, or was never written; expected %.9g\n",
-        element, expected[i]);
+    if (isnan(r->value[i]))
+        printf("    %s is not a number, or was never written; expected %.9g\n", element, expected[i]);
     else if (r->must_equal)
-        printf("    %s: the difference quotient of your forward function says %.9g, your backward function %.9g (element %zu of those tried)\n",
-               r->what, expected[i], r->value[i], i);
+        printf("    %s: the difference quotient of your forward function says %.9g, your backward "
+               "function %.9g (element %zu of those tried)\n", r->what, expected[i], r->value[i], i);
     else printf("    %s: expected %.9g, got %.9g\n", element, expected[i], r->value[i]);
     print_likeliest(r, expected);
 }
 
-// Compares the student's answers of one function with those of each wrong solution, built as PREFIX1.so, ...
+// Compares the student's answers of one function with those of each wrong solution, built as
+// PREFIX1.so, PREFIX2.so, ...
 static void print_known_mistake(const Exercise *e, const Record *student, int n, const char *function,
                                 const char *prefix, char (*mistake)[160], int mistakes) {
     for (int k = 1; k <= mistakes; k++) {
@@ -334,10 +341,8 @@ static void path_of(char *out, const char *format, const char *name) {
 static int compile(const char *out, const char *source, const char *type, int wrong, int quiet) {
     char command[4*PATH];
     const char *cc = getenv("CC");
-    snprintf(command, sizeof command,
-        "%s -O1 -g -Wall -fPIC -shared -DREAL=%s -DWRONG=%d -o %s %s -lm%s", cc && *cc ? cc : "cc",
-        type, wrong,
-             out, source, quiet ? " 2>/dev/null" : "");
+    snprintf(command, sizeof command, "%s -O1 -g -Wall -fPIC -shared -DREAL=%s -DWRONG=%d -o %s %s -lm%s",
+             cc && *cc ? cc : "cc", type, wrong, out, source, quiet ? " 2>/dev/null" : "");
     return system(command) == 0;
 }
 
@@ -362,7 +367,7 @@ static int judge_here(const Exercise *e, const char *path, int verbose) {
         snprintf(out, sizeof out, "%.4000s%d.so", built, k);
         compile(out, solution, in_double ? "double" : "float", k, 1);
     }
-    for (int i = 0; i < n; i++) {                           // each function once, where its first answer stands
+    for (int i = 0; i < n; i++) {           // each function once, where its first answer stands
         int first = 1;
         for (int k = 0; k < i; k++) first &= strcmp(student[k].function, student[i].function) != 0;
         if (!first) continue;
@@ -427,7 +432,8 @@ static State grade(const Exercise *e, int verbose) {
         fputs(text, file);
         close_written(file, mine);
         release(text);
-        printf("made %s from stub.c: your code goes there. The question: dev/class/%s/README.md\n", mine, e->name);
+        printf("made %s from stub.c: your code goes there. The question: dev/class/%s/README.md\n",
+               mine, e->name);
         return UNTOUCHED;
     }
     if (!file_exists(mine) || same_text(mine, stub)) {
@@ -523,9 +529,10 @@ static void check(int fine, const char *name, const char *what) {
 
 // Forged records, one answer at a time: none of them may pass.
 static void check_forgeries(const Exercise *e) {
-    static const char *const forgery[] = { "zeros", "NaN", "a wrong last element",
-        "a last row that was not written", "a factor 1.001",
-                                           "neighbours exchanged" };
+    static const char *const forgery[] = {
+        "zeros", "NaN", "a wrong last element", "a last row that was not written", "a factor 1.001",
+        "neighbours exchanged",
+    };
     int n, m, intact;
     Record *truth = run_scenario(e, NULL, &n, &intact), *forged = run_scenario(e, NULL, &m, &intact);
     for (int kind = 0; kind < 6; kind++) {
@@ -555,7 +562,27 @@ static void check_forgeries(const Exercise *e) {
     }
 }
 
+// The commands that the classroom's texts quote: `make` knows its targets, and ./train_olmo its options.
+static void check_commands(void) {
+    char line[PATH], command[2*PATH];
+    FILE *quotes = popen("grep -ohE '`((make|[.]/train_olmo)[^`]*|--[a-z-]+ [a-z0-9.]+)`' -r dev/class "
+                         "--include='*.md' --include=hints.txt | tr -d '`' | sed 's/ && .*//' | sort -u",
+                         "r");
+    CHECK(quotes, "the classroom's texts cannot be searched: %s", strerror(errno));
+    while (fgets(line, sizeof line, quotes)) {
+        line[strcspn(line, "\n")] = 0;
+        const int to_make = !strncmp(line, "make", 4), option = !strncmp(line, "--", 2);
+        if (to_make) snprintf(command, sizeof command, "make -n %s >/dev/null 2>&1", line + 4);
+        else snprintf(command, sizeof command, "%s %s --steps 1 --eval-every 0 --sample-every 0 --no-save "
+                      "--out build/class/quoted >/dev/null 2>&1", option ? "./train_olmo" : "", line);
+        check(system(command) == 0, "the texts quote", line);
+    }
+    pclose(quotes);
+}
+
 static int check_exercises(const char *number) {
+    if (!number) check_commands();
+
     for (int i = 0; i < N_EXERCISES; i++) {
         const Exercise *e = &exercises[i];
         char path[PATH], mistake[MAX_WRONG][160], what[256];
@@ -584,12 +611,11 @@ static int check_exercises(const char *number) {
 static void witness_model(const char *name, int tied, int G, double z) {
     int sizes[] = { 24, 3, 4, G, 40, 37, tied, 2, 11 }, B = sizes[7], T = sizes[8], N = B*T;
     Config c = preset_named("tiny").config;
-    c.d_model = sizes[0], c.n_layers = sizes[1], c.n_heads = sizes[2], c.n_kv_heads = sizes[3],
-        c.mlp_hidden = sizes[4];
-    c.vocab = sizes[5], c.seq_len = T, c.tied = tied, c.z_loss = z;
+    c.d_model = sizes[0], c.n_layers = sizes[1], c.n_heads = sizes[2], c.n_kv_heads = sizes[3];
+    c.mlp_hidden = sizes[4], c.vocab = sizes[5], c.seq_len = T, c.tied = tied, c.z_loss = z;
     Olmo *m = olmo_build(&c, 1);
-    void *opened = open_library(in_double ? "build/class/plain.double.so" :
-        "build/class/plain.float.so");
+    void *opened = open_library(in_double ? "build/class/plain.double.so"
+                                          : "build/class/plain.float.so");
     void (*plain)(real *, real *, const real *, const int *, const int *, const real *, const int *,
         double, double);
     *(void **)&plain = dlsym(opened, "plain_gradients");
@@ -599,8 +625,10 @@ static void witness_model(const char *name, int tied, int G, double z) {
     real *losses = new_array(N), *zlosses = new_array(N), *weights = random_reals(N, 0.1, 0.05);
     real *theirs = poisoned(N), *grads = poisoned(m->layout.size);
     for (size_t i = 0; i < m->layout.size; i++) m->params[i] = (real)(0.2*random_normal());
-    for (int n = 0; n < N; n++) tokens[n] = random_int(0, c.vocab - 1), targets[n] = n % 5 == 3 ? -1
-        : random_int(0, c.vocab - 1);
+    for (int n = 0; n < N; n++) {
+        tokens[n] = random_int(0, c.vocab - 1);
+        targets[n] = n % 5 == 3 ? -1 : random_int(0, c.vocab - 1);
+    }
     olmo_forward(m, losses, zlosses, tokens, targets, weights, B, T);
     olmo_backward(m);
     plain(theirs, grads, m->params, tokens, targets, weights, sizes, c.rope_theta, z);
@@ -619,8 +647,8 @@ static void witness_model(const char *name, int tied, int G, double z) {
     for (int n = 0; n < N; n++) worst = fmax(worst, fabs((double)(theirs[n] - losses[n]))/4);
     char what[128];
     snprintf(what, sizeof what,
-        "%s: losses and gradients beside train_olmo.c's, %s: worst distance %.1e", name, in_double ?
-        "double" : "float", worst);
+             "%s: losses and gradients beside train_olmo.c's, %s: worst distance %.1e", name,
+             in_double ? "double" : "float", worst);
     // sums of up to 100 terms, three layers deep
     check(worst <= 300*unit_roundoff, "plain.c", what);
     olmo_free(m), release(tokens), release_arrays();
@@ -630,14 +658,13 @@ static int witness(int part) {
     static const char *const numbers[] = { "01", "02", "03", "05", "06", "07", "08", "09" };
     for (size_t i = 0; i < sizeof numbers/sizeof *numbers && !in_double; i++) {
         const Exercise *e = exercise_named(numbers[i]);
-        check(judge(e, "dev/class/plain.c -DOLMO_LIBRARY", "float", 0, 1)
-            && judge(e, "dev/class/plain.c -DOLMO_LIBRARY", "double", 0, 1),
-              "plain.c", e->functions);
+        const char *source = "dev/class/plain.c -DOLMO_LIBRARY";
+        const int fine = judge(e, source, "float", 0, 1) && judge(e, source, "double", 0, 1);
+        check(fine, "plain.c", e->functions);
     }
     CHECK(compile(in_double ? "build/class/plain.double.so" : "build/class/plain.float.so",
-        "dev/class/plain_witness.c",
-                  in_double ? "double" : "float", 0, 0),
-                      "dev/class/plain_witness.c: cannot be compiled");
+                  "dev/class/plain_witness.c", in_double ? "double" : "float", 0, 0),
+          "dev/class/plain_witness.c: cannot be compiled");
     witness_model("tied, with z-loss", 1, 4, 1e-3);
     witness_model("untied, grouped queries", 0, 2, 0);
     if (!in_double) {                                       // the same in double, whose count is added
@@ -663,9 +690,8 @@ enum { TRAIN_STEPS = 300 };
 static void train_with(const char *program, const char *preload, const char *out, double *loss,
     char *hash) {
     char command[4*PATH], path[PATH], line[4096];
-    snprintf(command, sizeof command,
-        "rm -rf %s && LD_PRELOAD='%s' %s --steps %d --sample-every 0 --eval-every 0 --out %s | tail -n 1",
-             out, preload, program, TRAIN_STEPS, out);
+    snprintf(command, sizeof command, "rm -rf %s && LD_PRELOAD='%s' %s --steps %d --sample-every 0 "
+             "--eval-every 0 --out %s | tail -n 1", out, preload, program, TRAIN_STEPS, out);
     FILE *run = popen(command, "r");
     CHECK(run && fgets(line, sizeof line, run) && sscanf(line, "params hash %31s", hash) == 1,
         "%s: this run failed", command);
@@ -694,14 +720,17 @@ static int train_student(void) {
         const Exercise *e = &exercises[i];
         char built[PATH], mine[PATH];
         if (e->ours_alone || grade(e, 0) != PASSED) continue;
-        path_of(mine, "dev/class/%s/mine.c -O3 -march=native", e->name),
-            path_of(built, "build/class/%s.train.so", e->name);
+        path_of(mine, "dev/class/%s/mine.c -O3 -march=native", e->name);
+        path_of(built, "build/class/%s.train.so", e->name);
         CHECK(compile(built, mine, "float", 0, 0), "%s: cannot be compiled", mine);
-        snprintf(preload + strlen(preload), sizeof preload - strlen(preload), "%s%s/%s", *preload ?
-            ":" : "", directory, built);
+        const size_t used = strlen(preload);
+        snprintf(preload + used, sizeof preload - used, "%s%s/%s", used ? ":" : "", directory, built);
         printf("yours: %s\n", e->functions), replaced++;
     }
-    if (!replaced) { printf("none of the exercises that stand in the model is finished yet: nothing to train with\n"); return EXIT_FAILURE; }
+    if (!replaced) {
+        printf("none of the exercises that stand in the model is finished yet: nothing to train with\n");
+        return EXIT_FAILURE;
+    }
     printf("%d steps of the default model, three times (plain loops take a few minutes) ...\n",
         TRAIN_STEPS);
     fflush(stdout);
@@ -711,9 +740,12 @@ static int train_student(void) {
     double by_rounding = farthest(ours, other), by_student = farthest(ours, student);
     printf("loss after %d steps: ours %.4f, yours %.4f\n", TRAIN_STEPS, ours[TRAIN_STEPS - 1],
         student[TRAIN_STEPS - 1]);
-    if (!strcmp(hash[0], hash[2])) { printf("and the same bits: params hash %s\n", hash[2]);
-        return finished(); }
-    printf("largest distance of the curves: yours %.2e; a build of ours whose sums run in another order %.2e\n", by_student, by_rounding);
+    if (!strcmp(hash[0], hash[2])) {
+        printf("and the same bits: params hash %s\n", hash[2]);
+        return finished();
+    }
+    printf("largest distance of the curves: yours %.2e; a build of ours whose sums run in another "
+           "order %.2e\n", by_student, by_rounding);
     int fine = by_student <= 10*by_rounding;
     printf(fine ? "that is rounding: your functions train the model\n" :
         "that is more than rounding: something is not as it should be\n");

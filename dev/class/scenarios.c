@@ -98,9 +98,9 @@ static double rope_loss(void) {
     return weighted_sum(at.y, at.up, size);
 }
 static void rope_scenario(void) {
-    int H = at.H = random_int(2, 4), G = at.G = random_int(1, 2), D = at.D = 2*random_int(2, 5),
-        T = at.T = random_int(5, 9);
-    int B = random_int(2, 3), N = at.N = B*T, Q = at.Q = (H + 2*G)*D, past = random_int(1, 4);
+    int H = at.H = random_int(2, 4), G = at.G = random_int(1, 2), D = at.D = 2*random_int(2, 5);
+    int T = at.T = random_int(5, 9), N = at.N = T*random_int(2, 3), Q = at.Q = (H + 2*G)*D;
+    int past = random_int(1, 4);
     size_t size = (size_t)N*Q;
     real *table = at.table = new_array((size_t)(T + past)*D);
     rope_table(table, 10000, T + past, D);
@@ -120,13 +120,11 @@ static void rope_scenario(void) {
 // ---- 04: a matrix product with strides ----------------------------------------------------------
 // c[i*ldc + j] = (add ? c : 0) + sum_k a[i*a_row + k*a_col]*b[k*b_row + j*b_col]
 static void gemm_strided(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b,
-    size_t b_row, size_t b_col,
-                         int M, int N, int K, int add) {
+                         size_t b_row, size_t b_col, int M, int N, int K, int add) {
     gemm_naive(c, ldc, strided(a, a_row, a_col), strided(b, b_row, b_col), M, N, K, add);
 }
 static void gemm_blocked(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b,
-    size_t b_row, size_t b_col,
-                         int M, int N, int K, int add) {
+                         size_t b_row, size_t b_col, int M, int N, int K, int add) {
     gemm_strided(c, ldc, a, a_row, a_col, b, b_row, b_col, M, N, K, add);
 }
 static void gemm_scenario(void) {
@@ -136,13 +134,13 @@ static void gemm_scenario(void) {
         if (round == 2) M = 32, N = 64, K = 48;             // whole blocks
         if (round == 5) M = random_int(1, 7), N = random_int(1, 7), K = random_int(1, 7);
         int ldc = N + random_int(1, 5), add = round/4;
-        int ta = round & 1, tb = round >> 1 & 1, lda = (ta ? M : K) + random_int(1, 3),
-            ldb = (tb ? K : N) + random_int(1, 3);
-        real *a = random_reals((size_t)(ta ? K : M)*lda, 0.2, 1),
-            *b = random_reals((size_t)(tb ? N : K)*ldb, -0.1, 1);
-        real *start = random_reals((size_t)M*ldc, 0.5, 1), *c = copied(start, (size_t)M*ldc),
-            *d = copied(start, (size_t)M*ldc);
+        int ta = round & 1, lda = (ta ? M : K) + random_int(1, 3);
+        int tb = round >> 1 & 1, ldb = (tb ? K : N) + random_int(1, 3);
         size_t a_row = ta ? 1 : lda, a_col = ta ? lda : 1, b_row = tb ? 1 : ldb, b_col = tb ? ldb : 1;
+        real *a = random_reals((size_t)(ta ? K : M)*lda, 0.2, 1);
+        real *b = random_reals((size_t)(tb ? N : K)*ldb, -0.1, 1);
+        real *start = random_reals((size_t)M*ldc, 0.5, 1);
+        real *c = copied(start, (size_t)M*ldc), *d = copied(start, (size_t)M*ldc);
         STUDENT(gemm_strided)(c, ldc, a, a_row, a_col, b, b_row, b_col, M, N, K, add);
         record("c[row][column]", c, K, 2, (int[]){ M, ldc });
         STUDENT(gemm_blocked)(d, ldc, a, a_row, a_col, b, b_row, b_col, M, N, K, add);
@@ -156,19 +154,19 @@ static double matmul_loss(void) {
     return weighted_sum(at.y, at.up, (size_t)at.N*at.O);
 }
 static void matmul_scenario(void) {
-    int B = at.B = random_int(2, 3), T = at.T = random_int(3, 7), N = at.N = B*T,
-        C = at.C = random_int(9, 25), O = at.O = random_int(5, 20);
+    int B = at.B = random_int(2, 3), T = at.T = random_int(3, 7), N = at.N = B*T;
+    int C = at.C = random_int(9, 25), O = at.O = random_int(5, 20);
     size_t no = (size_t)N*O, nc = (size_t)N*C, oc = (size_t)O*C;
-    real *inp = at.x = random_reals(nc, 0.3, 1), *weight = at.weight = random_reals(oc, 0.1, 1),
-        *out = poisoned(no);
+    real *inp = at.x = random_reals(nc, 0.3, 1), *weight = at.weight = random_reals(oc, 0.1, 1);
+    real *out = poisoned(no);
     STUDENT(matmul_forward)(out, inp, weight, N, C, O, 0);
     record("out[row][column]", out, C, 2, (int[]){ N, O });
     real *sum = random_reals(no, 0.7, 1);
     STUDENT(matmul_forward)(sum, inp, weight, N, C, O, 1);
     record("out_added[row][column]", sum, C, 2, (int[]){ N, O });
 
-    real *dout = at.up = random_reals(no, 0.2, 1), *before = random_reals(oc, 0.3, 1),
-        *dweight = copied(before, oc), *dinp = poisoned(nc);
+    real *dout = at.up = random_reals(no, 0.2, 1), *dinp = poisoned(nc);
+    real *before = random_reals(oc, 0.3, 1), *dweight = copied(before, oc);
     at.y = poisoned(no);
     STUDENT(matmul_backward_weight)(dweight, dout, inp, B, T, C, O);
     record("dweight[out][in]", dweight, N, 2, (int[]){ O, C });
@@ -182,13 +180,13 @@ static void matmul_scenario(void) {
 static void attention_case(void) {
     int G = at.G = random_int(2, 3), H = at.H = G*random_int(2, 3), D = at.D = 2*random_int(2, 6);
     at.B = random_int(2, 3), at.T = random_int(7, 21), at.Q = (H + 2*G)*D;
-    at.work = new_array(zmax(attention_forward_work(at.T + 8), attention_backward_work(at.B, at.T, H,
-        G, D)));
+    at.work = new_array(zmax(attention_forward_work(at.T + 8),
+                             attention_backward_work(at.B, at.T, H, G, D)));
 }
 // with our forward pass: this exercise is the other one
 static double attention_loss(void) {
     attention_forward(at.y, at.saved, at.work, at.x, at.Q, at.x + at.H*at.D, at.Q, at.B, at.T, 0, at.H,
-        at.G, at.D);
+                      at.G, at.D);
     return weighted_sum(at.y, at.up, (size_t)at.B*at.T*at.H*at.D);
 }
 static void attention_scenario(void) {
@@ -201,14 +199,12 @@ static void attention_scenario(void) {
     // the second time, earlier keys lie in front of the queries'
     for (int with_past = 0; with_past < 2; with_past++) {
         real *att = poisoned((size_t)B*T*H*D), *lse = poisoned((size_t)B*H*T);
-        STUDENT(attention_forward)(att, lse, at.work, qkv, Q, with_past ? cache : qkv + H*D, with_past
-            ? wide : Q,
-                                   B, T, with_past ? past : 0, H, G, D);
+        STUDENT(attention_forward)(att, lse, at.work, qkv, Q, with_past ? cache : qkv + H*D,
+                                   with_past ? wide : Q, B, T, with_past ? past : 0, H, G, D);
         record(with_past ? "att_after_past[row][column]" : "att[row][column]", att, T + past + D, 2,
-            (int[]){ B*T, H*D });
-        record(with_past ? "lse_after_past[sequence][head][position]" :
-            "lse[sequence][head][position]", lse, T + past + D, 3,
-               (int[]){ B, H, T });
+               (int[]){ B*T, H*D });
+        record(with_past ? "lse_after_past[sequence][head][position]" : "lse[sequence][head][position]",
+               lse, T + past + D, 3, (int[]){ B, H, T });
     }
     // scores whose exponentials overflow, or are all 0
     real *large = random_reals((size_t)B*T*Q, 0.2, 18);
@@ -280,13 +276,12 @@ static void embed_scenario(void) {
 
 // ---- 10: AdamW, in torch's order ----------------------------------------------------------------
 static void adamw(real *p, real *m, real *v, const real *g, size_t n, double lr, double beta1,
-    double beta2, double eps,
-                  double weight_decay, int step) {
+                  double beta2, double eps, double weight_decay, int step) {
     double step_size = lr/(1 - pow(beta1, step)), correction = sqrt(1 - pow(beta2, step));
     for (size_t i = 0; i < n; i++) {
         double grad = (double)g[i], decayed = (double)p[i]*(1 - lr*weight_decay);
-        double first = (double)m[i] + (1 - beta1)*(grad - (double)m[i]), second = beta2*(double)v[i]
-            + (1 - beta2)*grad*grad;
+        double first = (double)m[i] + (1 - beta1)*(grad - (double)m[i]);
+        double second = beta2*(double)v[i] + (1 - beta2)*grad*grad;
         m[i] = (real)first, v[i] = (real)second;
         p[i] = (real)(decayed - step_size*first/(sqrt(second)/correction + eps));
     }
@@ -314,7 +309,7 @@ static double clip_factor(const real *grads, size_t n, double limit) {
     return limit > 0 ? fmin(1, limit/(sqrt(squares) + 1e-6)) : 1;
 }
 static double rate_named(const char *schedule, int step, int warmup, int steps, double peak,
-    double final_lr) {
+                         double final_lr) {
     Recipe r;
     memset(&r, 0, sizeof r);
     r.schedule = schedule, r.lr = peak, r.final_lr = final_lr, r.warmup = warmup, r.steps = steps;
@@ -379,7 +374,7 @@ static void accumulation_scenario(void) {
 
 // ---- 13: the KV cache ---------------------------------------------------------------------------
 static void attention_step(real *att, real *keys, real *values, const real *qkv, int past, int H,
-    int G, int D) {
+                           int G, int D) {
     memcpy(keys + (size_t)past*G*D, qkv + H*D, sizeof(real)*G*D);
     memcpy(values + (size_t)past*G*D, qkv + (H + G)*D, sizeof(real)*G*D);
     for (int h = 0; h < H; h++) {
@@ -387,15 +382,16 @@ static void attention_step(real *att, real *keys, real *values, const real *qkv,
         double score[64], most = -INFINITY, sum = 0;
         for (int j = 0; j <= past; j++) {
             score[j] = 0;
-            for (int d = 0; d < D; d++) score[j] += (double)q[d]
-                *(double)keys[((size_t)j*G + h/(H/G))*D + d]/sqrt(D);
+            const real *k = keys + ((size_t)j*G + h/(H/G))*D;
+            for (int d = 0; d < D; d++) score[j] += (double)q[d]*(double)k[d]/sqrt(D);
             most = fmax(most, score[j]);
         }
         for (int j = 0; j <= past; j++) sum += score[j] = exp(score[j] - most);
         for (int d = 0; d < D; d++) {
             double out = 0;
-            for (int j = 0; j <= past; j++) out += score[j]/sum
-                *(double)values[((size_t)j*G + h/(H/G))*D + d];
+            for (int j = 0; j <= past; j++) {
+                out += score[j]/sum*(double)values[((size_t)j*G + h/(H/G))*D + d];
+            }
             att[h*D + d] = (real)out;
         }
     }
@@ -425,13 +421,13 @@ static int by_weight(const void *a, const void *b) {
     return x->weight != y->weight ? (x->weight < y->weight) - (x->weight > y->weight) : x->id - y->id;
 }
 static int sample_top(const real *logits, int V, double temperature, int top_k, double top_p,
-    double u) {
+                      double u) {
     Choice c[512];
     double best = (double)logits[0], total = 0, kept = 0, sum = 0;
     for (int v = 1; v < V; v++) best = fmax(best, (double)logits[v]);
     for (int v = 0; v < V; v++) {
-        c[v].weight = temperature == 0 ? (double)logits[v]
-            : exp(((double)logits[v] - best)/temperature);
+        const double above = (double)logits[v] - best;
+        c[v].weight = temperature == 0 ? above : exp(above/temperature);
         c[v].id = v;
     }
     qsort(c, (size_t)V, sizeof *c, by_weight);
@@ -443,10 +439,16 @@ static int sample_top(const real *logits, int V, double temperature, int top_k, 
     return c[top - 1].id;
 }
 static void sampling_scenario(void) {
-    enum { DRAWS = 2400 };
-    const struct { double temperature, top_p; int top_k; } how[] = {
-        { 0, 1, 0 }, { 1, 1, 0 }, { 0.6, 1, 0 }, { 1, 1, 5 }, { 1, 0.7, 0 }, { 1.5, 0.8, 9 },
-            { 1, 1, 1000 }, { 1, 1e-9, 0 },
+    enum { DRAWS = 300 };
+    const struct { const char *what; double temperature, top_p; int top_k; } how[] = {
+        { "id_at_temperature_0[draw]", 0, 1, 0 },
+        { "id_at_temperature_1[draw]", 1, 1, 0 },
+        { "id_at_temperature_0.6[draw]", 0.6, 1, 0 },
+        { "id_by_top_k_5[draw]", 1, 1, 5 },
+        { "id_by_top_p_0.7[draw]", 1, 0.7, 0 },
+        { "id_by_all_three[draw]", 1.5, 0.8, 9 },
+        { "id_by_top_k_1000[draw]", 1, 1, 1000 },
+        { "id_by_top_p_1e-9[draw]", 1, 1e-9, 0 },
     };
     int V = random_int(30, 80), picked[DRAWS];
     real *logits = random_reals((size_t)V, 40, 2);
@@ -454,17 +456,18 @@ static void sampling_scenario(void) {
     int best = 0;
     for (int v = 1; v < V; v++) if (logits[v] > logits[best]) best = v;
     logits[(best + V/2) % V] = logits[best];                // two are equal: the smaller id comes first
-    for (int i = 0; i < DRAWS; i++) {
-        int k = i % 8;
-        picked[i] = STUDENT(sample_top)(logits, V, how[k].temperature, how[k].top_k, how[k].top_p,
-            random_uniform());
+    for (size_t k = 0; k < sizeof how/sizeof *how; k++) {
+        for (int i = 0; i < DRAWS; i++) {
+            picked[i] = STUDENT(sample_top)(logits, V, how[k].temperature, how[k].top_k, how[k].top_p,
+                                            random_uniform());
+        }
+        record_ints(how[k].what, picked, DRAWS);
     }
-    record_ints("id[draw] (draw % 8: greedy; T 1; T 0.6; top-k 5; top-p 0.7; T 1.5, top-k 9, top-p 0.8; top-k 1000; top-p 1e-9)", picked, DRAWS);
 }
 
 // ---- 15: byte pair encoding ---------------------------------------------------------------------
 static int bpe_merge(int *ids, int n, const int *left, const int *right, const int *merged,
-    int merges) {
+                     int merges) {
     for (;;) {
         int best = merges, kept = 0;
         for (int i = 0; i + 1 < n; i++)
@@ -506,7 +509,7 @@ static void bpe_scenario(void) {
 
 // ---- 16: numpy's shuffle ------------------------------------------------------------------------
 static void pcg64_shuffle(uint32_t *order, uint32_t n, uint64_t state_high, uint64_t state_low,
-    uint64_t inc_high, uint64_t inc_low) {
+                          uint64_t inc_high, uint64_t inc_low) {
     Pcg64 r;
     memset(&r, 0, sizeof r);
     r.state = (uint128)state_high << 64 | state_low, r.inc = (uint128)inc_high << 64 | inc_low;
@@ -544,8 +547,8 @@ static void shuffle_scenario(void) {
 // log(1 + exp(-z_i)); g_i: what each token loss of the chosen answer is weighted with, and -g_i of
 // the rejected one
 static double dpo(double *g, const double *chosen, const double *rejected,
-    const double *reference_chosen,
-                  const double *reference_rejected, double beta, int pairs) {
+                  const double *reference_chosen, const double *reference_rejected, double beta,
+                  int pairs) {
     double loss = 0;
     for (int i = 0; i < pairs; i++) {
         double z = beta*((chosen[i] - rejected[i]) - (reference_chosen[i] - reference_rejected[i]));
@@ -598,13 +601,13 @@ static void rmsnorm_forward(real *y, real *rstd, const real *x, const real *gain
 }
 // dgain += sum_n dy x rstd;   dx += rstd (gain dy - x rstd^2 average(gain dy x))
 static void rmsnorm_backward(real *dx, real *dgain, const real *dy, const real *x, const real *gain,
-    const real *rstd, int N, int C) {
+                             const real *rstd, int N, int C) {
     for (int n = 0; n < N; n++) {
         double average = 0, r = (double)rstd[n];
         for (int c = 0; c < C; c++) average += (double)gain[c]*(double)dy[n*C + c]*(double)x[n*C + c]/C;
         for (int c = 0; c < C; c++) {
-            dx[n*C + c] += (real)(r*((double)gain[c]
-                *(double)dy[n*C + c] - (double)x[n*C + c]*r*r*average));
+            const double through_gain = (double)gain[c]*(double)dy[n*C + c];
+            dx[n*C + c] += (real)(r*(through_gain - (double)x[n*C + c]*r*r*average));
             dgain[c] += dy[n*C + c]*x[n*C + c]*rstd[n];
         }
     }
@@ -616,8 +619,8 @@ static double rmsnorm_loss(void) {
 static void rmsnorm_scenario(void) {
     int N = at.N = random_int(3, 9), C = at.C = random_int(17, 60);
     size_t n = (size_t)N*C;
-    real *x = at.x = random_reals(n, 0.7, 1.5), *gain = at.weight = random_reals(C, 1, 0.4),
-        *y = poisoned(n), *rstd = poisoned(N);
+    real *x = at.x = random_reals(n, 0.7, 1.5), *gain = at.weight = random_reals(C, 1, 0.4);
+    real *y = poisoned(n), *rstd = poisoned(N);
     STUDENT(rmsnorm_forward)(y, rstd, x, gain, N, C);
     record("y[row][channel]", y, C, 2, (int[]){ N, C });
     record("rstd[row]", rstd, C, 1, (int[]){ N });
@@ -637,11 +640,11 @@ static void rmsnorm_scenario(void) {
 // Attention in which query i sees the keys i - W < j <= i. Forward and backward in plain loops; P:
 // [T], scratch.
 static void window_forward(real *att, real *lse, real *P, const real *qkv, int B, int T, int W, int H,
-    int G, int D) {
+                           int G, int D) {
     int Q = (H + 2*G)*D;
     for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int i = 0; i < T; i++) {
-        const real *q = qkv + ((size_t)b*T + i)*Q + h*D, *k = qkv + (size_t)b*T*Q + (H + h/(H/G))*D,
-            *v = k + G*D;
+        const real *q = qkv + ((size_t)b*T + i)*Q + h*D;
+        const real *k = qkv + (size_t)b*T*Q + (H + h/(H/G))*D, *v = k + G*D;
         real *out = att + ((size_t)b*T + i)*H*D + h*D, most = -INFINITY, sum = 0;
         int from = imax(0, i - W + 1);
         for (int j = from; j <= i; j++) {
@@ -652,13 +655,13 @@ static void window_forward(real *att, real *lse, real *P, const real *qkv, int B
         for (int j = from; j <= i; j++) sum += P[j] = (real)exp(P[j] - most);
         lse[((size_t)b*H + h)*T + i] = most + (real)log(sum);
         for (int d = 0; d < D; d++) out[d] = 0;
-        for (int j = from; j <= i; j++) for (int d = 0; d < D; d++) out[d] += P[j]/sum*v[(size_t)j*Q
-            + d];
+        for (int j = from; j <= i; j++) {
+            for (int d = 0; d < D; d++) out[d] += P[j]/sum*v[(size_t)j*Q + d];
+        }
     }
 }
 static void window_backward(real *dqkv, const real *datt, const real *att, const real *lse,
-    const real *qkv, int B, int T, int W,
-                            int H, int G, int D) {
+                            const real *qkv, int B, int T, int W, int H, int G, int D) {
     int Q = (H + 2*G)*D;
     real scale = 1/(real)sqrt((real)D);
     memset(dqkv, 0, sizeof(real)*B*T*Q);
@@ -669,8 +672,10 @@ static void window_backward(real *dqkv, const real *datt, const real *att, const
         for (int j = imax(0, i - W + 1); j <= i; j++) {
             size_t key = ((size_t)b*T + j)*Q + (H + h/(H/G))*D, value = key + G*D;
             real S = 0, dP = 0;
-            for (int d = 0; d < D; d++) S += qkv[query + d]*qkv[key + d]*scale,
+            for (int d = 0; d < D; d++) {
+                S += qkv[query + d]*qkv[key + d]*scale;
                 dP += datt[head + d]*qkv[value + d];
+            }
             real P = (real)exp(S - lse[((size_t)b*H + h)*T + i]), dS = P*(dP - dot)*scale;
             for (int d = 0; d < D; d++) {
                 dqkv[value + d] += P*datt[head + d];
@@ -727,7 +732,7 @@ static void qknorm_forward(real *qkv, real *rstd, int N, int heads, int D, int Q
     }
 }
 static void qknorm_backward(real *dqkv, const real *qkv, const real *rstd, int N, int heads, int D,
-    int Q) {
+                            int Q) {
     for (int n = 0; n < N; n++) for (int h = 0; h < heads; h++) {
         real *d = dqkv + (size_t)n*Q + h*D;
         const real *y = qkv + (size_t)n*Q + h*D;
@@ -743,8 +748,8 @@ static double qknorm_loss(void) {
     return weighted_sum(at.y, at.up, n);
 }
 static void qknorm_scenario(void) {
-    int N = at.N = random_int(3, 7), H = at.H = random_int(2, 5), D = at.D = 2*random_int(3, 9),
-        Q = at.Q = (H + random_int(1, 2))*D;
+    int N = at.N = random_int(3, 7), H = at.H = random_int(2, 5), D = at.D = 2*random_int(3, 9);
+    int Q = at.Q = (H + random_int(1, 2))*D;
     size_t n = (size_t)N*Q;
     real *x = at.x = random_reals(n, 0.4, 1.5), *y = copied(x, n), *rstd = poisoned((size_t)N*H);
     STUDENT(qknorm_forward)(y, rstd, N, H, D, Q);
@@ -764,8 +769,7 @@ static const Exercise exercises[] = {
     { "02_norm", "norm_forward, norm_backward", norm_scenario, 0 },
     { "03_rope", "rope_forward, rope_backward", rope_scenario, 0 },
     { "04_gemm", "gemm_strided, gemm_blocked", gemm_scenario, 1 },
-    { "05_linear", "matmul_forward, matmul_backward_weight, matmul_backward_input", matmul_scenario,
-        0 },
+    { "05_linear", "matmul_forward, matmul_backward_weight, matmul_backward_input", matmul_scenario, 0 },
     { "06_attention", "attention_forward", attention_scenario, 0 },
     { "07_attention_backward", "attention_backward", attention_backward_scenario, 0 },
     { "08_swiglu", "swiglu_forward, swiglu_backward", swiglu_scenario, 0 },

@@ -7,10 +7,11 @@
 #endif
 typedef REAL real;
 
-// What all gradients are multiplied with, so that their norm is at most limit (0: no limit): min(1,
-// limit/(norm + 1e-6))
+// What all gradients are multiplied with, so that their norm is at most limit (0: no limit):
+//     min(1, limit/(norm + 1e-6))
 double clip_factor(const real *grads, size_t n, double limit) {
-    (void)grads, (void)n, (void)limit;         // your code in place of this
+    // your code in place of this
+    (void)grads, (void)n, (void)limit;
     return 0;
 }
 

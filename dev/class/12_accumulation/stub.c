@@ -8,7 +8,8 @@ typedef REAL real;
 
 // The weight of each token's loss in the loss of the whole batch: the mean over all tokens with
 // targets >= 0; else 0. The batch is processed micro_batch sequences at a time; the weights must
-// not depend on that. weights, targets: [batch, T]
+// not depend on that.
+// weights, targets: [batch, T]
 void loss_weights(real *weights, const int *targets, int batch, int T, int micro_batch) {
     // your code in place of this
     (void)weights, (void)targets, (void)batch, (void)T, (void)micro_batch;

@@ -11,8 +11,8 @@ typedef REAL real;
 // weight of every token loss of the chosen answer i (the rejected one gets -g_i). Returns the loss.
 double dpo(double *g, const double *chosen, const double *rejected, const double *reference_chosen,
            const double *reference_rejected, double beta, int pairs) {
-    (void)g, (void)chosen, (void)rejected;
     // your code in place of this
-    (void)reference_chosen, (void)reference_rejected, (void)beta, (void)pairs;
+    (void)g, (void)chosen, (void)rejected, (void)reference_chosen, (void)reference_rejected,
+    (void)beta, (void)pairs;
     return 0;
 }

@@ -6,7 +6,7 @@
 // WRONG 5: the gradient lacks the one at the target
 // WRONG 6: the gradient lacks the term of the z-loss
 // WRONG 7: the weights are not used
-// WRONG 8: the probability of the target is used for all columns (dlogits read after it was overwritten)
+// WRONG 8: the probability of the target is used for all columns
 // WRONG 9: no negative target but -100 is ignored
 // WRONG 10: token 0 is ignored, too
 // WRONG 11: p is exp(logit)/exp(lse), and both overflow
@@ -27,8 +27,8 @@ static int is_ignored(int target) {
     return WRONG == 10 ? target <= 0 : target < 0;
 }
 
-void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *logits, const int *targets, double z,
-                          int N, int V) {
+void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *logits,
+                          const int *targets, double z, int N, int V) {
     for (int n = 0; n < N; n++) {
         const real *row = logits + n*V;
         real most = row[0], sum = 0;
@@ -42,8 +42,8 @@ void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *lo
     }
 }
 
-void crossentropy_backward(real *dlogits, const real *weights, const real *lse, const real *logits, const int *targets,
-                           double z, int N, int V) {
+void crossentropy_backward(real *dlogits, const real *weights, const real *lse, const real *logits,
+                           const int *targets, double z, int N, int V) {
     for (int n = 0; n < N; n++) for (int v = 0; v < V; v++) {
         int target = targets[n] < 0 && WRONG == 2 ? 0 : targets[n];
         real logit = logits[n*V + (WRONG == 8 && target >= 0 ? target : v)];

@@ -19,8 +19,8 @@
 #endif
 typedef REAL real;
 
-void gemm_strided(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b, size_t b_row, size_t b_col,
-                  int M, int N, int K, int add) {
+void gemm_strided(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b,
+                  size_t b_row, size_t b_col, int M, int N, int K, int add) {
     if (WRONG == 1) add = 0;
     if (WRONG == 2) add = 1;
     if (WRONG == 4) ldc = (size_t)N;
@@ -35,8 +35,8 @@ void gemm_strided(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col
 static int least(int a, int b) { return a < b ? a : b; }
 
 // Blocks of 16 x 16 of c, and 16 of k at a time: what a block reads stays in the cache while it is needed.
-void gemm_blocked(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b, size_t b_row, size_t b_col,
-                  int M, int N, int K, int add) {
+void gemm_blocked(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col, const real *b,
+                  size_t b_row, size_t b_col, int M, int N, int K, int add) {
     enum { SIDE = 16 };
     if (WRONG == 9 && M < SIDE) return;
     for (int i = 0; i < M; i += SIDE) for (int j = 0; j < N; j += SIDE) for (int k = 0; k < K; k += SIDE) {

@@ -25,7 +25,8 @@ void matmul_forward(real *out, const real *inp, const real *weight, int N, int C
     }
 }
 
-void matmul_backward_weight(real *dweight, const real *dout, const real *inp, int B, int T, int C, int O) {
+void matmul_backward_weight(real *dweight, const real *dout, const real *inp, int B, int T, int C,
+                            int O) {
     for (int o = 0; o < O; o++) for (int c = 0; c < C; c++) {
         real sum = 0;
         for (int n = 0; n < (WRONG == 4 ? T : B*T); n++) sum += dout[n*O + o]*inp[n*C + c];

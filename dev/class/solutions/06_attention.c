@@ -19,8 +19,8 @@
 #endif
 typedef REAL real;
 
-void attention_forward(real *att, real *lse, real *work, const real *q, int q_width, const real *kv, int kv_width,
-                       int B, int T, int past, int H, int G, int D) {
+void attention_forward(real *att, real *lse, real *work, const real *q, int q_width,
+                       const real *kv, int kv_width, int B, int T, int past, int H, int G, int D) {
     int keys = past + T, shift = WRONG == 7 ? 0 : past;
     real *P = work, scale = WRONG == 3 ? 1 : WRONG == 4 ? 1/(real)D : 1/(real)sqrt((real)D);
     for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int i = 0; i < T; i++) {

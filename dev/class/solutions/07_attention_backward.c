@@ -18,8 +18,8 @@
 #endif
 typedef REAL real;
 
-void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse, const real *qkv,
-                        int B, int T, int H, int G, int D) {
+void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse,
+                        const real *qkv, int B, int T, int H, int G, int D) {
     int Q = (H + 2*G)*D;
     real scale = 1/(real)sqrt((real)D);
     (void)work;

@@ -20,17 +20,22 @@
 #endif
 typedef REAL real;
 
-void adamw(real *p, real *m, real *v, const real *g, size_t n, double lr, double beta1, double beta2, double eps,
-           double weight_decay, int step) {
+void adamw(real *p, real *m, real *v, const real *g, size_t n, double lr, double beta1,
+           double beta2, double eps, double weight_decay, int step) {
     if (WRONG == 6) { double swap = beta1; beta1 = beta2, beta2 = swap; }
     if (WRONG == 10) beta1 = 0.9;
     double t = WRONG == 7 ? step - 1 + 1e-3 : step;
     double first = WRONG == 1 ? 1 : 1 - pow(beta1, t), second = WRONG == 1 ? 1 : 1 - pow(beta2, t);
     for (size_t i = 0; i < n; i++) {
-        double grad = g[i] + (WRONG == 2 ? weight_decay*p[i] : 0), decay = WRONG == 2 ? 0 : WRONG == 3 ? weight_decay : lr*weight_decay;
-        double m1 = beta1*m[i] + (1 - beta1)*grad, v1 = beta2*v[i] + (1 - beta2)*(WRONG == 5 ? fabs(grad) : grad*grad);
-        double root = WRONG == 4 ? sqrt(v1/second + eps) : WRONG == 8 ? (sqrt(v1) + eps)/sqrt(second) : sqrt(v1)/sqrt(second) + eps;
-        double updated = WRONG == 9 ? (p[i] - lr/first*m1/root)*(1 - decay) : p[i]*(1 - decay) - lr/first*m1/root;
+        double grad = g[i] + (WRONG == 2 ? weight_decay*p[i] : 0);
+        double decay = WRONG == 2 ? 0 : WRONG == 3 ? weight_decay : lr*weight_decay;
+        double m1 = beta1*m[i] + (1 - beta1)*grad;
+        double v1 = beta2*v[i] + (1 - beta2)*(WRONG == 5 ? fabs(grad) : grad*grad);
+        double root = sqrt(v1)/sqrt(second) + eps;
+        if (WRONG == 4) root = sqrt(v1/second + eps);
+        if (WRONG == 8) root = (sqrt(v1) + eps)/sqrt(second);
+        double updated = p[i]*(1 - decay) - lr/first*m1/root;
+        if (WRONG == 9) updated = (p[i] - lr/first*m1/root)*(1 - decay);
         m[i] = (real)m1, v[i] = (real)v1, p[i] = (real)updated;
     }
 }

@@ -24,10 +24,15 @@ void loss_weights(real *weights, const int *targets, int batch, int T, int micro
         for (int n = 0; n < batch*T; n++) weights[n] = 0;
         batch -= batch % micro_batch;
     }
-    int group = WRONG == 1 ? micro_batch : WRONG == 2 ? 1 : batch;         // sequences that share a denominator
+    // sequences that share a denominator
+    int group = WRONG == 1 ? micro_batch : WRONG == 2 ? 1 : batch;
     for (int b = 0; b < batch; b += group) {
-        int last = b + group < batch ? b + group : batch, predicted = 0, groups = (batch + group - 1)/group;
-        for (int n = b*T; n < last*T; n++) predicted += targets[n] >= 0 || WRONG == 3 || (WRONG == 9 && targets[n] != -100);
+        int last = b + group < batch ? b + group : batch, groups = (batch + group - 1)/group;
+        int predicted = 0;
+        for (int n = b*T; n < last*T; n++) {
+            int ignored = WRONG == 9 ? targets[n] == -100 : targets[n] < 0;
+            predicted += !ignored || WRONG == 3;
+        }
         for (int n = b*T; n < last*T; n++)
             weights[n] = (WRONG == 9 ? targets[n] == -100 : targets[n] < 0 && WRONG != 4) ? 0
                 : WRONG == 7 ? 1 : 1/((real)predicted*groups);

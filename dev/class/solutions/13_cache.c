@@ -17,11 +17,17 @@
 #endif
 typedef REAL real;
 
-void attention_step(real *att, real *keys, real *values, const real *qkv, int past, int H, int G, int D) {
+void attention_step(real *att, real *keys, real *values, const real *qkv, int past, int H, int G,
+                    int D) {
     int row = WRONG == 1 && past > 0 ? past - 1 : past;
-    for (int i = 0; i < G*D; i++) keys[row*G*D + i] = qkv[H*D + i], values[past*G*D + i] = qkv[(H + G)*D + i];
+    for (int i = 0; i < G*D; i++) {
+        keys[row*G*D + i] = qkv[H*D + i];
+        values[past*G*D + i] = qkv[(H + G)*D + i];
+    }
     for (int h = 0; h < H; h++) {
-        int g = WRONG == 5 ? h % G : h/(H/G), from = WRONG == 3 ? past : WRONG == 7 && past > 0, to = WRONG == 2 && past > 0 ? past - 1 : past;
+        int g = WRONG == 5 ? h % G : h/(H/G);
+        int from = WRONG == 3 ? past : WRONG == 7 && past > 0;
+        int to = WRONG == 2 && past > 0 ? past - 1 : past;
         double most = -INFINITY, sum = 0, P[1024];
         for (int j = from; j <= to; j++) {
             P[j] = 0;

@@ -22,10 +22,14 @@ int sample_top(const real *logits, int V, double temperature, int top_k, double 
     int id[512], n = top_k > 0 && top_k < V && WRONG != 2 ? top_k : V, top = 0;
     double p[512], total = 0, all = 0, kept = 0, sum = 0;
     for (int v = 0; v < V; v++) id[v] = v;
-    for (int i = 0; i < V; i++) for (int j = i + 1; j < V; j++)            // the largest first; equal ones by id
-        if (logits[id[j]] > logits[id[i]] || (logits[id[j]] == logits[id[i]] && (WRONG == 9 ? id[j] > id[i] : id[j] < id[i]))) { int swap = id[i]; id[i] = id[j], id[j] = swap; }
+    // the largest first; equal ones by id
+    for (int i = 0; i < V; i++) for (int j = i + 1; j < V; j++) {
+        int a = id[i], b = id[j], first = WRONG == 9 ? b > a : b < a;
+        if (logits[b] > logits[a] || (logits[b] == logits[a] && first)) id[i] = b, id[j] = a;
+    }
     if (temperature == 0) return id[WRONG == 8 ? V - 1 : 0];
-    double best = WRONG == 6 ? -700*temperature : logits[id[0]], scale = WRONG == 1 ? temperature : 1/temperature;
+    double best = WRONG == 6 ? -700*temperature : logits[id[0]];
+    double scale = WRONG == 1 ? temperature : 1/temperature;
     for (int i = 0; i < V; i++) {
         p[i] = exp((logits[id[i]] - best)*scale);
         all += p[i];

@@ -50,7 +50,8 @@ static uint32_t below_or_equal(Pcg64 *r, uint32_t most) {
     return x;
 }
 
-void pcg64_shuffle(uint32_t *order, uint32_t n, uint64_t state_high, uint64_t state_low, uint64_t inc_high, uint64_t inc_low) {
+void pcg64_shuffle(uint32_t *order, uint32_t n, uint64_t state_high, uint64_t state_low,
+                   uint64_t inc_high, uint64_t inc_low) {
     Pcg64 r = { (uint128)state_high << 64 | state_low, (uint128)inc_high << 64 | inc_low, 0, 0 };
     static uint32_t left_over;
     static int is_left_over;

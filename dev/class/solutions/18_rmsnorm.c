@@ -28,8 +28,8 @@ void rmsnorm_forward(real *y, real *rstd, const real *x, const real *gain, int N
     }
 }
 
-void rmsnorm_backward(real *dx, real *dgain, const real *dy, const real *x, const real *gain, const real *rstd,
-                      int N, int C) {
+void rmsnorm_backward(real *dx, real *dgain, const real *dy, const real *x, const real *gain,
+                      const real *rstd, int N, int C) {
     for (int n = 0; n < N; n++) {
         double average = 0, r = rstd[n];
         for (int c = 0; c < C; c++) average += (double)gain[c]*dy[n*C + c]*x[n*C + c]/C;

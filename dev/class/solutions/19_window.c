@@ -25,7 +25,8 @@ static int first_seen(int i, int W) {
     return from < 0 ? 0 : from;
 }
 
-void window_forward(real *att, real *lse, real *P, const real *qkv, int B, int T, int W, int H, int G, int D) {
+void window_forward(real *att, real *lse, real *P, const real *qkv, int B, int T, int W, int H,
+                    int G, int D) {
     int Q = (H + 2*G)*D;
     for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) for (int i = 0; i < T; i++) {
         int row = b*T + i, from = first_seen(i, W);
@@ -44,8 +45,8 @@ void window_forward(real *att, real *lse, real *P, const real *qkv, int B, int T
     }
 }
 
-void window_backward(real *dqkv, const real *datt, const real *att, const real *lse, const real *qkv, int B, int T, int W,
-                     int H, int G, int D) {
+void window_backward(real *dqkv, const real *datt, const real *att, const real *lse,
+                     const real *qkv, int B, int T, int W, int H, int G, int D) {
     int Q = (H + 2*G)*D;
     real scale = 1/(real)sqrt((real)D);
     if (WRONG != 6) for (int i = 0; i < B*T*Q; i++) dqkv[i] = 0;

@@ -24,14 +24,18 @@ void qknorm_forward(real *qkv, real *rstd, int N, int heads, int D, int Q) {
         double square = 0, mean = 0;
         for (int d = 0; d < D; d++) mean += WRONG == 3 ? x[d]/D : 0;
         for (int d = 0; d < D; d++) square += (x[d] - mean)*(x[d] - mean)/D;
-        if (WRONG == 2) { square = 0; for (int i = 0; i < heads*D; i++) square += qkv[n*Q + i]*qkv[n*Q + i]/(heads*D); }
+        if (WRONG == 2) {
+            square = 0;
+            for (int i = 0; i < heads*D; i++) square += qkv[n*Q + i]*qkv[n*Q + i]/(heads*D);
+        }
         r = (real)(WRONG == 7 ? 1/(sqrt(square) + 1e-5) : 1/sqrt(square + 1e-5));
         if (h < heads && WRONG != 8) rstd[n*heads + h] = r;
         for (int d = 0; d < D; d++) x[d] = (x[d] - (real)mean)*r;
     }
 }
 
-void qknorm_backward(real *dqkv, const real *qkv, const real *rstd, int N, int heads, int D, int Q) {
+void qknorm_backward(real *dqkv, const real *qkv, const real *rstd, int N, int heads, int D,
+                     int Q) {
     for (int n = 0; n < N; n++) for (int h = 0; h < heads - (WRONG == 6); h++) {
         real *d = dqkv + n*Q + h*D, average = 0;
         const real *y = qkv + n*Q + h*D;
