@@ -6681,6 +6681,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "edges", test_edges, IN_FLOAT },
     { "rendering", test_rendering, IN_FLOAT },
     { "rendering_threads", test_rendering_threads, IN_FLOAT },
+    { "reply", test_reply, IN_FLOAT },
     { "rendering_official", test_rendering_official, IN_FLOAT },
     { "objectives", test_objectives, IN_FLOAT },
     { "adaptation_bits", test_adaptation_bits, IN_BOTH },

@@ -194,6 +194,26 @@ static void test_rendering_threads(void) {
     tokenizer_free(t);
 }
 
+// An answer ends with EOS, once: by itself, or where --generate cuts it, so that the next turn begins as
+// conversations have shown it. The model says abcd behind a newline, and then, for want of better, 0.
+static void test_reply(void) {
+    static const unsigned char chain[] = "\nabcd";
+    static const struct { int most, n; const char *says; } rows[] = { { 2, 3, "ab" }, { 0, 5, "abcd" } };
+    Config c = config_of(32, 1, 2, 2, 8, 256, 32, 0, 0, 0);
+    Olmo *m = olmo_build(&c, 0);
+    c.eos = 0;
+    for (int i = 0; i < 4; i++) m->weight.wte[chain[i]*32 + i] = m->weight.head[chain[i + 1]*32 + i] = 1;
+    for (int i = 0; i < 2; i++) {
+        const Sampling greedy = { 0, 1, 0 };
+        int tokens[32] = { 0, '\n' }, past = 0, fine = 1;
+        const int n = reply(&cpu_device, m, &c, NULL, tokens, 2, &past, rows[i].most, greedy, 0);
+        for (int k = 0; k < n - 2; k++) fine &= tokens[2 + k] == rows[i].says[k];
+        check(fine && n == 2 + rows[i].n, "an answer %s ends with one EOS: %d tokens",
+              rows[i].most ? "that is cut" : "of its own length", n - 2);
+    }
+    olmo_free(m);
+}
+
 // The two conversations that open-instruct's own code rendered and masked, by OLMo's own tokenizer;
 // and that pieces make the ids of the whole, for beginnings and ends that try to reach across.
 static void test_rendering_official(void) {
