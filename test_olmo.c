@@ -781,7 +781,7 @@ static void test_model_differences(void) {
 static const double stored = 0x1p-24, tables = 0x1p-24;
 
 // length: K, the roundings behind it
-typedef struct { char name[48]; const real *at; size_t n; double length; } Named;
+typedef struct { char name[96]; const real *at; size_t n; double length; } Named;
 
 enum { MAX_NAMED = 512 };
 
@@ -1660,7 +1660,7 @@ static void test_console_by_the_clock(void) {
                      "mkdir -p build/test/clock && head -c 16384 train_olmo.c > "
                      "build/train_olmo.c.txt && cd build/test/clock && CLOCK_STEP=0.75 '%s' "
                      "--plain-device %s", self, flags), lines = 0, fine = 1;
-    for (const char *at = out; (at = strstr(at, "[step=")); at++, lines++) {
+    for (const char *at = out; (at = strstr(at, "[step=")) != NULL; at++, lines++) {
         char expected[64];
         const int step = atoi(at + 6), left = (int)(1.5*(99 - step));
         snprintf(expected, sizeof expected, " tokens/s=85.33 eta=%d:%02d\n", left/60, left % 60);
@@ -2032,7 +2032,7 @@ static void numpy_of(int which) {
 }
 static void llmc_of(int which) {
     int width;
-    const uint32_t head[3] = { 20240520, which == 0 ? 2 : 1, which == 1 ? 65 : 64 };
+    const uint32_t head[3] = { 20240520, which == 0 ? 2u : 1u, which == 1 ? 65u : 64u };
     memset(header_bytes, 0, sizeof header_bytes), memcpy(header_bytes, head, sizeof head);
     llmc_header(header_bytes, 1024 + 128 - (which == 2 ? 2 : 0), "a.bin", &width);
 }
@@ -2056,7 +2056,7 @@ static void header_limits(void) {
     for (int i = 0; i < 8; i++) fine &= dies(numpy_of, i, says[i]);
     check(fine, "and other shapes, lengths and numbers of items are refused");
     for (int wide = 0; wide < 2; wide++) {
-        const uint32_t head[3] = { wide ? 20240801 : 20240520, 1, 3 };
+        const uint32_t head[3] = { wide ? 20240801u : 20240520u, 1, 3 };
         memset(header_bytes, 0, sizeof header_bytes), memcpy(header_bytes, head, sizeof head);
         fine &= llmc_header(header_bytes, 1024 + (wide ? 12 : 6), "a.bin", &width) == 1024
             && width == (wide ? 4 : 2);

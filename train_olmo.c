@@ -1711,7 +1711,7 @@ static FILE *open_to_read(const char *path, uint64_t *size) {
 static void make_parents(const char *path) {
     char part[PATH];
     CHECK(strlen(path) < PATH, "%s: this path is too long", path);
-    for (const char *slash = path; (slash = strchr(slash, '/')); slash++) {
+    for (const char *slash = path; (slash = strchr(slash, '/')) != NULL; slash++) {
         snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
         CHECK(!*part || mkdir(part, 0777) == 0 || errno == EEXIST,
               "%s: cannot make this directory: %s", part, strerror(errno));
