@@ -4808,7 +4808,7 @@ static void test_resume(void) {
 static void test_save_load_save(void) {
     static const struct { const char *what, *flags; } models[] = {
         { "tied", "--tied --n-kv-heads 2" }, { "untied", "--untied --n-kv-heads 2" },
-            { "grouped keys", "--untied --n-heads 4 --n-kv-heads 2 --n-layers 2" },
+        { "grouped keys", "--untied --n-heads 4 --n-kv-heads 2 --n-layers 2" },
         { "clipped q, k, v and another RoPE base", "--clip-qkv 0.3 --rope-theta 12345.678901234567" },
     };
     static const char *const formats[] = { "fp32", "bf16", "fp16" };
@@ -4818,17 +4818,16 @@ static void test_save_load_save(void) {
                                    models[i].flags)), "a test could not train: %s", complained);
         for (int f = 0; f < 3; f++) {
             int code = train_olmo("--load made/step3 --export first --export-dtype %s", formats[f]);
-            int fine = went_well(code)
+            int fine = went_well(code) && !strstr(complained, "stores weights in")
                 && (f || (same_in("made/step3", "first", "model.safetensors")
                           && same_in("made/step3", "first", "config.json")));
             code = train_olmo("--load first --export second --export-dtype %s", formats[f]);
             fine &= went_well(code) && same_in("first", "second", "model.safetensors")
                 && same_in("first", "second", "config.json");
-            // every 16-bit number is a float,
+            // Every 16-bit number is a float, and comes back.
             code = train_olmo("--load second --export third --export-dtype fp32");
             fine &= went_well(code)
                 && went_well(train_olmo("--load third --export fourth --export-dtype %s", formats[f]));
-            // and comes back
             fine &= same_in("first", "fourth", "model.safetensors")
                 && same_in("first", "third", "model.safetensors") == (f == 0);
             check(fine, "%s, %s: what is loaded is what was saved, byte by byte", models[i].what, formats[f]);
