@@ -3903,9 +3903,10 @@ static void promised_training_output(void) {
     char hash[64] = "";
     int code = train_olmo("%s --steps 6 --eval-every 3 --val few.bin --data ids.bin", tiny_model),
         lines = 0, sound = 1, evals = 0;
-    check(went_well(code) && sscanf(last_line(said), "params hash 0x%16[0-9a-f]",
-                                    hash) == 1 && strlen(hash) == 16 && strlen(last_line(said)) == 31,
-          "a training run's last line is its hash: %.30s", last_line(said));
+    check(went_well(code) && strstr(said, "\nsaved out/step6\n")
+          && sscanf(last_line(said), "params hash 0x%16[0-9a-f]", hash) == 1 && strlen(hash) == 16
+          && strlen(last_line(said)) == 31, "a training run's last line is its hash: %.30s",
+          last_line(said));
     char *metrics = slurp("out/metrics.jsonl", NULL);
     for (char *line = metrics, *next; line && *line; line = next, lines++) {
         next = line + strcspn(line, "\n");
@@ -4098,6 +4099,9 @@ static void fine_tuning(void) {
                     "recipe sft: 3 steps of 128 sequences; finetune, 0 steps of warm-up to lr 2e-06"),
                     "--load: the recipe is that of fine-tuning, three times through 200 windows: %s%s",
                     complained, said);
+    check(strstr(said,
+                 "\nout held an earlier run: moved to out.1 (--resume would have gone on with it)\n")
+                 != NULL, "it is said that an earlier run is moved aside");
     check(strstr(said, "starting from out.1/step1\n") && newest_checkpoint("out.1") == 1,
           "and the run that is moved aside has its new name");
     code = train_olmo("--load out/latest --data few.bin --val none --sample-every 0 --out fine");
@@ -4121,9 +4125,20 @@ static void fine_tuning(void) {
                     "--model takes that preset's recipe");
     code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --model tiny --steps 0");
     check(went_well(code) && strstr(said, "starting from out/latest\n"), "no step moves nothing: %s", said);
+    system_or_die("cp -r out outer");                       // whose name only begins like that of --out
+    code = train_olmo("--load outer/latest --data ids.bin --val none --sample-every 0 --steps 1 --threads 2");
+    check(went_well(code) && strstr(said, "starting from outer/latest\n") && strstr(said, ", 2 threads"),
+          "a model beside --out is not moved: %s", complained);
+    // What was trained last is what generates, unless another model is named.
+    code = train_olmo("--generate 2 --prompt-ids 1");
+    check(went_well(code) && strstr(complained, "model: out/step1\n"),
+          "--generate takes the newest checkpoint: %s", complained);
+    code = train_olmo("--model tiny --generate 2 --prompt-ids 1");
+    check(went_well(code) && strstr(complained, "note: an untrained model"),
+          "--model an untrained one: %s", complained);
     refuses("a recipe that is none", "--recipe dpo-x", "no such recipe",
             "--load out/latest --data ids.bin --recipe dpo-x");
-    system_or_die("rm -rf out out.1 fine");
+    system_or_die("rm -rf out out.* outer fine");
 }
 
 // What can only fail late must not cost the hours before it.
@@ -4492,7 +4507,15 @@ static void samples_as_text(void) {
         write_chain("chain", (const unsigned char *)rows[i].chain, (int)strlen(rows[i].chain));
         int code = train_olmo("--load chain --generate %d --temperature 0 --prompt '%s'",
                               rows[i].wanted, rows[i].prompt);
-        check(went_well(code) && !strcmp(said, rows[i].prints), "a sample with %s", rows[i].what);
+            check(went_well(code) && !strcmp(said, rows[i].prints), "a sample with %s", rows[i].what);
+    }
+    // without a prompt: a usual beginning, or one letter of it
+    for (int T = 3; T <= 4; T++) {
+        int code =
+            train_olmo("--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len %d "
+                       "--generate 1 --temperature 0", T);
+        check(went_well(code) && !strncmp(said, T == 3 ? "O" : "One", T == 3 ? 1 : 3)
+              && (T > 3 || said[1] != 'n'), "a sample of %d tokens without a prompt: %.3s", T, said);
     }
     system_or_die("rm -rf chain");
 }
@@ -4864,7 +4887,7 @@ static void test_save_load_save(void) {
     CHECK(went_well(code), "a test could not evaluate: %s", complained);
     snprintf(loss, sizeof loss, "%s", said);
     code = train_olmo("--load made/step1 --export shards --shard-mb 1");
-    check(went_well(code) && !file_exists("shards/model.safetensors")
+    check(went_well(code) && strstr(said, "wrote shards\n") && !file_exists("shards/model.safetensors")
           && file_exists("shards/model.safetensors.index.json") && holds("shards", "model-00003-of-"),
           "a model in shards");
     code = train_olmo("--load shards --eval --val few.bin");
@@ -4938,6 +4961,32 @@ static void test_companions(void) {
           || (went_well(code) && same_in("model", "named/step1", names[0])
               && same_in("model", "named/step1", names[1])),
               "--tokenizer names files that go with a new model: code %d", code);
+#ifdef ICU
+    // One beside us, whose path has no directory; one of as many tokens as the model has rows, and of
+    // one more.
+    char line[512];
+    system_or_die("cp model/*.json . && rm config.json && cp -r model equal && cp -r model narrow");
+    code = train_olmo("%s --steps 1 --sample-every 0 --out here --tokenizer tokenizer.json", model), same = 1;
+    for (int i = 0; i < 4; i++) same &= same_in("model", "here/step1", names[i]);
+    check(went_well(code) && same, "--tokenizer without a directory: %s", complained);
+    for (int i = 0; i < 2; i++) {
+        const char *directory = i ? "narrow" : "equal";
+        snprintf(line, sizeof line, "%s --vocab %d --steps 1 --sample-every 0 --out %s-run", model,
+                 257 - 2*i, directory);
+        write_tokens("low.bin", 320, 64);
+        CHECK(went_well(train_olmo("%s --data low.bin", line)), "a test could not train: %s", complained);
+        snprintf(line, sizeof line, "cp %s-run/step1/* %s", directory, directory);
+        system_or_die(line);
+        code = train_olmo("--load %s --data low.bin --val none --steps 1 --sample-every 1 --out %s-run",
+                          directory, directory);
+        check(went_well(code)
+              && (strstr(complained, "it has more tokens than the model has rows") != NULL) == i,
+              "a tokenizer of %s tokens than the model's rows: %s", i ? "more" : "no more", complained);
+    }
+    refuses("a prompt for a model with fewer rows than tokens", "narrow/tokenizer.json",
+            "has 256 tokens, the model only 255", "--load narrow --generate 3 --prompt a");
+    system_or_die("rm -rf here equal* narrow* *.json low.bin");
+#endif
     // An origin that is moved aside takes nothing with it.
     code = train_olmo("--load fine/latest --data ids.bin --val none --steps 1 --sample-every 0 --out fine");
     check(went_well(code) && same_in("model", "fine/step1", names[0]) && newest_checkpoint("fine.1") == 3,
