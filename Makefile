@@ -68,7 +68,9 @@ train_olmo_cu train_olmo_cu_fp32 test_olmo_cu test_olmo_cu_fp32: train_olmo.cu t
 	@[ "$(NVCC_AT)" ] || { echo "error: $@ needs CUDA's compiler, nvcc, which is not installed here"; exit 1; }
 	$(NVCC) $(GPU_FLAGS) $(if $(findstring fp32,$@),-DFP32) -o $@ $(if $(findstring test,$@),test_olmo.c,$<) $(GPU_LIBS) $(ICU) $(ZLIB)
 
-test-gpu: test_olmo_cu test_olmo_cu_fp32
+test-gpu: $(if $(CARD),test_olmo_cu test_olmo_cu_fp32)
+	@[ "$(NVCC_AT)" ] || { echo "error: the tests on a GPU need CUDA's compiler, nvcc, which is not installed here"; exit 1; }
+	@[ "$(CARD)" ] || { echo "error: the tests on a GPU need one; nvidia-smi -L finds no card of NVIDIA's here"; exit 1; }
 	./test_olmo_cu ./test_olmo_cu_fp32
 
 # The same tests twice: in float, and in double, where finite differences can see every gradient.

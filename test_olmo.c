@@ -4496,6 +4496,9 @@ static void samples_as_text(void) {
         { "bytes from 128 on, in the prompt and in the text", "\xc3\xa9\xe2\x82\xac!", "\xc3", 5,
           "\xc3\xa9\xe2\x82\xac!\n" },
         { "what a terminal would obey", "A\x1b[\x07\x7f\x08\r\x01Z", "A", 8, "A?[?????Z\n" },
+        { "what it would obey in UTF-8", "A\xc2\x9fZ", "A", 3, "A?Z\n" },
+        { "and the first that is a blank", "A\xc2\xa0Z", "A", 3, "A\xc2\xa0Z\n" },
+        { "bytes that are no UTF-8", "A\xff\xe2\x82Z", "A", 4, "A\xef\xbf\xbd\xef\xbf\xbdZ\n" },
         { "tabs and line ends", "A\tB\nC", "A", 4, "A\tB\nC\n" },
         { "blanks at the end", "A\tB\n ", "A", 4, "A\tB\n" },
         { "nothing but blanks", "A \n", "A", 2, "A\n" },
@@ -5178,7 +5181,7 @@ static void test_signals(void) {
     // In the middle of a validation of minutes: the checkpoint is there in a moment, and the run of
     // one step is not asked to go on.
     write_tokens("long.bin", 8 << 20, 64);
-    char *model = replaced(tiny_model, " --val none", " --val long.bin --data few.bin --out run");
+    char *model = replaced(tiny_model, " --val none", " --val long.bin --data few.bin --eval-set few=few.bin --out run");
     for (int steps = 1; steps <= 2; steps++) {
         pid = start_olmo("%s --steps %d --eval-every 1", model, steps);
         wait_for_metrics("run/metrics.jsonl", 0);
@@ -5190,6 +5193,8 @@ static void test_signals(void) {
               && !strstr(metrics, "eval/"),
               "SIGTERM in a long validation: code %d, a checkpoint of step %d, and nothing of the "
               "validation", code, newest);
+        check(strstr(complained, "note: asked to stop after 0 of 1 evaluations: the line of step 1") != NULL,
+              "what is missing in its line is said");
         check(went_well(code) && (strstr(said, "--resume") != NULL) == (steps == 2)
               && strstr(last_line(said), "params hash"), "%s",
               steps == 1 ? "a finished run is not asked to go on" : "another is");
@@ -6109,11 +6114,26 @@ static void test_runs(void) {
           && strstr(last_line(said), "params hash"), "--no-save: metrics alone");
     code = train_olmo("%s --steps 0 --data few.bin", tiny_model);
     check(went_well(code) && file_exists("out/metrics.jsonl") && !file_exists("out.1")
-          && strstr(last_line(said), "params hash")
-          && strstr(said, "nothing to do: step 0 of 0 is done already"),
+          && strstr(last_line(said), "params hash") && !strstr(said, "nothing to do"),
           "without a step to do, an earlier run stays where it is");
     code = train_olmo("%s --steps 0 --data few.bin --out unborn", tiny_model);
     check(went_well(code) && !file_exists("unborn"), "and none begins");
+    system_or_die("rm -rf out");
+    for (int saves = 1; saves >= 0; saves--) {
+        code = train_olmo("%s --steps 1 --data few.bin --out out%s", tiny_model, saves ? "" : " --no-save");
+        check(went_well(code), "a run that saves%s: code %d", saves ? "" : " nothing", code);
+    }
+    refuses("the run before one that saves nothing", "before it was moved: out.1/latest", "out holds no checkpoint yet",
+            "--eval --val few.bin --load out/latest");
+    refuses("what it would go on from", "before it was moved: out.1/latest", "out holds no checkpoint stepN",
+            "%s --data few.bin --out out --resume", tiny_model);
+    code = train_olmo("--eval --val few.bin --load out.1/latest");
+    check(went_well(code), "and there it is");
+    system_or_die("rm -rf out out.1");
+    code = train_olmo("%s --steps 1 --data few.bin", tiny_model);
+    check(went_well(code), "a run that was done: code %d", code);
+    code = train_olmo("%s --data few.bin --resume --steps 1", tiny_model);
+    check(went_well(code) && strstr(said, "nothing to do: step 1 of 1 is done already"), "and is not done again");
 
     // `latest` where it cannot be made: something else has the name.
     system_or_die("rm -rf out && mkdir -p out/latest/full");

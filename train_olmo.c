@@ -2266,6 +2266,19 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
 // config.json and model.safetensors (or several with an index), as transformers' OlmoForCausalLM
 // reads and writes them.
 
+// The end of a sentence about a run without checkpoints: the newest earlier run that a later one has
+// moved aside, OUT.1, OUT.2, ..., and that has some; or nothing.
+static const char *earlier_run(const char *out) {
+    static char says[PATH + 64];
+    char aside[PATH], latest[PATH];
+    *says = 0;
+    for (int n = 1; snprintf(aside, PATH, "%s.%d", out, n) < PATH && file_exists(aside); n++) {
+        path_join(latest, aside, "latest");
+        if (file_exists(latest)) snprintf(says, sizeof says, "; the run before it was moved: %s", latest);
+    }
+    return says;
+}
+
 // The path of DIRECTORY/config.json, or a sentence that says what may have been meant.
 static void find_config(char *path, const char *directory) {
     char latest[PATH], elsewhere[PATH];
@@ -2280,8 +2293,8 @@ static void find_config(char *path, const char *directory) {
 
     char parent[PATH];                                      // OUT of OUT/latest, or a hub's OWNER/NAME
     snprintf(parent, sizeof parent, "%.*s", (int)(slash - directory), directory);
-    CHECK(strcmp(slash, "/latest"), "%s: there is no such directory; %s holds no checkpoint yet",
-          directory, parent);
+    CHECK(strcmp(slash, "/latest"), "%s: there is no such directory; %s holds no checkpoint yet%s",
+          directory, parent, earlier_run(parent));
     CHECK(!file_exists(parent), "%s: there is no such directory", directory);
     die("%s: there is no such directory, and hubs are not reached from here; download config.json, "
         "the .safetensors files and tokenizer.json from https://huggingface.co/%s/tree/main into a "
@@ -3343,11 +3356,14 @@ static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64
 // 8. Generation: text and ids, sampling with the KV cache
 // ================================================================================================
 
-// Prints text that a model has written: what a terminal would obey becomes a question mark.
+// Prints text that a model has written, in UTF-8: what a terminal would obey becomes a question mark.
+// That is the 32 codes below the blank, 127, and the 32 from U+0080 on, which begin with 0xc2.
 static void print_text(const char *text, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-        putchar((c < ' ' && c != '\n' && c != '\t') || c == 127 ? '?' : c);
+        const unsigned char c = (unsigned char)text[i];
+        const int second = c == 0xc2 && i + 1 < n && (unsigned char)text[i + 1] < 0xa0;
+        putchar(second || (c < ' ' && c != '\n' && c != '\t') || c == 127 ? '?' : c);
+        i += (size_t)second;
     }
 }
 
@@ -4563,7 +4579,11 @@ static void print_sample(const Run *run, int wanted) {
     } else if (o->config.vocab == 256 && !o->prompt_ids) {
         // A story's line ends in blanks.
         while (n > start && (tokens[n - 1] == ' ' || tokens[n - 1] == '\n')) n--;
-        for (int i = 0; i < n; i++) { char byte = (char)tokens[i]; print_text(&byte, 1); }
+        char *raw = (char *)allocate((size_t)n, 1, "a sample");
+        char *text = (char *)allocate(3*(size_t)n, 1, "a sample");
+        for (int i = 0; i < n; i++) raw[i] = (char)tokens[i];
+        print_text(text, utf8_repair(text, raw, (size_t)n));
+        release(raw), release(text);
     } else for (int i = start; i < n; i++) printf("%s%d", i > start ? "," : "", tokens[i]);
     printf("\n");
     release(tokens);
@@ -5018,12 +5038,16 @@ static int not_asked_to_stop(void *context, Span **span, size_t n) {
 
 // What they find.
 static void ask_evaluators(const Run *run, Metrics *metrics) {
+    const size_t wanted = (size_t)run->sets + run->tasks.n;
+    size_t done = 0;
     double sums[MAX_SUMS];
     char name[80];
     for (int i = 0; i < run->sets && !agreed_to_stop(); i++) {
         double denominator = evaluate(run, &run->set[i].rows, &objectives[0], sums);
         snprintf(name, sizeof name, "eval/%s/", run->set[i].name);
-        if (!asked_to_stop) metric_means(metrics, &objectives[0], name, sums, denominator);
+        if (asked_to_stop) break;
+        metric_means(metrics, &objectives[0], name, sums, denominator);
+        done++;
     }
     for (size_t i = 0; i < run->tasks.n && !agreed_to_stop(); i++) {
         Task *t = run->tasks.task[i];
@@ -5035,9 +5059,12 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
         const size_t share = first < n ? (n - 1 - first)/world + 1 : 0;
         const int all = score_spans(run->device, run->model, mine, share, budget, not_asked_to_stop, NULL);
         for (size_t k = 0; k < n && world > 1; k++) ranks_sum(&span[k]->logprob, 1);
-        if (all) task_metrics(metrics, t);
+        if (all) task_metrics(metrics, t), done++;
         release(span);
     }
+    if (done < wanted && !ranks.rank)
+        fprintf(stderr, "note: asked to stop after %zu of %zu evaluations: the line of step %d has no others\n",
+                done, wanted, run->at.step);
 }
 
 #include "data/energy.c"                                   // --energy: kWh, CO2e; and MFU
@@ -5061,8 +5088,8 @@ static void train(Run *run) {
     if (o->energy) energy_begin(&energy, "/sys/class/powercap", "libnvidia-ml.so.1", card, o->watts);
     if (o->sample_every) check_prompt(run);
     if (at->step >= r->steps) {                             // then no file is touched
-        printf("nothing to do: step %d of %d is done already; --steps N goes further\n", at->step,
-               r->steps);
+        if (r->steps) printf("nothing to do: step %d of %d is done already; --steps N goes further\n",
+                             at->step, r->steps);
         print_hash(run);
         return;
     }
@@ -5359,7 +5386,7 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
     CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
     int instead = o->chat || o->generate || o->eval || o->export_dir, newest = newest_checkpoint(o->out);
     const int resume = o->resume;
-    CHECK(!resume || newest >= 0, "--resume: %s holds no checkpoint stepN", o->out);
+    CHECK(!resume || newest >= 0, "--resume: %s holds no checkpoint stepN%s", o->out, earlier_run(o->out));
     if (o->load)
         CHECK(snprintf(directory, PATH, "%s", o->load) < PATH, "%s: this path is too long",
               o->load);
@@ -5501,7 +5528,8 @@ int olmo_main(int argc, char **argv, const Device *device) {
     }
     if (o->chat) {
         if (!has_chat_template(&run.companions))
-            fprintf(stderr, "note: no chat_template came with this model: has it learned to answer?\n");
+            fprintf(stderr, "note: no chat_template came with this model: it was never tuned on conversations, "
+                            "so expect nonsense; `make chat` makes one that was\n");
         chat(device, run.model, &o->config, run.tokenizer, o->sampling, o->generate, (uint64_t)o->seed);
     } else if (o->generate) print_sample(&run, o->generate);
     if (o->export_dir) {

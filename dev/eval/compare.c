@@ -298,7 +298,8 @@ static void curves_main(const Command *c) {
         for (char *line; (line = lines_next(l)) != NULL; ) points_of_line(&p, json_root(line, l->place));
         lines_close(l);
     }
-    CHECK(p.n, "curves: there is no accuracy and no bits per byte in these files");
+    CHECK(p.n, "curves: there is no accuracy and no bits per byte in these files; a run writes them into its "
+          "metrics.jsonl if it is asked questions: ./train_olmo --eval-tasks DIR");
     qsort(p.list, p.n, sizeof *p.list, by_curve);
     fflush(stdout);
     if (c->png) {
