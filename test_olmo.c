@@ -6624,8 +6624,8 @@ static void test_gpu_ranks(void) {
     setenv("TRAIN_OLMO", self, 1);
     enter_yard();
     if (alone || cards < 2) {
-        refuses(alone ? "two cards, without NCCL" : "two cards, of one", "--gpus 2" + 2*(alone == NULL),
-                "", "%s --gpus 2", run);
+        if (alone) refuses("two cards, without NCCL", "--gpus 2", "without NCCL", "%s --gpus 2", run);
+        else refuses("two cards, of one", "rank 1 of 2", "CUDA shows only", "%s --gpus 2", run);
         leave_yard();
         return;
     }

@@ -1520,10 +1520,10 @@ static real row_exp(real *y, const real *x, real scale, real shift, int n) {
 
 static struct {
     int rank, world;                                // which of how many
-    int local;                                      // which of those on this machine
+    int local, forked;                              // which of those on this machine; started by --gpus
     int shard_gradients;
     double exposed;                                 // seconds of the last update's that a device has waited
-} ranks = { 0, 1, 0, 0, 0 };
+} ranks = { 0, 1, 0, 0, 0, 0 };
 
 enum { MAX_SEGMENTS = MAX_LAYERS + 2 };
 typedef struct {
@@ -4136,7 +4136,7 @@ static void ranks_fork(int n) {
         if (pid) continue;
         prctl(PR_SET_PDEATHSIG, SIGKILL);                   // no rank outlives its parent
         if (getppid() != parent) _exit(EXIT_FAILURE);
-        ranks.rank = ranks.local = r, ranks.world = n;
+        ranks.rank = ranks.local = r, ranks.world = n, ranks.forked = 1;
         omp_set_num_threads(imax(1, omp_get_max_threads()/n));
         if (r) close(door);
         ranks_meet(r ? -1 : door, "127.0.0.1", port);

@@ -117,7 +117,7 @@ static void host_release(void *p) {
 static void talking_open(void);
 
 // The first card that CUDA shows (CUDA_VISIBLE_DEVICES chooses another), made ready once. Of several ranks
-// on this machine each takes the next, unless their launcher shows each a card of its own.
+// on this machine each takes the next, unless another launcher shows each a single one, its own.
 static void card_open(void) {
     int cards = 0;
     if (card.ready) return;
@@ -125,9 +125,9 @@ static void card_open(void) {
     CHECK(status == cudaSuccess && cards > 0,
           "no GPU can be used here: %s; train_olmo is the same program for the CPU",
           status == cudaSuccess ? "CUDA shows none" : cudaGetErrorString(status));
-    const int mine = cards > 1 ? ranks.local : 0;
-    CHECK(mine < cards, "rank %d is number %d on this machine, where CUDA shows %d cards; each needs one",
-          ranks.rank, mine + 1, cards);
+    const int mine = cards > 1 || ranks.forked ? ranks.local : 0;
+    CHECK(mine < cards, "each rank on this machine needs a card, so this one card %d; CUDA shows only %d",
+          mine + 1, cards);
     CUDA(cudaSetDevice(mine));
     CUDA(cudaGetDeviceProperties(&card.props, mine));
     CHECK(card.props.major >= 8, "%s: compute capability %d.%d; expected 8.0 or newer, which knows bf16",
