@@ -716,6 +716,24 @@ static void test_in_loop(void) {
     check(line && figure_in(line, "eval/a/CrossEntropyLoss") == figure_in(line, "eval/b/CrossEntropyLoss")
           && figure_in(line, "eval/a/Perplexity") > 1, "--eval-set may be given several times");
     release(metrics), release(json);
+    static const struct { const char *metric, *loop; } ways[] = { { "acc_raw", "acc" }, { "f1", "f1" } };
+    for (int k = 0; k < 2; k++) {
+        put_task_files("colours", ways[k].metric, task_lines);
+        shell(out, sizeof out,
+              "%s --eval-tasks colours >/dev/null && $EVAL tasks --load loop/step3 --json last "
+              "colours >/dev/null", command);
+        metrics = text_of("loop/metrics.jsonl"), json = text_of("last");
+        line = strstr(metrics, "{\"step\": 3"),
+            task = json_get(json_get(json_root(json, "last"), "tasks"), "colours");
+        const double program = figure_in(task, ways[k].metric);
+        for (int v = 1; v <= 2; v++) {
+            snprintf(name, sizeof name, "eval/downstream/colours_rc_0shot_%s_v%d", ways[k].loop, v);
+            const double loop = line ? figure_in(line, name) : NAN;
+            check(fabs(loop - program) < 1e-5, "%s is %.6f, as in eval tasks: %.6f", name, loop, program);
+        }
+        release(metrics), release(json);
+    }
+    put_task_files("colours", "acc_per_char", task_lines);
     char with[4096], without[4096];
     shell(with, sizeof with, "%s --eval-tasks colours | tail -n 1", command);
     shell(without, sizeof without, "%s | tail -n 1", command);
