@@ -30,7 +30,7 @@ static const Bug bugs[] = {
     { "It learns how often each letter comes, and hardly more.",
       "        for (int c = 0; c < C; c++) d[c] += rstd[n]*(g[c] - avg - out[c]*avg_y);",
       "        for (int c = 0; c < C; c++) d[c] = rstd[n]*(g[c] - avg - out[c]*avg_y);",
-      "op_differences",
+      "model_differences",
       "The norm's gradient overwrites the residual stream's instead of being added to it: what "
       "went around the norm is lost, and early layers hear of the loss only through all later "
       "ones." },
@@ -55,7 +55,7 @@ static const Bug bugs[] = {
     { "The gradient norm grows and grows.",
       "            g[i] = 0;",
       "            g[i] *= (real)0.5;",
-      "train_step",
+      "adamw_golden",
       "The gradients are not cleared after the update, only halved: every step drags the last "
       "ones along. Clipping hides how large they get." },
     { "It trains. Its weights grow.",

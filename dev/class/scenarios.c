@@ -262,16 +262,25 @@ static void swiglu_scenario(void) {
 }
 
 // ---- 09: embedding ------------------------------------------------------------------------------
+static double embed_loss(void) {
+    STUDENT(embed_forward)(at.y, at.targets, at.table, at.N, at.C);
+    return weighted_sum(at.y, at.up, (size_t)at.N*at.C);
+}
 static void embed_scenario(void) {
-    int N = random_int(20, 40), C = random_int(5, 70), V = random_int(6, 12), tokens[64];
+    static int tokens[64];
+    int N = at.N = random_int(20, 40), C = at.C = random_int(5, 70), V = random_int(6, 12);
     // every token, some of them several times; the last one never
     for (int n = 0; n < N; n++) tokens[n] = n < V - 1 ? (n + 2) % (V - 1) : random_int(0, V - 2);
-    real *wte = random_reals((size_t)V*C, 0.5, 1), *x = poisoned((size_t)N*C);
+    at.targets = tokens;
+    real *wte = at.table = random_reals((size_t)V*C, 0.5, 1), *x = poisoned((size_t)N*C);
     STUDENT(embed_forward)(x, tokens, wte, N, C);
     record("x[row][channel]", x, 1, 2, (int[]){ N, C });
-    real *dx = random_reals((size_t)N*C, 0.3, 1), *dwte = random_reals((size_t)V*C, 0.2, 1);
+    real *dx = at.up = random_reals((size_t)N*C, 0.3, 1);
+    real *before = random_reals((size_t)V*C, 0.2, 1), *dwte = copied(before, (size_t)V*C);
     STUDENT(embed_backward)(dwte, dx, tokens, N, C);
     record("dwte[token][channel]", dwte, N, 2, (int[]){ V, C });
+    at.y = poisoned((size_t)N*C);
+    record_differences("dwte", dwte, before, wte, (size_t)V*C, embed_loss);
 }
 
 // ---- 10: AdamW, in torch's order ----------------------------------------------------------------
