@@ -79,13 +79,13 @@ static const Bug bugs[] = {
     { "A little below the healthy curve, then a little above, then the same.",
       "    const real clip = (real)(adamw->clip > 0 ? fmin(1, adamw->clip/(norm + 1e-6)) : 1);",
       "    const real clip = (real)(adamw->clip > 0 ? fmin(1, adamw->clip/(norm*norm + 1e-6)) : 1);",
-      "adamw_golden",
+      "references",
       "Clipping divides by the square of the norm: gradients above 1 are cut too much. AdamW forgives "
       "a wrong size of its gradients, but its averages now hold steps of different weights." },
     { "A little slower than the healthy one, all the way.",
       "    gemm(dweight, C, transposed(dout, O), matrix(inp, C), O, C, B*T, T, 1);",
       "    gemm(dweight, C, transposed(dout, O), matrix(inp, C), O, C, B*T, T, B > 1);",
-      "op_differences",
+      "references",
       "A product of one sequence overwrites the weight gradient instead of adding to it. The "
       "layers multiply whole micro-batches, so they notice nothing before --micro-batch 1; but "
       "the head goes through its batch one sequence at a time, to keep the logits small: only the "
@@ -116,21 +116,21 @@ static const Bug bugs[] = {
     { "Nothing to see: AdamW divides by the size of its gradients.",
       "            b->weights[i] = (real)(b->targets[i] < 0 ? 0 : row->weight/denominator);",
       "            b->weights[i] = (real)(b->targets[i] < 0 ? 0 : row->weight/(b->n*row->padded));",
-      "objectives",
+      "adaptation_bits",
       "Accumulation with the wrong denominator: the number of positions, padding included, "
       "instead of the number of labels. Gradients are too small by the share of the padding, and "
       "by another share in every step." },
     { "A worse start; later, nobody would notice.",
       "            const real grad = g[i]*clip;",
       "            const real grad = g[i];",
-      "adamw_golden",
+      "references",
       "The norm is computed, reported and compared with the limit; but the update reads the "
       "gradients as they were. Clipping after the update is none." },
     { "The reported gradient norm is a little too large.",
       "    const double norm = global_norm(model->grads, model->layout.size);",
       "    const double norm = hypot(global_norm(model->grads, model->layout.size), "
       "global_norm(model->grads, model->layout.tensor[0].rows*(size_t)model->layout.tensor[0].cols));",
-      "train_step",
+      "references",
       "The tied matrix counts twice in the norm, once as the embedding and once as the head: "
       "everything is clipped too early." },
 };
