@@ -2446,13 +2446,20 @@ static void energy_counters(void) {
     energy_begin(&e, root, library, -1, 0);
     check(e.n == 1, "and one that is silent from the start is none");
 
-    int code = shell(out, sizeof out,
-                     "cc -shared -fPIC -x c -o %s - 2>/dev/null <<'END'\nstatic unsigned long long "
-                     "count[4] = { 1000, 2000, 3000, 4000 };\nint nvmlInit_v2(void) { return 0; }\n"
-                     "int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **card) { *card = count + "
-                     "i; return i > 3; }\nint nvmlDeviceGetTotalEnergyConsumption(void *card, "
-                     "unsigned long long *mj) { *mj = *(unsigned long long *)card += 7000; return 0; "
-                     "}\nEND\n", library);
+    const char *const cards =                               // whose counters go on by 7 J with every look
+        "static unsigned long long count[4] = { 1000, 2000, 3000, 4000 };\n"
+        "int nvmlInit_v2(void) { return 0; }\n"
+        "int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **card) { *card = count + i; return i > 3; }\n"
+        "int nvmlDeviceGetHandleByUUID(const char *name, void **card) {\n"
+        "    *card = count + name[4] - '0';\n"
+        "    return name[0] != 'G';\n"
+        "}\n"
+        "int nvmlDeviceGetTotalEnergyConsumption(void *card, unsigned long long *out) {\n"
+        "    *out = *(unsigned long long *)card += 7000;\n"
+        "    return 0;\n"
+        "}\n";
+    write_bytes("build/test/cards.c", cards, strlen(cards));
+    int code = shell(out, sizeof out, "cc -shared -fPIC -o %s build/test/cards.c 2>/dev/null", library);
     if (code) { printf("skipped: NVML; there is no `cc` here\n"); return; }
     setenv("CUDA_VISIBLE_DEVICES", "3,1", 1);
     for (int rank = 1; rank >= 0; rank--) {                  // the second rank counts its card alone
@@ -2462,13 +2469,16 @@ static void energy_counters(void) {
         check(e.n == 2 - rank && near(e.joules, 7, 1e-9) && e.gauge[0].last == (rank ? 16000 : 18000),
               "NVML: 7 J of card %d that CUDA shows%s: %.6g J", rank,
               rank ? "" : ", beside the processor's", e.joules);
-        if (rank)
-            energy_begin(&e, root, library, rank, 100),
-            check(e.watts == 0, "and it leaves --watts to the first");
+        if (!rank) continue;
+        energy_begin(&e, root, library, rank, 100);
+        check(e.watts == 0, "and it leaves --watts to the first");
     }
+    setenv("CUDA_VISIBLE_DEVICES", "GPU-1234,GPU-2345", 1);
+    energy_begin(&e, root, library, 1, 0);
+    check(e.n == 2 && e.gauge[0].last == 10000, "a card by its name: %.6g", e.gauge[0].last);
     unsetenv("CUDA_VISIBLE_DEVICES");
     energy_begin(&e, root, library, 2, 0);
-    check(e.n == 2 && e.gauge[0].last == 10000, "without CUDA_VISIBLE_DEVICES cards have NVML's numbers");
+    check(e.n == 2 && e.gauge[0].last == 17000, "without CUDA_VISIBLE_DEVICES cards have NVML's numbers");
 }
 
 static void test_energy(void) {                              // ADAPT_SPEC 5
@@ -5181,7 +5191,8 @@ static void test_signals(void) {
     // In the middle of a validation of minutes: the checkpoint is there in a moment, and the run of
     // one step is not asked to go on.
     write_tokens("long.bin", 8 << 20, 64);
-    char *model = replaced(tiny_model, " --val none", " --val long.bin --data few.bin --eval-set few=few.bin --out run");
+    char *model = replaced(tiny_model, " --val none",
+                           " --val long.bin --data few.bin --eval-set few=few.bin --out run");
     for (int steps = 1; steps <= 2; steps++) {
         pid = start_olmo("%s --steps %d --eval-every 1", model, steps);
         wait_for_metrics("run/metrics.jsonl", 0);
@@ -6123,8 +6134,8 @@ static void test_runs(void) {
         code = train_olmo("%s --steps 1 --data few.bin --out out%s", tiny_model, saves ? "" : " --no-save");
         check(went_well(code), "a run that saves%s: code %d", saves ? "" : " nothing", code);
     }
-    refuses("the run before one that saves nothing", "before it was moved: out.1/latest", "out holds no checkpoint yet",
-            "--eval --val few.bin --load out/latest");
+    refuses("the run before one that saves nothing", "before it was moved: out.1/latest",
+            "out holds no checkpoint yet", "--eval --val few.bin --load out/latest");
     refuses("what it would go on from", "before it was moved: out.1/latest", "out holds no checkpoint stepN",
             "%s --data few.bin --out out --resume", tiny_model);
     code = train_olmo("--eval --val few.bin --load out.1/latest");
@@ -6133,7 +6144,8 @@ static void test_runs(void) {
     code = train_olmo("%s --steps 1 --data few.bin", tiny_model);
     check(went_well(code), "a run that was done: code %d", code);
     code = train_olmo("%s --data few.bin --resume --steps 1", tiny_model);
-    check(went_well(code) && strstr(said, "nothing to do: step 1 of 1 is done already"), "and is not done again");
+    check(went_well(code) && strstr(said, "nothing to do: step 1 of 1 is done already"),
+          "and is not done again");
 
     // `latest` where it cannot be made: something else has the name.
     system_or_die("rm -rf out && mkdir -p out/latest/full");

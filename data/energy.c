@@ -58,18 +58,23 @@ static void find_processors(Energy *e, const char *powercap) {
     }
 }
 
-// A card by CUDA's number of it. NVML is loaded where it is installed: nothing needs it to run.
+// A card by CUDA's number of it, or by the name that CUDA_VISIBLE_DEVICES has for it. (NVML's numbers are
+// CUDA's where all cards are alike.) NVML is loaded where it is installed: nothing needs it to run.
 static void find_card(Energy *e, const char *library, int card) {
-    char item[PATH], *shown = list_item("CUDA_VISIBLE_DEVICES", getenv("CUDA_VISIBLE_DEVICES"), card, item);
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    char item[PATH], *name = list_item("CUDA_VISIBLE_DEVICES", visible, card, item);
+    const int numbered = !name || strspn(name, "0123456789") == strlen(name);
     Gauge m = { NULL, "", 1e-3, 0, 0 };
     void *nvml = dlopen(library, RTLD_NOW);
-    int (*init)(void), (*by_index)(unsigned index, void **card);
+    int (*init)(void), (*by_index)(unsigned index, void **card), (*by_name)(const char *name, void **card);
     if (!nvml) return;
     *(void **)&init = dlsym(nvml, "nvmlInit_v2");
     *(void **)&by_index = dlsym(nvml, "nvmlDeviceGetHandleByIndex_v2");
+    *(void **)&by_name = dlsym(nvml, "nvmlDeviceGetHandleByUUID");
     *(void **)&e->millijoules = dlsym(nvml, "nvmlDeviceGetTotalEnergyConsumption");
-    if (!init || !by_index || !e->millijoules || init()) return;
-    if (!by_index(shown ? (unsigned)atoi(shown) : (unsigned)card, &m.card)) add_gauge(e, &m);
+    if (!init || !by_index || !by_name || !e->millijoules || init()) return;
+    const unsigned number = name ? (unsigned)atoi(name) : (unsigned)card;
+    if (!(numbered ? by_index(number, &m.card) : by_name(name, &m.card))) add_gauge(e, &m);
 }
 
 // card: of this rank, -1: none; watts: a power of this machine that is taken for measured, or 0.
@@ -78,7 +83,8 @@ static void energy_begin(Energy *e, const char *powercap, const char *nvml, int 
     e->watts = ranks.local ? 0 : watts;
     if (watts == 0 && card >= 0) find_card(e, nvml, card);
     CHECK(watts > 0 || card < 0 || e->n,
-          "--energy: %s tells nothing of this card's energy; expected --watts X, the power of this machine", nvml);
+          "--energy: %s tells nothing of this card's energy; expected --watts X, the power of this machine",
+          nvml);
     if (watts == 0 && !ranks.local) find_processors(e, powercap);
     CHECK(watts > 0 || ranks.local || e->n,
           "--energy: %s tells nothing of the processors' energy (it may be that root alone can read it); "
