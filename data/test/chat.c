@@ -138,6 +138,15 @@ static void test_rendering(void) {
     val.read(val.source, 0, 256, tokens, targets);
     check(train.groups == 95 && val.groups == 5 && tokens[10] == '9' && tokens[11] == '5',
           "the last twentieth is held out, in the file's order");
+    Batch b = batch_of(&train, 95, 7);
+    batch_read(&b, &train, NULL, 0, 95, 256, 0);
+    fine = b.order[0]->length < b.order[94]->length;
+    for (int k = 1; k < 95; k++) {
+        const Row *before = b.order[k - 1], *row = b.order[k];
+        fine &= row->length > before->length || (row->length == before->length && row > before);
+    }
+    check(fine, "an update's rows stand in one order: by length, then by their place");
+    batch_free(&b);
     conversations_free(c), release(text);
     #undef U
     #undef A
