@@ -416,7 +416,7 @@ void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D
 // No T x T matrix is stored. A thread takes a tile of QUERIES queries, computes their rows of S in
 // its own scratch, and keeps one number per query, lse = log sum_j exp(S_j), from which the
 // backward pass makes P = exp(S - lse) again (Rabe and Staats 2021, arXiv 2112.05682).
-// 96 queries = 16 panels of MR = 6 rows (section 5), and their S for 2,048 keys (0.8 MB) still fits
+// 96 queries are whole panels of MR rows (section 5), and their S for 2,048 keys (0.8 MB) still fits
 // a core's L2 cache.
 enum { QUERIES = 96 };
 
@@ -1181,16 +1181,16 @@ static double clip_limit(const Recipe *r, int s) {
 // first packed into the order in which it is read, so memory is touched in cache-sized pieces and
 // strides cost nothing; (3) c is cut into tiles, one thread a tile, so no two threads ever add to
 // the same number.
-#if defined(__AVX512F__)
-enum { VEC_BYTES = 64 };
-#elif defined(__AVX__)
-enum { VEC_BYTES = 32 };
+#if defined(__AVX512F__)                        // 32 registers: 24 sums, 2 of b, 1 of a
+enum { VEC_BYTES = 64, MR = 12 };
+#elif defined(__AVX__)                          // 16 registers: 12 sums, 2 of b, 1 of a
+enum { VEC_BYTES = 32, MR = 6 };
 #else
-enum { VEC_BYTES = 16 };
+enum { VEC_BYTES = 16, MR = 6 };
 #endif
 typedef real vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
 enum { VL = VEC_BYTES/sizeof(real) };           // numbers in a vector
-enum { MR = 6, NR = 2*VL };                     // 12 sums + 2 of b + 1 of a: fits the 16 registers of AVX2
+enum { NR = 2*VL };                             // MR rows of NR numbers are in registers at a time
 enum { MC = 480, NC = 512, KC = 256 };          // a packed block of a fits the L2 cache, a panel of b L1
 enum { FEW = 8 };                               // rows of a that are not worth packing b for
 enum { SIDE = NR < 8 ? NR : 8 };                // of the blocks that are packed: none reaches into two panels

@@ -7,7 +7,7 @@ The matrix product on a CPU: from three loops to train_olmo.c's gemm, one idea p
     rung 1   three loops, as the formula says
     rung 2   the sum over k runs in several partial sums: they fill a vector
     rung 3   blocks of 4 x 4 sums in registers: each number that is read is used four times
-    rung 4   blocks of 6 rows by 2 vectors, b copied into the order in which it is read (packed)
+    rung 4   blocks of MR rows by 2 vectors, b copied into the order in which it is read (packed)
     rung 5   the same, in pieces of k and of rows that stay in the caches
     rung 6   a is packed as well
     rung 7   the pieces on all threads; each owns its part of c, so no sums meet
@@ -16,7 +16,7 @@ The matrix product on a CPU: from three loops to train_olmo.c's gemm, one idea p
 The question for each rung: what is the processor waiting for now? Every line gives the time, the
 share of the processor's peak of fused multiply-adds (measured in the same run), and the largest
 difference to a product in double. What would you try next? The edges (rung 4 on asks for multiples
-of 6 and of two vectors); prefetching c; other sizes of the pieces.
+of MR and of two vectors); prefetching c; other sizes of the pieces.
 */
 #define OLMO_LIBRARY
 #include "../../../train_olmo.c"
@@ -68,8 +68,8 @@ static void pack_panel(real *packed, const real *b, int k0, int depth) {
     for (int r = 0; r < NR; r++) for (int k = 0; k < depth; k++) packed[k*NR + r] = b[r*K + k0 + k];
 }
 
-// c[0:6, 0:NR] += a[0:6, 0:depth] . packed, with a's rows `a_row` apart and its columns `a_col` apart
-static inline void block6(real *c, const real *a, int a_row, int a_col, const real *packed, int depth) {
+// c[0:MR, 0:NR] += a[0:MR, 0:depth] . packed, with a's rows `a_row` apart and its columns `a_col` apart
+static inline void block_of_c(real *c, const real *a, int a_row, int a_col, const real *packed, int depth) {
     vec sum[MR][2];
     memset(sum, 0, sizeof sum);
     for (int k = 0; k < depth; k++) {
@@ -88,7 +88,7 @@ static void rung4(real *c, const real *a, const real *b) {
     memset(c, 0, sizeof(real)*M*N);
     for (int j = 0; j < N; j += NR) {
         pack_panel(packed_b, b + j*K, 0, K);
-        for (int i = 0; i < M; i += MR) block6(c + i*N + j, a + i*K, K, 1, packed_b, K);
+        for (int i = 0; i < M; i += MR) block_of_c(c + i*N + j, a + i*K, K, 1, packed_b, K);
     }
 }
 
@@ -98,11 +98,11 @@ static void rung5(real *c, const real *a, const real *b) {
     memset(c, 0, sizeof(real)*M*N);
     for (int k = 0; k < K; k += KC) for (int j = 0; j < N; j += NR) {
         pack_panel(packed_b, b + j*K, k, KC);
-        for (int i = 0; i < M; i += MR) block6(c + i*N + j, a + i*K + k, K, 1, packed_b, KC);
+        for (int i = 0; i < M; i += MR) block_of_c(c + i*N + j, a + i*K + k, K, 1, packed_b, KC);
     }
 }
 
-// Six rows of a lie K numbers apart: six streams, and with K a power of two all in one set of the
+// MR rows of a lie K numbers apart: MR streams, and with K a power of two all in one set of the
 // cache. Packed, they are one.
 static void pieces(real *c, const real *a, const real *b, int rows, real *pa, real *pb) {
     for (int k = 0; k < K; k += KC) {
@@ -110,7 +110,7 @@ static void pieces(real *c, const real *a, const real *b, int rows, real *pa, re
             + i % MR] = a[i*K + k + d];
         for (int j = 0; j < N; j += NR) {
             pack_panel(pb, b + j*K, k, KC);
-            for (int i = 0; i < rows; i += MR) block6(c + i*N + j, pa + i*KC, 1, MR, pb, KC);
+            for (int i = 0; i < rows; i += MR) block_of_c(c + i*N + j, pa + i*KC, 1, MR, pb, KC);
         }
     }
 }
@@ -155,7 +155,7 @@ int main(void) {
     static const struct { const char *name; Product *product; int threads; } rung[] = {
         { "1  three loops", rung1, 0 }, { "2  partial sums in a vector", rung2, 0 },
             { "3  4 x 4 sums in registers", rung3, 0 },
-        { "4  6 rows x 2 vectors, b packed", rung4, 0 }, { "5  in pieces for the caches", rung5, 0 },
+        { "4  MR rows x 2 vectors, b packed", rung4, 0 }, { "5  in pieces for the caches", rung5, 0 },
             { "6  a packed as well", rung6, 0 },
         { "7  on all threads", rung7, 1 }, { "gemm of train_olmo.c", ours, 1 },
     };
