@@ -10,21 +10,23 @@ The model is OLMo-1 (arXiv 2402.00838): a decoder-only transformer without biase
 that have no parameters, rotary positions, SwiGLU, and nothing else. For tokens t_1..t_T:
 
     x  <- embed(t)
-    x  <- x + attention(norm(x))           in every layer: q, k, v from one matrix; clipping; RoPE on q, k
+    x  <- x + attention(norm(x))           in every layer: q, k, v from one matrix, clamped in one of
+                                           the released models; RoPE turns q and k
     x  <- x + swiglu(norm(x))              in every layer: up and gate from one matrix
     -log p(t_{i+1}) = cross entropy of softmax(head . norm(x_i))
 
 How to read it. The file is told in the order in which its parts depend on each other:
 
-    1. config      sizes and presets                  6. files       safetensors, config.json, checkpoints
-    2. layers      each x_forward beside x_backward   7. data        token files, text, OLMo's order, batches
-    3. model       layout, init, forward, backward    8. generation  sampling with the KV cache
-    4. optimizer   AdamW, clipping, schedules         9. program     one command line, one training loop
+    1. config      sizes and presets                    6. files       safetensors, config.json, checkpoints
+    2. layers      each x_forward beside x_backward     7. data        token files, text, OLMo's order, batches
+    3. model       layout, init, forward, backward      8. generation  sampling with the KV cache
+    4. optimizer   AdamW, gradient clipping, schedules  9. program     one command line, one training loop
     5. device      how the CPU is fast; its table
 
 Sections 1-4 are the lesson: whoever stops there has seen the whole of OLMo. They say what is computed,
 in plain loops over a few sums and one matrix product. Section 5 tells how this CPU computes those fast,
-and may be skipped. 6-9 make the model usable.
+and may be skipped. 6-9 make the model usable. What stands before section 1 (headers, errors, memory) is
+for all of them: a first reader goes on at "1. Config".
 
 Conventions, kept everywhere:
 - Arguments come in this order: outputs (of a forward pass: also what it saves for the backward pass),
@@ -163,9 +165,9 @@ typedef struct {
     int batch, micro_batch;                     // sequences per update; sequences per forward pass
     double weight_decay, beta1, beta2, eps;
     int decay_embeddings;
-    double clip;                                // largest global gradient norm
-    int clip_warmup_steps;                      // for so many steps the largest norm is
-    double clip_warmup_factor;                  // clip*clip_warmup_factor
+    double clip;                                // largest norm of all gradients together; 0: any
+    int clip_warmup_steps;                      // so many steps at first may have a larger norm:
+    double clip_warmup_factor;                  // `clip` times this factor
 } Recipe;
 
 typedef struct { const char *name, *about; Config config; Recipe recipe; } Preset;
@@ -176,8 +178,8 @@ enum { MAX_LAYERS = 128 };
 // smaller machines: `150m` has the sizes of OLMo's configs/tiny/OLMo-150M.yaml with OLMo-1's norm,
 // init and context.
 static const Preset presets[] = {
-    //     d   L   H   G    mlp  vocab      T tied    eos   theta clip z
-    // schedule    lr  final warmup  steps batch micro decay beta1 beta2  eps emb clip   clip warm-up
+      //  d   L   H   G    mlp  vocab      T tied   eos   theta clip_qkv, z_loss
+      // schedule   lr final warmup   steps batch micro  decay beta1 beta2   eps emb clip, its warm-up
     { "tiny", "the default: bytes, trained in about a minute",
       {   64,  4,  4,  4,   512,   256,   256, 1,     -1,  10000,  0, 0 },
       { "linear", 6e-3, 0.05,   100,   3500,    4,   4,  0.1,  0.9, 0.95,  1e-5,  0, 1.0,     0,  1 } },
@@ -261,7 +263,8 @@ void gemm_naive(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, in
 }
 
 // What the model calls: gemm_naive's result up to rounding, but fast (section 5). The sum over k is
-// taken in runs that never cross a multiple of `span`, and one run is added after the other.
+// taken in runs that never cross a multiple of `span`, and one run is added after the other: so a
+// batch may be cut at such a multiple without changing a bit.
 void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add);
 
 // out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: so the residual stream grows.
@@ -315,7 +318,8 @@ void embed_backward(real *dwte, const real *dx, const int *tokens, int N, int C)
 
 // ---- layer norm without parameters -------------------------------------------------------------
 // y = (x - mean(x)) * rstd,    rstd = 1/sqrt(var(x) + 1e-5)                x, y: [N, C], rstd: [N]
-// Ba, Kiros, Hinton 2016 (arXiv 1607.06450), without gain and bias (paper 2.1; OLMO_SPEC 1.4).
+// Ba, Kiros, Hinton 2016 (arXiv 1607.06450), without gain and bias (paper 2.1; OLMO_SPEC 1.4). The
+// 1e-5, which keeps equal numbers from dividing by 0, is the one that the released models have.
 // The backward pass needs y and rstd alone: the residual stream x itself is never stored.
 void norm_forward(real *y, real *rstd, const real *x, int N, int C) {
     #pragma omp parallel for
@@ -344,7 +348,7 @@ void norm_backward(real *dx, const real *dy, const real *y, const real *rstd, in
     }
 }
 
-// ---- clipping q, k, v --------------------------------------------------------------------------
+// ---- clamping q, k, v --------------------------------------------------------------------------
 // x = min(max(x, -clip), clip), in place; pass[i] = 1 where |x| <= clip already.       x, pass: [count]
 // (OLMo-7B of April 2024 trains with clip = 8: no attention score can run away. OLMO_SPEC 1.5)
 void clip_forward(real *x, unsigned char *pass, double clip, size_t count) {
@@ -368,8 +372,8 @@ void clip_backward(real *dx, const unsigned char *pass, size_t count) {
 // position. A product q.k then depends on how far apart the two are, and not on where they stand.
 //
 // table[t, 0:D/2] = cos, table[t, D/2:D] = sin of t/theta^(2i/D), in float whatever `real` is: that
-// is the reference's definition (OLMO_SPEC 1.6), and at position 2000 a more precise angle would
-// differ.
+// is the reference's definition (OLMO_SPEC 1.6). A more precise angle would not be the one that the
+// released models were trained with: at position 2000 they differ by up to 6e-5.
 void rope_table(real *table, double theta, int T, int D) {
     for (int t = 0; t < T; t++) for (int i = 0; i < D/2; i++) {
         const float angle = (float)t*(1.0f/powf((float)theta, (float)(2*i)/(float)D));
@@ -413,6 +417,9 @@ void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D
 //
 // Query head h reads k and v of head h/(H/G): with G < H several share them (arXiv 2305.13245).
 //
+// The same in plain loops: attention_forward and attention_backward in dev/class/plain.c, which
+// whoever meets attention for the first time should read before this.
+//
 // No T x T matrix is stored. A thread takes a tile of QUERIES queries, computes their rows of S in
 // its own scratch, and keeps one number per query, lse = log sum_j exp(S_j), from which the
 // backward pass makes P = exp(S - lse) again (Rabe and Staats 2021, arXiv 2112.05682).
@@ -420,9 +427,9 @@ void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D
 // a core's L2 cache.
 enum { QUERIES = 96 };
 
-// gemm on the calling thread alone. Where a query sees no later keys, only part of a product
-// counts, and little more than that part is computed: scores past it may be written, terms past it
-// must be 0.
+// gemm on the calling thread alone. Since a query sees no later keys, only part of a product counts,
+// and little more than that part is computed. The product may write scores that do not count; the
+// caller puts zeros where terms do not count.
 typedef enum {
     DENSE,                      // everything counts
     SCORES,                     // query i, key j:   c(i,j) counts where j <= i + past
@@ -722,8 +729,10 @@ void olmo_layout(Layout *list, Weights *w, real *base, const Config *c) {
     add_part(list, c->vocab, "lm_head");
 }
 
-// As released: matrices decay, the embedding does not (not even where it is the head too), unless
-// the recipe says so.
+// Decay pulls weights towards 0, so that a matrix does not grow without need. A gain belongs near 1,
+// not near 0; and an embedding's row would shrink at every step, while its token occurs in few.
+// As released: matrices decay, the embedding does not (not even where it is the head too), unless the
+// recipe says so.
 static int decays(const Tensor *t, int decay_embeddings) {
     if (t->role == GAIN) return 0;
     return t->role != EMBEDDING || decay_embeddings;
@@ -748,8 +757,8 @@ static double init_std(const Tensor *t, const Config *c, const char *init) {
 // How many deviations from 0 the distribution is cut at; 0: it is not.
 static double init_cut(const char *init) { return strcmp(init, "normal") ? 3 : 0; }
 
-// A hash is all the randomness we need: number i of stream s is hash(s + i), whoever asks for it
-// first.
+// A hash is all the randomness we need: number i of stream s is hash(s + i), no matter in which order
+// the numbers are asked for.
 static uint64_t hash64(uint64_t x) {                // splitmix64 (Steele, Lea, Flood 2014)
     x += 0x9e3779b97f4a7c15u;
     x = (x ^ (x >> 30))*0xbf58476d1ce4e5b9u;
@@ -757,7 +766,7 @@ static uint64_t hash64(uint64_t x) {                // splitmix64 (Steele, Lea, 
     return x ^ (x >> 31);
 }
 
-// In (0, 1]: the largest is rounded up.
+// In (0, 1]: never 0, for its logarithm is taken below. The largest is rounded up to 1.
 static double uniform(uint64_t bits) { return ((double)(bits >> 11) + 0.5)*0x1p-53; }
 
 // Element i of a tensor: a normal number (Box and Muller), drawn again while it is beyond the cut.
@@ -784,13 +793,14 @@ typedef struct {
 typedef struct {
     int B, T;
     int head_rows;                                  // rows of logits that exist at a time
-    int going_back;                                 // the last forward pass had weights: back is allowed
+    int has_dlogits;                                // the last forward pass had weights: back is allowed
     int *tokens, *targets;                          // [N]             copies, for the backward pass
     real *x, *h;                                    // [N, C], [N, F]  the residual stream; inside the MLP
     LayerActs layer[MAX_LAYERS];
     real *xnf, *rstdf;                              // [N, C], [N]     last norm
     real *lse;                                      // [N]
-    real *logits;                                   // [head_rows, V]  with weights: dlogits in the end
+    real *logits;                                   // [head_rows, V]  a forward pass with weights leaves
+                                                    //                 dlogits, their gradient, here
     real *dx, *dxn, *dqkv, *datt, *dh;              // [N, C], [N, C], [N, Q], [N, C], [N, F]
     real *rope, *work;                              // [T, D];         scratch of attention
     size_t kept_bytes, logits_bytes, work_bytes;    // how much of all this is what
@@ -805,7 +815,8 @@ static void *take(Arena *arena, size_t count, size_t size) {
 }
 static real *take_reals(Arena *arena, size_t count) { return (real *)take(arena, count, sizeof(real)); }
 
-// Without training the logits are made so many rows at a time: = MC of section 5, one packed block of a.
+// Without training, logits are made for so many rows at a time: all of them would be the largest array.
+// (480 rows fill one block of the fast product, section 5.)
 enum { HEAD_ROWS = 480 };
 
 // Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers. Without
@@ -816,7 +827,7 @@ static size_t acts_layout(Acts *a, char *base, const Config *c, int training, in
     Arena arena = { base, 0 };
     a->B = B;
     a->T = T;
-    a->going_back = 0;
+    a->has_dlogits = 0;
     a->tokens = (int *)take(&arena, N, sizeof(int));
     a->targets = (int *)take(&arena, N, sizeof(int));
     a->x = take_reals(&arena, N*C);
@@ -894,8 +905,8 @@ static void block_forward(Acts *a, LayerActs *s, const LayerWeights *w, real *ca
     matmul_forward(a->x, a->h, w->ff_out, N, F, C, 1);                      // x += h . ff_out^T
 }
 
-// The same from the bottom up. a->dx: the gradient of the residual stream, below the block on
-// entry, above it on return. The gradients of the weights are added to dw.
+// The same from the bottom up. a->dx: the gradient of the residual stream, on entry at the block's
+// output, on return at its input. The gradients of the weights are added to dw.
 static void block_backward(Acts *a, LayerActs *s, const LayerWeights *w, const LayerWeights *dw,
                            const Config *c) {
     const int B = a->B, T = a->T, N = B*T, C = c->d_model, F = c->mlp_hidden/2;
@@ -962,7 +973,7 @@ void olmo_free(Olmo *m) {
 // Activations for B x T tokens: kept from call to call, made anew when they must grow.
 static Acts *olmo_reserve(Olmo *m, int B, int T) {
     Acts *a = &m->acts;
-    a->going_back = 0;
+    a->has_dlogits = 0;
     if (a->B == B && a->T == T) return a;
     const size_t needed = acts_layout(a, NULL, &m->config, m->training, B, T);
     if (needed > m->arena_size) {
@@ -976,22 +987,24 @@ static Acts *olmo_reserve(Olmo *m, int B, int T) {
 }
 
 // Without training, only rows that have a target go through the head: in a question with choices they
-// are few. They move to the front of xnf, and their targets with them. The tokens have been embedded and
-// are not needed any more, so their array is reused as an index: tokens[k] remembers where the k-th stood.
+// are few. They move to the front of xnf, and their targets with them; asked_row(a)[k] is the row in which
+// the k-th stood. It takes the place of the tokens, which have been embedded and are not needed any more.
+static int *asked_row(const Acts *a) { return a->tokens; }
 static int keep_asked(Acts *a, int N, int C) {
-    int k = 0;
+    int *row = asked_row(a), k = 0;
     for (int n = 0; n < N; n++) {
         if (a->targets[n] < 0) continue;
         if (k < n) memcpy(a->xnf + (size_t)k*C, a->xnf + (size_t)n*C, sizeof(real)*(size_t)C);
-        a->targets[k] = a->targets[n], a->tokens[k] = n;
+        a->targets[k] = a->targets[n], row[k] = n;
         k++;
     }
     return k;
 }
-// ... and their losses move back, from the last one on; the others lose nothing.
+// ... and their losses move back, from the last one on; the loss of every other row is 0.
 static void put_back(const Acts *a, real *losses, real *zlosses, int asked, int N) {
+    const int *row = asked_row(a);
     for (int n = N - 1, k = asked - 1; n >= 0; n--) {
-        const int mine = k >= 0 && a->tokens[k] == n;
+        const int mine = k >= 0 && row[k] == n;
         losses[n] = mine ? losses[k] : 0, zlosses[n] = mine ? zlosses[k] : 0;
         k -= mine;
     }
@@ -1023,7 +1036,7 @@ void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const
         if (weights) crossentropy_backward(logits, weights + n, lse, logits, target, c->z_loss, rows, V);
     }
     if (!m->training) put_back(a, losses, zlosses, asked, N);
-    a->going_back = weights != NULL;
+    a->has_dlogits = weights != NULL;
 }
 
 // grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last
@@ -1032,8 +1045,8 @@ void olmo_backward(Olmo *m) {
     const Config *c = &m->config;
     Acts *a = &m->acts;
     const int B = a->B, T = a->T, N = B*T, C = c->d_model, V = c->vocab;
-    CHECK(a->going_back, "a backward pass needs a forward pass with weights before it, one each");
-    a->going_back = 0;
+    CHECK(a->has_dlogits, "a backward pass needs a forward pass with weights before it, one each");
+    a->has_dlogits = 0;
 
     const real *dlogits = a->logits;                        // the forward pass left them here
     matmul_backward_input(a->dxn, dlogits, m->weight.head, N, C, V);
@@ -1075,7 +1088,7 @@ void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
 }
 
 // ================================================================================================
-// 4. Optimizer: AdamW, clipping, schedules
+// 4. Optimizer: AdamW, gradient clipping, schedules
 // ================================================================================================
 
 typedef struct {
@@ -1138,10 +1151,11 @@ double olmo_update(Olmo *model, const AdamW *adamw) {
 }
 
 // The learning rate of step s = 1, 2, ...: linear warm-up from a tenth of the peak, then the
-// schedule (OLMO_SPEC 4.5). (`finetune`: from 0, so update 1 has rate 0.)
+// schedule (OLMO_SPEC 4.5). `finetune` is transformers' linear one, from 0 to 0. It counts the updates
+// that are done, which are s - 1 before update s: so update 1 has rate 0, and changes nothing.
 static double learning_rate(const Recipe *r, int s) {
     const double warmup = r->warmup, peak = r->lr, low = r->lr*r->final_lr;
-    if (!strcmp(r->schedule, "finetune")) {         // transformers' linear one, from 0 to 0, by updates made
+    if (!strcmp(r->schedule, "finetune")) {
         const double made = s - 1;
         return made < warmup ? peak*made/warmup : peak*fmax(0, r->steps - made)/fmax(1, r->steps - warmup);
     }

@@ -525,7 +525,7 @@ void norm_backward(float *dx, elem *dx_elem, const elem *dy, const elem *y, cons
     by_rows(norm_backward_kernel<8>, norm_backward_kernel<1>, N, C, stream, dx, dx_elem, dy, y, rstd, C);
 }
 
-// ---- clipping q, k, v --------------------------------------------------------------------------
+// ---- clamping q, k, v --------------------------------------------------------------------------
 // x = min(max(x, -clip), clip), in place; pass = 1 where |x| <= clip already              x, pass: [count]
 __global__ void clip_forward_kernel(elem *x, unsigned char *pass, float clip, size_t count) {
     const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
@@ -1012,7 +1012,7 @@ static Recompute recomputed(int training) {
 typedef struct {
     int B, T;
     int head_rows;                                  // rows of logits that exist at a time
-    int going_back;                                 // the last forward pass had weights: back is allowed
+    int has_dlogits;                                // the last forward pass had weights: back is allowed
     int *tokens, *targets;                          // [N]
     int *past;                                      // [1]             tokens that were decoded before
     float *weights, *losses, *zlosses;              // [N]
@@ -1046,7 +1046,7 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, Recompute rec
     const size_t N = (size_t)B*T, C = c->d_model, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
     Arena all = { base, 0 }, *arena = &all;
     a->B = B, a->T = T;
-    a->going_back = 0;
+    a->has_dlogits = 0;
     place(a->tokens, arena, N), place(a->targets, arena, N);
     place(a->past, arena, 1);
     place(a->losses, arena, N), place(a->zlosses, arena, N);
@@ -1127,8 +1127,8 @@ static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *
     matmul_forward(a->x, s->h, w->ff_out.weight, N, F, C, 1, stream);       // x += h . ff_out^T
 }
 
-// The same from the bottom up. a->dx: the gradient of the residual stream, below the block on entry,
-// above it on return. The gradients of the weights are complete then; add: 0 if there is nothing yet to
+// The same from the bottom up. a->dx: the gradient of the residual stream, on entry at the block's
+// output, on return at its input. The gradients of the weights are complete then; add: 0 if there is nothing yet to
 // add to.
 static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const float *rope,
                            const Config *c, Recompute recompute, int add, Stream stream) {
@@ -1300,7 +1300,7 @@ static void rope_reserve(GpuOlmo *m, int T) {
 static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     GpuActs *a = &m->acts;
     rope_reserve(m, T);
-    a->going_back = 0;
+    a->has_dlogits = 0;
     if (a->B == B && a->T == T) return a;
     const size_t needed = acts_layout(a, NULL, &m->config, m->recompute, B, T), N = (size_t)B*T;
     if (needed > m->arena_size) {
@@ -1417,7 +1417,7 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
     to_host(losses, a->losses, N);
     to_host(zlosses, a->zlosses, N);
     CUDA(cudaStreamSynchronize(stream));
-    a->going_back = weights != NULL;
+    a->has_dlogits = weights != NULL;
 }
 
 // grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last
@@ -1429,8 +1429,8 @@ void olmo_backward(GpuOlmo *m) {
     const int N = a->B*a->T, C = c->d_model, add = grads_add_up(m);
     Stream stream = card.stream;
     Range range("olmo_backward");
-    CHECK(a->going_back, "a backward pass needs a forward pass with weights before it, one each");
-    a->going_back = 0;
+    CHECK(a->has_dlogits, "a backward pass needs a forward pass with weights before it, one each");
+    a->has_dlogits = 0;
 
     if (!c->tied) grads_leave(m, 1 + c->n_layers);
     CUDA(cudaMemsetAsync(a->dx, 0, sizeof(float)*N*C, stream));
@@ -1489,7 +1489,7 @@ void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
 }
 
 // ================================================================================================
-// 4. Optimizer: AdamW, clipping
+// 4. Optimizer: AdamW, gradient clipping
 // ================================================================================================
 
 // sqrt(sum of squares) of all gradients, in NORM_PIECES partial sums that are added in their order; and
