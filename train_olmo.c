@@ -4971,7 +4971,7 @@ static void print_metrics(const Run *run, const Metrics *m, int eta) {
         if (!one->label || !is_evaluation(one)) continue;
         size_t length = (size_t)(strrchr(one->name, '/') + 1 - one->name);
         int same = !strncmp(set, one->name, length);
-        printf("%s%s=%s%s", same ? " " : "\n    ", same ? one->label : one->name,
+        printf("%s%s=%s%s", same ? " " : "\n    ", one->name + (same ? length : 0),
                figure(one->value, x), one->note);
         set = one->name;
     }
