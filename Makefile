@@ -59,7 +59,8 @@ GPU_LIBS  = -lcublasLt -Xlinker -rpath,$(realpath $(dir $(realpath $(NVCC_AT))).
 
 # NCCL, by which several cards talk, where it is: NVIDIA's or Debian's libnccl-dev, or what pip brings for PyTorch.
 # (NCCL= builds without it.)
-NCCL     ?= $(shell if [ -e /usr/include/nccl.h ]; then echo -lnccl; else python3 -c 'import nvidia.nccl as n; \
+NCCL     ?= $(shell if [ -e /usr/include/nccl.h ] && echo 'int main(void){return 0;}' | $(CC) -xc - -lnccl -o /dev/null 2>/dev/null; \
+            then echo -lnccl; else python3 -c 'import nvidia.nccl as n; \
             at = list(n.__path__)[0]; open(at + "/include/nccl.h"); \
             print(f"-I{at}/include -L{at}/lib -l:libnccl.so.2 -Xlinker -rpath,{at}/lib")' 2>/dev/null; fi)
 GPU_LIBS += $(if $(NCCL),-DNCCL $(NCCL))
