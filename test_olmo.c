@@ -1678,6 +1678,25 @@ static void test_console_by_the_clock(void) {
                      "(PUE 2, 0.5 kg per kWh)\n"), "and the energy: %s", out);
 }
 
+// Long work before the first update tells how far it is, every two seconds, by its speed since it began.
+static void test_meter(void) {
+    static const double done[] = { 1010, 1080, 1100, 1000, 1160, 1170 };
+    setenv("CLOCK_STEP", "1", 1);
+    fflush(stdout);
+    const int console = dup(1);
+    CHECK(console >= 0 && freopen("build/test/meter", "w", stdout), "build/test/meter: cannot be written");
+    const double now = seconds();
+    Meter m = { "reference", "pairs", 5000, 1000, now, now };
+    for (size_t i = 0; i < sizeof done/sizeof *done; i++) meter_show(&m, done[i]);
+    fflush(stdout);
+    dup2(console, 1), close(console);
+    unsetenv("CLOCK_STEP");
+    char *said = read_text("build/test/meter");
+    check(!strcmp(said, "reference: 1,080 of 5,000 pairs, 40 per second, 1:38 left\n"
+                        "reference: 1,160 of 5,000 pairs, 32 per second, 2:00 left\n"), "progress:\n%s", said);
+    release(said);
+}
+
 // =================================================================================================
 // 6. Formats, data, sampling
 // =================================================================================================
@@ -6773,6 +6792,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "requests", test_requests, IN_FLOAT },
     { "second_device", test_second_device, IN_FLOAT },
     { "console_by_the_clock", test_console_by_the_clock, IN_FLOAT },
+    { "meter", test_meter, IN_FLOAT },
     { "pieces", test_pieces, IN_FLOAT },
     { "out_of_memory", test_out_of_memory, IN_FLOAT },
     { "hostile_files", test_hostile_files, OF_PROGRAM },
