@@ -359,6 +359,20 @@ static void test_report(void) {
     json_decref(report);
 }
 
+// Without min_text_length nothing is too short; and attributes that cannot be read end the mix.
+static void test_least(void) {
+    put_mix("{\"id\":\"a\",\"text\":\"\"}\n{\"id\":\"b\",\"text\":\" \\n\"}\n",
+            "{\"id\":\"a\",\"attributes\":{}}\n{\"id\":\"b\",\"attributes\":{}}\n");
+    const char *all = mix_of(", \"attributes\": [\"t\"]", "", "");
+    check(strstr(all, "\"a\"") && strstr(all, "\"b\""), "mix: documents without a letter stay: %s", all);
+    char out[64];
+    run(out, sizeof out, "cd %s/m/attributes/t && rm d.jsonl && mkdir d.jsonl", scratch);
+    const char *error = mix_of(", \"attributes\": [\"t\"]", "", "");
+    check(strstr(error, "error: ") && strstr(error, "m/attributes/t/d.jsonl: needed for ") != NULL,
+          "mix: a directory in place of attributes: %s", error);
+    run(out, sizeof out, "rmdir %s/m/attributes/t/d.jsonl", scratch);
+}
+
 // The whole table: 30, 50 and 20 kB and one short text, of which the first two are included and the
 // second is removed.
 static void test_table(void) {
@@ -834,6 +848,7 @@ static void test_mix(void) {
     test_mix_ids();
     test_mix_odd();
     test_report();
+    test_least();
     test_table();
     test_absent();
     test_configurations();
