@@ -1692,8 +1692,9 @@ static void test_meter(void) {
     dup2(console, 1), close(console);
     unsetenv("CLOCK_STEP");
     char *said = read_text("build/test/meter");
-    check(!strcmp(said, "reference: 1,080 of 5,000 pairs, 40 per second, 1:38 left\n"
-                        "reference: 1,160 of 5,000 pairs, 32 per second, 2:00 left\n"), "progress:\n%s", said);
+    check(!strcmp(said,
+                  "reference: 1,080 of 5,000 pairs, 40 per second, 1:38 left\nreference: 1,160 of "
+                  "5,000 pairs, 32 per second, 2:00 left\n"), "progress:\n%s", said);
     release(said);
 }
 
