@@ -10,7 +10,7 @@ class: $(GRADER)
 	@CC="$(CC)" SEED="$(SEED)" build/class/grade_float $(if $(HINT),hint $(N),$(if $(filter all,$(N)),all $(JSON),$(N))) \
 	    $(if $(filter all,$(N)),,|| true)               # a wrong answer is no error of make's
 class-check: $(GRADER) train_olmo
-	@CC="$(CC)" SEED="$(SEED)" build/class/grade_float check $(N)
+	@CC="$(CC)" SEED="$(SEED)" SEEDS="$(SEEDS)" build/class/grade_float check $(N)
 build/class/witness: $(GRADER)
 	@ln -sf grade_float $@
 class-witness: $(GRADER)

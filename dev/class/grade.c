@@ -7,8 +7,8 @@ How it judges. An exercise is a scenario: a function in scenarios.c that draws i
 functions the student writes, and records what they return. The scenario runs twice from one seed:
 with our own functions, which are the truth, and with the student's. Both records must agree, number
 by number, within a budget that follows from the length of the sums. All of this happens in float
-and in double; in double, scenarios also hold each backward function against the differences of the
-student's own forward function. Outputs are poisoned with NaN before each call, so that an element
+and in double; in double, scenarios also hold each backward function against difference quotients,
+of our forward function: the two are judged apart. Outputs are poisoned with NaN before each call, so that an element
 nobody wrote is seen, and guards around each array tell who wrote beyond it.
 
 Where the records differ, the scenario runs again with every wrong solution we know
@@ -112,8 +112,8 @@ static void *function_named(const char *name, void *ours) {
 typedef struct {
     const char *function;
     char what[48];                                          // "dx[row][channel]"
-    // must_equal: NULL, or what the difference quotients say
-    double *value, *must_equal;
+    // must_equal: NULL, or what the difference quotients say; rounding: how far that may be off
+    double *value, *must_equal, rounding;
     size_t n, shape[4];
     int dims;
     // how many numbers were added up in one element
@@ -150,9 +150,28 @@ static void record_ints(const char *what, const int *value, int n) {
     for (int i = 0; i < n; i++) r->value[i] = value[i];
 }
 
+// sum of up*y: a loss whose gradient with respect to y is `up`. For the roundings of such sums: how
+// many terms they had, and the largest of their partial sums.
+static double loss_terms, largest_sum;
+
+static double weighted_sum(const real *y, const real *up, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)y[i]*(double)up[i];
+        largest_sum = fmax(largest_sum, fabs(sum));
+    }
+    loss_terms += (double)n;
+    return sum;
+}
+
 // In double: dx[i] beside (loss(x + h e_i) - loss(x - h e_i))/2h, at some elements i of x[0..n). dx
 // may hold `before` (NULL: zeros) from earlier on: backward functions that add are called on random
 // numbers.
+//
+// How far rounding moves the quotient: each of the n additions in a loss rounds by at most u*|partial
+// sum|, up or down. Independent errors add up like a random walk, to u*sqrt(n)*(the largest partial
+// sum) at most. The quotient has two such errors over 2h: a deviation of u*sqrt(n/2)*(that sum)/h,
+// of which we allow more than five, since the roundings inside of y come on top.
 static void record_differences(const char *what, const real *dx, const real *before, real *x, size_t n,
     double (*loss)(void)) {
     enum { MOST = 24 };
@@ -161,19 +180,19 @@ static void record_differences(const char *what, const real *dx, const real *bef
     int count = (int)zmin(n, MOST);
     Record *r = new_record(what, 1, 1, &count);
     r->must_equal = (double *)allocate((size_t)count, sizeof(double), "a record");
-    const char *backward = judged;
     for (int k = 0; k < count; k++) {
         size_t i = n <= MOST ? (size_t)k : (size_t)(random_uniform()*(double)n);
         real kept = x[i];
         x[i] = kept + (real)h;
+        loss_terms = largest_sum = 0;
         double up = loss();
+        r->rounding = fmax(r->rounding, 4*unit_roundoff*sqrt(loss_terms)*largest_sum/h);
         x[i] = kept - (real)h;
         double down = loss();
         x[i] = kept;
         r->value[k] = (double)(dx[i] - (before ? before[i] : 0));
         r->must_equal[k] = (up - down)/(2*h);
     }
-    judged = backward;
 }
 
 static double root_mean_square(const double *x, size_t n) {
@@ -184,9 +203,9 @@ static double root_mean_square(const double *x, size_t n) {
 
 // How far value i may be from what is expected. A sum of K products has an error of about K
 // roundings, in units of its terms; their size is that of the whole array. A difference quotient
-// with h = 1e-5 is good to about h^2 = 1e-10.
+// with h = 1e-5 is good to about h^2 = 1e-10, and to what its rounding is.
 static double allowed(const Record *r, const double *expected, size_t i, double size) {
-    if (r->must_equal) return 1e-7*fmax(fabs(expected[i]), size);
+    if (r->must_equal) return 1e-7*fmax(fabs(expected[i]), size) + r->rounding;
     return (r->terms ? (16 + 2*r->terms)*unit_roundoff : 0)*fmax(fabs(expected[i]), size);
 }
 
@@ -226,11 +245,16 @@ typedef struct {
 
 enum { N_EXERCISES = sizeof exercises/sizeof *exercises };
 
-// The exercise whose name begins with these digits, or a sentence.
-static const Exercise *exercise_named(const char *number) {
-    for (int i = 0; i < N_EXERCISES; i++)
-        if (atoi(number) > 0 && atoi(exercises[i].name) == atoi(number)) return &exercises[i];
-    die("N=%s: there is no such exercise; `make class` lists them", number);
+// The exercise of this number or name (2, 02, norm, 02_norm), or a sentence.
+static const Exercise *exercise_named(const char *wanted) {
+    char *end;
+    const long number = strtol(wanted, &end, 10);
+    for (int i = 0; i < N_EXERCISES; i++) {
+        const char *name = exercises[i].name;
+        if (!*end && number == atoi(name)) return &exercises[i];
+        if (!strcmp(wanted, name) || !strcmp(wanted, name + strlen("02_"))) return &exercises[i];
+    }
+    die("N=%s: there is no such exercise; `make class` lists them", wanted);
 }
 
 // ---- one judgement ------------------------------------------------------------------------------
@@ -268,38 +292,48 @@ static void *open_library(const char *path) {
 
 // What can be said of wrong numbers without knowing any solution.
 static void print_likeliest(const Record *r, const double *expected) {
-    double ratio = 0, zeros = 0;
+    const double size = root_mean_square(expected, r->n);
+    double ratio = 0, zeros = 0, farthest = 0, compared = 0;
     int steady = 1;
     for (size_t i = 0; i < r->n; i++) {
+        if (isnan(r->value[i])) return;
         zeros += r->value[i] == 0;
-        if (fabs(expected[i]) < 1e-3*root_mean_square(expected, r->n)) continue;
+        farthest = fmax(farthest, fabs(r->value[i] - expected[i]));
+        if (fabs(expected[i]) < 1e-3*size) continue;
         double here = r->value[i]/expected[i];
-        if (ratio == 0) ratio = here;
+        if (compared++ == 0) ratio = here;
         steady &= fabs(here - ratio) <= 1e-3*fabs(ratio);
     }
     if (zeros == (double)r->n) printf("    all of them are 0\n");
-    else if (steady && ratio != 0) {
+    else if (r->terms && !r->must_equal && farthest <= 1e-3*size) {
+        printf("    all elements agree to about %.0e of their size: %s?\n", farthest/size,
+               in_double ? "a constant or a function in float (1e-5f, sqrtf), or another eps"
+                         : "another eps, or a constant that is not quite right");
+    } else if (steady && compared > 1) {
         printf("    every element is %.4g times what it must be: a factor is missing, or one too many\n",
                ratio);
     }
 }
 
 static void print_difference(const Record *r, const double *expected, size_t i) {
+    const int digits = in_double ? 16 : 9;                  // all that the type has
     char element[96];
     element_name(element, sizeof element, r, i);
-    if (isnan(r->value[i]))
-        printf("    %s is not a number, or was never written; expected %.9g\n", element, expected[i]);
-    else if (r->must_equal)
-        printf("    %s: the difference quotient of your forward function says %.9g, your backward "
-               "function %.9g (element %zu of those tried)\n", r->what, expected[i], r->value[i], i);
-    else printf("    %s: expected %.9g, got %.9g\n", element, expected[i], r->value[i]);
-    print_likeliest(r, expected);
+    if (isnan(r->value[i])) {
+        printf("    %s is not a number, or was never written; expected %.*g\n", element, digits,
+               expected[i]);
+    } else if (r->must_equal) {
+        printf("    %s: the difference quotient of the loss says %.9g, your gradient %.9g "
+               "(element %zu of those tried)\n", r->what, expected[i], r->value[i], i);
+    } else {
+        printf("    %s: expected %.*g, got %.*g\n", element, digits, expected[i], digits, r->value[i]);
+    }
 }
 
 // Compares the student's answers of one function with those of each wrong solution, built as
-// PREFIX1.so, PREFIX2.so, ...
-static void print_known_mistake(const Exercise *e, const Record *student, int n, const char *function,
-                                const char *prefix, char (*mistake)[160], int mistakes) {
+// PREFIX1.so, PREFIX2.so, ... Returns whether one of them gives the same.
+static int print_known_mistake(const Exercise *e, const Record *student, int n, const char *function,
+                               const char *prefix, char (*mistake)[160], int mistakes) {
     for (int k = 1; k <= mistakes; k++) {
         char path[PATH + 32];
         int m, intact;
@@ -308,8 +342,9 @@ static void print_known_mistake(const Exercise *e, const Record *student, int n,
         Record *wrong = run_scenario(e, open_library(path), &m, &intact);
         if (m != n || compare(student, wrong, n, function, &element) >= 0) continue;
         printf("    these are the numbers one gets if %s\n", mistake[k]);
-        return;
+        return 1;
     }
+    return 0;
 }
 
 // ---- solutions, stubs, and how they are built ---------------------------------------------------
@@ -346,16 +381,23 @@ static int compile(const char *out, const char *source, const char *type, int wr
     return system(command) == 0;
 }
 
-// The record of `path` beside the truth; says what differs. Returns whether all is well. Ends in
-// its own process: see judge().
-static int judge_here(const Exercise *e, const char *path, int verbose) {
+// What a process that judges ends with. Any other end but by a signal, such as an error that die()
+// has told, is no judgement of the code.
+typedef enum { RIGHT = 0, WRONG_ANSWER = 3, NOT_JUDGED = 4 } Verdict;
+
+enum { SECONDS = 20 };                                      // as long as a scenario may take
+
+// The record of `path` beside the truth; says what differs. Runs in a process of its own: see judge().
+static Verdict judge_here(const Exercise *e, const char *path, int verbose) {
     int n, m, intact, wrong_record;
     long element;
+    alarm(SECONDS);
     Record *student = run_scenario(e, open_library(path), &n, &intact);
+    alarm(0);
     Record *truth = run_scenario(e, NULL, &m, &wrong_record);
     CHECK(n == m, "a scenario records %d answers with one library and %d with another", n, m);
-    if (intact && compare(student, truth, n, NULL, &element) < 0) return 1;
-    if (!verbose) return 0;
+    if (intact && compare(student, truth, n, NULL, &element) < 0) return RIGHT;
+    if (!verbose) return WRONG_ANSWER;
     if (!intact) printf("    something was written before the begin of an array, or behind its end\n");
 
     char solution[PATH], mistake[MAX_WRONG][160], built[PATH];
@@ -377,43 +419,70 @@ static int judge_here(const Exercise *e, const char *path, int verbose) {
         const Record *r = &student[wrong_record], *t = &truth[wrong_record];
         if (r->n == t->n) print_difference(r, expected_of(r, t), (size_t)element);
         else printf("    %s: expected %zu numbers, got %zu\n", r->what, t->n, r->n);
-        print_known_mistake(e, student, n, student[i].function, built, mistake, mistakes);
+        const int known = print_known_mistake(e, student, n, r->function, built, mistake, mistakes);
+        if (!known && r->n == t->n) print_likeliest(r, expected_of(r, t));
     }
-    return 0;
+    return WRONG_ANSWER;
+}
+
+// The first verdict that is not RIGHT, with `seeds` seeds from `seed` on.
+static Verdict judge_seeds(const Exercise *e, const char *path, int seeds, int verbose) {
+    for (int k = 0; k < seeds; k++, seed++) {
+        Verdict v = judge_here(e, path, verbose);
+        if (v != RIGHT && seeds > 1) printf("    with seed %llu\n", (unsigned long long)seed);
+        if (v != RIGHT) return v;
+    }
+    return RIGHT;
 }
 
 // Judges a C file in one type, in a process of its own: the program for that type, called as `judge
-// NAME LIBRARY SEED VERBOSE`.
-static int judge(const Exercise *e, const char *source, const char *type, int wrong, int verbose) {
-    char built[PATH], text[32], program[PATH];
+// NAME LIBRARY SEED SEEDS VERBOSE`.
+static Verdict judge(const Exercise *e, const char *source, const char *type, int wrong, int seeds,
+                     int verbose) {
+    char built[PATH], text[32], count[32], program[PATH];
     snprintf(built, sizeof built, "build/class/%s.%s.%d.so", e->name, type, wrong);
     if (!compile(built, source, type, wrong, !verbose)) {
-        if (verbose) printf("    %s: the compiler refuses it: see above\n", source);
-        return 0;
+        if (verbose) printf("    %s does not compile: the compiler's reasons stand above\n", source);
+        return NOT_JUDGED;
     }
     path_of(program, "build/class/grade_%s", type);
     snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
+    snprintf(count, sizeof count, "%d", seeds);
     fflush(stdout);
     pid_t child = fork();
     CHECK(child >= 0, "no process can be made: %s", strerror(errno));
     if (child == 0) {
         if (!verbose) (void)!freopen("/dev/null", "w", stderr);
-        execl(program, program, "judge", e->name, built, text, verbose ? "1" : "0", (char *)NULL);
+        execl(program, program, "judge", e->name, built, text, count, verbose ? "1" : "0",
+              (char *)NULL);
         _exit(127);
     }
     int status;
     waitpid(child, &status, 0);
-    if (WIFSIGNALED(status) && verbose)
-        printf("    it ended by signal %d (%s): an address outside the arrays?\n", WTERMSIG(status),
-            strsignal(WTERMSIG(status)));
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
+        if (verbose) printf("    it did not end within %d s: an endless loop?\n", SECONDS);
+        return WRONG_ANSWER;
+    }
+    if (WIFSIGNALED(status)) {
+        if (verbose) printf("    it ended by signal %d (%s): an address outside the arrays?\n",
+                            WTERMSIG(status), strsignal(WTERMSIG(status)));
+        return WRONG_ANSWER;
+    }
+    const int code = WEXITSTATUS(status);
+    return code == RIGHT || code == WRONG_ANSWER ? (Verdict)code : NOT_JUDGED;
+}
+
+// The first verdict that is not RIGHT, of float and of double.
+static Verdict judge_both(const Exercise *e, const char *source, int wrong, int seeds, int verbose) {
+    Verdict v = judge(e, source, "float", wrong, seeds, verbose);
+    return v == RIGHT ? judge(e, source, "double", wrong, seeds, verbose) : v;
 }
 
 // ---- a student's work ---------------------------------------------------------------------------
 // It is dev/class/NN_name/mine.c, made from stub.c by the first `make class N=NN`; git does not
 // look at it.
-typedef enum { UNTOUCHED, FAILED, PASSED } State;
-static const char *const state_name[] = { "untouched", "failed", "passed" };
+typedef enum { UNTOUCHED, UNJUDGED, FAILED, PASSED } State;
+static const char *const state_name[] = { "untouched", "not judged", "failed", "passed" };
 
 static int same_text(const char *a, const char *b) {
     char *x = file_exists(a) ? read_text(a) : NULL, *y = file_exists(b) ? read_text(b) : NULL;
@@ -444,9 +513,10 @@ static State grade(const Exercise *e, int verbose) {
     State state = PASSED;
     for (int type = 0; type < 2; type++) {
         const char *name = type ? "double" : "float";
-        int fine = judge(e, mine, name, 0, verbose);
-        if (verbose) printf("in %s: %s\n", name, fine ? "right" : "wrong");
-        if (!fine) { state = FAILED; break; }
+        Verdict v = judge(e, mine, name, 0, 1, verbose);
+        const char *said = v == RIGHT ? "right" : v == NOT_JUDGED ? "not judged" : "wrong";
+        if (verbose) printf("in %s: %s\n", name, said);
+        if (v != RIGHT) { state = v == NOT_JUDGED ? UNJUDGED : FAILED; break; }
     }
     if (state == FAILED && verbose) {
         printf("(SEED=%llu gives these inputs again; HINT=1 gives a hint)\n", (unsigned long long)seed);
@@ -493,7 +563,7 @@ static void list(void) {
         if (stat(mine, &changed) == 0 && !same_text(mine, stub)) {
             FILE *file = fopen(note, "r");
             int known = file && stat(note, &done) == 0 && done.st_mtime >= changed.st_mtime
-                && fscanf(file, "%31s", state) == 1;
+                && fscanf(file, "%31[^\n]", state) == 1;
             if (!known) snprintf(state, sizeof state, "not graded");
             if (file) fclose(file);
         }
@@ -580,23 +650,23 @@ static void check_commands(void) {
     pclose(quotes);
 }
 
-static int check_exercises(const char *number) {
+// number NULL: all exercises. The right solutions must pass with `seeds` seeds.
+static int check_exercises(const char *number, int seeds) {
     if (!number) check_commands();
 
     for (int i = 0; i < N_EXERCISES; i++) {
         const Exercise *e = &exercises[i];
         char path[PATH], mistake[MAX_WRONG][160], what[256];
-        if (number && atoi(number) != atoi(e->name)) continue;
+        if (number && e != exercise_named(number)) continue;
         path_of(path, "dev/class/%s/stub.c", e->name);
-        check(!(judge(e, path, "float", 0, 0) && judge(e, path, "double", 0, 0)), e->name,
-            "the untouched stub fails");
+        check(judge_both(e, path, 0, 1, 0) == WRONG_ANSWER, e->name, "the untouched stub fails");
         path_of(path, "dev/class/solutions/%s.c", e->name);
         int wrong = known_mistakes(path, mistake);
-        check(judge(e, path, "float", 0, 1) && judge(e, path, "double", 0, 1), e->name,
-            "the right solution passes");
+        snprintf(what, sizeof what, "the right solution passes with %d seed%s", seeds, seeds == 1 ? "" : "s");
+        check(judge_both(e, path, 0, seeds, 1) == RIGHT, e->name, what);
         for (int k = 1; k <= wrong; k++) {
             snprintf(what, sizeof what, "fails if %s", mistake[k]);
-            check(!(judge(e, path, "float", k, 0) && judge(e, path, "double", k, 0)), e->name, what);
+            check(judge_both(e, path, k, 1, 0) == WRONG_ANSWER, e->name, what);
         }
         check(wrong >= 6, e->name, "six wrong solutions at least");
         check_forgeries(e);
@@ -659,8 +729,7 @@ static int witness(int part) {
     for (size_t i = 0; i < sizeof numbers/sizeof *numbers && !in_double; i++) {
         const Exercise *e = exercise_named(numbers[i]);
         const char *source = "dev/class/plain.c -DOLMO_LIBRARY";
-        const int fine = judge(e, source, "float", 0, 1) && judge(e, source, "double", 0, 1);
-        check(fine, "plain.c", e->functions);
+        check(judge_both(e, source, 0, 1, 1) == RIGHT, "plain.c", e->functions);
     }
     CHECK(compile(in_double ? "build/class/plain.double.so" : "build/class/plain.float.so",
                   "dev/class/plain_witness.c", in_double ? "double" : "float", 0, 0),
@@ -752,19 +821,31 @@ static int train_student(void) {
     return fine ? finished() : EXIT_FAILURE;
 }
 
+// What `make class SEED=7` gave, or `otherwise`.
+static uint64_t whole_number(const char *variable, uint64_t otherwise) {
+    const char *given = getenv(variable);
+    if (!given || !*given) return otherwise;
+    const size_t digits = strspn(given, "0123456789");
+    CHECK(!given[digits] && digits < 20, "%s=%s: expected a whole number, as in %s=7", variable, given,
+          variable);
+    return strtoull(given, NULL, 10);
+}
+
 int main(int argc, char **argv) {
     // Named build/class/witness, the program is one of those that make test runs.
     int as_witness = ends_with(argv[0], "/witness");
-    const char *what = as_witness ? "witness" : argc > 1 ? argv[1] : "list", *given = getenv("SEED");
-    seed = given && *given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
-    if (!strcmp(what, "judge") && argc == 6) {
+    const char *what = as_witness ? "witness" : argc > 1 ? argv[1] : "list";
+    seed = whole_number("SEED", (uint64_t)time(NULL));
+    if (!strcmp(what, "judge") && argc == 7) {
         seed = strtoull(argv[4], NULL, 10);
-        return !judge_here(exercise_named(argv[2]), argv[3], atoi(argv[5]));
+        return judge_seeds(exercise_named(argv[2]), argv[3], atoi(argv[5]), atoi(argv[6]));
     }
     make_directory("build"), make_directory("build/class");
     if (!strcmp(what, "list")) { list(); return finished(); }
     if (!strcmp(what, "all")) return grade_all(argc > 2 ? argv[2] : NULL);
-    if (!strcmp(what, "check")) return check_exercises(argc > 2 ? argv[2] : NULL);
+    if (!strcmp(what, "check")) {
+        return check_exercises(argc > 2 ? argv[2] : NULL, (int)whole_number("SEEDS", 1));
+    }
     if (!strcmp(what, "witness")) return witness(as_witness && argc > 1 && !strcmp(argv[1], "--part"));
     if (!strcmp(what, "train")) return train_student();
     if (!strcmp(what, "hint") && argc == 3) { hint(exercise_named(argv[2])); return finished(); }

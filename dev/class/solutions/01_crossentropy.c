@@ -11,6 +11,7 @@
 // WRONG 10: token 0 is ignored, too
 // WRONG 11: p is exp(logit)/exp(lse), and both overflow
 // WRONG 12: the last column is left out of the search for the largest logit
+// WRONG 13: the gradient of the z-loss is not multiplied by the weight
 #include <math.h>
 
 #ifndef REAL
@@ -49,6 +50,8 @@ void crossentropy_backward(real *dlogits, const real *weights, const real *lse, 
         real logit = logits[n*V + (WRONG == 8 && target >= 0 ? target : v)];
         real p = WRONG == 11 ? (real)exp(logit)/(real)exp(lse[n]) : (real)exp(logit - lse[n]);
         real d = p*(1 + (WRONG == 6 ? 0 : 2*(real)z*lse[n])) - (WRONG != 5 && v == target);
-        dlogits[n*V + v] = is_ignored(target) ? 0 : d*(WRONG == 7 ? 1 : weights[n]);
+        d *= WRONG == 7 ? 1 : weights[n];
+        if (WRONG == 13) d += (1 - weights[n])*2*(real)z*lse[n]*p;
+        dlogits[n*V + v] = is_ignored(target) ? 0 : d;
     }
 }
