@@ -4312,7 +4312,7 @@ static double objective_weigh(const Objective *o, Batch *b) {
 
 typedef struct {
     char name[112];
-    const char *label;
+    const char *label;                                      // on the console; "": the last part of its name
     double value;
     char note[48];                                          // for the console
 } Metric;
@@ -4971,8 +4971,9 @@ static void print_metrics(const Run *run, const Metrics *m, int eta) {
         if (!one->label || !is_evaluation(one)) continue;
         size_t length = (size_t)(strrchr(one->name, '/') + 1 - one->name);
         int same = !strncmp(set, one->name, length);
-        printf("%s%s=%s%s", same ? " " : "\n    ", one->name + (same ? length : 0),
-               figure(one->value, x), one->note);
+        const char *last = *one->label ? one->label : one->name + length;
+        printf("%s%s=%s%s", same ? " " : "\n    ", same ? last : one->name, figure(one->value, x),
+               one->note);
         set = one->name;
     }
     printf("\n");
@@ -5039,7 +5040,7 @@ static void task_metrics(Metrics *m, const Task *t) {
     for (int v = 1; v <= 2; v++) {
         const Way way = !by_length ? RAW : v == 1 ? PER_CHAR_V1 : PER_CHAR;
         const double value = f1 ? task_f1(t, way) : task_accuracy(t, way);
-        metric(m, value, v == 1 ? NULL : t->label, "eval/downstream/%s_%s_v%d", t->label, name, v);
+        metric(m, value, v == 1 ? NULL : "", "eval/downstream/%s_%s_v%d", t->label, name, v);
         metric(m, task_ce_loss(t, v == 1), NULL, "eval/downstream/%s_ce_loss_v%d", t->label, v);
         metric(m, task_bits_per_byte(t, v == 1), NULL, "eval/downstream/%s_bpb_v%d", t->label, v);
     }
