@@ -8,8 +8,8 @@ functions the student writes, and records what they return. The scenario runs tw
 with our own functions, which are the truth, and with the student's. Both records must agree, number
 by number, within a budget that follows from the length of the sums. All of this happens in float
 and in double; in double, scenarios also hold each backward function against difference quotients,
-of our forward function: the two are judged apart. Outputs are poisoned with NaN before each call, so that an element
-nobody wrote is seen, and guards around each array tell who wrote beyond it.
+of our forward function: the two are judged apart. Outputs are poisoned with NaN before each call,
+so that an element nobody wrote is seen, and guards around each array tell who wrote beyond it.
 
 Where the records differ, the scenario runs again with every wrong solution we know
 (dev/class/solutions: `// WRONG k:` says what is wrong with it). If one of them gives the student's
@@ -21,6 +21,7 @@ Each judgement runs in a process of its own, so that a crash is a failed exercis
 #define OLMO_LIBRARY
 #include "../../train_olmo.c"
 #include <dlfcn.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 static const int in_double = sizeof(real) == sizeof(double);
@@ -385,15 +386,22 @@ static int compile(const char *out, const char *source, const char *type, int wr
 // has told, is no judgement of the code.
 typedef enum { RIGHT = 0, WRONG_ANSWER = 3, NOT_JUDGED = 4 } Verdict;
 
-enum { SECONDS = 20 };                                      // as long as a scenario may take
+// How long a scenario may compute: seconds of the processor, lest a busy machine count as a loop.
+enum { SECONDS = 10 };
+
+// The process ends by SIGVTALRM after so many seconds; 0: never.
+static void end_after(int seconds) {
+    struct itimerval timer = { { 0, 0 }, { seconds, 0 } };
+    setitimer(ITIMER_VIRTUAL, &timer, NULL);
+}
 
 // The record of `path` beside the truth; says what differs. Runs in a process of its own: see judge().
 static Verdict judge_here(const Exercise *e, const char *path, int verbose) {
     int n, m, intact, wrong_record;
     long element;
-    alarm(SECONDS);
+    end_after(SECONDS);
     Record *student = run_scenario(e, open_library(path), &n, &intact);
-    alarm(0);
+    end_after(0);
     Record *truth = run_scenario(e, NULL, &m, &wrong_record);
     CHECK(n == m, "a scenario records %d answers with one library and %d with another", n, m);
     if (intact && compare(student, truth, n, NULL, &element) < 0) return RIGHT;
@@ -459,8 +467,8 @@ static Verdict judge(const Exercise *e, const char *source, const char *type, in
     }
     int status;
     waitpid(child, &status, 0);
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
-        if (verbose) printf("    it did not end within %d s: an endless loop?\n", SECONDS);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGVTALRM) {
+        if (verbose) printf("    it did not end within %d s of computing: an endless loop?\n", SECONDS);
         return WRONG_ANSWER;
     }
     if (WIFSIGNALED(status)) {
@@ -553,7 +561,9 @@ static void hint(const Exercise *e) {
 }
 
 static void list(void) {
-    printf("The exercises (dev/class/README.md says in which order, and how long they take):\n");
+    printf("The exercises. In the order of the story: 1 2 3 8 9 (layers), 4 5 6 7 (products),\n"
+           "10 11 12 16 17 (training), 13 14 15 (text), 18 19 20 (open). dev/class/README.md says how\n"
+           "long each takes.\n");
     for (int i = 0; i < N_EXERCISES; i++) {
         const Exercise *e = &exercises[i];
         char note[PATH], mine[PATH], stub[PATH], state[32] = "untouched";

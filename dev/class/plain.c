@@ -1,11 +1,14 @@
 /*
 All of OLMo in plain loops: forward pass, backward pass, AdamW. No tiles, no threads, no tricks.
 
-    make plain          builds this file, and trains the model of ./train_olmo for 300 steps, slowly
+    make plain          builds this file, and trains the model of ./train_olmo for 300 steps: three or
+                        four minutes
 
-Read it before train_olmo.c, which has the same functions under the same names (and clipping of q, k, v,
-which OLMo-1B and 7B do not use), and makes them fast. `make test` holds the two beside each other, function by function: this file is also
-a witness.
+train_olmo.c has the same functions under the same names, and makes them fast. It has clipping of
+q, k, v besides, which OLMo-1B and 7B do not use. `make test` holds the two beside each other,
+function by function: this file is also a witness. And it is the solution of most exercises up to 10:
+who wants to write these, reads the comments and the pass over the model (olmo_forward) first, and
+the functions after.
 
 The model (arXiv 2402.00838, section 2.1) for tokens t_1..t_T:
 
@@ -15,8 +18,9 @@ The model (arXiv 2402.00838, section 2.1) for tokens t_1..t_T:
     -log p(t_{i+1}) = cross entropy of softmax(head . norm(x_i))
 
 Shapes. B sequences of T tokens are N = B*T rows of C = d_model numbers. H query heads and G key/value
-heads have D = C/H numbers each; a row q|k|v has Q = (H + 2G)*D. The MLP is F wide inside, the
-vocabulary V. All matrices are stored row by row.
+heads have D = C/H numbers each; a row q|k|v has Q = (H + 2G)*D. V is the size of the vocabulary. All
+matrices are stored row by row. The MLP makes 2F numbers of a row, up|gate, and F of these: OLMo's
+settings name the first width, so F = mlp_hidden/2.
 
 Arguments come in the order: outputs, what is kept for the backward pass, inputs, weights, sizes.
 Gradients are d + name: dx is the derivative of the loss with respect to x, and has the shape of x.
@@ -55,6 +59,7 @@ void matmul_backward_input(real *dinp, const real *dout, const real *weight, int
 
 // ... and each weight meets every row, n = 0 .. B*T-1:
 //     dweight_oc += sum_n dout_no inp_nc
+// It is told B and T, not N, because train_olmo.c adds up one sequence after another.
 void matmul_backward_weight(real *dweight, const real *dout, const real *inp, int B, int T, int C, int O) {
     for (int n = 0; n < B*T; n++) for (int o = 0; o < O; o++) for (int c = 0; c < C; c++) {
         dweight[(size_t)o*C + c] += dout[(size_t)n*O + o]*inp[(size_t)n*C + c];
@@ -106,7 +111,7 @@ void norm_backward(real *dx, const real *dy, const real *y, const real *rstd, in
 
 // ---- rotary positions (RoPE: Su et al. 2021) ---------------------------------------------------
 // table[t] = cos(t w_0) .. cos(t w_{D/2-1}), sin(t w_0) .. sin(t w_{D/2-1})          table: [T, D]
-// with w_i = theta^(-2i/D); in float, as the reference computes it
+// with w_i = theta^(-2i/D); in float, as OLMo's own code in PyTorch computes it
 void rope_table(real *table, double theta, int T, int D) {
     for (int t = 0; t < T; t++) for (int i = 0; i < D/2; i++) {
         float angle = (float)t*(1.0f/powf((float)theta, (float)(2*i)/(float)D));
@@ -118,6 +123,8 @@ void rope_table(real *table, double theta, int T, int D) {
 // The halves a, b of each of the first `heads` heads of a row are turned by the angle of the row's
 // position past + n % T, in place:
 //     a' = a cos - b sin,   b' = b cos + a sin                                        qkv: [N, Q]
+// past: how many positions came before these rows. In training 0; in generation, the tokens whose keys
+// and values lie in the cache.
 void rope_forward(real *qkv, const real *table, int N, int T, int past, int heads, int D, int Q) {
     for (int n = 0; n < N; n++) for (int h = 0; h < heads; h++) for (int i = 0; i < D/2; i++) {
         const real *at = table + (size_t)(past + n % T)*D, cosine = at[i], sine = at[D/2 + i];
@@ -160,7 +167,10 @@ void attention_forward(real *att, real *lse, real *P, const real *q, int q_width
             for (int d = 0; d < D; d++) P[j] += query[d]*k[(size_t)j*kv_width + d]*scale;
             most = P[j] > most ? P[j] : most;
         }
-        for (int j = 0; j < seen; j++) sum += P[j] = (real)exp(P[j] - most);    // never overflows
+        for (int j = 0; j < seen; j++) {
+            P[j] = (real)exp(P[j] - most);                                      // never overflows
+            sum += P[j];
+        }
         lse[((size_t)b*H + h)*T + t] = most + (real)log(sum);
 
         for (int d = 0; d < D; d++) out[d] = 0;
@@ -234,7 +244,8 @@ void swiglu_backward(real *dug, real *h, const real *dh, const real *ug, int N, 
 
 // ---- softmax cross entropy ---------------------------------------------------------------------
 // losses_n = -log p(target_n) = lse_n - logits[n, target_n],   lse_n = log sum_v exp(logits[n, v])
-// zlosses_n = z lse_n^2 keeps the logits from drifting together, which no loss would notice.
+// Adding one number to all logits of a row changes no probability, but moves lse by that number:
+// zlosses_n = z lse_n^2 keeps it near 0.
 // Both are 0 if target_n < 0.                       losses, zlosses, lse: [N], logits: [N, V]
 void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *logits,
                           const int *targets, double z, int N, int V) {
@@ -366,14 +377,15 @@ void olmo_forward(Olmo *m, real *losses, const int *tokens, const int *targets) 
     crossentropy_forward(losses, m->zlosses, m->lse, m->logits, targets, c->z_loss, N, V);
 }
 
-// grads += the gradient of sum_n weights_n (losses_n + zlosses_n): the forward pass from bottom to top.
-void olmo_backward(Olmo *m, const real *weights) {
+// grads += the gradient of sum_n row_weights_n (losses_n + zlosses_n): the forward pass from bottom to
+// top.
+void olmo_backward(Olmo *m, const real *row_weights) {
     const Config *c = &m->config;
     const int B = m->B, T = m->T, N = B*T, C = c->d_model, F = c->mlp_hidden/2, V = c->vocab;
     const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
 
     real *dlogits = m->logits;                                          // in place
-    crossentropy_backward(dlogits, weights, m->lse, m->logits, m->targets, c->z_loss, N, V);
+    crossentropy_backward(dlogits, row_weights, m->lse, m->logits, m->targets, c->z_loss, N, V);
     matmul_backward_weight(m->grad.head, dlogits, m->xnf, B, T, C, V);
     matmul_backward_input(m->dxn, dlogits, m->weight.head, N, C, V);
     memset(m->dx, 0, sizeof(real)*N*C);
@@ -399,12 +411,19 @@ void olmo_backward(Olmo *m, const real *weights) {
 }
 
 // ================================================================================================
-// AdamW (Loshchilov and Hutter 2019), in torch's order
+// AdamW (Loshchilov and Hutter 2019), its operations in the order of torch.optim.AdamW
 // ================================================================================================
 //     g *= min(1, clip/(norm of all gradients + 1e-6))
-//     p *= 1 - lr decay;   m += (1 - beta1)(g - m);   v = beta2 v + (1 - beta2) g^2
-//     p -= lr/(1 - beta1^t) m/(sqrt(v)/sqrt(1 - beta2^t) + eps)         t = 1, 2, ...
-// All matrices decay, the embedding (the first tensor) does not. Clears the gradients; returns their norm.
+//     p *= 1 - lr decay
+//     first += (1 - beta1)(g - first)                          the average of the latest gradients,
+//     second = beta2 second + (1 - beta2) g^2                  and of their squares
+//     p -= lr/(1 - beta1^t) first/(sqrt(second)/sqrt(1 - beta2^t) + eps)               t = 1, 2, ...
+// The root of `second` is the usual size of this parameter's gradient. Divided by it, a step is about
+// lr, be the gradients large or small. Decay stands apart from the gradient ("decoupled"), because
+// that division would make it the weaker, the larger a parameter's gradients are.
+//
+// All matrices decay, the embedding (the first tensor) does not. Clears the gradients; returns their
+// norm.
 double olmo_update(Olmo *m, double lr, double beta1, double beta2, double eps, double weight_decay,
                    double clip, int t) {
     size_t embedding = (size_t)m->config.vocab*(size_t)m->config.d_model;
@@ -470,9 +489,10 @@ static int failed(const char *sentence, const char *about) {
 
 int main(int argc, char **argv) {
     enum { B = 4, T = 256, N = B*T, WARMUP = 100 };
-    const Config tiny = { 64, 4, 4, 4, 512, 256, 1, 10000, 0 };
+    const Config tiny = { .d_model = 64, .n_layers = 4, .n_heads = 4, .n_kv_heads = 4, .mlp_hidden = 512,
+                          .vocab = 256, .tied = 1, .rope_theta = 10000, .z_loss = 0 };
     static int tokens[N], targets[N];
-    static real losses[N], weights[N];
+    static real losses[N], row_weights[N];
     const int steps = argc > 2 ? atoi(argv[2]) : 300;
     if (argc < 2 || steps < 1) return failed("plain FILE [STEPS] learns the bytes of a file", "usage");
     FILE *file = fopen(argv[1], "rb");
@@ -495,9 +515,10 @@ int main(int argc, char **argv) {
             }
         }
         double mean = 0, lr = 6e-3*fmin(1, (double)step/WARMUP);
-        for (int n = 0; n < N; n++) weights[n] = 1/(real)(B*(T - 1));
+        // the mean over the B*(T - 1) rows with a target; the others' losses are 0, with any weight
+        for (int n = 0; n < N; n++) row_weights[n] = 1/(real)(B*(T - 1));
         olmo_forward(m, losses, tokens, targets);
-        olmo_backward(m, weights);
+        olmo_backward(m, row_weights);
         for (int n = 0; n < N; n++) mean += (double)losses[n]/(B*(T - 1));
         double norm = olmo_update(m, lr, 0.9, 0.95, 1e-5, 0.1, 1, step);
         if (step % 10 == 0 || step == 1) {
