@@ -1317,7 +1317,8 @@ static int run_length(int k0, int K, int span) { return imin(imin(KC, K - k0), s
 // sum[r] += sum_i x[i] w[i][r] for `terms` rows of w, eight numbers each, in order. Two sums of four, not
 // one of eight: where nothing but the last sum is waited for, gcc takes a multiplication and an addition
 // for some processors, which round twice, and the bits would differ from gemm_registers'.
-static inline __attribute__((always_inline)) void add_terms(four sum[2], const real *x, const eight *w, int terms) {
+static inline __attribute__((always_inline)) void add_terms(four sum[2], const real *x, const eight *w,
+                                                            int terms) {
     four left = sum[0], right = sum[1];
     for (int i = 0; i < terms; i++) {
         left += x[i]**(const four *)&w[i];
@@ -5079,8 +5080,8 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
         release(span);
     }
     if (done < wanted && !ranks.rank)
-        fprintf(stderr, "note: asked to stop after %zu of %zu evaluations: the line of step %d has no others\n",
-                done, wanted, run->at.step);
+        fprintf(stderr, "note: asked to stop after %zu of %zu evaluations: the line of step %d has no "
+                        "others\n", done, wanted, run->at.step);
 }
 
 #include "data/energy.c"                                   // --energy: kWh, CO2e; and MFU
@@ -5544,8 +5545,8 @@ int olmo_main(int argc, char **argv, const Device *device) {
     }
     if (o->chat) {
         if (!has_chat_template(&run.companions))
-            fprintf(stderr, "note: no chat_template came with this model: it was never tuned on conversations, "
-                            "so expect nonsense; `make chat` makes one that was\n");
+            fprintf(stderr, "note: no chat_template came with this model: it was never tuned on "
+                            "conversations, so expect nonsense; `make chat` makes one that was\n");
         chat(device, run.model, &o->config, run.tokenizer, o->sampling, o->generate, (uint64_t)o->seed);
     } else if (o->generate) print_sample(&run, o->generate);
     if (o->export_dir) {

@@ -1128,8 +1128,8 @@ static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *
 }
 
 // The same from the bottom up. a->dx: the gradient of the residual stream, on entry at the block's
-// output, on return at its input. The gradients of the weights are complete then; add: 0 if there is nothing yet to
-// add to.
+// output, on return at its input. The gradients of the weights are complete then; add: 0 if there is
+// nothing yet to add to.
 static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const float *rope,
                            const Config *c, Recompute recompute, int add, Stream stream) {
     const int B = a->B, T = a->T, N = B*T, C = c->d_model, F = c->mlp_hidden/2;
@@ -1253,7 +1253,8 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
     m->wte = parameter(m, next++);
     for (int l = 0; l < c->n_layers; l++) {
         GpuLayer *w = &m->layer[l];
-        for (Parameter *p : { &w->att_proj, &w->attn_out, &w->ff_proj, &w->ff_out }) *p = parameter(m, next++);
+        for (Parameter *p : { &w->att_proj, &w->attn_out, &w->ff_proj, &w->ff_out })
+            *p = parameter(m, next++);
     }
     m->head = c->tied ? m->wte : parameter(m, next++);
     CHECK(next == m->layout.n, "gpu_olmo_build takes %d tensors, but olmo_layout lists %d; they must agree",
@@ -1649,7 +1650,8 @@ static size_t alignment(const void *p, size_t stride) {
 }
 
 // cuBLASLt is told everything through one kind of function: what, and where its value lies.
-template <class Set, class Whom, class What, class X> static void tell(Set set, Whom whom, What what, X value) {
+template <class Set, class Whom, class What, class X>
+static void tell(Set set, Whom whom, What what, X value) {
     BLAS(set(whom, what, &value, sizeof value));
 }
 

@@ -87,11 +87,12 @@ static void test_gradient(void) {
     }
 }
 
-// Held-out texts of which some have another's label: the table, worked out by hand. a: 3 of 4 right, and one taken for
-// b; b: 2 of 5, two taken for c and one for a; c: 1 of 1.
+// Held-out texts of which some have another's label: the table, worked out by hand. a: 3 of 4 right, and
+// one taken for b; b: 2 of 5, two taken for c and one for a; c: 1 of 1.
 static void test_judgement(void) {
     static const struct { const char *text; int label, times; } texts[] = {
-        { "aaaa aaaa", 0, 3 }, { "bbbb bbbb", 0, 1 }, { "bbbb bbbb", 1, 2 }, { "cccc cccc", 1, 2 }, { "aaaa aaaa", 1, 1 },
+        { "aaaa aaaa", 0, 3 }, { "bbbb bbbb", 0, 1 },
+        { "bbbb bbbb", 1, 2 }, { "cccc cccc", 1, 2 }, { "aaaa aaaa", 1, 1 },
         { "cccc cccc", 2, 1 },
     };
     static const char *const names[] = { "first", "second", "third" };
@@ -101,7 +102,8 @@ static void test_judgement(void) {
     Pieces of = { piece, 0, 10 };
     for (int l = 0; l < 3; l++) strcpy(c->label[l], names[l]);
     for (int round = 0; round < 300; round++)
-        for (int l = 0; l < 3; l++) classifier_learn(c, l == 0 ? "aaaa aaaa" : l == 1 ? "bbbb bbbb" : "cccc cccc", 9, l, 0.5);
+        for (int l = 0; l < 3; l++)
+            classifier_learn(c, l == 0 ? "aaaa aaaa" : l == 1 ? "bbbb bbbb" : "cccc cccc", 9, l, 0.5);
     for (size_t i = 0; i < sizeof texts/sizeof *texts; i++)
         for (int k = 0; k < texts[i].times; k++) {
             const Labelled one = { texts[i].text, 9, texts[i].label };

@@ -9,8 +9,10 @@
 #include <time.h>
 
 int main(int argc, char **argv) {
-    size_t bytes = argc > 1 ? strtoull(argv[1], NULL, 10) : 64 << 20, visits = argc > 2 ? strtoull(argv[2], NULL, 10) : 20, keys = 2000000;
-    uint64_t *word = (uint64_t *)mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), x = 1, there = 0;
+    const size_t bytes = argc > 1 ? strtoull(argv[1], NULL, 10) : 64 << 20;
+    const size_t visits = argc > 2 ? strtoull(argv[2], NULL, 10) : 20, keys = 2000000;
+    const int mode = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    uint64_t *word = (uint64_t *)mmap(NULL, bytes, mode, flags, -1, 0), x = 1, there = 0;
     if (word == MAP_FAILED || bytes < 8 || bytes & (bytes - 1)) {
         fprintf(stderr, "error: expected a power of two of bytes that fit in memory\n");
         return 1;
