@@ -19,8 +19,8 @@ The model (arXiv 2402.00838, section 2.1) for tokens t_1..t_T:
 
 Shapes. B sequences of T tokens are N = B*T rows of C = d_model numbers. H query heads and G key/value
 heads have D = C/H numbers each; a row q|k|v has Q = (H + 2G)*D. V is the size of the vocabulary. All
-matrices are stored row by row. The MLP makes 2F numbers of a row, up|gate, and F of these: OLMo's
-settings name the first width, so F = mlp_hidden/2.
+matrices are stored row by row. The MLP makes 2F numbers of a row, up|gate, and F of these, h: OLMo's
+settings name the first width, so F = mlp_hidden/2. (In attention, a loop's h counts heads.)
 
 Arguments come in the order: outputs, what is kept for the backward pass, inputs, weights, sizes.
 Gradients are d + name: dx is the derivative of the loss with respect to x, and has the shape of x.
