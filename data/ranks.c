@@ -1,0 +1,317 @@
+// Several ranks (train_olmo.c, section 5): how they start, meet, agree, and end together. Included by
+// train_olmo.c.
+//
+// They are started by --gpus N, which forks them on this machine, or by others' launchers, whose variables
+// say which rank one is (rank_names), and at which address rank 0 waits: MASTER_ADDR and MASTER_PORT.
+// Every rank keeps two sockets to rank 0:
+//     talk    what the hosts must agree on: sums of losses, a wish to stop, how the devices find each other
+//     life    nothing, until a rank ends: one that fails sends its sentence, one that is killed closes
+//             its socket. Then rank 0 says so, and all end.
+// What the devices have, gradients and weights, they exchange themselves, by other means.
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+enum { MAX_RANKS = 4096, MEETING_TIME = 60 };               // seconds that ranks wait for each other
+static int talk[MAX_RANKS], life[MAX_RANKS];                // rank 0: to rank r; others: to rank 0, in [0]
+static int leaving;                                         // the run is over: sockets may close
+static int ending;                                          // it has failed, and a thread is saying so
+
+// The sentence of a run that failed, said once, by rank 0; but by rank 1 if rank 0 has died.
+static void end_of_run(int failed, const char *sentence) __attribute__((noreturn));
+static void end_of_run(int failed, const char *sentence) {
+    if (ranks.rank <= 1) dprintf(error_output, "error: rank %d of %d: %s\n", failed, ranks.world, sentence);
+    for (int r = 1; r < ranks.world && !ranks.rank; r++) (void)send(life[r], "", 1, MSG_NOSIGNAL);
+    if (half_written) remove_directory(half_written);
+    _exit(EXIT_FAILURE);                                    // not exit: a device may be waiting for others
+}
+
+// What die() does here.
+static void send_last_words(const char *sentence) {
+    if (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST)) for (;;) pause();
+    if (ranks.rank == 0) end_of_run(0, sentence);
+    if (send(life[0], sentence, strlen(sentence), MSG_NOSIGNAL) > 0) {
+        char heard;
+        if (recv(life[0], &heard, 1, 0) == 1) _exit(EXIT_FAILURE);
+    }                                                       // else rank 0 has not said it
+    dprintf(error_output, "error: rank %d of %d: %s\n", ranks.rank, ranks.world, sentence);
+    _exit(EXIT_FAILURE);
+}
+
+// A thread of its own: the first may be waiting for a device, which waits for a rank that is no more.
+static void *watch(void *unused) {
+    static struct pollfd line[MAX_RANKS];
+    static char words[4096];
+    const int lines = ranks.rank ? 1 : ranks.world;
+    for (int r = 0; r < lines; r++) line[r].fd = life[r], line[r].events = POLLIN;
+    for (;;) {
+        if (poll(line, (nfds_t)lines, -1) < 0) continue;
+        if (__atomic_load_n(&leaving, __ATOMIC_SEQ_CST)) return unused;
+        for (int r = 0; r < lines; r++) {
+            if (!line[r].revents) continue;
+            if (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST)) for (;;) pause();
+            const ssize_t n = recv(life[r], words, sizeof words - 1, 0);
+            words[n > 0 ? n : 0] = 0;
+            if (n > 0 && ranks.rank) _exit(EXIT_FAILURE);   // rank 0 has said why
+            end_of_run(r, n > 0 ? words : "has died without a word: killed, or its machine is gone");
+        }
+    }
+}
+
+// All n bytes to, or from, another rank. If it is gone, the watching thread ends us, while it watches.
+static void nobody_there(void) {
+    CHECK(!__atomic_load_n(&leaving, __ATOMIC_SEQ_CST), "another rank has died at the very end");
+    for (;;) pause();
+}
+static void tell(int line, const void *bytes, size_t n) {
+    const char *at = (const char *)bytes;
+    for (ssize_t k; n > 0; at += k, n -= (size_t)k)
+        if ((k = send(line, at, n, MSG_NOSIGNAL)) <= 0) nobody_there();
+}
+static void hear(int line, void *bytes, size_t n) {
+    char *at = (char *)bytes;
+    for (ssize_t k; n > 0; at += k, n -= (size_t)k)
+        if ((k = recv(line, at, n, MSG_WAITALL)) <= 0) nobody_there();
+}
+
+// x[0..n) becomes the sum of all ranks' x, taken in their order: the same bits for all.
+static void ranks_sum(double *x, int n) {
+    enum { MOST = 512 };                                    // numbers at a time
+    double part[MOST];
+    for (int k; ranks.world > 1 && n > 0; x += k, n -= k) {
+        k = imin(n, MOST);
+        const size_t bytes = (size_t)k*sizeof *x;
+        if (ranks.rank) tell(talk[0], x, bytes), hear(talk[0], x, bytes);
+        else {
+            for (int r = 1; r < ranks.world; r++) {
+                hear(talk[r], part, bytes);
+                for (int i = 0; i < k; i++) x[i] += part[i];
+            }
+            for (int r = 1; r < ranks.world; r++) tell(talk[r], x, bytes);
+        }
+    }
+}
+
+// Until all ranks are here.
+static void ranks_wait(void) {
+    double nothing = 0;
+    ranks_sum(&nothing, 1);
+}
+
+// Rank 0's bytes become those of all.
+void ranks_share(void *bytes, size_t n) {
+    for (int r = 1; r < ranks.world && !ranks.rank; r++) tell(talk[r], bytes, n);
+    if (ranks.rank) hear(talk[0], bytes, n);
+}
+
+// Has any rank been asked to stop? All learn it at the same moment.
+static int agreed_to_stop(void) {
+    double asked = asked_here;
+    if (ranks.world == 1) return asked_to_stop;
+    ranks_sum(&asked, 1);
+    return asked_to_stop = asked > 0;
+}
+
+// Where rank 0 waits. any: on all of the machine's addresses. *port 0: a free one is chosen.
+static int listen_at(int any, int *port) {
+    const int line = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
+    struct sockaddr_in at;
+    socklen_t size = sizeof at;
+    memset(&at, 0, sizeof at);
+    at.sin_family = AF_INET, at.sin_port = htons((uint16_t)*port);
+    at.sin_addr.s_addr = htonl(any ? INADDR_ANY : INADDR_LOOPBACK);
+    setsockopt(line, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    CHECK(bind(line, (struct sockaddr *)&at, size) == 0 && listen(line, 2*MAX_RANKS) == 0
+          && getsockname(line, (struct sockaddr *)&at, &size) == 0,
+          "port %d: rank 0 cannot wait there for the others: %s; choose another MASTER_PORT", *port,
+          strerror(errno));
+    *port = ntohs(at.sin_port);
+    return line;
+}
+
+// A machine that has lost its power says nothing: so ask it now and then, and give up after half a minute.
+static void keep_alive(int line) {
+    const int yes = 1, idle = 10, interval = 5, times = 4;
+    setsockopt(line, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    setsockopt(line, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
+    setsockopt(line, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(line, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+    setsockopt(line, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
+}
+
+// With which a socket introduces itself.
+typedef struct { char program[8]; int32_t rank, world, is_life; } Hello;
+
+// Rank 0 takes two sockets from each of the others. Whoever else knocks is sent away.
+static void receive_ranks(int door, int port) {
+    const double begun = seconds();
+    for (int there = 0; there < 2*(ranks.world - 1); ) {
+        struct pollfd wait = { door, POLLIN, 0 };
+        const double left = begun + MEETING_TIME - seconds();
+        CHECK(left > 0, "only %d of %d ranks have come to port %d within %d seconds; have all been started, "
+              "with this machine's address in MASTER_ADDR?", 1 + there/2, ranks.world, port, MEETING_TIME);
+        if (poll(&wait, 1, (int)(1000*left) + 1) <= 0) continue;
+        const int line = accept4(door, NULL, NULL, SOCK_CLOEXEC);
+        const struct timeval soon = { 5, 0 }, never = { 0, 0 };
+        Hello h;
+        if (line < 0) continue;
+        setsockopt(line, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+        const int whole = recv(line, &h, sizeof h, MSG_WAITALL) == (ssize_t)sizeof h;
+        if (!whole || memcmp(h.program, "OLMo in C", 8)) { close(line); continue; }
+        CHECK(h.world == ranks.world && h.rank > 0 && h.rank < ranks.world,
+              "rank %d of %d has come to port %d, where ranks of %d meet; has another run this MASTER_PORT?",
+              h.rank, h.world, port, ranks.world);
+        int *const known = h.is_life ? &life[h.rank] : &talk[h.rank];
+        CHECK(!*known, "two processes are rank %d of %d; each must have a rank of its own", h.rank, h.world);
+        setsockopt(line, SOL_SOCKET, SO_RCVTIMEO, &never, sizeof never);
+        keep_alive(line);
+        *known = line, there++;
+    }
+    close(door);
+}
+
+// The others go to rank 0, which may not be there yet.
+static int reach_rank_0(const char *host, int port, int is_life) {
+    Hello h = { { 0 }, ranks.rank, ranks.world, is_life };
+    const struct addrinfo kind = { 0, AF_INET, SOCK_STREAM, 0, 0, NULL, NULL, NULL };
+    struct addrinfo *at = NULL;
+    char digits[16];
+    const char *reason = "";
+    memcpy(h.program, "OLMo in C", 8);
+    snprintf(digits, sizeof digits, "%d", port);
+    for (const double begun = seconds(); seconds() - begun < MEETING_TIME; usleep(100000)) {
+        const int unknown = getaddrinfo(host, digits, &kind, &at);
+        if (unknown) { reason = gai_strerror(unknown); continue; }
+        const int line = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        const int there = connect(line, at->ai_addr, at->ai_addrlen) == 0;
+        if (!there) reason = strerror(errno), close(line);
+        freeaddrinfo(at);
+        if (!there) continue;
+        keep_alive(line);
+        (void)send(line, &h, sizeof h, MSG_NOSIGNAL);
+        return line;
+    }
+    die("rank %d of %d: rank 0 is not to be found at %s:%d (%s); MASTER_ADDR and MASTER_PORT say where it is",
+        ranks.rank, ranks.world, host, port, reason);
+}
+
+// door: where rank 0 waits; -1 for the others. From here on all share one fate, and rank 0 speaks for them.
+static void ranks_meet(int door, const char *host, int port) {
+    pthread_t watching;
+    if (ranks.rank == 0) receive_ranks(door, port);
+    else talk[0] = reach_rank_0(host, port, 0), life[0] = reach_rank_0(host, port, 1);
+    last_words = send_last_words;
+    if (ranks.rank == 0) life[0] = -1;
+    CHECK(pthread_create(&watching, NULL, watch, NULL) == 0, "no thread can be started");
+    if (ranks.rank) {
+        const int nowhere = open("/dev/null", O_WRONLY);
+        error_output = dup(2);
+        fflush(stdout), dup2(nowhere, 1), dup2(nowhere, 2), close(nowhere);
+    }
+    ranks_wait();
+}
+
+// The end of a run that went well.
+static void ranks_part(void) {
+    if (ranks.world == 1) return;
+    __atomic_store_n(&leaving, 1, __ATOMIC_SEQ_CST);
+    ranks_wait();
+    last_words = NULL;
+}
+
+// ---- launching them
+static pid_t child[MAX_RANKS];                              // 0: it has ended
+static void on_parents_signal(int number) {
+    for (int r = 0; r < MAX_RANKS; r++) if (child[r]) kill(child[r], number == SIGALRM ? SIGKILL : number);
+}
+
+// Waits for all ranks, passing signals on; those that outlive another's failure by ten seconds are killed.
+// Returns the exit code of the run.
+static int wait_for_ranks(int n) {
+    const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGALRM };
+    int failed = 0, said = 0, killed = 0, killed_by = 0, status;
+    for (int i = 0; i < 4; i++)
+        if (signal(numbers[i], on_parents_signal) == SIG_IGN) signal(numbers[i], SIG_IGN);
+    for (int left = n; left > 0; ) {
+        const pid_t ended = waitpid(-1, &status, 0);
+        if (ended < 0 && errno == EINTR) continue;
+        int r = 0;
+        while (child[r] != ended) r++;
+        child[r] = 0, left--;
+        if (status == 0) continue;
+        if (!failed++) alarm(10);
+        if (WIFEXITED(status)) said = 1;
+        else if (!killed_by) killed = r, killed_by = WTERMSIG(status);
+    }
+    if (failed && !said)
+        fprintf(stderr, "error: rank %d of %d was ended by signal %d (%s)\n", killed, n, killed_by,
+                strsignal(killed_by));
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+// --gpus N: forks the ranks, each of which returns; this process only waits for them. (No device has been
+// touched yet: CUDA does not survive a fork.)
+static void ranks_fork(int n) {
+    int port = 0;
+    const int door = listen_at(0, &port);
+    const pid_t parent = getpid();
+    fflush(stdout);
+    for (int r = 0; r < n; r++) {
+        const pid_t pid = fork();
+        CHECK(pid >= 0, "--gpus %d: a process cannot be started: %s", n, strerror(errno));
+        child[r] = pid;
+        if (pid) continue;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);                   // no rank outlives its parent
+        if (getppid() != parent) _exit(EXIT_FAILURE);
+        ranks.rank = ranks.local = r, ranks.world = n, ranks.forked = 1;
+        omp_set_num_threads(imax(1, omp_get_max_threads()/n));
+        if (r) close(door);
+        ranks_meet(r ? -1 : door, "127.0.0.1", port);
+        return;
+    }
+    close(door);
+    exit(wait_for_ranks(n));
+}
+
+// A whole number in the environment; -1: it is not there.
+static int environment(const char *name, int least, int most) {
+    const char *text = getenv(name);
+    char *end;
+    if (!text || !*text) return -1;
+    const long x = strtol(text, &end, 10);
+    CHECK(!*end && x >= least && x <= most, "%s=%s: expected a whole number from %d to %d", name, text, least,
+          most);
+    return (int)x;
+}
+
+// Starts the ranks, or finds out which one this is.
+static void ranks_start(int gpus, const Device *device) {
+    static const char *const rank_names[][3] = {
+        { "RANK", "WORLD_SIZE", "LOCAL_RANK" },             // torchrun
+        { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK" },   // mpirun
+        { "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID" },        // srun
+    };
+    CHECK(gpus <= MAX_RANKS, "--gpus %d: expected at most %d", gpus, MAX_RANKS);
+    CHECK(gpus < 2 || !device->alone, "--gpus %d: %s", gpus, device->alone);
+    if (gpus > 1) ranks_fork(gpus);
+    if (gpus || !device->open) return;
+    for (int i = 0; i < 3 && ranks.world == 1; i++) {
+        const int world = environment(rank_names[i][1], 1, MAX_RANKS);
+        if (world < 2 || !getenv(rank_names[i][0])) continue;
+        const int local = environment(rank_names[i][2], 0, MAX_RANKS);
+        ranks.world = world, ranks.rank = environment(rank_names[i][0], 0, world - 1);
+        ranks.local = local < 0 ? ranks.rank : local;
+    }
+    if (ranks.world == 1) return;
+    CHECK(!device->alone, "rank %d of %d: %s", ranks.rank, ranks.world, device->alone);
+    const char *host = getenv("MASTER_ADDR"), *taken = getenv("TORCHELASTIC_USE_AGENT_STORE");
+    int port = environment("MASTER_PORT", 1, 65534);
+    if (port < 0) port = 29500;
+    if (taken && !strcmp(taken, "True")) port++;            // torchrun itself waits at MASTER_PORT
+    ranks_meet(ranks.rank ? -1 : listen_at(1, &port), host ? host : "127.0.0.1", port);
+}
