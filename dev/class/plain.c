@@ -449,7 +449,7 @@ double olmo_update(Olmo *m, double lr, double beta1, double beta2, double eps, d
 // Training the model of `./train_olmo`, on the bytes of a file
 // ================================================================================================
 #ifndef OLMO_LIBRARY                            // tests include the functions above, without this program
-static uint64_t hash64(uint64_t x) {            // splitmix64 (Steele, Lea, Flood 2014): all our random numbers
+static uint64_t hash64(uint64_t x) {            // our random numbers: splitmix64 (Steele et al., 2014)
     x += 0x9e3779b97f4a7c15u;
     x = (x ^ (x >> 30))*0xbf58476d1ce4e5b9u;
     x = (x ^ (x >> 27))*0x94d049bb133111ebu;

@@ -740,7 +740,8 @@ static void test_in_loop(void) {
     check(strstr(with, "params hash 0x") && !strcmp(with, without), "evaluation changes no bit of a run: "
           "%.40s", with);
     put_task_files("shades", "acc_per_char", task_lines);
-    code = shell(out, sizeof out, "%s --eval-tasks colours,shades | grep -c ' shades_rc_0shot_len_norm_v2='", command);
+    code = shell(out, sizeof out,
+                 "%s --eval-tasks colours,shades | grep -c ' shades_rc_0shot_len_norm_v2='", command);
     check(code == 0 && !strcmp(out, "2\n"), "each task of a line has all of its name: %s", out);
     code = shell(out, sizeof out, "%s --eval-set a=text.txt,a=text.txt", command);
     check(code == 1 && strstr(out, "this name is there twice"), "two sets of one name");
