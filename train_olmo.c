@@ -18,7 +18,7 @@ that have no parameters, rotary positions, SwiGLU, and nothing else. For tokens 
 How to read it. The file is told in the order in which its parts depend on each other:
 
     1. config      sizes and presets                    6. files       safetensors, config.json, checkpoints
-    2. layers      each x_forward beside x_backward     7. data        token files, text, OLMo's order, batches
+    2. layers      each x_forward beside x_backward     7. data        token files, text, order, batches
     3. model       layout, init, forward, backward      8. generation  sampling with the KV cache
     4. optimizer   AdamW, gradient clipping, schedules  9. program     one command line, one training loop
     5. device      how the CPU is fast; its table
@@ -3884,7 +3884,7 @@ static Options options_of_preset(const char *name) {
     return o;
 }
 
-#include "data/ranks.c"                                    // several ranks: how they start, meet, and end together
+#include "data/ranks.c"                                     // several ranks: how they start, meet, end
 
 // ---- objectives --------------------------------------------------------------------------------
 // The model computes a loss per token; what is minimized is a weighted sum of them. An objective

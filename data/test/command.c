@@ -42,9 +42,9 @@ static void test_inputs(void) {
                       "\"metadata\":{\"provenance\":\"\xef\xbf\xbd.jsonl:1\"}}"),
           "a name that is not UTF-8 is repaired where it becomes an id: %s", out);
     refuses("more files than may be open", "Too many open files",
-            "for i in 1 2 3 4; do cp documents/a.jsonl $i.jsonl; done; exec >/dev/null; ulimit -n "
-            "6; exec $P/tokenize --threads 1 --tokenizer %s --eos 1 --out tokens 1.jsonl 2.jsonl "
-            "3.jsonl 4.jsonl", small_path);
+            "for i in 1 2 3 4; do cp documents/a.jsonl $i.jsonl; done; exec >/dev/null 3>&- 4>&- 5>&-; "
+            "ulimit -n 6; exec $P/tokenize --threads 1 --tokenizer %s --eos 1 --out tokens 1.jsonl "
+            "2.jsonl 3.jsonl 4.jsonl", small_path);
     refuses("a corpus that was moved under the same filter", "has it been moved?",
             "D='$P/curate dedupe --by document --expected 9 --name d --bloom f'; eval $D documents "
             ">/dev/null 2>&1; mkdir moved; mv documents moved; eval $D moved/documents; r=$?; mv "
