@@ -4545,6 +4545,8 @@ static void check_validation(const Run *run) {
 // where a NaN is one that has still to be computed: so the pass itself can be interrupted. Its
 // header names the weights and the data that they belong to.
 
+enum { REFERENCE_AT = 1024 };                               // its first number: on a whole address
+
 // Expected header of that file; params: 16 digits.
 static int reference_header(char *out, size_t size, const Run *run, const char *params) {
     const unsigned long long train = run->train.groups, val = run->val.groups;
@@ -4560,8 +4562,7 @@ static int reference_header(char *out, size_t size, const Run *run, const char *
 // Maps the file, which is made first if it is not there. Returns its numbers: those of train, then
 // those of val.
 static double *reference_open(const Run *run) {
-    // With the 8 bytes before it: numbers on whole addresses.
-    enum { HEADER = 1016 };
+    enum { HEADER = REFERENCE_AT - 8 };
     const size_t rows = 2*(run->train.groups + run->val.groups), size = 8 + HEADER + 8*rows;
     char path[PATH], header[HEADER + 1], params[17], found[8 + HEADER + 1];
     path_join(path, run->o.out, "reference.safetensors");
@@ -4610,6 +4611,8 @@ static void reference_pass(Run *run, Rows *rows, double *reference, const char *
         ranks_sum(here, 2*n);                               // others have zeros until rank 0 has told
         for (int i = 0; i < 2*n; i++) missing |= isnan(here[i]);
         if (!missing) { meter.first += n; continue; }       // an earlier, interrupted pass has it
+        CHECK(!run->at.step, "%s/reference.safetensors: numbers are missing, and the weights that they come "
+              "from are %d steps away; without them the run cannot go on", run->o.out, run->at.step);
         batch_read(&b, rows, NULL, g, n, c->vocab, c->eos);
         if (agreed_to_stop() || !batch_through(run, &b, 0)) break;
         memset(part, 0, 2*(size_t)n*sizeof *part);
@@ -4626,6 +4629,10 @@ static void compute_reference(Run *run) {
     double *reference = reference_open(run), *val = reference + 2*run->train.groups;
     reference_pass(run, &run->train, reference, "reference");
     if (run->val.groups) reference_pass(run, &run->val, val, "reference for validation");
+    // Before the first checkpoint that needs it.
+    CHECK(ranks.rank || msync((char *)reference - REFERENCE_AT, REFERENCE_AT +
+          16*(run->train.groups + run->val.groups), MS_SYNC) == 0,
+          "%s/reference.safetensors: writing failed: %s", run->o.out, strerror(errno));
 }
 
 // A step's line in metrics.jsonl, under OLMo's names [OLMO_SPEC 6.1].
@@ -4900,13 +4907,14 @@ static void check_same_model(const Config *asked, const Config *found, const cha
 
 // What was asked for must be plain: an option that only serves another one needs that beside it.
 static void check_request(const Options *o) {
-    const int samples = o->generate || o->chat || (given(o, &o->sample_every) && o->sample_every);
+    const int continues = o->generate || (given(o, &o->sample_every) && o->sample_every);
+    const int samples = continues || o->chat;
     const int talks = o->data && ends_with(o->data, ".jsonl");
     const char *const sampling = "--generate N, the number of new tokens (or, while training, "
                                  "--sample-every N)";
     const struct { const char *name; const void *field; int served; const char *needs; } rows[] = {
-        { "--prompt", &o->prompt, samples, sampling },
-        { "--prompt-ids", &o->prompt_ids, samples, sampling },
+        { "--prompt", &o->prompt, continues, sampling },
+        { "--prompt-ids", &o->prompt_ids, continues, sampling },
         { "--temperature", &o->sampling.temperature, samples, sampling },
         { "--top-k", &o->sampling.top_k, samples, sampling },
         { "--top-p", &o->sampling.top_p, samples, sampling },
@@ -4926,6 +4934,7 @@ static void check_request(const Options *o) {
     CHECK(o->generate || !given(o, &o->generate), "--generate 0: expected at least one token");
     CHECK(!o->prompt || !o->prompt_ids,
           "--prompt and --prompt-ids: only one of them can be continued");
+    CHECK(o->epochs || !given(o, &o->epochs), "--epochs 0: expected at least one (--steps 0 makes no update)");
     CHECK(!given(o, &o->epochs) || !given(o, &o->recipe.steps),
           "--epochs and --steps: only one of them can decide");
     CHECK(!o->dpo || !o->data, "--dpo and --data: only one of them can be trained on");
@@ -4949,6 +4958,8 @@ static void check_request(const Options *o) {
           instead);
     CHECK(!instead || (!given(o, &o->recipe.steps) && !given(o, &o->epochs)),
           "--steps and --epochs train, %s is done instead of it: these are two commands", instead);
+    CHECK(!o->chat || o->eval || (!o->data && !o->dpo),
+          "--data and --dpo train, --chat is done instead of it: these are two commands");
 }
 
 static void check_recipe(const Options *o) {
@@ -4962,6 +4973,7 @@ static void check_recipe(const Options *o) {
     CHECK(o->sampling.top_p > 0 && o->sampling.top_p <= 1,
           "--top-p %g: expected a probability above 0", o->sampling.top_p);
     (void)objective_named(o->denominator);
+    CHECK(o->dpo_beta > 0, "--dpo-beta %g: expected a number above 0; at 0 nothing is learned", o->dpo_beta);
     CHECK(!strcmp(o->shard, "optimizer") || !strcmp(o->shard, "gradients"),
           "--shard %s: expected optimizer or gradients", o->shard);
     CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"),

@@ -208,6 +208,15 @@ static const char *const roles[] = { "system", "user", "assistant" };
 
 typedef struct { const char *path; uint64_t line; } ChatPlace;  // of a conversation, for sentences
 
+// json_get, of a name that stands there once: of two, other readers take the second one.
+static const char *get_once(const char *object, const char *name, const ChatPlace *at) {
+    const char *value = json_get(object, name), *key;
+    for (const char *other = value; other && (other = json_next(other, &key)); )
+        CHECK(!json_is(key, name), "%s: line %llu: \"%s\" stands twice in one object", at->path,
+              (unsigned long long)at->line, name);
+    return value;
+}
+
 // The messages of a JSON array as pieces. as_released: with the labels that OLMo's released runs had
 // (see shift_labels).
 static void render(Rendering *r, const char *messages, const char *name, int as_released,
@@ -228,7 +237,7 @@ static void render(Rendering *r, const char *messages, const char *name, int as_
         CHECK(*message == '{',
               "%s: line %llu: expected message %d of \"%s\" to be an object, found %.40s", at->path,
               line, number, name, message);
-        const char *role = json_get(message, "role"), *content = json_get(message, "content");
+        const char *role = get_once(message, "role", at), *content = get_once(message, "content", at);
         int who = 0;
         next = json_next_of(message);
         while (role && who < 3 && !json_is(role, roles[who])) who++;
@@ -243,7 +252,8 @@ static void render(Rendering *r, const char *messages, const char *name, int as_
         char *buffer = (char *)allocate(room, 1, "a message");
         int size = json_unescape(buffer, (int)room, content);
         CHECK(size >= 0,
-              "%s: line %llu: the content of message %d holds half a character: a lone surrogate",
+              "%s: line %llu: the content of message %d holds half a character: a lone surrogate, or a \\u without "
+              "four digits",
               at->path, line, number);
         size_t n = (size_t)size;
         const char *text = stripped(buffer, &n);
@@ -347,7 +357,7 @@ static void read_group(const Conversations *c, ChatReader *r, const char *json, 
           at->path, (unsigned long long)at->line, start);
     for (int side = 0; side < c->group; side++) {
         const char *name = names[c->group - 1][side];
-        render(&r->side[r->sides++], json_get(start, name), name, r->as_released, at);
+        render(&r->side[r->sides++], get_once(start, name, at), name, r->as_released, at);
     }
 }
 

@@ -127,6 +127,18 @@ static void test_rendering(void) {
     check(json_number(root, "a test", "model_max_length", 0, 9, NAN) == 5 && !strstr(root, "old") &&
               json_is(json_get(root, "eos_token"), "x") && has_chat_template(&with),
           "a chat_template replaces another one, and nothing else");
+    int eos_size = 2, named = 1;
+    char eos_text[] = "|E", *tokens_of[] = { eos_text };
+    Tokenizer of_one;
+    memset(&of_one, 0, sizeof of_one);
+    of_one.vocab = 1, of_one.token = tokens_of, of_one.size = &eos_size;
+    set_chat_template(&with, &of_one, 0);
+    named &= json_is(json_get(json_space(*config), "eos_token"), "x");
+    release((void *)(uintptr_t)*config);
+    *config = NULL, *size = 0;
+    set_chat_template(&with, &of_one, 0);
+    named &= json_is(json_get(json_space(*config), "eos_token"), "|E");
+    check(named, "the text of EOS stands beside it: the one that is there, or the tokenizer's");
     release((void *)(uintptr_t)*config);
 
     char *text = (char *)allocate(100*128, 1, "a test");
@@ -138,6 +150,24 @@ static void test_rendering(void) {
     val.read(val.source, 0, 256, tokens, targets);
     check(train.groups == 95 && val.groups == 5 && tokens[10] == '9' && tokens[11] == '5',
           "the last twentieth is held out, in the file's order");
+    static const struct { size_t rows; int group; uint64_t held, first; } parts[] = {
+        { 1, 1, 0, 1 }, { 2, 1, 1, 1 }, { 400, 2, 10, 380 }, { 10000, 1, 256, 9744 },
+    };
+    fine = 1;
+    for (int i = 0; i < 4; i++) {
+        Conversations many, view;
+        memset(&many, 0, sizeof many);
+        many.rows = parts[i].rows, many.group = parts[i].group;
+        Rows rest = conversation_rows(&many);
+        const Rows part = hold_out_conversations(&rest, &view);
+        fine &= part.groups == parts[i].held && view.first == parts[i].first &&
+                (rest.groups + part.groups)*(uint64_t)rest.group == parts[i].rows;
+    }
+    check(fine, "... of two, one; of many, 256; of one, none");
+    const uint64_t hash = conversations_hash(c);
+    c->start[7]++;
+    check(conversations_hash(c) != hash, "a row that ends elsewhere is other data");
+    c->start[7]--;
     Batch b = batch_of(&train, 95, 7);
     batch_read(&b, &train, NULL, 0, 95, 256, 0);
     fine = b.order[0]->length < b.order[94]->length;
@@ -221,6 +251,44 @@ static void test_reply(void) {
               rows[i].most ? "that is cut" : "of its own length", n - 2);
     }
     olmo_free(m);
+}
+
+// A device that knows its part, and notes what it has been told, each id once and in its place.
+static struct { int told[256], n, in_order; const char *part; } actor;
+static void act(void *model, real *logits, const int *tokens, int n, int past) {
+    (void)model;
+    actor.in_order &= past == actor.n && past + n <= 256;
+    for (int i = 0; i < n && actor.n < 256; i++) actor.told[actor.n++] = tokens[i];
+    for (int v = 0; v < 256; v++) logits[v] = 0;
+    logits[(unsigned char)*actor.part++] = 1;
+}
+
+// Turn after turn the cache is told what has been said since, in the form of the conversations that
+// were learned: one EOS at the start, one behind every answer. Lines that say nothing are no turns.
+static void test_chat(void) {
+    static const char turns[] = "a?\n\xff\n  \n\n c?\ne? And this one is longer than what is left by now.\nf?\n";
+    static const char part[] = "b\0d d\0xyz";
+    static const char expected[] = "$<|user|>|a?|<|assistant|>|b$|<|user|>|c?|<|assistant|>|d d";
+    const Sampling greedy = { 0, 1, 0 };
+    const Config c = config_of(32, 1, 2, 2, 8, 256, 96, 0, 0, 0);
+    Device stage = cpu_device;
+    stage.decode = act, actor.n = 0, actor.in_order = 1, actor.part = part;
+    write_bytes("build/test/turns", turns, strlen(turns));
+    fflush(stdout);
+    const int console = dup(1), input = dup(0);
+    CHECK(console >= 0 && freopen("build/test/replies", "w", stdout), "build/test/replies: cannot be written");
+    CHECK(freopen("build/test/turns", "r", stdin), "build/test/turns: cannot be read");
+    chat(&stage, NULL, &c, NULL, greedy, 0, 0);
+    fflush(stdout);
+    dup2(console, 1), close(console);
+    if (input >= 0) dup2(input, 0), close(input);
+    char *replies = read_text("build/test/replies"), told[257] = "";
+    for (int i = 0, id; i < actor.n; i++) id = actor.told[i], told[i] = (char)(id == 0 ? '$' : id == '\n' ? '|' : id);
+    told[actor.n] = 0;
+    check(actor.in_order && !strcmp(told, expected), "a chat tells the model every id once, as learned: %s", told);
+    check(!strcmp(replies, "b\nd d\n(the context of 96 tokens is full: the conversation ends here)\n"),
+          "... prints its answers, and ends where a turn does not fit any more: %s", replies);
+    release(replies);
 }
 
 // The two conversations that open-instruct's own code rendered and masked, by OLMo's own tokenizer;
@@ -681,6 +749,13 @@ static void hostile_conversations(void) {
           "a string \"content\", found null" },
         { "empty content", "{\"messages\": [{\"role\": \"user\", \"content\": \" \\n\"}]}",
           "message 1 (user) says nothing" },
+        { "two roles", "{\"messages\": [{\"role\": \"user\", \"role\": \"assistant\", \"content\": \"a\"}]}",
+          "\"role\" stands twice" },
+        { "two contents", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\", \"content\": \"b\"}]}",
+          "\"content\" stands twice" },
+        { "messages twice", "{\"messages\": [" HI "], \"id\": 1, \"messages\": [" HI "]}",
+          "line 2: \"messages\" stands twice" },
+        { "half a \\u", "{\"messages\": [{\"role\": \"user\", \"content\": \"\\u12\"}]}", "without four digits" },
         { "half a surrogate pair",
           "{\"messages\": [{\"role\": \"user\", \"content\": \"\\ud83d\"}]}", "lone surrogate" },
         { "bytes that are not UTF-8",
@@ -729,6 +804,8 @@ static void hostile_conversations(void) {
             "%s --dpo chat.jsonl --steps 1", small);
     refuses("--dpo beside --data", "--dpo and --data", "only one",
             "%s --dpo pairs.jsonl --data chat.jsonl --steps 1", small);
+    refuses("--dpo-beta 0", "--dpo-beta 0", "nothing is learned", "%s --dpo pairs.jsonl --dpo-beta 0 --steps 1",
+            small);
     refuses("--dpo-beta alone", "--dpo-beta", "--dpo PAIRS.jsonl",
             "%s --data chat.jsonl --dpo-beta 1 --steps 1", small);
     refuses("a warm-up that is none", "--warmup", "3%", "%s --data chat.jsonl --warmup x --steps 1",
@@ -833,6 +910,8 @@ static void test_adaptation(void) {
 
     // The reference: one that is half computed goes on; one that belongs to other pairs is made
     // anew, or refused by a resumed run.
+    int fine;
+    const char *without_val = "--load sft/latest --dpo pairs.jsonl --sample-every 0 --steps 2 --batch 4 --lr 1e-3";
     const char *dpo = "--load sft/latest --dpo pairs.jsonl --val none --sample-every 0 --steps 2 "
                       "--batch 4 --lr 1e-3";
     CHECK(went_well(train_olmo("%s --out a", dpo)), "a test could not train: %s", complained);
@@ -868,12 +947,16 @@ static void test_adaptation(void) {
                       "--batch 4 --lr 1e-3 --out b");
     release(whole), whole = slurp("b/reference.safetensors", NULL);
     check(went_well(code) && memcmp(whole, made, size), "a reference of other pairs is not used");
+    // One that has lost numbers cannot be made whole by weights that have moved on.
+    write_bytes("a/reference.safetensors", file, size);
+    refuses("a resumed run with half a reference", "reference.safetensors", "numbers are missing",
+            "--out a --resume --steps 3");
     system_or_die("rm a/reference.safetensors");
     refuses("a resumed run without its reference", "reference.safetensors", "found none",
             "--out a --resume --steps 3");
     release(file), release(whole), release(made);
     code = train_olmo("--load sft/latest --dpo pairs.jsonl --sample-every 0 --steps 2 --batch 4 "
-                      "--lr 1e-3 --out c");
+                      "--lr 1e-3 --warmup 1 --eval-every 1 --out c");
     st = safetensors_open("c/reference.safetensors");
     train = safetensors_find(st, "train"), val = safetensors_find(st, "validation");
     check(train && train->rows == 21 && train->begin == 0 && val && val->rows == 1 && val->cols == 2
@@ -883,11 +966,40 @@ static void test_adaptation(void) {
     check(went_well(code) && strstr(last, "\"eval/DPOLoss\": ") &&
               strstr(last, "\"eval/rewards/accuracies\": ") && strstr(said, "21 pairs"),
           "one pair of 22 is held out, and judged by the same measures");
+    last[strcspn(last, "\n")] = 0;
+    check(strstr(last, "\"eval/DPOLoss\": 0.693147181,") && strstr(last, "\"eval/rewards/chosen\": 0,") &&
+              strstr(last, "\"eval/rewards/rejected\": 0,"),
+          "beside a reference of its own: before anything has moved, no reward");
     release(last);
+    code = train_olmo("%s --val pairs.jsonl --out d", without_val);
+    made = slurp("d/reference.safetensors", &size);
+    system_or_die("rm -r d/step* d/metrics.jsonl");
+    code += train_olmo("%s --val others.jsonl --out d", without_val);
+    whole = slurp("d/reference.safetensors", NULL);
+    check(went_well(code) && !memcmp(made + 1024, whole + 1024, 22*16) && memcmp(made + 1024 + 22*16,
+                                                                           whole + 1024 + 22*16, 22*16),
+          "a reference of other pairs for validation is not used");
+    release(made), made = whole;
+    system_or_die("rm -r d/step* d/metrics.jsonl");
+    code = train_olmo("--load plain/latest --dpo pairs.jsonl --sample-every 0 --steps 1 --batch 4 "
+                      "--val others.jsonl --out d");
+    whole = slurp("d/reference.safetensors", NULL);
+    fine = went_well(code);
+    for (size_t at = 1024; at < size; at += 8) fine &= memcmp(made + at, whole + at, 8) != 0;
+    check(fine, "... nor one of other weights");
+    release(whole), release(made);
     code = train_olmo("--load sft/latest --eval --val chat.jsonl");
     check(went_well(code) && strstr(said, " tokens 114\n"),
           "--eval on conversations: the loss of their labels: %.*s", (int)strcspn(said, "\n"),
           said);
+    const double by_label = atof(said + strlen("val loss "));
+    code = train_olmo("--load sft/latest --data chat.jsonl --denominator sequences --val chat.jsonl --steps 1 "
+                      "--warmup 1 --sample-every 0 --out judged");   // whose rate is 0
+    last = slurp("judged/metrics.jsonl", NULL);
+    check(went_well(code) && near(json_number(json_space(last), "a test", "eval/validation/CrossEntropyLoss", 0, 99,
+                                              NAN), by_label, 1e-8),
+          "whatever the denominator of training is, validation counts every label the same: %.9g", by_label);
+    release(last);
     beside_pytorch();
     hostile_conversations();
     leave_yard();
