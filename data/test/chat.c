@@ -267,8 +267,9 @@ static void act(void *model, real *logits, const int *tokens, int n, int past) {
 // were learned: one EOS at the start, one behind every answer. Lines that say nothing are no turns.
 static void test_chat(void) {
     static const char turns[] = "a?\n\xff\n  \n\n c?\ne? And this one is longer than what is left by now.\nf?\n";
-    static const char part[] = "b\0d d\0xyz";
-    static const char expected[] = "$<|user|>|a?|<|assistant|>|b$|<|user|>|c?|<|assistant|>|d d";
+    static const char part[] = "b\xc3\xa9\0d\xff d\0xyz";
+    static const char expected[] = "$<|user|>|a?|<|assistant|>|b\xc3\xa9$|"
+                                   "<|user|>|c?|<|assistant|>|d\xff d";
     const Sampling greedy = { 0, 1, 0 };
     const Config c = config_of(32, 1, 2, 2, 8, 256, 96, 0, 0, 0);
     Device stage = cpu_device;
@@ -286,7 +287,7 @@ static void test_chat(void) {
     for (int i = 0, id; i < actor.n; i++) id = actor.told[i], told[i] = (char)(id == 0 ? '$' : id == '\n' ? '|' : id);
     told[actor.n] = 0;
     check(actor.in_order && !strcmp(told, expected), "a chat tells the model every id once, as learned: %s", told);
-    check(!strcmp(replies, "b\nd d\n(the context of 96 tokens is full: the conversation ends here)\n"),
+    check(!strcmp(replies, "b\xc3\xa9\nd\xef\xbf\xbd d\n(the context of 96 tokens is full: the conversation ends here)\n"),
           "... prints its answers, and ends where a turn does not fit any more: %s", replies);
     release(replies);
 }
@@ -658,6 +659,12 @@ static void test_adaptation_learns(void) {
           "five updates of DPO: the margin begins at 0, with no pair won and a loss of ln 2, and "
           "grows to %.3g",
           margin);
+    check(b.micro == 6 && run->at.tokens == 5*c->n, "--micro-batch counts pairs, and both sides are tokens seen");
+    const Progress before = run->at;
+    asked_to_stop = 1;
+    const int done = train_step(run, &b, &metrics);
+    asked_to_stop = 0;
+    check(!done && !memcmp(&before, &run->at, sizeof before), "an update that is given up has not been");
     batch_free(&b), run_free(run);
 
     release(metrics.list), conversations_free(c);
@@ -802,6 +809,8 @@ static void hostile_conversations(void) {
             "%s --data pairs.jsonl --steps 1", small);
     refuses("conversations where pairs are asked for", "chat.jsonl", "expected \"chosen\"",
             "%s --dpo chat.jsonl --steps 1", small);
+    refuses("--label-mask beside conversations", "--label-mask", "know their labels",
+            "%s --data chat.jsonl --label-mask mask.bin --steps 1", small);
     refuses("--dpo beside --data", "--dpo and --data", "only one",
             "%s --dpo pairs.jsonl --data chat.jsonl --steps 1", small);
     refuses("--dpo-beta 0", "--dpo-beta 0", "nothing is learned", "%s --dpo pairs.jsonl --dpo-beta 0 --steps 1",
@@ -908,6 +917,13 @@ static void test_adaptation(void) {
     check(named, "DPO's metrics by TRL's names; at the reference the loss is ln 2 and every reward 0");
     for (int k = 0; k < 3; k++) release(metrics[k]);
 
+    CHECK(went_well(train_olmo("--load sft/latest --data chat.jsonl --val none --sample-every 0 --steps 1 --out one")),
+          "a test could not train: %s", complained);
+    check(strstr(said, "1 steps of 22 sequences") != NULL, "a recipe's batch is never larger than the data");
+    system_or_die("sed 's/red/rot/' chat.jsonl > rot.jsonl");
+    refuses("a resumed run with other conversations", "rot.jsonl", "was made with",
+            "--out one --resume --steps 2 --data rot.jsonl");
+
     // The reference: one that is half computed goes on; one that belongs to other pairs is made
     // anew, or refused by a resumed run.
     int fine;
@@ -999,6 +1015,14 @@ static void test_adaptation(void) {
     check(went_well(code) && near(json_number(json_space(last), "a test", "eval/validation/CrossEntropyLoss", 0, 99,
                                               NAN), by_label, 1e-8),
           "whatever the denominator of training is, validation counts every label the same: %.9g", by_label);
+    release(last);
+    code = train_olmo("--load sft/latest --data chat.jsonl --as-released --val chat.jsonl --steps 1 --warmup 1 "
+                      "--sample-every 0 --out judged");
+    last = slurp("judged/metrics.jsonl", NULL);
+    const double learned = json_number(json_space(last), "a test", "train/CrossEntropyLoss", 0, 99, NAN);
+    check(went_well(code) && near(json_number(json_space(last), "a test", "eval/validation/CrossEntropyLoss", 0, 99,
+                                              NAN), learned, 1e-6) && !near(learned, by_label, 1e-3),
+          "... and with the labels that training has: %.9g as released", learned);
     release(last);
     beside_pytorch();
     hostile_conversations();
