@@ -430,6 +430,10 @@ static void test_objectives(void) {
     for (int i = 0; i < 6; i++) fine &= near(learning_rate(&r, rates[i].step), rates[i].lr, 1e-12);
     check(fine, "finetune: 0 at the first update, half, the peak, half, 1/90 at the last "
                 "(transformers' linear schedule)");
+    Recipe at_once = r;
+    at_once.warmup = 0;
+    check(learning_rate(&at_once, 1) == 1 && near(learning_rate(&at_once, 100), 0.01, 1e-12),
+          "... without warm-up the first update has the peak");
     check(warmup_steps("3%", 8928) == 267 && warmup_steps("10%", 5711) == 571 &&
               warmup_steps("29%", 100) == 29 && warmup_steps("7", 100) == 7,
           "--warmup: steps, or a part of them rounded down");
