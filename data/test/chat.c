@@ -876,7 +876,23 @@ static void test_adaptation(void) {
           "a model that has none is said to have none, and chats");
     check(strstr(said, "the context of 96 tokens is full") != NULL, "a full context is said");
 
-    // An epoch's last batch is kept: 22 conversations in batches of 8 are 3 updates, of 8, 8 and 6.
+    // An epoch's last batch is kept, and be it a single conversation: 22 of them have as many tokens in
+    // batches of 7 as in one of 22.
+    double tokens[2];
+    for (int i = 0; i < 2; i++) {
+        CHECK(went_well(train_olmo("--load sft/latest --val none --sample-every 0 --data chat.jsonl --batch %d "
+                                   "--epochs 1 --no-save --out once%d", i ? 7 : 22, i)),
+              "a test could not train: %s", complained);
+        char path[32];
+        snprintf(path, sizeof path, "once%d/metrics.jsonl", i);
+        const char *line = slurp(path, NULL), *at = NULL;
+        while ((line = strstr(line, "throughput/total_tokens\": ")) != NULL) at = line += 26;
+        tokens[i] = at ? atof(at) : -i;
+    }
+    check(tokens[0] > 0 && tokens[0] == tokens[1],
+          "22 conversations in batches of 7: %.0f tokens, in one batch %.0f", tokens[1], tokens[0]);
+
+    // 22 conversations in batches of 8 are 3 updates, of 8, 8 and 6.
     static const char *const runs[][2] = {
         { "SFT", "--data chat.jsonl --lr 1e-3" },
         { "SFT as released, by sequences",
