@@ -1208,8 +1208,11 @@ static inline Matrix block(Matrix m, int i, int j) { m.at += i*m.row + j*m.col; 
 typedef real eight __attribute__((vector_size(8*sizeof(real)), aligned(sizeof(real)), may_alias));
 typedef real four __attribute__((vector_size(4*sizeof(real)), aligned(sizeof(real)), may_alias));
 
-// The first and the second halves of x and y, interleaved in pairs: one instruction each.
-static inline __attribute__((always_inline)) void interleave(eight *first, eight *second, eight x, eight y) {
+// The first and the second halves of x and y, interleaved in pairs: one instruction each. (By pointers:
+// how such a vector would be passed depends on the processor, which clang warns of.)
+static inline __attribute__((always_inline)) void interleave(eight *first, eight *second, const eight *x_at,
+                                                             const eight *y_at) {
+    const eight x = *x_at, y = *y_at;
     const eight f = { x[0], y[0], x[1], y[1], x[4], y[4], x[5], y[5] };
     const eight s = { x[2], y[2], x[3], y[3], x[6], y[6], x[7], y[7] };
     *first = f, *second = s;
@@ -1226,8 +1229,9 @@ static inline __attribute__((always_inline)) void transpose(eight *out, const re
             const eight right = { x[4], x[5], x[6], x[7], y[4], y[5], y[6], y[7] };
             a[r] = c ? right : left;
         }
-        interleave(&b[0], &b[1], a[0], a[2]), interleave(&b[2], &b[3], a[1], a[3]);
-        interleave(out + c, out + c + 1, b[0], b[2]), interleave(out + c + 2, out + c + 3, b[1], b[3]);
+        interleave(&b[0], &b[1], &a[0], &a[2]), interleave(&b[2], &b[3], &a[1], &a[3]);
+        interleave(out + c, out + c + 1, &b[0], &b[2]);
+        interleave(out + c + 2, out + c + 3, &b[1], &b[3]);
     }
 }
 
