@@ -5239,7 +5239,7 @@ static void test_signals(void) {
     // In the middle of a step of many passes: it is given up, and comes again on --resume, with the
     // same bits.
     const char *slow = "--d-model 32 --n-layers 1 --n-heads 2 --mlp-hidden 64 --vocab 64 --seq-len 512 "
-                       "--batch 500 --micro-batch 1 --steps 2 --sample-every 0 --val none --data long.bin";
+                       "--batch 200 --micro-batch 1 --steps 2 --sample-every 0 --val none --data long.bin";
     CHECK(went_well(train_olmo("%s --out straight", slow)), "a test could not train: %s", complained);
     snprintf(hash, sizeof hash, "%s", last_line(said));
     pid = start_olmo("%s --out run", slow);
@@ -5247,7 +5247,7 @@ static void test_signals(void) {
     kill(pid, SIGTERM);
     code = wait_for(pid);
     check(went_well(code) && newest_checkpoint("run") == 1,
-          "SIGTERM within the second step, of 500 passes: code %d, the last step is %d", code,
+          "SIGTERM within the second step, of 200 passes: code %d, the last step is %d", code,
           newest_checkpoint("run"));
     code = train_olmo("--out run --resume");
     check(went_well(code) && !strcmp(last_line(said), hash)
