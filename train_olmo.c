@@ -4385,11 +4385,10 @@ static void next_batch(Run *run, Batch *batch) {
     run->order_epoch = at->epoch;
     const int groups = (int)zmin(wanted, rows->groups - at->instance);
     batch_read(batch, rows, run->order + at->instance, 0, groups, c->vocab, imax(0, c->eos));
-    for (uint64_t i = 0; i < (uint64_t)groups*(uint64_t)rows->group; i++) {           // those of all ranks
-        const uint64_t group = run->order[at->instance + i/(uint64_t)rows->group];
-        const uint64_t row = group*(uint64_t)rows->group + i % (uint64_t)rows->group;
-        at->tokens += (uint64_t)rows->read(rows->source, row, c->vocab, NULL, NULL);
-    }
+    double tokens = 0;
+    for (int r = 0; r < batch->n; r++) if (!batch->row[r].filler) tokens += batch->row[r].length;
+    ranks_sum(&tokens, 1);
+    at->tokens += (uint64_t)tokens;
     at->instance += (uint64_t)groups;
 }
 
@@ -4772,9 +4771,12 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
         for (size_t k = first; k < n; k += world) mine[k/world] = span[k];
         const size_t share = first < n ? (n - 1 - first)/world + 1 : 0;
         const int all = score_spans(run->device, run->model, mine, share, budget, not_asked_to_stop, NULL);
-        for (size_t k = 0; k < n && world > 1; k++) ranks_sum(&span[k]->logprob, 1);
+        double *logprob = (double *)allocate(n, sizeof *logprob, "the answers");     // of all ranks, at once
+        for (size_t k = 0; k < n; k++) logprob[k] = span[k]->logprob;
+        ranks_sum(logprob, (int)n);
+        for (size_t k = 0; k < n; k++) span[k]->logprob = logprob[k];
         if (all) task_metrics(metrics, t), done++;
-        release(span);
+        release(logprob), release(span);
     }
     if (done < wanted && !ranks.rank)
         fprintf(stderr, "note: asked to stop after %zu of %zu evaluations: the line of step %d has no "
@@ -4938,7 +4940,8 @@ static void check_request(const Options *o) {
     CHECK(o->generate || !given(o, &o->generate), "--generate 0: expected at least one token");
     CHECK(!o->prompt || !o->prompt_ids,
           "--prompt and --prompt-ids: only one of them can be continued");
-    CHECK(o->epochs || !given(o, &o->epochs), "--epochs 0: expected at least one (--steps 0 makes no update)");
+    CHECK(o->epochs || !given(o, &o->epochs),
+          "--epochs 0: expected at least one (--steps 0 makes no update)");
     CHECK(!given(o, &o->epochs) || !given(o, &o->recipe.steps),
           "--epochs and --steps: only one of them can decide");
     CHECK(!o->dpo || !o->data, "--dpo and --data: only one of them can be trained on");

@@ -68,12 +68,12 @@ static void nobody_there(void) {
     CHECK(!__atomic_load_n(&leaving, __ATOMIC_SEQ_CST), "another rank has died at the very end");
     for (;;) pause();
 }
-static void tell(int line, const void *bytes, size_t n) {
+static void send_all(int line, const void *bytes, size_t n) {
     const char *at = (const char *)bytes;
     for (ssize_t k; n > 0; at += k, n -= (size_t)k)
         if ((k = send(line, at, n, MSG_NOSIGNAL)) <= 0) nobody_there();
 }
-static void hear(int line, void *bytes, size_t n) {
+static void receive_all(int line, void *bytes, size_t n) {
     char *at = (char *)bytes;
     for (ssize_t k; n > 0; at += k, n -= (size_t)k)
         if ((k = recv(line, at, n, MSG_WAITALL)) <= 0) nobody_there();
@@ -86,13 +86,13 @@ static void ranks_sum(double *x, int n) {
     for (int k; ranks.world > 1 && n > 0; x += k, n -= k) {
         k = imin(n, MOST);
         const size_t bytes = (size_t)k*sizeof *x;
-        if (ranks.rank) tell(talk[0], x, bytes), hear(talk[0], x, bytes);
+        if (ranks.rank) send_all(talk[0], x, bytes), receive_all(talk[0], x, bytes);
         else {
             for (int r = 1; r < ranks.world; r++) {
-                hear(talk[r], part, bytes);
+                receive_all(talk[r], part, bytes);
                 for (int i = 0; i < k; i++) x[i] += part[i];
             }
-            for (int r = 1; r < ranks.world; r++) tell(talk[r], x, bytes);
+            for (int r = 1; r < ranks.world; r++) send_all(talk[r], x, bytes);
         }
     }
 }
@@ -105,8 +105,8 @@ static void ranks_wait(void) {
 
 // Rank 0's bytes become those of all.
 void ranks_share(void *bytes, size_t n) {
-    for (int r = 1; r < ranks.world && !ranks.rank; r++) tell(talk[r], bytes, n);
-    if (ranks.rank) hear(talk[0], bytes, n);
+    for (int r = 1; r < ranks.world && !ranks.rank; r++) send_all(talk[r], bytes, n);
+    if (ranks.rank) receive_all(talk[0], bytes, n);
 }
 
 // Has any rank been asked to stop? All learn it at the same moment.
@@ -224,7 +224,7 @@ static void ranks_part(void) {
     last_words = NULL;
 }
 
-// ---- launching them
+// ---- launching them ----------------------------------------------------------------------------
 static pid_t child[MAX_RANKS];                              // 0: it has ended
 static void on_parents_signal(int number) {
     for (int r = 0; r < MAX_RANKS; r++) if (child[r]) kill(child[r], number == SIGALRM ? SIGKILL : number);
