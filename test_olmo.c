@@ -1770,7 +1770,7 @@ static void test_data(void) {
     char text[100], a[PATH] = "build/test/a.npy", b[PATH] = "build/test/b.bin", c[PATH] = "build/test/c.txt",
         m[PATH] = "build/test/mask.bin", n[PATH] = "build/test/real.npy";
     int tokens[64], targets[64], fine = 1;
-    make_directory("build"), make_directory("build/test");
+    make_directory("build/test");
     for (int i = 0; i < 103; i++) ids16[i] = (uint16_t)(i*7), mask[i] = i % 3 != 0;
     for (int i = 0; i < 64; i++) ids32[i] = (uint32_t)(70000 + i);
     for (int i = 0; i < 100; i++) text[i] = (char)(' ' + i % 90);
@@ -2404,7 +2404,7 @@ static void test_vectors(void) {
     int n;
     Slice *slice = hugging_face_slices(list, &n), *moments = moment_slices(list);
     char weights_path[PATH], moments_path[PATH];
-    make_directory("build"), make_directory("build/test"), make_directory(directory);
+    make_directory(directory);
     path_join(weights_path, directory, "model.safetensors"),
         path_join(moments_path, directory, "optimizer.safetensors");
     safetensors_write(weights_path, slice, n, F32, &cpu_device, m[0]);
@@ -2955,7 +2955,6 @@ static void enter_yard(void) {
           "%s: not found; `make` builds it", name ? name : "./train_olmo");
     // a program that ends with a sentence need not free everything
     setenv("ASAN_OPTIONS", "detect_leaks=0", 0);
-    make_directory("build"), make_directory("build/test");
     system_or_die("rm -rf build/test/yard");
     make_directory("build/test/yard");
     CHECK(chdir("build/test/yard") == 0, "build/test/yard: %s", strerror(errno));
@@ -4319,7 +4318,8 @@ static void test_options(void) {
 static const struct { const char *flags, *says; } requests[] = {
     { "", NULL }, { "--prompt a --generate 3", NULL }, { "--prompt a --sample-every 5", NULL },
     { "--prompt a --chat", "--generate N" },
-    { "--chat --data c.jsonl", "--data and --dpo train" }, { "--chat --dpo p.jsonl", "--data and --dpo train" },
+    { "--chat --data c.jsonl", "--data and --dpo train" },
+    { "--chat --dpo p.jsonl", "--data and --dpo train" },
     { "--eval --data a.bin", NULL },
     { "--prompt a", "--generate N" }, { "--prompt a --sample-every 0", "--generate N" },
     { "--prompt-ids 1 --generate 3", NULL },
@@ -4345,7 +4345,8 @@ static const struct { const char *flags, *says; } requests[] = {
     { "--carbon-intensity 1 --resume", NULL },
     { "--carbon-intensity 1", "--energy" }, { "--generate 0", "at least one token" },
     { "--prompt a --prompt-ids 1 --generate 3", "only one" },
-    { "--epochs 2", NULL }, { "--epochs 0", "at least one" }, { "--steps 2", NULL }, { "--epochs 2 --steps 2", "only one" },
+    { "--epochs 2", NULL }, { "--epochs 0", "at least one" }, { "--steps 2", NULL },
+    { "--epochs 2 --steps 2", "only one" },
     { "--dpo p.jsonl", NULL },
     { "--dpo p.jsonl --data d.bin", "only one" }, { "--dpo p.jsonl --denominator all", "mean over pairs" },
     { "--dpo p.jsonl --z-loss 0", NULL }, { "--dpo p.jsonl --z-loss 1", "DPO has none" },
@@ -6530,6 +6531,33 @@ static void ranks_adapt(void) {
     }
 }
 
+// Questions while training: ranks score them in turns, and know all answers. Seven of them, and three ranks.
+static void ranks_ask(void) {
+    char requests[2048] = "";
+    for (int i = 0, n = 0; i < 7; i++)
+        n += snprintf(requests + n, sizeof requests - (size_t)n,
+                      "{\"request_type\": \"loglikelihood\", \"doc_id\": %d, \"idx\": %d, \"label\": 0, "
+                      "\"request\": {\"context\": \"q%d\", \"continuation\": \" is %.*s\"}}\n",
+                      i < 4 ? 0 : 1, i < 4 ? i : i - 4, i, 1 + i, "abcdefgh");
+    system_or_die("mkdir -p asked/rc_0shot");
+    write_text("asked/rc_0shot/config.json",
+               "{\"task_name\": \"asked\", \"task_config\": {\"primary_metric\": \"acc_raw\"}}");
+    write_text("asked/rc_0shot/requests.jsonl", requests);
+    write_text("asked.txt", "What is asked, and by whom, and how often, and what for? Nobody knows.");
+    for (int n = 1; n <= 3; n += 2) {
+        int code = train_olmo("--ranks-device --d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 "
+                              "--vocab 256 --seq-len 16 --batch 3 --micro-batch 1 --steps 4 --eval-every 2 "
+                              "--sample-every 0 --no-save --data asked.txt --val none --eval-tasks asked "
+                              "--gpus %d --out asked%d", n, n);
+        CHECK(went_well(code), "a test could not train: %s", complained);
+    }
+    const double loss = metrics_apart("asked1", "asked3", "eval/downstream/asked_rc_0shot_ce_loss_v2", 2),
+        accuracy = metrics_apart("asked1", "asked3", "eval/downstream/asked_rc_0shot_acc_v2", 2);
+    check(loss < 1e-5 && accuracy == 0,
+          "questions to 3 ranks: cross entropies %.1e, accuracies %g from one's", loss, accuracy);
+    system_or_die("rm -rf asked*");
+}
+
 // The ranks of a run that --gpus has started, in their order: children of its process.
 static int ranks_of(pid_t parent, int *pid, int most) {
     char path[64];
@@ -6735,6 +6763,7 @@ static void test_ranks(void) {
     snprintf(program, sizeof program, "%s", self);
     ranks_agree();
     ranks_adapt();
+    ranks_ask();
     ranks_fail();
     ranks_started_by_others();
     leave_yard();
@@ -6861,7 +6890,7 @@ int main(int argc, char **argv) {
     failures = tmpfile();
     CHECK(failures, "no temporary file can be made");
     CHECK(realpath(argv[0], self), "%s: cannot be found", argv[0]);
-    make_directory("build"), make_directory("build/test");
+    make_directory("build/test");
     if (!in_double) printf("---- %s ----\n", argv[0]);
     for (size_t i = 0; i < sizeof tests/sizeof *tests; i++)
         if (asked_for(tests[i].name, tests[i].when, argc, argv)) named++, tests[i].run();

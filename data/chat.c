@@ -252,8 +252,8 @@ static void render(Rendering *r, const char *messages, const char *name, int as_
         char *buffer = (char *)allocate(room, 1, "a message");
         int size = json_unescape(buffer, (int)room, content);
         CHECK(size >= 0,
-              "%s: line %llu: the content of message %d holds half a character: a lone surrogate, or a \\u without "
-              "four digits",
+              "%s: line %llu: the content of message %d holds half a character: a lone surrogate, "
+              "or a \\u without four digits",
               at->path, line, number);
         size_t n = (size_t)size;
         const char *text = stripped(buffer, &n);

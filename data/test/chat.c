@@ -267,7 +267,8 @@ static void act(void *model, real *logits, const int *tokens, int n, int past) {
 // Turn after turn the cache is told what has been said since, in the form of the conversations that
 // were learned: one EOS at the start, one behind every answer. Lines that say nothing are no turns.
 static void test_chat(void) {
-    static const char turns[] = "a?\n\xff\n  \n\n c?\ne? And this one is longer than what is left by now.\nf?\n";
+    static const char turns[] = "a?\n\xff\n  \n\n c?\n"
+                                "e? And this one is longer than what is left by now.\nf?\n";
     static const char part[] = "b\xc3\xa9\0d\xff d\0xyz";
     static const char expected[] = "$<|user|>|a?|<|assistant|>|b\xc3\xa9$|"
                                    "<|user|>|c?|<|assistant|>|d\xff d";
@@ -278,7 +279,8 @@ static void test_chat(void) {
     write_bytes("build/test/turns", turns, strlen(turns));
     fflush(stdout);
     const int console = dup(1), input = dup(0);
-    CHECK(console >= 0 && freopen("build/test/replies", "w", stdout), "build/test/replies: cannot be written");
+    CHECK(console >= 0 && freopen("build/test/replies", "w", stdout),
+          "build/test/replies: cannot be written");
     CHECK(freopen("build/test/turns", "r", stdin), "build/test/turns: cannot be read");
     chat(&stage, NULL, &c, NULL, greedy, 0, 0);
     char pending[LONGEST_TOKEN + 8];
@@ -291,10 +293,16 @@ static void test_chat(void) {
     dup2(console, 1), close(console);
     if (input >= 0) dup2(input, 0), close(input);
     char *replies = read_text("build/test/replies"), told[257] = "";
-    for (int i = 0, id; i < actor.n; i++) id = actor.told[i], told[i] = (char)(id == 0 ? '$' : id == '\n' ? '|' : id);
+    for (int i = 0; i < actor.n; i++) {
+        const int id = actor.told[i];
+        told[i] = (char)(id == 0 ? '$' : id == '\n' ? '|' : id);
+    }
     told[actor.n] = 0;
-    check(actor.in_order && !strcmp(told, expected), "a chat tells the model every id once, as learned: %s", told);
-    check(!strcmp(replies, "b\xc3\xa9\nd\xef\xbf\xbd d\n(the context of 96 tokens is full: the conversation ends here)\n\xef\xbf\xbd""abcdefgh"),
+    check(actor.in_order && !strcmp(told, expected),
+          "a chat tells the model every id once, as learned: %s", told);
+    check(!strcmp(replies, "b\xc3\xa9\nd\xef\xbf\xbd d\n"
+                           "(the context of 96 tokens is full: the conversation ends here)\n"
+                           "\xef\xbf\xbd""abcdefgh"),
           "... prints its answers, and ends where a turn does not fit any more: %s", replies);
     check(longest == 3, "a byte that is no character holds up no more than three");
     release(replies);
@@ -671,7 +679,8 @@ static void test_adaptation_learns(void) {
           "five updates of DPO: the margin begins at 0, with no pair won and a loss of ln 2, and "
           "grows to %.3g",
           margin);
-    check(b.micro == 6 && run->at.tokens == 5*c->n, "--micro-batch counts pairs, and both sides are tokens seen");
+    check(b.micro == 6 && run->at.tokens == 5*c->n,
+          "--micro-batch counts pairs, and both sides are tokens seen");
     const Progress before = run->at;
     asked_to_stop = 1;
     const int done = train_step(run, &b, &metrics);
@@ -774,7 +783,8 @@ static void hostile_conversations(void) {
           "\"content\" stands twice" },
         { "messages twice", "{\"messages\": [" HI "], \"id\": 1, \"messages\": [" HI "]}",
           "line 2: \"messages\" stands twice" },
-        { "half a \\u", "{\"messages\": [{\"role\": \"user\", \"content\": \"\\u12\"}]}", "without four digits" },
+        { "half a \\u",
+          "{\"messages\": [{\"role\": \"user\", \"content\": \"\\u12\"}]}", "without four digits" },
         { "half a surrogate pair",
           "{\"messages\": [{\"role\": \"user\", \"content\": \"\\ud83d\"}]}", "lone surrogate" },
         { "bytes that are not UTF-8",
@@ -825,8 +835,8 @@ static void hostile_conversations(void) {
             "%s --data chat.jsonl --label-mask mask.bin --steps 1", small);
     refuses("--dpo beside --data", "--dpo and --data", "only one",
             "%s --dpo pairs.jsonl --data chat.jsonl --steps 1", small);
-    refuses("--dpo-beta 0", "--dpo-beta 0", "nothing is learned", "%s --dpo pairs.jsonl --dpo-beta 0 --steps 1",
-            small);
+    refuses("--dpo-beta 0", "--dpo-beta 0", "nothing is learned",
+            "%s --dpo pairs.jsonl --dpo-beta 0 --steps 1", small);
     refuses("--dpo-beta alone", "--dpo-beta", "--dpo PAIRS.jsonl",
             "%s --data chat.jsonl --dpo-beta 1 --steps 1", small);
     refuses("a warm-up that is none", "--warmup", "3%", "%s --data chat.jsonl --warmup x --steps 1",
@@ -880,8 +890,8 @@ static void test_adaptation(void) {
     // batches of 7 as in one of 22.
     double tokens[2];
     for (int i = 0; i < 2; i++) {
-        CHECK(went_well(train_olmo("--load sft/latest --val none --sample-every 0 --data chat.jsonl --batch %d "
-                                   "--epochs 1 --no-save --out once%d", i ? 7 : 22, i)),
+        CHECK(went_well(train_olmo("--load sft/latest --val none --sample-every 0 --data chat.jsonl "
+                                   "--batch %d --epochs 1 --no-save --out once%d", i ? 7 : 22, i)),
               "a test could not train: %s", complained);
         char path[32];
         snprintf(path, sizeof path, "once%d/metrics.jsonl", i);
@@ -945,7 +955,8 @@ static void test_adaptation(void) {
     check(named, "DPO's metrics by TRL's names; at the reference the loss is ln 2 and every reward 0");
     for (int k = 0; k < 3; k++) release(metrics[k]);
 
-    CHECK(went_well(train_olmo("--load sft/latest --data chat.jsonl --val none --sample-every 0 --steps 1 --out one")),
+    CHECK(went_well(train_olmo("--load sft/latest --data chat.jsonl --val none --sample-every 0 "
+                               "--steps 1 --out one")),
           "a test could not train: %s", complained);
     check(strstr(said, "1 steps of 22 sequences") != NULL, "a recipe's batch is never larger than the data");
     system_or_die("sed 's/red/rot/' chat.jsonl > rot.jsonl");
@@ -955,7 +966,8 @@ static void test_adaptation(void) {
     // The reference: one that is half computed goes on; one that belongs to other pairs is made
     // anew, or refused by a resumed run.
     int fine;
-    const char *without_val = "--load sft/latest --dpo pairs.jsonl --sample-every 0 --steps 2 --batch 4 --lr 1e-3";
+    const char *without_val = "--load sft/latest --dpo pairs.jsonl --sample-every 0 --steps 2 "
+                              "--batch 4 --lr 1e-3";
     const char *dpo = "--load sft/latest --dpo pairs.jsonl --val none --sample-every 0 --steps 2 "
                       "--batch 4 --lr 1e-3";
     CHECK(went_well(train_olmo("%s --out a", dpo)), "a test could not train: %s", complained);
@@ -1037,19 +1049,19 @@ static void test_adaptation(void) {
           "--eval on conversations: the loss of their labels: %.*s", (int)strcspn(said, "\n"),
           said);
     const double by_label = atof(said + strlen("val loss "));
-    code = train_olmo("--load sft/latest --data chat.jsonl --denominator sequences --val chat.jsonl --steps 1 "
-                      "--warmup 1 --sample-every 0 --out judged");   // whose rate is 0
+    code = train_olmo("--load sft/latest --data chat.jsonl --denominator sequences --val chat.jsonl "
+                      "--steps 1 --warmup 1 --sample-every 0 --out judged");   // whose rate is 0
     last = slurp("judged/metrics.jsonl", NULL);
-    check(went_well(code) && near(json_number(json_space(last), "a test", "eval/validation/CrossEntropyLoss", 0, 99,
-                                              NAN), by_label, 1e-8),
+    double judged = json_number(json_space(last), "a test", "eval/validation/CrossEntropyLoss", 0, 99, NAN);
+    check(went_well(code) && near(judged, by_label, 1e-8),
           "whatever the denominator of training is, validation counts every label the same: %.9g", by_label);
     release(last);
-    code = train_olmo("--load sft/latest --data chat.jsonl --as-released --val chat.jsonl --steps 1 --warmup 1 "
-                      "--sample-every 0 --out judged");
+    code = train_olmo("--load sft/latest --data chat.jsonl --as-released --val chat.jsonl --steps 1 "
+                      "--warmup 1 --sample-every 0 --out judged");
     last = slurp("judged/metrics.jsonl", NULL);
     const double learned = json_number(json_space(last), "a test", "train/CrossEntropyLoss", 0, 99, NAN);
-    check(went_well(code) && near(json_number(json_space(last), "a test", "eval/validation/CrossEntropyLoss", 0, 99,
-                                              NAN), learned, 1e-6) && !near(learned, by_label, 1e-3),
+    judged = json_number(json_space(last), "a test", "eval/validation/CrossEntropyLoss", 0, 99, NAN);
+    check(went_well(code) && near(judged, learned, 1e-6) && !near(learned, by_label, 1e-3),
           "... and with the labels that training has: %.9g as released", learned);
     release(last);
     beside_pytorch();

@@ -4,7 +4,7 @@
  *   dev/bench/bench_gpu kernels step               some parts: ceilings, kernels, attention, step, decode
  *   dev/bench/bench_gpu step --model 7b --micro-batch 5 --offload-optimizer
  *                                                  of this model: train_olmo's own options choose it
- *   dev/bench/bench_gpu --tsv FILE                 the numbers to FILE, too: one a line, tabs between its columns
+ *   dev/bench/bench_gpu --tsv FILE                 the numbers to FILE, too: a line each, columns by tabs
  *
  * Ceilings first: a copy, reads and writes counted, and a bf16 product of 8192^3, for a moment and for 20
  * seconds. A card that is limited by its power runs the long one slower, and training is a long one: that
@@ -52,9 +52,11 @@ template <class Run> static Time time_of(Run run, double budget) {
 // ---- the table ----------------------------------------------------------------------------------
 static FILE *table;                                                     // --tsv, or NULL
 
-static void record(const char *what, const char *shape, int n, Time t, double rate, const char *unit, double limit) {
+static void record(const char *what, const char *shape, int n, Time t, double rate, const char *unit,
+                   double limit) {
     if (!table) return;
-    fprintf(table, "%s\t%s\t%d\t%.5g\t%.5g\t%.5g\t%.5g\t%s\t%.1f\n", what, shape, n, t.median, t.p10, t.p90, rate, unit, limit);
+    fprintf(table, "%s\t%s\t%d\t%.5g\t%.5g\t%.5g\t%.5g\t%s\t%.1f\n",
+            what, shape, n, t.median, t.p10, t.p90, rate, unit, limit);
 }
 
 // ---- the ceilings -------------------------------------------------------------------------------
@@ -364,7 +366,8 @@ static void bench_kernels(Subject *s) {
     auto norm_back = [&](int i) {
         norm_backward(a->dx, a->dx_elem, a->dxn, layer(i)->xn2, layer(i)->rstd2, N, C, stream);
     };
-    CUDA(cudaMemsetAsync(a->dx, 0, sizeof(float)*N*C, stream));         // so that the error is that of what is added
+    // From 0 on, so that the error is that of what is added.
+    CUDA(cudaMemsetAsync(a->dx, 0, sizeof(float)*N*C, stream));
     real *dy = fetched(a->dxn, R, C, C), *dx = fetched(a->dx, R, C, C);
     real *out = fetched(layer(0)->xn2, R, C, C), *r = fetched(layer(0)->rstd2, 1, R, R);
     norm_backward(dx, dy, out, r, R, C);
@@ -465,7 +468,8 @@ static void bench_step(Subject *s, int compare) {
             const double middle = seconds();
             how.step++, olmo_update(s->model, &how);
             if (step < 0) continue;
-            pass_ms[n] = (float)(1e3*(middle - start)/passes), update_ms[n] = (float)(1e3*(seconds() - middle));
+            pass_ms[n] = (float)(1e3*(middle - start)/passes);
+            update_ms[n] = (float)(1e3*(seconds() - middle));
             ms[n++] = (float)(1e3*(seconds() - start));
         }
         for (float *list : { ms, pass_ms, update_ms }) qsort(list, n, sizeof *list, ascending);
@@ -545,11 +549,14 @@ static void bench_decode(const Options *o) {
         (void)generate(s.run.device, s.model, c, s.tokens, prompt, prompt + more, greedy, 0);
         const double chosen = (milliseconds(last) - first)/more, limit = 100e-9*bytes/alone/copy_rate;
         if (!warm) continue;
-        record("decode, without the choice", "1", more, { alone, alone, alone }, 1e3/alone, "tokens/s", limit);
-        record("decode, greedy", "1", more, { chosen, chosen, chosen }, 1e3/chosen, "tokens/s", limit*alone/chosen);
+        record("decode, without the choice", "1", more, { alone, alone, alone },
+               1e3/alone, "tokens/s", limit);
+        record("decode, greedy", "1", more, { chosen, chosen, chosen },
+               1e3/chosen, "tokens/s", limit*alone/chosen);
         printf("\ndecode, one sequence, %d tokens after a prompt of %d (%.1f ms, %.0f tokens/s)\n"
                "  without the choice of the token %.3f ms, %.0f tokens/s, %.2f TB/s: %.0f%% of the copy\n"
-               "  with it, greedy                 %.3f ms, %.0f tokens/s\n", more, prompt, first, 1e3*prompt/first,
+               "  with it, greedy                 %.3f ms, %.0f tokens/s\n",
+               more, prompt, first, 1e3*prompt/first,
                alone, 1e3/alone, 1e-9*bytes/alone, limit, chosen, 1e3/chosen);
     }
     release(logits), subject_free(&s);
@@ -572,7 +579,8 @@ int main(int argc, char **argv) {
             CHECK(table, "%s: cannot be written: %s", argv[i], strerror(errno));
         } else if (!options && part < PARTS) wanted[part] = 1, only++;
         else {
-            CHECK(options || argv[i][0] == '-', "%s: expected ceilings, kernels, attention, step or decode", argv[i]);
+            CHECK(options || argv[i][0] == '-',
+                  "%s: expected ceilings, kernels, attention, step or decode", argv[i]);
             arguments[n++] = argv[i], options = 1;
         }
     }
@@ -584,7 +592,9 @@ int main(int argc, char **argv) {
     line_of("nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader",
             device, sizeof device);
     line_of("git rev-parse --short HEAD 2>/dev/null", commit, sizeof commit);
-    if (table) fprintf(table, "# %s | commit %s\nwhat\tshape\tn/step\tms\tp10\tp90\trate\tunit\t%% of limit\n", device, commit);
+    if (table)
+        fprintf(table, "# %s | commit %s\n"
+                       "what\tshape\tn/step\tms\tp10\tp90\trate\tunit\t%% of limit\n", device, commit);
     printf("%s | CUDA %d.%d | commit %s |", device, CUDART_VERSION/1000, CUDART_VERSION%1000/10, commit);
     for (int i = 0; i < argc; i++) printf(" %s", argv[i]);
     printf("\n");

@@ -169,7 +169,8 @@ int main(void) {
     const double peak = peak_of_thread();
     printf("%d x %d x %d, vectors of %d numbers; peak of a thread %.0f GFLOP/s, %d threads\n\n", M, N,
         K, VL, peak, omp_get_max_threads());
-    printf("rung                                   ms   GFLOP/s   of the peak   times rung 1   largest error\n");
+    printf("rung                                   ms   GFLOP/s   of the peak   times rung 1   "
+           "largest error\n");
     int failed = 0;
     for (size_t r = 0; r < sizeof rung/sizeof *rung; r++) {
         double best = 1e9, worst = 0;

@@ -26,8 +26,10 @@ void gemm_strided(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col
     if (WRONG == 4) ldc = (size_t)N;
     for (int i = 0; i < M - (WRONG == 6); i++) for (int j = 0; j < N; j++) {
         real sum = 0;
-        for (int k = 0; k < K - (WRONG == 5); k++)
-            sum += a[i*a_row + k*a_col]*(WRONG == 3 ? b[(k*b_col + j*b_row) % (K*b_row)] : b[k*b_row + j*b_col]);
+        for (int k = 0; k < K - (WRONG == 5); k++) {
+            const real b_kj = WRONG == 3 ? b[(k*b_col + j*b_row) % (K*b_row)] : b[k*b_row + j*b_col];
+            sum += a[i*a_row + k*a_col]*b_kj;
+        }
         c[i*ldc + j] = sum + (add ? c[i*ldc + j] : 0);
     }
 }
@@ -41,7 +43,9 @@ void gemm_blocked(real *c, size_t ldc, const real *a, size_t a_row, size_t a_col
     if (WRONG == 9 && M < SIDE) return;
     for (int i = 0; i < M; i += SIDE) for (int j = 0; j < N; j += SIDE) for (int k = 0; k < K; k += SIDE) {
         if (WRONG == 7 && (i + SIDE > M || j + SIDE > N)) continue;
-        gemm_strided(c + i*ldc + j, ldc, a + i*a_row + k*a_col, a_row, a_col, b + k*b_row + j*b_col, b_row, b_col,
-                     least(SIDE, M - i), least(SIDE, N - j), least(SIDE, K - k), WRONG == 8 ? add : add || k);
+        gemm_strided(c + i*ldc + j, ldc, a + i*a_row + k*a_col, a_row, a_col,
+                     b + k*b_row + j*b_col, b_row, b_col,
+                     least(SIDE, M - i), least(SIDE, N - j), least(SIDE, K - k),
+                     WRONG == 8 ? add : add || k);
     }
 }

@@ -57,7 +57,10 @@ void window_backward(real *dqkv, const real *datt, const real *att, const real *
         for (int j = WRONG == 5 ? 0 : first_seen(i, W); j <= i; j++) {
             int key = (b*T + j)*Q + (H + h/(H/G))*D, value = key + G*D;
             real S = 0, dP = 0;
-            for (int d = 0; d < D; d++) S += qkv[query + d]*qkv[key + d]*scale, dP += datt[head + d]*qkv[value + d];
+            for (int d = 0; d < D; d++) {
+                S += qkv[query + d]*qkv[key + d]*scale;
+                dP += datt[head + d]*qkv[value + d];
+            }
             real L = lse[(b*H + h)*T + i];
             real P = WRONG == 9 ? (real)exp(S)/(real)exp(L) : (real)exp(S - L), dS = P*(dP - dot)*scale;
             for (int d = 0; d < D; d++) {
