@@ -162,7 +162,7 @@ static int plant(int number) {
     char *text = read_text("train_olmo.c"), *tests = read_text("test_olmo.c");
     char *at = find_line(text, b, number, &line);
     snprintf(directory, sizeof directory, "build/class/bug_%02d", number);
-    make_directory("build"), make_directory("build/class"), make_directory(directory);
+    make_directory(directory);
     snprintf(path, sizeof path, "%s/train_olmo.c", directory);
     FILE *file = open_to_write(path);
     fwrite(text, 1, (size_t)(at - text), file);

@@ -850,7 +850,7 @@ int main(int argc, char **argv) {
         seed = strtoull(argv[4], NULL, 10);
         return judge_seeds(exercise_named(argv[2]), argv[3], atoi(argv[5]), atoi(argv[6]));
     }
-    make_directory("build"), make_directory("build/class");
+    make_directory("build/class");
     if (!strcmp(what, "list")) { list(); return finished(); }
     if (!strcmp(what, "all")) return grade_all(argc > 2 ? argv[2] : NULL);
     if (!strcmp(what, "check")) {

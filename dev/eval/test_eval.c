@@ -51,11 +51,7 @@ static const char *in_scratch(const char *name) {
 }
 static const char *put_bytes(const char *name, const char *bytes, size_t size) {
     const char *path = in_scratch(name);
-    char directory[PATH];
-    for (const char *slash = path; (slash = strchr(slash + 1, '/')) != NULL; ) {
-        snprintf(directory, sizeof directory, "%.*s", (int)(slash - path), path);
-        make_directory(directory);
-    }
+    make_parents(path);
     FILE *file = open_to_write(path);
     CHECK(fwrite(bytes, 1, size, file) == size && fclose(file) == 0, "%s: cannot be written", path);
     return path;
