@@ -7,15 +7,14 @@ Every block, and then the rest, is sharded by fully_shard: master weights, gradi
 trained; products and gathered weights in bf16, sums of gradients in fp32. Gathered weights are kept for the backward
 pass (what is fastest, where it fits), unless --reshard. Blocks are compiled; AdamW is the fused one. Medians.
 """
-import argparse, os, statistics, time
+import argparse, os, statistics
 
 import torch
 import torch.distributed as dist
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import OlmoConfig, OlmoForCausalLM
 
-MODELS = {"1b": dict(hidden_size=2048, num_hidden_layers=16, num_attention_heads=16, intermediate_size=8192, tie_word_embeddings=True),
-          "7b": dict(hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, intermediate_size=11008, tie_word_embeddings=False)}
+from step_gpu import MODELS, training_steps
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model", choices=MODELS, default="1b")
@@ -41,23 +40,10 @@ for layer in model.model.layers:
         layer.compile()
     fully_shard(layer, mp_policy=policy, reshard_after_forward=options.reshard)
 fully_shard(model, mp_policy=policy, reshard_after_forward=options.reshard)
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, betas=(0.9, 0.95), eps=1e-5, weight_decay=0.1, fused=True)
-tokens = torch.randint(50304, (B, T), device="cuda")
-times = []
-for n in range(options.steps + 6):
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    loss = model(input_ids=tokens, labels=tokens).loss
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    loss.item()
-    if n >= 6:
-        times.append(time.perf_counter() - start)
+times, loss = training_steps(model, model, B, T, options.steps, 6)
 if rank == 0:
     world, step = dist.get_world_size(), statistics.median(times)
     print(f"{world} x {torch.cuda.get_device_name(0)}, torch {torch.__version__}, FSDP{'' if options.eager else ', compiled blocks'}: "
           f"{1e3*step:.1f} ms, {world*B*T/step:.0f} tokens/s, {B*T/step:.0f} a card, "
-          f"{torch.cuda.max_memory_allocated()/2**30:.1f} GiB, loss {loss.item():.4f}", flush=True)
+          f"{torch.cuda.max_memory_allocated()/2**30:.1f} GiB, loss {loss:.4f}", flush=True)
 dist.destroy_process_group()

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 MODELS = {"1b": dict(hidden_size=2048, num_hidden_layers=16, num_attention_heads=16, intermediate_size=8192, tie_word_embeddings=True),
-          "150m": dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, tie_word_embeddings=False)}
+          "150m": dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, tie_word_embeddings=False),
+          "7b": dict(hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, intermediate_size=11008, tie_word_embeddings=False)}
 SHAPES = [(8, 2048, 16, 128), (4, 2048, 32, 128), (4, 4096, 16, 128), (16, 1024, 16, 128), (32, 512, 16, 128),
           (8, 2048, 32, 64), (16, 2048, 12, 64), (16, 1024, 32, 64), (4, 4096, 32, 64)]
 
@@ -75,32 +76,37 @@ def kernels(config, B, T):
     both("softmax and loss, 8192", lambda logits: F.cross_entropy(logits.float(), targets), normal(8192, V))
 
 
+def training_steps(model, run, B, T, steps, warm, autocast=False):
+    """Seconds of each of `steps` training steps, after `warm` that do not count; and the last loss. run: the model, as it is called."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, betas=(0.9, 0.95), eps=1e-5, weight_decay=0.1, fused=True)
+    tokens = torch.randint(50304, (B, T), device="cuda")
+    times = []
+    for n in range(steps + warm):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        with torch.autocast("cuda", torch.bfloat16, enabled=autocast):
+            loss = run(input_ids=tokens, labels=tokens).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        loss.item()
+        if n >= warm:
+            times.append(time.perf_counter() - start)
+    return times, loss.item()
+
+
 def step(config, B, T, pure):
     from transformers import OlmoConfig, OlmoForCausalLM
     torch.manual_seed(0)
     dtype = torch.bfloat16 if pure else torch.float32
     model = OlmoForCausalLM(OlmoConfig(vocab_size=50304, max_position_embeddings=T, **config)).to("cuda", dtype)
     model.config.use_cache = False
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, betas=(0.9, 0.95), eps=1e-5, weight_decay=0.1, fused=True)
-    compiled = torch.compile(model)
-    tokens = torch.randint(50304, (B, T), device="cuda")
     torch.cuda.reset_peak_memory_stats()
-    times = []
-    for n in range(options.steps + 10):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        with torch.autocast("cuda", torch.bfloat16, enabled=not pure):
-            loss = compiled(input_ids=tokens, labels=tokens).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        loss.item()
-        if n >= 10:
-            times.append(time.perf_counter() - start)
+    times, loss = training_steps(model, torch.compile(model), B, T, options.steps, 10, autocast=not pure)
     memory = torch.cuda.max_memory_allocated()/2**30
     print(f"  {'bf16 weights and moments' if pure else 'fp32 weights, autocast'}: {1e3*statistics.median(times):.1f} ms, "
-          f"{B*T/statistics.median(times):.0f} tokens/s, {memory:.1f} GiB, loss {loss.item():.4f}", flush=True)
+          f"{B*T/statistics.median(times):.0f} tokens/s, {memory:.1f} GiB, loss {loss:.4f}", flush=True)
 
 
 if __name__ == "__main__":
