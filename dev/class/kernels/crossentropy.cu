@@ -12,7 +12,7 @@
 // On an H100 (80 GB, HBM3; CUDA 13.0; copies 3.00 TB/s, product of 8192^3 763 TFLOP/s), milliseconds:
 //     rung 1   rung 2   rung 3             at the copy's rate    PyTorch 2.11: eager, compiled
 //      0.852    0.855    0.651                 0.549             2.195,    1.391
-// (Rung 3 took 0.838 before its loads ran ahead.)
+// (Rung 3 took 0.838 before its loads ran ahead. That its stores stream is newer than these figures.)
 //
 // What would you try next? Loads ahead in rungs 1 and 2, too. Shared memory for the row; or never to
 // write the logits: make loss and gradient in the product's own epilogue.
