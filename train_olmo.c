@@ -634,8 +634,8 @@ void crossentropy_backward(real *dlogits, const real *weights, const real *lse, 
 
 // ---- one list of tensors -----------------------------------------------------------------------
 // olmo_layout names every parameter tensor once, in order. Allocation, init, weight decay, files,
-// tests and printing walk the list it makes; README.md says what a new tensor takes. Parameters,
-// gradients and both AdamW moments are flat arrays that share these offsets.
+// tests and printing walk the list it makes. Parameters, gradients and both AdamW moments are flat
+// arrays that share these offsets. (What a new tensor takes: the end of dev/class/reading.md.)
 
 typedef enum {
     EMBEDDING,                                      // [V, C]   a row for each token

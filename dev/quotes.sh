@@ -86,7 +86,7 @@ git ls-files 2>/dev/null | while read -r file; do
 done > "$yard/plain"
 [ ! -s "$yard/plain" ]
 result $? "every file that begins with #! can be run" "$(tr '\n' ' ' < "$yard/plain")"
-readmes="README.md $(ls data/README.md dev/*/README.md 2>/dev/null | tr '\n' ' ')"
+readmes="README.md $(ls data/README.md dev/README.md dev/GPU.md dev/CHAT.md dev/*/README.md 2>/dev/null | tr '\n' ' ')"
 for readme in $readmes; do
     grep -o '`\(\./\|data/\|dev/\)[^` ]*[` ]' "$readme" | tr -d '` ' | sed 's/[,;:]$//' | sort -u | while read -r name; do
         case $name in *[A-Z]|*\**|*\$*|*'{'*|*…*) continue ;; esac                 # PLACEHOLDERS
