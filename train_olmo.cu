@@ -81,7 +81,7 @@ enum { WORKSPACE = 64 << 20 };
     CHECK(error_ == CUBLAS_STATUS_SUCCESS, "cuBLASLt reports \"%s\" (%s, line %d)", \
           cublasLtGetStatusString(error_), __FILE__, __LINE__); \
 } while (0)
-#define LAUNCHED() CUDA(cudaGetLastError())             // after every kernel: were its arguments possible?
+#define LAUNCHED() CUDA(cudaGetLastError())             // after a kernel: were its arguments possible?
 
 // Zeroed memory of the card, or a sentence.
 static void *gpu_allocate(size_t count, size_t size, const char *what) {
@@ -212,17 +212,28 @@ static __device__ __forceinline__ float exponential(float x, float shift = 0) {
 static inline unsigned ceil_div(size_t n, size_t by) { return (unsigned)((n + by - 1)/by); }
 static inline int padded(int n, int to) { return (n + to - 1)/to*to; }
 
+template <class... Parameters, class... Arguments>
+static void launch(void (*kernel)(Parameters...), dim3 blocks, int threads, Stream stream,
+                   Arguments... arguments) {
+    kernel<<<blocks, threads, 0, stream>>>(arguments...);
+    LAUNCHED();
+}
+
 // Threads that walk along n things: whole warps, at most 512.
 static inline int threads_for(int n) { return imin(512, padded(imax(n, 1), 32)); }
 
-// Launches a kernel with a block per row of n numbers: the version for W = 8 if n allows it, or that
-// for W = 1.
+// A block for each row of n numbers: of the kernel for W = 8 if n allows it, or of that for W = 1.
 template <class... Parameters, class... Arguments>
 static void by_rows(void (*wide)(Parameters...), void (*narrow)(Parameters...), int rows, int n,
                     Stream stream, Arguments... arguments) {
-    if (n % 8 == 0) wide<<<rows, threads_for(n/8), 0, stream>>>(arguments...);
-    else narrow<<<rows, threads_for(n), 0, stream>>>(arguments...);
-    LAUNCHED();
+    if (n % 8 == 0) launch(wide, rows, threads_for(n/8), stream, arguments...);
+    else launch(narrow, rows, threads_for(n), stream, arguments...);
+}
+
+// A thread for each of `count` things. The kernel's last argument says how many they are.
+template <class... Parameters, class... Arguments>
+static void by_elements(void (*kernel)(Parameters...), size_t count, Stream stream, Arguments... arguments) {
+    launch(kernel, ceil_div(count, 256), 256, stream, arguments..., count);
 }
 
 // ---- several cards -----------------------------------------------------------------------------
@@ -386,11 +397,9 @@ __global__ void matvec_kernel(X *out, const elem *inp, const elem *weight, int C
 }
 template <class X>
 static void matvec(X *out, const elem *inp, const elem *weight, int C, int O, int add, Stream stream) {
-    const int few = O < 8192;
-    if (C % 8) matvec_kernel<X, 1, 1><<<ceil_div(O, 8), 256, 0, stream>>>(out, inp, weight, C, O, add);
-    else if (few) matvec_kernel<X, 8, 4><<<ceil_div(O, 2), 256, 0, stream>>>(out, inp, weight, C, O, add);
-    else matvec_kernel<X, 8, 1><<<ceil_div(O, 8), 256, 0, stream>>>(out, inp, weight, C, O, add);
-    LAUNCHED();
+    const int few = C % 8 == 0 && O < 8192;
+    const auto kernel = few ? matvec_kernel<X, 8, 4> : C % 8 ? matvec_kernel<X, 1, 1> : matvec_kernel<X, 8, 1>;
+    launch(kernel, ceil_div(O, few ? 2 : 8), 256, stream, out, inp, weight, C, O, add);
 }
 
 // out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: so the residual stream grows.
@@ -465,10 +474,10 @@ template <int W> __global__ void embed_backward_kernel(float *dwte, const float 
     store(to, sum);
 }
 void embed_backward(float *dwte, const float *dx, const int *tokens, Places at, int C, Stream stream) {
-    const dim3 wide(at.distinct, ceil_div(C, 4*128)), narrow(at.distinct, ceil_div(C, 128));
-    if (C % 4 == 0) embed_backward_kernel<4><<<wide, 128, 0, stream>>>(dwte, dx, tokens, at, C);
-    else embed_backward_kernel<1><<<narrow, 128, 0, stream>>>(dwte, dx, tokens, at, C);
-    LAUNCHED();
+    const int wide = C % 4 == 0;
+    const dim3 blocks(at.distinct, ceil_div(C, wide ? 4*128 : 128));
+    launch(wide ? embed_backward_kernel<4> : embed_backward_kernel<1>, blocks, 128, stream,
+           dwte, dx, tokens, at, C);
 }
 
 // ---- layer norm without parameters -------------------------------------------------------------
@@ -535,8 +544,7 @@ __global__ void clip_forward_kernel(elem *x, unsigned char *pass, float clip, si
     x[i] = (elem)(v < -clip ? -clip : v > clip ? clip : v);
 }
 void clip_forward(elem *x, unsigned char *pass, double clip, size_t count, Stream stream) {
-    clip_forward_kernel<<<ceil_div(count, 256), 256, 0, stream>>>(x, pass, (float)clip, count);
-    LAUNCHED();
+    by_elements(clip_forward_kernel, count, stream, x, pass, (float)clip);
 }
 
 // dx = 0 where x was clipped, in place                                                   dx, pass: [count]
@@ -545,8 +553,7 @@ __global__ void clip_backward_kernel(elem *dx, const unsigned char *pass, size_t
     if (i < count && !pass[i]) dx[i] = (elem)0.0f;
 }
 void clip_backward(elem *dx, const unsigned char *pass, size_t count, Stream stream) {
-    clip_backward_kernel<<<ceil_div(count, 256), 256, 0, stream>>>(dx, pass, count);
-    LAUNCHED();
+    by_elements(clip_backward_kernel, count, stream, dx, pass);
 }
 
 // ---- rotary positions (RoPE) -------------------------------------------------------------------
@@ -576,10 +583,9 @@ template <int W> __global__ void rotate_kernel(elem *x, const float *table, floa
 }
 static void rotate(elem *x, const float *table, float turn, int N, int T, const int *past, int heads,
                    int D, int Q, Stream stream) {
-    const int pairs = heads*(D/2), wide = threads_for(pairs/8), narrow = threads_for(pairs);
-    if (D % 16 == 0) rotate_kernel<8><<<N, wide, 0, stream>>>(x, table, turn, T, past, heads, D, Q);
-    else rotate_kernel<1><<<N, narrow, 0, stream>>>(x, table, turn, T, past, heads, D, Q);
-    LAUNCHED();
+    const int wide = D % 16 == 0, pairs = heads*(D/2);
+    launch(wide ? rotate_kernel<8> : rotate_kernel<1>, N, threads_for(wide ? pairs/8 : pairs), stream,
+           x, table, turn, T, past, heads, D, Q);
 }
 void rope_forward(elem *qkv, const float *table, int N, int T, const int *past, int heads, int D,
                   int Q, Stream stream) {
@@ -654,9 +660,8 @@ static void attention_forward_tiles(elem *att, float *lse, void *work, const ele
         const size_t tile = (size_t)rows*ld;
         gemm(w.S, ld, as_stored(queries, q_width, group*D), as_transposed(k, kv_width, D),
              rows, seen, D, 0, stream, heads, tile);
-        softmax_forward_kernel<<<dim3(rows, heads), 128, 0, stream>>>(
-            w.P, lse + (size_t)b*H*T, w.S, scale, ld, past, t0, T, h, group);
-        LAUNCHED();
+        launch(softmax_forward_kernel, dim3(rows, heads), 128, stream,
+               w.P, lse + (size_t)b*H*T, w.S, scale, ld, past, t0, T, h, group);
         gemm(out, (size_t)H*D, as_stored(w.P, ld, tile), as_stored(v, kv_width, D),
              rows, D, seen, 0, stream, heads, group*D);
     }
@@ -715,9 +720,8 @@ static void attention_backward_tiles(elem *dqkv, void *work, const elem *datt, c
                  rows, seen, D, 0, stream, heads, tile);
             gemm(w.dP, ld, as_stored(douts, C, next), as_transposed(v, Q, D),
                  rows, seen, D, 0, stream, heads, tile);
-            softmax_backward_kernel<<<dim3(rows, heads), 128, 0, stream>>>(
-                w.P, w.dS, w.S, w.dP, lse + (size_t)b*H*T, dout, out, scale, ld, t0, T, h, group, H, D);
-            LAUNCHED();
+            launch(softmax_backward_kernel, dim3(rows, heads), 128, stream,
+                   w.P, w.dS, w.S, w.dP, lse + (size_t)b*H*T, dout, out, scale, ld, t0, T, h, group, H, D);
             gemm(dqueries, Q, as_stored(w.dS, ld, tile), as_stored(k, Q, D),
                  rows, D, seen, 0, stream, heads, next);
             gemm(w.dk, D, as_transposed(w.dS, ld, tile), as_stored(queries, Q, next),
@@ -725,8 +729,7 @@ static void attention_backward_tiles(elem *dqkv, void *work, const elem *datt, c
             gemm(w.dv, D, as_transposed(w.P, ld, tile), as_stored(douts, C, next),
                  seen, D, rows, add, stream, heads, keys);
         }
-        keys_values_kernel<<<dim3(T, heads), threads_for(D), 0, stream>>>(dkv, w.dk, w.dv, T, G, D, Q);
-        LAUNCHED();
+        launch(keys_values_kernel, dim3(T, heads), threads_for(D), stream, dkv, w.dk, w.dv, T, G, D, Q);
     }
 }
 
@@ -789,13 +792,11 @@ __global__ void attention_join_kernel(elem *att, const float *piece, const int *
 // *past + 1 keys, of at most `longest`. The number is the card's, so that one CUDA graph serves them all.
 static void attention_forward_one(elem *att, void *work, const elem *q, const elem *kv, int width,
                                   const int *past, int longest, int H, int G, int D, Stream stream) {
-    const dim3 grid(ceil_div(longest, PIECE), H);
+    const int pieces = ceil_div(longest, PIECE);
+    const auto kernel = D % 8 ? attention_pieces_kernel<1> : attention_pieces_kernel<8>;
     float *piece = (float *)work, scale = 1/sqrtf((float)D);
-    (D % 8 ? attention_pieces_kernel<1> : attention_pieces_kernel<8>)<<<grid, PIECE_THREADS, 0, stream>>>(
-        piece, q, kv, width, past, H/G, G, D, scale);
-    LAUNCHED();
-    attention_join_kernel<<<H, threads_for(D), 0, stream>>>(att, piece, past, grid.x, D);
-    LAUNCHED();
+    launch(kernel, dim3(pieces, H), PIECE_THREADS, stream, piece, q, kv, width, past, H/G, G, D, scale);
+    launch(attention_join_kernel, H, threads_for(D), stream, att, piece, past, pieces, D);
 }
 
 // cache[*past + t,:] = row t of k and v       cache: rows of `width` numbers, kv: [T] rows, kv_width apart
@@ -1103,8 +1104,7 @@ static void attend(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, 
     const elem *kv = s->qkv + H*D;
     const int kv_width = cache ? 2*G*D : Q;
     if (cache) {
-        cache_kernel<<<T, threads_for(kv_width), 0, stream>>>(cache, kv, a->past, kv_width, Q);
-        LAUNCHED();
+        launch(cache_kernel, T, threads_for(kv_width), stream, cache, kv, a->past, kv_width, Q);
         kv = cache;
     }
     if (cache && T == 1)
@@ -1340,9 +1340,8 @@ static void grads_leave(GpuOlmo *m, int k) {
     after_computing();
     reduce_scatter(x, &m->segments, k);
     if (shards_gradients() && count) {
-        add_kernel<<<ceil_div(count, 256), 256, 0, talking.stream>>>(
-            own_sums(m, k), x + (mine.begin - m->segments.begin[k]), count, !m->grads_used);
-        LAUNCHED();
+        launch(add_kernel, ceil_div(count, 256), 256, talking.stream,
+               own_sums(m, k), x + (mine.begin - m->segments.begin[k]), count, !m->grads_used);
     }
     CUDA(cudaEventRecord(talking.summed[place_of(k, m->config.n_layers)], talking.stream));
 }
@@ -1524,11 +1523,9 @@ static void global_norm(GpuOlmo *m, double limit, Stream stream) {
     for (int k = 0; k < m->segments.n; k++) {
         const Piece mine = piece_of(&m->segments, k, ranks.rank);
         const size_t count = mine.end - mine.begin;
-        norm_pieces_kernel<<<NORM_PIECES, 256, 0, stream>>>(m->norm_piece, own_sums(m, k), count, k > 0);
-        LAUNCHED();
+        launch(norm_pieces_kernel, NORM_PIECES, 256, stream, m->norm_piece, own_sums(m, k), count, k > 0);
     }
-    norm_join_kernel<<<1, 1, 0, stream>>>(m->clip, m->norm_piece, limit);
-    LAUNCHED();
+    launch(norm_join_kernel, 1, 1, stream, m->clip, m->norm_piece, limit);
     if (ranks.world == 1) return;
     Clip clip;                                              // of this rank's pieces; then of all
     to_host(&clip, m->clip, 1);
@@ -1609,10 +1606,8 @@ double olmo_update(GpuOlmo *model, const AdamW *adamw) {
             float *g = own_sums(model, k) + (i - mine.begin);
             float *m = model->moment1 + own, *v = model->moment2 + own;
             const int four = count % 4 == 0 && i % 4 == 0 && own % 4 == 0;
-            const unsigned blocks = ceil_div(count, four ? 4*256 : 256);
-            (four ? adamw_kernel<4> : adamw_kernel<1>)<<<blocks, 256, 0, stream>>>(
-                model->weights + i, rest, g, m, v, count, model->clip, decay, f);
-            LAUNCHED();
+            launch(four ? adamw_kernel<4> : adamw_kernel<1>, ceil_div(count, four ? 4*256 : 256), 256, stream,
+                   model->weights + i, rest, g, m, v, count, model->clip, decay, f);
         }
         weights_leave(model, k);
     }
@@ -1701,8 +1696,7 @@ static int fastest(const Plan *plan, const cublasLtMatmulHeuristicResult_t *prop
     for (int i = 0; i < n; i++) {
         const cublasStatus_t status = multiply(plan, &proposal[i].algo, d, c, a, b, stream);
         CUDA(cudaMemsetAsync(sum, 0, sizeof *sum, stream));
-        hash_kernel<<<1024, 256, 0, stream>>>(sum, (const unsigned short *)d, bytes/2);
-        LAUNCHED();
+        launch(hash_kernel, 1024, 256, stream, sum, (const unsigned short *)d, bytes/2);
         to_host(&hash, sum, 1);
         CUDA(cudaStreamSynchronize(stream));
         if (i == 0) first = hash;
@@ -2465,9 +2459,8 @@ template <int D> void backward(elem *dqkv, void *work, const elem *datt, const e
     const int Q = (H + 2*G)*D, blocks = ceil_div(T, KEYS), panels = D/PANEL;
     const int grid = ceil_div((size_t)B*H*blocks*KEYS*(D/8), 256);
     const Scratch s = scratch_at(work, B, T, H, D);
-    attention_rows_kernel<D><<<grid, 256, 0, stream>>>(s.dots, s.lse2, s.turns, s.tickets, datt, att, lse,
-                                                       { B, T, H, G });
-    LAUNCHED();
+    launch(attention_rows_kernel<D>, grid, 256, stream,
+           s.dots, s.lse2, s.turns, s.tickets, datt, att, lse, Sizes{ B, T, H, G });
     CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(F)));
     kernel<<<B*G*blocks, F::THREADS, sizeof(F), stream>>>(
         s.sums, s.turns, s.tickets, tile_map(dqkv, B, T, Q, 64, panels),
@@ -2533,10 +2526,9 @@ static void gpu_get(void *model, Space space, size_t offset, size_t count, real 
         const size_t own = m->segments.at[p.segment] + (i - p.begin);
         const int16_t *rest = m->rests ? m->rests + own : NULL;
         k = zmin(CHUNK, zmin(p.end, offset + count) - i);
-        if (p.owner == ranks.rank && space == PARAMS) {
-            join_kernel<<<ceil_div(k, 256), 256, 0, card.stream>>>(m->staging, m->weights + i, rest, k);
-            LAUNCHED();
-        } else if (p.owner == ranks.rank) to_card(m->staging, space_of(m, space) + own, k);
+        if (p.owner == ranks.rank && space == PARAMS)
+            by_elements(join_kernel, k, card.stream, m->staging, m->weights + i, rest);
+        else if (p.owner == ranks.rank) to_card(m->staging, space_of(m, space) + own, k);
         if (ranks.world > 1) {
             after_computing();
             broadcast(m->staging, k, p.owner);
@@ -2556,8 +2548,7 @@ static void gpu_set(void *model, Space space, size_t offset, size_t count, const
         k = zmin(CHUNK, zmin(p.end, offset + count) - i);
         if (space == PARAMS) {
             to_card(m->staging, host, k);
-            split_kernel<<<ceil_div(k, 256), 256, 0, card.stream>>>(m->weights + i, rest, m->staging, k);
-            LAUNCHED();
+            by_elements(split_kernel, k, card.stream, m->weights + i, rest, m->staging);
         } else if (mine) to_card(space_of(m, space) + own, host, k);
     }
     CUDA(cudaStreamSynchronize(card.stream));
