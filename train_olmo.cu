@@ -1623,25 +1623,26 @@ double olmo_update(GpuOlmo *model, const AdamW *adamw) {
 // ================================================================================================
 
 // ---- the fast product --------------------------------------------------------------------------
-// cuBLASLt multiplies. What it wants to know about a product is kept in a Plan, one per size and
-// arrangement.
+// cuBLASLt multiplies. A Product is all that it wants to know of one; a Plan is what it made of that.
 
-typedef struct {
-    size_t M, N, K, batch, a_transposed, b_transposed, add, type;
-    size_t a_width, b_width, ldc, a_stride, b_stride, c_stride;
-    size_t a_align, b_align, c_align;               // bytes: algorithms differ in what they load at once
+typedef struct { size_t width, stride; int transposed, align; } Storage;
+typedef struct {                                    // (no gaps between numbers, so that memcmp sees them all)
+    int M, N, K, batch, add;
+    cudaDataType type;                              // of c
+    Storage a, b, c;
 } Product;
 
 typedef struct {
     Product product;
-    cublasLtMatmulDesc_t how;
-    cublasLtMatrixLayout_t a, b, c;
+    cublasLtMatmulDescOpaque_t how;
+    cublasLtMatrixLayoutOpaque_t a, b, c;
     cublasLtMatmulAlgo_t algorithm;
 } Plan;
 
-static size_t alignment(const void *p, size_t stride) {
-    const size_t bits = (uintptr_t)p | stride | 256;
-    return bits & -bits;
+// align: bytes. Algorithms differ in how many they load at once.
+template <class X> static Storage storage(const X *at, size_t width, size_t stride, int transposed) {
+    const size_t bits = (uintptr_t)at | stride*sizeof(X) | 256;
+    return { width, stride, transposed, (int)(bits & -bits) };
 }
 
 // cuBLASLt is told everything through one kind of function: what, and where its value lies.
@@ -1651,21 +1652,19 @@ static void tell(Set set, Whom whom, What what, X value) {
 }
 
 // cuBLASLt counts columns first. So it sees every matrix transposed, and we ask it for c^T = b^T . a^T.
-static cublasLtMatrixLayout_t blas_layout(size_t type, size_t rows, size_t cols, size_t width, size_t batch,
-                                          size_t stride) {
-    cublasLtMatrixLayout_t layout;
+static void layout_make(cublasLtMatrixLayout_t layout, cudaDataType type, int rows, int cols, Storage s,
+                        int batch) {
     const auto set = cublasLtMatrixLayoutSetAttribute;
-    BLAS(cublasLtMatrixLayoutCreate(&layout, (cudaDataType)type, cols, rows, (int64_t)width));
+    BLAS(cublasLtMatrixLayoutInit(layout, type, cols, rows, (int64_t)s.width));
     tell(set, layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, (int32_t)batch);
-    tell(set, layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, (int64_t)stride);
-    return layout;
+    tell(set, layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, (int64_t)s.stride);
 }
 
-static cublasStatus_t multiply(const Plan *plan, const cublasLtMatmulAlgo_t *algorithm, void *d,
-                               const void *c, const elem *a, const elem *b, Stream stream) {
+static cublasStatus_t multiply(Plan *plan, const cublasLtMatmulAlgo_t *algorithm, void *d, const void *c,
+                               const elem *a, const elem *b, Stream stream) {
     const float one = 1, beta = plan->product.add ? 1.0f : 0.0f;
-    return cublasLtMatmul(card.blas, plan->how, &one, b, plan->b, a, plan->a, &beta, c, plan->c, d, plan->c,
-                          algorithm, card.workspace, WORKSPACE, stream);
+    return cublasLtMatmul(card.blas, &plan->how, &one, b, &plan->b, a, &plan->a, &beta, c, &plan->c,
+                          d, &plan->c, algorithm, card.workspace, WORKSPACE, stream);
 }
 
 // *hash += a number that depends on every bit of x and where it stands. (A sum of integers has no order.)
@@ -1683,14 +1682,18 @@ enum { MAX_PROPOSALS = 16 };
 
 // Which of cuBLASLt's proposals is the fastest? A clock never says the same twice, and a run must give
 // the same bits twice. So the clock may choose only among those whose result has the bits of the first
-// proposal's. Most have: they sum in one order, and differ in their tiles. d: scratch of `bytes`, as
-// large as c.
-static int fastest(const Plan *plan, const cublasLtMatmulHeuristicResult_t *proposal, int n, void *d,
-                   size_t bytes, const void *c, const elem *a, const elem *b, Stream stream) {
+// proposal's. Most have: they sum in one order, and differ in their tiles.
+static int fastest(Plan *plan, const cublasLtMatmulHeuristicResult_t *proposal, int n, const void *c,
+                   const elem *a, const elem *b, Stream stream) {
+    const Product *p = &plan->product;
+    const size_t bytes = p->M*p->c.width*(p->type == CUDA_R_32F ? 4 : 2);
     unsigned long long *sum = (unsigned long long *)gpu_allocate(1, sizeof *sum, "a hash"), hash, first = 0;
     cudaEvent_t start, end;
     int best = 0, alike[MAX_PROPOSALS];
     float times[MAX_PROPOSALS], time;
+    void *d = NULL;                                         // the results; c stays as it is
+    if (cudaMalloc(&d, bytes) != cudaSuccess) n = 0;        // no room: the first proposal is slower at most
+    (void)cudaGetLastError();
     CUDA(cudaEventCreate(&start));
     CUDA(cudaEventCreate(&end));
     for (int i = 0; i < n; i++) {
@@ -1714,55 +1717,39 @@ static int fastest(const Plan *plan, const cublasLtMatmulHeuristicResult_t *prop
     }
     CUDA(cudaEventDestroy(start));
     CUDA(cudaEventDestroy(end));
-    gpu_release(sum);
+    gpu_release(sum), gpu_release(d);
     return best;
 }
 
 static void plan_make(Plan *plan, const Product *p, const void *c, const elem *a, const elem *b,
                       Stream stream) {
     cublasLtMatmulHeuristicResult_t proposal[MAX_PROPOSALS];
-    cublasLtMatmulPreference_t wish;
+    cublasLtMatmulPreferenceOpaque_t wish;
     const uint32_t in_order = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const auto set_how = cublasLtMatmulDescSetAttribute;
     const auto set_wish = cublasLtMatmulPreferenceSetAttribute;
-    int found = 0, best = 0;
+    const int a_rows = p->a.transposed ? p->K : p->M, b_rows = p->b.transposed ? p->N : p->K;
+    int found = 0;
     plan->product = *p;
-    BLAS(cublasLtMatmulDescCreate(&plan->how, CUBLAS_COMPUTE_32F, CUDA_R_32F));         // and no TF32
-    if (p->b_transposed) tell(set_how, plan->how, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
-    if (p->a_transposed) tell(set_how, plan->how, CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_T);
-    const size_t a_rows = p->a_transposed ? p->K : p->M, b_rows = p->b_transposed ? p->N : p->K;
-    plan->a = blas_layout(ELEM, a_rows, p->M + p->K - a_rows, p->a_width, p->batch, p->a_stride);
-    plan->b = blas_layout(ELEM, b_rows, p->N + p->K - b_rows, p->b_width, p->batch, p->b_stride);
-    plan->c = blas_layout(p->type, p->M, p->N, p->ldc, p->batch, p->c_stride);
+    BLAS(cublasLtMatmulDescInit(&plan->how, CUBLAS_COMPUTE_32F, CUDA_R_32F));       // and no TF32
+    if (p->b.transposed) tell(set_how, &plan->how, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+    if (p->a.transposed) tell(set_how, &plan->how, CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_T);
+    layout_make(&plan->a, ELEM, a_rows, p->M + p->K - a_rows, p->a, p->batch);
+    layout_make(&plan->b, ELEM, b_rows, p->N + p->K - b_rows, p->b, p->batch);
+    layout_make(&plan->c, p->type, p->M, p->N, p->c, p->batch);
 
-    BLAS(cublasLtMatmulPreferenceCreate(&wish));
-    tell(set_wish, wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, (uint64_t)WORKSPACE);
-    tell(set_wish, wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, in_order);
-    tell(set_wish, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, (uint32_t)p->b_align);
-    tell(set_wish, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, (uint32_t)p->a_align);
-    tell(set_wish, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, (uint32_t)p->c_align);
-    tell(set_wish, wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, (uint32_t)p->c_align);
-    BLAS(cublasLtMatmulAlgoGetHeuristic(card.blas, plan->how, plan->b, plan->a, plan->c, plan->c, wish,
+    BLAS(cublasLtMatmulPreferenceInit(&wish));
+    tell(set_wish, &wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, (uint64_t)WORKSPACE);
+    tell(set_wish, &wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, in_order);
+    tell(set_wish, &wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, (uint32_t)p->b.align);
+    tell(set_wish, &wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, (uint32_t)p->a.align);
+    tell(set_wish, &wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, (uint32_t)p->c.align);
+    tell(set_wish, &wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, (uint32_t)p->c.align);
+    BLAS(cublasLtMatmulAlgoGetHeuristic(card.blas, &plan->how, &plan->b, &plan->a, &plan->c, &plan->c, &wish,
                                         MAX_PROPOSALS, proposal, &found));
-    BLAS(cublasLtMatmulPreferenceDestroy(wish));
-    CHECK(found > 0, "cuBLASLt has no algorithm for a product of %zu x %zu x %zu", p->M, p->N, p->K);
-    if (card.compare_products && p->batch == 1 && (double)p->M*p->N*p->K > 5e9) {   // worth a comparison
-        const size_t bytes = p->M*p->N*(p->type == CUDA_R_32F ? 4 : 2);
-        void *scratch = NULL;
-        if (cudaMalloc(&scratch, bytes) == cudaSuccess)
-            best = fastest(plan, proposal, found, scratch, bytes, c, a, b, stream);
-        (void)cudaGetLastError();                           // no room: the first is slower at most
-        gpu_release(scratch);
-    }
-    plan->algorithm = proposal[best].algo;
-}
-
-static void plan_free(Plan *plan) {
-    if (!plan->how) return;
-    BLAS(cublasLtMatmulDescDestroy(plan->how));
-    BLAS(cublasLtMatrixLayoutDestroy(plan->a));
-    BLAS(cublasLtMatrixLayoutDestroy(plan->b));
-    BLAS(cublasLtMatrixLayoutDestroy(plan->c));
+    CHECK(found > 0, "cuBLASLt has no algorithm for a product of %d x %d x %d", p->M, p->N, p->K);
+    const int compare = card.compare_products && p->batch == 1 && (double)p->M*p->N*p->K > 5e9;   // worth it
+    plan->algorithm = proposal[compare ? fastest(plan, proposal, found, c, a, b, stream) : 0].algo;
 }
 
 template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int M, int N, int K,
@@ -1770,21 +1757,14 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
     enum { PLANS = 512 };
     static Plan plans[PLANS];
     static int made = 0;
-    Product p;
-    memset(&p, 0, sizeof p);
-    p.M = M, p.N = N, p.K = K, p.batch = batch, p.add = add;
-    p.a_transposed = a.is_transposed, p.b_transposed = b.is_transposed;
-    p.type = sizeof(X) == sizeof(float) ? CUDA_R_32F : CUDA_R_16BF;
-    p.a_width = a.width, p.b_width = b.width, p.ldc = ldc;
-    p.a_stride = a.stride, p.b_stride = b.stride, p.c_stride = c_stride;
-    p.a_align = alignment(a.at, a.stride*sizeof(elem));
-    p.b_align = alignment(b.at, b.stride*sizeof(elem));
-    p.c_align = alignment(c, c_stride*sizeof(X));
+    const Product p = { M, N, K, batch, add, sizeof(X) == sizeof(float) ? CUDA_R_32F : CUDA_R_16BF,
+                        storage(a.at, a.width, a.stride, a.is_transposed),
+                        storage(b.at, b.width, b.stride, b.is_transposed),
+                        storage(c, ldc, c_stride, 0) };
     int i = 0;
     while (i < imin(made, PLANS) && memcmp(&plans[i].product, &p, sizeof p)) i++;
     if (i == imin(made, PLANS)) {                           // a new product: the oldest plan makes room
         i = made++ % PLANS;
-        plan_free(&plans[i]);
         plan_make(&plans[i], &p, c, a.at, b.at, stream);
     }
     BLAS(multiply(&plans[i], &plans[i].algorithm, c, c, a.at, b.at, stream));
