@@ -71,16 +71,13 @@ static struct {
 } card;
 enum { WORKSPACE = 64 << 20 };
 
-#define CUDA(call) do { \
-    cudaError_t error_ = (call); \
-    CHECK(error_ == cudaSuccess, "the GPU reports \"%s\" (%s, line %d)", \
-          cudaGetErrorString(error_), __FILE__, __LINE__); \
+// Every call of a library says whether it could be done: 0, or an error that has a name.
+#define CALLED(call, who, name) do { \
+    const auto error_ = (call); \
+    CHECK(!error_, "%s reports \"%s\" (%s, line %d)", who, name(error_), __FILE__, __LINE__); \
 } while (0)
-#define BLAS(call) do { \
-    cublasStatus_t error_ = (call); \
-    CHECK(error_ == CUBLAS_STATUS_SUCCESS, "cuBLASLt reports \"%s\" (%s, line %d)", \
-          cublasLtGetStatusString(error_), __FILE__, __LINE__); \
-} while (0)
+#define CUDA(call) CALLED(call, "the GPU", cudaGetErrorString)
+#define BLAS(call) CALLED(call, "cuBLASLt", cublasLtGetStatusString)
 #define LAUNCHED() CUDA(cudaGetLastError())             // after a kernel: were its arguments possible?
 
 // Zeroed memory of the card, or a sentence.
@@ -315,20 +312,18 @@ static void all_gather(elem *, const Segments *, int) {}
 static void broadcast(float *, size_t, int) {}
 #endif
 
+static void make_events(cudaEvent_t *event, int n, unsigned flags) {
+    for (int i = 0; i < n; i++) CUDA(cudaEventCreateWithFlags(&event[i], flags));
+}
 static void talking_open(void) {
     int least, most;
     meet_cards();
     CUDA(cudaDeviceGetStreamPriorityRange(&least, &most));
     CUDA(cudaStreamCreateWithPriority(&talking.stream, cudaStreamNonBlocking, most));
-    CUDA(cudaEventCreateWithFlags(&talking.computed, cudaEventDisableTiming));
-    for (int i = 0; i < PLACES; i++)
-        CUDA(cudaEventCreateWithFlags(&talking.summed[i], cudaEventDisableTiming));
-    for (int k = 0; k < MAX_SEGMENTS; k++)
-        CUDA(cudaEventCreateWithFlags(&talking.gathered[k], cudaEventDisableTiming));
-    for (int i = 0; i < MAX_WAITS; i++) {
-        CUDA(cudaEventCreate(&talking.wait[i][0]));
-        CUDA(cudaEventCreate(&talking.wait[i][1]));
-    }
+    make_events(&talking.computed, 1, cudaEventDisableTiming);
+    make_events(talking.summed, PLACES, cudaEventDisableTiming);
+    make_events(talking.gathered, MAX_SEGMENTS, cudaEventDisableTiming);
+    make_events(talking.wait[0], 2*MAX_WAITS, cudaEventDefault);
 }
 
 // What follows on the stream that talks waits for all that card.stream has to do so far.
@@ -336,15 +331,15 @@ static void after_computing(void) {
     CUDA(cudaEventRecord(talking.computed, card.stream));
     CUDA(cudaStreamWaitEvent(talking.stream, talking.computed, 0));
 }
-// What follows on card.stream waits for `event`. How long, is measured: this is the communication that
-// computing does not hide.
+// What follows on card.stream waits for `event`. The first MAX_WAITS of an update are timed: this is the
+// communication that computing does not hide.
 static void wait_for(cudaEvent_t event) {
     const int measured = talking.waits < MAX_WAITS;
     if (measured) CUDA(cudaEventRecord(talking.wait[talking.waits][0], card.stream));
     CUDA(cudaStreamWaitEvent(card.stream, event, 0));
     if (measured) CUDA(cudaEventRecord(talking.wait[talking.waits++][1], card.stream));
 }
-// Into ranks.exposed, the seconds of all waits since the last call. Both streams have done their work.
+// Into ranks.exposed, the seconds of all waits since the last call, which card.stream has behind it.
 static void add_up_waits(void) {
     float ms;
     ranks.exposed = 0;
