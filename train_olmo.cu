@@ -637,7 +637,6 @@ __global__ void softmax_forward_kernel(elem *P, float *lse, const float *S, floa
     if (threadIdx.x == 0) lse[(size_t)head*T + t] = most + logf(sum);
 }
 
-// att: [B, T, H*D], lse: [B, H, T]; q: [B, T] rows, q_width apart; kv: [B, past + T] rows, kv_width apart
 static void attention_forward_tiles(elem *att, float *lse, void *work, const elem *q, int q_width,
                                     const elem *kv, int kv_width, int B, int T, int past, int H, int G,
                                     int D, Stream stream) {
@@ -1887,9 +1886,12 @@ template <int N> struct Ring {
 };
 
 // -- products of one warpgroup: d (64 x N, in registers) = or += A (64 x 16) B (16 x N)
-// Each warp holds 16 rows of d, and a thread two of them, r = lane/4 and r + 8: element d[j] is in row
-// r + (j & 2)*4, column j/4*8 + lane%4*2 + (j & 1). Packed to bf16, d has just the layout in which A is
-// taken from registers. mma_abt, mma_atb and mma_pb return while their products, a group, are in flight.
+// Each warp holds 16 rows of d, and a thread two of them, r = lane/4 and r + 8. Packed to bf16, d has just
+// the layout in which A is taken from registers. mma_abt, mma_atb and mma_pb return while their products, a
+// group, are in flight.
+DEVICE int row_of(int j) { return (j & 2)*4; }          // element d[j] is in row r + row_of(j),
+DEVICE int col_of(int j) { return j/4*8 + threadIdx.x%4*2 + (j & 1); }          // and in this column
+
 DEVICE void mma_begin(void) { PTX("wgmma.fence.sync.aligned;" ::); }
 DEVICE void mma_end(void) { PTX("wgmma.commit_group.sync.aligned;" ::); }
 // Waits until only N groups are in flight; the empty asm keeps the compiler from reading d earlier.
@@ -2104,7 +2106,7 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
                 }
                 mma_wait<0>(sc);
                 UNROLL for (int j = 0; j < KEYS/2; j++)
-                    if (i*KEYS + j/4*8 + lane%4*2 + (j&1) > row + (j&2)*4) sc[j] = -INFINITY;
+                    if (i*KEYS + col_of(j) > row + row_of(j)) sc[j] = -INFINITY;
             }
             s.of_k.leave(kv);
             const bool move = softmax(sc, m, l, shrink, scale*LOG2E);
@@ -2319,16 +2321,16 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
         s.of_tile.wait(g);                              // dP^T, and meanwhile P
         mma_abt<D>(dp, v, KEYS, s.tile[g%4], 64);
         if (diagonal) UNROLL for (int j = 0; j < 32; j++)
-            if (row + (j&2)*4 > left*64 + j/4*8 + lane%4*2 + (j&1)) sc[j] = -INFINITY;
+            if (row + row_of(j) > left*64 + col_of(j)) sc[j] = -INFINITY;
         UNROLL for (int j = 0; j < 32; j += 2) {
-            const float2 l = *(float2 *)&s.number[q%4][j/4*8 + lane%4*2];
+            const float2 l = *(float2 *)&s.number[q%4][col_of(j)];
             sc[j] = ex2(sc[j]*c - l.x), sc[j + 1] = ex2(sc[j + 1]*c - l.y);
             p[j/2] = pack2(sc[j], sc[j + 1]);
         }
         mma_pb<4>(dv, p, s.tile[g%4], 64);              // dv += P^T datt, and meanwhile dS
         mma_wait<1>(dp);
         UNROLL for (int j = 0; j < 32; j += 2) {
-            const float2 dot = *(float2 *)&s.number[g%4][j/4*8 + lane%4*2];
+            const float2 dot = *(float2 *)&s.number[g%4][col_of(j)];
             ds[j/2] = pack2(sc[j]*(dp[j] - dot.x), sc[j + 1]*(dp[j + 1] - dot.y));
         }
         UNROLL for (int j = 0; j < 16; j += 4) store_block(s.ds[i], w*64 + warp_row, j/2, ds + j);
@@ -2364,7 +2366,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     }
     const float once[2] = {1, 1}, scales[2] = {scale, scale};
     UNROLL for (int j = 0; j < D/4; j += 2) {
-        const float *angle = table + (size_t)min(x.block*KEYS + row + (j&2)*4, T - 1)*D + j/4*8 + lane%4*2;
+        const float *angle = table + (size_t)min(x.block*KEYS + row + row_of(j), T - 1)*D + col_of(j);
         turn_back(dk + j, dk + j + D/4, *(const float2 *)angle, *(const float2 *)(angle + D/2));
     }
     bar_wait(&s.ready_dq[0], n/2%2);
@@ -2490,9 +2492,10 @@ static void gpu_decode(void *m, real *logits, const int *tokens, int n, int past
 
 // Numbers come and go as float, through the staging buffer: there the halves of parameters meet, and there
 // a piece's owner tells it to the others.
-static float *space_of(GpuOlmo *m, Space space) {
+static float *own_piece(GpuOlmo *m, Space space, int segment) {
     if (space == GRADS) clear_used(m);
-    return space == GRADS ? m->grads : space == MOMENT1 ? m->moment1 : m->moment2;
+    if (space == GRADS) return own_sums(m, segment);
+    return (space == MOMENT1 ? m->moment1 : m->moment2) + m->segments.at[segment];
 }
 static void gpu_get(void *model, Space space, size_t offset, size_t count, real *host) {
     GpuOlmo *m = (GpuOlmo *)model;
@@ -2503,7 +2506,7 @@ static void gpu_get(void *model, Space space, size_t offset, size_t count, real 
         k = zmin(CHUNK, zmin(p.end, offset + count) - i);
         if (p.owner == ranks.rank && space == PARAMS)
             by_elements(join_kernel, k, card.stream, m->staging, m->weights + i, rest);
-        else if (p.owner == ranks.rank) to_card(m->staging, space_of(m, space) + own, k);
+        else if (p.owner == ranks.rank) to_card(m->staging, own_piece(m, space, p.segment) + (i - p.begin), k);
         if (ranks.world > 1) {
             after_computing();
             broadcast(m->staging, k, p.owner);
@@ -2524,7 +2527,7 @@ static void gpu_set(void *model, Space space, size_t offset, size_t count, const
         if (space == PARAMS) {
             to_card(m->staging, host, k);
             by_elements(split_kernel, k, card.stream, m->weights + i, rest, m->staging);
-        } else if (mine) to_card(space_of(m, space) + own, host, k);
+        } else if (mine) to_card(own_piece(m, space, p.segment) + (i - p.begin), host, k);
     }
     CUDA(cudaStreamSynchronize(card.stream));
 }
