@@ -27,6 +27,7 @@ The witnesses (each section below is one of them):
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,6 +40,7 @@ static void trace(const char *call, const char *what) {
 }
 // what these calls answer with, where a test says so
 static int fsync_error, flock_error;
+static const char *moved_meanwhile;                         // a directory that its owner moves as we lock it
 static int traced_fsync(int file) {
     char link[64], path[4096] = "";
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
@@ -50,6 +52,11 @@ static int traced_fsync(int file) {
     return -1;
 }
 static int traced_flock(int file, int how) {
+    char moved[4096];
+    if (moved_meanwhile) {
+        snprintf(moved, sizeof moved, "%s.1", moved_meanwhile);
+        if (rename(moved_meanwhile, moved) || mkdir(moved_meanwhile, 0777)) return -1;
+    }
     if (!flock_error) return flock(file, how);
     errno = flock_error;
     return -1;
@@ -1985,6 +1992,7 @@ static void file_of(int which) {
     if (which == 4) lock_directory("build/test/limit");
     if (which == 5) lock_directory("build/test");
     if (which == 6) use_threads(1025);
+    if (which == 7) lock_directory("build/test/limit3");
 }
 static void file_limits(void) {
     char path[PATH], name[PATH];
@@ -2021,6 +2029,10 @@ static void file_limits(void) {
     write_bytes("build/test/limit", "x", 1);
     fine = dies(file_of, 4, "cannot be opened: Not a directory");
     flock_error = EWOULDBLOCK, fine &= dies(file_of, 5, "another run is writing");
+    make_directory("build/test/limit3");
+    flock_error = 0, moved_meanwhile = "build/test/limit3";
+    fine &= dies(file_of, 7, "another run is writing");
+    moved_meanwhile = NULL, fine &= !rmdir("build/test/limit3") && !rmdir("build/test/limit3.1");
     flock_error = ENOLCK;
     int fd = lock_directory("build/test");
     flock_error = 0;
@@ -2858,7 +2870,7 @@ static pid_t start_with(const char *format, va_list args) {
     if (pid == 0) {
         struct rlimit limit = { largest_file, largest_file };
         // write() fails instead
-        if (largest_file != RLIM_INFINITY) signal(SIGXFSZ, SIG_IGN), setrlimit(RLIMIT_FSIZE, &limit);
+        if (largest_file != RLIM_INFINITY) setrlimit(RLIMIT_FSIZE, &limit);
         alarm(PATIENCE);
         execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(127);
@@ -3690,6 +3702,12 @@ static void hostile_tokens(void) {
                "{\"id\": \"a\", \"text\": \"One sunny day there was a fox on the moor.\"}\n");
     refuses("documents in place of tokens", "documents.jsonl", "data/tokenize", "%s %s documents.jsonl",
             tiny_model, train);
+    system_or_die("mkdir a.jsonl && cp documents.jsonl documents.JSON && for i in 1 2 3 4 5 6 7 8; do "
+                  "cat documents.jsonl; done > a.jsonl/text");
+    refuses("documents, named in capitals", "documents.JSON", "JSON, not text",
+            "%s --vocab 256 %s documents.JSON", tiny_model, train);
+    code = train_olmo("%s --vocab 256 %s a.jsonl/text", tiny_model, train);
+    check(went_well(code), "a text is none because of the directory it is in: %.60s", complained);
     write_tokens("large.bin", 16*16, 1000);
     refuses("tokens outside the vocabulary", "large.bin", "vocabulary ends at 63", "%s %s large.bin",
             tiny_model, train);
@@ -3897,6 +3915,7 @@ static void refused_flags(void) {
         { "--mlp-hidden 2147483646", "mlp_hidden 2147483646" }, { "--vocab 0", "vocabulary of 0" },
         { "--vocab 2000000000", "vocabulary of 2000000000" }, { "--seq-len 0", "sequence length of 0" },
         { "--seq-len 2000000000", "sequence length of 2000000000" }, { "--rope-theta 0", "rope_theta 0" },
+        { "--seq-len 1", "--seq-len 1: expected at least 2" },
         { "--generate 4 --prompt-ids 64", "--prompt-ids 64" },
         { "--generate 4 --prompt-ids -1", "--prompt-ids -1" },
         { "--generate 4 --prompt-ids ''", "--prompt-ids" },
@@ -3914,10 +3933,11 @@ static void refused_flags(void) {
         { "--data ''", "--data" },
     };
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
-        int loads = strstr(rows[i].flags, "--load") || strstr(rows[i].flags, "--resume"),
-            data = strstr(rows[i].flags, "--data") != NULL;
         const char *flags = rows[i].flags;
-        int instead = strstr(flags, "--generate") || strstr(flags, "--eval") || strstr(flags, "--export");
+        int loads = strstr(flags, "--load") || strstr(flags, "--resume");
+        int eval = strstr(flags, "--eval") != NULL;
+        int instead = strstr(flags, "--generate") || eval || strstr(flags, "--export");
+        int data = strstr(flags, "--data") || (instead && !eval);
         refuses(flags, rows[i].names, "", "%s %s %s %s", loads ? "" : tiny_model, instead ? "" : "--steps 1",
                 data ? "" : "--data ids.bin", flags);
     }
@@ -4359,6 +4379,8 @@ static const struct { const char *flags, *says; } requests[] = {
     { "--resume --export d", "--export is done" },
     { "--eval --steps 3", "--eval is done" }, { "--eval --epochs 3", "--eval is done" },
     { "--chat --steps 3", "--chat is done" },
+    { "--chat --data d.bin", "--chat is done" }, { "--generate 3 --data d.bin", "--generate is done" },
+    { "--export d --dpo p.jsonl", "--export is done" }, { "--eval --data d.bin", NULL },
     { "--eval", NULL }, { "--chat --generate 3", NULL },
     { "--energy --generate 3", "--energy measures" }, { "--energy", NULL },
 };
@@ -4800,6 +4822,21 @@ static void bare_resume(void) {
 
 // What kill -9 leaves behind after step 8 of 20, while line 11 of the metrics was being written: the
 // run then goes on.
+// Whoever starts us may have closed 0, 1 and 2: what is printed there must not end in a file of ours.
+static void closed_descriptors(void) {
+    static const char *const closed[] = { "0<&- 2>&-", "0<&- 1>&- 2>&-", "1>&-" };
+    int whole = 1, code = train_olmo("%s --steps 3 --data ids.bin --out open", tiny_model);
+    CHECK(went_well(code), "a test could not train: %s", complained);
+    for (int i = 0; i < 3; i++) {
+        code = train_olmo("%s --steps 3 --data ids.bin --out closed %s", tiny_model, closed[i]);
+        whole &= code == (i > 0) && same_metrics("open", "closed");
+        whole &= same_checkpoints("open/step3", "closed/step3");
+        system_or_die("rm -rf closed");
+    }
+    check(whole, "a run whose standard input, output and error are closed: the same files");
+    system_or_die("rm -rf open");
+}
+
 static void test_resume(void) {
     static const struct { const char *what, *data, *flags; } runs[] = {
         { "in the first epoch", "ids.bin", "" },
@@ -4839,6 +4876,7 @@ static void test_resume(void) {
         system_or_die("rm -rf straight killed");
     }
     bare_resume();
+    closed_descriptors();
     // Lines in metrics.jsonl that we never wrote are dropped; they must not end a run that can go on.
     static const char *const garbage[] = { "", "}\n", "\"\"}\n", "[\"a\"]}\n", "[\"step\"]}\n", "{}\n",
                                            "{\"step\": {}}\n", "{\"step\": 1} {}\n", "\x93NUMPY}\n",
@@ -4988,6 +5026,12 @@ static void test_companions(void) {
     code = train_olmo("--load fine/latest --export exported"), same = 1;
     for (int i = 0; i < 4; i++) same &= same_in("model", "exported", names[i]);
     check(went_well(code) && same, "and --export copies them on: code %d", code);
+    system_or_die("cp -r model strange && rm strange/generation_config.json && "
+                  "mkdir strange/generation_config.json");
+    code = train_olmo("--load strange --export without");
+    check(went_well(code) && strstr(complained, "generation_config.json: cannot be read: it is left out")
+          && same_in("model", "without", names[0]) && !file_exists("without/generation_config.json"),
+          "one that is no file is left out: code %d", code);
     code = train_olmo("--out fine --resume --steps 3"), same = 1;
     for (int i = 0; i < 4; i++) same &= same_in("model", "fine/step3", names[i]);
     check(went_well(code) && same, "and so does --resume: code %d", code);
@@ -4998,6 +5042,26 @@ static void test_companions(void) {
               && same_in("model", "named/step1", names[1])),
               "--tokenizer names files that go with a new model: code %d", code);
 #ifdef ICU
+    // The tokens of conversations are the tokenizer's work, and end with --eos: other ones are other data.
+    const char *const turn = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+                             "{\"role\": \"assistant\", \"content\": \"b\"}]}\n";
+    const char *const tuned = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 300 "
+                              "--seq-len 96 --eos 256 --data one.jsonl --val none --batch 1 --sample-every 0";
+    write_text("one.jsonl", turn);
+    copy_file("model/tokenizer.json", "ours.json"), copy_file("ours.json", "others.json");
+    edit_file("others.json", "\"a\": 97, \"b\": 98", "\"a\": 98, \"b\": 97");
+    CHECK(went_well(train_olmo("%s --steps 1 --tokenizer ours.json --out tuned", tuned)),
+          "a test could not train: %s", complained);
+    refuses("a resumed run with another tokenizer", "others.json", "was made with \"ours.json\"",
+            "--resume --steps 2 --out tuned --tokenizer others.json");
+    refuses("a resumed run with another end of text", "--eos 7", "which has 256",
+            "--resume --steps 2 --out tuned --eos 7");
+    copy_file("ours.json", "moved.json");
+    code = train_olmo("--resume --steps 2 --out tuned --tokenizer moved.json");
+    check(went_well(code), "the same one, elsewhere: %.60s", complained);
+    copy_file("others.json", "moved.json");
+    refuses("a tokenizer that has changed since", "moved.json", "was made with",
+            "--resume --steps 3 --out tuned");
     // One beside us, whose path has no directory; one of as many tokens as the model has rows, and of
     // one more.
     char line[512];
@@ -6131,6 +6195,16 @@ static void test_runs(void) {
     check(code == 1 && error_lines() == 1 && strstr(complained, "error: out: another run is writing"),
           "--resume of a run that still runs: code %d", code);
     check(newest_checkpoint("out") > 0 && !file_exists("out.1"), "neither has moved anything");
+    make_directory("copy.tmp");
+    const int exporting = lock_directory("copy.tmp");
+    write_text("copy.tmp/config.json", "half");
+    code = train_olmo("--load out/latest --export copy");
+    check(code == 1 && error_lines() == 1 && strstr(complained, "error: copy.tmp: another run is writing")
+          && file_exists("copy.tmp/config.json") && !file_exists("copy"),
+          "an export that another one is writing: code %d, and it is left alone", code);
+    close(exporting);
+    code = train_olmo("--load out/latest --export copy");
+    check(went_well(code) && !file_exists("copy.tmp"), "what a dead one has left is taken: code %d", code);
     code = train_olmo("--eval --val few.bin");
     check(went_well(code), "but what only reads may read: code %d", code);
     kill(pid, SIGKILL);
@@ -6873,9 +6947,7 @@ static int asked_for(const char *name, When when, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    // as the program itself starts again
-    int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");
-    if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);
+    spin_less(argv);
     if (argc > 1 && !strcmp(argv[1], "--dump")) { dump_precision(argv[2]); return EXIT_SUCCESS; }
     if (argc > 1 && !strcmp(argv[1], "--counting-device")) return counting_main(argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "--ranks-device")) return ranked_main(argc - 1, argv + 1);

@@ -1735,8 +1735,8 @@ static void make_directory(const char *path) {              // and those above i
     make_parents(inside);
 }
 
-// Removes a directory and the plain files in it: what a checkpoint is.
-static void remove_directory(const char *path) {
+// Removes the plain files in a directory; then the directory, too: what a checkpoint is.
+static void empty_directory(const char *path) {
     DIR *directory = opendir(path);
     if (!directory) return;
     for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) {
@@ -1744,8 +1744,8 @@ static void remove_directory(const char *path) {
         if (snprintf(file, sizeof file, "%s/%s", path, entry->d_name) < PATH) unlink(file);
     }
     closedir(directory);
-    rmdir(path);
 }
+static void remove_directory(const char *path) { empty_directory(path), rmdir(path); }
 
 // Written bytes are only safe once they have reached the disk, and a full disk may say so as late
 // as here.
@@ -1783,14 +1783,20 @@ static char *read_text(const char *path) {
 // Only one run may write into a directory. The lock is the process's own: however it ends, the
 // directory is free again.
 static int lock_directory(const char *path) {
+    static int told;
+    struct stat locked, named;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CHECK(fd >= 0, "%s: cannot be opened: %s", path, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
-    CHECK(errno != EWOULDBLOCK,
-          "%s: another run is writing into this directory; wait for its end, or choose another "
-          "--out", path);
-    fprintf(stderr, "note: %s: cannot be locked (%s); let no second run write into it\n", path,
-            strerror(errno));
+    int ours = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (!ours && errno != EWOULDBLOCK) {
+        if (!told++) fprintf(stderr, "note: %s: cannot be locked (%s); let no second run write into it\n",
+                             path, strerror(errno));
+        return fd;
+    }
+    // Before we locked it, its owner may have moved it and made another one.
+    ours = ours && fstat(fd, &locked) == 0 && stat(path, &named) == 0 && locked.st_ino == named.st_ino;
+    CHECK(ours, "%s: another run is writing into this directory; wait for its end, or choose another",
+          path);
     return fd;
 }
 
@@ -2552,12 +2558,13 @@ typedef struct {
 
 // Companion i from this file. A convenience: what cannot be read is said, and left out.
 static void companion_read(Companions *with, int i, const char *path) {
-    uint64_t size;
-    if (!file_exists(path)) return;
-    FILE *file = open_to_read(path, &size);
+    struct stat s;
+    if (stat(path, &s)) return;
+    FILE *file = S_ISREG(s.st_mode) ? fopen(path, "rb") : NULL;
+    const size_t size = (size_t)s.st_size;
     char *bytes = (char *)allocate(size + 1, 1, path);
-    const int whole = fread(bytes, 1, size, file) == size;
-    fclose(file);
+    const int whole = file && fread(bytes, 1, size, file) == size;
+    if (file) fclose(file);
     if (!whole) fprintf(stderr, "note: %s: cannot be read: it is left out\n", path);
     if (!whole) { release(bytes); return; }
     release(with->bytes[i]);
@@ -2629,20 +2636,23 @@ static void sync_directory(const char *path) {
 }
 
 // What has the name `path` is complete: files are written into path.tmp, which is renamed when the
-// last of them is on the disk.
-static void begin_directory(const char *path, char *temporary) {
+// last of them is on the disk. Returns path.tmp's lock: another run may want the same name.
+static int begin_directory(const char *path, char *temporary) {
     CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
-    if (ranks.rank) return;
-    remove_directory(temporary);
+    if (ranks.rank) return -1;
     make_directory(temporary);
+    const int lock = lock_directory(temporary);
     half_written = temporary;
+    empty_directory(temporary);
+    return lock;
 }
-static void finish_directory(const char *path, const char *temporary) {
+static void finish_directory(const char *path, const char *temporary, int lock) {
     if (ranks.rank) return;
     sync_directory(temporary);
     CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path,
           strerror(errno));
     half_written = NULL;
+    close(lock);
 }
 
 // The same, complete or not at all, in a directory that does not exist yet.
@@ -2651,9 +2661,9 @@ static void export_write(const char *path, const Config *c, const Layout *layout
                          uint64_t shard_bytes) {
     char temporary[PATH];
     CHECK(!file_exists(path), "--export %s: exists already; choose a new directory", path);
-    begin_directory(path, temporary);
+    const int lock = begin_directory(path, temporary);
     hugging_face_write(temporary, c, layout, with, device, model, type, shard_bytes);
-    finish_directory(path, temporary);
+    finish_directory(path, temporary, lock);
 }
 
 // ---- checkpoints -------------------------------------------------------------------------------
@@ -2711,7 +2721,7 @@ static void checkpoint_write(const char *path, const Config *c, const Layout *la
                              const Companions *with, const Device *device, void *model,
                              const Progress *at) {
     char temporary[PATH], file_name[PATH];
-    begin_directory(path, temporary);
+    const int lock = begin_directory(path, temporary);
     hugging_face_write(temporary, c, layout, with, device, model, F32, (uint64_t)5 << 30);
     Slice *moments = moment_slices(layout);
     path_join(file_name, temporary, "optimizer.safetensors");
@@ -2726,7 +2736,7 @@ static void checkpoint_write(const char *path, const Config *c, const Layout *la
             (unsigned long long)at->seed);
     fprintf(file, "%s%s}\n", at->run ? ",\n" : "", at->run ? at->run : "");
     close_written(file, file_name);
-    finish_directory(path, temporary);
+    finish_directory(path, temporary, lock);
     point_latest(path);
 }
 
@@ -2881,14 +2891,13 @@ static void on_bus_error(int number, siginfo_t *info, void *context) {
     signal(number, SIG_DFL);
 }
 
-static const unsigned char *map_file(const char *path, uint64_t *size) {
-    FILE *file = open_to_read(path, size);
-    CHECK(*size > 0, "%s: the file is empty", path);
-    void *start = mmap(NULL, *size, PROT_READ, MAP_SHARED, fileno(file), 0);
+// All of an open file, which it closes. protection: PROT_READ, and PROT_WRITE
+static unsigned char *map_open_file(FILE *file, const char *path, uint64_t size, int protection) {
+    void *start = mmap(NULL, size, protection, MAP_SHARED, fileno(file), 0);
     CHECK(start != MAP_FAILED, "%s: cannot be mapped: %s", path, strerror(errno));
     fclose(file);
     Mapped *m = (Mapped *)allocate(1, sizeof *m, path);
-    m->start = (const unsigned char *)start, m->size = *size, m->next = mapped_files;
+    m->start = (const unsigned char *)start, m->size = size, m->next = mapped_files;
     CHECK((m->path = strdup(path)), "not enough memory for the name of %s", path);
     if (!mapped_files) {
         struct sigaction action;
@@ -2897,7 +2906,12 @@ static const unsigned char *map_file(const char *path, uint64_t *size) {
         sigaction(SIGBUS, &action, NULL);
     }
     mapped_files = m;
-    return m->start;
+    return (unsigned char *)start;
+}
+static const unsigned char *map_file(const char *path, uint64_t *size) {
+    FILE *file = open_to_read(path, size);
+    CHECK(*size > 0, "%s: the file is empty", path);
+    return map_open_file(file, path, *size, PROT_READ);
 }
 
 static int ends_with(const char *s, const char *end) {
@@ -2994,8 +3008,9 @@ static TokenFile token_file(const char *path, const char *mask, int width, int T
     f.text = ends_with(path, ".txt") || (!tokens && looks_like_text(f.data, size));
     CHECK(tokens || f.text,
           "%s: what is in it? Expected text, or a name that ends in .npy or .bin (tokens)", path);
-    CHECK(!f.text || !strstr(path, ".json"),
-          "%s: JSON, not text; data/tokenize makes tokens of documents", path);
+    const char *slash = strrchr(path, '/');
+    CHECK(!f.text || !strcasestr(slash ? slash : path, ".json"),
+          "%s: JSON, not text; conversations are in .jsonl, of documents data/tokenize makes tokens", path);
     f.width = f.text ? 1 : width;
     if (tokens) header = numpy_header(f.data, size, path, &f.width);
     if (tokens && !header) header = llmc_header(f.data, size, path, &f.width);
@@ -3102,6 +3117,7 @@ static Corpus corpus_open(const char *paths, const char *masks, int width, int T
     Corpus c;
     char path[PATH], mask[PATH];
     c.n = 0, c.T = T, c.windows = 0;
+    CHECK(T > 1, "--seq-len %d: expected at least 2; a window of one token has none to predict", T);
     while (list_item("--data or --val", paths, c.n, path)) c.n++;
     c.file = (TokenFile *)allocate((size_t)c.n, sizeof(TokenFile), "the list of data files");
     for (int i = 0; i < c.n; i++) {
@@ -3792,6 +3808,16 @@ static void use_threads(int n) {
     if (n) omp_set_num_threads(n);
 }
 
+// What a program does first. Where descriptor 0, 1 or 2 was closed by whoever started it, the next file
+// would get that number, and what is printed would go into it: so the number is taken. And a file
+// that may not grow (`ulimit -f`) is a sentence, not a signal.
+static void begin_program(void) {
+    int fd;
+    do fd = open("/dev/null", O_RDONLY); while (fd >= 0 && fd <= 2);
+    if (fd >= 0) close(fd);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
 // A program's exit code once all is printed: a full disk is an error, too.
 static int finished(void) {
     CHECK(fflush(stdout) == 0 && !ferror(stdout), "standard output: writing failed: %s",
@@ -4433,21 +4459,29 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
 }
 
 // What a run's data is, as train.json has it: path, size and fingerprint of each file, in their order.
-static char *data_text(const Options *o) {
+// The last is the tokenizer of conversations, for their tokens are its work.
+static void write_data_file(FILE *file, const char *path, uint64_t size, uint64_t hash) {
+    fprintf(file, "%s\n  {\"path\": ", ftell(file) > 1 ? "," : "");
+    write_json_string(file, path);
+    fprintf(file, ", \"bytes\": %llu, \"hash\": \"0x%016llx\"}", (unsigned long long)size,
+            (unsigned long long)hash);
+}
+static char *data_text(const Run *run) {
+    const Options *o = &run->o;
     const char *const lists[] = { o->data, o->dpo, o->label_mask };
     char path[PATH], *text = NULL;
     size_t length;
     FILE *file = open_memstream(&text, &length);
     CHECK(file, "not enough memory for the list of data files");
-    const char *comma = "";
     fprintf(file, "[");
     for (int k = 0; k < 3; k++) for (int i = 0; list_item("--data", lists[k], i, path); i++) {
         uint64_t size, hash = file_hash(path, &size);
-        fprintf(file, "%s\n  {\"path\": ", comma);
-        write_json_string(file, path);
-        fprintf(file, ", \"bytes\": %llu, \"hash\": \"0x%016llx\"}", (unsigned long long)size,
-                (unsigned long long)hash);
-        comma = ",";
+        write_data_file(file, path, size, hash);
+    }
+    if (run->train_text && run->tokenizer) {
+        const uint64_t size = run->companions.size[0];
+        const uint64_t hash = fnv1a(fnv1a_start, (unsigned char *)run->companions.bytes[0], size);
+        write_data_file(file, o->tokenizer ? o->tokenizer : companion_names[0], size, hash);
     }
     fprintf(file, "]");
     fclose(file);
@@ -4594,10 +4628,7 @@ static double *reference_open(const Run *run) {
         file = fopen(path, "r+b");
         CHECK(file, "%s: cannot be read: %s", path, strerror(errno));
     }
-    char *map = (char *)mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fileno(file), 0);
-    CHECK(map != MAP_FAILED, "%s: cannot be mapped: %s", path, strerror(errno));
-    fclose(file);
-    return (double *)(void *)(map + 8 + HEADER);
+    return (double *)(void *)(map_open_file(file, path, size, PROT_READ | PROT_WRITE) + 8 + HEADER);
 }
 
 // Computes what is missing of one set's reference.
@@ -4965,8 +4996,8 @@ static void check_request(const Options *o) {
           instead);
     CHECK(!instead || (!given(o, &o->recipe.steps) && !given(o, &o->epochs)),
           "--steps and --epochs train, %s is done instead of it: these are two commands", instead);
-    CHECK(!o->chat || o->eval || (!o->data && !o->dpo),
-          "--data and --dpo train, --chat is done instead of it: these are two commands");
+    CHECK(!instead || o->eval || (!o->data && !o->dpo),
+          "--data and --dpo train, %s is done instead of it: these are two commands", instead);
 }
 
 static void check_recipe(const Options *o) {
@@ -5001,7 +5032,7 @@ static void open_windows(Run *run, const char *checkpoint) {
     const int T = o->config.seq_len, width = !strcmp(o->dtype, "uint16") ? 2 : 4;
     if (o->data) {
         run->train_files = corpus_open(o->data, o->label_mask, width, T);
-        run->data_text = data_text(o);
+        run->data_text = data_text(run);
         for (int i = 0; i < run->train_files.n; i++)
             CHECK(!run->train_files.file[i].text || o->config.vocab == 256 || !run->companions.bytes[0],
                   "%s: is text, but this model's tokens are those of its tokenizer.json; "
@@ -5038,7 +5069,7 @@ static void open_conversations(Run *run, const char *checkpoint) {
     if (data) {
         run->train_text = conversations_open(flag, data, group, t, o->config.eos, T, o->as_released);
         run->train = conversation_rows(run->train_text);
-        run->data_text = data_text(o);
+        run->data_text = data_text(run);
         if (o->resume) (void)seen_before(run, checkpoint);
         set_chat_template(&run->companions, t, o->config.eos);
     }
@@ -5139,6 +5170,7 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
     o->recipe.micro_batch = imin(o->recipe.micro_batch, o->recipe.batch);
     if (*directory) check_same_model(&o->config, &found, directory);
     if (resume) must_match("--seq-len", o->config.seq_len, found.seq_len, directory);
+    if (resume) must_match("--eos", o->config.eos, found.eos, directory);
     return *directory != 0;
 }
 
@@ -5199,6 +5231,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     static Run run;
     Options *o = &run.o;
     char directory[PATH];
+    begin_program();
     // A line is seen when it is printed, through a pipe or in a file as well.
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     int loaded = choose_model(o, &run.before, argc, argv, directory);
@@ -5269,16 +5302,20 @@ int olmo_main(int argc, char **argv, const Device *device) {
     return finished();
 }
 
-#ifndef OLMO_LIBRARY                    // tests and tools include this file without main
 // Between two parallel loops GNU's idle threads spin, by default for so long that on a machine with
 // anything else to do the spinning thread takes the processor from the working one, and training
-// becomes ten times slower. They read the setting before main, so we start again with a shorter
+// becomes ten times slower. They read the setting before main, so a program starts again with a shorter
 // one.
-int main(int argc, char **argv) {
+static void spin_less(char **argv) {
     // By its own path, for it gives the process its name.
     char path[PATH];
     int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");
     if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv(own_path(path), argv);
+}
+
+#ifndef OLMO_LIBRARY                    // tests and tools include this file without main
+int main(int argc, char **argv) {
+    spin_less(argv);
     return olmo_main(argc, argv, &cpu_device);
 }
 #endif

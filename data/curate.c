@@ -263,7 +263,7 @@ int main(int argc, char **argv) {
 #ifdef _OPENMP
     omp_set_max_active_levels(1);               // tag_file's loop runs on one thread inside tag_files' loop
 #endif
-    signal(SIGXFSZ, SIG_IGN);              // a file that may not grow is a sentence, on standard output too
+    begin_program();
     int n = (int)(sizeof commands/sizeof *commands);
     for (int i = 0; argc > 1 && i < n; i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].command(argc - 1, argv + 1);

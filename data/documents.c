@@ -828,7 +828,7 @@ static Whole *whole_begin(const char *path) {
     CHECK(emptied, "%s: cannot be written: %s", w->temporary, strerror(errno));
     #pragma omp critical (unfinished)
     {
-        if (!registered) atexit(remove_unfinished), signal(SIGXFSZ, SIG_IGN);   // a full disk is a sentence
+        if (!registered) atexit(remove_unfinished);
         registered = 1, w->next = unfinished, unfinished = w;
     }
     return w;

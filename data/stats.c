@@ -1152,6 +1152,7 @@ static json_t *count(Input *in, const Statistic *statistic, int statistics_n) {
 }
 
 int main(int argc, char **argv) {
+    begin_program();
     const Option table[] = {
         { "what", GROUP, NULL, "" },
         { "--tokenizer", TEXT, &options.tokenizer, "tokenizer.json: counts BPE tokens as well" },

@@ -707,6 +707,7 @@ int main(int argc, char **argv) {
     static Work w;
     static Ring ring;
     Settings *s = &w.set;
+    begin_program();
     s->dtype = "uint16", s->on_error = "skip", s->file_tokens = 1e9;
     s->eos = 50279, s->bos = -1, s->seed = 3920, s->groups = 1, s->ring = 8, s->batch = 10000;
     const Option table[] = {

@@ -28,6 +28,7 @@ int main(int argc, char **argv) {
     const char *load = "out/latest", *tokenizer = NULL,
                **files = (const char **)allocate((size_t)argc, sizeof *files, "the arguments");
     int threads = 0, show = 0;
+    begin_program();
     const Option table[] = {
         { "--load", TEXT, &load, "a Hugging Face directory" },
         { "--tokenizer", TEXT, &tokenizer, "tokenizer.json (without it: bytes)" },

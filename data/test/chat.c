@@ -1007,6 +1007,13 @@ static void test_adaptation(void) {
     write_bytes("a/reference.safetensors", file, size);
     refuses("a resumed run with half a reference", "reference.safetensors", "numbers are missing",
             "--out a --resume --steps 3");
+    const pid_t pid = start_olmo("--load sft/latest --dpo pairs.jsonl --val none --sample-every 0 --batch 4 "
+                                 "--steps 100000000 --out shrinks");
+    wait_for_metrics("shrinks/metrics.jsonl", 1000);
+    CHECK(truncate("shrinks/reference.safetensors", 0) == 0, "shrinks: %s", strerror(errno));
+    code = wait_for(pid);
+    check(code == 1 && strstr(complained, "error: shrinks/reference.safetensors: became shorter"),
+          "a reference that shrinks while it is read: code %d", code);
     system_or_die("rm a/reference.safetensors");
     refuses("a resumed run without its reference", "reference.safetensors", "found none",
             "--out a --resume --steps 3");

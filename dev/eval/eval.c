@@ -324,6 +324,7 @@ int eval_main(int argc, char **argv, const Device *device) {
     const size_t n = sizeof commands/sizeof *commands;
     const int help = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"));
     the_device = device;
+    begin_program();
     for (size_t i = 0; argc > 1 && i < n; i++) if (!strcmp(argv[1], commands[i].name)) {
         Command c = read_command(argv[1], commands[i].usage, argc - 1, argv + 1);
         commands[i].run(&c);
@@ -340,8 +341,7 @@ int main(int argc, char **argv) {
 #ifdef __CUDACC__
     return eval_main(argc, argv, &gpu_device);
 #else
-    int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");         // as in train_olmo.c
-    if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);
+    spin_less(argv);
     return eval_main(argc, argv, &cpu_device);
 #endif
 }
