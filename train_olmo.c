@@ -24,9 +24,9 @@ How to read it. The file is told in the order in which its parts depend on each 
     5. device      how the CPU is fast; its table
 
 Sections 1-4 are the lesson: whoever stops there has seen the whole of OLMo. They say what is computed,
-in plain loops over a few sums and one matrix product. Section 5 tells how this CPU computes those fast,
-and may be skipped. 6-9 make the model usable. What stands before section 1 (headers, errors, memory) is
-for all of them: a first reader goes on at "1. Config".
+in plain loops over a few sums and one matrix product. Section 5 tells how the CPU computes those fast,
+and may be skipped. Sections 6-9 make the model usable. What stands before section 1 (headers, errors,
+memory) serves all of them, and teaches nothing: begin at "1. Config".
 
 Conventions, kept everywhere:
 - Arguments come in this order: outputs (of a forward pass: also what it saves for the backward pass),
@@ -78,10 +78,11 @@ static inline void omp_set_num_threads(int n) { (void)n; }
 #endif
 typedef REAL real;
 
+// ---- errors ------------------------------------------------------------------------------------
 // die("...") prints the sentence and ends the program; CHECK(it is fine, "sentence if not", ...).
 static const char *half_written = NULL;         // a directory being written: removed if we fail
 static void remove_directory(const char *path);
-static void (*last_words)(const char *sentence) = NULL;     // among several ranks: ends all of them
+static void (*last_words)(const char *sentence) = NULL;     // one of several ranks: tells the others
 static int error_output = 2;
 
 static void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
@@ -100,15 +101,16 @@ static void die(const char *format, ...) {
 }
 #define CHECK(fine, ...) do { if (!(fine)) die(__VA_ARGS__); } while (0)
 
-// For the tests: the allocation that must fail, counted from 1.
+// ---- memory ------------------------------------------------------------------------------------
+// For the tests: which allocation must fail, counted from 1; 0: none.
 static int allocations, failing_allocation;
 static int must_fail(void) { return failing_allocation && ++allocations == failing_allocation; }
 
 static const char *memory_advice = "; try a smaller model, --micro-batch or --seq-len";     // of this program
 
-// Zeroed memory that starts on a cache line; dies with one sentence if there is none. calloc's large
-// blocks take no space until they are touched. 128 bytes more: up to 64 to reach the next cache line,
-// and 64 before it, which hold the block's own address for release().
+// Zeroed memory that starts on a cache line; dies with one sentence if there is none. (calloc's large
+// blocks take no space until they are touched.) It takes 128 bytes more than asked for: up to 64 to
+// reach a cache line, and 64 before that line, where release() finds the address that calloc gave.
 static void *allocate(size_t count, size_t size, const char *what) {
     const size_t bytes = count*size + 128, page = 4096;
     const int too_many = size && count > (SIZE_MAX - 128)/size;
@@ -158,8 +160,8 @@ typedef struct {
     double weight_decay, beta1, beta2, eps;
     int decay_embeddings;
     double clip;                                // largest norm of all gradients together; 0: any
-    int clip_warmup_steps;                      // so many steps at first may have a larger norm:
-    double clip_warmup_factor;                  // `clip` times this factor
+    int clip_warmup_steps;                      // the first steps may have a larger norm ...
+    double clip_warmup_factor;                  // ... by this factor
 } Recipe;
 
 typedef struct { const char *name, *about; Config config; Recipe recipe; } Preset;
@@ -196,7 +198,7 @@ static Preset preset_named(const char *name) {
     die("--model %s: there is no such preset; choose tiny, 150m, 1b, 7b or 7b-0424", name);
 }
 
-// Sizes that fit together, or a sentence that names the source of the sizes.
+// Dies if the sizes do not fit together; the sentence begins with where they come from.
 static void config_check(const Config *c, const char *source) {
     CHECK(c->d_model > 0 && c->n_heads > 0 && c->d_model % c->n_heads == 0 && c->d_model <= 1 << 16,
           "%s: d_model %d cannot be cut into %d heads; it must be a positive multiple of the number of heads",
@@ -238,10 +240,12 @@ typedef struct { const real *at; size_t row, col; } Matrix;
 
 static inline Matrix strided(const real *at, size_t row, size_t col) {
     Matrix m;
-    m.at = at, m.row = row, m.col = col;
+    m.at = at;
+    m.row = row;
+    m.col = col;
     return m;
 }
-// As stored, with rows `width` numbers apart; and the same numbers read as the transpose.
+// A matrix as it is stored, with rows `width` numbers apart; and the same numbers as its transpose.
 static inline Matrix matrix(const real *at, size_t width) { return strided(at, width, 1); }
 static inline Matrix transposed(const real *at, size_t width) { return strided(at, 1, width); }
 
@@ -255,11 +259,11 @@ void gemm_naive(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, in
 }
 
 // What the model calls: gemm_naive's result up to rounding, but fast (section 5). The sum over k is
-// taken in runs that never cross a multiple of `span`, and one run is added after the other: so a
-// batch may be cut at such a multiple without changing a bit.
+// taken in runs that never cross a multiple of `span`, and the runs are added one after the other.
+// So a batch may be cut at such a multiple without changing a bit.
 void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add);
 
-// out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: so the residual stream grows.
+// out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: this is how a layer adds to the residual stream.
 void matmul_forward(real *out, const real *inp, const real *weight, int N, int C, int O, int add) {
     gemm(out, O, matrix(inp, C), transposed(weight, C), N, O, C, C, add);
 }
@@ -269,14 +273,14 @@ void matmul_backward_input(real *dinp, const real *dout, const real *weight, int
     gemm(dinp, C, matrix(dout, O), matrix(weight, C), N, C, O, O, 0);
 }
 
-// dweight[O,C] += dout[B*T,O]^T . inp[B*T,C].  The span is T: every sequence is summed by itself,
-// so the bits are the same however the B sequences are cut into micro-batches.
+// dweight[O,C] += dout[B*T,O]^T . inp[B*T,C].  The span is T: every sequence is summed by itself, so
+// the bits do not depend on how the B sequences are cut into micro-batches.
 void matmul_backward_weight(real *dweight, const real *dout, const real *inp, int B, int T, int C, int O) {
     gemm(dweight, C, transposed(dout, O), matrix(inp, C), O, C, B*T, T, 1);
 }
 
 // ---- sums over a row ---------------------------------------------------------------------------
-// Section 5 computes these in vectors, always in one order. row_exp returns the sum of its y.
+// Section 5 computes these in vectors, always in the same order. row_exp returns the sum of its y.
 static real row_sum(const real *x, int n);                          // sum_j x[j]
 static real row_dot(const real *x, const real *y, int n);           // sum_j x[j]*y[j]
 static real row_max(const real *x, int n);                          // max_j x[j]
@@ -294,8 +298,8 @@ void embed_forward(real *x, const int *tokens, const real *wte, int N, int C) {
 }
 
 // dwte[tokens[n],:] += dx[n,:]                                                   dwte: [V, C], dx: [N, C]
-// A token that occurs twice adds twice, in the order of n. Threads own channels: two rows may be
-// one token.
+// A token that occurs twice adds twice, in the order of n. So threads own channels, not rows: two rows
+// may hold the same token.
 void embed_backward(real *dwte, const real *dx, const int *tokens, int N, int C) {
     enum { CHANNELS = 64 };                                 // 4 cache lines: threads seldom share one
     #pragma omp parallel for
@@ -311,8 +315,8 @@ void embed_backward(real *dwte, const real *dx, const int *tokens, int N, int C)
 // ---- layer norm without parameters -------------------------------------------------------------
 // y = (x - mean(x)) * rstd,    rstd = 1/sqrt(var(x) + 1e-5)                x, y: [N, C], rstd: [N]
 // Ba, Kiros, Hinton 2016 (arXiv 1607.06450), without gain and bias (paper 2.1; OLMO_SPEC 1.4). The
-// 1e-5, which keeps equal numbers from dividing by 0, is the one that the released models have.
-// The backward pass needs y and rstd alone: the residual stream x itself is never stored.
+// 1e-5 is that of the released models; it keeps a row of equal numbers from a division by 0.
+// The backward pass needs only y and rstd. So the residual stream x is never stored.
 void norm_forward(real *y, real *rstd, const real *x, int N, int C) {
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
@@ -328,7 +332,7 @@ void norm_forward(real *y, real *rstd, const real *x, int N, int C) {
 // From d mean/dx_j = 1/C and d rstd/dx_j = -rstd^2 y_j/C:   dy_i/dx_j = rstd*([i = j] - 1/C - y_i y_j/C).
 // Multiplied by the gradient dy and summed over i, that is
 //     dx += rstd * (dy - avg(dy) - y*avg(dy*y))                            dx, dy, y: [N, C], rstd: [N]
-// "+=", because the residual stream passes around the norm as well as through it.
+// "+=", because the residual stream also goes around the norm.
 void norm_backward(real *dx, const real *dy, const real *y, const real *rstd, int N, int C) {
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
@@ -342,7 +346,7 @@ void norm_backward(real *dx, const real *dy, const real *y, const real *rstd, in
 
 // ---- clamping q, k, v --------------------------------------------------------------------------
 // x = min(max(x, -clip), clip), in place; pass[i] = 1 where |x| <= clip already.       x, pass: [count]
-// (OLMo-7B of April 2024 trains with clip = 8: no attention score can run away. OLMO_SPEC 1.5)
+// (OLMo-7B of April 2024 was trained with clip = 8, so that no attention score can run away. OLMO_SPEC 1.5)
 void clip_forward(real *x, unsigned char *pass, double clip, size_t count) {
     const real c = (real)clip;
     #pragma omp parallel for
@@ -360,12 +364,13 @@ void clip_backward(real *dx, const unsigned char *pass, size_t count) {
 }
 
 // ---- rotary positions (RoPE) -------------------------------------------------------------------
-// Su et al. 2021 (arXiv 2104.09864): turn pairs of q's and k's numbers by angles that grow with the
+// Su et al. 2021 (arXiv 2104.09864): turn pairs of numbers of q and k by angles that grow with the
 // position. A product q.k then depends on how far apart the two are, and not on where they stand.
 //
-// table[t, 0:D/2] = cos, table[t, D/2:D] = sin of t/theta^(2i/D), in float whatever `real` is: that
-// is the reference's definition (OLMO_SPEC 1.6). A more precise angle would not be the one that the
-// released models were trained with: at position 2000 they differ by up to 6e-5.
+// table[t, 0:D/2] = cos and table[t, D/2:D] = sin of the angle t/theta^(2i/D), for i = 0 .. D/2-1.
+// They are computed in float whatever `real` is, because the official code does so (OLMO_SPEC 1.6): the
+// released models were trained with these angles, which differ from exact ones by up to 6e-5 at
+// position 2000.
 void rope_table(real *table, double theta, int T, int D) {
     for (int t = 0; t < T; t++) for (int i = 0; i < D/2; i++) {
         const float angle = (float)t*(1.0f/powf((float)theta, (float)(2*i)/(float)D));
@@ -374,7 +379,7 @@ void rope_table(real *table, double theta, int T, int D) {
     }
 }
 
-// A pair is (a, b) = numbers i and D/2 + i of a head, the reference's choice:
+// A pair (a, b) is numbers i and D/2 + i of a head, as in the official code:
 //     a' = a cos - b sin,    b' = b cos + a sin                    x: [N, Q]; its first `heads` heads turn
 // In place. Row n stands at position past + n % T. `turn` is +1, or -1 to turn back.
 static void rotate(real *x, const real *table, real turn, int N, int T, int past, int heads, int D, int Q) {
