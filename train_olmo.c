@@ -414,31 +414,31 @@ void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D
 //
 // Query head h reads k and v of head h/(H/G): with G < H several share them (arXiv 2305.13245).
 //
-// The same in plain loops: attention_forward and attention_backward in dev/class/plain.c, which
-// whoever meets attention for the first time should read before this.
+// If you meet attention for the first time, read it in plain loops before: attention_forward and
+// attention_backward in dev/class/plain.c.
 //
 // No T x T matrix is stored. A thread takes a tile of QUERIES queries, computes their rows of S in
 // its own scratch, and keeps one number per query, lse = log sum_j exp(S_j), from which the
 // backward pass makes P = exp(S - lse) again (Rabe and Staats 2021, arXiv 2112.05682).
-// 96 queries are whole panels of MR rows (section 5), and their S for 2,048 keys (0.8 MB) still fits
-// a core's L2 cache.
+// 96 is a multiple of 6 and of 12, the rows that gemm computes at a time (MR, section 5), and the S
+// of 96 queries and 2,048 keys (0.8 MB) still fits into a core's L2 cache.
 enum { QUERIES = 96 };
 
 // gemm on the calling thread alone. Since a query sees no later keys, only part of a product counts,
-// and little more than that part is computed. The product may write scores that do not count; the
-// caller puts zeros where terms do not count.
+// and little more than that part is computed. It may write scores that do not count; and where terms
+// do not count, the caller must have put zeros.
 typedef enum {
     DENSE,                      // everything counts
     SCORES,                     // query i, key j:   c(i,j) counts where j <= i + past
     AVERAGE,                    // query i, key k:   a(i,k) counts where k <= i + past
-    GRADIENT,                   // key i, query k:   a(i,k) counts where i <= k + past; only used with
-                                // add = 1, so that the c of a key which no query sees stays as it was
+    GRADIENT,                   // key i, query k:   a(i,k) counts where i <= k + past; always with add,
+                                // so that the c of a key which no query sees stays as it was
 } Causal;
 static void causal_product(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add,
                            Causal causal, int past);
 static int scratch_row(int keys);                           // numbers from one row of S to the next
 
-// How many numbers of scratch attention_forward needs. To be asked for after --threads is set.
+// How many numbers of scratch attention_forward needs. It depends on the number of threads.
 static size_t attention_forward_work(int keys) {
     return (size_t)omp_get_max_threads()*QUERIES*scratch_row(keys);
 }
@@ -449,14 +449,18 @@ static size_t attention_forward_work(int keys) {
 // earlier tokens.
 void attention_forward(real *att, real *lse, real *work, const real *q, int q_width,
                        const real *kv, int kv_width, int B, int T, int past, int H, int G, int D) {
-    const int keys = past + T, row = scratch_row(keys), tiles = (T + QUERIES - 1)/QUERIES;
+    const int keys = past + T;
+    const int row = scratch_row(keys);
+    const int tiles = (T + QUERIES - 1)/QUERIES;
     const real scale = 1/(real)sqrt((real)D);
     #pragma omp parallel for collapse(3) schedule(dynamic)
     for (int tile = tiles - 1; tile >= 0; tile--) for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) {
-        const int t0 = tile*QUERIES, rows = imin(QUERIES, T - t0);
+        const int t0 = tile*QUERIES;
+        const int rows = imin(QUERIES, T - t0);
         const int seen = past + t0 + rows;                          // keys that the tile's last query sees
         const real *queries = q + ((size_t)b*T + t0)*q_width + h*D;
-        const real *k = kv + (size_t)b*keys*kv_width + h/(H/G)*D, *v = k + G*D;
+        const real *k = kv + (size_t)b*keys*kv_width + h/(H/G)*D;
+        const real *v = k + G*D;
         real *S = work + (size_t)omp_get_thread_num()*QUERIES*row;
         real *out = att + ((size_t)b*T + t0)*H*D + h*D;
 
@@ -481,13 +485,13 @@ void attention_forward(real *att, real *lse, real *work, const real *q, int q_wi
 // one product of D numbers per query, instead of one of T. Then
 //     dq = dS k / sqrt(D),    dk += dS^T q / sqrt(D),    dv += P^T datt
 //
-// A task is one head's block of KEYS keys, with all queries that see it. The gradient of a query
-// adds up over such blocks, that of a key and its value over the heads that share them:
+// A task is one head's block of KEYS keys, with all queries that see it. So even one sequence with one
+// key/value head keeps all threads busy. The gradient of a query adds up over the blocks, that of a
+// key and its value over the heads that share them:
 //     dq        block 0 writes to dqkv, later blocks to dq_parts
 //     dk, dv    a group's first head writes to dqkv, the others to dkv_parts
-// The parts are added in one order at the end: even one sequence with one key/value head keeps all
-// threads busy, and the bits do not depend on them.
-// 512 keys: P and dS of a tile (2 x 96 x 512 floats, 0.4 MB) stay in L2.
+// At the end the parts are added in a fixed order, so the bits do not depend on the threads.
+// With 512 keys, P and dS of a tile (2 x 96 x 512 floats, 0.4 MB) stay in the L2 cache.
 enum { KEYS = 512 };
 
 // How many numbers of scratch: P and dS of each thread, and the parts.
@@ -501,7 +505,9 @@ static size_t attention_backward_work(int B, int T, int H, int G, int D) {
 // work: attention_backward_work(...) numbers. "=": all of dqkv is overwritten.
 void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse,
                         const real *qkv, int B, int T, int H, int G, int D) {
-    const int Q = (H + 2*G)*D, group = H/G, blocks = (T + KEYS - 1)/KEYS, row = scratch_row(imin(T, KEYS));
+    const int Q = (H + 2*G)*D, group = H/G;
+    const int blocks = (T + KEYS - 1)/KEYS;
+    const int row = scratch_row(imin(T, KEYS));
     const size_t N = (size_t)B*T, C = (size_t)H*D, KV = (size_t)2*G*D;
     const real scale = 1/(real)sqrt((real)D);
     real *dq_parts = work + (size_t)omp_get_max_threads()*2*QUERIES*row;    // [blocks - 1, N, C]
@@ -511,25 +517,30 @@ void attention_backward(real *dqkv, real *work, const real *datt, const real *at
     for (int block = 0; block < blocks; block++) for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) {
         const int k0 = block*KEYS, keys = imin(KEYS, T - k0);
         const int g = h/group, member = h % group;
-        const real *k = qkv + ((size_t)b*T + k0)*Q + (H + g)*D, *v = k + G*D;
+        const real *k = qkv + ((size_t)b*T + k0)*Q + (H + g)*D;
+        const real *v = k + G*D;
 
         const size_t dq_width = block ? C : (size_t)Q;                      // where its sums go
         const size_t dkv_width = member ? KV : (size_t)Q;
         real *dq = block ? dq_parts + (block - 1)*N*C : dqkv;
         real *dkv = member ? dkv_parts + (member - 1)*N*KV : dqkv + C;
-        real *dk = dkv + ((size_t)b*T + k0)*dkv_width + g*D, *dv = dk + G*D;
+        real *dk = dkv + ((size_t)b*T + k0)*dkv_width + g*D;
+        real *dv = dk + G*D;
         for (int j = 0; j < keys; j++) {
             memset(dk + j*dkv_width, 0, sizeof(real)*D);
             memset(dv + j*dkv_width, 0, sizeof(real)*D);
         }
 
-        real *P = work + (size_t)omp_get_thread_num()*2*QUERIES*row, *dS = P + (size_t)QUERIES*row;
+        real *P = work + (size_t)omp_get_thread_num()*2*QUERIES*row;
+        real *dS = P + (size_t)QUERIES*row;
         for (int t0 = k0; t0 < T; t0 += QUERIES) {
-            const int rows = imin(QUERIES, T - t0), past = t0 - k0;
+            const int rows = imin(QUERIES, T - t0);
+            const int past = t0 - k0;                                       // of the block's keys
             const int seen = imin(keys, past + rows);                       // keys that the last query sees
             const size_t first = (size_t)b*T + t0;
             const Matrix q = matrix(qkv + first*Q + h*D, Q);
-            const Matrix out = matrix(att + first*C + h*D, C), dout = matrix(datt + first*C + h*D, C);
+            const Matrix out = matrix(att + first*C + h*D, C);
+            const Matrix dout = matrix(datt + first*C + h*D, C);
 
             causal_product(P, row, q, transposed(k, Q), rows, seen, D, 0, SCORES, past);
             causal_product(dS, row, dout, transposed(v, Q), rows, seen, D, 0, SCORES, past);
@@ -575,9 +586,9 @@ void swiglu_forward(real *h, const real *ug, int N, int F) {
 }
 
 // sigma' = sigma*(1 - sigma), so  silu'(z) = sigma + z*sigma*(1 - sigma) = sigma*(1 + z*(1 - sigma))
-//     dup = dh*silu(gate),    dgate = dh*up*sigma*(1 + gate*(1 - sigma))
-// and h again, which the forward pass did not keep.     "="; dug may be ug: each number is read before
-// it is overwritten.                                       dug, ug: [N, 2F], h, dh: [N, F]
+//     dup = dh*silu(gate),    dgate = dh*up*sigma*(1 + gate*(1 - sigma))   dug, ug: [N, 2F], h, dh: [N, F]
+// and h again, which the forward pass did not keep. "="; dug may be ug, since each number is read
+// before it is overwritten.
 void swiglu_backward(real *dug, real *h, const real *dh, const real *ug, int N, int F) {
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
@@ -604,9 +615,10 @@ void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *lo
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
         const real *row = logits + (size_t)n*V, most = row_max(row, V);
-        real p[PIECE], sum = 0;                             // only the sum is wanted: each piece of p
-        for (int v = 0; v < V; v += PIECE) {                // overwrites the one before
-            sum += row_exp(p, row + v, 1, most, imin(PIECE, V - v));
+        real unused[PIECE];                                 // only the sum of the exponentials is wanted
+        real sum = 0;
+        for (int v = 0; v < V; v += PIECE) {
+            sum += row_exp(unused, row + v, 1, most, imin(PIECE, V - v));
         }
         lse[n] = most + (real)log(sum);
         losses[n] = targets[n] < 0 ? 0 : lse[n] - row[targets[n]];
@@ -617,8 +629,8 @@ void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *lo
 // d lse/dlogits_j = softmax(logits)_j = exp(logits_j - lse) = p_j.
 // Row n counts weights[n] times, in both losses, so
 //     dlogits_j = weight * ((1 + 2 z lse) p_j - [j = target])
-// logits, dlogits: [N, V], "=", and may be one array: the forward pass works in place.
-// weights, lse, targets: [N]; a row without target or weight is only cleared.
+// logits, dlogits: [N, V], "=", and may be one array, as in olmo_forward. weights, lse, targets: [N].
+// A row without target or weight is only cleared.
 void crossentropy_backward(real *dlogits, const real *weights, const real *lse, const real *logits,
                            const int *targets, double z, int N, int V) {
     #pragma omp parallel for
