@@ -656,12 +656,13 @@ void crossentropy_backward(real *dlogits, const real *weights, const real *lse, 
 
 typedef enum {
     EMBEDDING,                                      // [V, C]   a row for each token
-    INPUT, OUTPUT,                                  // reads from the residual stream; writes to it
+    INPUT,                                          //          reads from the residual stream
+    OUTPUT,                                         //          adds to the residual stream
     HEAD,                                           // [V, C]   from the last norm to the logits
-    GAIN,                                           // [rows]   a vector of ones at first, without decay
-} Role;                                             //          (OLMo-1 has none; for variants that do)
+    GAIN,                                           // [rows]   starts as ones, and does not decay
+} Role;                                             //          (OLMo-1 has none; its variants may)
 
-typedef struct { char name[80]; int rows; } Part;   // rows that are a tensor in Hugging Face's files
+typedef struct { char name[80]; int rows; } Part;   // rows that are one tensor in Hugging Face's files
 
 typedef struct {
     char name[80];                                  // OLMo's name (OLMO_SPEC 1.1)
@@ -684,7 +685,7 @@ typedef struct {
     size_t size;                                    // elements of all tensors together
 } Layout;
 
-// Appends a tensor; cols 0: a vector. Returns where it lies behind `base`, or NULL if base is NULL.
+// Appends a tensor; cols 0: a vector. Returns its address in the array `base`, or NULL if base is NULL.
 static real *add_tensor(Layout *list, real *base, Role role, int layer, int rows, int cols,
                         const char *name) {
     CHECK(list->n < MAX_TENSORS, "a model of more than %d tensors; raise MAX_TENSORS", MAX_TENSORS);
@@ -711,7 +712,7 @@ static void add_part(Layout *list, int rows, const char *name) {
     else snprintf(p->name, sizeof p->name, "model.layers.%d.%s.weight", t->layer, name);
 }
 
-// Fills the list, and points w into base. (base NULL: only the list is wanted.)
+// Fills the list, and points w into the flat array `base`. (base NULL: only the list is wanted.)
 void olmo_layout(Layout *list, Weights *w, real *base, const Config *c) {
     const int C = c->d_model, D = C/c->n_heads, kv = c->n_kv_heads*D, F = c->mlp_hidden/2;
     list->n = 0;
@@ -738,20 +739,21 @@ void olmo_layout(Layout *list, Weights *w, real *base, const Config *c) {
     add_part(list, c->vocab, "lm_head");
 }
 
-// Decay pulls weights towards 0, so that a matrix does not grow without need. A gain belongs near 1,
-// not near 0; and an embedding's row would shrink at every step, while its token occurs in few.
-// As released: matrices decay, the embedding does not (not even where it is the head too), unless the
-// recipe says so.
+// Decay pulls weights towards 0, so that a matrix does not grow without need. But a gain belongs near
+// 1, not near 0; and an embedding's row would shrink at every step, though its token occurs in few of
+// them. So in the released models all matrices decay but the embedding, even where it is the head too
+// (unless the recipe says decay_embeddings).
 static int decays(const Tensor *t, int decay_embeddings) {
     if (t->role == GAIN) return 0;
     return t->role != EMBEDDING || decay_embeddings;
 }
 
 // ---- init --------------------------------------------------------------------------------------
-// The standard deviations of OLMO_SPEC 3. All but `normal` are cut at three of them.
-//     mitchell       1/sqrt(C);  OUTPUT 1/sqrt(2 fan_in (layer + 1)): deeper layers add less to the
-//                    residual stream at first. The released models have it; OLMo's code credits
-//                    Mitchell Wortsman.
+// Weights are drawn from a normal distribution with these standard deviations (OLMO_SPEC 3). All but
+// `normal` cut it at three of them.
+//     mitchell       1/sqrt(C);  OUTPUT 1/sqrt(2 fan_in (layer + 1)): at first, deeper layers add less
+//                    to the residual stream. That of the released models; OLMo's code credits Mitchell
+//                    Wortsman.
 //     normal         0.02
 //     full_megatron  0.02;       OUTPUT 0.02/sqrt(2L);  HEAD 1/sqrt(C).   After metaseq; Llama 2 has it too.
 static double init_std(const Tensor *t, const Config *c, const char *init) {
@@ -763,11 +765,11 @@ static double init_std(const Tensor *t, const Config *c, const char *init) {
     return t->role == OUTPUT ? 0.02/sqrt(2.0*c->n_layers) : t->role == HEAD ? by_width : 0.02;
 }
 
-// How many deviations from 0 the distribution is cut at; 0: it is not.
+// The distribution is cut at so many deviations from 0; 0: it is not cut.
 static double init_cut(const char *init) { return strcmp(init, "normal") ? 3 : 0; }
 
-// A hash is all the randomness we need: number i of stream s is hash(s + i), no matter in which order
-// the numbers are asked for.
+// All randomness of the init is a hash: number i of stream s is hash(s + i). So the numbers do not
+// depend on the order in which they are asked for.
 static uint64_t hash64(uint64_t x) {                // splitmix64 (Steele, Lea, Flood 2014)
     x += 0x9e3779b97f4a7c15u;
     x = (x ^ (x >> 30))*0xbf58476d1ce4e5b9u;
@@ -775,7 +777,7 @@ static uint64_t hash64(uint64_t x) {                // splitmix64 (Steele, Lea, 
     return x ^ (x >> 31);
 }
 
-// In (0, 1]: never 0, for its logarithm is taken below. The largest is rounded up to 1.
+// In (0, 1]: never 0, because its logarithm is taken below. (The largest is rounded up to 1.)
 static double uniform(uint64_t bits) { return ((double)(bits >> 11) + 0.5)*0x1p-53; }
 
 // Element i of a tensor: a normal number (Box and Muller), drawn again while it is beyond the cut.
@@ -788,8 +790,8 @@ static real init_value(uint64_t seed, const Tensor *t, size_t i, double std, dou
 }
 
 // ---- activations -------------------------------------------------------------------------------
-// What a layer keeps for its backward pass. The residual stream is not among it, nor h: see the
-// norm and SwiGLU.
+// What a layer keeps for its backward pass: neither the residual stream, which the norm does not need,
+// nor h, which SwiGLU makes again.
 typedef struct {
     real *xn1, *rstd1;                              // [N, C], [N]     first norm
     real *qkv;                                      // [N, Q]          clipped and rotated
@@ -802,20 +804,22 @@ typedef struct {
 typedef struct {
     int B, T;
     int head_rows;                                  // rows of logits that exist at a time
-    int has_dlogits;                                // the last forward pass had weights: back is allowed
+    int has_dlogits;                                // a forward pass with weights awaits its backward pass
     int *tokens, *targets;                          // [N]             copies, for the backward pass
     real *x, *h;                                    // [N, C], [N, F]  the residual stream; inside the MLP
     LayerActs layer[MAX_LAYERS];
     real *xnf, *rstdf;                              // [N, C], [N]     last norm
     real *lse;                                      // [N]
-    real *logits;                                   // [head_rows, V]  a forward pass with weights leaves
-                                                    //                 dlogits, their gradient, here
+    real *logits;                                   // [head_rows, V]  and dlogits, their gradient, after a
+                                                    //                 forward pass with weights
     real *dx, *dxn, *dqkv, *datt, *dh;              // [N, C], [N, C], [N, Q], [N, C], [N, F]
-    real *rope, *work;                              // [T, D];         scratch of attention
-    size_t kept_bytes, logits_bytes, work_bytes;    // how much of all this is what
+    real *rope;                                     // [T, D]          the table of cosines and sines
+    real *work;                                     //                 scratch of attention
+    size_t kept_bytes, logits_bytes, work_bytes;    // for the memory plan
 } Acts;
 
-typedef struct { char *base; size_t used; } Arena;  // base NULL: only count
+// One block of memory, handed out piece by piece, each on a cache line. base NULL: only count the bytes.
+typedef struct { char *base; size_t used; } Arena;
 
 static void *take(Arena *arena, size_t count, size_t size) {
     void *p = arena->base ? arena->base + arena->used : NULL;
@@ -824,12 +828,13 @@ static void *take(Arena *arena, size_t count, size_t size) {
 }
 static real *take_reals(Arena *arena, size_t count) { return (real *)take(arena, count, sizeof(real)); }
 
-// Without training, logits are made for so many rows at a time: all of them would be the largest array.
-// (480 rows fill one block of the fast product, section 5.)
+// Without training, logits are made for this many rows at a time: all of them together would be the
+// largest array. (480 rows fill one block of the fast product, section 5.)
 enum { HEAD_ROWS = 480 };
 
-// Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers. Without
-// training nothing waits for a backward pass, so all layers use the memory of the first.
+// Hands out the memory for B x T tokens, and returns the bytes that it takes. Called twice: with base
+// NULL to learn the bytes, then to set the pointers. Without training nothing waits for a backward
+// pass, so all layers use the memory of the first.
 static size_t acts_layout(Acts *a, char *base, const Config *c, int training, int B, int T) {
     const int H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H;
     const size_t N = (size_t)B*T, C = c->d_model, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
@@ -887,9 +892,9 @@ static size_t acts_layout(Acts *a, char *base, const Config *c, int training, in
 //    + <----------------------------------------------------------------------------- ff_out   <-------'
 //    x
 //
-// The block of B sequences of T tokens at positions past, past + 1, ... In training past is 0 and
+// The block for B sequences of T tokens at positions past, past + 1, ... In training past is 0 and
 // cache is NULL. In generation B is 1, and the layer's cache, [seq_len, 2*G*D], holds the keys and
-// values of the tokens before these; theirs are added to it.
+// values of all earlier tokens; those of the T new ones are appended.
 static void block_forward(Acts *a, LayerActs *s, const LayerWeights *w, real *cache, const Config *c,
                           int B, int T, int past) {
     const int N = B*T, C = c->d_model, F = c->mlp_hidden/2;
@@ -914,14 +919,14 @@ static void block_forward(Acts *a, LayerActs *s, const LayerWeights *w, real *ca
     matmul_forward(a->x, a->h, w->ff_out, N, F, C, 1);                      // x += h . ff_out^T
 }
 
-// The same from the bottom up. a->dx: the gradient of the residual stream, on entry at the block's
+// The same from the bottom up. a->dx is the gradient of the residual stream: on entry at the block's
 // output, on return at its input. The gradients of the weights are added to dw.
 static void block_backward(Acts *a, LayerActs *s, const LayerWeights *w, const LayerWeights *dw,
                            const Config *c) {
     const int B = a->B, T = a->T, N = B*T, C = c->d_model, F = c->mlp_hidden/2;
     const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
 
-    real *dug = s->ug;                                  // in place: ug is read for the last time here
+    real *dug = s->ug;                                                      // ug is read for the last time
     matmul_backward_input(a->dh, a->dx, w->ff_out, N, F, C);
     swiglu_backward(dug, a->h, a->dh, s->ug, N, F);                         // makes h again
     matmul_backward_weight(dw->ff_out, a->dx, a->h, B, T, F, C);
@@ -939,7 +944,7 @@ static void block_backward(Acts *a, LayerActs *s, const LayerWeights *w, const L
     norm_backward(a->dx, a->dxn, s->xn1, s->rstd1, N, C);
 }
 
-// ---- the model ---------------------------------------------------------------------------------
+// ---- the whole model ---------------------------------------------------------------------------
 
 typedef struct {
     Config config;
@@ -953,6 +958,7 @@ typedef struct {
     real *cache;                                    // [L, seq_len, 2*G*D] keys and values, for olmo_decode
 } Olmo;
 
+// A model of these sizes, all of whose weights are 0. training 0: it has no gradients and no moments.
 Olmo *olmo_build(const Config *c, int training) {
     Olmo *m = (Olmo *)allocate(1, sizeof(Olmo), "the model's tables");
     Weights unused;
@@ -979,7 +985,7 @@ void olmo_free(Olmo *m) {
     release(m);
 }
 
-// Activations for B x T tokens: kept from call to call, made anew when they must grow.
+// Activations for B x T tokens. Their memory is kept from call to call, and replaced when it must grow.
 static Acts *olmo_reserve(Olmo *m, int B, int T) {
     Acts *a = &m->acts;
     a->has_dlogits = 0;
@@ -996,32 +1002,34 @@ static Acts *olmo_reserve(Olmo *m, int B, int T) {
 }
 
 // Without training, only rows that have a target go through the head: in a question with choices they
-// are few. They move to the front of xnf, and their targets with them; asked_row(a)[k] is the row in which
-// the k-th stood. It takes the place of the tokens, which have been embedded and are not needed any more.
+// are few. They move to the front of xnf, and their targets with them; asked_row(a)[k] is the row where
+// the k-th was before. It lies in place of the tokens, which nothing needs after the embedding.
 static int *asked_row(const Acts *a) { return a->tokens; }
 static int keep_asked(Acts *a, int N, int C) {
     int *row = asked_row(a), k = 0;
     for (int n = 0; n < N; n++) {
         if (a->targets[n] < 0) continue;
         if (k < n) memcpy(a->xnf + (size_t)k*C, a->xnf + (size_t)n*C, sizeof(real)*(size_t)C);
-        a->targets[k] = a->targets[n], row[k] = n;
+        a->targets[k] = a->targets[n];
+        row[k] = n;
         k++;
     }
     return k;
 }
-// ... and their losses move back, from the last one on; the loss of every other row is 0.
+// Their losses move back, the last one first, and the loss of every other row is 0.
 static void put_back(const Acts *a, real *losses, real *zlosses, int asked, int N) {
     const int *row = asked_row(a);
     for (int n = N - 1, k = asked - 1; n >= 0; n--) {
         const int mine = k >= 0 && row[k] == n;
-        losses[n] = mine ? losses[k] : 0, zlosses[n] = mine ? zlosses[k] : 0;
+        losses[n] = mine ? losses[k] : 0;
+        zlosses[n] = mine ? zlosses[k] : 0;
         k -= mine;
     }
 }
 
 // tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target
-// is negative (ignored); zlosses[b,t] likewise. weights[b,t] are what olmo_backward will weigh both
-// with: the caller's choice of an objective. NULL: no backward pass follows.
+// is negative (ignored); zlosses[b,t] likewise. olmo_backward will take the gradient of their sum
+// weighted by weights[b,t]: this is how the caller chooses an objective. NULL: no backward pass follows.
 void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
                   const real *weights, int B, int T) {
     const Config *c = &m->config;
@@ -1037,8 +1045,9 @@ void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const
     }
     norm_forward(a->xnf, a->rstdf, a->x, N, C);
     const int asked = m->training ? N : keep_asked(a, N, C);
-    for (int n = 0; n < asked; n += a->head_rows) {         // once, in a model that trains
-        const int rows = imin(a->head_rows, asked - n), *target = a->targets + n;
+    for (int n = 0; n < asked; n += a->head_rows) {         // in training: once, for all rows
+        const int rows = imin(a->head_rows, asked - n);
+        const int *target = a->targets + n;
         real *logits = a->logits, *lse = a->lse + n;
         matmul_forward(logits, a->xnf + (size_t)n*C, m->weight.head, rows, C, V, 0);
         crossentropy_forward(losses + n, zlosses + n, lse, logits, target, c->z_loss, rows, V);
@@ -1049,7 +1058,7 @@ void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const
 }
 
 // grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last
-// olmo_forward, whose activations it uses up: one backward pass per forward pass with weights.
+// olmo_forward. It overwrites the activations: one backward pass per forward pass with weights.
 void olmo_backward(Olmo *m) {
     const Config *c = &m->config;
     Acts *a = &m->acts;
@@ -1064,8 +1073,8 @@ void olmo_backward(Olmo *m) {
     for (int l = c->n_layers - 1; l >= 0; l--) {
         block_backward(a, &a->layer[l], &m->weight.layer[l], &m->grad.layer[l], c);
     }
-    // With tied weights the head and the embedding add to one matrix. Sequence by sequence they do so in
-    // an order that does not depend on B: this is why the head's weight gradient waits until now.
+    // With tied weights the head and the embedding add to one matrix. If they do so sequence by sequence,
+    // the order does not depend on B. This is why the head's weight gradient waits until now.
     for (int b = 0; b < B; b++) {
         const size_t first = (size_t)b*T;
         matmul_backward_weight(m->grad.head, dlogits + first*V, a->xnf + first*C, 1, T, C, V);
@@ -1073,14 +1082,15 @@ void olmo_backward(Olmo *m) {
     }
 }
 
+// Numbers in the KV cache of all layers.
 static size_t cache_size(const Config *c) {
     return (size_t)c->n_layers*c->seq_len*2*c->n_kv_heads*(c->d_model/c->n_heads);
 }
 
 // The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with
-// past + n <= seq_len; logits: [V], after the last of them. Positions 0..past-1 were decoded
-// before, with these weights. The logits have the same bits as olmo_forward's. It uses the same
-// activations, so no olmo_backward may follow.
+// past + n <= seq_len, after positions 0..past-1 were decoded with the same weights.
+// logits: [V], after the last new token, with the same bits as olmo_forward's. It uses the activations
+// of olmo_forward, so no olmo_backward may follow.
 void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
     const int C = c->d_model;
@@ -1110,7 +1120,7 @@ typedef struct {
 // sqrt(sum of squares) of all gradients. The number of partial sums is fixed, so the bits do not
 // depend on the threads.
 static double global_norm(const real *g, size_t size) {
-    enum { PIECES = 512 };                          // far more than threads: all of them have work
+    enum { PIECES = 512 };                          // far more than threads, so that all of them have work
     double piece[PIECES], sum = 0;
     #pragma omp parallel for
     for (int i = 0; i < PIECES; i++) {
@@ -1124,14 +1134,15 @@ static double global_norm(const real *g, size_t size) {
     return sqrt(sum);
 }
 
-// One update; then the gradients are cleared. Returns their norm before clipping; if that is not
-// finite, nothing is changed. Adam (Kingma, Ba 2015, arXiv 1412.6980) with decoupled weight decay
-// (Loshchilov, Hutter 2019, arXiv 1711.05101), in torch's order of operations (OLMO_SPEC 4.2, 4.3):
+// Adam (Kingma, Ba 2015, arXiv 1412.6980) with decoupled weight decay (Loshchilov, Hutter 2019, arXiv
+// 1711.05101), in torch's order of operations (OLMO_SPEC 4.2, 4.3). Step t:
 //     g *= min(1, clip/(norm + 1e-6))
 //     p *= 1 - lr*weight_decay                                         where the tensor decays
 //     m += (1 - beta1)*(g - m)                                         a moving average of g ...
 //     v  = beta2*v + (1 - beta2)*g^2                                   ... and of its square
-//     p -= lr/(1 - beta1^t) * m/(sqrt(v)/sqrt(1 - beta2^t) + eps)      both began at 0: 1 - beta^t corrects
+//     p -= lr/(1 - beta1^t) * m/(sqrt(v)/sqrt(1 - beta2^t) + eps)      1 - beta^t: both averages began at 0
+// Then the gradients are cleared. Returns their norm before clipping; if that is not finite, nothing is
+// changed.
 double olmo_update(Olmo *model, const AdamW *adamw) {
     const double norm = global_norm(model->grads, model->layout.size);
     if (!isfinite(norm)) return norm;
@@ -1159,9 +1170,9 @@ double olmo_update(Olmo *model, const AdamW *adamw) {
     return norm;
 }
 
-// The learning rate of step s = 1, 2, ...: linear warm-up from a tenth of the peak, then the
-// schedule (OLMO_SPEC 4.5). `finetune` is transformers' linear one, from 0 to 0. It counts the updates
-// that are done, which are s - 1 before update s: so update 1 has rate 0, and changes nothing.
+// The learning rate of step s = 1, 2, ...: linear warm-up from a tenth of the peak, then the schedule
+// (OLMO_SPEC 4.5). `finetune` is transformers' linear schedule, from 0 to the peak to 0. It counts the
+// updates that are done, s - 1 before update s. So update 1 has rate 0, and changes nothing.
 static double learning_rate(const Recipe *r, int s) {
     const double warmup = r->warmup, peak = r->lr, low = r->lr*r->final_lr;
     if (!strcmp(r->schedule, "finetune")) {
@@ -1184,9 +1195,9 @@ static double learning_rate(const Recipe *r, int s) {
     return peak;
 }
 
-// The largest gradient norm of step s. OLMo's trainer clips with the limit that the step before has
-// set, so warm-up starts and ends one step late, and the first step has the plain limit (OLMO_SPEC
-// 4.1).
+// The largest gradient norm that step s may have. OLMo's trainer clips with the limit that the step
+// before has set. So the warm-up starts and ends one step late, and the first step has the plain limit
+// (OLMO_SPEC 4.1).
 static double clip_limit(const Recipe *r, int s) {
     return s > 1 && s - 1 <= r->clip_warmup_steps ? r->clip*r->clip_warmup_factor : r->clip;
 }
