@@ -2,7 +2,7 @@
 """Breaks a C file in one place at a time, and asks the tests whether they notice.
 
     dev/mutate.py train_olmo.c --count 100                       a fresh seed, which is printed
-    dev/mutate.py data/mix.c data/dedupe.c --count 60 --seed 7
+    dev/mutate.py data/mix.c data/dedupe.c --count 60 --seed 7 --jobs 4
     dev/mutate.py train_olmo.c --lines 900-1010 --count 20       only there
     dev/mutate.py train_olmo.c --list                            every mutant there is, without running one
 
@@ -16,15 +16,15 @@ Lines are drawn at random, then a kind, then a fault of it. Left out are comment
 quotes (the arguments behind the text of CHECK, die and fprintf(stderr)): those change words alone. So is room: the constant
 that alone is the length of an array in its declaration, and a larger one in the size of an allocation. More of it changes no
 value, and whether there is too little for some text is a question for the sanitizers; so is memory that is not given back
-(release, free). A fault that does not compile, or that the compiler turns into the same code (the object file has the same
+(release, free). A fault that does not compile, or that the compiler turns into the same code (the program has the same
 bytes), is drawn again.
 
-Every mutant is built at -O1 in a copy of the repository, and the tests run, the quick ones first, until one is red: then the
-mutant is dead. A program that crashes or hangs is as dead. At the end the survivors are listed, and the share that died is
-printed. A survivor is a test to be written; or it is equivalent, a fault that no test could see (it changes speed, say, or
+Every mutant is built at -O1 in a copy of the repository, and the tests run until one is red: first those that saw a fault a
+few lines away, then the quick ones. A mutant with a red test is dead. A program that crashes or hangs is as dead. At the
+end the survivors are listed, and the share that died is printed. A survivor is a test to be written; or it is equivalent, a fault that no test could see (it changes speed, say, or
 a value that is not used). These are listed in dev/mutants.txt with the reason, and are drawn again as well.
 """
-import argparse, os, random, re, shutil, subprocess, sys, tempfile, time
+import argparse, os, random, re, shutil, subprocess, sys, tempfile, threading, time
 
 TOKEN = re.compile(r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/|\#(?:\\\n|[^\n])*) | (?P<string>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')
     | (?P<number>\.?\d(?:[eEpP][+-]|[\w.])*) | (?P<name>[A-Za-z_]\w*)
@@ -193,6 +193,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("files", nargs="+")
 parser.add_argument("--count", type=int, default=100, help="mutants to run")
 parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+parser.add_argument("--jobs", type=int, default=1, help="mutants at a time; most tests wait more than they compute")
 parser.add_argument("--lines", help="FIRST-LAST: only these lines")
 parser.add_argument("--list", action="store_true", help="print all mutants and run none")
 parser.add_argument("--equivalents", default="dev/mutants.txt")
@@ -200,27 +201,33 @@ options = parser.parse_args()
 os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 CFLAGS = "-O1 -march=native -Werror=int-conversion -Werror=incompatible-pointer-types"        # these no one would overlook
-MAKE = f"make -s CFLAGS='{CFLAGS}'"
-UNITS = [f"{MAKE} test_olmo && ./test_olmo units", f"{MAKE} test_olmo_double && ./test_olmo_double units",
-         f"{MAKE} train_olmo && ./test_olmo hostile_files command_line save_load_save full_disk",
-         "./test_olmo adaptation companions runs ranks resume signals kill_while_saving",
-         f"{MAKE} dev/eval/eval dev/eval/test_eval && dev/eval/test_eval"]
-PARTS = {"tokenizer": "tokenizer tokenize", "tokenize": "tokenize", "documents": "documents", "stats": "stats", "words": "stats",
-         "classifier": "classifier", "taggers": "taggers", "dedupe": "dedupe", "mix": "mix", "curate": "command"}
+MAKE = f"ulimit -t 60 -v 16000000; make -s CFLAGS='{CFLAGS}'"            # a fault may loop, or ask for all memory
+OLMO = [f"{MAKE} test_olmo && ./test_olmo units"] + [f"{MAKE} test_olmo train_olmo && ./test_olmo {test}" for test in
+        "hostile_files command_line save_load_save full_disk runs companions adaptation resume".split()] + [
+        f"{MAKE} test_olmo_double && ./test_olmo_double units",
+        f"{MAKE} dev/eval/eval dev/eval/test_eval && dev/eval/test_eval"] + [
+        f"{MAKE} test_olmo train_olmo && ./test_olmo {test}" for test in "ranks signals kill_while_saving".split()]
+DATA_TESTS = "tokenizer documents classifier command stats mix dedupe taggers tokenize".split()
+DATA_PROGRAMS = {"tokenizer": "train_olmo data", "documents": "data", "tokenize": "data/tokenize", "stats": "data/stats",
+                 "words": "data/curate data/stats", "taggers": "data/curate data/stats", "dedupe": "data/curate",
+                 "mix": "data/curate", "classifier": "data/curate", "curate": "data/curate"}     # that a file goes into
+NEAR = 40                                   # lines
 
 
-def steps_for(file):
-    """The commands that a mutant of this file must survive, the quick ones first."""
+def steps_for(file, line):
+    """The commands that a mutant of this line must survive, the most promising ones first."""
     name = os.path.splitext(os.path.basename(file))[0]
+    steps = OLMO
     if file == "data/stories.c":
-        return [f"{MAKE} data/stories && data/stories --check"]
-    if os.path.dirname(file) == "data" and name in PARTS:
-        rest = " ".join(sorted({part for parts in PARTS.values() for part in parts.split()}))
-        return [f"{MAKE} train_olmo data data/test/test_data && data/test/test_data {PARTS[name]}", f"data/test/test_data {rest}"]
-    return UNITS
+        steps = [f"{MAKE} data/stories && data/stories --check", f"{MAKE} data/test/test_data && data/test/test_data stories"]
+    elif os.path.dirname(file) == "data" and name in DATA_PROGRAMS:
+        own = sorted(DATA_TESTS, key=lambda test: test != name)
+        steps = [f"{MAKE} {DATA_PROGRAMS[name]} data/test/test_data && data/test/test_data {test}" for test in own]
+    distance = {step: min([abs(line - where) for by, at, where in saw if by == step and at == file] + [NEAR]) for step in steps}
+    return sorted(steps, key=distance.get)
 
 
-def run(command, seconds):
+def run(yard, command, seconds):
     """None if it went well, otherwise how it ended."""
     process = subprocess.Popen(["bash", "-c", command], cwd=yard, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                stdin=subprocess.DEVNULL, start_new_session=True, errors="replace")
@@ -236,22 +243,21 @@ def run(command, seconds):
     return red[0 if red[0].startswith("FAIL") else -1][:150]
 
 
-def compiled(file, text):
-    """The object file's bytes, or None where it does not compile."""
-    unit = "data/curate.c" if os.path.dirname(file) == "data" and file not in ("data/stories.c", "data/stats.c", "data/tokenize.c") else file
+def compiled(yard, file):
+    """The bytes of the first program that the file goes into, or None where it does not compile."""
+    name = os.path.splitext(os.path.basename(file))[0]
+    data = os.path.dirname(file) == "data"
+    program = "data/stories" if file == "data/stories.c" else DATA_PROGRAMS.get(name, "train_olmo").split()[0] if data else "train_olmo"
+    program = "data/curate" if program == "data" else program
+    if subprocess.run(["bash", "-c", f"{MAKE} {program}"], cwd=yard, capture_output=True).returncode:
+        return None
+    with open(os.path.join(yard, program), "rb") as built:
+        return built.read()
+
+
+def write(yard, file, text):
     with open(os.path.join(yard, file), "w") as out:
         out.write(text)
-    command = (f"{os.environ.get('CC', 'cc')} -std=c11 {CFLAGS} -fopenmp -ffp-contract=fast -fno-math-errno -DICU "
-               f"-c -o mutant.o {unit}")
-    if subprocess.run(["bash", "-c", command], cwd=yard, capture_output=True).returncode:
-        return None
-    with open(os.path.join(yard, "mutant.o"), "rb") as obj:
-        return obj.read()
-
-
-def restore(file):
-    with open(os.path.join(yard, file), "w") as out:
-        out.write(sources[file])
 
 
 def equivalents():
@@ -284,59 +290,91 @@ if options.list:
             print(f"{file}:{line}: {kind}: {around(text, start, end).strip()}  =>  {around(text[:start] + new + text[end:], start, start + len(new)).strip()}")
     sys.exit()
 
-yard = tempfile.mkdtemp(prefix="mutate")
-environment = dict(os.environ, STOP_AT_FAILURE="1", OMP_WAIT_POLICY="passive", OMP_NUM_THREADS="1")
-try:
+def sound_copy(yard):
+    """A copy of the repository, with what the tests need built; how long each step may take, and the programs' bytes."""
     tracked = subprocess.run(["git", "ls-files", "-z"], capture_output=True, check=True, text=True).stdout.split("\0")[:-1]
-    for name in tracked:
-        if os.path.exists(name):
-            os.makedirs(os.path.join(yard, os.path.dirname(name)), exist_ok=True)
-            shutil.copy2(name, os.path.join(yard, name))
+    for name in filter(os.path.exists, tracked):
+        os.makedirs(os.path.join(yard, os.path.dirname(name)), exist_ok=True)
+        shutil.copy2(name, os.path.join(yard, name))
     if os.path.isdir("data/tokenizers"):
         shutil.copytree("data/tokenizers", os.path.join(yard, "data/tokenizers"))
+    subprocess.run(["bash", "-c", f"{MAKE} train_olmo test_olmo test_olmo_double data"], cwd=yard, capture_output=True)
     patience, sound = {}, {}
     for file in sources:                    # what has no fault must be green, and tells how long a test may take
-        subprocess.run(["bash", "-c", f"{MAKE} train_olmo test_olmo test_olmo_double"], cwd=yard, capture_output=True)
-        for command in steps_for(file):
+        for command in steps_for(file, 0):
             start = time.time()
-            if command not in patience and (wrong := run(command, 1800)):
+            if command not in patience and (wrong := run(yard, command, 1800)):
                 sys.exit(f"error: without any fault, `{command}` fails: {wrong}")
-            patience.setdefault(command, 30 + 6*(time.time() - start))
-        sound[file] = compiled(file, sources[file])
+            patience.setdefault(command, 60 + 10*(time.time() - start))
+        sound[file] = compiled(yard, file)
+    return patience, sound
 
-    draw, known = random.Random(options.seed), equivalents()
-    tried, same, equal, dead, survivors, everything = set(), 0, 0, 0, [], sum(map(len, by_line.values()))
-    while dead + len(survivors) < options.count and len(tried) < everything:
+
+def next_mutant():
+    """Draws one that was not drawn before; None when enough are dead, alive or at work."""
+    global equal
+    while len(results) + at_work < options.count and len(tried) < everything:
         file, line = draw.choice(sorted(by_line))
         kind = draw.choice(sorted({mutant[1] for mutant in by_line[file, line]}))        # or names would outnumber all else
         mutant = draw.choice([mutant for mutant in by_line[file, line] if mutant[1] == kind])
         if (file, mutant) in tried:
             continue
         tried.add((file, mutant))
-        _, kind, start, end, new = mutant
+        _, _, start, end, new = mutant
         text = sources[file]
         changed = text[:start] + new + text[end:]
-        was, now = around(text, start, end), around(changed, start, start + len(new))
-        if re.sub(r"\s", "", f"{file}: {was} => {now}") in known:
-            equal += 1
-            continue
-        obj = compiled(file, changed)
-        if obj is None or obj == sound[file]:
-            same += obj is not None
-            restore(file)
-            continue
-        for command in steps_for(file):
-            if how := run(command, patience[command]):
-                break
-        if how:
-            dead += 1
-        else:
-            survivors.append(f"{file}:{line}: {kind}\n    {was.strip()}\n    {now.strip()}")
-        print(f"{dead + len(survivors):4d}  {'dead ' if how else 'ALIVE'}  {file}:{line} {kind}: {now.strip()[:90]}   {how or ''}", flush=True)
-        restore(file)
-    total = dead + len(survivors)
+        was, now = around(text, start, end).strip(), around(changed, start, start + len(new)).strip()
+        if re.sub(r"\s", "", f"{file}: {was} => {now}") not in known:
+            return file, line, kind, changed, was, now
+        equal += 1
+    return None
+
+
+def work(yard):
+    global at_work, same
+    while True:
+        with lock:
+            if not (mutant := next_mutant()):
+                return
+            at_work += 1
+        file, line, kind, changed, was, now = mutant
+        write(yard, file, changed)
+        program, how = compiled(yard, file), None
+        different = program not in (None, sound[file])
+        if different:
+            for command in steps_for(file, line):
+                if how := run(yard, command, patience[command]):
+                    saw.append((command, file, line))
+                    break
+        write(yard, file, sources[file])
+        with lock:
+            at_work -= 1
+            same += program == sound[file]
+            if different:
+                results.append(how)
+                if not how:
+                    survivors.append(f"{file}:{line}: {kind}\n    {was}\n    {now}")
+                print(f"{len(results):4d}  {'dead ' if how else 'ALIVE'}  {file}:{line} {kind}: {now[:90]}   {how or ''}", flush=True)
+
+
+home = tempfile.mkdtemp(prefix="mutate")
+environment = dict(os.environ, STOP_AT_FAILURE="1", OMP_WAIT_POLICY="passive", OMP_NUM_THREADS="1")
+draw, known, lock = random.Random(options.seed), equivalents(), threading.Lock()
+tried, saw, results, survivors = set(), [], [], []
+everything, at_work, same, equal = sum(map(len, by_line.values())), 0, 0, 0
+try:
+    yards = [os.path.join(home, str(job)) for job in range(options.jobs)]
+    patience, sound = sound_copy(yards[0])
+    for yard in yards[1:]:
+        subprocess.run(["cp", "-a", yards[0], yard], check=True)
+    workers = [threading.Thread(target=work, args=[yard]) for yard in yards]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    dead, total = len(results) - len(survivors), len(results)
     print("\nsurvivors:\n" + "\n".join(survivors) if survivors else "\nno survivors")
     print(f"{dead} of {total} died ({100*dead/max(1, total):.0f} %), seed {options.seed}; "
           f"not counted: {same} that the compiler finds equal, {equal} listed as equivalent")
 finally:
-    shutil.rmtree(yard, ignore_errors=True)
+    shutil.rmtree(home, ignore_errors=True)

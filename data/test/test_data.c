@@ -106,13 +106,14 @@ static json_t *tree_of(Document *d) {
 #include "dedupe.c"
 #include "mix.c"
 #include "command.c"
+#include "stories.c"
 
 static const struct { const char *name; void (*run)(void); } parts[] = {
     { "tokenizer", test_tokenizer }, { "tokenize", test_tokenize }, { "documents", test_documents },
     { "stats", test_stats },
     { "classifier", test_classifier }, { "taggers", test_taggers }, { "dedupe", test_dedupe },
     { "mix", test_mix },
-    { "command", test_command },
+    { "command", test_command }, { "stories", test_stories },
 };
 
 int main(int argc, char **argv) {
