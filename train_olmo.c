@@ -1120,7 +1120,7 @@ typedef struct {
 // sqrt(sum of squares) of all gradients. The number of partial sums is fixed, so the bits do not
 // depend on the threads.
 static double global_norm(const real *g, size_t size) {
-    enum { PIECES = 512 };                          // far more than threads, so that all of them have work
+    enum { PIECES = 512 };                          // far more than threads: all of them have work
     double piece[PIECES], sum = 0;
     #pragma omp parallel for
     for (int i = 0; i < PIECES; i++) {
@@ -1205,16 +1205,18 @@ static double clip_limit(const Recipe *r, int s) {
 // ================================================================================================
 // 5. Device: how the CPU is fast, and its table of functions
 // ================================================================================================
-// The lesson is over. First come the fast product and the sums over rows that section 2 has
-// declared, for those who want to know; then the table through which everything below this section
+// The lesson is over. This section has the fast product and the sums over rows that section 2
+// declared, for those who want to know how; then the table of functions through which everything below
 // computes.
 
 // ---- the fast product --------------------------------------------------------------------------
-// After Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication". Three
-// ideas: (1) an MR x NR block of c stays in vector registers while k runs; (2) what it reads is
-// first packed into the order in which it is read, so memory is touched in cache-sized pieces and
-// strides cost nothing; (3) c is cut into tiles, one thread a tile, so no two threads ever add to
-// the same number.
+// After Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication". Three ideas:
+// (1) An MR x NR block of c stays in vector registers while k runs.
+// (2) The pieces of a and b that it reads are first packed into the order in which it reads them. So
+//     they fit the caches, and strides cost nothing.
+// (3) c is cut into tiles, and each belongs to one thread. So no two threads add to the same number.
+// From the inside out: gemm_registers computes one MR x NR block, gemm_tile one thread's tile (gemm_few
+// where a has few rows), and gemm cuts c into tiles.
 #if defined(__AVX512F__)                        // 32 registers: 24 sums, 2 of b, 1 of a
 enum { VEC_BYTES = 64, MR = 12 };
 #elif defined(__AVX__)                          // 16 registers: 12 sums, 2 of b, 1 of a
@@ -1225,9 +1227,9 @@ enum { VEC_BYTES = 16, MR = 6 };
 typedef real vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
 enum { VL = VEC_BYTES/sizeof(real) };           // numbers in a vector
 enum { NR = 2*VL };                             // MR rows of NR numbers are in registers at a time
-enum { MC = 480, NC = 512, KC = 256 };          // a packed block of a fits the L2 cache, a panel of b L1
-enum { FEW = 8 };                               // rows of a that are not worth packing b for
-enum { SIDE = NR < 8 ? NR : 8 };                // of the blocks that are packed: none reaches into two panels
+enum { MC = 480, NC = 512, KC = 256 };          // MC x KC of a fit the L2 cache, a panel of KC x NR of b L1
+enum { FEW = 8 };                               // so few rows of a are not worth packing b
+enum { SIDE = NR < 8 ? NR : 8 };                // packing moves blocks of SIDE x SIDE: none spans two panels
 
 // The part of a matrix that begins at element (i,j).
 static inline Matrix block(Matrix m, int i, int j) { m.at += i*m.row + j*m.col; return m; }
@@ -1236,14 +1238,15 @@ static inline Matrix block(Matrix m, int i, int j) { m.at += i*m.row + j*m.col; 
 typedef real eight __attribute__((vector_size(8*sizeof(real)), aligned(sizeof(real)), may_alias));
 typedef real four __attribute__((vector_size(4*sizeof(real)), aligned(sizeof(real)), may_alias));
 
-// The first and the second halves of x and y, interleaved in pairs: one instruction each. (By pointers:
-// how such a vector would be passed depends on the processor, which clang warns of.)
+// The first and the second halves of x and y, interleaved in pairs: one instruction each. (They go by
+// pointers, because clang warns that the way to pass such a vector by value depends on the processor.)
 static inline __attribute__((always_inline)) void interleave(eight *first, eight *second, const eight *x_at,
                                                              const eight *y_at) {
     const eight x = *x_at, y = *y_at;
     const eight f = { x[0], y[0], x[1], y[1], x[4], y[4], x[5], y[5] };
     const eight s = { x[2], y[2], x[3], y[3], x[6], y[6], x[7], y[7] };
-    *first = f, *second = s;
+    *first = f;
+    *second = s;
 }
 
 // out[c][r] = in[r*ld + c] for 8 x 8 numbers, in registers. Rows r and r + 4 give one vector of four
@@ -1257,27 +1260,27 @@ static inline __attribute__((always_inline)) void transpose(eight *out, const re
             const eight right = { x[4], x[5], x[6], x[7], y[4], y[5], y[6], y[7] };
             a[r] = c ? right : left;
         }
-        interleave(&b[0], &b[1], &a[0], &a[2]), interleave(&b[2], &b[3], &a[1], &a[3]);
+        interleave(&b[0], &b[1], &a[0], &a[2]);
+        interleave(&b[2], &b[3], &a[1], &a[3]);
         interleave(out + c, out + c + 1, &b[0], &b[2]);
         interleave(out + c + 2, out + c + 3, &b[1], &b[3]);
     }
 }
 
-// The number of vectors that n numbers fill, made odd: rows that far apart do not fall into one set
-// of the cache.
+// The number of vectors that n numbers fill, made odd, so that rows this far apart do not all fall into
+// one set of the cache.
 static inline int odd_vectors(int n) { return (n + VL - 1)/VL | 1; }
 
-// Who reads eight rows side by side, 8 x 8 numbers per step, calls this to find the next eight rows in the
-// cache: it asks for their numbers one row after the other, which memory likes best. No processor foresees
-// eight streams by itself. (rows: `width` apart, K numbers each)
+// For code that reads eight rows side by side, 8 x 8 numbers per step: fetches 64 numbers of the next
+// eight rows into the cache. It takes them one row after the other, which is fastest for memory; a
+// processor does not foresee eight streams by itself. rows: the next eight, `width` apart, K numbers each.
 static inline void prefetch(const real *rows, size_t width, int K, int step) {
     const real *next = rows + 64*step/K*width + 64*step % K;
     for (int line = 0; line < 64; line += 64/sizeof(real)) __builtin_prefetch(next + line, 0, 2);
 }
 
-// Rows of x, `width` at a time, to panels p[k*width + r], in blocks of 8 x 8; rows missing in the
-// last panel are not written. The blocks come in the order in which memory holds them, for the
-// prefetcher.
+// Packs the rows of x, `width` at a time, into panels p[k*width + r], in blocks of 8 x 8. Rows missing
+// in the last panel are not written. For the prefetcher, the blocks come in the order of memory.
 static void pack(real *p, Matrix x, int rows, int K, int width) {
     const int by_rows = x.col == 1, outer = by_rows ? rows : K, inner = by_rows ? K : rows;
     for (int o = 0; o < outer; o += SIDE) for (int i = 0; i < inner; i += SIDE) {
@@ -1298,8 +1301,8 @@ static void pack(real *p, Matrix x, int rows, int K, int width) {
     }
 }
 
-// c[0:m, 0:n] (+)= MR rows of a times one packed panel of b; m <= MR, n <= NR.
-// Inlined: short sums are done sooner than a call.
+// c[0:m, 0:n] = MR rows of a times one packed panel of b, or += if add; m <= MR, n <= NR.
+// Inlined, because a short sum takes less time than a call.
 static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t ldc, Matrix a, const real *b,
                                                                  int m, int n, int K, int add) {
     for (int i = 0; i < m; i++) {
@@ -1334,13 +1337,13 @@ static inline __attribute__((always_inline)) void gemm_registers(real *c, size_t
     }
 }
 
-// How many of K terms, from the k0-th on, are summed before they are added to c: all loops over k
-// below make these steps, so all of them give the same bits.
+// How many of K terms, from the k0-th on, are summed before they are added to c. All loops over k below
+// take these steps, so all of them give the same bits.
 static int run_length(int k0, int K, int span) { return imin(imin(KC, K - k0), span - k0 % span); }
 
-// sum[r] += sum_i x[i] w[i][r] for `terms` rows of w, eight numbers each, in order. Two sums of four, not
-// one of eight: where nothing but the last sum is waited for, gcc takes a multiplication and an addition
-// for some processors, which round twice, and the bits would differ from gemm_registers'.
+// sum[r] += sum_i x[i] w[i][r] for `terms` rows of w, eight numbers each, in order. It keeps two sums of
+// four, not one of eight: of one long chain, gcc makes separate multiplications and additions for some
+// processors. These round twice, and the bits would differ from those of gemm_registers.
 static inline __attribute__((always_inline)) void add_terms(four sum[2], const real *x, const eight *w,
                                                             int terms) {
     four left = sum[0], right = sum[1];
@@ -1348,7 +1351,8 @@ static inline __attribute__((always_inline)) void add_terms(four sum[2], const r
         left += x[i]**(const four *)&w[i];
         right += x[i]**((const four *)&w[i] + 1);
     }
-    sum[0] = left, sum[1] = right;
+    sum[0] = left;
+    sum[1] = right;
 }
 
 // n <= 8 columns of gemm_few.
@@ -1376,10 +1380,10 @@ static inline __attribute__((always_inline)) void gemm_eight(real *c, size_t ldc
     }
 }
 
-// gemm on one thread for few rows and a b that is a weight's transpose. Generation multiplies the
-// whole model with one row per token, and is as fast as the weights can be read: so they are read
-// once, eight rows at a time, and turned and used in registers. Not more than eight: rows often lie a
-// multiple of 4096 bytes apart, and the first-level cache has room for eight such lines.
+// gemm on one thread, where a has few rows and b is the transpose of a weight. Generation multiplies all
+// weights by one row per token, so it is as fast as they can be read. So they are read once, eight rows
+// at a time, and transposed and used in registers. Eight, because rows often lie a multiple of 4096 bytes
+// apart, and the first-level cache has room for eight such lines.
 static void gemm_few(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
     for (int j = 0; j < N; j += 8) {
         const Matrix columns = block(b, 0, j);
@@ -1389,11 +1393,11 @@ static void gemm_few(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int 
     }
 }
 
-// gemm on one thread. The bits of c depend on span and KC, but not on how c is cut into tiles. Rows
-// of a are packed where they have to be: not where they are contiguous already, nor where b is too
-// narrow for a packed copy to be read often; but always where columns lie a multiple of 4096 bytes
-// apart, which all fall into one set of the cache, and at the end, where a panel is not full. Of a
+// gemm on one thread. The bits of c depend on span and KC, but not on how c is cut into tiles. In a
 // causal product, panels and terms that do not count are skipped.
+// Rows of a are packed only where this helps: not if they are contiguous already, nor if b is too narrow
+// for a packed copy to be read often. But they are packed where columns lie a multiple of 4096 bytes
+// apart, because all of these fall into one set of the cache; and at the end, where a panel is not full.
 static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add,
                       Causal causal, int past) {
     static __thread real packed_a[(MC + 2*VL)*KC] __attribute__((aligned(64)));
@@ -1402,7 +1406,8 @@ static void gemm_tile(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int
     for (int i0 = 0; i0 < M; i0 += MC) for (int j0 = 0; j0 < N; j0 += NC) {
         const int m = imin(MC, M - i0), n = imin(NC, N - j0);
         const int direct = a.col == 1 || (n <= 4*NR && a.col*sizeof(real) % 4096);
-        const int unpacked = direct ? m/MR*MR : 0, width = odd_vectors(m - unpacked)*VL;
+        const int unpacked = direct ? m/MR*MR : 0;              // rows that are not packed: the first ones
+        const int width = odd_vectors(m - unpacked)*VL;
         for (int k0 = 0, k; k0 < K; k0 += k) {
             k = run_length(k0, K, span);
             const Matrix rows = block(a, i0, k0), columns = block(b, k0, j0);
@@ -1435,9 +1440,9 @@ static int tile_size(int n, int most, int panel) {
     return ((n + parts - 1)/parts + panel - 1)/panel*panel;
 }
 
-// The tiles start at MC x NC, what the caches hold, and are halved until all threads end at about
-// the same time: when every thread gets equally many, or so many that the last ones do not matter;
-// but not below four panels in all, which would be packed more often than used.
+// The tiles start at MC x NC, what the caches hold, and are halved until all threads end at about the
+// same time: when every thread gets equally many, or so many that the last ones do not matter. They are
+// not halved below four panels in all, which would be packed more often than used.
 void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add) {
     const int threads = omp_get_max_threads();
     int mc = tile_size(M, MC, MR), nc = tile_size(N, NC, NR);
@@ -1455,8 +1460,8 @@ void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span
 }
 
 // ---- sums over a row ---------------------------------------------------------------------------
-// In VL interleaved partial sums: that is vector code, and one order wherever the row lies in
-// memory.
+// All are computed in VL interleaved partial sums: the compiler makes vector code of this, and their order
+// does not depend on where a row lies in memory.
 
 // From one row of attention's scratch to the next: an odd number of vectors.
 static int scratch_row(int keys) { return odd_vectors(keys)*VL; }
@@ -1507,10 +1512,10 @@ static void row_add(real *y, const real *x, int n) {
     for (int j = 0; j < n; j++) y[j] += x[j];
 }
 
-// e^x = 2^n e^r with n = round(x/ln 2), so |r| <= ln(2)/2, where eight terms of the Taylor series
-// reach float precision. Plain arithmetic, so that a loop over it becomes vector code; libm's exp
-// would cost as much as the matrix products. x is clamped to [-87, 88]; a NaN stays a NaN. In the
-// tests' double it is simply exp.
+// e^x = 2^n e^r with n = round(x/ln 2), so |r| <= ln(2)/2, where eight terms of the Taylor series reach
+// float precision. It is plain arithmetic, so that a loop over it becomes vector code; libm's exp would
+// cost as much as the matrix products. x is clamped to [-87, 88]; a NaN stays a NaN. In the double of
+// the tests it is exp itself.
 static inline real fast_exp(real x) {
     if (sizeof(real) == sizeof(double)) return (real)exp((double)x);
     const float to_integer = 12582912.0f;                   // 1.5 * 2^23: adding it rounds, and leaves n
@@ -1548,20 +1553,21 @@ static real row_exp(real *y, const real *x, real scale, real shift, int n) {
 
 // ---- ranks and their pieces ---------------------------------------------------------------------
 // Several processes, each with a device of its own, can train one model: rank 0, 1, ... world - 1. Each
-// has all weights and takes its share of every batch; the gradients of all are added up. What the
-// optimizer alone needs is cut into pieces, and a rank keeps its own (ZeRO; Rajbhandari et al. 2020,
-// arXiv 1910.02054): with --shard optimizer the moments, with --shard gradients the sums as well.
+// has all weights and takes its share of every batch; the gradients of all are added up. What only the
+// optimizer needs is cut into pieces, and each rank keeps its own (ZeRO; Rajbhandari et al. 2020, arXiv
+// 1910.02054): with --shard optimizer the moments, with --shard gradients also the sums of gradients.
 //
-// The flat arrays are cut into segments - the embedding, each layer, the head - for a layer's gradients
-// are complete, and can leave, while those of the layers below are still to come. A segment is cut into
-// `world` pieces of equal length, a multiple of 8; the last has what remains, too. A rank's own arrays
-// hold its pieces, one after the other.
+// The flat arrays are cut into segments (the embedding, each layer, the head), because a layer's
+// gradients can leave as soon as they are complete, while those of the layers below are still to come.
+// A segment is cut into `world` pieces of equal length, a multiple of 8; the last piece also has what
+// remains. A rank's own arrays hold its pieces, one after the other.
 
 static struct {
     int rank, world;                                // which of how many
-    int local, forked;                              // which of those on this machine; started by --gpus
+    int local;                                      // which of those on this machine
+    int forked;                                     // 1: started by --gpus
     int shard_gradients;
-    double exposed;                                 // seconds of the last update's that a device has waited
+    double exposed;                                 // seconds of the last update that a device waited
 } ranks = { 0, 1, 0, 0, 0, 0 };
 
 enum { MAX_SEGMENTS = MAX_LAYERS + 2 };
@@ -1589,10 +1595,11 @@ Piece piece_at(const Segments *s, size_t offset) {
     return piece_of(s, k, r);
 }
 
-// Alone there is one segment, and all of it is ours.
+// A rank that is alone has one segment, and all of it is its own.
 Segments segments_of(const Layout *layout) {
     Segments s;
-    s.n = 0, s.at[0] = 0;
+    s.n = 0;
+    s.at[0] = 0;
     for (int k = 0; k < layout->n; k++) {
         const Tensor *t = &layout->tensor[k];
         const int same_layer = k && t->layer >= 0 && t->layer == t[-1].layer;
@@ -1615,52 +1622,54 @@ typedef enum { PARAMS, GRADS, MOMENT1, MOMENT2 } Space;     // the flat arrays; 
 typedef struct { const char *name; size_t bytes; int on_host; } Memory;    // one entry of a memory plan
 enum { MAX_MEMORY = 16 };
 
-// Where memory is to be saved, at the price of time; the bits stay the same. The command line sets it, and
-// devices that save memory heed it.
+// How to save memory at the price of time; the bits stay the same. The command line sets it, and devices
+// that can save memory heed it.
 typedef struct { const char *recompute; int offload_optimizer; } Saving;
 static Saving saving = { "swiglu", 0 };
 
 typedef struct {
     const char *name;
 
-    // Why it cannot share a run with others of its kind; NULL: it can. And: this rank chooses its own, and
-    // those of all ranks find each other. (NULL: there is nothing to choose.)
+    // Why several of this device cannot share a run; NULL: they can.
     const char *alone;
+
+    // Each rank chooses its card, and those of all ranks find each other. NULL: there is nothing to choose.
     void (*open)(void);
 
     // What a model for passes over B x T tokens will take, entry by entry. Returns how many entries, at
     // most MAX_MEMORY.
     int (*memory)(Memory *plan, const Config *c, int training, int B, int T);
 
-    // All numbers are zero. Without training: neither gradients nor moments, and no activations are kept.
+    // A model whose numbers are all zero. Without training it has no gradients and no moments, and its
+    // forward pass keeps no activations.
     void *(*build)(const Config *c, int training);
     void (*destroy)(void *model);
 
-    // tokens, targets [B,T] -> losses, zlosses [B,T]. weights[b,t]: what backward will weigh their sum
-    // with; NULL: no backward pass follows.
+    // tokens, targets [B,T] -> losses, zlosses [B,T]. backward will take the gradient of their sum weighted
+    // by weights[b,t]; NULL: no backward pass follows.
     void (*forward)(void *model, real *losses, real *zlosses, const int *tokens, const int *targets,
                     const real *weights, int B, int T);
 
-    // Once per forward with weights. Gradients add up until update clears them. last: an update is
-    // next. All ranks make as many passes.
+    // Once per forward with weights. Gradients add up until update clears them. last: an update comes
+    // next. All ranks make equally many passes.
     void (*backward)(void *model, int last);
 
     // Returns the norm of the gradients of all ranks before clipping; if that is not finite, nothing is
     // changed.
     double (*update)(void *model, const AdamW *adamw);
 
-    // logits[V] after n more tokens of one sequence, of which it has seen `past`.
+    // logits[V] after n more tokens of one sequence, of which the model has seen `past`.
     void (*decode)(void *model, real *logits, const int *tokens, int n, int past);
 
     // Copies `count` numbers of one of the flat arrays to or from the host. All ranks do so together,
-    // for each has only its pieces.
+    // because each has only its pieces.
     void (*get)(void *model, Space space, size_t offset, size_t count, real *host);
     void (*set)(void *model, Space space, size_t offset, size_t count, const real *host);
 
     // What a model without training keeps its weights in: "fp32", or "bf16", to which set rounds them.
     const char *stores;
 
-    int saves_memory;                                       // 1: it knows what `saving` asks for
+    int saves_memory;                                       // 1: it heeds `saving`
 } Device;
 
 static void add_memory(Memory *plan, int *n, const char *name, size_t bytes) {
