@@ -1735,8 +1735,8 @@ static const Device cpu_device = {
 // ================================================================================================
 // Every file is hostile until checked.
 
-// CHUNK: numbers moved at a time between a file and a device.
-enum { PATH = 4096, CHUNK = 1 << 16 };
+enum { PATH = 4096 };                           // bytes that a path may have
+enum { CHUNK = 1 << 16 };                       // numbers moved at a time between a file and a device
 
 static void path_join(char *out, const char *directory, const char *name) {
     CHECK(snprintf(out, PATH, "%s/%s", directory, name) < PATH,
@@ -1744,7 +1744,7 @@ static void path_join(char *out, const char *directory, const char *name) {
 }
 static int file_exists(const char *path) { struct stat s; return stat(path, &s) == 0; }
 
-// Opening a pipe would wait for a writer, for ever: so look first.
+// Looks before it opens, because opening a pipe would wait for a writer, perhaps for ever.
 static FILE *open_to_read(const char *path, uint64_t *size) {
     struct stat s;
     CHECK(stat(path, &s) == 0, "%s: cannot be read: %s", path, strerror(errno));
@@ -1755,7 +1755,7 @@ static FILE *open_to_read(const char *path, uint64_t *size) {
     return file;
 }
 
-// The directories that a file's path leads through: of a/b/c.bin, a and a/b.
+// Makes the directories that a file's path leads through: of a/b/c.bin, a and a/b.
 static void make_parents(const char *path) {
     char part[PATH];
     CHECK(strlen(path) < PATH, "%s: this path is too long", path);
@@ -1766,13 +1766,14 @@ static void make_parents(const char *path) {
     }
 }
 
-static void make_directory(const char *path) {              // and those above it
+// Makes a directory, and those above it.
+static void make_directory(const char *path) {
     char inside[PATH];
     path_join(inside, path, "");
     make_parents(inside);
 }
 
-// Removes the plain files in a directory; then the directory, too: what a checkpoint is.
+// Removes the plain files in a directory: a checkpoint has no others.
 static void empty_directory(const char *path) {
     DIR *directory = opendir(path);
     if (!directory) return;
@@ -1782,13 +1783,15 @@ static void empty_directory(const char *path) {
     }
     closedir(directory);
 }
-static void remove_directory(const char *path) { empty_directory(path), rmdir(path); }
+static void remove_directory(const char *path) {
+    empty_directory(path);
+    rmdir(path);
+}
 
-// Written bytes are only safe once they have reached the disk, and a full disk may say so as late
-// as here.
+// Written bytes are only safe once they have reached the disk. A full disk may say so only here.
 static void flush_written(FILE *file, const char *path) {
     int failed = fflush(file) || ferror(file);
-    // Some file systems have no such call.
+    // Some file systems have no fsync.
     if (!failed && fsync(fileno(file))) failed = errno != EINVAL && errno != ENOTSUP;
     CHECK(!failed, "%s: writing failed: %s; is the disk full?", path, strerror(errno));
 }
@@ -1796,14 +1799,15 @@ static void close_written(FILE *file, const char *path) {
     flush_written(file, path);
     CHECK(fclose(file) == 0, "%s: writing failed: %s; is the disk full?", path, strerror(errno));
 }
-// Rank 0 writes for all. The others do as it does, for nobody: it may ask them for their pieces.
+// Rank 0 writes for all. The other ranks write the same into nothing, because device->get, which brings
+// the numbers, takes pieces from all of them.
 static FILE *open_to_write(const char *path) {
     FILE *file = fopen(ranks.rank ? "/dev/null" : path, "wb");
     CHECK(file, "%s: cannot be written: %s", path, strerror(errno));
     return file;
 }
 
-// A whole small file as a string. Larger than 100 MB, or with a NUL byte, it is not text of ours.
+// A whole small file as a string. No text of ours is larger than 100 MB, or has a NUL byte.
 static char *read_text(const char *path) {
     uint64_t size;
     FILE *file = open_to_read(path, &size);
@@ -1817,8 +1821,8 @@ static char *read_text(const char *path) {
     return text;
 }
 
-// Only one run may write into a directory. The lock is the process's own: however it ends, the
-// directory is free again.
+// Only one run may write into a directory. The lock belongs to the process: however that ends, the
+// directory is free again. Returns the lock, a file descriptor.
 static int lock_directory(const char *path) {
     static int told;
     struct stat locked, named;
@@ -1830,7 +1834,7 @@ static int lock_directory(const char *path) {
                              path, strerror(errno));
         return fd;
     }
-    // Before we locked it, its owner may have moved it and made another one.
+    // Before we locked it, its owner may have moved it and made another of this name.
     ours = ours && fstat(fd, &locked) == 0 && stat(path, &named) == 0 && locked.st_ino == named.st_ino;
     CHECK(ours, "%s: another run is writing into this directory; wait for its end, or choose another",
           path);
@@ -1845,13 +1849,13 @@ static char *own_path(char *out) {
 }
 
 // ---- stopping ----------------------------------------------------------------------------------
-// SIGINT, SIGTERM and SIGHUP ask a training run to save what it has, and to end. Whatever may take
-// longer than a moment looks at asked_to_stop: a batch after each pass, validation, samples. A
-// second signal ends the program at once; but a terminal and a program around ours may both send
-// one, so signals closer than a fifth of a second are the same.
-
-// Several ranks must stop at the same moment: each is asked by itself, and `agreed_to_stop` (section 9)
-// asks all.
+// SIGINT, SIGTERM and SIGHUP ask a training run to save what it has, and to end. All that may take
+// longer than a moment looks at asked_to_stop: a batch after each pass, validation, samples. A second
+// signal ends the program at once. But a terminal and a program around ours may both send one, so
+// signals closer than a fifth of a second count as one.
+//
+// Several ranks must stop at the same step. A signal sets only asked_here, and agreed_to_stop (section
+// 9) sets asked_to_stop on all ranks if one was asked.
 
 static volatile sig_atomic_t asked_to_stop = 0, asked_here = 0;
 
@@ -1865,25 +1869,30 @@ static void on_signal(int number) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     if (!asked_here) {
-        first = now, asked_here = 1, asked_to_stop = ranks.world == 1;
+        first = now;
+        asked_here = 1;
+        asked_to_stop = ranks.world == 1;
         say("note: asked to stop; a second signal ends at once\n");
         return;
     }
     const double seconds = (double)(now.tv_sec - first.tv_sec);
-    if (seconds + 1e-9*(double)(now.tv_nsec - first.tv_nsec) > 0.2) signal(number, SIG_DFL), raise(number);
+    if (seconds + 1e-9*(double)(now.tv_nsec - first.tv_nsec) > 0.2) {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
 }
 
-// What is ignored already (by nohup, say) stays so.
+// A signal that is ignored already (by nohup, say) stays ignored.
 static void heed_signals(void) {
     const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
-    for (int i = 0; i < 3; i++)
-        if (signal(numbers[i], on_signal) == SIG_IGN)
-            signal(numbers[i], SIG_IGN);
+    for (int i = 0; i < 3; i++) {
+        if (signal(numbers[i], on_signal) == SIG_IGN) signal(numbers[i], SIG_IGN);
+    }
 }
 
 // ---- JSON --------------------------------------------------------------------------------------
-// A text is checked once, by json_skip; then a value is just a pointer to where it starts, and is
-// found by walking.
+// json_skip checks a text once. From then on a value is a pointer to where it starts, and is found by
+// walking over the values before it.
 
 static const char *json_space(const char *s) { return s + strspn(s, " \t\r\n"); }
 
@@ -1914,7 +1923,7 @@ static const char *json_skip(const char *s, int depth) {
             if (*s != ',') return NULL;
         }
     }
-    // The last three are Python's, whose json writes them.
+    // The last three are not JSON, but Python's json module writes them.
     static const char *const words[] = { "true", "false", "null", "NaN", "Infinity", "-Infinity" };
     for (int i = 0; i < 6; i++)
         if (!strncmp(s, words[i], strlen(words[i])))
@@ -1926,18 +1935,18 @@ static const char *json_skip(const char *s, int depth) {
     return end == s + digits ? end : NULL;
 }
 
-// A value as a sentence quotes it: on one line, whole or cut between two of its parts. Holds for
-// the next three calls.
+// A value as a sentence quotes it: on one line, whole or cut between two of its parts. The text is valid
+// until the fourth call after this one.
 static const char *json_quoted(const char *value) {
     enum { LONGEST = 80 };
     static char text[4][LONGEST + 8];
     static int turn;
     char *out = text[turn = (turn + 1) % 4];
     const char *end = value ? json_skip(value, 0) : NULL;
-    int n = 0, part = 0;                                    // part: where the last one of them ends
+    int n = 0, part = 0;                                    // part: where the last whole part ends
     if (!end) return "none";
     for (const char *s = value; s < end && n < LONGEST; s++) {
-        // A string may be cut between any two letters, all else before a comma.
+        // A string may be cut between any two letters, anything else before a comma.
         const int between = *value == '"' ? ((unsigned char)*s & 0xc0) != 0x80 : *s == ',';
         if (between && n) part = n;
         if (*s != '\n') out[n++] = *s;
@@ -1948,7 +1957,8 @@ static const char *json_quoted(const char *value) {
     return out;
 }
 
-// An object's members: the value of the first, then of the one after a value; NULL after the last.
+// Walking over an object's members: json_first and json_next return a member's value, and its key;
+// NULL after the last. (json_member: the member whose key is at `at`.)
 static const char *json_member(const char *at, const char **key) {
     at = json_space(at);
     if (*at != '"') return NULL;
@@ -1963,19 +1973,20 @@ static const char *json_next(const char *value, const char **key) {
     return *at == ',' ? json_member(at + 1, key) : NULL;
 }
 
-// Is the string at s this one? (Names that need escapes are none of ours.)
+// Whether the string at s is `text`. (No name of ours needs escapes.)
 static int json_is(const char *s, const char *text) {
     size_t n = strlen(text);
     return *s == '"' && !strncmp(s + 1, text, n) && s[n + 1] == '"';
 }
 
+// The value of the member `name`, or NULL.
 static const char *json_get(const char *object, const char *name) {
     const char *key, *value = json_first(object, &key);
     while (value && !json_is(key, name)) value = json_next(value, &key);
     return value;
 }
 
-// A checked object, or a sentence.
+// The object that the text must be. Dies with a sentence if it is anything else.
 static const char *json_root(const char *text, const char *path) {
     const char *start = json_space(text), *end = json_skip(start, 0);
     CHECK(*start == '{' && end && !*json_space(end),
@@ -1983,8 +1994,8 @@ static const char *json_root(const char *text, const char *path) {
     return start;
 }
 
-// The number under `name`, which must lie within [low, high]; if it is absent or null, `otherwise`
-// (NAN: it must be there).
+// The number under `name`, which must lie within [low, high]. If it is absent or null: `otherwise`, or,
+// where that is NAN, a sentence that it must be there.
 static double json_number(const char *object, const char *path, const char *name, double low,
                           double high, double otherwise) {
     const char *value = json_get(object, name);
@@ -2015,7 +2026,7 @@ static int json_flag(const char *object, const char *name) {
     return value && *value == 't';
 }
 
-// The whole numbers of an array, at most `most` of them; returns how many, or -1 if it holds
+// The whole numbers of an array, at most `most`. Returns how many, or -1 if the array holds more or
 // anything else.
 static int json_whole_numbers(const char *array, uint64_t *out, int most) {
     int n = 0;
@@ -2040,7 +2051,8 @@ static void write_json_string(FILE *file, const char *s) {
 }
 
 // ---- number formats ----------------------------------------------------------------------------
-// From NO_WEIGHT on: buffers, which a file may hold beside weights.
+// Weights are F32, BF16 or F16; the types from NO_WEIGHT on are those of buffers, which a file may hold
+// beside weights.
 typedef enum { F32, BF16, F16, NO_WEIGHT } Dtype;
 static const struct { const char *safetensors, *torch; int size; } dtypes[] = {
     { "F32", "float32", 4 }, { "BF16", "bfloat16", 2 }, { "F16", "float16", 2 },
@@ -2050,7 +2062,7 @@ static const struct { const char *safetensors, *torch; int size; } dtypes[] = {
 };
 enum { DTYPES = sizeof dtypes/sizeof *dtypes };
 
-// bfloat16 is the upper half of a float. To it: round to nearest, ties to even; a NaN stays one.
+// bfloat16 is the upper half of a float. A float is rounded to the nearest, ties to even; a NaN stays one.
 static float float_from_bf16(uint16_t h) {
     uint32_t u = (uint32_t)h << 16;
     float f;
@@ -2108,8 +2120,21 @@ static void floats_to(unsigned char *out, const real *in, size_t count, Dtype ty
 // "data_offsets"}, ...}; then the numbers. Offsets count from the end of the header; the tensors
 // must tile the rest of the file exactly.
 
-typedef struct { char name[128]; Dtype type; size_t rows, cols; int dims; uint64_t begin, end; } Entry;
-typedef struct { char path[PATH]; FILE *file; uint64_t data; int n; Entry *entry; } Safetensors;
+typedef struct {
+    char name[128];
+    Dtype type;
+    size_t rows, cols;                          // cols: all dimensions but the first, multiplied
+    int dims;
+    uint64_t begin, end;                        // in bytes
+} Entry;
+
+typedef struct {
+    char path[PATH];
+    FILE *file;
+    uint64_t data;                              // where the numbers begin in the file
+    int n;
+    Entry *entry;
+} Safetensors;
 
 static int by_begin(const void *a, const void *b) {
     uint64_t x = ((const Entry *)a)->begin, y = ((const Entry *)b)->begin;
@@ -2144,7 +2169,10 @@ static void read_entry(Entry *e, const char *path, const char *key, const char *
     CHECK(n == 2 && bound[0] <= bound[1] && bound[1] - bound[0] == count*(uint64_t)dtypes[type].size,
           "%s: tensor %s needs %llu bytes for its shape, but data_offsets are %s", path, e->name,
           (unsigned long long)count*(unsigned)dtypes[type].size, json_quoted(offsets));
-    e->begin = bound[0], e->end = bound[1], e->rows = dim[0], e->cols = count/(dim[0] ? dim[0] : 1);
+    e->begin = bound[0];
+    e->end = bound[1];
+    e->rows = dim[0];
+    e->cols = count/(dim[0] ? dim[0] : 1);
 }
 
 static Safetensors *safetensors_open(const char *path) {
@@ -2191,14 +2219,18 @@ static Safetensors *safetensors_open(const char *path) {
     return st;
 }
 
-static void safetensors_close(Safetensors *st) { fclose(st->file); release(st->entry); release(st); }
+static void safetensors_close(Safetensors *st) {
+    fclose(st->file);
+    release(st->entry);
+    release(st);
+}
 
 static const Entry *safetensors_find(const Safetensors *st, const char *name) {
     for (int i = 0; i < st->n; i++) if (!strcmp(st->entry[i].name, name)) return &st->entry[i];
     return NULL;
 }
 
-// Moves a tensor into one of the device's flat arrays, a chunk at a time; every number must be finite.
+// Copies a tensor into one of the device's flat arrays, a chunk at a time. Every number must be finite.
 static void safetensors_read(const Safetensors *st, const Entry *e, const Device *device,
                              void *model, Space space, size_t offset) {
     static unsigned char bytes[4*CHUNK];
@@ -2228,7 +2260,7 @@ static void safetensors_read(const Safetensors *st, const Entry *e, const Device
     }
 }
 
-// Do two tensors hold the same numbers?
+// Whether two tensors hold the same numbers.
 static int safetensors_same(const Safetensors *a, const Entry *x, const Safetensors *b,
                             const Entry *y) {
     static unsigned char bytes[2][4*CHUNK];
@@ -2252,8 +2284,8 @@ static int safetensors_same(const Safetensors *a, const Entry *x, const Safetens
     return 1;
 }
 
-// What a file of ours holds: numbers of one of the device's flat arrays, under a name. A matrix, or
-// (dims 1) a vector of `rows` numbers, as the Tensor that they belong to.
+// A tensor in a file that we write: numbers of one of the device's flat arrays, under a name. It is a
+// matrix, or (dims 1) a vector of `rows` numbers, like the Tensor that they belong to.
 typedef struct { char name[96]; Space space; size_t offset; int rows, cols, dims; } Slice;
 
 static uint64_t slice_bytes(const Slice *s, Dtype type) {
@@ -2269,7 +2301,7 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
     size_t capacity = 256 + (size_t)n*256, length = 0;
     char *header = (char *)allocate(capacity, 1, path);
     uint64_t end = 0;
-    // Transformers insists on it.
+    // Transformers refuses a file without "format".
     length += (size_t)sprintf(header, "{\"__metadata__\":{\"format\":\"pt\"}");
     for (int i = 0; i < n; i++) {
         uint64_t begin = end;
@@ -2284,8 +2316,7 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
                                    (unsigned long long)begin, (unsigned long long)end);
     }
     header[length++] = '}';
-    // Numbers start aligned.
-    while (length % 8) header[length++] = ' ';
+    while (length % 8) header[length++] = ' ';              // so that the numbers start aligned
 
     FILE *file = open_to_write(path);
     for (int i = 0; i < 8; i++) fputc((int)(length >> 8*i & 255), file);
@@ -2307,8 +2338,7 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
                 CHECK(fabs((double)numbers[j]) < 65520,
                       "%s: %s has the value %g, too large for float16; choose bf16", path,
                       slice[i].name, (double)numbers[j]);
-            // close_written says why.
-            if (fwrite(bytes, (size_t)dtypes[type].size, k, file) != k) break;
+            if (fwrite(bytes, (size_t)dtypes[type].size, k, file) != k) break;      // close_written says why
             done += k;
         }
         if (ferror(file)) break;
@@ -2320,8 +2350,8 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
 // config.json and model.safetensors (or several with an index), as transformers' OlmoForCausalLM
 // reads and writes them.
 
-// The end of a sentence about a run without checkpoints: the newest earlier run that a later one has
-// moved aside, OUT.1, OUT.2, ..., and that has some; or nothing.
+// The end of a sentence about a run without checkpoints: names the newest one that has some among the
+// earlier runs that were moved aside, OUT.1, OUT.2, ... Empty if there is none.
 static const char *earlier_run(const char *out) {
     static char says[PATH + 64];
     char aside[PATH], latest[PATH];
@@ -2333,7 +2363,8 @@ static const char *earlier_run(const char *out) {
     return says;
 }
 
-// The path of DIRECTORY/config.json, or a sentence that says what may have been meant.
+// The path of DIRECTORY/config.json. If there is no such directory, dies with a sentence that says what
+// may have been meant.
 static void find_config(char *path, const char *directory) {
     char latest[PATH], elsewhere[PATH];
     const char *slash = strchr(directory, '/');
@@ -2383,8 +2414,8 @@ static int config_eos(const char *config, const char *path, int vocab) {
     return -1;
 }
 
-// RoPE's object, which older files call rope_scaling and newer ones rope_parameters, must leave the
-// angles as they are.
+// The object that describes RoPE, rope_scaling in older files and rope_parameters in newer ones, must
+// leave the angles as they are.
 static void check_rope(const char *config, const char *path, const char *name) {
     const char *rope = json_get(config, name), *type;
     if (!rope || *rope == 'n') return;
@@ -2410,7 +2441,7 @@ static Config config_read(const char *directory) {
     check_rope(o, path, "rope_parameters");
     check_rope(o, path, "rope_scaling");
     const char *rope = json_get(o, "rope_parameters");
-    // Older files keep it outside.
+    // Older files have rope_theta outside.
     if (!rope || *rope != '{' || !json_get(rope, "rope_theta")) rope = o;
     Config c;
     c.d_model = json_int(o, path, "hidden_size", 1, 1 << 16, NAN);
@@ -2430,7 +2461,7 @@ static Config config_read(const char *directory) {
     return c;
 }
 
-// A number with all its digits, and a point: transformers 5 refuses 8 where it wants a float, every
+// A number with all its digits, and a point: where transformers 5 wants a float it refuses 8, but every
 // version reads 8.0.
 static const char *json_float(double x, char *out) {
     int n = sprintf(out, "%.17g", x);
@@ -2455,7 +2486,7 @@ static void config_write(const char *directory, const Config *c, Dtype type) {
             c->n_kv_heads);
     fprintf(file, "  \"intermediate_size\": %d,\n  \"vocab_size\": %d,\n", c->mlp_hidden/2, c->vocab);
     fprintf(file, "  \"max_position_embeddings\": %d,\n", c->seq_len);
-    // Where transformers 4 looks for it, and where 5 does.
+    // Where transformers 4 looks for the angle's base, and where transformers 5 does.
     fprintf(file, "  \"rope_theta\": %s,\n  \"rope_scaling\": null,\n", theta);
     fprintf(file, "  \"rope_parameters\": {\"rope_theta\": %s, \"rope_type\": \"default\"},\n", theta);
     fprintf(file, "  \"clip_qkv\": %s,\n  \"tie_word_embeddings\": %s,\n", clip,
@@ -2477,8 +2508,11 @@ static Slice *hugging_face_slices(const Layout *layout, int *n) {
         for (int p = 0; p < t->n_parts; p++, (*n)++) {
             Slice *s = &list[*n];
             snprintf(s->name, sizeof s->name, "%s", t->part[p].name);
-            s->space = PARAMS, s->offset = offset;
-            s->rows = t->part[p].rows, s->cols = t->cols, s->dims = t->dims;
+            s->space = PARAMS;
+            s->offset = offset;
+            s->rows = t->part[p].rows;
+            s->cols = t->cols;
+            s->dims = t->dims;
             offset += (size_t)s->rows*s->cols;
         }
     }
@@ -2510,6 +2544,7 @@ static void open_indexed(Shards *shards, const char *directory, const char *path
     release(text);
 }
 
+// Opens model.safetensors, or all shards that the index names.
 static Shards shards_open(const char *directory) {
     char path[PATH], old[PATH];
     Shards shards = { NULL, 0 };
@@ -2531,6 +2566,7 @@ static Shards shards_open(const char *directory) {
     return shards;
 }
 
+// The tensor of this name, and in which shard it is; NULL: it is in none.
 static const Entry *shards_find(const Shards *shards, const char *name, const Safetensors **in) {
     const Entry *e = NULL;
     for (int s = 0; s < shards->n && !e; s++)
@@ -2539,8 +2575,8 @@ static const Entry *shards_find(const Shards *shards, const char *name, const Sa
     return e;
 }
 
-// What transformers' files hold beside weights: RoPE's frequencies, a tied head for the second
-// time, masks and positions.
+// Whether a tensor is one of those that transformers' files hold beside weights: RoPE's frequencies, the
+// tied head for a second time, masks and positions.
 static int is_buffer(const Entry *e, int tied) {
     const int second_head = tied && !strcmp(e->name, "lm_head.weight");
     return second_head || strstr(e->name, "rotary_emb.") || e->type >= NO_WEIGHT;
@@ -2575,15 +2611,16 @@ static void weights_read(const char *directory, const Layout *layout, const Devi
         for (int i = 0; i < shards.at[s]->n; i++) present += !is_buffer(&shards.at[s]->entry[i], tied);
         safetensors_close(shards.at[s]);
     }
-    release(shards.at), release(slice);
+    release(shards.at);
+    release(slice);
     CHECK(wanted == present,
           "%s: holds %d tensors where an OLMo of this config has %d; this is another model",
           directory, present, wanted);
 }
 
-// What belongs to a model beside sizes and weights. It is read when the model is, for a run may
-// move or outlive the directory that it began with, and is written byte for byte beside every copy
-// of the weights.
+// The files that belong to a model beside sizes and weights. They are read together with the model,
+// because a run may move or outlive the directory that it began with, and are written byte for byte
+// beside every copy of the weights.
 static const char *const companion_names[] = {
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
 };
@@ -2593,7 +2630,8 @@ typedef struct {
     uint64_t size[COMPANIONS];
 } Companions;
 
-// Companion i from this file. A convenience: what cannot be read is said, and left out.
+// Companion i from this file. It is a convenience: if it cannot be read, a note says so, and it is left
+// out.
 static void companion_read(Companions *with, int i, const char *path) {
     struct stat s;
     if (stat(path, &s)) return;
@@ -2605,7 +2643,8 @@ static void companion_read(Companions *with, int i, const char *path) {
     if (!whole) fprintf(stderr, "note: %s: cannot be read: it is left out\n", path);
     if (!whole) { release(bytes); return; }
     release(with->bytes[i]);
-    with->bytes[i] = bytes, with->size[i] = size;
+    with->bytes[i] = bytes;
+    with->size[i] = size;
 }
 static void companions_read(Companions *with, const char *directory) {
     char path[PATH];
@@ -2630,16 +2669,21 @@ static void companions_write(const Companions *with, const char *directory) {
 static void hugging_face_write(const char *directory, const Config *c, const Layout *layout,
                                const Companions *with, const Device *device, void *model,
                                Dtype type, uint64_t shard_bytes) {
-    int n, shards = 1, *of = NULL;
+    int n, shards = 1;
     Slice *slice = hugging_face_slices(layout, &n);
-    uint64_t total = 0, inside = 0;
+    uint64_t total = 0, inside = 0;                         // bytes: of all, and of the last shard so far
     char path[PATH], name[64];
-    of = (int *)allocate((size_t)n, sizeof *of, "the list of shards");
+    int *of = (int *)allocate((size_t)n, sizeof *of, "the list of shards");        // the shard of a tensor
     // Fill a shard until the next tensor would not fit.
     for (int i = 0; i < n; i++) {
         uint64_t bytes = slice_bytes(&slice[i], type);
-        if (shard_bytes && inside && inside + bytes > shard_bytes) shards++, inside = 0;
-        of[i] = shards - 1, inside += bytes, total += bytes;
+        if (shard_bytes && inside && inside + bytes > shard_bytes) {
+            shards++;
+            inside = 0;
+        }
+        of[i] = shards - 1;
+        inside += bytes;
+        total += bytes;
     }
     config_write(directory, c, type);
     companions_write(with, directory);
@@ -2663,17 +2707,18 @@ static void hugging_face_write(const char *directory, const Config *c, const Lay
         fprintf(file, "\n  }\n}\n");
         close_written(file, path);
     }
-    release(of), release(slice);
+    release(of);
+    release(slice);
 }
 
-// Makes a rename in it survive a power failure.
+// After this, a rename in the directory survives a power failure.
 static void sync_directory(const char *path) {
     int fd = open(path, O_RDONLY);
     if (fd >= 0) { fsync(fd); close(fd); }
 }
 
-// What has the name `path` is complete: files are written into path.tmp, which is renamed when the
-// last of them is on the disk. Returns path.tmp's lock: another run may want the same name.
+// What has the name `path` is complete: its files are written into path.tmp, which is renamed when the
+// last of them is on the disk. Returns the lock of path.tmp, which another run may want, too.
 static int begin_directory(const char *path, char *temporary) {
     CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
     if (ranks.rank) return -1;
@@ -2692,7 +2737,7 @@ static void finish_directory(const char *path, const char *temporary, int lock) 
     close(lock);
 }
 
-// The same, complete or not at all, in a directory that does not exist yet.
+// hugging_face_write into a new directory, which is complete or does not appear at all.
 static void export_write(const char *path, const Config *c, const Layout *layout,
                          const Companions *with, const Device *device, void *model, Dtype type,
                          uint64_t shard_bytes) {
@@ -2704,10 +2749,10 @@ static void export_write(const char *path, const Config *c, const Layout *layout
 }
 
 // ---- checkpoints -------------------------------------------------------------------------------
-// OUT/stepN: a Hugging Face directory, plus optimizer.safetensors (AdamW's moments) and train.json
-// (where we are, with which options, on which data: all that the bits of a resumed run depend on).
-// It is written as OUT/stepN.tmp and renamed when complete: whatever has the final name is whole,
-// whenever the power fails.
+// OUT/stepN is a Hugging Face directory with two files more: optimizer.safetensors (AdamW's moments) and
+// train.json (where the run is, with which options, on which data: all that the bits of a resumed run
+// depend on). It is written as OUT/stepN.tmp and renamed when it is complete. So whenever the power
+// fails, what has the final name is whole.
 
 typedef struct {
     int step, epoch;
@@ -2723,19 +2768,23 @@ static Slice *moment_slices(const Layout *layout) {
         const Tensor *t = &layout->tensor[i/2];
         const char *moment = i % 2 ? "exp_avg_sq" : "exp_avg";             // torch's words
         snprintf(list[i].name, sizeof list[i].name, "%s.%s", moment, t->name);
-        list[i].space = i % 2 ? MOMENT2 : MOMENT1, list[i].offset = t->offset;
-        list[i].rows = t->rows, list[i].cols = t->cols, list[i].dims = t->dims;
+        list[i].space = i % 2 ? MOMENT2 : MOMENT1;
+        list[i].offset = t->offset;
+        list[i].rows = t->rows;
+        list[i].cols = t->cols;
+        list[i].dims = t->dims;
     }
     return list;
 }
 
-// OUT/latest points to the newest checkpoint: a convenience, which some file systems cannot offer.
+// Points the link OUT/latest to the newest checkpoint. It is a convenience; some file systems have no links.
 static void point_latest(const char *path) {
     char temporary[PATH], latest[PATH], out[PATH];
     const char *name = strrchr(path, '/') + 1;
     if (ranks.rank) return;
     snprintf(out, sizeof out, "%.*s", (int)(name - 1 - path), path);
-    path_join(temporary, out, "latest.tmp"), path_join(latest, out, "latest");
+    path_join(temporary, out, "latest.tmp");
+    path_join(latest, out, "latest");
     unlink(temporary);
     if (symlink(name, temporary) || rename(temporary, latest)) {
         fprintf(stderr, "note: %s: cannot be pointed to %s: %s\n", latest, name, strerror(errno));
@@ -2753,7 +2802,7 @@ static int checkpoint_step(const char *name) {
     return *digits == '0' && n > 5 ? -1 : atoi(digits);
 }
 
-// A complete directory at `path`, or none: `path` itself never holds half a checkpoint.
+// Writes a complete checkpoint at `path`, or none: `path` itself never holds half of one.
 static void checkpoint_write(const char *path, const Config *c, const Layout *layout,
                              const Companions *with, const Device *device, void *model,
                              const Progress *at) {
@@ -2777,8 +2826,8 @@ static void checkpoint_write(const char *path, const Config *c, const Layout *la
     point_latest(path);
 }
 
-// Removes all but the newest `keep` checkpoints in OUT. Each loses its name first, for under its
-// name a checkpoint is whole.
+// Removes all but the newest `keep` checkpoints in OUT. Each loses its name first, because what has that
+// name must be whole.
 static void remove_checkpoints(const char *out, int keep) {
     for (;;) {
         int n = 0, oldest = INT32_MAX, step;
@@ -2789,8 +2838,10 @@ static void remove_checkpoints(const char *out, int keep) {
         if (directory) closedir(directory);
         if (n <= keep) return;
         char path[PATH], temporary[PATH], name[32];
-        snprintf(name, sizeof name, "step%d", oldest), path_join(path, out, name);
-        snprintf(name, sizeof name, "step%d.tmp", oldest), path_join(temporary, out, name);
+        snprintf(name, sizeof name, "step%d", oldest);
+        path_join(path, out, name);
+        snprintf(name, sizeof name, "step%d.tmp", oldest);
+        path_join(temporary, out, name);
         remove_directory(temporary);
         if (rename(path, temporary) == 0) remove_directory(temporary);
         if (!file_exists(path) && !file_exists(temporary)) continue;
@@ -2799,7 +2850,7 @@ static void remove_checkpoints(const char *out, int keep) {
     }
 }
 
-// Removes what a crash has left half-written, OUT/stepN.tmp. (OUT is locked: nobody is writing it now.)
+// Removes what a crash left half-written, OUT/stepN.tmp. (OUT is locked, so nobody is writing it now.)
 static void remove_leftovers(const char *out) {
     DIR *directory = opendir(out);
     for (struct dirent *entry; directory && (entry = readdir(directory)) != NULL; ) {
@@ -2814,6 +2865,7 @@ static void remove_leftovers(const char *out) {
     if (directory) closedir(directory);
 }
 
+// Loads weights and moments from a checkpoint into the model, and returns where its run was.
 static Progress checkpoint_read(const char *path, const Layout *layout, const Device *device,
                                 void *model, int tied) {
     char name[PATH];
