@@ -1006,6 +1006,7 @@ static Recompute recomputed(int training) {
 
 typedef struct {
     int B, T;
+    Recompute recompute;
     int head_rows;                                  // rows of logits that exist at a time
     int has_dlogits;                                // the last forward pass had weights: back is allowed
     int *tokens, *targets;                          // [N]
@@ -1020,6 +1021,8 @@ typedef struct {
     void *logits;                                   // [head_rows, V]  of elem; without weights, of float
     elem *dx_elem, *dxn;                            // [N, C]
     void *work;                                     // scratch of attention
+    float *rope;                                    // [rope_T, D]     in no arena: see rope_reserve
+    int rope_T;
     size_t kept_bytes, logits_bytes, work_bytes;    // how much of all this is what
 } GpuActs;
 
@@ -1036,8 +1039,8 @@ template <class X> static void place(X *&p, Arena *arena, size_t count) {
 }
 
 // Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers.
-static size_t acts_layout(GpuActs *a, char *base, const Config *c, Recompute recompute, int B, int T) {
-    const int H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H, training = recompute != EVERYTHING;
+static size_t acts_layout(GpuActs *a, char *base, const Config *c, int B, int T) {
+    const int H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H, training = a->recompute != EVERYTHING;
     const size_t N = (size_t)B*T, C = c->d_model, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
     Arena all = { base, 0 }, *arena = &all;
     a->B = B, a->T = T;
@@ -1049,7 +1052,7 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, Recompute rec
     place(a->h, arena, N*zmax(F, Q)), a->dqkv = a->h;
     for (int l = 0; l < c->n_layers; l++) {         // layer 0 has a place for all of it
         GpuLayerActs *s = &a->layer[l];
-        const Recompute again = l == 0 ? NOTHING : recompute;
+        const Recompute again = l == 0 ? NOTHING : a->recompute;
         if (l > 0) *s = a->layer[0];
         if (again < EVERYTHING) {
             place(s->xn1, arena, N*C), place(s->rstd1, arena, N);
@@ -1061,7 +1064,7 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, Recompute rec
             if (c->clip_qkv > 0) place(s->pass, arena, N*Q);
         }
         if (again < GATE_UP) place(s->ug, arena, N*2*F);
-        if (recompute == NOTHING) place(s->h, arena, N*F); else s->h = a->h;
+        if (a->recompute == NOTHING) place(s->h, arena, N*F); else s->h = a->h;
     }
     place(a->xnf, arena, N*C), place(a->rstdf, arena, N);
     a->kept_bytes = arena->used;
@@ -1088,12 +1091,12 @@ typedef struct { Parameter att_proj, attn_out, ff_proj, ff_out; } GpuLayer;
 
 // From xn1 to att, for B sequences of T tokens at positions past, past + 1, ... cache: NULL in training,
 // else [seq_len, 2*G*D], to which the keys and values of these tokens are added.
-static void attend(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, const float *rope,
-                   const Config *c, int B, int T, int past, Stream stream) {
+static void attend(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, const Config *c,
+                   int B, int T, int past, Stream stream) {
     const int N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
     matmul_forward(s->qkv, s->xn1, w->att_proj.weight, N, C, Q, 0, stream);
     if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q, stream);
-    rope_forward(s->qkv, rope, N, T, cache ? a->past : NULL, H + G, D, Q, stream);
+    rope_forward(s->qkv, a->rope, N, T, cache ? a->past : NULL, H + G, D, Q, stream);
 
     const elem *kv = s->qkv + H*D;
     const int kv_width = cache ? 2*G*D : Q;
@@ -1107,12 +1110,12 @@ static void attend(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, 
 }
 
 // The block; the .c draws it.
-static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache,
-                          const float *rope, const Config *c, int B, int T, int past, Stream stream) {
+static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, const Config *c,
+                          int B, int T, int past, Stream stream) {
     const int N = B*T, C = c->d_model, F = c->mlp_hidden/2;
     Range range("block_forward");
     norm_forward(s->xn1, s->rstd1, a->x, N, C, stream);
-    attend(a, s, w, cache, rope, c, B, T, past, stream);
+    attend(a, s, w, cache, c, B, T, past, stream);
     matmul_forward(a->x, s->att, w->attn_out.weight, N, C, C, 1, stream);   // x += att . attn_out^T
 
     norm_forward(s->xn2, s->rstd2, a->x, N, C, stream);
@@ -1124,25 +1127,25 @@ static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *
 // The same from the bottom up. a->dx: the gradient of the residual stream, on entry at the block's
 // output, on return at its input. The gradients of the weights are complete then; add: 0 if there is
 // nothing yet to add to.
-static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const float *rope,
-                           const Config *c, Recompute recompute, int add, Stream stream) {
+static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const Config *c, int add,
+                           Stream stream) {
     const int B = a->B, T = a->T, N = B*T, C = c->d_model, F = c->mlp_hidden/2;
     const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
     elem *dh = a->h, *dug = s->ug, *datt = a->dxn;                          // each takes another's place
     Range range("block_backward");
 
-    if (recompute >= GATE_UP) matmul_forward(s->ug, s->xn2, w->ff_proj.weight, N, C, 2*F, 0, stream);
+    if (a->recompute >= GATE_UP) matmul_forward(s->ug, s->xn2, w->ff_proj.weight, N, C, 2*F, 0, stream);
     matmul_backward_input(dh, a->dx_elem, w->ff_out.weight, N, F, C, stream);
-    swiglu_backward(dug, recompute >= SWIGLU ? s->h : NULL, dh, s->ug, N, F, stream);
+    swiglu_backward(dug, a->recompute >= SWIGLU ? s->h : NULL, dh, s->ug, N, F, stream);
     matmul_backward_weight(w->ff_out.grad, a->dx_elem, s->h, N, F, C, add, stream);
     matmul_backward_weight(w->ff_proj.grad, dug, s->xn2, N, C, 2*F, add, stream);
     matmul_backward_input(a->dxn, dug, w->ff_proj.weight, N, C, 2*F, stream);
     norm_backward(a->dx, a->dx_elem, a->dxn, s->xn2, s->rstd2, N, C, stream);
 
-    if (recompute >= BLOCK) attend(a, s, w, NULL, rope, c, B, T, 0, stream);
+    if (a->recompute >= BLOCK) attend(a, s, w, NULL, c, B, T, 0, stream);
     matmul_backward_weight(w->attn_out.grad, a->dx_elem, s->att, N, C, C, add, stream);
     matmul_backward_input(datt, a->dx_elem, w->attn_out.weight, N, C, C, stream);
-    attention_backward(a->dqkv, a->work, datt, s->att, s->lse, s->qkv, rope, B, T, H, G, D, stream);
+    attention_backward(a->dqkv, a->work, datt, s->att, s->lse, s->qkv, a->rope, B, T, H, G, D, stream);
     if (c->clip_qkv > 0) clip_backward(a->dqkv, s->pass, (size_t)N*Q, stream);
     matmul_backward_weight(w->att_proj.grad, a->dqkv, s->xn1, N, C, Q, add, stream);
     matmul_backward_input(a->dxn, a->dqkv, w->att_proj.weight, N, C, Q, stream);
@@ -1158,7 +1161,6 @@ enum { NORM_PIECES = 1024 };
 typedef struct {
     Config config;
     int training;                                   // 0: no gradients, no moments, no backward pass
-    Recompute recompute;
     int offload;                                    // 1: rests and moments are the host's memory
     Layout layout;
     elem *weights;                                  // flat, [layout.size], as all of these
@@ -1174,8 +1176,6 @@ typedef struct {
     GpuActs acts;
     void *arena;                                    // what acts points into
     size_t arena_size;
-    float *rope;                                    // [rope_T, D]
-    int rope_T;
     elem *cache;                                    // [L, seq_len, 2*G*D] keys and values, for olmo_decode
     cudaGraphExec_t one_token;                      // all launches of olmo_decode for one token, as one
     int tokens_decoded;
@@ -1222,7 +1222,7 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
     Weights unused;
     m->config = *c;
     m->training = training;
-    m->recompute = recomputed(training);
+    m->acts.recompute = recomputed(training);
     m->offload = training && saving.offload_optimizer;
     olmo_layout(&m->layout, &unused, NULL, c);
     m->segments = segments_of(&m->layout);
@@ -1257,7 +1257,7 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
 }
 
 void olmo_free(GpuOlmo *m) {
-    void *const on_card[] = { m->weights, m->grads, m->sums, m->arena, m->rope, m->cache, m->staging,
+    void *const on_card[] = { m->weights, m->grads, m->sums, m->arena, m->acts.rope, m->cache, m->staging,
                               m->norm_piece, m->clip };
     void *const state[] = { m->rests, m->moment1, m->moment2 };
     CUDA(cudaStreamSynchronize(card.stream));
@@ -1278,17 +1278,18 @@ static void graph_drop(GpuOlmo *m) {
 
 // The rotary table for T positions: a longer one starts as a shorter one does.
 static void rope_reserve(GpuOlmo *m, int T) {
+    GpuActs *a = &m->acts;
     const size_t D = m->config.d_model/m->config.n_heads;
-    if (T <= m->rope_T) return;
+    if (T <= a->rope_T) return;
     float *table = (float *)allocate(T*D, sizeof(float), "the rotary table");
     graph_drop(m);
-    gpu_release(m->rope);
-    m->rope = (float *)gpu_allocate(T*D, sizeof(float), "the rotary table");
+    gpu_release(a->rope);
+    a->rope = (float *)gpu_allocate(T*D, sizeof(float), "the rotary table");
     rope_table(table, m->config.rope_theta, T, (int)D);
-    to_card(m->rope, table, T*D);
+    to_card(a->rope, table, T*D);
     CUDA(cudaStreamSynchronize(card.stream));
     release(table);
-    m->rope_T = T;
+    a->rope_T = T;
 }
 
 // Activations for B x T tokens: kept from call to call, made anew when they must grow.
@@ -1297,14 +1298,14 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     rope_reserve(m, T);
     a->has_dlogits = 0;
     if (a->B == B && a->T == T) return a;
-    const size_t needed = acts_layout(a, NULL, &m->config, m->recompute, B, T), N = (size_t)B*T;
+    const size_t needed = acts_layout(a, NULL, &m->config, B, T), N = (size_t)B*T;
     if (needed > m->arena_size) {
         graph_drop(m);
         gpu_release(m->arena);
         m->arena = gpu_allocate(needed, 1, "the activations");
         m->arena_size = needed;
     }
-    acts_layout(a, (char *)m->arena, &m->config, m->recompute, B, T);
+    acts_layout(a, (char *)m->arena, &m->config, B, T);
     release(m->places.place);
     release(m->places.first);
     m->places.place = (int *)allocate(N, sizeof(int), "the places of tokens");
@@ -1377,7 +1378,7 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
     embed_forward(a->x, a->tokens, m->wte.weight, N, C, stream);
     for (int l = 0; l < c->n_layers; l++) {
         weights_needed(m, 1 + l);
-        block_forward(a, &a->layer[l], &m->layer[l], NULL, m->rope, c, B, T, 0, stream);
+        block_forward(a, &a->layer[l], &m->layer[l], NULL, c, B, T, 0, stream);
     }
     norm_forward(a->xnf, a->rstdf, a->x, N, C, stream);
     weights_needed(m, last);
@@ -1431,7 +1432,7 @@ void olmo_backward(GpuOlmo *m) {
     norm_backward(a->dx, a->dx_elem, a->dxn, a->xnf, a->rstdf, N, C, stream);
     for (int l = c->n_layers - 1; l >= 0; l--) {
         grads_may_come(m, 1 + l);
-        block_backward(a, &a->layer[l], &m->layer[l], m->rope, c, m->recompute, add, stream);
+        block_backward(a, &a->layer[l], &m->layer[l], c, add, stream);
         grads_leave(m, 1 + l);
     }
     if (!c->tied) grads_may_come(m, 0);
@@ -1450,7 +1451,7 @@ static void decode_launch(GpuOlmo *m, int n, int past) {
     embed_forward(a->x, a->tokens, m->wte.weight, n, C, stream);
     for (int l = 0; l < c->n_layers; l++) {
         elem *cache = m->cache + cache_size(c)/c->n_layers*l;
-        block_forward(a, &a->layer[l], &m->layer[l], cache, m->rope, c, 1, n, past, stream);
+        block_forward(a, &a->layer[l], &m->layer[l], cache, c, 1, n, past, stream);
     }
     norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C, stream);
     matmul_forward((float *)a->logits, a->xnf, m->head.weight, 1, C, c->vocab, 0, stream);
@@ -2455,7 +2456,8 @@ static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T)
     static GpuActs acts;
     Weights unused;
     olmo_layout(&layout, &unused, NULL, c);
-    acts_layout(&acts, NULL, c, recomputed(training), B, T);
+    acts.recompute = recomputed(training);
+    acts_layout(&acts, NULL, c, B, T);
     const Segments segments = segments_of(&layout);
     const size_t size = layout.size, own = segments.at[segments.n];
     int n = 0;

@@ -344,7 +344,7 @@ static void bench_kernels(Subject *s) {
     };
     auto attend_back = [&](int i) {
         GpuLayerActs *k = layer(i);
-        attention_backward(a->dqkv, a->work, a->dxn, k->att, k->lse, k->qkv, m->rope, B, T, H, G, D, stream);
+        attention_backward(a->dqkv, a->work, a->dxn, k->att, k->lse, k->qkv, a->rope, B, T, H, G, D, stream);
     };
     const Time forward = time_of(attend, 0.3), backward = time_of(attend_back, 0.3);
     poison(layer(0)->att, (size_t)N*C), poison(a->dqkv, (size_t)N*Q);
@@ -380,9 +380,9 @@ static void bench_kernels(Subject *s) {
     real *turned = fetched(layer(0)->qkv, R, Q, Q), *table = reals((size_t)T*D);
     rope_table(table, c->rope_theta, T, D);
     rope_forward(turned, table, R, T, 0, H + G, D, Q);
-    rope_forward(layer(0)->qkv, m->rope, N, T, 0, H + G, D, Q, stream);
+    rope_forward(layer(0)->qkv, a->rope, N, T, 0, H + G, D, Q, stream);
     const double rope_error = error_of(layer(0)->qkv, turned, R, Q, Q);
-    t = time_of([&](int i) { rope_forward(layer(i)->qkv, m->rope, N, T, 0, H + G, D, Q, stream); }, 0.3);
+    t = time_of([&](int i) { rope_forward(layer(i)->qkv, a->rope, N, T, 0, H + G, D, Q, stream); }, 0.3);
     snprintf(shape, sizeof shape, "%dx%d", N, (H + G)*D);
     print_kernel("rope", shape, L, t, 0, mb*2*e*(H + G)*D, rope_error, precise);
     release(table);
