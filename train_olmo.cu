@@ -239,7 +239,7 @@ static void by_elements(void (*kernel)(Parameters...), size_t count, Stream stre
 //
 //     backward   a layer's gradients are complete: their sum over all ranks goes, piece by piece, to the
 //                owners, while the layers below go on. (With --shard gradients it is added there to the
-//                sums, and the next layer but one takes the place of these gradients.)
+//                sums, and the next layer but one takes these gradients' memory.)
 //     update     the norm of all pieces; a rank moves the weights of its own
 //     forward    a layer's weights come back to all ranks while the layers before it compute
 //
@@ -247,11 +247,11 @@ static void by_elements(void (*kernel)(Parameters...), size_t count, Stream stre
 // stays off, unless the user has said otherwise.)
 
 enum { MAX_WAITS = 4*MAX_SEGMENTS };
-enum { OF_EMBEDDING, OF_EVEN_LAYERS, OF_ODD_LAYERS, OF_HEAD, PLACES };
+enum { OF_EMBEDDING, OF_EVEN_LAYERS, OF_ODD_LAYERS, OF_HEAD, SLOTS };     // for gradients: see slot_of
 static struct {
     Stream stream;
     cudaEvent_t computed;                           // by card.stream: what the other stream waits for
-    cudaEvent_t summed[PLACES];                     // what lay in a place of the gradients
+    cudaEvent_t summed[SLOTS];                      // the gradients that lay in a slot
     cudaEvent_t gathered[MAX_SEGMENTS];
     cudaEvent_t wait[MAX_WAITS][2];                 // before and after card.stream has waited for the other
     int waits;
@@ -321,7 +321,7 @@ static void talking_open(void) {
     CUDA(cudaDeviceGetStreamPriorityRange(&least, &most));
     CUDA(cudaStreamCreateWithPriority(&talking.stream, cudaStreamNonBlocking, most));
     make_events(&talking.computed, 1, cudaEventDisableTiming);
-    make_events(talking.summed, PLACES, cudaEventDisableTiming);
+    make_events(talking.summed, SLOTS, cudaEventDisableTiming);
     make_events(talking.gathered, MAX_SEGMENTS, cudaEventDisableTiming);
     make_events(talking.wait[0], 2*MAX_WAITS, cudaEventDefault);
 }
@@ -995,13 +995,11 @@ typedef struct {
     elem *h;                                        // [N, F]                   BLOCK, GATE_UP, SWIGLU
 } GpuLayerActs;
 
-static Recompute recompute_named(const char *name) {
-    static const char *const names[] = { "none", "swiglu", "gate-up", "block" };
-    for (int i = NOTHING; i <= BLOCK; i++) if (!strcmp(name, names[i])) return (Recompute)i;
-    die("--recompute %s: expected none, swiglu, gate-up or block", name);
-}
 static Recompute recomputed(int training) {
-    return training ? recompute_named(saving.recompute) : EVERYTHING;
+    static const char *const names[] = { "none", "swiglu", "gate-up", "block" };
+    if (!training) return EVERYTHING;
+    for (int i = NOTHING; i <= BLOCK; i++) if (!strcmp(saving.recompute, names[i])) return (Recompute)i;
+    die("--recompute %s: expected none, swiglu, gate-up or block", saving.recompute);
 }
 
 typedef struct {
@@ -1034,7 +1032,7 @@ static void *take_aligned(Arena *arena, size_t count, size_t size) {
     arena->used = (arena->used + 255)/256*256;
     return take(arena, count, size);
 }
-template <class X> static void place(X *&p, Arena *arena, size_t count) {
+template <class X> static void take(X *&p, Arena *arena, size_t count) {
     p = (X *)take_aligned(arena, count, sizeof(X));
 }
 
@@ -1045,28 +1043,28 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int B, int T)
     Arena all = { base, 0 }, *arena = &all;
     a->B = B, a->T = T;
     a->has_dlogits = 0;
-    place(a->tokens, arena, N), place(a->targets, arena, N);
-    place(a->past, arena, 1);
-    place(a->losses, arena, N), place(a->zlosses, arena, N);
-    place(a->x, arena, N*C), a->dx = a->x;
-    place(a->h, arena, N*zmax(F, Q)), a->dqkv = a->h;
+    take(a->tokens, arena, N), take(a->targets, arena, N);
+    take(a->past, arena, 1);
+    take(a->losses, arena, N), take(a->zlosses, arena, N);
+    take(a->x, arena, N*C), a->dx = a->x;
+    take(a->h, arena, N*zmax(F, Q)), a->dqkv = a->h;
     for (int l = 0; l < c->n_layers; l++) {         // layer 0 has a place for all of it
         GpuLayerActs *s = &a->layer[l];
         const Recompute again = l == 0 ? NOTHING : a->recompute;
         if (l > 0) *s = a->layer[0];
         if (again < EVERYTHING) {
-            place(s->xn1, arena, N*C), place(s->rstd1, arena, N);
-            place(s->xn2, arena, N*C), place(s->rstd2, arena, N);
+            take(s->xn1, arena, N*C), take(s->rstd1, arena, N);
+            take(s->xn2, arena, N*C), take(s->rstd2, arena, N);
         }
         if (again < BLOCK) {
-            place(s->qkv, arena, N*Q);
-            place(s->att, arena, N*C), place(s->lse, arena, N*H);
-            if (c->clip_qkv > 0) place(s->pass, arena, N*Q);
+            take(s->qkv, arena, N*Q);
+            take(s->att, arena, N*C), take(s->lse, arena, N*H);
+            if (c->clip_qkv > 0) take(s->pass, arena, N*Q);
         }
-        if (again < GATE_UP) place(s->ug, arena, N*2*F);
-        if (a->recompute == NOTHING) place(s->h, arena, N*F); else s->h = a->h;
+        if (again < GATE_UP) take(s->ug, arena, N*2*F);
+        if (a->recompute == NOTHING) take(s->h, arena, N*F); else s->h = a->h;
     }
-    place(a->xnf, arena, N*C), place(a->rstdf, arena, N);
+    take(a->xnf, arena, N*C), take(a->rstdf, arena, N);
     a->kept_bytes = arena->used;
 
     a->head_rows = imax(2, imin(B*T, training ? TRAIN_HEAD_ROWS : EVAL_HEAD_ROWS));
@@ -1074,10 +1072,10 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int B, int T)
     a->logits_bytes = arena->used - a->kept_bytes;
 
     if (training) {
-        place(a->weights, arena, N);
-        place(a->places.place, arena, N), place(a->places.first, arena, N + 1);
-        if (sizeof(elem) == sizeof(float)) a->dx_elem = (elem *)a->dx; else place(a->dx_elem, arena, N*C);
-        place(a->dxn, arena, N*C);
+        take(a->weights, arena, N);
+        take(a->places.place, arena, N), take(a->places.first, arena, N + 1);
+        if (sizeof(elem) == sizeof(float)) a->dx_elem = (elem *)a->dx; else take(a->dx_elem, arena, N*C);
+        take(a->dxn, arena, N*C);
     }
     a->work = take_aligned(arena, attention_work(B, T, H, G, D, training), 1);
     a->work_bytes = arena->used - a->kept_bytes - a->logits_bytes;
@@ -1168,7 +1166,7 @@ typedef struct {
     float *grads, *moment1, *moment2;
     int grads_used;                                 // they stand for zeros: an update has used them
     Segments segments;                              // rests and moments are this rank's pieces alone
-    size_t place[PLACES], grads_size;               // --shard gradients: grads hold some segments at a time;
+    size_t slot[SLOTS], grads_size;                 // --shard gradients: grads hold some segments at a time;
     float *sums;                                    //     what is added up of them, this rank's pieces
     int last_pass, gathering;                       // an update is next; weights are still on their way
     Parameter wte, head;
@@ -1188,25 +1186,25 @@ typedef struct {
 
 static int shards_gradients() { return ranks.world > 1 && ranks.shard_gradients; }
 
-// With --shard gradients those of a segment stay only until they have been added up. So two places in turn
+// With --shard gradients those of a segment stay only until they have been added up. So two slots in turn
 // suffice for all layers: one is emptied while the other is filled.
-static int place_of(int segment, int layers) {
+static int slot_of(int segment, int layers) {
     if (segment == 0 || segment > layers) return segment ? OF_HEAD : OF_EMBEDDING;
     return segment % 2 ? OF_ODD_LAYERS : OF_EVEN_LAYERS;
 }
-// Returns how many numbers `grads` holds.
-static size_t places_layout(size_t *place, const Segments *s, int layers) {
+// Where they begin. Returns how many numbers `grads` holds.
+static size_t slots_layout(size_t *slot, const Segments *s, int layers) {
     if (!shards_gradients()) return s->begin[s->n];
     const size_t layer = s->begin[2] - s->begin[1];
-    place[OF_EMBEDDING] = 0;
-    place[OF_EVEN_LAYERS] = s->begin[1];
-    place[OF_ODD_LAYERS] = place[OF_EVEN_LAYERS] + layer;
-    place[OF_HEAD] = place[OF_ODD_LAYERS] + layer;
-    return place[OF_HEAD] + (s->begin[s->n] - s->begin[layers + 1]);
+    slot[OF_EMBEDDING] = 0;
+    slot[OF_EVEN_LAYERS] = s->begin[1];
+    slot[OF_ODD_LAYERS] = slot[OF_EVEN_LAYERS] + layer;
+    slot[OF_HEAD] = slot[OF_ODD_LAYERS] + layer;
+    return slot[OF_HEAD] + (s->begin[s->n] - s->begin[layers + 1]);
 }
 static float *grads_of(const GpuOlmo *m, int segment) {
-    const int place = place_of(segment, m->config.n_layers);
-    return m->grads + (shards_gradients() ? m->place[place] : m->segments.begin[segment]);
+    if (!shards_gradients()) return m->grads + m->segments.begin[segment];
+    return m->grads + m->slot[slot_of(segment, m->config.n_layers)];
 }
 
 static Parameter parameter(const GpuOlmo *m, int tensor) {
@@ -1233,7 +1231,7 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
         auto state = m->offload ? host_allocate : gpu_allocate;
         if (sizeof(elem) < sizeof(float))
             m->rests = (int16_t *)state(own, sizeof(int16_t), "the lower halves of the weights");
-        m->grads_size = places_layout(m->place, &m->segments, c->n_layers);
+        m->grads_size = slots_layout(m->slot, &m->segments, c->n_layers);
         m->grads = (float *)gpu_allocate(m->grads_size, sizeof(float), "the gradients");
         if (shards_gradients())
             m->sums = (float *)gpu_allocate(own, sizeof(float), "the sums of the gradients");
@@ -1338,11 +1336,11 @@ static void grads_leave(GpuOlmo *m, int k) {
         launch(add_kernel, ceil_div(count, 256), 256, talking.stream,
                own_sums(m, k), x + (mine.begin - m->segments.begin[k]), count, !m->grads_used);
     }
-    CUDA(cudaEventRecord(talking.summed[place_of(k, m->config.n_layers)], talking.stream));
+    CUDA(cudaEventRecord(talking.summed[slot_of(k, m->config.n_layers)], talking.stream));
 }
-// Those of segment k may be made: what had their place has left.
+// Those of segment k may be made: what lay in their slot has left.
 static void grads_may_come(const GpuOlmo *m, int k) {
-    if (shards_gradients()) wait_for(talking.summed[place_of(k, m->config.n_layers)]);
+    if (shards_gradients()) wait_for(talking.summed[slot_of(k, m->config.n_layers)]);
 }
 // Is there anything that a pass has to add to?
 static int grads_add_up(const GpuOlmo *m) { return !m->grads_used && !shards_gradients(); }
@@ -1999,7 +1997,7 @@ struct Work { int b, head, block; };
 // The work behind a ticket. Heads come in groups whose keys and values fill about 16 MB, so that they
 // stay in the L2 cache (groups of one head cost 6%, of four times as many heads 16%). In a group the
 // longest blocks of all heads come first, so that short ones fill the end.
-template <int D> DEVICE Work place(int ticket, int B, int heads, int blocks, int T) {
+template <int D> DEVICE Work work_of(int ticket, int B, int heads, int blocks, int T) {
     const int group = max(1, (1 << 22)/(T*D)), first = ticket/(group*blocks)*group;
     const int size = min(group, B*heads - first), rest = ticket - first*blocks, head = first + rest%size;
     return {head/heads, head%heads, rest/size};
@@ -2061,7 +2059,7 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
             bar_wait(&s.of_q.empty[n%2], n/2%2 ^ 1);
             s.ticket[n%2] = ticket;
             if (ticket >= total) { bar_arrive(&s.of_q.full[n%2]); return; }
-            const Work x = place<D>(ticket, a.B, H, blocks, T);
+            const Work x = work_of<D>(ticket, a.B, H, blocks, T);
             const int first = end - (x.block + 1)*F::QUERIES;
             const int k_col = x.head/(H/G)*D, v_col = k_col + G*D;
             bar_expect(&s.of_q.full[n%2], sizeof s.q[0]);
@@ -2083,7 +2081,7 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
         s.of_q.wait(n);
         const int ticket = s.ticket[n%2];
         if (ticket >= total) break;
-        const Work x = place<D>(ticket, a.B, H, blocks, T);
+        const Work x = work_of<D>(ticket, a.B, H, blocks, T);
         const int last = end - x.block*F::QUERIES - 1, first = last + 1 - F::QUERIES + w*64;
         const int row = first + warp_row + lane/4, diagonal = max(first, 0)/KEYS;
         int i = last/KEYS;
@@ -2243,7 +2241,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     }
     fence_async();
     __syncthreads();
-    const Work x = place<D>(uniform(s.ticket), a.B, G, blocks, T);
+    const Work x = work_of<D>(uniform(s.ticket), a.B, G, blocks, T);
     const int first = 2*x.block;                        // the first tile of queries that sees these keys
     const int head = x.head*share;                      // the first head that does
 
@@ -2405,9 +2403,9 @@ static Scratch scratch_at(void *work, int B, int T, int H, int D) {
     const size_t rows = (size_t)B*H*padded(T, KEYS);
     Arena arena = { (char *)work, 0 };
     Scratch s;
-    place(s.tickets, &arena, 1), place(s.turns, &arena, rows/64);
-    place(s.lse2, &arena, rows), place(s.dots, &arena, rows);
-    place(s.sums, &arena, rows*D/4);
+    take(s.tickets, &arena, 1), take(s.turns, &arena, rows/64);
+    take(s.lse2, &arena, rows), take(s.dots, &arena, rows);
+    take(s.sums, &arena, rows*D/4);
     s.bytes = arena.used;
     return s;
 }
@@ -2463,7 +2461,7 @@ static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T)
     int n = 0;
     add_memory(plan, &n, "weights", size*sizeof(elem));
     if (training) {
-        size_t place[PLACES], grads = places_layout(place, &segments, c->n_layers);
+        size_t slot[SLOTS], grads = slots_layout(slot, &segments, c->n_layers);
         if (shards_gradients()) grads += own;
         const size_t halves = sizeof(elem) < sizeof(float) ? own*sizeof(int16_t) : 0;
         add_memory(plan, &n, "gradients", grads*sizeof(float));

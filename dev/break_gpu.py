@@ -29,7 +29,7 @@ FAULTS = [
     ("swiglu backward: sigma taken for a constant", "*sigma*(1 + z[w]*(1 - sigma))", "*sigma"),
     ("recompute: q, k, v and attention of another layer", "    if (a->recompute >= BLOCK) attend(", "    if (a->recompute > BLOCK) attend("),
     ("recompute: up and gate of another layer", "    if (a->recompute >= GATE_UP) matmul_forward(", "    if (a->recompute > GATE_UP) matmul_forward("),
-    ("recompute: every layer has one h", "if (a->recompute == NOTHING) place(s->h, arena, N*F); else s->h = a->h;", "s->h = a->h;"),
+    ("recompute: every layer has one h", "if (a->recompute == NOTHING) take(s->h, arena, N*F); else s->h = a->h;", "s->h = a->h;"),
     ("loss: the target is not taken away", "x[w] -= v + w == target ? weight : 0;", ";"),
     ("loss: z-loss without its factor 2", "(1 + 2*z*lse)", "(1 + z*lse)"),
     ("loss: ignored rows count", "weight = target < 0 ? 0 : weights[n]", "weight = weights[n]"),
