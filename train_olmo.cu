@@ -145,33 +145,33 @@ template <class X> static void to_host(X *host, const X *on_card, size_t count) 
 
 // ---- numbers in kernels ------------------------------------------------------------------------
 // A thread moves W numbers at a time: 8, which are 16 bytes of bf16, where the sizes allow it, else one.
+#define DEVICE __device__ __forceinline__
+#define UNROLL _Pragma("unroll")
 
 template <class X, int W> struct alignas(sizeof(X)*W) Vector { X at[W]; };
 
-template <int W, class X> static __device__ __forceinline__ void load(float (&out)[W], const X *from) {
+template <int W, class X> static DEVICE void load(float (&out)[W], const X *from) {
     const Vector<X, W> v = *(const Vector<X, W> *)from;
-    #pragma unroll
-    for (int w = 0; w < W; w++) out[w] = (float)v.at[w];
+    UNROLL for (int w = 0; w < W; w++) out[w] = (float)v.at[w];
 }
-template <int W, class X> static __device__ __forceinline__ void store(X *to, const float (&in)[W]) {
+template <int W, class X> static DEVICE void store(X *to, const float (&in)[W]) {
     Vector<X, W> v;
-    #pragma unroll
-    for (int w = 0; w < W; w++) v.at[w] = (X)in[w];
+    UNROLL for (int w = 0; w < W; w++) v.at[w] = (X)in[w];
     *(Vector<X, W> *)to = v;
 }
 // ... for what is not read again soon: it leaves the L2 cache first, and so drives out nothing else.
-template <int W, class X> static __device__ __forceinline__ void store_away(X *to, const float (&in)[W]) {
+template <int W, class X> static DEVICE void store_away(X *to, const float (&in)[W]) {
     Vector<X, W> v;
     store(v.at, in);
     if (sizeof v == sizeof(uint4)) __stcs((uint4 *)to, *(const uint4 *)&v);
     else store(to, in);
 }
 
-static __device__ __forceinline__ float warp_sum(float x) {
+static DEVICE float warp_sum(float x) {
     for (int lane = 16; lane; lane /= 2) x += __shfl_xor_sync(~0u, x, lane);
     return x;
 }
-static __device__ __forceinline__ float warp_max(float x) {
+static DEVICE float warp_max(float x) {
     for (int lane = 16; lane; lane /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, lane));
     return x;
 }
@@ -197,13 +197,14 @@ static __device__ float block_max(float x) {
 }
 
 // e^(x - shift), as precise as the program: to two units of the last place, or to 21 bits in two
-// instructions.
-static __device__ __forceinline__ float exponential(float x, float shift = 0) {
-    const float log2_e = 1.44269504f;
-    float y = x*log2_e - shift*log2_e;
-    if (sizeof(elem) == sizeof(float)) return expf(x - shift);
-    asm("ex2.approx.ftz.f32 %0, %0;" : "+f"(y));
-    return y;
+// instructions, as 2^(x*LOG2E - shift*LOG2E).
+const float LOG2E = 1.44269504f;
+static DEVICE float ex2(float x) {                      // 2^x: exp2f without its care for denormals
+    asm("ex2.approx.ftz.f32 %0, %0;" : "+f"(x));
+    return x;
+}
+static DEVICE float exponential(float x, float shift = 0) {
+    return sizeof(elem) == sizeof(float) ? expf(x - shift) : ex2(x*LOG2E - shift*LOG2E);
 }
 
 static inline unsigned ceil_div(size_t n, size_t by) { return (unsigned)((n + by - 1)/by); }
@@ -896,16 +897,16 @@ void swiglu_backward(elem *dug, elem *h, const elem *dh, const elem *ug, int N, 
 
 // each(v, x): for the W numbers x from column v on, of all that are this thread's. Four loads are under
 // way at a time: with one, the card would wait more than it reads.
-template <int W, class X, class Each> static __device__ __forceinline__ void walk(X *row, int V, Each each) {
+template <int W, class X, class Each> static DEVICE void walk(X *row, int V, Each each) {
     enum { AHEAD = 4 };
     const int step = blockDim.x*W;
     Vector<X, W> ahead[AHEAD];
     float x[W];
     for (int v = threadIdx.x*W; v < V; v += AHEAD*step) {
-        #pragma unroll
-        for (int k = 0; k < AHEAD; k++) if (v + k*step < V) ahead[k] = *(Vector<X, W> *)(row + v + k*step);
-        #pragma unroll
-        for (int k = 0; k < AHEAD; k++) if (v + k*step < V) load(x, ahead[k].at), each(v + k*step, x);
+        UNROLL for (int k = 0; k < AHEAD; k++)
+            if (v + k*step < V) ahead[k] = *(Vector<X, W> *)(row + v + k*step);
+        UNROLL for (int k = 0; k < AHEAD; k++)
+            if (v + k*step < V) load(x, ahead[k].at), each(v + k*step, x);
     }
 }
 template <class X, int W> __launch_bounds__(512, 2)
@@ -953,17 +954,17 @@ template <class X> void crossentropy(float *losses, float *zlosses, X *logits, c
 // half with a sign, tells the float exactly. So both together take 4 bytes, and casting the weights is
 // no step of its own.
 #ifdef FP32
-static __device__ __forceinline__ float joined(elem weight, int16_t) { return weight; }
-static __device__ __forceinline__ elem upper(float p) { return p; }
-static __device__ __forceinline__ int16_t lower(float) { return 0; }
+static DEVICE float joined(elem weight, int16_t) { return weight; }
+static DEVICE elem upper(float p) { return p; }
+static DEVICE int16_t lower(float) { return 0; }
 #else
-static __device__ __forceinline__ float joined(elem weight, int16_t rest) {
+static DEVICE float joined(elem weight, int16_t rest) {
     return __uint_as_float(((uint32_t)__bfloat16_as_ushort(weight) << 16) + (uint32_t)(int32_t)rest);
 }
-static __device__ __forceinline__ elem upper(float p) {
+static DEVICE elem upper(float p) {
     return __ushort_as_bfloat16((uint16_t)((__float_as_uint(p) + 0x8000) >> 16));
 }
-static __device__ __forceinline__ int16_t lower(float p) { return (int16_t)(__float_as_uint(p) & 0xffff); }
+static DEVICE int16_t lower(float p) { return (int16_t)(__float_as_uint(p) & 0xffff); }
 #endif
 
 // p[i] = the float weight; and back. rest: NULL in the strict program, and in a model that is not trained.
@@ -1796,14 +1797,11 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
 // who read the last ones, and of the next sum with those who wrote or turned the last dq. Any other pair
 // would be news.
 namespace hopper {
-#define DEVICE __device__ __forceinline__
-#define UNROLL _Pragma("unroll")
 #define MAP const __grid_constant__ CUtensorMap         // see tile_map
 #define PTX(...) asm volatile(__VA_ARGS__ : "memory")
 typedef uint64_t Barrier;
 enum { WARPGROUP = 128, KEYS = 128 };                   // threads; keys a tile
 enum { PANEL = 64, ROW = 2*PANEL };                     // columns; bytes of a panel's row
-const float LOG2E = 1.44269504f;                        // e^x = 2^(x*LOG2E)
 
 // -- barriers and copies
 DEVICE uint32_t shared(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
@@ -1966,11 +1964,6 @@ template <int N> DEVICE void registers_up(void) { PTX("setmaxnreg.inc.sync.align
 
 DEVICE int uniform(int x) { return __shfl_sync(~0u, x, 0); }    // tells the compiler: one value a warp
 
-DEVICE float ex2(float x) {                             // exp2f without its care for denormals
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
 DEVICE uint32_t pack2(float a, float b) {
     __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
     return *(uint32_t *)&v;
