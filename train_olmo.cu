@@ -176,24 +176,22 @@ static DEVICE float warp_max(float x) {
     return x;
 }
 
-// The sum over all threads of the block (a multiple of 32), known to all of them; and the maximum.
-static __device__ float block_sum(float x) {
-    __shared__ float part[32];
+// Lane i of every warp learns the x of warp i; a lane beyond the block's last warp gets `none`.
+static DEVICE float of_warps(float (&part)[32], float x, float none) {
     const int warp = threadIdx.x/32, lane = threadIdx.x % 32;
-    x = warp_sum(x);
     __syncthreads();                                    // the last call's readers are done with part
     if (lane == 0) part[warp] = x;
     __syncthreads();
-    return warp_sum(lane < blockDim.x/32 ? part[lane] : 0);
+    return lane < blockDim.x/32 ? part[lane] : none;
+}
+// Over all threads of the block (a multiple of 32), and known to all of them.
+static __device__ float block_sum(float x) {
+    __shared__ float part[32];
+    return warp_sum(of_warps(part, warp_sum(x), 0));
 }
 static __device__ float block_max(float x) {
     __shared__ float part[32];
-    const int warp = threadIdx.x/32, lane = threadIdx.x % 32;
-    x = warp_max(x);
-    __syncthreads();
-    if (lane == 0) part[warp] = x;
-    __syncthreads();
-    return warp_max(lane < blockDim.x/32 ? part[lane] : -INFINITY);
+    return warp_max(of_warps(part, warp_max(x), -INFINITY));
 }
 
 // e^(x - shift), as precise as the program: to two units of the last place, or to 21 bits in two
