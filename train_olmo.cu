@@ -1776,7 +1776,7 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
 // pieces of 16 bytes are swizzled: piece i of row r lies at i ^ (r % 8), so that neither the pieces of
 // a row nor those of a column meet in one memory bank.
 //
-// What each idea gave, on one H100 at B=8 H=16 T=2048 D=128. Forward, from 430 to 588 TFLOP/s:
+// What the larger ideas gave, on one H100 at B=8 H=16 T=2048 D=128. Forward, from 430 to 588 TFLOP/s:
 //     +20%  one thread block per multiprocessor, which takes its next queries from a counter, has them
 //           loaded while it finishes the last ones, and writes through the copy engine; heads in groups
 //     + 6%  ex2.approx in place of exp2f       + 3%  o rescaled only when the maximum has moved far
@@ -1789,11 +1789,8 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
 // Of no use, so left out: ping-pong of the warpgroups by barriers; dS stored transposed; a part of the
 // exponentials as polynomials; a persistent backward kernel.
 //
-// compute-sanitizer's memcheck, initcheck and synccheck are clean. racecheck follows an mbarrier from thread
-// to thread, but not __syncwarp() before it: where lane 0 arrives for its warp, it says that the other 31
-// lanes race with what comes next (dev/races.cu). So it names bulk_load of the next lse and dots with those
-// who read the last ones, and of the next sum with those who wrote or turned the last dq. Any other pair
-// would be news.
+// compute-sanitizer's memcheck, initcheck and synccheck are clean. racecheck does not follow __syncwarp()
+// into an mbarrier: dev/races.cu tells which pairs it names therefore, and any other would be news.
 namespace hopper {
 #define MAP const __grid_constant__ CUtensorMap         // see tile_map
 #define PTX(...) asm volatile(__VA_ARGS__ : "memory")
@@ -2029,38 +2026,45 @@ DEVICE bool softmax(float (&s)[KEYS/2], float (&m)[2], float (&l)[2], float (&sh
     return move;
 }
 
+// One thread loads, and runs ahead: queries by their tickets, and keys and values as soon as there is room.
+template <int D> DEVICE void load_tiles(Forward<D> &s, int *tickets, const CUtensorMap *queries,
+                                        const CUtensorMap *keys, const Sizes &a, int blocks, int end) {
+    typedef Forward<D> F;
+    #pragma unroll 1
+    for (int n = 0, kv = 0;; n++) {                         // n counts blocks of queries, kv tiles of keys
+        const int ticket = atomicAdd(tickets, 1);
+        bar_wait(&s.of_q.empty[n%2], n/2%2 ^ 1);
+        s.ticket[n%2] = ticket;
+        if (ticket >= blocks*a.B*a.H) { bar_arrive(&s.of_q.full[n%2]); return; }
+        const Work x = work_of<D>(ticket, a.B, a.H, blocks, a.T);
+        const int first = end - (x.block + 1)*F::QUERIES;
+        const int k_col = x.head/(a.H/a.G)*D, v_col = k_col + a.G*D;
+        bar_expect(&s.of_q.full[n%2], sizeof s.q[0]);
+        tile_load(s.q[n%2], queries, &s.of_q.full[n%2], x.b, first, x.head*D);
+        #pragma unroll 1
+        for (int i = (first + F::QUERIES - 1)/KEYS; i >= 0; i--, kv++) {
+            tile_load(s.k[kv%F::KS], keys, s.of_k.fill(kv, sizeof s.k[0]), x.b, i*KEYS, k_col);
+            tile_load(s.v[kv%F::VS], keys, s.of_v.fill(kv, sizeof s.v[0]), x.b, i*KEYS, v_col);
+        }
+    }
+}
+
 template <int D> __global__ void __launch_bounds__(Forward<D>::THREADS, 1)
 attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP keys, Sizes a, float scale) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
     typedef Forward<D> F;
     extern __shared__ __align__(1024) char raw[];
     F &s = *(F *)raw;
-    const int wg = uniform(threadIdx.x/WARPGROUP), T = a.T, H = a.H, G = a.G, end = (T + 63)/64*64;
+    const int wg = uniform(threadIdx.x/WARPGROUP), T = a.T, H = a.H, end = (T + 63)/64*64;
     const int blocks = (end + F::QUERIES - 1)/F::QUERIES, total = blocks*a.B*H;
     if (threadIdx.x == 0) s.of_q.init(F::GROUPS), s.of_k.init(4*F::GROUPS), s.of_v.init(4*F::GROUPS);
     fence_async();
     __syncthreads();
 
-    if (wg == 0) {                                      // one thread loads, and runs ahead
+    if (wg == 0) {
         registers_down<24>();
-        if (threadIdx.x > 0) return;
-        #pragma unroll 1
-        for (int n = 0, kv = 0;; n++) {            // n counts blocks of queries, kv tiles of keys
-            const int ticket = atomicAdd(tickets, 1);
-            bar_wait(&s.of_q.empty[n%2], n/2%2 ^ 1);
-            s.ticket[n%2] = ticket;
-            if (ticket >= total) { bar_arrive(&s.of_q.full[n%2]); return; }
-            const Work x = work_of<D>(ticket, a.B, H, blocks, T);
-            const int first = end - (x.block + 1)*F::QUERIES;
-            const int k_col = x.head/(H/G)*D, v_col = k_col + G*D;
-            bar_expect(&s.of_q.full[n%2], sizeof s.q[0]);
-            tile_load(s.q[n%2], &queries, &s.of_q.full[n%2], x.b, first, x.head*D);
-            #pragma unroll 1
-            for (int i = (first + F::QUERIES - 1)/KEYS; i >= 0; i--, kv++) {
-                tile_load(s.k[kv%F::KS], &keys, s.of_k.fill(kv, sizeof s.k[0]), x.b, i*KEYS, k_col);
-                tile_load(s.v[kv%F::VS], &keys, s.of_v.fill(kv, sizeof s.v[0]), x.b, i*KEYS, v_col);
-            }
-        }
+        if (threadIdx.x == 0) load_tiles(s, tickets, &queries, &keys, a, blocks, end);
+        return;
     }
 
     registers_up<F::GROUPS == 3 ? 160 : 240>();
@@ -2176,7 +2180,7 @@ DEVICE void turn_back(float *a, float *b, float2 cosine, float2 sine) {
 // and these are at work already: so the turns come, in whatever order the GPU starts its blocks. And as
 // all begin with the last queries, they mostly have come when they are wanted.
 template <int D> struct Backward {
-    enum { THREADS = 3*WARPGROUP, TILE = 64*D*2, SUMS = 64*D*4 };
+    enum { THREADS = 3*WARPGROUP, TILE = 64*D*2 };
     typedef float4 Sums[2][D/16][WARPGROUP];                // of each warpgroup, thread t's numbers
     char k[2*TILE], v[2*TILE], tile[4][TILE];               // tile: of q and datt in turn
     char ds[2][KEYS*ROW];
@@ -2214,6 +2218,68 @@ template <int D> DEVICE void finish_dq(typename Backward<D>::Sums &sums, const f
     }
 }
 
+// What a thread block has to do: one block of keys of key head g, with all queries that see it. They are of
+// `share` heads from `head` on, in the tiles from `first` on.
+struct Task { int H, G, b, block, g, head, share, first, tiles; };
+
+// One thread loads the keys and values, and then queries and datt, tile by tile, as soon as there is room.
+template <int D>
+DEVICE void load_tiles(Backward<D> &s, const Task &x, const CUtensorMap *datt, const CUtensorMap *queries,
+                       const CUtensorMap *keys, const float *lse, const float *dots) {
+    const int k_col = (x.H + x.g)*D;
+    bar_expect(&s.full_kv, sizeof s.k + sizeof s.v);
+    tile_load(s.k, keys, &s.full_kv, x.b, x.block*KEYS, k_col);
+    tile_load(s.v, keys, &s.full_kv, x.b, x.block*KEYS, k_col + x.G*D);
+    uint32_t n = 0;                                         // counts tiles
+    #pragma unroll 1
+    for (int h = x.head; h < x.head + x.share; h++) for (int q = x.tiles - 1; q >= x.first; q--) {
+        const int at = ((x.b*x.H + h)*x.tiles + q)*64;
+        #pragma unroll 1
+        for (int g = 0; g < 2; g++, n++) {
+            Barrier *full = s.of_tile.fill(n, sizeof s.tile[0] + sizeof s.number[0]);
+            tile_load(s.tile[n%4], g ? datt : queries, full, x.b, q*64, h*D);
+            bulk_load(s.number[n%4], (g ? dots : lse) + at, sizeof s.number[0], full);
+        }
+    }
+}
+
+// Two threads carry dq away, each every second tile, from buffer i; at last dv (buffer 0) and dk (buffer 1).
+template <int D> DEVICE void carry_dq(Backward<D> &s, const Task &x, int i, float4 *sums, int *turns,
+                                      const CUtensorMap *dqueries, const CUtensorMap *dkeys) {
+    const int bytes = sizeof s.dq[i];
+    int n = 0;                                              // counts the uses of the buffer
+    float4 *buffer = s.dq[i][0][0];
+    Barrier *ready = &s.ready_dq[i], *full = &s.full_dq[i];
+    #pragma unroll 1
+    for (int h = x.head; h < x.head + x.share; h++) for (int q = x.tiles - 1 - i; q >= x.first; q -= 2, n++) {
+        const int at = (x.b*x.H + h)*x.tiles + q;
+        const bool diagonal = q < x.first + 2;
+        float4 *sum = sums + (size_t)at*(bytes/sizeof *sums);
+        if (diagonal && x.block > 0) {                      // the computing threads get the sum so far
+            turn_wait(turns + at, x.block);
+            bar_expect(ready, bytes);
+            bulk_load(buffer, sum, bytes, ready);
+        } else bar_arrive(ready);
+        bar_wait(full, n%2);
+        if (diagonal) {
+            tile_store(dqueries, buffer, x.b, q*64, h*D);
+            stores_start();
+            stores_left();
+        } else {
+            if (x.block == 0) bulk_store(sum, buffer, bytes);
+            else turn_wait(turns + at, x.block), bulk_add(sum, buffer, bytes);
+            stores_start();
+            stores_arrived();
+            turn_pass(turns + at, x.block + 1);
+        }
+    }
+    bar_arrive(ready);
+    bar_wait(full, n%2);
+    tile_store(dkeys, buffer, x.b, x.block*KEYS, (x.H + x.g + (i ? 0 : x.G))*D);
+    stores_start();
+    stores_left();
+}
+
 template <int D> __global__ void __launch_bounds__(Backward<D>::THREADS, 1)
 attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, MAP dkeys, MAP datt,
                           MAP queries, MAP keys, const float *lse, const float *dots, const float *table,
@@ -2222,7 +2288,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     typedef Backward<D> F;
     extern __shared__ __align__(1024) char raw[];
     F &s = *(F *)raw;
-    const int wg = uniform(threadIdx.x/WARPGROUP), T = a.T, H = a.H, G = a.G, share = H/G;
+    const int wg = uniform(threadIdx.x/WARPGROUP), T = a.T, share = a.H/a.G;
     const int blocks = (T + KEYS - 1)/KEYS, tiles = 2*blocks;
     if (threadIdx.x == 0) {
         s.ticket = atomicAdd(tickets, 1);
@@ -2232,61 +2298,14 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     }
     fence_async();
     __syncthreads();
-    const Work x = work_of<D>(uniform(s.ticket), a.B, G, blocks, T);
-    const int first = 2*x.block;                        // the first tile of queries that sees these keys
-    const int head = x.head*share;                      // the first head that does
+    const Work work = work_of<D>(uniform(s.ticket), a.B, a.G, blocks, T);
+    const int first = 2*work.block;
+    const Task x = { a.H, a.G, work.b, work.block, work.head, work.head*share, share, first, tiles };
 
     if (wg == 0) registers_down<24>();
-    if (threadIdx.x == 0) {                             // this thread loads
-        const int k_col = (H + x.head)*D;
-        bar_expect(&s.full_kv, sizeof s.k + sizeof s.v);
-        tile_load(s.k, &keys, &s.full_kv, x.b, x.block*KEYS, k_col);
-        tile_load(s.v, &keys, &s.full_kv, x.b, x.block*KEYS, k_col + G*D);
-        uint32_t n = 0;                                 // counts tiles
-        #pragma unroll 1
-        for (int h = head; h < head + share; h++) for (int q = tiles - 1; q >= first; q--) {
-            const int at = ((x.b*H + h)*tiles + q)*64;
-            #pragma unroll 1
-            for (int g = 0; g < 2; g++, n++) {
-                Barrier *full = s.of_tile.fill(n, sizeof s.tile[0] + sizeof s.number[0]);
-                tile_load(s.tile[n%4], g ? &datt : &queries, full, x.b, q*64, h*D);
-                bulk_load(s.number[n%4], (g ? dots : lse) + at, sizeof s.number[0], full);
-            }
-        }
-    } else if (threadIdx.x == 32 || threadIdx.x == 64) {    // these carry dq, each every second tile
-        const int i = threadIdx.x/64;
-        int n = 0;                                      // counts the uses of buffer i
-        float4 *buffer = s.dq[i][0][0];
-        Barrier *ready = &s.ready_dq[i], *full = &s.full_dq[i];
-        #pragma unroll 1
-        for (int h = head; h < head + share; h++) for (int q = tiles - 1 - i; q >= first; q -= 2, n++) {
-            const int at = (x.b*H + h)*tiles + q;
-            const bool diagonal = q < first + 2;
-            float4 *sum = sums + (size_t)at*(F::SUMS/sizeof *sums);
-            if (diagonal && x.block > 0) {              // the computing threads get the sum so far
-                turn_wait(turns + at, x.block);
-                bar_expect(ready, F::SUMS);
-                bulk_load(buffer, sum, F::SUMS, ready);
-            } else bar_arrive(ready);
-            bar_wait(full, n%2);
-            if (diagonal) {
-                tile_store(&dqueries, buffer, x.b, q*64, h*D);
-                stores_start();
-                stores_left();
-            } else {
-                if (x.block == 0) bulk_store(sum, buffer, F::SUMS);
-                else turn_wait(turns + at, x.block), bulk_add(sum, buffer, F::SUMS);
-                stores_start();
-                stores_arrived();
-                turn_pass(turns + at, x.block + 1);
-            }
-        }
-        bar_arrive(ready);                              // at last dv (buffer 0) and dk (buffer 1)
-        bar_wait(full, n%2);
-        tile_store(&dkeys, buffer, x.b, x.block*KEYS, (H + x.head + (i ? 0 : G))*D);
-        stores_start();
-        stores_left();
-    }
+    if (threadIdx.x == 0) load_tiles(s, x, &datt, &queries, &keys, lse, dots);
+    else if (threadIdx.x == 32 || threadIdx.x == 64)
+        carry_dq(s, x, threadIdx.x/64, sums, turns, &dqueries, &dkeys);
     if (wg == 0) return;
 
     registers_up<240>();

@@ -62,7 +62,7 @@ FAULTS = [
     ("hopper forward: all warpgroups store to the same rows", "x.b, first, x.head*D + j*PANEL)", "x.b, first - w*64, x.head*D + j*PANEL)"),
     ("hopper backward: keys are read before they land", "    bar_wait(&s.full_kv, 0);\n", ""),
     ("hopper backward: nobody waits for his turn", "else turn_wait(turns + at, x.block), bulk_add", "else bulk_add"),
-    ("hopper backward: the diagonal does not wait for the sum", "                turn_wait(turns + at, x.block);\n                bar_expect", "                bar_expect"),
+    ("hopper backward: the diagonal does not wait for the sum", "            turn_wait(turns + at, x.block);\n            bar_expect", "            bar_expect"),
     ("hopper backward: dS leaves without a fence", "        fence_async();\n        group_sync(1, 2*WARPGROUP);                     // both",
      "        group_sync(1, 2*WARPGROUP);                     // both", RACES),
     ("hopper backward: dS is read before it is written", "        group_sync(1, 2*WARPGROUP);                     // both warpgroups' dS^T is in place\n", ""),

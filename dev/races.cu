@@ -12,7 +12,9 @@ missing, and what racecheck of CUDA 13.0 says of it:
     lane       __syncwarp(). 124 hazards again: racecheck does not see the difference
     empty      the next tile does not wait until the warp has left the first. 128 hazards: of all lanes
     full       the warp does not wait until the tile has landed. 384 hazards
-So it follows an mbarrier for the thread that arrives, and for no lane on whose behalf this is done.
+So it follows an mbarrier for the thread that arrives, and for no lane on whose behalf this is done. Of
+attention it therefore names two pairs: bulk_load of the next lse and dots with those who read the last ones,
+and bulk_load of the next sum with those who wrote or turned the last dq.
 */
 #define OLMO_LIBRARY
 #include "../train_olmo.cu"
