@@ -1520,6 +1520,55 @@ static void test_kv_cache(void) {
     }
 }
 
+// Texts that begin alike, as one tree: every loss has the bits of its text by itself. First branches by
+// hand - one token each, behind long stems and none, some longer than attention's tiles of queries and the
+// products' runs of keys - then branches by chance.
+enum { TREE = 1000, TREE_T = 300 };
+static void random_tree(int *positions) {
+    static const int ends[][2] = { { 0, 280 }, { 280, 280 }, { 280, 280 }, { 279, 299 }, { 1, 1 }, { 0, 0 },
+                                   { 0, 0 }, { 0, 130 }, { 7, 110 }, { 100, 107 }, { 100, 108 } };
+    int n = 0, at = 0;
+    for (size_t i = 0; i < sizeof ends/sizeof *ends; i++)
+        for (at = ends[i][0]; at <= ends[i][1]; at++) positions[n++] = at;
+    for (; n < TREE; n++) {
+        const uint32_t chance = fmix((uint32_t)n + 4321);
+        positions[n] = at < TREE_T && chance % 8 ? at : (int)(chance/8 % (uint32_t)at);
+        at = positions[n] + 1;
+    }
+}
+static void test_tree(void) {
+    const Config configs[] = { config_of(48, 2, 6, 2, 60, 53, TREE_T, 0, 0.9, 1e-3),
+                               config_of(32, 2, 2, 2, 64, 256, TREE_T, 1, 0, 0) };
+    int positions[TREE], text[TREE_T], targets[TREE_T];
+    random_tree(positions);
+    for (int k = 0; k < 4; k++) {
+        const Config c = configs[k/2];
+        const int training = k % 2;
+        Bench t = bench_of(c, 1, TREE, c.vocab);
+        Olmo *m = olmo_build(&c, training);
+        real *losses = noise_reals(4*TREE, 0, 0), *zlosses = losses + TREE, *own = zlosses + TREE;
+        int fine = 1, texts = 0;
+        memcpy(m->params, t.m->params, m->layout.size*sizeof(real));
+        for (int n = 0; n < TREE; n += 3) t.targets[n] = IGNORE;
+        olmo_forward_tree(m, losses, zlosses, t.tokens, positions, t.targets, TREE);
+        for (int first = 0, end; first < TREE; first = end) {
+            for (end = first + 1; end < TREE && positions[end] == positions[end - 1] + 1; end++) {}
+            const int from = positions[first], n = end - first, T = from + n;
+            for (int i = 0; i < from; i++) targets[i] = IGNORE;
+            memcpy(text + from, t.tokens + first, (size_t)n*sizeof(int));
+            memcpy(targets + from, t.targets + first, (size_t)n*sizeof(int));
+            olmo_forward(m, own, own + T, text, targets, NULL, 1, T);
+            fine &= same_bits(own + from, losses + first, (size_t)n);
+            fine &= same_bits(own + T + from, zlosses + first, (size_t)n);
+            texts++;
+        }
+        check(fine && losses[1] > 0, "a tree of %d texts, model %d%s: the bits of each by itself", texts,
+              k/2 + 1, training ? ", which trains" : "");
+        olmo_free(m), release(losses);
+        bench_free(&t);
+    }
+}
+
 // A model built without training: the losses of one that trains, bit for bit, and the memory of one layer.
 static void test_without_training(void) {
     enum { B = 3, T = 301, N = B*T, V = 37 };               // more rows than are given logits at a time
@@ -1550,7 +1599,7 @@ static void test_without_training(void) {
     check(all == 4*weights + t.m->arena_size + cache && few == weights + plain->arena_size + cache,
           "the memory plan is what is allocated: %zu and %zu bytes", all, few);
     // x, xn1, att, xn2, xnf; qkv; ug; h
-    const size_t row = (5*36 + 60 + 50 + 25 + 4 + 6)*sizeof(real) + 60 + 2*sizeof(int);
+    const size_t row = (5*36 + 60 + 50 + 25 + 4 + 6)*sizeof(real) + 60 + 3*sizeof(int);
     check(acts < N*row + 16*64,
           "without training the activations are those of one layer: %zu bytes for %d layers", acts,
           c.n_layers);
@@ -1872,6 +1921,25 @@ static void corpus_edges(void) {
         check(fine, "a token outside the vocabulary is found on every edge, %d bytes a token", width);
     }
     release(bytes);
+}
+
+// A tree's positions: each grows by one, or goes back.
+static void tree_of(int which) {
+    static const int rows[][3] = { { 1, 2, 3 }, { 0, 2, 1 }, { 0, -1, 0 }, { 1000, 0, 1 }, { 0, 1, 2 } };
+    const Config c = config_of(4, 1, 1, 1, 8, 8, 2, 1, 0, 0);
+    const int tokens[3] = { 1, 2, 3 };
+    real losses[6];
+    olmo_forward_tree(olmo_build(&c, 0), losses, losses + 3, tokens, rows[which], tokens, 3);
+}
+static void tree_limits(void) {
+    static const char *const says[] = { "token 0 of a tree stands at position 1; expected 0 to 0",
+        "token 1 of a tree stands at position 2; expected 0 to 1",
+        "token 1 of a tree stands at position -1; expected 0 to 1",
+        "token 0 of a tree stands at position 1000; expected 0 to 0",
+        "token 2 of a tree stands at position 2; expected 0 to 1" };
+    int fine = 1;
+    for (int i = 0; i < 5; i++) fine &= dies(tree_of, i, says[i]);
+    check(fine, "no branch begins where no token stands, nor is longer than the model's window");
 }
 
 // A file's fingerprint, beside one put together from the bytes that it should look at.
@@ -2221,6 +2289,7 @@ static void test_limits(void) {
     check(fine && !looks_like_text(text, sizeof text), "text is told from tokens by its first 64 KiB");
 
     corpus_edges();
+    tree_limits();
     fingerprints();
     names_of_checkpoints();
     json_limits();
@@ -6450,7 +6519,7 @@ static void ranked_open(void) {
 }
 static int ranked_main(int argc, char **argv) {
     static const Device device = { "cpu of several", NULL, ranked_open, cpu_memory, ranked_build,
-                                   ranked_destroy, ranked_forward, ranked_backward, ranked_update,
+                                   ranked_destroy, ranked_forward, NULL, ranked_backward, ranked_update,
                                    ranked_decode, ranked_get, ranked_set, "fp32", 0 };
     return olmo_main(argc, argv, &device);
 }
@@ -6868,6 +6937,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "attention_naive", test_attention_naive, IN_BOTH },
     { "training_bits", test_training_bits, IN_BOTH },
     { "kv_cache", test_kv_cache, IN_BOTH },
+    { "tree", test_tree, IN_BOTH },
     { "without_training", test_without_training, IN_BOTH },
     { "precision", test_precision, IN_FLOAT },
     { "shuffle_goldens", test_shuffle_goldens, IN_FLOAT },

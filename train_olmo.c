@@ -806,6 +806,7 @@ typedef struct {
     int head_rows;                                  // rows of logits that exist at a time
     int has_dlogits;                                // a forward pass with weights awaits its backward pass
     int *tokens, *targets;                          // [N]             copies, for the backward pass
+    int *positions;                                 // [N]             only with a KV cache
     real *x, *h;                                    // [N, C], [N, F]  the residual stream; inside the MLP
     LayerActs layer[MAX_LAYERS];
     real *xnf, *rstdf;                              // [N, C], [N]     last norm
@@ -844,6 +845,7 @@ static size_t acts_layout(Acts *a, char *base, const Config *c, int training, in
     a->has_dlogits = 0;
     a->tokens = (int *)take(&arena, N, sizeof(int));
     a->targets = (int *)take(&arena, N, sizeof(int));
+    a->positions = (int *)take(&arena, N, sizeof(int));
     a->x = take_reals(&arena, N*C);
     a->h = take_reals(&arena, N*F);
     for (int l = 0; l < c->n_layers; l++) {
@@ -883,6 +885,34 @@ static size_t acts_layout(Acts *a, char *base, const Config *c, int training, in
     return arena.used;
 }
 
+// ---- attention, with a KV cache or without -----------------------------------------------------
+// From qkv to att, for B sequences of T tokens at positions past, past + 1, ..., whose first row is `row`.
+// Without a cache (NULL) past is 0. With one B is 1, and the layer's cache, [seq_len, 2*G*D], holds the keys
+// and values of the tokens before these; theirs are added to it.
+static void attend_from(Acts *a, LayerActs *s, real *cache, const Config *c,
+                        int row, int B, int T, int past) {
+    const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
+    const int kv_width = cache ? 2*G*D : Q;
+    real *q = s->qkv + (size_t)row*Q, *kv = q + H*D, *att = s->att + (size_t)row*C;
+
+    rope_forward(q, a->rope, B*T, T, past, H + G, D, Q);
+    for (int t = 0; cache && t < T; t++) {
+        memcpy(cache + (size_t)(past + t)*kv_width, kv + (size_t)t*Q, sizeof(real)*kv_width);
+    }
+    attention_forward(att, s->lse, a->work, q, Q, cache ? cache : kv, kv_width, B, T, past, H, G, D);
+}
+
+// All of a batch, B sequences of T tokens; or with a cache N tokens at a->positions. Where these go back to
+// an earlier position, what comes sees the cache up to there, and writes over the rest of it.
+static void attend(Acts *a, LayerActs *s, real *cache, const Config *c, int B, int T) {
+    const int N = B*T, *positions = a->positions;
+    if (!cache) attend_from(a, s, NULL, c, 0, B, T, 0);
+    for (int row = 0, n; cache && row < N; row += n) {      // n tokens that follow each other
+        for (n = 1; row + n < N && positions[row + n] == positions[row] + n; n++) {}
+        attend_from(a, s, cache, c, row, 1, n, positions[row]);
+    }
+}
+
 // ---- one block ---------------------------------------------------------------------------------
 //
 //    x [N, C]                                                         the residual stream
@@ -892,25 +922,16 @@ static size_t acts_layout(Acts *a, char *base, const Config *c, int training, in
 //    + <----------------------------------------------------------------------------- ff_out   <-------'
 //    x
 //
-// The block for B sequences of T tokens at positions past, past + 1, ... In training past is 0 and
-// cache is NULL. In generation B is 1, and the layer's cache, [seq_len, 2*G*D], holds the keys and
-// values of all earlier tokens; those of the T new ones are appended.
+// The block for B sequences of T tokens; with a layer's cache (in training it is NULL; see `attend`), for
+// B*T tokens at a->positions.
 static void block_forward(Acts *a, LayerActs *s, const LayerWeights *w, real *cache, const Config *c,
-                          int B, int T, int past) {
-    const int N = B*T, C = c->d_model, F = c->mlp_hidden/2;
-    const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
+                          int B, int T) {
+    const int N = B*T, C = c->d_model, F = c->mlp_hidden/2, Q = C + 2*c->n_kv_heads*(C/c->n_heads);
 
     norm_forward(s->xn1, s->rstd1, a->x, N, C);
     matmul_forward(s->qkv, s->xn1, w->att_proj, N, C, Q, 0);
     if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q);
-    rope_forward(s->qkv, a->rope, N, T, past, H + G, D, Q);
-
-    const real *kv = s->qkv + H*D;
-    const int kv_width = cache ? 2*G*D : Q;
-    for (int t = 0; cache && t < T; t++) {
-        memcpy(cache + (size_t)(past + t)*kv_width, kv + (size_t)t*Q, sizeof(real)*kv_width);
-    }
-    attention_forward(s->att, s->lse, a->work, s->qkv, Q, cache ? cache : kv, kv_width, B, T, past, H, G, D);
+    attend(a, s, cache, c, B, T);                                           // RoPE, attention
     matmul_forward(a->x, s->att, w->attn_out, N, C, C, 1);                  // x += att . attn_out^T
 
     norm_forward(s->xn2, s->rstd2, a->x, N, C);
@@ -1027,22 +1048,11 @@ static void put_back(const Acts *a, real *losses, real *zlosses, int asked, int 
     }
 }
 
-// tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target
-// is negative (ignored); zlosses[b,t] likewise. olmo_backward will take the gradient of their sum
-// weighted by weights[b,t]: this is how the caller chooses an objective. NULL: no backward pass follows.
-void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
-                  const real *weights, int B, int T) {
+// From what the last block left in the residual stream to the losses of its N rows.
+static void head_forward(Olmo *m, real *losses, real *zlosses, const real *weights, int N) {
     const Config *c = &m->config;
-    const int N = B*T, C = c->d_model, V = c->vocab;
-    CHECK(m->training || !weights, "a model that was built without training has no backward pass");
-    Acts *a = olmo_reserve(m, B, T);
-    memcpy(a->tokens, tokens, sizeof(int)*N);
-    memcpy(a->targets, targets, sizeof(int)*N);
-
-    embed_forward(a->x, tokens, m->weight.wte, N, C);
-    for (int l = 0; l < c->n_layers; l++) {
-        block_forward(a, &a->layer[l], &m->weight.layer[l], NULL, c, B, T, 0);
-    }
+    const int C = c->d_model, V = c->vocab;
+    Acts *a = &m->acts;
     norm_forward(a->xnf, a->rstdf, a->x, N, C);
     const int asked = m->training ? N : keep_asked(a, N, C);
     for (int n = 0; n < asked; n += a->head_rows) {         // in training: once, for all rows
@@ -1055,6 +1065,25 @@ void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const
     }
     if (!m->training) put_back(a, losses, zlosses, asked, N);
     a->has_dlogits = weights != NULL;
+}
+
+// tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target
+// is negative (ignored); zlosses[b,t] likewise. olmo_backward will take the gradient of their sum
+// weighted by weights[b,t]: this is how the caller chooses an objective. NULL: no backward pass follows.
+void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
+                  const real *weights, int B, int T) {
+    const Config *c = &m->config;
+    const int N = B*T;
+    CHECK(m->training || !weights, "a model that was built without training has no backward pass");
+    Acts *a = olmo_reserve(m, B, T);
+    memcpy(a->tokens, tokens, sizeof(int)*N);
+    memcpy(a->targets, targets, sizeof(int)*N);
+
+    embed_forward(a->x, tokens, m->weight.wte, N, c->d_model);
+    for (int l = 0; l < c->n_layers; l++) {
+        block_forward(a, &a->layer[l], &m->weight.layer[l], NULL, c, B, T);
+    }
+    head_forward(m, losses, zlosses, weights, N);
 }
 
 // grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last
@@ -1082,9 +1111,23 @@ void olmo_backward(Olmo *m) {
     }
 }
 
-// Numbers in the KV cache of all layers.
+// ---- the model with a KV cache -----------------------------------------------------------------
+
+// Numbers in the cache of all layers.
 static size_t cache_size(const Config *c) {
     return (size_t)c->n_layers*c->seq_len*2*c->n_kv_heads*(c->d_model/c->n_heads);
+}
+
+// N tokens at a->positions through all layers, each of which has its part of the cache.
+static void blocks_with_cache(Olmo *m, const int *tokens, int N) {
+    const Config *c = &m->config;
+    Acts *a = &m->acts;
+    if (!m->cache) m->cache = (real *)allocate(cache_size(c), sizeof(real), "the KV cache");
+    embed_forward(a->x, tokens, m->weight.wte, N, c->d_model);
+    for (int l = 0; l < c->n_layers; l++) {
+        real *cache = m->cache + cache_size(c)/c->n_layers*l;
+        block_forward(a, &a->layer[l], &m->weight.layer[l], cache, c, 1, N);
+    }
 }
 
 // The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with
@@ -1094,16 +1137,38 @@ static size_t cache_size(const Config *c) {
 void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
     const int C = c->d_model;
-    if (!m->cache) m->cache = (real *)allocate(cache_size(c), sizeof(real), "the KV cache");
     Acts *a = olmo_reserve(m, 1, c->seq_len);
-
-    embed_forward(a->x, tokens, m->weight.wte, n, C);
-    for (int l = 0; l < c->n_layers; l++) {
-        real *cache = m->cache + cache_size(c)/c->n_layers*l;
-        block_forward(a, &a->layer[l], &m->weight.layer[l], cache, c, 1, n, past);
-    }
+    for (int i = 0; i < n; i++) a->positions[i] = past + i;
+    blocks_with_cache(m, tokens, n);
     norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C);
     matmul_forward(logits, a->xnf, m->weight.head, 1, C, c->vocab, 0);
+}
+
+// The forward pass of many texts that begin alike, as the choices behind a question do: each beginning
+// is computed once. The texts are a tree (a trie), and its N tokens come as one meets them on a walk from
+// branch to branch. tokens[i] stands at positions[i] < seq_len, and before it, at each position, the token
+// that was there last:
+//
+//     tokens       The  sky  is  blue   green  today   Grass  is
+//     positions     0    1    2    3      3      4       0     1        three texts
+//
+// One walk is all that the attention needs: the keys and values of "The sky is" are still in the cache when
+// "green" comes, and those of "blue" are not seen any more. All else goes token by token, so all N share the
+// matrix products. losses, zlosses [N] have the same bits as olmo_forward's of each text by itself; targets
+// [N]. It uses the cache and the activations: neither a backward pass may follow, nor a sequence go on that
+// was being decoded.
+void olmo_forward_tree(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *positions,
+                       const int *targets, int N) {
+    const int T = m->config.seq_len;
+    for (int i = 0, next = 0; i < N; next = positions[i++] + 1) {
+        const int p = positions[i], most = imin(next, T - 1);
+        CHECK(p >= 0 && p <= most, "token %d of a tree stands at position %d; expected 0 to %d", i, p, most);
+    }
+    Acts *a = olmo_reserve(m, (N + T - 1)/T, T);            // as for whole sequences
+    memcpy(a->positions, positions, sizeof(int)*N);
+    memcpy(a->targets, targets, sizeof(int)*N);
+    blocks_with_cache(m, tokens, N);
+    head_forward(m, losses, zlosses, NULL, N);
 }
 
 // ================================================================================================
@@ -1650,6 +1715,11 @@ typedef struct {
     void (*forward)(void *model, real *losses, real *zlosses, const int *tokens, const int *targets,
                     const real *weights, int B, int T);
 
+    // tokens, positions, targets [N] -> losses, zlosses [N] of texts that begin alike (olmo_forward_tree).
+    // NULL: this device has no such pass, and such texts are rows of forward.
+    void (*forward_tree)(void *model, real *losses, real *zlosses, const int *tokens, const int *positions,
+                         const int *targets, int N);
+
     // Once per forward with weights. Gradients add up until update clears them. last: an update comes
     // next. All ranks make equally many passes.
     void (*backward)(void *model, int last);
@@ -1702,6 +1772,10 @@ static void cpu_forward(void *m, real *losses, real *zlosses, const int *tokens,
                         const real *weights, int B, int T) {
     olmo_forward((Olmo *)m, losses, zlosses, tokens, targets, weights, B, T);
 }
+static void cpu_forward_tree(void *m, real *losses, real *zlosses, const int *tokens, const int *positions,
+                             const int *targets, int N) {
+    olmo_forward_tree((Olmo *)m, losses, zlosses, tokens, positions, targets, N);
+}
 static void cpu_backward(void *m, int last) { (void)last, olmo_backward((Olmo *)m); }
 static double cpu_update(void *m, const AdamW *adamw) { return olmo_update((Olmo *)m, adamw); }
 static void cpu_decode(void *m, real *logits, const int *tokens, int n, int past) {
@@ -1726,7 +1800,7 @@ static void cpu_set(void *m, Space space, size_t offset, size_t count, const rea
 
 static const Device cpu_device = {
     "cpu", "this is the program for the CPU; train_olmo_cu trains on several cards", NULL, cpu_memory,
-    cpu_build, cpu_destroy, cpu_forward, cpu_backward, cpu_update, cpu_decode,
+    cpu_build, cpu_destroy, cpu_forward, cpu_forward_tree, cpu_backward, cpu_update, cpu_decode,
     cpu_get, cpu_set, "fp32", 0,
 };
 
@@ -4885,11 +4959,11 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
     for (size_t i = 0; i < run->tasks.n && !agreed_to_stop(); i++) {
         Task *t = run->tasks.task[i];
         Span **span = (Span **)allocate(2*(size_t)t->n, sizeof *span, "the requests"), **mine = span + t->n;
-        const size_t n = task_spans(t, span), world = (size_t)ranks.world, first = (size_t)ranks.rank;
+        const size_t n = task_spans(t, span), world = (size_t)ranks.world, rank = (size_t)ranks.rank;
+        const size_t first = n*rank/world, share = n*(rank + 1)/world - first;
         const size_t budget = (size_t)run->o.recipe.micro_batch*(size_t)run->o.config.seq_len;
         for (size_t k = 0; k < n; k++) span[k]->known = 0, span[k]->logprob = 0;
-        for (size_t k = first; k < n; k += world) mine[k/world] = span[k];
-        const size_t share = first < n ? (n - 1 - first)/world + 1 : 0;
+        memcpy(mine, span + first, share*sizeof *mine);     // in one piece: choices stay together
         const int all = score_spans(run->device, run->model, mine, share, budget, not_asked_to_stop, NULL);
         double *logprob = (double *)allocate(n, sizeof *logprob, "the answers");     // of all ranks, at once
         for (size_t k = 0; k < n; k++) logprob[k] = span[k]->logprob;

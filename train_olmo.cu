@@ -21,6 +21,8 @@ sampling, the training loop - is the .c file itself, included below. What differ
   attention_backward turns q and k back itself; norm_backward also writes dx in bf16; weight gradients say
   whether to add; embed_backward takes the places at which each token stands.
 - Gradients that an update has used up are not cleared, but overwritten by the next backward pass.
+- There is no olmo_forward_tree: it attends branch by branch, and so small a piece of work leaves a GPU idle.
+  Questions are given to olmo_forward, one request a row.
 - What a layer keeps for its backward pass, and where the optimizer's state lies, the command line says:
   less memory for more time, and the same bits.
 
@@ -2554,7 +2556,7 @@ static void gpu_open(void) {
 }
 
 static const Device gpu_device = {
-    card_name, alone, gpu_open, gpu_memory, gpu_build, gpu_destroy, gpu_forward, gpu_backward,
+    card_name, alone, gpu_open, gpu_memory, gpu_build, gpu_destroy, gpu_forward, NULL, gpu_backward,
     gpu_update, gpu_decode, gpu_get, gpu_set, precision, 1,
 };
 

@@ -15,7 +15,7 @@ that is measured differs from task to task: choice_score has all the ways (EVAL_
     Task *t = task_read("arc_easy/rc_0shot", 1);            every line checked, or one sentence
     task_encode(t, &coder);                                 text to tokens, cut to what the model looks at
     n = task_spans(t, span);                                what it is asked
-    score_spans(device, model, span, n, ...);               its answers: sums of losses, in full batches
+    score_spans(device, model, span, n, ...);               its answers: sums of losses, in full passes
     task_accuracy(t, PER_CHAR), task_bits_per_byte(t, 0)    what they are worth
 */
 #ifdef ZLIB
@@ -139,6 +139,8 @@ typedef struct {
     int *ids, n;                                        // what the model reads, and the last id asked about
     int scored;                             // so many ids at the end are asked about; others stand before
     int cut, lost;                          // tokens in front that did not fit; those of them asked about
+    int shared;                                         // so many ids in front the span before has brought;
+    size_t row;                                             // the others are fed in rows from here on
     double logprob;                                 // sum of log p(id | ids before it) over the scored ones
     int known;                                              // logprob has been computed
 } Span;
@@ -187,11 +189,21 @@ static Span ask_about(const Coder *coder, const char *context, size_t context_si
     return s;
 }
 
-static int longest_first(const void *a, const void *b) {        // longest first; equal ones stand together
+// ---- its answers --------------------------------------------------------------------------------------
+// The choices of a question begin alike: with the question. So the spans are sorted by their ids, and of each
+// only what differs from the one before is fed: olmo_forward_tree computes every common beginning once, and
+// nothing has to be padded. A device that has no such pass is given one span a row, in batches of about the
+// same length. Either way a score has the same bits in whatever company it is computed.
+
+static int by_beginning(const void *a, const void *b) {
     const Span *x = *(Span *const *)a, *y = *(Span *const *)b;
-    if (x->n != y->n) return x->n < y->n ? 1 : -1;
-    if (x->scored != y->scored) return x->scored - y->scored;
-    return memcmp(x->ids, y->ids, (size_t)x->n*sizeof *x->ids);
+    const int least = imin(x->n, y->n);
+    for (int i = 0; i < least; i++) if (x->ids[i] != y->ids[i]) return x->ids[i] < y->ids[i] ? -1 : 1;
+    return x->n != y->n ? x->n - y->n : y->scored - x->scored;
+}
+static int longest_first(const void *a, const void *b) {        // equal ones stand together as well
+    const Span *x = *(Span *const *)a, *y = *(Span *const *)b;
+    return x->n != y->n ? y->n - x->n : by_beginning(a, b);
 }
 
 // Of equal spans (in sorted order) what is known of one is known of all: " yes" after "Answer:" is asked
@@ -199,58 +211,91 @@ static int longest_first(const void *a, const void *b) {        // longest first
 static void share_known(Span **span, size_t n) {
     for (size_t first = 0, end; first < n; first = end) {
         const Span *known = NULL;
-        for (end = first; end < n && !longest_first(&span[first], &span[end]); end++)
+        for (end = first; end < n && !by_beginning(&span[first], &span[end]); end++)
             if (span[end]->known) known = span[end];
         for (size_t i = first; known && i < end; i++) span[i]->logprob = known->logprob, span[i]->known = 1;
     }
 }
 
-// B spans, of which the first is longest, as one batch; shorter ones are padded behind, where causal
-// attention never looks. tokens, targets: [B, T]; losses: [2, B, T].
-static void score_batch(const Device *device, void *model, Span **span, int B,
-                        int *tokens, int *targets, real *losses) {
-    const int T = span[0]->n - 1;
-    for (int b = 0; b < B; b++) for (int t = 0; t < T; t++) {
-        const Span *s = span[b];
-        const int inside = t + 1 < s->n, asked = inside && t + 1 >= s->n - s->scored;
-        tokens[(size_t)b*T + t] = inside ? s->ids[t] : 0;
-        targets[(size_t)b*T + t] = asked ? s->ids[t + 1] : IGNORE;
+// How many ids a span has in common with the one before, of which all but the last have been fed. The id
+// before the first scored one is never among them: its row has one target, and every span brings its own.
+static int shared_with(const Span *s, const Span *before) {
+    const int most = imin(s->n - s->scored, before->n) - 1;
+    int n = 0;
+    while (n < most && s->ids[n] == before->ids[n]) n++;
+    return n;
+}
+
+// The row in which id t is fed.
+static size_t row_of(const Span *s, int t) { return s->row + (size_t)(t - s->shared); }
+
+// The first spans that fit into a pass of `budget` rows, but at least one. In a tree each adds the ids that
+// it does not share; otherwise all take as many rows as the first, which is the longest. Returns how many
+// spans; *rows: how many rows.
+static size_t plan_pass(Span **span, size_t n, size_t budget, int tree, size_t *rows) {
+    size_t i = 0;
+    for (*rows = 0; i < n; i++) {
+        Span *s = span[i];
+        s->shared = tree && i ? shared_with(s, span[i - 1]) : 0, s->row = *rows;
+        const size_t more = (size_t)((tree ? s->n : span[0]->n) - 1 - s->shared);
+        if (i && *rows + more > budget) break;
+        *rows += more;
     }
-    device->forward(model, losses, losses + (size_t)B*T, tokens, targets, NULL, B, T);
-    for (int b = 0; b < B; b++) {
-        const real *row = losses + (size_t)b*T;
+    return i;
+}
+
+// n planned spans through the model. tokens, positions and targets: [3, rows]; losses: [2, rows]. What is
+// shorter than its row is padded behind, where causal attention never looks.
+static void score_pass(const Device *device, void *model, Span **span, size_t n, size_t rows,
+                       int *tokens, real *losses) {
+    int *positions = tokens + rows, *targets = positions + rows, N = (int)rows, T = span[0]->n - 1;
+    for (size_t i = 0; i < rows; i++) tokens[i] = 0, targets[i] = IGNORE;
+    for (size_t i = 0; i < n; i++) {
+        const Span *s = span[i];
+        for (int t = s->shared; t < s->n - 1; t++) {
+            const size_t row = row_of(s, t);
+            tokens[row] = s->ids[t], positions[row] = t;
+            if (t + 1 >= s->n - s->scored) targets[row] = s->ids[t + 1];
+        }
+    }
+    real *zlosses = losses + rows;
+    if (device->forward_tree) device->forward_tree(model, losses, zlosses, tokens, positions, targets, N);
+    else device->forward(model, losses, zlosses, tokens, targets, NULL, N/T, T);
+    for (size_t i = 0; i < n; i++) {
+        Span *s = span[i];
         double sum = 0;
-        for (int t = span[b]->n - 1 - span[b]->scored; t < span[b]->n - 1; t++) sum += (double)row[t];
+        for (int t = s->n - 1 - s->scored; t < s->n - 1; t++) sum += (double)losses[row_of(s, t)];
         CHECK(isfinite(sum), "the model gives a text the log-probability %g; are its weights damaged?", -sum);
-        span[b]->logprob = -sum, span[b]->known = 1;
+        s->logprob = -sum, s->known = 1;
     }
 }
 
 // Told which spans have become known; returns 0 to stop.
 typedef int Progressed(void *context, Span **span, size_t n);
 
-// span[i]->logprob for all i < n, by forward passes of at most `budget` tokens, or one row; but not of
+// span[i]->logprob for all i < n, by forward passes of at most `budget` tokens, or one span; but not of
 // what is known already. Reorders `span`. Returns whether all are known: not if `progressed` (it may be
 // NULL) has said stop.
 static int score_spans(const Device *device, void *model, Span **span, size_t n, size_t budget,
                        Progressed *progressed, void *context) {
+    const int tree = device->forward_tree != NULL;
     size_t left = 0, N = budget;
     int go_on = 1;
     if (!n) return 1;
-    qsort(span, n, sizeof *span, longest_first);
+    qsort(span, n, sizeof *span, tree ? by_beginning : longest_first);
     share_known(span, n);
     Span **fresh = (Span **)allocate(n, sizeof *fresh, "a list of requests");
     for (size_t i = 0; i < n; i++) {                        // one of each kind
-        int again = left && !longest_first(&fresh[left - 1], &span[i]);
+        int again = left && !by_beginning(&fresh[left - 1], &span[i]);
         if (!span[i]->known && !again) fresh[left++] = span[i];
     }
-    if (left && N < (size_t)fresh[0]->n - 1) N = (size_t)fresh[0]->n - 1;
-    int *tokens = (int *)allocate(2*N, sizeof(int), "a batch");
+    for (size_t i = 0; i < left; i++) N = zmax(N, (size_t)fresh[i]->n - 1);
+    int *tokens = (int *)allocate(3*N, sizeof(int), "a pass");
     real *losses = (real *)allocate(2*N, sizeof(real), "the losses");
-    for (size_t i = 0, B; i < left && go_on; i += B) {
-        B = zmin(left - i, N/((size_t)fresh[i]->n - 1));
-        score_batch(device, model, fresh + i, (int)B, tokens, tokens + N, losses);
-        if (progressed) go_on = progressed(context, fresh + i, B);
+    for (size_t i = 0, some, rows; i < left && go_on; i += some) {
+        some = plan_pass(fresh + i, left - i, budget, tree, &rows);
+        score_pass(device, model, fresh + i, some, rows, tokens, losses);
+        if (progressed) go_on = progressed(context, fresh + i, some);
     }
     share_known(span, n);
     release(fresh), release(tokens), release(losses);

@@ -122,7 +122,7 @@ static void print_page_data(FILE *out, Olmo *m, const Tokenizer *tokenizer, cons
         norm_forward(xn, rstd, a->x, T, C);
         matmul_forward(logits, xn, m->weight.head, T, C, V, 0);
         read_logits(top + (size_t)l*T, l == L ? losses : NULL, logits, targets, T, V);
-        if (l < L) block_forward(a, &a->layer[l], &m->weight.layer[l], NULL, c, 1, T, 0);
+        if (l < L) block_forward(a, &a->layer[l], &m->weight.layer[l], NULL, c, 1, T);
     }
 
     fprintf(out, "{\"model\":");

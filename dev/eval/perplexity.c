@@ -36,7 +36,7 @@ typedef struct { const char *path; int line, bytes; } Place;
 // Window number `number` of a document. domain: its number in the source; kept: its score is in --scores.
 typedef struct { Span span; size_t domain; Place place; int number, kept; } Window;
 
-// Windows that wait to be scored: they are sorted by length, so the more there are, the less is padded.
+// Windows that wait to be scored: the more there are, the fuller are the passes.
 typedef struct { Window *window; size_t n, room, tokens; } Waiting;
 
 // len(re.split(r'\s+', text)): one more than there are runs of white space; so an empty piece at an edge
@@ -224,7 +224,7 @@ static const char *path_below_folder(Source *s, const char *path, const char *fo
 }
 
 static void read_documents(const char *path, void *context) {
-    enum { MANY = 1 << 20 };                    // tokens: enough to fill batches evenly
+    enum { MANY = 1 << 20 };                    // tokens: enough to fill passes evenly
     Reading *r = (Reading *)context;
     const char *below = path_below_folder(r->source, path, r->c->files[0]);
     Lines *l = lines_open(path);

@@ -165,7 +165,8 @@ static void read_scores(Tasks *tasks, const Command *c) {
 
 // ---- scoring ------------------------------------------------------------------------------------------
 
-static struct { const Task *task; double done, requests, tokens; } scoring;     // tokens: of all tasks
+// done: of this task. tokens, and those of them that were computed: of all; the others were shared.
+static struct { const Task *task; double done, requests, tokens, computed; } scoring;
 
 static int spans_scored(void *context, Span **span, size_t n) {
     (void)context;
@@ -173,6 +174,7 @@ static int spans_scored(void *context, Span **span, size_t n) {
         const Request *r = (const Request *)(const void *)((const char *)span[i] - offsetof(Request, span));
         if (scores_file && r->at >= 0) put_score(scores_file, scoring.task, r);
         scoring.done += span[i]->n, scoring.tokens += span[i]->n - 1, scoring.requests++;
+        scoring.computed += span[i]->n - 1 - span[i]->shared;
     }
     flush_scores();
     bar_to(scoring.done, scoring.done);
@@ -302,7 +304,7 @@ static void print_task(const Task *t) {
 
 // Scores all tasks, telling `print` of each as soon as it is done.
 static void score_tasks(Tasks *tasks, const Command *c, void (*print)(const Task *t)) {
-    char requests[48], tokens[48];
+    char requests[48], tokens[48], computed[48];
     if (c->scores) read_scores(tasks, c);
     heed_signals();
     const double began = seconds();
@@ -311,8 +313,9 @@ static void score_tasks(Tasks *tasks, const Command *c, void (*print)(const Task
         if (print) print(tasks->task[i]);
     }
     const double took = seconds() - began;
-    fprintf(stderr, "scored: %s requests, each once, of %s tokens in %.2f s: %.0f tokens/s\n",
-            with_commas(scoring.requests, requests), with_commas(scoring.tokens, tokens), took,
+    fprintf(stderr, "scored: %s requests, each once, of %s tokens, of which %s were computed, "
+            "in %.2f s: %.0f tokens/s\n", with_commas(scoring.requests, requests),
+            with_commas(scoring.tokens, tokens), with_commas(scoring.computed, computed), took,
             scoring.tokens/took);
     if (c->scores) fclose(scores_file), write_scores(tasks, c->scores);
 }

@@ -217,6 +217,60 @@ static void test_scoring(void) {
     cpu_device.destroy(model);
 }
 
+// Requests that begin alike, of which each one's tokens are in the tree once: how many there are of them
+// is known, and every score has the bits of its text by itself; on a device that has no trees as well.
+static int counted_tokens;
+static void counting_forward_tree(void *model, real *losses, real *zlosses, const int *tokens,
+                                  const int *positions, const int *targets, int N) {
+    counted_tokens += N;
+    cpu_device.forward_tree(model, losses, zlosses, tokens, positions, targets, N);
+}
+static void test_sharing(void) {
+    // tokens: of the tree by itself. A branch begins with the token before the first that is scored.
+    static const struct { const char *what, *ask[6][2]; int tokens; } rows[] = {
+        { "choices of several tokens", { { "abc", "def" }, { "abc", "dxy" }, { "abc", "z" } }, 5 + 3 + 1 },
+        { "one token each, as MMLU asks", { { "question", "A" }, { "question", "B" }, { "question", "C" },
+                                            { "question", "D" } }, 8 + 3 },
+        { "a choice that begins as another", { { "abc", "d" }, { "abc", "de" }, { "abc", "def" } },
+          3 + 2 + 3 },
+        { "the same twice", { { "abc", "de" }, { "abc", "de" }, { "abc", "dx" } }, 4 + 2 },
+        { "one text, and its border elsewhere", { { "abc", "de" }, { "abcd", "e" } }, 4 + 1 },
+        { "a question within another", { { "ab", "cd" }, { "abcdef", "gh" }, { "abcdef", "xy" } },
+          3 + 4 + 2 },
+        { "empty contexts", { { "", "abc" }, { "", "abd" }, { "", "b" } }, 3 + 3 + 1 },
+        { "one token of context", { { "a", "bc" }, { "a", "d" }, { "x", "bc" } }, 2 + 1 + 2 },
+        { "nothing in common", { { "abcd", "efg" }, { "bcd", "efg" }, { "cd", "efg" } }, 6 + 5 + 4 },
+        { "contexts that are cut", { { "0123456789abcdef", "gh" }, { "0123456789abcdef", "ij" },
+                                     { "0123456789abcdef", "klm" } }, 12 + 2 + 12 },
+    };
+    Config c = small_config(12);
+    void *model = noise_model(&c, 0.3);
+    const Coder bytes = { NULL, NULL, '\n', 12 };
+    Device with_trees = cpu_device, without = cpu_device;
+    with_trees.forward_tree = counting_forward_tree, without.forward_tree = NULL;
+    for (size_t r = 0; r < sizeof rows/sizeof *rows; r++) {
+        Span span[6], *list[6];
+        int n = 0, same = 1, tokens = 0;
+        for (; n < 6 && rows[r].ask[n][0]; n++) {
+            const char *context = rows[r].ask[n][0], *text = rows[r].ask[n][1];
+            span[n] = ask_about(&bytes, context, strlen(context), text, strlen(text));
+        }
+        for (int tree = 1; tree >= 0; tree--) for (int budget = 1; budget <= 100; budget *= 10) {
+            for (int i = 0; i < n; i++) list[i] = &span[n - 1 - i], span[i].known = 0, span[i].logprob = 0;
+            counted_tokens = 0;
+            score_spans(tree ? &with_trees : &without, model, list, (size_t)n, (size_t)budget, NULL, NULL);
+            for (int i = 0; i < n; i++)
+                same &= span[i].known && span[i].logprob == plain_score(model, &span[i]);
+            if (tree) tokens = counted_tokens;
+        }
+        check(same, "%s: the bits of each by itself, in passes of all sizes", rows[r].what);
+        check(tokens == rows[r].tokens, "%s: %d tokens are computed, expected %d", rows[r].what, tokens,
+              rows[r].tokens);
+        for (int i = 0; i < n; i++) release(span[i].ids);
+    }
+    cpu_device.destroy(model);
+}
+
 // ---- metrics ------------------------------------------------------------------------------------------
 
 // Three questions whose scores are given by hand, so that every way of measuring answers differently.
@@ -794,6 +848,7 @@ int main(int argc, char **argv) {
     test_lines();
     test_spans();
     test_scoring();
+    test_sharing();
     test_metrics();
     test_uniform();
     test_sample();
