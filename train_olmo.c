@@ -2996,15 +2996,15 @@ static int newest_checkpoint(const char *out) {
 
 enum { IGNORE = -100 };                                     // a target without a loss
 
-// Rows are what a run learns from, or is judged by, whatever they are made of: windows of token
-// files (here), conversations and pairs of them (data/chat.c). Rows of one group belong together: a
-// chosen and a rejected answer, for instance.
+// Rows are what a run learns from or is measured on: windows of token files (here), conversations or
+// pairs of them (data/chat.c). Rows of one group belong together, for instance a chosen and a rejected
+// answer.
 typedef struct {
     const char *unit;                                       // the plural of a group: "windows"
     int files;
     uint64_t groups;
-    int group;                                              // rows per group: g*group, ... are g's
-    int T;                                                  // tokens of the longest row, at most
+    int group;                                              // rows per group: g begins with row g*group
+    int T;                                                  // no row has more tokens
     int keep_rest;                                          // an epoch's last batch may be smaller
     const double *reference;                                // [groups*group] DPO: log p of each row, once
     const void *source;                                     // what `read` reads from
@@ -3014,24 +3014,23 @@ typedef struct {
 } Rows;
 
 // ---- token files -------------------------------------------------------------------------------
-// A file of n tokens is cut into floor(n/T) windows of T; the rest is dropped. A window has T-1
-// predictions: the label of its last token lies in another window (OLMO_SPEC 5.1).
+// A file of n tokens is cut into floor(n/T) windows of T tokens; the rest is dropped. A window has T-1
+// predictions, because the label of its last token lies in the next window (OLMO_SPEC 5.1).
 
 typedef struct {
     char path[PATH];
     const unsigned char *data;                              // the mapped file, after its header
     const unsigned char *mask;                              // per token: may it be a label? NULL: all
-    int text;                                               // every byte is a token
-    int width;                                              // bytes a token
-    // The windows [first, first + windows) are ours.
-    uint64_t tokens, first, windows;
+    int text;                                               // 1: every byte is a token
+    int width;                                              // bytes of a token
+    uint64_t tokens;                                        // in the file
+    uint64_t first, windows;                                // the corpus has windows [first, first + windows)
 } TokenFile;
 
 typedef struct { TokenFile *file; int n, T; uint64_t windows; } Corpus;
 
-// A mapped file that becomes shorter has no bytes left where we read them: the processor then stops
-// us with SIGBUS. So that this, too, ends with a sentence, every mapping is on a list. (Only what a
-// signal handler may call is called.)
+// If a mapped file becomes shorter, reading behind its new end raises SIGBUS. So that this, too, ends
+// with a sentence, every mapping is on a list. (on_bus_error may only call what a signal handler may.)
 typedef struct Mapped {
     const unsigned char *start;
     uint64_t size;
@@ -3047,25 +3046,30 @@ static void on_bus_error(int number, siginfo_t *info, void *context) {
     for (const Mapped *m = mapped_files; m; m = m->next) {
         if (at < m->start || at >= m->start + m->size) continue;
         dup2(error_output, 2);
-        say("error: "), say(m->path), say(reason);
+        say("error: ");
+        say(m->path);
+        say(reason);
         _exit(EXIT_FAILURE);
     }
-    // None of ours: the same access again, and the default end.
+    // None of our files: the access is repeated, and ends the program in the default way.
     signal(number, SIG_DFL);
 }
 
-// All of an open file, which it closes. protection: PROT_READ, and PROT_WRITE
+// Maps all of an open file, and closes it. protection: PROT_READ, and PROT_WRITE if it is written to.
 static unsigned char *map_open_file(FILE *file, const char *path, uint64_t size, int protection) {
     void *start = mmap(NULL, size, protection, MAP_SHARED, fileno(file), 0);
     CHECK(start != MAP_FAILED, "%s: cannot be mapped: %s", path, strerror(errno));
     fclose(file);
     Mapped *m = (Mapped *)allocate(1, sizeof *m, path);
-    m->start = (const unsigned char *)start, m->size = size, m->next = mapped_files;
+    m->start = (const unsigned char *)start;
+    m->size = size;
+    m->next = mapped_files;
     CHECK((m->path = strdup(path)), "not enough memory for the name of %s", path);
     if (!mapped_files) {
         struct sigaction action;
         memset(&action, 0, sizeof action);
-        action.sa_sigaction = on_bus_error, action.sa_flags = SA_SIGINFO;
+        action.sa_sigaction = on_bus_error;
+        action.sa_flags = SA_SIGINFO;
         sigaction(SIGBUS, &action, NULL);
     }
     mapped_files = m;
@@ -3082,16 +3086,16 @@ static int ends_with(const char *s, const char *end) {
     return n >= m && !strcmp(s + n - m, end);
 }
 
-// The n low bytes first.
+// The number in n bytes, the lowest first.
 static uint64_t little_endian(const unsigned char *p, int n) {
     uint64_t x = 0;
     for (int byte = n - 1; byte >= 0; byte--) x = x << 8 | p[byte];
     return x;
 }
 
-// A real NumPy file begins "\x93NUMPY", version, header length, and a Python dict. OLMo's own
-// ".npy" files have no header at all. Returns the header's length (0: none), and the bytes an item
-// takes.
+// A real NumPy file begins with "\x93NUMPY", a version, the header's length, and a Python dict. (OLMo's
+// own ".npy" files have no header at all.) Returns the header's length (0: none), and in *width the bytes
+// of an item.
 static uint64_t numpy_header(const unsigned char *data, uint64_t size, const char *path, int *width) {
     static const struct { const char *name; int width; } types[] = {
         { "'<u2'", 2 }, { "'<i2'", 2 }, { "'<u4'", 4 }, { "'<i4'", 4 }, { "'<u8'", 8 }, { "'<i8'", 8 },
@@ -3108,12 +3112,16 @@ static uint64_t numpy_header(const unsigned char *data, uint64_t size, const cha
     memcpy(header, data + start, length);
     header[length] = 0;
     header[strcspn(header, "\n")] = 0;
-    // It is padded with blanks.
-    while (length && (at = strrchr(header, ' ')) && !at[1]) *at = 0;
-    at = strstr(header, "'descr':"), *width = 0;
-    if (at) at += strlen("'descr':"), at += strspn(at, " ");
-    for (size_t i = 0; at && i < sizeof types/sizeof *types; i++)
+    while (length && (at = strrchr(header, ' ')) && !at[1]) *at = 0;       // the blanks that pad it
+    at = strstr(header, "'descr':");
+    *width = 0;
+    if (at) {
+        at += strlen("'descr':");
+        at += strspn(at, " ");
+    }
+    for (size_t i = 0; at && i < sizeof types/sizeof *types; i++) {
         if (!strncmp(at, types[i].name, strlen(types[i].name))) *width = types[i].width;
+    }
     CHECK(*width, "%s: expected a NumPy array of whole numbers (little-endian), found %s; %s", path,
           header, advice);
     CHECK(strstr(header, "'fortran_order': False") && (at = strstr(header, "'shape': (")),
@@ -3128,8 +3136,8 @@ static uint64_t numpy_header(const unsigned char *data, uint64_t size, const cha
     return start + length;
 }
 
-// llm.c's files begin with 256 numbers of 32 bits: a magic one, a version, and how many tokens
-// follow. Returns the header's length (0: none), and the bytes a token takes.
+// llm.c's files begin with 256 numbers of 32 bits: a magic number, a version, and how many tokens
+// follow. Returns the header's length (0: none), and in *width the bytes of a token.
 static uint64_t llmc_header(const unsigned char *data, uint64_t size, const char *path, int *width) {
     static const struct { uint32_t magic; int width; const char *tokens; } kinds[] = {
         { 20240520, 2, "GPT-2" }, { 20240801, 4, "Llama 3" },
@@ -3150,17 +3158,18 @@ static uint64_t llmc_header(const unsigned char *data, uint64_t size, const char
     return 0;
 }
 
-// Text has no control characters but those that move the cursor; token files have zero bytes almost
-// at once.
+// Text has no control characters but those that move the cursor. Token files have zero bytes almost at
+// once.
 static int looks_like_text(const unsigned char *data, uint64_t size) {
     const char allowed[] = { '\t', '\n', '\v', '\f', '\r', '\033' };
-    for (uint64_t i = 0; i < size && i < 1 << 16; i++)
+    for (uint64_t i = 0; i < size && i < 1 << 16; i++) {
         if (data[i] < ' ' && !memchr(allowed, data[i], sizeof allowed)) return 0;
+    }
     return 1;
 }
 
-// .npy and .bin: tokens of `width` bytes, unless a header says otherwise. In .txt, and in any text,
-// every byte is a token.
+// Opens a data file. .npy and .bin hold tokens of `width` bytes, unless a header says otherwise. In .txt,
+// and in any other file that looks like text, every byte is a token.
 static TokenFile token_file(const char *path, const char *mask, int width, int T) {
     TokenFile f;
     uint64_t size, header = 0;
@@ -3177,7 +3186,8 @@ static TokenFile token_file(const char *path, const char *mask, int width, int T
     f.width = f.text ? 1 : width;
     if (tokens) header = numpy_header(f.data, size, path, &f.width);
     if (tokens && !header) header = llmc_header(f.data, size, path, &f.width);
-    f.data += header, size -= header;
+    f.data += header;
+    size -= header;
     CHECK(size % (uint64_t)f.width == 0,
           "%s: %llu bytes are no whole number of %d-byte tokens; is it cut off, or is --dtype "
           "wrong?", path, (unsigned long long)size, f.width);
@@ -3204,7 +3214,7 @@ static void outside_vocabulary(const TokenFile *f, uint64_t token, int vocab) {
         "tokenizer?", f->path, (unsigned long long)token, (long long)id, vocab - 1);
 }
 
-// The largest of n tokens. (Four loops, for each must run as fast as memory.)
+// The largest of n tokens. (There are four loops, because each must run as fast as memory.)
 static uint64_t largest_token(const unsigned char *p, size_t n, int width) {
     uint8_t a = 0;
     uint16_t b = 0, x16;
@@ -3217,8 +3227,8 @@ static uint64_t largest_token(const unsigned char *p, size_t n, int width) {
     return a | b | c | d;
 }
 
-// All of a corpus before the first step: one token that the model does not know would end the run
-// hours later.
+// Checks all of a corpus before the first step: otherwise one token that the model does not know would
+// end the run hours later.
 static void corpus_check(const Corpus *c, int vocab) {
     enum { BLOCK = 1 << 20 };                               // tokens
     double bytes = 0;
@@ -3235,21 +3245,22 @@ static void corpus_check(const Corpus *c, int vocab) {
             const unsigned char *block = f->data + from*(uint64_t)f->width;
             if (k < bad && largest_token(block, n, f->width) >= (uint64_t)vocab) bad = k;
         }
-        for (uint64_t t = first + (uint64_t)bad*BLOCK; bad < blocks && t < end; t++)
+        for (uint64_t t = first + (uint64_t)bad*BLOCK; bad < blocks && t < end; t++) {
             if (largest_token(f->data + t*(uint64_t)f->width, 1, f->width) >= (uint64_t)vocab)
                 outside_vocabulary(f, t, vocab);
+        }
     }
 }
 
-// FNV-1a, the fingerprint of everything here: equal bytes have equal ones.
+// FNV-1a (Fowler, Noll, Vo): all fingerprints here are made with it.
 static uint64_t fnv1a(uint64_t hash, const unsigned char *bytes, uint64_t n) {
     for (uint64_t i = 0; i < n; i++) hash = (hash ^ bytes[i])*0x100000001b3u;
     return hash;
 }
 static const uint64_t fnv1a_start = 0xcbf29ce484222325u;
 
-// A file's fingerprint: of all its bytes, or of pieces spread from its start to its end if they are
-// many.
+// A file's fingerprint: of all its bytes, or, where they are many, of pieces spread from its start to its
+// end.
 static uint64_t file_hash(const char *path, uint64_t *size) {
     enum { PIECES = 16, PIECE = 4096 };
     FILE *file = open_to_read(path, size);
@@ -3265,7 +3276,7 @@ static uint64_t file_hash(const char *path, uint64_t *size) {
     return hash;
 }
 
-// The i-th of a comma-separated list, or NULL.
+// The i-th item of a comma-separated list, copied to out; NULL if the list has no more.
 static char *list_item(const char *flag, const char *list, int i, char *out) {
     for (; list && i > 0; i--) list = (list = strchr(list, ',')) ? list + 1 : NULL;
     if (!list) return NULL;
@@ -3279,7 +3290,9 @@ static char *list_item(const char *flag, const char *list, int i, char *out) {
 static Corpus corpus_open(const char *paths, const char *masks, int width, int T) {
     Corpus c;
     char path[PATH], mask[PATH];
-    c.n = 0, c.T = T, c.windows = 0;
+    c.n = 0;
+    c.T = T;
+    c.windows = 0;
     CHECK(T > 1, "--seq-len %d: expected at least 2; a window of one token has none to predict", T);
     while (list_item("--data or --val", paths, c.n, path)) c.n++;
     c.file = (TokenFile *)allocate((size_t)c.n, sizeof(TokenFile), "the list of data files");
@@ -3307,8 +3320,10 @@ static Corpus corpus_hold_out(Corpus *train) {
         uint64_t held = from->windows/20;
         held = held > 256 ? 256 : held < 1 ? from->windows > 1 : held;
         *to = *from;
-        to->first = from->windows - held, to->windows = held;
-        from->windows -= held, train->windows -= held;
+        to->first = from->windows - held;
+        to->windows = held;
+        from->windows -= held;
+        train->windows -= held;
         val.windows += held;
     }
     return val;
@@ -3319,7 +3334,7 @@ static void corpus_window(const Corpus *c, uint64_t index, int vocab, int *token
     const TokenFile *f = c->file;
     CHECK(index < c->windows, "window %llu was asked for, of %llu", (unsigned long long)index,
           (unsigned long long)c->windows);
-    while (index >= f->windows) index -= f->windows, f++;
+    for (; index >= f->windows; f++) index -= f->windows;
     uint64_t start = (f->first + index)*(uint64_t)c->T;
     for (int t = 0; t < c->T; t++) {
         const uint64_t id = little_endian(f->data + (start + (uint64_t)t)*(uint64_t)f->width,
@@ -3331,8 +3346,8 @@ static void corpus_window(const Corpus *c, uint64_t index, int vocab, int *token
     targets[c->T - 1] = IGNORE;
 }
 
-// The windows of a corpus as rows. An epoch's last windows are left out if they do not fill a
-// batch, as OLMo does.
+// The windows of a corpus as rows. As in OLMo, an epoch's last windows are left out if they do not fill a
+// batch.
 static int read_window(const void *corpus, uint64_t i, int vocab, int *tokens, int *targets) {
     const Corpus *c = (const Corpus *)corpus;
     if (tokens) corpus_window(c, i, vocab, tokens, targets);
@@ -3344,9 +3359,9 @@ static Rows corpus_rows(const Corpus *c) {
 }
 
 // ---- OLMo's order ------------------------------------------------------------------------------
-// Epoch e trains on the windows in the order of numpy's Generator(PCG64(seed + e)).shuffle
-// (OLMO_SPEC 5.2, 5.3). So a run sees what an OLMo run with this seed sees, and a resumed run needs
-// to know no more than how far it was.
+// Epoch e trains on the windows in the order of numpy's Generator(PCG64(seed + e)).shuffle (OLMO_SPEC
+// 5.2, 5.3). So a run sees what an OLMo run with this seed sees, and a resumed run only needs to know
+// how far it was.
 
 __extension__ typedef unsigned __int128 uint128;
 
@@ -3363,7 +3378,8 @@ static uint64_t pcg64_next(Pcg64 *r) {                      // XSL-RR 128/64 (O'
 static uint32_t pcg64_next32(Pcg64 *r) {
     if (r->has_spare) { r->has_spare = 0; return r->spare; }
     uint64_t x = pcg64_next(r);
-    r->spare = (uint32_t)(x >> 32), r->has_spare = 1;
+    r->spare = (uint32_t)(x >> 32);
+    r->has_spare = 1;
     return (uint32_t)x;
 }
 
@@ -3407,11 +3423,12 @@ static void epoch_order(uint32_t *order, uint32_t n, uint64_t seed) {
         for (int shift = 1; shift < 32; shift *= 2) mask |= mask >> shift;
         do j = pcg64_next32(&r) & mask; while (j > i);
         uint32_t swap = order[i];
-        order[i] = order[j], order[j] = swap;
+        order[i] = order[j];
+        order[j] = swap;
     }
 }
 
-// ---- how far it is -----------------------------------------------------------------------------
+// ---- progress ----------------------------------------------------------------------------------
 
 static double seconds(void) {
     struct timespec t;
@@ -3431,7 +3448,7 @@ static const char *with_commas(double x, char *out) {
     return out;
 }
 
-// Long work before the first update tells how far it is, a line every two seconds:
+// Work that takes long shows its progress, a line every two seconds:
 //     reference: 1,200 of 5,000 pairs, 40 per second, 1:35 left
 typedef struct { const char *what, *unit; double total, first, began, shown; } Meter;
 
@@ -3450,16 +3467,17 @@ static void meter_show(Meter *m, double done) {
 }
 
 // ---- batches -----------------------------------------------------------------------------------
-// The rows of one update go through the model in passes of at most `micro` rows. A pass is padded
-// to its longest row, so rows of like length share one: they are sorted by length, and by their
-// place in the update among equals. This order does not depend on `micro`, and padding changes no
-// bit of a row's numbers: so neither do the gradients depend on it.
+// The rows of one update go through the model in passes of at most `micro` rows. A pass is padded to
+// its longest row. So that rows of similar length share one, they are sorted by length, and rows of
+// equal length by their place in the update. This order does not depend on `micro`, and padding
+// changes no bit of a row's numbers. So the gradients do not depend on `micro` either.
 
 typedef struct {
     uint64_t index;                                         // which of the rows it is
-    int length, padded;                                     // tokens; with padding
-    int filler;                                             // no row was left for this rank: not counted
-    int labels;                                             // how many of them are to be predicted
+    int length;                                             // tokens
+    int padded;                                             // tokens with padding: T of its pass
+    int filler;                                             // 1: no row was left for this rank
+    int labels;                                             // tokens that are to be predicted
     size_t start;                                           // its first token in the batch
     double loss, zloss;                                     // sums over its labels, after a pass
     double reference;                                       // log p under DPO's reference
@@ -3468,12 +3486,12 @@ typedef struct {
 
 typedef struct {
     int n;                                                  // rows
-    int group;                                              // how many of them belong together
-    int micro;                                              // the most in one pass
+    int group;                                              // rows of a group
+    int micro;                                              // most rows of a pass
     Row *row;                                               // [n] by their place in the update
     Row **order;                                            // [n] by length
     int *tokens, *targets;                                  // one pass after the other, each [B, T]
-    real *losses, *zlosses, *weights;                       // beside them
+    real *losses, *zlosses, *weights;                       // of these tokens
 } Batch;
 
 // B rows padded to T tokens, from `start` on.
@@ -3484,19 +3502,26 @@ static Batch batch_of(const Rows *rows, int groups, int micro) {
     Batch b;
     groups = (groups + ranks.world - 1)/ranks.world;
     size_t n = (size_t)groups*(size_t)rows->group, room = n*(size_t)rows->T;
-    b.n = 0, b.group = rows->group, b.micro = micro*rows->group;
+    b.n = 0;
+    b.group = rows->group;
+    b.micro = micro*rows->group;
     b.row = (Row *)allocate(n, sizeof *b.row, "the rows of a batch");
     b.order = (Row **)allocate(n, sizeof *b.order, "the rows of a batch");
-    b.tokens = (int *)allocate(2*room, sizeof(int), "a batch"), b.targets = b.tokens + room;
+    b.tokens = (int *)allocate(2*room, sizeof(int), "a batch");
+    b.targets = b.tokens + room;
     b.losses = (real *)allocate(3*room, sizeof(real), "the losses");
-    b.zlosses = b.losses + room, b.weights = b.zlosses + room;
+    b.zlosses = b.losses + room;
+    b.weights = b.zlosses + room;
     return b;
 }
 static void batch_free(Batch *b) {
-    release(b->row), release(b->order), release(b->tokens), release(b->losses);
+    release(b->row);
+    release(b->order);
+    release(b->tokens);
+    release(b->losses);
 }
 
-// Shortest first; among equals, as they stand in the update.
+// Shortest first; among equals, in the order of the update.
 static int by_length(const void *a, const void *b) {
     const Row *x = *(Row *const *)a, *y = *(Row *const *)b;
     if (x->length != y->length) return x->length > y->length ? 1 : -1;
@@ -3510,9 +3535,10 @@ static Pass batch_pass(const Batch *b, int k) {
     return pass;
 }
 
-// Reads this rank's share of the groups order[0..groups), or where order is NULL of those from `first` on,
-// padded with `pad`. As OLMo deals them, rank r takes the groups r, r + world, ... Where they do not come
-// out even, some ranks read the first one again, as a filler without labels: all make as many passes.
+// Reads this rank's share of the groups order[0..groups), or, where order is NULL, of the groups from
+// `first` on. Rows are padded with `pad`. As in OLMo, rank r takes the groups r, r + world, ... If some
+// ranks have one group less, they read the first one again, as a filler without labels, so that all make
+// equally many passes.
 static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64_t first,
                        int groups, int vocab, int pad) {
     const uint64_t G = (uint64_t)rows->group;
@@ -3534,9 +3560,14 @@ static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64
             Row *row = b->order[k];
             int *tokens = b->tokens + start, *targets = b->targets + start;
             rows->read(rows->source, row->index, vocab, tokens, targets);
-            for (int t = row->length; t < T; t++) tokens[t] = pad, targets[t] = IGNORE;
+            for (int t = row->length; t < T; t++) {
+                tokens[t] = pad;
+                targets[t] = IGNORE;
+            }
             for (int t = 0; t < T && row->filler; t++) targets[t] = IGNORE;
-            row->start = start, row->padded = T, row->labels = 0;
+            row->start = start;
+            row->padded = T;
+            row->labels = 0;
             for (int t = 0; t < T; t++) row->labels += targets[t] >= 0;
         }
     }
