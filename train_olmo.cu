@@ -815,7 +815,7 @@ size_t work_bytes(int B, int T, int H, int D);
 }
 
 // Bytes of scratch, of any content, for all that olmo_forward, olmo_backward and olmo_decode ask of
-// attention.
+// attention. (256: at least the ticket counter of Hopper's forward pass.)
 static size_t attention_work(int B, int T, int H, int G, int D, int training) {
     AttentionWork unused;
     const size_t one = sizeof(float)*H*ceil_div(T, PIECE)*(2 + D);
@@ -1068,7 +1068,7 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int B, int T)
     take(a->xnf, arena, N*C), take(a->rstdf, arena, N);
     a->kept_bytes = arena->used;
 
-    a->head_rows = imax(2, imin(B*T, training ? TRAIN_HEAD_ROWS : EVAL_HEAD_ROWS));
+    a->head_rows = imax(2, imin(B*T, training ? TRAIN_HEAD_ROWS : EVAL_HEAD_ROWS));     // 2: one of float
     a->logits = take_aligned(arena, a->head_rows*V, training ? sizeof(elem) : sizeof(float));
     a->logits_bytes = arena->used - a->kept_bytes;
 
@@ -1153,7 +1153,8 @@ static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const
 
 // ---- the model ---------------------------------------------------------------------------------
 
-// What follows from the norm of all gradients is decided on the card, without asking the host.
+// What follows from the norm of all gradients is decided on the card, without asking the host. (Several
+// ranks do ask, for they add up their squares there.)
 typedef struct { double squares, norm; float factor; int finite; } Clip;
 enum { NORM_PIECES = 1024 };
 
@@ -1264,7 +1265,6 @@ void olmo_free(GpuOlmo *m) {
     for (void *p : on_card) gpu_release(p);
     for (void *p : state) (m->offload ? host_release : gpu_release)(p);
     release(m->places.place);
-    release(m->places.first);
     release(m->count);
     release(m);
 }
@@ -1306,9 +1306,8 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     }
     acts_layout(a, (char *)m->arena, &m->config, B, T);
     release(m->places.place);
-    release(m->places.first);
-    m->places.place = (int *)allocate(N, sizeof(int), "the places of tokens");
-    m->places.first = (int *)allocate(N + 1, sizeof(int), "the places of tokens");
+    m->places.place = (int *)allocate(2*N + 1, sizeof(int), "the places of tokens");
+    m->places.first = m->places.place + N;
     return a;
 }
 
@@ -1996,7 +1995,7 @@ template <int D> DEVICE Work work_of(int ticket, int B, int heads, int blocks, i
 // -- forward
 // A thread block takes 64 queries for each computing warpgroup, and walks over their keys from the
 // diagonal to the left. Its blocks of queries are counted from the last one back: so the block that is
-// not full has few keys. KS, VS: tiles of keys and of values, as many as fit.
+// not full has few keys. KS, VS: tiles of keys and of values, at D = 128 as many as fit.
 template <int D> struct Forward {
     enum { GROUPS = D == 64 ? 3 : 2, QUERIES = 64*GROUPS, THREADS = WARPGROUP*(1 + GROUPS) };
     enum { KS = D == 64 ? 4 : 3, VS = D == 64 ? 4 : 2 };
@@ -2438,7 +2437,8 @@ template <int D> void forward(elem *att, float *lse, void *work, const elem *q, 
     LAUNCHED();
 }
 
-// attention_backward and rope_backward in one. B*T*H*D and B*H*T stay below 2^31.
+// attention_backward and rope_backward in one. (No card holds tensors for which the largest index that is
+// an int, B*H*T*D/8 in attention_rows_kernel, would overflow.)
 template <int D> void backward(elem *dqkv, void *work, const elem *datt, const elem *att,
                                const float *lse, const elem *qkv, const float *table, int B, int T, int H,
                                int G, Stream stream) {

@@ -7,7 +7,7 @@
  *   dev/bench/bench_gpu --tsv FILE                 the numbers to FILE, too: a line each, columns by tabs
  *
  * Ceilings first: a copy, reads and writes counted, and a bf16 product of 8192^3, for a moment and for 20
- * seconds. A card that is limited by its power runs the long one slower, and training is a long one: that
+ * seconds (3, where they are not asked for). A card that is limited by its power runs the long one slower, and training is a long one: that
  * rate is the limit of everything that multiplies, the copy is that of everything else. A kernel's bytes are
  * the least it could move, its operations those of the visible half of attention, so that extra work shows
  * as lost percents.
@@ -60,7 +60,7 @@ static void record(const char *what, const char *shape, int n, Time t, double ra
 }
 
 // ---- the ceilings -------------------------------------------------------------------------------
-static double copy_rate, burst_rate, sustained_rate;                    // TB/s, TFLOP/s, TFLOP/s
+static double copy_rate, sustained_rate;                                // TB/s, TFLOP/s
 
 // Random numbers: zeros would cost less power.
 static __global__ void fill_kernel(elem *x, size_t n, float scale) {
@@ -73,8 +73,7 @@ static __global__ void fill_kernel(elem *x, size_t n, float scale) {
 }
 static elem *random_elems(size_t n, float scale) {
     elem *x = (elem *)gpu_allocate(n, sizeof(elem), "random numbers");
-    fill_kernel<<<1024, 256, 0, card.stream>>>(x, n, scale);
-    LAUNCHED();
+    launch(fill_kernel, 1024, 256, card.stream, x, n, scale);
     return x;
 }
 
@@ -88,7 +87,7 @@ static void line_of(const char *command, char *line, int size) {
 
 static void ceilings(double sustained) {
     const int M = 8192;
-    const double flop = 2e-9*M*M*M;
+    const double gflop = 2e-9*M*M*M;
     printf("\nceilings\n");
     for (size_t gb = 1; gb <= 4; gb *= 2) {
         elem *from = random_elems(gb << 29, 1), *to = random_elems(gb << 29, 1);
@@ -106,8 +105,8 @@ static void ceilings(double sustained) {
     auto product = [&](int) { matmul_forward(c, a, b, M, M, M, 0, card.stream); };
     product(0);                                                         // its algorithm is chosen now
     CUDA(cudaStreamSynchronize(card.stream));
-    burst_rate = flop/time_of(product, 0.05).median;
-    printf("  product 8192^3, burst    %6.1f TFLOP/s\n", burst_rate);
+    const double burst = gflop/time_of(product, 0.05).median;
+    printf("  product 8192^3, burst    %6.1f TFLOP/s\n", burst);
     char state[200] = "unknown";
     double start = seconds(), from = start;
     for (int n = 0; seconds() - start < sustained; n = 0, from = seconds()) {
@@ -116,10 +115,9 @@ static void ceilings(double sustained) {
             line_of("nvidia-smi --query-gpu=clocks.sm,power.draw,temperature.gpu --format=csv,noheader",
                     state, sizeof state);
         CUDA(cudaStreamSynchronize(card.stream));
-        sustained_rate = 200e-3*flop/(seconds() - from);
+        sustained_rate = 200e-3*gflop/(seconds() - from);
     }
-    if (!sustained_rate) sustained_rate = burst_rate;
-    const double ms = flop/sustained_rate;
+    const double ms = gflop/sustained_rate;
     record("product, sustained", "8192x8192x8192", 1, { ms, ms, ms }, sustained_rate, "TFLOP/s", 100);
     printf("  product 8192^3, after %.0f s %6.1f TFLOP/s (%s)\n", sustained, sustained_rate, state);
     gpu_release(a), gpu_release(b), gpu_release(c);
@@ -175,8 +173,7 @@ static Subject subject_build(const Options *o, int training) {
         s.targets[n] = (int)(hash64((uint64_t)n + 1) % (uint64_t)V);
         s.weights[n] = (real)1/N;
     }
-    fill_kernel<<<1024, 256, 0, card.stream>>>(s.model->weights, s.model->layout.size, 0.03f);
-    LAUNCHED();
+    launch(fill_kernel, 1024, 256, card.stream, s.model->weights, s.model->layout.size, 0.03f);
     return s;
 }
 static void subject_free(Subject *s) { olmo_free(s->model), release(s->tokens), release(s->losses); }
