@@ -36,6 +36,7 @@
  * neither carries news and a story's floor is -log p / 255 nats per byte, exactly. */
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -597,6 +598,7 @@ int main(int argc, char **argv) {
     long train_n = 24000, val_n = 256, seed = 1;
     const char *out = "data/stories";
     int check = 0, chat = 0, asking = 0;
+    signal(SIGXFSZ, SIG_IGN);                               // a file that may not grow is a sentence
     for (int i = 1; i < argc; i++) {
         const char *flag = argv[i];
         if (strcmp(flag, "--help") == 0) {

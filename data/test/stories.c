@@ -213,6 +213,7 @@ static void test_stories(void) {
     release(text);
 
     refused_by_stories("a story of another seed", "line 1: expected the story", "", "--check --seed 8");
+    refused_by_stories("a file that may not grow", "make room", "ulimit -f 10;", "--out full");
     refused_by_stories("a letter of the last story", "line 100: expected the story",
                        "printf x | dd of=s_val.txt bs=1 seek=$((100*256 - 2)) conv=notrunc 2>/dev/null;",
                        "--check");

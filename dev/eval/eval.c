@@ -255,6 +255,7 @@ static void bar_end(void) { if (isatty(2)) fprintf(stderr, "\r%*s\r", 100, ""); 
 // ---- the file of scores -------------------------------------------------------------------------------
 // With --scores FILE.jsonl every score is appended to it as soon as it is known, so that a run that was
 // stopped goes on there. FILE.by says what scored it: another model, or other options, are refused.
+// One run at a time writes it.
 
 static FILE *scores_file;
 
@@ -274,7 +275,12 @@ static void open_scores(const Command *c, void (*use)(void *context, const char 
     char path[PATH], temporary[PATH], text[1024], *found;
     describe_model(text, sizeof text, c);
     CHECK(snprintf(path, PATH, "%s.by", c->scores) < PATH, "%s: this path is too long", c->scores);
-    if (file_exists(c->scores) || file_exists(path)) {
+    const int begun = file_exists(c->scores) || file_exists(path);
+    scores_file = fopen(c->scores, "ab");
+    CHECK(scores_file, "%s: cannot be written: %s", c->scores, strerror(errno));
+    CHECK(flock(fileno(scores_file), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
+          "%s: another run is writing it; wait for its end, or choose another --scores", c->scores);
+    if (begun) {
         CHECK(file_exists(path),
               "%s: exists, but not %s, which says what scored it; choose another --scores", c->scores, path);
         found = read_text(path);
@@ -288,14 +294,12 @@ static void open_scores(const Command *c, void (*use)(void *context, const char 
         fprintf(f, "{%s}\n", text);
         close_whole(f, path, temporary);
     }
-    if (file_exists(c->scores)) drop_broken_line(c->scores);
+    drop_broken_line(c->scores);
     if (file_bytes(c->scores) > 0) {
         Lines *l = lines_open(c->scores);
         for (char *line; (line = lines_next(l)) != NULL; ) use(context, json_root(line, l->place), l->place);
         lines_close(l);
     }
-    scores_file = fopen(c->scores, "ab");
-    CHECK(scores_file, "%s: cannot be written: %s", c->scores, strerror(errno));
 }
 static void flush_scores(void) {
     CHECK(!scores_file || fflush(scores_file) == 0, "--scores: writing failed: %s", strerror(errno));

@@ -402,6 +402,9 @@ static void test_scores_file(void) {
                  "--scores s --json j2 colours/rc_0shot >/dev/null 2>&1 && cmp s whole && cmp j j2 || echo "
                      "differs; done", 400);
     check(code == 0 && !*out, "a run that was cut off anywhere ends with the same files: %s", out);
+    code = shell(out, sizeof out, "flock s $EVAL tasks --load model --scores s colours/rc_0shot");
+    check(code == 1 && strstr(out, "error: s: another run is writing it"), "two runs with one --scores: %.200s",
+          out);
     code = shell(out, sizeof out, "$EVAL tasks --load other --scores s colours/rc_0shot");
     check(code == 1 && strstr(out, "error: s: was scored by {"), "another model is refused: %.60s",
           strstr(out, "error") ? strstr(out, "error") : out);
