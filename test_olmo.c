@@ -2056,7 +2056,7 @@ static void file_of(int which) {
     if (which == 0) path_join(path, "12345", name);         // 4096 bytes: with the NUL one too many
     if (which == 1) read_text("build/test/limit");
     if (which == 2) safetensors_open("build/test/limit");
-    if (which == 3) flush_written(open_to_write("build/test/limit2"), "build/test/limit2");
+    if (which == 3) close_written(open_to_write("build/test/limit2"), "build/test/limit2");
     if (which == 4) lock_directory("build/test/limit");
     if (which == 5) lock_directory("build/test");
     if (which == 6) use_threads(1025);
@@ -4880,6 +4880,19 @@ static void bare_resume(void) {
     const char *no_change = strstr(complained, "note: from");
     check(went_well(code) && !strcmp(last_line(said), hash) && strstr(complained, "keeps no options")
           && !no_change, "a checkpoint without options: %.60s", code ? complained : last_line(said));
+    // ... or nothing of its data, which is then checked as a new run's is.
+    static const char *const silent[] = { "\"of\": [", "\"data\": null, \"of\": [" };
+    for (int i = 0; i < 2; i++) {
+        system_or_die("rm -rf run && cp -r whole run");
+        edit_file("run/step8/train.json", "\"data\": [", silent[i]);
+        code = train_olmo("--resume --out run");
+        check(went_well(code) && !strcmp(last_line(said), hash), "a checkpoint that says %s: %.60s", silent[i],
+              code ? complained : last_line(said));
+    }
+    system_or_die("rm -rf run && cp -r whole run");
+    edit_file("run/step8/train.json", "\"data\": [", silent[0]);
+    write_tokens("half.bin", 480, 65);
+    refuses("a token beyond the vocabulary, then", "half.bin", "64", "--resume --out run --data few.bin,half.bin");
     system_or_die("rm -rf run && cp -r whole run");
     edit_file("run/step8/train.json", "\"--steps\": 12", "\"--steps\": \"a\"");
     refuses("an option of another kind", "run/step8/train.json", "--steps", "--resume --out run");
@@ -7002,6 +7015,16 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
 #endif
 };
 
+// The files that this process holds open.
+static int open_files(void) {
+    DIR *directory = opendir("/proc/self/fd");
+    int n = 0;
+    CHECK(directory, "/proc/self/fd: %s", strerror(errno));
+    while (readdir(directory)) n++;
+    closedir(directory);
+    return n;
+}
+
 // Is this test asked for? By its name, or as one of the `units`, which run no program; without any
 // names all are.
 static int asked_for(const char *name, When when, int argc, char **argv) {
@@ -7034,8 +7057,12 @@ int main(int argc, char **argv) {
     CHECK(realpath(argv[0], self), "%s: cannot be found", argv[0]);
     make_directory("build/test");
     if (!in_double) printf("---- %s ----\n", argv[0]);
-    for (size_t i = 0; i < sizeof tests/sizeof *tests; i++)
-        if (asked_for(tests[i].name, tests[i].when, argc, argv)) named++, tests[i].run();
+    for (size_t i = 0; i < sizeof tests/sizeof *tests; i++) {
+        if (!asked_for(tests[i].name, tests[i].when, argc, argv)) continue;
+        const int before = open_files();
+        named++, tests[i].run();
+        if (open_files() != before) check(0, "%s: what it opens, it closes", tests[i].name);
+    }
     CHECK(named, "%s: there is no such test; their names are in the table at the end of test_olmo.c",
           argv[argc - 1]);
     if (!in_double && !on_gpu && asked_for("double", OF_PROGRAM, argc, argv)) {

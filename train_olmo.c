@@ -2714,8 +2714,11 @@ static void companion_read(Companions *with, int i, const char *path) {
     char *bytes = (char *)allocate(size + 1, 1, path);
     const int whole = file && fread(bytes, 1, size, file) == size;
     if (file) fclose(file);
-    if (!whole) fprintf(stderr, "note: %s: cannot be read: it is left out\n", path);
-    if (!whole) { release(bytes); return; }
+    if (!whole) {
+        fprintf(stderr, "note: %s: cannot be read: it is left out\n", path);
+        release(bytes);
+        return;
+    }
     release(with->bytes[i]);
     with->bytes[i] = bytes;
     with->size[i] = size;

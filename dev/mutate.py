@@ -211,6 +211,8 @@ DATA_TESTS = "tokenizer documents classifier command stats mix dedupe taggers to
 DATA_PROGRAMS = {"tokenizer": "train_olmo data", "documents": "data", "tokenize": "data/tokenize", "stats": "data/stats",
                  "words": "data/curate data/stats", "taggers": "data/curate data/stats", "dedupe": "data/curate",
                  "mix": "data/curate", "classifier": "data/curate", "curate": "data/curate"}     # that a file goes into
+PROGRAMS = """train_olmo test_olmo test_olmo_double data/stories data/tokenize data/curate data/stats data/test/test_data
+    dev/eval/eval dev/eval/test_eval""".split()
 NEAR = 40                                   # lines
 
 
@@ -298,7 +300,10 @@ def sound_copy(yard):
         shutil.copy2(name, os.path.join(yard, name))
     if os.path.isdir("data/tokenizers"):
         shutil.copytree("data/tokenizers", os.path.join(yard, "data/tokenizers"))
-    subprocess.run(["bash", "-c", f"{MAKE} train_olmo test_olmo test_olmo_double data"], cwd=yard, capture_output=True)
+    subprocess.run(["bash", "-c", f"{MAKE} {' '.join(PROGRAMS)}"], cwd=yard, capture_output=True)
+    for name in filter(lambda name: os.path.exists(os.path.join(yard, name)), PROGRAMS):
+        os.makedirs(os.path.dirname(os.path.join(yard, "sound", name)), exist_ok=True)
+        shutil.copy2(os.path.join(yard, name), os.path.join(yard, "sound", name))
     patience, sound = {}, {}
     for file in sources:                    # what has no fault must be green, and tells how long a test may take
         for command in steps_for(file, 0):
@@ -347,6 +352,8 @@ def work(yard):
                     saw.append((command, file, line))
                     break
         write(yard, file, sources[file])
+        # or the next mutant, of another file, would die of what this one left
+        subprocess.run(["cp", "-a", "sound/.", "."], cwd=yard, check=True)
         with lock:
             at_work -= 1
             same += program == sound[file]

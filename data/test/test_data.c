@@ -116,6 +116,16 @@ static const struct { const char *name; void (*run)(void); } parts[] = {
     { "command", test_command }, { "stories", test_stories },
 };
 
+// The files that this process holds open.
+static int open_files(void) {
+    DIR *directory = opendir("/proc/self/fd");
+    int n = 0;
+    CHECK(directory, "/proc/self/fd: %s", strerror(errno));
+    while (readdir(directory)) n++;
+    closedir(directory);
+    return n;
+}
+
 int main(int argc, char **argv) {
     // of test_olmo's report, which repeats our failures itself
     int part = argc > 1 && !strcmp(argv[1], "--part");
@@ -128,7 +138,10 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof parts/sizeof *parts; i++) {
         int named = 0;                                       // data/test/test_data mix taggers: only these
         for (int k = 1 + part; k < argc; k++) named |= !strcmp(argv[k], parts[i].name);
-        if (named || argc == 1 + part) parts[i].run();
+        if (!named && argc > 1 + part) continue;
+        const int before = open_files();
+        parts[i].run();
+        if (open_files() != before) check(0, "%s: what it opens, it closes", parts[i].name);
     }
     remove_scratch();
     rewind(failures);
