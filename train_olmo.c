@@ -3580,8 +3580,9 @@ static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64
 // 8. Generation: text and ids, sampling with the KV cache
 // ================================================================================================
 
-// Prints text that a model has written, in UTF-8: what a terminal would obey becomes a question mark.
-// That is the 32 codes below the blank, 127, and the 32 from U+0080 on, which begin with 0xc2.
+// Prints text that a model has written, in UTF-8. Control characters, which a terminal would obey, become
+// question marks: the 32 codes below the blank (but newline and tab), 127, and the 32 from U+0080 on,
+// which begin with 0xc2.
 static void print_text(const char *text, size_t n) {
     for (size_t i = 0; i < n; i++) {
         const unsigned char c = (unsigned char)text[i];
@@ -3598,13 +3599,13 @@ typedef struct { double temperature, top_p; int top_k; } Sampling;
 
 typedef struct { real logit; int id; double weight; } Candidate;
 
-// The likelier of two candidates; of equals, the one with the lower id.
+// Whether x is likelier than y; of equals, the one with the lower id counts as likelier.
 static int is_likelier(const Candidate *x, const Candidate *y) {
     return x->logit != y->logit ? x->logit > y->logit : x->id < y->id;
 }
 
-// Candidates from the likeliest on, as many as are asked for: a heap, since to sort all of a large
-// vocabulary would take milliseconds per token. The parent of an entry is likelier than the entry.
+// Candidates in order, the likeliest first, as many as are asked for. A heap finds them, because sorting
+// all of a large vocabulary would take milliseconds per token. A parent is likelier than its children.
 typedef struct { Candidate *heap; int left; } Candidates;
 
 static void sift_down(Candidates *c, int i) {
@@ -3617,7 +3618,7 @@ static void sift_down(Candidates *c, int i) {
     }
 }
 
-// Candidate `rank`, 0 the likeliest. Those asked for lie behind the heap, the first at the very end.
+// Candidate `rank`; 0 is the likeliest. Those found so far lie behind the heap, the first at the very end.
 static Candidate *candidate_at(Candidates *c, int V, int rank) {
     while (V - c->left <= rank) {
         const Candidate first = c->heap[0];
@@ -3628,15 +3629,15 @@ static Candidate *candidate_at(Candidates *c, int V, int rank) {
     return &c->heap[V - 1 - rank];
 }
 
-// Draws from softmax(logits/temperature), cut to the top_k most likely, then to the fewest that
-// hold top_p of the rest. u is uniform in (0, 1]. candidate: [V], scratch.
+// Draws from softmax(logits/temperature), cut to the top_k likeliest tokens, then to the fewest of these
+// that hold the share top_p of their probability. u is uniform in (0, 1]. candidate: [V], scratch.
 static int sample(const real *logits, int V, Sampling how, double u, Candidate *candidate) {
     int best = 0;
     for (int v = 1; v < V; v++) if (logits[v] > logits[best]) best = v;
     if (how.temperature == 0) return best;
 
     Candidates all = { candidate, V };
-    double total = 0, kept = 0, sum = 0;                    // of what softmax normalizes: the weights
+    double total = 0, kept = 0, sum = 0;                    // of weights: softmax's, not yet divided
     for (int v = 0; v < V; v++) {
         candidate[v].logit = logits[v];
         candidate[v].id = v;
@@ -3663,8 +3664,8 @@ static int sample(const real *logits, int V, Sampling how, double u, Candidate *
     return candidate_at(&all, V, n - 1)->id;
 }
 
-// Continues tokens[0..n) up to `limit` tokens, or to the end-of-document id, which is kept. Returns
-// the new length.
+// Continues tokens[0..n) up to `limit` tokens in all, or to the id that ends a document, which is kept.
+// Returns the new length.
 static int generate(const Device *device, void *model, const Config *c, int *tokens, int n,
                     int limit, Sampling how, uint64_t seed) {
     real *logits = (real *)allocate((size_t)c->vocab, sizeof(real), "the logits");
@@ -3676,7 +3677,8 @@ static int generate(const Device *device, void *model, const Config *c, int *tok
                            candidate);
         if (tokens[n] == c->eos) { n++; break; }
     }
-    release(logits), release(candidate);
+    release(logits);
+    release(candidate);
     return n;
 }
 
@@ -3707,21 +3709,23 @@ typedef struct {
     const void *given[MAX_OPTIONS + 1];
 } Options;
 
-// LIST: TEXT that may be given several times.
+// GROUP: a heading, not an option. LIST: a TEXT that may be given several times.
 typedef enum { GROUP, FLAG, WHOLE, NUMBER, TEXT, LIST } Kind;
 typedef struct { const char *name; Kind kind; void *value; const char *about; } Option;
 static int is_text(const Option *option) { return option->kind == TEXT || option->kind == LIST; }
 
-// Has the command line set this field?  given(o, &o->recipe.steps)
+// Whether the command line has set this field, as in given(o, &o->recipe.steps).
 static int given(const Options *o, const void *field) {
     for (int i = 0; o->given[i]; i++) if (o->given[i] == field) return 1;
     return 0;
 }
 
-// The one table that parses, that --help prints, and that checkpoints keep. A group's `value` says
-// what --resume does with its options: forgets them (NULL); goes on with them (kept); or does so
-// because the bits depend on them, and says which of them have another value now (decisive). table:
-// [MAX_OPTIONS]; returns how many it has.
+// The one table of options: the command line is parsed by it, --help prints it, and checkpoints keep its
+// values. The `value` of a group says what --resume does with its options:
+//     NULL         forgets them
+//     &kept        goes on with them
+//     &decisive    goes on with them; the bits depend on them, so a note says which have changed since
+// table: [MAX_OPTIONS]; returns how many rows it has.
 static int kept, decisive;
 static int option_table(Options *o, Option *table) {
     Config *c = &o->config;
@@ -3849,8 +3853,8 @@ static int option_table(Options *o, Option *table) {
     return n;
 }
 
-// The table as text, broken at column 100; in brackets the values it points to now: the defaults,
-// before parse_options has changed them.
+// Prints the table, broken at column 100. In brackets stand the values that it points to now: the
+// defaults, as long as parse_options has not changed them.
 static void print_options(const Option *table, int n) {
     enum { INDENT = 24, WIDTH = 100 };
     for (int i = 0; i < n; i++) {
@@ -3874,13 +3878,15 @@ static void print_options(const Option *table, int n) {
     }
 }
 
-// The row for an argument "--name", "--name=value" or "-h"; *value: what stands behind the "=", or
-// NULL.
+// The row for an argument "--name", "--name=value" or "-h". *value: what follows the "=", or NULL.
 static const Option *option_named(const Option *table, int n, const char *argument,
                                   const char **value) {
     size_t length = strcspn(argument, "=");
     *value = argument[length] ? argument + length + 1 : NULL;
-    if (!strcmp(argument, "-h")) argument = "--help", length = strlen(argument);
+    if (!strcmp(argument, "-h")) {
+        argument = "--help";
+        length = strlen(argument);
+    }
     for (int k = 0; k < n; k++) {
         const char *name = table[k].name;
         if (table[k].kind != GROUP && strlen(name) == length && !strncmp(name, argument, length))
@@ -3889,7 +3895,7 @@ static const Option *option_named(const Option *table, int n, const char *argume
     die("%s: there is no such option; --help lists them all", argument);
 }
 
-// Writes a value, as it stands on the command line, to where the row points.
+// Stores a value from the command line where the row points.
 static void set_option(const Option *option, const char *value) {
     char *end = NULL;
     if (option->kind == TEXT) *(const char **)option->value = value;
@@ -3915,9 +3921,10 @@ static void set_option(const Option *option, const char *value) {
     }
 }
 
-// Sets what the table points to. Arguments that are no options (and the lone "-") go to files[]:
-// room for argc of them, or NULL where there may be none. given: [n + 1], gets the addresses that
-// were set, and a NULL; or NULL itself. Returns how many files there are.
+// Parses the command line, and sets what the table points to. Arguments that are not options (and the
+// lone "-") go to files[], which has room for argc of them; NULL: there may be none. given: [n + 1] gets
+// the addresses that were set, and a NULL behind the last; or it is NULL itself. Returns how many files
+// there are.
 static int parse_options(const Option *table, int n, int argc, char **argv, const char **files,
                          const void **given) {
     int found = 0, set = 0;
@@ -3941,13 +3948,13 @@ static int parse_options(const Option *table, int n, int argc, char **argv, cons
     return found;
 }
 
-// Does --resume know this option's value?  kept, decisive or NULL.
+// What --resume does with this option: &kept, &decisive or NULL, as its group says.
 static const int *keeping(const Option *option) {
     while (option->kind != GROUP) option--;
     return (const int *)option->value;
 }
 
-// An option's value as a sentence has it.
+// An option's value as a sentence quotes it.
 static const char *option_text(const Option *option, char *out, size_t size) {
     const char *text = is_text(option) ? *(const char **)option->value : NULL;
     if (option->kind == FLAG) snprintf(out, size, "%s", *(int *)option->value ? "on" : "off");
@@ -3957,7 +3964,7 @@ static const char *option_text(const Option *option, char *out, size_t size) {
     return out;
 }
 
-// All that a checkpoint keeps, as a JSON object.
+// Writes all options that a checkpoint keeps, as a JSON object.
 static void write_options(FILE *file, const Option *table, int n) {
     const char *comma = "";
     fprintf(file, "{");
@@ -3974,7 +3981,7 @@ static void write_options(FILE *file, const Option *table, int n) {
     fprintf(file, "}");
 }
 
-// ... and read back, from the object that write_options has written.
+// Reads them back, from the object that write_options has written.
 static void read_options(const char *object, const char *path, const Option *table, int n) {
     for (int i = 0; i < n; i++) {
         const Option *option = &table[i];
@@ -3995,7 +4002,7 @@ static void read_options(const char *object, const char *path, const Option *tab
     }
 }
 
-// 0: as many as OMP_NUM_THREADS says, or as there are processors.
+// n 0: as many threads as OMP_NUM_THREADS says, or as there are processors.
 static void use_threads(int n) {
     enum { MOST = 1024 };
     CHECK(n <= MOST, "--threads %d: expected at most %d", n, MOST);
@@ -4005,9 +4012,9 @@ static void use_threads(int n) {
     if (n) omp_set_num_threads(n);
 }
 
-// What a program does first. Where descriptor 0, 1 or 2 was closed by whoever started it, the next file
-// would get that number, and what is printed would go into it: so the number is taken. And a file
-// that may not grow (`ulimit -f`) is a sentence, not a signal.
+// What a program does first. If whoever started it closed descriptor 0, 1 or 2, the next file would get
+// that number, and what is printed would go into it. So these numbers are taken. And a file that may not
+// grow (`ulimit -f`) must end in a sentence, not in a signal.
 static void begin_program(void) {
     int fd;
     do fd = open("/dev/null", O_RDONLY); while (fd >= 0 && fd <= 2);
@@ -4015,15 +4022,14 @@ static void begin_program(void) {
     signal(SIGXFSZ, SIG_IGN);
 }
 
-// A program's exit code once all is printed: a full disk is an error, too.
+// A program's exit code, after all is printed. If that did not reach its file, it is an error, too.
 static int finished(void) {
     CHECK(fflush(stdout) == 0 && !ferror(stdout), "standard output: writing failed: %s",
           strerror(errno));
     return EXIT_SUCCESS;
 }
 
-// Recipes for weights that have learned already. Steps and warm-up depend on the data:
-// complete_recipe fills them in.
+// Recipes for fine-tuning. Steps and warm-up depend on the data, so complete_recipe fills them in.
 typedef struct { const char *name, *about; Recipe recipe; int epochs; const char *warmup; } Tuning;
 
 // arXiv 2402.00838, appendix B; batches: open-instruct's configs.
@@ -4041,18 +4047,19 @@ static const Tuning *tuning_named(const char *name) {
     die("--recipe %s: there is no such recipe; choose sft or dpo", name);
 }
 
-// "100" steps, or "3%" of all steps.
+// The steps of --warmup: "100", or "3%" of all steps.
 static int warmup_steps(const char *text, int steps) {
     char *end;
-    const double x = strtod(text, &end), most = *end == '%' ? 100 : INT32_MAX;
+    const double x = strtod(text, &end);
+    const double most = *end == '%' ? 100 : INT32_MAX;
     const int share = *end == '%';
     CHECK(end != text && !end[share] && x >= 0 && x <= most && (share || x == floor(x)),
           "--warmup %s: expected a whole number of steps, or a part of all like 3%%", text);
     return (int)(share ? x*steps/100 : x);
 }
 
-// What a recipe leaves to the data: steps from epochs, the warm-up as a part of them, and no batch
-// larger than the data.
+// Completes a recipe by what depends on the data: steps from epochs, the warm-up as a part of the steps,
+// and no batch larger than the data.
 static void complete_recipe(Options *o, const Rows *rows) {
     Recipe *r = &o->recipe;
     const Tuning *tuning = o->tuning ? tuning_named(o->tuning) : NULL;
@@ -4101,22 +4108,34 @@ static Options options_of_preset(const char *name) {
     memset(&o, 0, sizeof o);
     static char warmup[16];
     snprintf(warmup, sizeof warmup, "%d", preset.recipe.warmup);
-    o.warmup = warmup, o.dpo_beta = 0.1, o.pue = 1;
-    o.model = preset.name, o.config = preset.config, o.recipe = preset.recipe;
-    o.init = "mitchell", o.dtype = "uint16", o.denominator = "predicted";
+    o.warmup = warmup;
+    o.dpo_beta = 0.1;
+    o.pue = 1;
+    o.model = preset.name;
+    o.config = preset.config;
+    o.recipe = preset.recipe;
+    o.init = "mitchell";
+    o.dtype = "uint16";
+    o.denominator = "predicted";
     o.saving = saving;
-    o.out = "out", o.export_dtype = "fp32", o.shard = "optimizer";
-    o.seed = 6198, o.save_every = 1000, o.eval_every = 500, o.sample_every = 1000;
-    o.sampling.temperature = 0.8, o.sampling.top_p = 1;
+    o.out = "out";
+    o.export_dtype = "fp32";
+    o.shard = "optimizer";
+    o.seed = 6198;                                          // that of OLMo's configs
+    o.save_every = 1000;
+    o.eval_every = 500;
+    o.sample_every = 1000;
+    o.sampling.temperature = 0.8;
+    o.sampling.top_p = 1;
     return o;
 }
 
 #include "data/ranks.c"                                     // several ranks: how they start, meet, end
 
 // ---- objectives --------------------------------------------------------------------------------
-// The model computes a loss per token; what is minimized is a weighted sum of them. An objective
-// chooses the weights, one per row, and knows what to measure. Each of its sums is divided by one
-// denominator, which is a sum over the groups as well:
+// The model computes a loss per token, and training minimizes a weighted sum of them. An objective
+// chooses the weights, one per row, and knows what to measure. All its sums are divided by one
+// denominator, which is itself a sum over the groups:
 //
 //     predicted    sum of losses / number of labels: every label counts the same (OLMO_SPEC 1.12)
 //     all          sum of losses / number of tokens
@@ -4127,14 +4146,14 @@ static Options options_of_preset(const char *name) {
 
 enum { MAX_SUMS = 8 };
 
-// Its name in metrics.jsonl, and on the console (NULL: not there).
+// What is measured: its name in metrics.jsonl, and that on the console (NULL: it is not shown there).
 typedef struct { const char *name, *label; } Measure;
 
 typedef struct Objective {
     const char *name;
-    int looks_first;                                        // its weights depend on the losses
-    // One group: adds its terms to sums, gives its rows the weights that their labels have before
-    // the division by the denominator, and returns its part of that.
+    int looks_first;                                        // 1: its weights depend on the losses
+    // For one group: adds its terms to sums, sets the weights of its rows, before the division by the
+    // denominator, and returns its part of the denominator.
     double (*share)(const struct Objective *o, Row *row, double *sums);
     const Measure *measure;                                 // names of the divided sums; ends with a NULL
     const char *set;                                        // what stands before them for validation data
@@ -4143,7 +4162,9 @@ typedef struct Objective {
 
 static double share_predicted(const Objective *o, Row *row, double *sums) {
     (void)o;
-    row->weight = 1, sums[0] += row->loss, sums[1] += row->zloss;
+    row->weight = 1;
+    sums[0] += row->loss;
+    sums[1] += row->zloss;
     return row->labels;
 }
 static double share_all(const Objective *o, Row *row, double *sums) {
@@ -4153,20 +4174,23 @@ static double share_all(const Objective *o, Row *row, double *sums) {
 static double share_sequences(const Objective *o, Row *row, double *sums) {
     (void)o;
     row->weight = 1/fmax(1, row->labels);
-    sums[0] += row->weight*row->loss, sums[1] += row->weight*row->zloss;
+    sums[0] += row->weight*row->loss;
+    sums[1] += row->weight*row->zloss;
     return row->labels > 0;
 }
 
-// log p is minus a loss, so dL/dloss is g for the chosen row and -g for the rejected one, with g =
-// beta*sigmoid(-beta*D).
+// With L = -log sigmoid(beta*D), dL/dD = -g for g = beta*sigmoid(-beta*D). log p is minus a loss, so
+// dL/dloss is g for the chosen row and -g for the rejected one.
 static double share_dpo(const Objective *o, Row *row, double *sums) {
     Row *chosen = row, *rejected = row + 1;
     const double beta = o->beta;
     const double won = beta*(-chosen->loss - chosen->reference);
     const double lost = beta*(-rejected->loss - rejected->reference);
-    const double margin = won - lost, tail = exp(-fabs(margin));
+    const double margin = won - lost;                       // beta*D
+    const double tail = exp(-fabs(margin));                 // cannot overflow
     const double sigmoid = margin > 0 ? tail/(1 + tail) : 1/(1 + tail);         // of -margin
-    chosen->weight = beta*sigmoid, rejected->weight = -beta*sigmoid;
+    chosen->weight = beta*sigmoid;
+    rejected->weight = -beta*sigmoid;
     const double terms[] = { log1p(tail) + fmax(-margin, 0), won, lost, won > lost ? 1.0 : 0.0, margin,
                              -chosen->loss, -rejected->loss };
     for (int i = 0; i < 7; i++) sums[i] += terms[i];
@@ -4181,7 +4205,7 @@ static const Measure dpo_measured[] = {                     // TRL's names
 static const Measure losses_measured[] = {
     { "train/CrossEntropyLoss", "loss" }, { "train/ZLoss", NULL }, { NULL, NULL },
 };
-// The first one judges validation data, too.
+// The first one also measures validation data.
 static const Objective objectives[] = {
     { "predicted", 0, share_predicted, losses_measured, "eval/validation/", 0 },
     { "all", 0, share_all, losses_measured, "eval/validation/", 0 },
@@ -4199,7 +4223,7 @@ static Objective objective_named(const char *name) {
     die("--denominator %s: expected predicted, all or sequences", name);
 }
 
-// The sums of a batch are added to sums[MAX_SUMS]; returns its denominator.
+// Adds the sums of a batch to sums[MAX_SUMS], and returns its denominator.
 static double objective_sums(const Objective *o, const Batch *b, double *sums) {
     double denominator = 0;
     for (int r = 0; r < b->n; r += b->group)
@@ -4207,8 +4231,8 @@ static double objective_sums(const Objective *o, const Batch *b, double *sums) {
     return denominator;
 }
 
-// weights[b,t]: where there is a label, its row's weight over the denominator of the whole update.
-// So the gradients of passes, and of ranks, simply add up. Returns the denominator.
+// Sets weights[b,t]: where there is a label, the weight of its row over the denominator of the whole
+// update. So the gradients of passes, and of ranks, simply add up. Returns the denominator.
 static double objective_weigh(const Objective *o, Batch *b) {
     double unused[MAX_SUMS] = { 0 }, denominator = objective_sums(o, b, unused);
     ranks_sum(&denominator, 1);
@@ -4221,8 +4245,8 @@ static double objective_weigh(const Objective *o, Batch *b) {
 }
 
 // ---- metrics -----------------------------------------------------------------------------------
-// What is known of a step: whoever measures something appends it. metrics.jsonl has all of it, the
-// console what has a label.
+// The metrics of a step are a list, to which all that measures something appends. metrics.jsonl gets all
+// of it, the console what has a label.
 
 typedef struct {
     char name[112];
@@ -4247,12 +4271,14 @@ static Metric *metric(Metrics *m, double value, const char *label, const char *f
     va_start(args, format);
     vsnprintf(new_one->name, sizeof new_one->name, format, args);
     va_end(args);
-    new_one->label = label, new_one->value = value, new_one->note[0] = 0;
+    new_one->label = label;
+    new_one->value = value;
+    new_one->note[0] = 0;
     return new_one;
 }
 
-// What an objective has measured. set: NULL while training; else what stands before the name, and
-// for its train/.
+// Appends what an objective has measured. set: NULL while training; else "eval/NAME/", which stands
+// before the name, in place of its "train/".
 static void metric_means(Metrics *m, const Objective *o, const char *set, const double *sums,
                          double denominator) {
     for (int i = 0; o->measure[i].name; i++) {
@@ -4278,16 +4304,14 @@ typedef struct {
     Tokenizer *tokenizer;                                   // NULL: tokens are bytes, or bare ids
     Companions companions;                                  // the tokenizer's files, and others
     Layout layout;
-    // What the rows are read from: token files, or conversations.
-    Corpus train_files, val_files;
-    Conversations *train_text, *val_text;
-    // What to learn, and what to be judged by; no groups: nothing.
-    Rows train, val;
+    Corpus train_files, val_files;                          // what the rows are read from: token files ...
+    Conversations *train_text, *val_text;                   // ... or conversations
+    Rows train, val;                                        // val without groups: no validation
     EvalSet *set;                                           // [sets] of --eval-set
     int sets;
     Tasks tasks;                                            // of --eval-tasks
-    // What is minimized on `train`, and measured on `val`.
-    Objective objective, judge;
+    Objective objective;                                    // what is minimized on `train`
+    Objective judge;                                        // what is measured on `val`
     double floor;                                           // loss of a perfect model on `val`, or NAN
     Progress at;
     uint32_t *order;                                        // [train.groups] the shuffled groups ...
@@ -4298,7 +4322,11 @@ typedef struct {
 
 // A number as OLMo's console prints it: 12,345  123.4  12.34  1.234  0.1234  1e-05. out: [48]
 static const char *figure(double x, char *out) {
-    if (x < 0) { out[0] = '-', figure(-x, out + 1); return out; }
+    if (x < 0) {
+        out[0] = '-';
+        figure(-x, out + 1);
+        return out;
+    }
     if (x > 1000 && x < 1e18) return with_commas(x, out);
     if (!(x > 1e-4 && x < 1e18)) sprintf(out, "%.3g", x);
     else sprintf(out, "%.*f", x > 100 ? 1 : x > 10 ? 2 : x > 1 ? 3 : 4, x);
@@ -4310,8 +4338,8 @@ static const char *bytes_text(double bytes, char *out) {
     return out;
 }
 
-// A 64-bit fingerprint of all parameters (FNV-1a, fed a float's 32 bits at a time): equal runs
-// print equal hashes.
+// A 64-bit fingerprint of all parameters: FNV-1a that takes the 32 bits of a float at a time, where the
+// usual one takes a byte. Equal runs print equal hashes.
 static uint64_t params_hash(const Run *run) {
     static real numbers[CHUNK];
     uint64_t hash = fnv1a_start;
@@ -4329,6 +4357,7 @@ static uint64_t params_hash(const Run *run) {
     return hash;
 }
 
+// Fills the parameters with their first values.
 static void model_init(const Run *run) {
     static real numbers[CHUNK];
     for (int k = 0; k < run->layout.n; k++) {
@@ -4345,8 +4374,8 @@ static void model_init(const Run *run) {
     }
 }
 
-// The whole batch through the model, pass by pass, and the sums of each row. With `learn` the
-// gradients add up, by the weights. Returns whether it went through: not if we were asked to stop.
+// Sends the whole batch through the model, pass by pass, and sums up the losses of each row. With `learn`
+// the gradients add up, by the weights. Returns 0 if it stopped before the end, because it was asked to.
 static int batch_through(const Run *run, Batch *b, int learn) {
     int k = 0;
     for (; k < b->n && !asked_to_stop; k += batch_pass(b, k).B) {
@@ -4359,15 +4388,17 @@ static int batch_through(const Run *run, Batch *b, int learn) {
             Row *row = b->order[i];
             const real *losses = b->losses + row->start, *zlosses = b->zlosses + row->start;
             row->loss = row->zloss = 0;
-            for (int t = 0; t < row->length; t++)
-                row->loss += (double)losses[t], row->zloss += (double)zlosses[t];
+            for (int t = 0; t < row->length; t++) {
+                row->loss += (double)losses[t];
+                row->zloss += (double)zlosses[t];
+            }
         }
     }
     return k >= b->n;
 }
 
-// The sums that `judge` makes of all these rows, into sums[MAX_SUMS]; returns their denominator.
-// They are read in fixed order, a few passes at a time, so that there are rows of like length.
+// Sets sums[MAX_SUMS] to the sums that `judge` makes of all these rows; returns their denominator. The
+// rows are read in a fixed order, and several passes at a time, so that rows of similar length meet.
 static double evaluate(const Run *run, const Rows *rows, const Objective *judge, double *sums) {
     const Config *c = &run->o.config;
     const int micro = run->o.recipe.micro_batch, some = 8*micro*ranks.world;
@@ -4381,13 +4412,14 @@ static double evaluate(const Run *run, const Rows *rows, const Objective *judge,
         denominator += objective_sums(judge, &b, sums);
     }
     batch_free(&b);
-    ranks_sum(sums, MAX_SUMS), ranks_sum(&denominator, 1);
+    ranks_sum(sums, MAX_SUMS);
+    ranks_sum(&denominator, 1);
     CHECK(denominator > 0 || asked_to_stop,
           "the validation data has no token to predict; are all labels masked?");
     return denominator;
 }
 
-// The files that go with the model: those beside its weights; and with --tokenizer that file, and
+// Reads the companions of the model: the files beside its weights, and with --tokenizer that file and
 // those beside it.
 static void load_companions(Run *run, const char *directory) {
     const char *named = run->o.tokenizer, *slash = named ? strrchr(named, '/') : NULL;
@@ -4399,16 +4431,16 @@ static void load_companions(Run *run, const char *directory) {
     companion_read(&run->companions, 0, named);
 }
 
-// Is what this run trains on, or is judged by, conversations?
+// Whether this run trains on conversations, or is measured on them.
 static int is_conversations(const Options *o) {
     const char *paths = o->data ? o->data : o->val;
     char first[PATH];
     return o->dpo || (paths && ends_with(list_item("--data or --val", paths, 0, first), ".jsonl"));
 }
 
-// The tokenizer that --tokenizer names; or, where there is text to read or to write, the one that
-// came with the model. While training that is a convenience, for samples alone: they are bare ids
-// where the program cannot use it.
+// Loads the tokenizer that --tokenizer names; or, where there is text to read or to write, the one that
+// came with the model. If a training run only needs it for samples, it is a convenience: samples are bare
+// ids where the program cannot use it.
 static void load_tokenizer(Run *run, const char *directory, int training) {
     const Options *o = &run->o;
     char beside[PATH];
@@ -4427,7 +4459,8 @@ static void load_tokenizer(Run *run, const char *directory, int training) {
         CHECK(training && path == beside && !needed,
               "%s: has %d tokens, the model only %d rows in its embedding; is it this model's "
               "tokenizer?", path, run->tokenizer->vocab, o->config.vocab);
-        tokenizer_free(run->tokenizer), run->tokenizer = NULL;
+        tokenizer_free(run->tokenizer);
+        run->tokenizer = NULL;
     }
     fprintf(stderr, "note: %s: samples will be bare ids: %s\n", path, reason);
 }
@@ -4448,8 +4481,8 @@ static int listed_tokens(const Options *o, int *tokens, int T) {
     }
 }
 
-// What to continue, as ids: --prompt-ids, or --prompt through the tokenizer (or as bytes), or a
-// usual beginning.
+// What to continue, as ids: --prompt-ids; or --prompt, through the tokenizer or as bytes; or a usual
+// beginning.
 static int prompt_tokens(const Run *run, int *tokens) {
     const Options *o = &run->o;
     int T = o->config.seq_len, bytes = o->config.vocab == 256 && !run->tokenizer;
@@ -4477,7 +4510,7 @@ static int prompt_tokens(const Run *run, int *tokens) {
     return (int)n;
 }
 
-// A prompt that the model cannot take is found now, not at the first sample.
+// Finds a prompt that the model cannot take before training, not at the first sample.
 static void check_prompt(const Run *run) {
     int *tokens = (int *)allocate((size_t)run->o.config.seq_len, sizeof(int), "a prompt");
     (void)prompt_tokens(run, tokens);
@@ -4504,22 +4537,24 @@ static void print_sample(const Run *run, int wanted) {
         char *text = (char *)allocate(3*room + 1, 1, "a sample");
         size_t size = decode(run->tokenizer, raw, tokens + first, (size_t)imax(0, n - first));
         print_text(text, utf8_repair(text, raw, size));
-        release(raw), release(text);
+        release(raw);
+        release(text);
     } else if (o->config.vocab == 256 && !o->prompt_ids) {
-        // A story's line ends in blanks.
+        // Stories are padded with blanks.
         while (n > start && (tokens[n - 1] == ' ' || tokens[n - 1] == '\n')) n--;
         char *raw = (char *)allocate((size_t)n, 1, "a sample");
         char *text = (char *)allocate(3*(size_t)n, 1, "a sample");
         for (int i = 0; i < n; i++) raw[i] = (char)tokens[i];
         print_text(text, utf8_repair(text, raw, (size_t)n));
-        release(raw), release(text);
+        release(raw);
+        release(text);
     } else for (int i = start; i < n; i++) printf("%s%d", i > start ? "," : "", tokens[i]);
     printf("\n");
     release(tokens);
 }
 
-// Never writes into an earlier run: its directory is moved aside, to the first free of out.1,
-// out.2, ...
+// A new run never writes into the directory of an earlier one, but moves it aside, to the first free name
+// of out.1, out.2, ...
 static int holds_run(const char *out) {
     char metrics[PATH];
     path_join(metrics, out, "metrics.jsonl");
@@ -4541,13 +4576,14 @@ static void fresh_directory(const char *out) {
               out, aside, strerror(errno));
         printf("%s held an earlier run: moved to %s (--resume would have gone on with it)\n", out,
                aside);
-        close(lock), lock = -1;                             // which has moved, too
+        close(lock);                                        // it has moved with its directory
+        lock = -1;
     }
     make_directory(out);
     if (lock < 0) lock_directory(out);
 }
 
-// Where the weights came from, under the name that it will have: the new run may move its own
+// Says where the weights came from, under the name that this will have: the new run may move its own
 // origin aside.
 static void say_origin(const Options *o, const char *directory) {
     char origin[PATH], out[PATH];
@@ -4555,17 +4591,21 @@ static void say_origin(const Options *o, const char *directory) {
     const int moves = !o->resume && o->recipe.steps > 0;
     if (moves && realpath(directory, origin) && realpath(o->out, out) && holds_run(o->out)) {
         size_t n = strlen(out);
-        if (!strncmp(origin, out, n) && origin[n] == '/') aside = free_name(o->out), rest = origin + n;
+        if (!strncmp(origin, out, n) && origin[n] == '/') {
+            aside = free_name(o->out);
+            rest = origin + n;
+        }
     }
     printf("%s %s%s\n", o->resume ? "going on from" : "starting from", aside ? aside : "", rest);
 }
 
-// Keeps the lines of metrics.jsonl up to `step`: what a resumed run goes on from. A line cut off by
-// a crash goes too.
+// Opens metrics.jsonl to append to. Only the lines up to `step`, from which a resumed run continues, are
+// kept; a line that a crash cut off is not.
 static FILE *metrics_open(const char *out, int step) {
     char path[PATH], temporary[PATH], *line = NULL;
     size_t capacity = 0;
-    path_join(path, out, "metrics.jsonl"), path_join(temporary, out, "metrics.jsonl.tmp");
+    path_join(path, out, "metrics.jsonl");
+    path_join(temporary, out, "metrics.jsonl.tmp");
     if (ranks.rank) return open_to_write(path);
     FILE *old = step ? fopen(path, "rb") : NULL, *file = open_to_write(temporary);
     while (old && getline(&line, &capacity, old) > 0) {
@@ -4592,13 +4632,16 @@ static void save(const Run *run) {
     if (o->keep && !ranks.rank) remove_checkpoints(o->out, o->keep);
 }
 
-// The next groups in this epoch's order.
+// Reads the next groups in this epoch's order, or the first of the next epoch.
 static void next_batch(Run *run, Batch *batch) {
     const Config *c = &run->o.config;
     const Rows *rows = &run->train;
     Progress *at = &run->at;
     const uint64_t left = rows->groups - at->instance, wanted = (uint64_t)run->o.recipe.batch;
-    if (left == 0 || (left < wanted && !rows->keep_rest)) at->epoch++, at->instance = 0;
+    if (left == 0 || (left < wanted && !rows->keep_rest)) {
+        at->epoch++;
+        at->instance = 0;
+    }
     if (!run->order)
         run->order = (uint32_t *)allocate(rows->groups, sizeof *run->order,
                                           "the order of the data");
@@ -4615,8 +4658,8 @@ static void next_batch(Run *run, Batch *batch) {
     at->instance += (uint64_t)groups;
 }
 
-// One update: pick the rows, weigh them, forward and backward, AdamW. Returns whether it was done:
-// if we are asked to stop on the way, it was not, and all is as it was before.
+// One update: pick the rows, weigh them, forward and backward, AdamW. Returns 0 if it was asked to stop
+// on the way; then nothing has changed.
 static int train_step(Run *run, Batch *batch, Metrics *metrics) {
     const Recipe *r = &run->o.recipe;
     const Objective *objective = &run->objective;
@@ -4626,13 +4669,19 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
 
     at->step++;
     next_batch(run, batch);
-    if (objective->looks_first && !batch_through(run, batch, 0)) { *at = before; return 0; }
+    if (objective->looks_first && !batch_through(run, batch, 0)) {
+        *at = before;
+        return 0;
+    }
     double denominator = objective_weigh(objective, batch);
     if (denominator == 0)
         fprintf(stderr,
                 "note: step %d: no token of this batch is to be predicted; all its labels are "
                 "masked\n", at->step);
-    if (!batch_through(run, batch, 1)) { *at = before; return 0; }
+    if (!batch_through(run, batch, 1)) {
+        *at = before;
+        return 0;
+    }
     (void)objective_sums(objective, batch, sums);
     CHECK(ranks.world == 1 || isfinite(sums[0]), "step %d: the loss of this rank's sequences is %g; this "
           "step was not saved. Go on from the last checkpoint with a lower --lr or --clip", at->step,
