@@ -4704,8 +4704,8 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
     return 1;
 }
 
-// What a run's data is, as train.json has it: path, size and fingerprint of each file, in their order.
-// The last is the tokenizer of conversations, for their tokens are its work.
+// Describes a run's data for train.json: path, size and fingerprint of each file, in their order. If the
+// data is conversations, the tokenizer comes last, because it makes their tokens.
 static void write_data_file(FILE *file, const char *path, uint64_t size, uint64_t hash) {
     fprintf(file, "%s\n  {\"path\": ", ftell(file) > 1 ? "," : "");
     write_json_string(file, path);
@@ -4734,8 +4734,8 @@ static char *data_text(const Run *run) {
     return text;
 }
 
-// A resumed run's files must be the ones that it has seen: by size and fingerprint, wherever they
-// lie now.
+// The files of a resumed run must be those that it has seen, by size and fingerprint; they may lie
+// elsewhere now.
 static void check_same_data(const char *then, const char *now, const char *checkpoint) {
     const char *advice = "give the same data again, or start a new run from its weights with --load";
     const char *a = json_first_of(then), *b = json_first_of(now);
@@ -4751,8 +4751,8 @@ static void check_same_data(const char *then, const char *now, const char *check
           a ? "more" : "fewer", advice);
 }
 
-// Is the data what the checkpoint says it was trained on? Then its tokens have been checked, too.
-// 0: it does not say.
+// Dies if the data is not what the checkpoint says it was trained on. Returns 0 if the checkpoint does not
+// say; if it does, the tokens have been checked before.
 static int seen_before(const Run *run, const char *checkpoint) {
     char path[PATH];
     path_join(path, checkpoint, "train.json");
@@ -4764,8 +4764,8 @@ static int seen_before(const Run *run, const char *checkpoint) {
     return says;
 }
 
-// From here on, what has another value than in the checkpoint: the user's choice, but not the same
-// bits.
+// Names the options that have another value than in the checkpoint: this is the user's choice, but the
+// run does not have the same bits.
 static void say_changes(Options *then, Options *now, int step) {
     Option old[MAX_OPTIONS], new_[MAX_OPTIONS];
     const int n = option_table(then, old);
@@ -4774,7 +4774,8 @@ static void say_changes(Options *then, Options *now, int step) {
     option_table(now, new_);
     for (int i = 0; i < n; i++) {
         if (old[i].kind == GROUP || keeping(&new_[i]) != &decisive) continue;
-        option_text(&old[i], a, sizeof a), option_text(&new_[i], b, sizeof b);
+        option_text(&old[i], a, sizeof a);
+        option_text(&new_[i], b, sizeof b);
         if (!strcmp(a, b)) continue;
         if (!changes++) fprintf(stderr, "note: from step %d on ", step + 1);
         else fprintf(stderr, ", ");
@@ -4783,12 +4784,15 @@ static void say_changes(Options *then, Options *now, int step) {
     if (changes) fprintf(stderr, ": so these are not the bits of the run as it began\n");
 }
 
-// A resumed run has to see the data it would have seen, in the same order. What later checkpoints
-// say of the run is made here.
+// Checks that a resumed run will see the data that it would have seen, in the same order; and writes down
+// what later checkpoints say of the run.
 static void check_resumed(Run *run) {
     Options *o = &run->o;
     Progress *at = &run->at;
-    if (at->step == 0) at->instances = run->train.groups, at->seed = (uint64_t)o->seed;
+    if (at->step == 0) {
+        at->instances = run->train.groups;
+        at->seed = (uint64_t)o->seed;
+    }
     CHECK(at->instances == run->train.groups && at->seed == (uint64_t)o->seed,
           "--resume: the checkpoint was made with --seed %llu and %llu %s of data, now there are "
           "--seed %d and %llu; give the same data and options again",
@@ -4807,7 +4811,7 @@ static void check_resumed(Run *run) {
     at->run = text;
 }
 
-// Reads all validation rows: a bad token is found now, not at step 500.
+// Reads all validation rows, so that a bad token is found now and not at step 500.
 static void check_validation(const Run *run) {
     const Rows *rows = &run->val;
     int *tokens = (int *)allocate(2*(size_t)rows->T, sizeof(int), "a row");
@@ -4823,14 +4827,14 @@ static void check_validation(const Run *run) {
 }
 
 // ---- DPO's reference ---------------------------------------------------------------------------
-// The model that training starts from says once how likely every row is: log p, the sum over its
-// labels. OLMo has no dropout, so one pass is enough. The numbers lie in OUT/reference.safetensors,
-// where a NaN is one that has still to be computed: so the pass itself can be interrupted. Its
-// header names the weights and the data that they belong to.
+// DPO compares the model with its reference, the model that training starts from. The reference gives
+// log p of every row, the sum over its labels, once before training: OLMo has no dropout, so one pass is
+// enough. The numbers lie in OUT/reference.safetensors. A NaN there still has to be computed, so the pass
+// can be interrupted. The header names the weights and the data that the numbers belong to.
 
-enum { REFERENCE_AT = 1024 };                               // its first number: on a whole address
+enum { REFERENCE_AT = 1024 };                               // where the numbers begin: 8 bytes each, aligned
 
-// Expected header of that file; params: 16 digits.
+// The header that this file must have. params: the weights' hash, 16 digits. Returns its length.
 static int reference_header(char *out, size_t size, const Run *run, const char *params) {
     const unsigned long long train = run->train.groups, val = run->val.groups;
     const uint64_t judged = run->val_text ? hash64(conversations_hash(run->val_text)) : 0;
@@ -4842,7 +4846,7 @@ static int reference_header(char *out, size_t size, const Run *run, const char *
                     16*(train + val));
 }
 
-// Maps the file, which is made first if it is not there. Returns its numbers: those of train, then
+// Maps the file, which is made first if it is not there. Returns its numbers: first those of train, then
 // those of val.
 static double *reference_open(const Run *run) {
     enum { HEADER = REFERENCE_AT - 8 };
@@ -4868,7 +4872,8 @@ static double *reference_open(const Run *run) {
         const uint64_t length = HEADER;
         if (file) fclose(file);
         file = open_to_write(path);
-        fwrite(&length, 8, 1, file), fwrite(header, 1, HEADER, file);
+        fwrite(&length, 8, 1, file);
+        fwrite(header, 1, HEADER, file);
         for (size_t i = 0; i < rows; i++) fwrite(&unknown, 8, 1, file);
         close_written(file, path);
         file = fopen(path, "r+b");
@@ -4877,7 +4882,7 @@ static double *reference_open(const Run *run) {
     return (double *)(void *)(map_open_file(file, path, size, PROT_READ | PROT_WRITE) + 8 + HEADER);
 }
 
-// Computes what is missing of one set's reference.
+// Computes the numbers that are missing in the reference of one set of rows.
 static void reference_pass(Run *run, Rows *rows, double *reference, const char *what) {
     const Config *c = &run->o.config;
     const int micro = run->o.recipe.micro_batch, some = 8*micro*ranks.world;
@@ -4888,7 +4893,7 @@ static void reference_pass(Run *run, Rows *rows, double *reference, const char *
         const int n = (int)zmin((size_t)some, rows->groups - g);
         double *const here = reference + 2*g;
         int missing = 0;
-        ranks_sum(here, 2*n);                               // others have zeros until rank 0 has told
+        ranks_sum(here, 2*n);                               // rank 0 has the file, the others have zeros
         for (int i = 0; i < 2*n; i++) missing |= isnan(here[i]);
         if (!missing) { meter.first += n; continue; }       // an earlier, interrupted pass has it
         CHECK(!run->at.step, "%s/reference.safetensors: numbers are missing, and the weights that they come "
@@ -4901,7 +4906,8 @@ static void reference_pass(Run *run, Rows *rows, double *reference, const char *
         memcpy(here, part, 2*(size_t)n*sizeof *part);
         meter_show(&meter, (double)g + n);
     }
-    batch_free(&b), release(part);
+    batch_free(&b);
+    release(part);
     rows->reference = reference;
 }
 
@@ -4909,13 +4915,13 @@ static void compute_reference(Run *run) {
     double *reference = reference_open(run), *val = reference + 2*run->train.groups;
     reference_pass(run, &run->train, reference, "reference");
     if (run->val.groups) reference_pass(run, &run->val, val, "reference for validation");
-    // Before the first checkpoint that needs it.
+    // It must be on the disk before the first checkpoint that needs it.
     CHECK(ranks.rank || msync((char *)reference - REFERENCE_AT, REFERENCE_AT +
           16*(run->train.groups + run->val.groups), MS_SYNC) == 0,
           "%s/reference.safetensors: writing failed: %s", run->o.out, strerror(errno));
 }
 
-// A step's line in metrics.jsonl, under OLMo's names [OLMO_SPEC 6.1].
+// Writes a step's line in metrics.jsonl, under OLMo's names (OLMO_SPEC 6.1).
 static void write_metrics(const Run *run, FILE *file, const Metrics *m) {
     fprintf(file, "{\"step\": %d", run->at.step);
     for (int i = 0; i < m->n; i++) {
@@ -4929,7 +4935,7 @@ static void write_metrics(const Run *run, FILE *file, const Metrics *m) {
 
 static int is_evaluation(const Metric *m) { return !strncmp(m->name, "eval/", 5); }
 
-// The same on the console: training on one line, every set of an evaluation on a line of its own.
+// Prints the same on the console: training on one line, each set of an evaluation on a line of its own.
 static void print_metrics(const Run *run, const Metrics *m, int eta) {
     const Progress *at = &run->at;
     const char *set = "";                                   // the name up to its last slash
@@ -4953,7 +4959,7 @@ static void print_metrics(const Run *run, const Metrics *m, int eta) {
     printf("\n");
 }
 
-// The validation loss beside that of a perfect model, where one is known.
+// Measures the validation loss, beside that of a perfect model where one is known.
 static void validate(const Run *run, Metrics *metrics) {
     double sums[MAX_SUMS], denominator = evaluate(run, &run->val, &run->judge, sums);
     double loss = sums[0]/denominator;
@@ -4967,7 +4973,7 @@ static void validate(const Run *run, Metrics *metrics) {
 
 // ---- evaluators: --eval-set and --eval-tasks ---------------------------------------------------
 
-// One of --eval-set: NAME=PATH, a corpus of its own.
+// Opens one item of --eval-set, NAME=PATH: a corpus of its own.
 static EvalSet open_set(const Options *o, char *item) {
     static const char *const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
     EvalSet s;
@@ -4982,7 +4988,7 @@ static EvalSet open_set(const Options *o, char *item) {
     return s;
 }
 
-// What else a run is judged by; the texts of questions become tokens now.
+// Opens all that --eval-set and --eval-tasks name. The texts of questions become tokens now.
 static void open_evaluators(Run *run) {
     const Options *o = &run->o;
     const int bytes = o->config.vocab == 256 && !run->tokenizer, eos = o->config.eos;
@@ -5007,7 +5013,8 @@ static void open_evaluators(Run *run) {
     encoder_free(coder.encoder);
 }
 
-// Under the names of OLMo's evaluation. v1: of lengths without the leading space; v2: with it.
+// Appends a task's metrics, under the names of OLMo's evaluation. v1 divides by lengths without the
+// leading space, v2 by lengths with it.
 static void task_metrics(Metrics *m, const Task *t) {
     const int f1 = task_wants_f1(t), by_length = task_way(t) == PER_CHAR;
     const char *name = f1 ? "f1" : by_length ? "len_norm" : "acc";
@@ -5026,7 +5033,7 @@ static int not_asked_to_stop(void *context, Span **span, size_t n) {
     return !asked_to_stop;
 }
 
-// What they find.
+// Measures the model on all of them, and appends what they find.
 static void ask_evaluators(const Run *run, Metrics *metrics) {
     const size_t wanted = (size_t)run->sets + run->tasks.n;
     size_t done = 0;
@@ -5045,15 +5052,22 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
         const size_t n = task_spans(t, span), world = (size_t)ranks.world, rank = (size_t)ranks.rank;
         const size_t first = n*rank/world, share = n*(rank + 1)/world - first;
         const size_t budget = (size_t)run->o.recipe.micro_batch*(size_t)run->o.config.seq_len;
-        for (size_t k = 0; k < n; k++) span[k]->known = 0, span[k]->logprob = 0;
+        for (size_t k = 0; k < n; k++) {
+            span[k]->known = 0;
+            span[k]->logprob = 0;
+        }
         memcpy(mine, span + first, share*sizeof *mine);     // in one piece: choices stay together
         const int all = score_spans(run->device, run->model, mine, share, budget, not_asked_to_stop, NULL);
         double *logprob = (double *)allocate(n, sizeof *logprob, "the answers");     // of all ranks, at once
         for (size_t k = 0; k < n; k++) logprob[k] = span[k]->logprob;
         ranks_sum(logprob, (int)n);
         for (size_t k = 0; k < n; k++) span[k]->logprob = logprob[k];
-        if (all) task_metrics(metrics, t), done++;
-        release(logprob), release(span);
+        if (all) {
+            task_metrics(metrics, t);
+            done++;
+        }
+        release(logprob);
+        release(span);
     }
     if (done < wanted && !ranks.rank)
         fprintf(stderr, "note: asked to stop after %zu of %zu evaluations: the line of step %d has no "
@@ -5062,7 +5076,7 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
 
 #include "data/energy.c"                                   // --energy: kWh, CO2e; and MFU
 
-// Is something due at this step that comes every so many steps (0: never)?
+// Whether something is due at this step that comes every so many steps (0: never).
 static int every(int steps, int step) { return steps && step % steps == 0; }
 
 static void print_hash(const Run *run) {
@@ -5086,14 +5100,18 @@ static void train(Run *run) {
         print_hash(run);
         return;
     }
-    // Only now that nothing is wrong with the options and the data, and all ranks have read what lies there.
+    // The directory is only touched after all ranks have read what lies there, and found the options and
+    // the data right.
     ranks_wait();
     if (!o->resume && !ranks.rank) fresh_directory(o->out);
     Batch batch = batch_of(&run->train, r->batch, r->micro_batch);
     Metrics metrics = { NULL, 0, 0 };
     heed_signals();
     if (run->objective.looks_first) compute_reference(run);
-    if (asked_to_stop) { printf("stopped as asked; the same command goes on with the reference\n"); return; }
+    if (asked_to_stop) {
+        printf("stopped as asked; the same command goes on with the reference\n");
+        return;
+    }
     FILE *file = metrics_open(o->out, at->step);
     double begun = seconds(), shown = 0;
     int saved = at->step;
@@ -5124,11 +5142,16 @@ static void train(Run *run) {
             printf("    ");
             print_sample(run, o->config.seq_len);
         }
-        if (last || every(o->save_every, at->step)) save(run), saved = at->step;
+        if (last || every(o->save_every, at->step)) {
+            save(run);
+            saved = at->step;
+        }
     }
     if (saved != at->step) save(run);
     fclose(file);
-    batch_free(&batch), release(metrics.list), release(run->order);
+    batch_free(&batch);
+    release(metrics.list);
+    release(run->order);
     if (at->step < r->steps) printf("stopped as asked, after step %d of %d%s\n", at->step, r->steps,
                                     at->step && !o->no_save ? "; --resume goes on" : "");
     if (o->energy) print_energy(&energy, o);
@@ -5137,9 +5160,9 @@ static void train(Run *run) {
 
 // ---- main --------------------------------------------------------------------------------------
 
-// "PATH.floor", beside a validation file, holds the loss of a perfect model on it; only
-// data/stories.c can know one. It holds for these bytes, cut into windows of this length, and for
-// nothing else.
+// The loss of a perfect model on the validation data, or NAN. It stands in "PATH.floor" beside a
+// validation file that data/stories.c wrote, and holds only for these bytes, cut into windows of that
+// length.
 static double known_floor(const Corpus *val) {
     char path[PATH];
     double floor = NAN;
@@ -5159,7 +5182,7 @@ static double known_floor(const Corpus *val) {
     return its_file && T == val->T ? floor : NAN;
 }
 
-// A file of the repository: in the current directory, or beside the program, however that was started.
+// Where a file of the repository is: in the current directory, or beside the program.
 static const char *beside_program(const char *name, char *out) {
     char program[PATH];
     char *slash = strrchr(own_path(program), '/');
@@ -5171,7 +5194,7 @@ static const char *beside_program(const char *name, char *out) {
     return out;
 }
 
-// The architecture of the command line must be that of the files it names.
+// Where the command line gives sizes, they must be those of the files that it names.
 static void must_match(const char *flag, double asked, double found, const char *directory) {
     CHECK(asked == found, "%s %g does not fit the model in %s, which has %g", flag, asked,
           directory, found);
@@ -5188,7 +5211,7 @@ static void check_same_model(const Config *asked, const Config *found, const cha
     must_match("--tied", asked->tied, found->tied, directory);
 }
 
-// What was asked for must be plain: an option that only serves another one needs that beside it.
+// Refuses options that contradict each other, or that serve only another one which is not there.
 static void check_request(const Options *o) {
     const int continues = o->generate || (given(o, &o->sample_every) && o->sample_every);
     const int samples = continues || o->chat;
@@ -5246,6 +5269,7 @@ static void check_request(const Options *o) {
           "--data and --dpo train, %s is done instead of it: these are two commands", instead);
 }
 
+// Refuses values that no run can be made with.
 static void check_recipe(const Options *o) {
     const Recipe *r = &o->recipe;
     CHECK(r->batch > 0 && r->micro_batch > 0,
@@ -5262,8 +5286,8 @@ static void check_recipe(const Options *o) {
           "--shard %s: expected optimizer or gradients", o->shard);
     CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"),
           "--dtype %s: expected uint16 or uint32", o->dtype);
-    // Says so if there is no such schedule.
-    (void)warmup_steps(o->warmup, 1), (void)learning_rate(r, r->warmup + 1);
+    (void)warmup_steps(o->warmup, 1);                       // dies if it is no number of steps
+    (void)learning_rate(r, r->warmup + 1);                  // dies if there is no such schedule
 }
 
 static Dtype dtype_named(const char *name) {
@@ -5273,6 +5297,7 @@ static Dtype dtype_named(const char *name) {
     return F16;
 }
 
+// Opens token files. What is not given for validation is held out of the training data.
 static void open_windows(Run *run, const char *checkpoint) {
     const Options *o = &run->o;
     const int T = o->config.seq_len, width = !strcmp(o->dtype, "uint16") ? 2 : 4;
@@ -5291,11 +5316,12 @@ static void open_windows(Run *run, const char *checkpoint) {
         run->val_files = corpus_open(o->val, NULL, width, T);
         corpus_check(&run->val_files, o->config.vocab);
     }
-    run->train = corpus_rows(&run->train_files), run->val = corpus_rows(&run->val_files);
+    run->train = corpus_rows(&run->train_files);
+    run->val = corpus_rows(&run->val_files);
     run->floor = o->val && run->val_files.n ? known_floor(&run->val_files) : NAN;
 }
 
-// Conversations, or with --dpo pairs of them. In bytes, a turn ends with byte 0.
+// Opens conversations, or with --dpo pairs of them. For a model of bytes, a turn ends with byte 0.
 static void open_conversations(Run *run, const char *checkpoint) {
     Options *o = &run->o;
     static Conversations held;
@@ -5341,7 +5367,7 @@ static void open_data(Run *run, const char *checkpoint) {
     else open_windows(run, checkpoint);
 }
 
-// "out/" is "out"
+// "out/" becomes "out".
 static const char *without_slash(const char *flag, const char *path, char *out) {
     size_t n = strlen(path);
     CHECK(n > 0 && n < PATH, "%s: expected the path of a directory", flag);
@@ -5350,7 +5376,7 @@ static const char *without_slash(const char *flag, const char *path, char *out) 
     return out;
 }
 
-// The options that a checkpoint was made with become the defaults. Returns whether it keeps them.
+// Makes the options of a checkpoint the defaults. Returns whether it has kept them.
 static int resume_options(const char *directory, const Option *table, int n) {
     char path[PATH];
     path_join(path, directory, "train.json");
@@ -5376,14 +5402,16 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
     *directory = 0;
     if (help || version) {                                  // whatever else was asked for
         *o = options_of_preset(model ? model : "tiny");
-        o->help = help, o->version = version;
+        o->help = help;
+        o->version = version;
         return 0;
     }
     check_request(o);
-    // Weights that have learned already.
+    // Weights that have learned already are fine-tuned.
     if (o->load && !model && !tuning) tuning = o->dpo ? "dpo" : "sft";
     CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
-    int instead = o->chat || o->generate || o->eval || o->export_dir, newest = newest_checkpoint(o->out);
+    const int instead = o->chat || o->generate || o->eval || o->export_dir;     // of training
+    const int newest = newest_checkpoint(o->out);
     const int resume = o->resume;
     CHECK(!resume || newest >= 0, "--resume: %s holds no checkpoint stepN%s", o->out, earlier_run(o->out));
     if (o->load)
@@ -5398,12 +5426,16 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
     *o = options_of_preset(model ? model : "tiny");
     if (tuning) {
         const Tuning *t = tuning_named(tuning);
-        o->tuning = tuning, o->recipe = t->recipe, o->epochs = t->epochs, o->warmup = t->warmup;
+        o->tuning = tuning;
+        o->recipe = t->recipe;
+        o->epochs = t->epochs;
+        o->warmup = t->warmup;
     }
     o->config.n_kv_heads = 0;
     if (*directory) o->config = found;
     const int compared = resume && resume_options(directory, table, n);
-    *before = *o, before->resume = compared;
+    *before = *o;
+    before->resume = compared;
     parse_options(table, n, argc, argv, NULL, o->given);
     if (o->tied || o->untied) o->config.tied = o->tied;
     if (!o->config.n_kv_heads) o->config.n_kv_heads = o->config.n_heads;
@@ -5420,7 +5452,7 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
     return *directory != 0;
 }
 
-// Says what will happen before anything is allocated.
+// Says what model it is and what memory it will take, before anything is allocated.
 static void print_banner(const Run *run) {
     const Options *o = &run->o;
     const Config *c = &o->config;
@@ -5447,11 +5479,10 @@ static void print_banner(const Run *run) {
 }
 
 static void print_data(const Run *run) {
-    char a[48], b[48];
     const Options *o = &run->o;
     const Recipe *r = &o->recipe;
-    char c[48];
     const Rows *rows = &run->train;
+    char a[48], b[48], c[48];
     printf("data: %s %s of %s%d tokens in %d file%s, %s for validation\n",
            with_commas((double)rows->groups, a), rows->unit, rows->keep_rest ? "at most " : "",
            rows->T, rows->files, rows->files > 1 ? "s" : "",
@@ -5472,13 +5503,13 @@ static void print_data(const Run *run) {
                figure(run->floor, a));
 }
 
-// The program, on any device: the main of the CPU below and that of the GPU differ in nothing else.
+// The program on any device: the main of the CPU, below, and that of the GPU differ only in this.
 int olmo_main(int argc, char **argv, const Device *device) {
     static Run run;
     Options *o = &run.o;
     char directory[PATH];
     begin_program();
-    // A line is seen when it is printed, through a pipe or in a file as well.
+    // A line is written as soon as it is complete, also to a pipe or a file.
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     int loaded = choose_model(o, &run.before, argc, argv, directory);
     if (o->help) { print_help(o); return finished(); }
@@ -5493,21 +5524,32 @@ int olmo_main(int argc, char **argv, const Device *device) {
     ranks_start(o->gpus, device);
     use_threads(o->threads);
     if (device->open) device->open();
-    if (o->resume && !ranks.rank) lock_directory(o->out), remove_leftovers(o->out);
+    if (o->resume && !ranks.rank) {
+        lock_directory(o->out);
+        remove_leftovers(o->out);
+    }
     if (o->export_dir) (void)dtype_named(o->export_dtype);
-    run.device = device, run.order_epoch = -1, run.floor = NAN;
+    run.device = device;
+    run.order_epoch = -1;
+    run.floor = NAN;
     Weights unused;
     olmo_layout(&run.layout, &unused, NULL, &o->config);
     int training = !o->chat && !o->generate && !o->eval && !o->export_dir;
     CHECK(ranks.world == 1 || training || o->eval,
           "--generate, --chat and --export are work for one rank, not %d; --gpus 1 is one", ranks.world);
-    // A console that is gone (`| head`) does not end a run.
+    // A console that has gone (`| head`) must not end a run.
     if (training) signal(SIGPIPE, SIG_IGN);
     if (training) print_banner(&run);
     if (training || o->export_dir || o->chat) load_companions(&run, directory);
     load_tokenizer(&run, directory, training);
-    if (training || o->eval) open_data(&run, directory), open_evaluators(&run);
-    if (training) complete_recipe(o, &run.train), print_data(&run);
+    if (training || o->eval) {
+        open_data(&run, directory);
+        open_evaluators(&run);
+    }
+    if (training) {
+        complete_recipe(o, &run.train);
+        print_data(&run);
+    }
 
     run.model = device->build(&o->config, training);
     if (o->resume) run.at = checkpoint_read(directory, &run.layout, device, run.model, o->config.tied);
@@ -5544,16 +5586,17 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (training) train(&run);
     ranks_part();
     device->destroy(run.model);
-    tokenizer_free(run.tokenizer), conversations_free(run.train_text), conversations_free(run.val_text);
+    tokenizer_free(run.tokenizer);
+    conversations_free(run.train_text);
+    conversations_free(run.val_text);
     return finished();
 }
 
-// Between two parallel loops GNU's idle threads spin, by default for so long that on a machine with
-// anything else to do the spinning thread takes the processor from the working one, and training
-// becomes ten times slower. They read the setting before main, so a program starts again with a shorter
-// one.
+// Between two parallel loops, idle threads of GNU's OpenMP spin for a while. By default this takes so long
+// that on a busy machine a spinning thread takes the processor from a working one, and training becomes
+// ten times slower. The setting is read before main. So the program sets it to less, and starts again.
 static void spin_less(char **argv) {
-    // By its own path, for it gives the process its name.
+    // By its own path, which gives the process its name.
     char path[PATH];
     int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");
     if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv(own_path(path), argv);
