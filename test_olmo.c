@@ -4086,7 +4086,7 @@ static void promised_answers(void) {
           && strstr(said, " to the peak to 0 [linear]\n") && strstr(said, "\n\ntraining\n  --recipe "),
           "--help is set in columns, with the defaults behind: %d lines too long, %d too short", wide,
           early);
-    check(strstr(said, "In brackets: the values of --model tiny. Presets: tiny (")
+    check(strstr(said, "In brackets: the values of --model tiny.\n\nPresets (--model):\n  tiny  ")
           && strstr(said, "Fine-tuning: --load DIR"), "--help names the presets, and how to fine-tune");
     // ... with the values of the preset that is named
     code = train_olmo("--help --model 7b-0424");

@@ -3741,7 +3741,7 @@ static int option_table(Options *o, Option *table) {
         { "--n-kv-heads", WHOLE, &c->n_kv_heads,
           "key/value heads; fewer than query heads is GQA (0: as many)" },
         { "--mlp-hidden", WHOLE, &c->mlp_hidden,
-          "rows of ff_proj, up and gate together (OLMo's mlp_hidden_size)" },
+          "rows of ff_proj, up and gate together (as OLMo's mlp_hidden_size)" },
         { "--vocab", WHOLE, &c->vocab, "rows of the embedding" },
         { "--seq-len", WHOLE, &c->seq_len, "tokens in a sequence" },
         { "--rope-theta", NUMBER, &c->rope_theta, "base of the rotary angles" },
@@ -3767,8 +3767,8 @@ static int option_table(Options *o, Option *table) {
           "sft or dpo: as OLMo-7B was fine-tuned (the default with --load, unless --model names a preset)" },
         { "--steps", WHOLE, &r->steps, "updates in all" },
         { "--epochs", WHOLE, &o->epochs,
-          "instead of --steps: times the whole data (0: --steps decides)" },
-        { "--batch", WHOLE, &r->batch, "sequences an update" },
+          "instead of --steps: passes over all the data (0: --steps decides)" },
+        { "--batch", WHOLE, &r->batch, "sequences per update" },
         { "--seed", WHOLE, &o->seed, "of init, data order and sampling" },
         { "--lr", NUMBER, &r->lr, "peak learning rate" },
         { "--schedule", TEXT, &r->schedule,
@@ -3782,7 +3782,7 @@ static int option_table(Options *o, Option *table) {
         { "--eps", NUMBER, &r->eps, "AdamW" },
         { "--decay-embeddings", FLAG, &r->decay_embeddings, "the embedding decays too" },
         { "--clip", NUMBER, &r->clip, "largest global gradient norm (0: no clipping)" },
-        { "--clip-warmup-steps", WHOLE, &r->clip_warmup_steps, "for so many steps ..." },
+        { "--clip-warmup-steps", WHOLE, &r->clip_warmup_steps, "for this many first steps ..." },
         { "--clip-warmup-factor", NUMBER, &r->clip_warmup_factor, "... --clip is multiplied by this" },
         { "--z-loss", NUMBER, &c->z_loss, "weight of the squared log-sum-exp of the logits (0: off)" },
         { "--denominator", TEXT, &o->denominator,
@@ -3796,7 +3796,7 @@ static int option_table(Options *o, Option *table) {
         { "--eval-set", LIST, &o->eval_sets,
           "NAME=PATH[,NAME=PATH]: more files to validate on, as eval/NAME/" },
         { "--eval-tasks", LIST, &o->eval_tasks,
-          "DIR[,DIR]: questions with choices (data/requests.c), asked as often" },
+          "DIR[,DIR]: questions with choices (data/requests.c), asked at every validation" },
         { "samples", GROUP, &kept, "" },
         { "--tokenizer", TEXT, &o->tokenizer,
           "tokenizer.json: conversations, prompts and samples are text (without it: bytes, or bare ids)" },
@@ -3809,40 +3809,40 @@ static int option_table(Options *o, Option *table) {
         { "--sample-every", WHOLE, &o->sample_every, "steps between samples (0: none)" },
         { "run", GROUP, &kept, "" },
         { "--micro-batch", WHOLE, &r->micro_batch,
-          "sequences a forward pass: less memory, the same result" },
+          "sequences per forward pass: fewer take less memory, with the same result" },
         { "--save-every", WHOLE, &o->save_every, "steps between checkpoints (0: only at the end)" },
         { "--keep", WHOLE, &o->keep,
-          "checkpoints to keep: after each, all but the newest N are removed (0: none is)" },
-        { "--no-save", FLAG, &o->no_save, "no checkpoints; metrics.jsonl alone" },
+          "checkpoints to keep: after each, all but the newest N are removed (0: keep all)" },
+        { "--no-save", FLAG, &o->no_save, "no checkpoints, only metrics.jsonl" },
         { "--energy", FLAG, &o->energy,
           "measure the kWh that the run takes: of NVIDIA's cards by NVML, of processors by RAPL" },
-        { "--watts", NUMBER, &o->watts, "... or take this power for measured (0: measure it)" },
-        { "--pue", NUMBER, &o->pue, "what a computing centre takes for each watt of its computers" },
+        { "--watts", NUMBER, &o->watts, "... or assume this power (0: measure it)" },
+        { "--pue", NUMBER, &o->pue, "watts that a computing centre takes for each watt of its computers" },
         { "--carbon-intensity", NUMBER, &o->carbon_intensity,
-          "kg CO2e per kWh of the grid (0: none is said)" },
+          "kg CO2e per kWh of the grid (0: not known, not printed)" },
         { "--peak-tflops", NUMBER, &o->peak_tflops,
           "of the device, for MFU (0: as its name says; a processor's is not known)" },
         { "here and now", GROUP, NULL, "" },
         { "--threads", WHOLE, &o->threads, "threads (0: all); the result does not depend on it" },
         { "--gpus", WHOLE, &o->gpus,
-          "train on so many cards of this machine (0: on one, or as torchrun, mpirun or srun say)" },
+          "train on this many cards of this machine (0: on one, or as torchrun, mpirun or srun say)" },
         { "--shard", TEXT, &o->shard,
           "what several cards share out: optimizer (its moments), or gradients too: less memory" },
         { "--out", TEXT, &o->out, "directory of checkpoints and metrics.jsonl" },
         { "--resume", FLAG, &o->resume,
-          "go on from the newest checkpoint of --out, with the options it was made with" },
+          "continue from the newest checkpoint of --out, with the options it was made with" },
         { "--recompute", TEXT, &o->saving.recompute,
           "activations that the GPU makes again in the backward pass: none, swiglu, gate-up or block" },
         { "--offload-optimizer", FLAG, &o->saving.offload_optimizer,
-          "the GPU's optimizer state lies in the host's memory" },
+          "keep the GPU's optimizer state in the host's memory" },
         { "instead of training", GROUP, NULL, "" },
         { "--eval", FLAG, &o->eval, "print the validation loss" },
-        { "--generate", WHOLE, &o->generate, "print so many new tokens" },
+        { "--generate", WHOLE, &o->generate, "print this many new tokens" },
         { "--chat", FLAG, &o->chat,
           "talk with a fine-tuned model, one line per turn; --generate N limits an answer" },
         { "--export", TEXT, &o->export_dir, "write the model as a Hugging Face directory" },
         { "--export-dtype", TEXT, &o->export_dtype, "fp32, bf16 or fp16" },
-        { "--shard-mb", WHOLE, &o->shard_mb, "megabytes a weight file holds at most (0: one file)" },
+        { "--shard-mb", WHOLE, &o->shard_mb, "megabytes that a weight file holds at most (0: one file)" },
         { "help", GROUP, NULL, "" },
         { "--help", FLAG, &o->help, "this text" },
         { "--version", FLAG, &o->version, "what this is" },
@@ -4089,16 +4089,16 @@ static void print_help(Options *o) {
     Option table[MAX_OPTIONS];
     printf("usage: train_olmo [options]      without any: train a small OLMo on stories\n");
     print_options(table, option_table(o, table));
-    printf("\nIn brackets: the values of --model %s. Presets:", o->model);
-    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++)
-        printf("%s %s (%s)", i ? "," : "", presets[i].name, presets[i].about);
-    printf(".\nRecipes:");
-    for (int i = 0; i < TUNINGS; i++)
-        printf("%s %s (%s)", i ? "," : "", tunings[i].name, tunings[i].about);
-    printf(".\n\nFine-tuning: --load DIR --data FILE --out NEW goes on from the weights in DIR, with the\n"
-           "recipe sft, on tokens or on conversations (.jsonl); --dpo PAIRS.jsonl with the recipe dpo.\n"
-           "--lr, --epochs and the others change it; --model NAME takes that preset's recipe instead,\n"
-           "as if training from scratch.\n");
+    printf("\nIn brackets: the values of --model %s.\n\nPresets (--model):\n", o->model);
+    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) {
+        printf("  %-10s %s\n", presets[i].name, presets[i].about);
+    }
+    printf("\nRecipes (--recipe):\n");
+    for (int i = 0; i < TUNINGS; i++) printf("  %-10s %s\n", tunings[i].name, tunings[i].about);
+    printf("\nFine-tuning: --load DIR --data FILE --out NEW starts from the weights in DIR, with the recipe\n"
+           "sft, on tokens or on conversations (.jsonl); --dpo PAIRS.jsonl with the recipe dpo. Each of its\n"
+           "values can be changed, by --lr, --epochs and the others. With --model NAME it is that preset's\n"
+           "recipe instead, as if training from scratch.\n");
 }
 
 // The options that a preset implies; flags are parsed over them.
