@@ -210,6 +210,7 @@ static DEVICE float exponential(float x, float shift = 0) {
 static inline unsigned ceil_div(size_t n, size_t by) { return (unsigned)((n + by - 1)/by); }
 static inline int padded(int n, int to) { return (n + to - 1)/to*to; }
 
+// A kernel starts, or a sentence says why it could not.
 template <class... Parameters, class... Arguments>
 static void launch(void (*kernel)(Parameters...), dim3 blocks, int threads, Stream stream,
                    Arguments... arguments) {
@@ -393,9 +394,10 @@ __global__ void matvec_kernel(X *out, const elem *inp, const elem *weight, int C
 }
 template <class X>
 static void matvec(X *out, const elem *inp, const elem *weight, int C, int O, int add, Stream stream) {
-    const int few = C % 8 == 0 && O < 8192;
-    const auto kernel = few ? matvec_kernel<X, 8, 4> : C % 8 ? matvec_kernel<X, 1, 1> : matvec_kernel<X, 8, 1>;
-    launch(kernel, ceil_div(O, few ? 2 : 8), 256, stream, out, inp, weight, C, O, add);
+    const int wide = C % 8 == 0, warps = wide && O < 8192 ? 4 : 1;
+    const auto one = wide ? matvec_kernel<X, 8, 1> : matvec_kernel<X, 1, 1>;
+    launch(warps == 4 ? matvec_kernel<X, 8, 4> : one, ceil_div(O, 8/warps), 256, stream,
+           out, inp, weight, C, O, add);
 }
 
 // out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: so the residual stream grows.
@@ -1805,9 +1807,7 @@ DEVICE uint32_t shared(const void *p) { return (uint32_t)__cvta_generic_to_share
 DEVICE void bar_init(Barrier *b, int arrivals) {
     PTX("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(shared(b)), "r"(arrivals));
 }
-DEVICE void bar_arrive(Barrier *b) {
-    PTX("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(shared(b)));
-}
+DEVICE void bar_arrive(Barrier *b) { PTX("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(shared(b))); }
 DEVICE void bar_expect(Barrier *b, int bytes) {         // arrives; the phase waits for the bytes as well
     PTX("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(shared(b)), "r"(bytes));
 }
@@ -2503,22 +2503,24 @@ static void gpu_decode(void *m, real *logits, const int *tokens, int n, int past
 }
 
 // Numbers come and go as float, through the staging buffer: there the halves of parameters meet, and there
-// a piece's owner tells it to the others.
-static float *own_piece(GpuOlmo *m, Space space, int segment) {
+// a piece's owner tells it to the others. Element i of the flat arrays, in piece p, which is this rank's:
+static int16_t *rest_at(GpuOlmo *m, Piece p, size_t i) {
+    return m->rests ? m->rests + m->segments.at[p.segment] + (i - p.begin) : NULL;
+}
+static float *state_at(GpuOlmo *m, Space space, Piece p, size_t i) {
     if (space == GRADS) clear_used(m);
-    if (space == GRADS) return own_sums(m, segment);
-    return (space == MOMENT1 ? m->moment1 : m->moment2) + m->segments.at[segment];
+    if (space == GRADS) return own_sums(m, p.segment) + (i - p.begin);
+    return (space == MOMENT1 ? m->moment1 : m->moment2) + m->segments.at[p.segment] + (i - p.begin);
 }
 static void gpu_get(void *model, Space space, size_t offset, size_t count, real *host) {
     GpuOlmo *m = (GpuOlmo *)model;
     for (size_t i = offset, k; i < offset + count; i += k, host += k) {
         const Piece p = piece_at(&m->segments, i);
-        const size_t own = m->segments.at[p.segment] + (i - p.begin);
-        const int16_t *rest = m->rests ? m->rests + own : NULL;
+        const int mine = p.owner == ranks.rank;
         k = zmin(CHUNK, zmin(p.end, offset + count) - i);
-        if (p.owner == ranks.rank && space == PARAMS)
-            by_elements(join_kernel, k, card.stream, m->staging, m->weights + i, rest);
-        else if (p.owner == ranks.rank) to_card(m->staging, own_piece(m, space, p.segment) + (i - p.begin), k);
+        if (mine && space == PARAMS) {
+            by_elements(join_kernel, k, card.stream, m->staging, m->weights + i, rest_at(m, p, i));
+        } else if (mine) to_card(m->staging, state_at(m, space, p, i), k);
         if (ranks.world > 1) {
             after_computing();
             broadcast(m->staging, k, p.owner);
@@ -2532,14 +2534,13 @@ static void gpu_set(void *model, Space space, size_t offset, size_t count, const
     GpuOlmo *m = (GpuOlmo *)model;
     for (size_t i = offset, k; i < offset + count; i += k, host += k) {
         const Piece p = piece_at(&m->segments, i);
-        const size_t own = m->segments.at[p.segment] + (i - p.begin);
         const int mine = p.owner == ranks.rank;
-        int16_t *rest = mine && m->rests ? m->rests + own : NULL;
         k = zmin(CHUNK, zmin(p.end, offset + count) - i);
         if (space == PARAMS) {
+            int16_t *rest = mine ? rest_at(m, p, i) : NULL;
             to_card(m->staging, host, k);
             by_elements(split_kernel, k, card.stream, m->weights + i, rest, m->staging);
-        } else if (mine) to_card(own_piece(m, space, p.segment) + (i - p.begin), host, k);
+        } else if (mine) to_card(state_at(m, space, p, i), host, k);
     }
     CUDA(cudaStreamSynchronize(card.stream));
 }

@@ -7,10 +7,10 @@
  *   dev/bench/bench_gpu --tsv FILE                 the numbers to FILE, too: a line each, columns by tabs
  *
  * Ceilings first: a copy, reads and writes counted, and a bf16 product of 8192^3, for a moment and for 20
- * seconds (3, where they are not asked for). A card that is limited by its power runs the long one slower, and training is a long one: that
- * rate is the limit of everything that multiplies, the copy is that of everything else. A kernel's bytes are
- * the least it could move, its operations those of the visible half of attention, so that extra work shows
- * as lost percents.
+ * seconds (3, where they are not asked for). A card that is limited by its power runs the long one slower,
+ * and training is a long one: that rate is the limit of everything that multiplies, the copy is that of
+ * everything else. A kernel's bytes are the least it could move, its operations those of the visible half of
+ * attention, so that extra work shows as lost percents.
  *
  * Every kernel runs on the model's own buffers after a real pass, each time on the next layer's, so that
  * nothing is found in the cache that a step would not find there. Medians of at least 20 runs. The error is
