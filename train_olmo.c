@@ -887,8 +887,8 @@ static size_t acts_layout(Acts *a, char *base, const Config *c, int training, in
 
 // ---- attention, with a KV cache or without -----------------------------------------------------
 // From qkv to att, for B sequences of T tokens at positions past, past + 1, ..., whose first row is `row`.
-// Without a cache (NULL) past is 0. With one B is 1, and the layer's cache, [seq_len, 2*G*D], holds the keys
-// and values of the tokens before these; theirs are added to it.
+// Without a cache (NULL) past is 0. With a cache B is 1, and the cache, [seq_len, 2*G*D], holds the keys and
+// values of all earlier tokens; those of the T new ones are written behind them.
 static void attend_from(Acts *a, LayerActs *s, real *cache, const Config *c,
                         int row, int B, int T, int past) {
     const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
@@ -902,8 +902,8 @@ static void attend_from(Acts *a, LayerActs *s, real *cache, const Config *c,
     attention_forward(att, s->lse, a->work, q, Q, cache ? cache : kv, kv_width, B, T, past, H, G, D);
 }
 
-// All of a batch, B sequences of T tokens; or with a cache N tokens at a->positions. Where these go back to
-// an earlier position, what comes sees the cache up to there, and writes over the rest of it.
+// Without a cache: all of a batch, B sequences of T tokens. With a cache: N tokens at a->positions. Where
+// these go back to an earlier position, the next tokens see the cache up to there, and overwrite the rest.
 static void attend(Acts *a, LayerActs *s, real *cache, const Config *c, int B, int T) {
     const int N = B*T, *positions = a->positions;
     if (!cache) attend_from(a, s, NULL, c, 0, B, T, 0);
@@ -922,8 +922,8 @@ static void attend(Acts *a, LayerActs *s, real *cache, const Config *c, int B, i
 //    + <----------------------------------------------------------------------------- ff_out   <-------'
 //    x
 //
-// The block for B sequences of T tokens; with a layer's cache (in training it is NULL; see `attend`), for
-// B*T tokens at a->positions.
+// The block for B sequences of T tokens. In training cache is NULL; with the layer's cache, the B*T tokens
+// stand at a->positions (see attend).
 static void block_forward(Acts *a, LayerActs *s, const LayerWeights *w, real *cache, const Config *c,
                           int B, int T) {
     const int N = B*T, C = c->d_model, F = c->mlp_hidden/2, Q = C + 2*c->n_kv_heads*(C/c->n_heads);
@@ -1048,7 +1048,7 @@ static void put_back(const Acts *a, real *losses, real *zlosses, int asked, int 
     }
 }
 
-// From what the last block left in the residual stream to the losses of its N rows.
+// From the residual stream after the last block to the losses of its N rows.
 static void head_forward(Olmo *m, real *losses, real *zlosses, const real *weights, int N) {
     const Config *c = &m->config;
     const int C = c->d_model, V = c->vocab;
@@ -1144,19 +1144,19 @@ void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
     matmul_forward(logits, a->xnf, m->weight.head, 1, C, c->vocab, 0);
 }
 
-// The forward pass of many texts that begin alike, as the choices behind a question do: each beginning
-// is computed once. The texts are a tree (a trie), and its N tokens come as one meets them on a walk from
-// branch to branch. tokens[i] stands at positions[i] < seq_len, and before it, at each position, the token
-// that was there last:
+// The forward pass of many texts that begin alike, for instance a question with each of its choices. Each
+// common beginning is computed once. The texts form a tree (a trie), whose N tokens are listed branch by
+// branch. tokens[i] stands at positions[i] < seq_len; at each position before it stands the token that was
+// listed there last:
 //
 //     tokens       The  sky  is  blue   green  today   Grass  is
 //     positions     0    1    2    3      3      4       0     1        three texts
 //
-// One walk is all that the attention needs: the keys and values of "The sky is" are still in the cache when
-// "green" comes, and those of "blue" are not seen any more. All else goes token by token, so all N share the
-// matrix products. losses, zlosses [N] have the same bits as olmo_forward's of each text by itself; targets
-// [N]. It uses the cache and the activations: neither a backward pass may follow, nor a sequence go on that
-// was being decoded.
+// Attention walks along this list once: when it comes to "green", the keys and values of "The sky is" are
+// still in the cache, and those of "blue" are overwritten. All other layers treat each token by itself, so
+// all N share the matrix products. targets, losses, zlosses: [N]; the losses have the same bits as
+// olmo_forward's of each text by itself. The pass overwrites the cache and the activations: no backward
+// pass may follow, and no sequence that was being decoded can continue.
 void olmo_forward_tree(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *positions,
                        const int *targets, int N) {
     const int T = m->config.seq_len;
@@ -1716,7 +1716,7 @@ typedef struct {
                     const real *weights, int B, int T);
 
     // tokens, positions, targets [N] -> losses, zlosses [N] of texts that begin alike (olmo_forward_tree).
-    // NULL: this device has no such pass, and such texts are rows of forward.
+    // NULL: this device has no such pass, and these texts go through forward, a row each.
     void (*forward_tree)(void *model, real *losses, real *zlosses, const int *tokens, const int *positions,
                          const int *targets, int N);
 
