@@ -6531,6 +6531,7 @@ static void ranked_open(void) {
     close(file);
 }
 static int ranked_main(int argc, char **argv) {
+    if (getenv("MEETING_TIME")) meeting_time = atoi(getenv("MEETING_TIME"));
     static const Device device = { "cpu of several", NULL, ranked_open, cpu_memory, ranked_build,
                                    ranked_destroy, ranked_forward, NULL, ranked_backward, ranked_update,
                                    ranked_decode, ranked_get, ranked_set, "fp32", 0 };
@@ -6781,7 +6782,8 @@ static void ranks_started_by_others(void) {
     static const char *const names[][3] = {
         { "RANK", "WORLD_SIZE", "LOCAL_RANK" },
         { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK" },
-        { "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID" } };
+        { "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID" },
+        { "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID" } };
     char forked[64], port[16];
     int taken = 0, busy, free_port = 0;
     CHECK(went_well(train_olmo("%s --gpus 2 --micro-batch 60 --steps 2 --out forked", odd_model)),
@@ -6789,7 +6791,7 @@ static void ranks_started_by_others(void) {
     snprintf(forked, sizeof forked, "%s", last_line(said));
     busy = listen_at(1, &taken);
     close(listen_at(1, &free_port));
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < 4; k++) {
         pid_t pid[2];
         snprintf(port, sizeof port, "%d", free_port);
         setenv("MASTER_PORT", port, 1), setenv("MASTER_ADDR", "localhost", 1), setenv(names[k][1], "2", 1);

@@ -81,7 +81,7 @@ typedef REAL real;
 // ---- errors ------------------------------------------------------------------------------------
 // die("...") prints the sentence and ends the program; CHECK(it is fine, "sentence if not", ...).
 static const char *half_written = NULL;         // a directory being written: removed if we fail
-static void remove_directory(const char *path);
+static void remove_half_written(void);
 static void (*last_words)(const char *sentence) = NULL;     // one of several ranks: tells the others
 static int error_output = 2;
 
@@ -96,7 +96,7 @@ static void die(const char *format, ...) {
     va_end(args);
     if (last_words) last_words(sentence);
     fprintf(stderr, "error: %s\n", sentence);
-    if (half_written) remove_directory(half_written);
+    remove_half_written();
     exit(EXIT_FAILURE);
 }
 #define CHECK(fine, ...) do { if (!(fine)) die(__VA_ARGS__); } while (0)
@@ -1739,7 +1739,7 @@ typedef struct {
     // What a model without training keeps its weights in: "fp32", or "bf16", to which set rounds them.
     const char *stores;
 
-    int saves_memory;                                       // 1: it heeds `saving`
+    int is_card;                                            // 1: it heeds `saving`, and counts its energy
 } Device;
 
 static void add_memory(Memory *plan, int *n, const char *name, size_t bytes) {
@@ -1818,6 +1818,9 @@ static void path_join(char *out, const char *directory, const char *name) {
 }
 static int file_exists(const char *path) { struct stat s; return stat(path, &s) == 0; }
 
+// One of several ranks notes what it reads, because all must read the same.
+static void (*on_reading)(const char *path) = NULL;
+
 // Looks before it opens, because opening a pipe would wait for a writer, perhaps for ever.
 static FILE *open_to_read(const char *path, uint64_t *size) {
     struct stat s;
@@ -1826,6 +1829,7 @@ static FILE *open_to_read(const char *path, uint64_t *size) {
     FILE *file = fopen(path, "rb");
     CHECK(file && fstat(fileno(file), &s) == 0, "%s: cannot be read: %s", path, strerror(errno));
     *size = (uint64_t)s.st_size;
+    if (on_reading) on_reading(path);
     return file;
 }
 
@@ -1862,6 +1866,16 @@ static void remove_directory(const char *path) {
     rmdir(path);
 }
 
+// Of two threads one gets the directory: it is either finished or removed.
+static const char *take_half_written(void) {
+    return __atomic_exchange_n(&half_written, (const char *)NULL, __ATOMIC_SEQ_CST);
+}
+static void remove_half_written(void) {
+    const char *path = take_half_written();
+    // The other thread may add one more file. For the next one it finds no directory.
+    for (int i = 0; path && i < 10 && file_exists(path); i++) remove_directory(path);
+}
+
 // Written bytes are only safe once they have reached the disk. A full disk may say so only here.
 static void flush_written(FILE *file, const char *path) {
     int failed = fflush(file) || ferror(file);
@@ -1873,10 +1887,8 @@ static void close_written(FILE *file, const char *path) {
     flush_written(file, path);
     CHECK(fclose(file) == 0, "%s: writing failed: %s; is the disk full?", path, strerror(errno));
 }
-// Rank 0 writes for all. The other ranks write the same into nothing, because device->get, which brings
-// the numbers, takes pieces from all of them.
 static FILE *open_to_write(const char *path) {
-    FILE *file = fopen(ranks.rank ? "/dev/null" : path, "wb");
+    FILE *file = fopen(path, "wb");
     CHECK(file, "%s: cannot be written: %s", path, strerror(errno));
     return file;
 }
@@ -2798,7 +2810,6 @@ static void sync_directory(const char *path) {
 // last of them is on the disk. Returns the lock of path.tmp, which another run may want, too.
 static int begin_directory(const char *path, char *temporary) {
     CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
-    if (ranks.rank) return -1;
     make_directory(temporary);
     const int lock = lock_directory(temporary);
     half_written = temporary;
@@ -2806,11 +2817,10 @@ static int begin_directory(const char *path, char *temporary) {
     return lock;
 }
 static void finish_directory(const char *path, const char *temporary, int lock) {
-    if (ranks.rank) return;
     sync_directory(temporary);
+    while (!take_half_written()) pause();                   // another thread ends the run, and removes it
     CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path,
           strerror(errno));
-    half_written = NULL;
     close(lock);
 }
 
@@ -2858,7 +2868,6 @@ static Slice *moment_slices(const Layout *layout) {
 static void point_latest(const char *path) {
     char temporary[PATH], latest[PATH], out[PATH];
     const char *name = strrchr(path, '/') + 1;
-    if (ranks.rank) return;
     snprintf(out, sizeof out, "%.*s", (int)(name - 1 - path), path);
     path_join(temporary, out, "latest.tmp");
     path_join(latest, out, "latest");
@@ -2920,7 +2929,11 @@ static void remove_checkpoints(const char *out, int keep) {
         snprintf(name, sizeof name, "step%d.tmp", oldest);
         path_join(temporary, out, name);
         remove_directory(temporary);
-        if (rename(path, temporary) == 0) remove_directory(temporary);
+        if (rename(path, temporary) == 0) {
+            half_written = temporary;
+            remove_directory(temporary);
+            (void)take_half_written();
+        }
         if (!file_exists(path) && !file_exists(temporary)) continue;
         fprintf(stderr, "note: %s: cannot be removed: %s\n", path, strerror(errno));
         return;
@@ -4318,7 +4331,19 @@ typedef struct {
     int order_epoch;                                        // ... of this epoch
     Options before;                                         // of a resumed run: its checkpoint's
     char *data_text;                                        // what train.json says of the data
+    double *reference;                                      // DPO's, of `train` and of `val`
+    Metrics metrics;                                        // of this step
+    FILE *metrics_file;                                     // metrics.jsonl
 } Run;
+
+// One rank writes all files. Of what it writes each of the others has pieces, so they answer its questions
+// until it has done.
+static void by_rank_0(Run *run, void (*work)(Run *run)) {
+    if (ranks.rank == 0) {
+        work(run);
+        ranks_dismiss();
+    } else ranks_answer(run->model);
+}
 
 // A number as OLMo's console prints it: 12,345  123.4  12.34  1.234  0.1234  1e-05. out: [48]
 static const char *figure(double x, char *out) {
@@ -4568,7 +4593,8 @@ static const char *free_name(const char *out) {
     while (file_exists(aside));
     return aside;
 }
-static void fresh_directory(const char *out) {
+static void fresh_directory(Run *run) {
+    const char *const out = run->o.out;
     int lock = file_exists(out) ? lock_directory(out) : -1;
     if (holds_run(out)) {
         const char *aside = free_name(out);
@@ -4581,6 +4607,10 @@ static void fresh_directory(const char *out) {
     }
     make_directory(out);
     if (lock < 0) lock_directory(out);
+}
+static void own_directory(Run *run) {
+    lock_directory(run->o.out);
+    remove_leftovers(run->o.out);
 }
 
 // Says where the weights came from, under the name that this will have: the new run may move its own
@@ -4599,14 +4629,14 @@ static void say_origin(const Options *o, const char *directory) {
     printf("%s %s%s\n", o->resume ? "going on from" : "starting from", aside ? aside : "", rest);
 }
 
-// Opens metrics.jsonl to append to. Only the lines up to `step`, from which a resumed run continues, are
+// Opens metrics.jsonl to append to. Only the lines up to the step from which a resumed run continues are
 // kept; a line that a crash cut off is not.
-static FILE *metrics_open(const char *out, int step) {
+static void metrics_open(Run *run) {
+    const int step = run->at.step;
     char path[PATH], temporary[PATH], *line = NULL;
     size_t capacity = 0;
-    path_join(path, out, "metrics.jsonl");
-    path_join(temporary, out, "metrics.jsonl.tmp");
-    if (ranks.rank) return open_to_write(path);
+    path_join(path, run->o.out, "metrics.jsonl");
+    path_join(temporary, run->o.out, "metrics.jsonl.tmp");
     FILE *old = step ? fopen(path, "rb") : NULL, *file = open_to_write(temporary);
     while (old && getline(&line, &capacity, old) > 0) {
         const char *end = *line == '{' ? json_skip(line, 0) : NULL;
@@ -4617,10 +4647,11 @@ static FILE *metrics_open(const char *out, int step) {
     if (old) fclose(old);
     CHECK(fflush(file) == 0 && rename(temporary, path) == 0, "%s: cannot be written: %s", path,
           strerror(errno));
-    return file;
+    run->metrics_file = file;
 }
+static void metrics_close(Run *run) { fclose(run->metrics_file); }
 
-static void save(const Run *run) {
+static void save(Run *run) {
     const Options *o = &run->o;
     char path[PATH], name[32];
     if (o->no_save) return;
@@ -4629,7 +4660,7 @@ static void save(const Run *run) {
     checkpoint_write(path, &o->config, &run->layout, &run->companions, run->device, run->model,
                      &run->at);
     printf("saved %s\n", path);
-    if (o->keep && !ranks.rank) remove_checkpoints(o->out, o->keep);
+    if (o->keep) remove_checkpoints(o->out, o->keep);
 }
 
 // Reads the next groups in this epoch's order, or the first of the next epoch.
@@ -4846,15 +4877,13 @@ static int reference_header(char *out, size_t size, const Run *run, const char *
                     16*(train + val));
 }
 
-// Maps the file, which is made first if it is not there. Returns its numbers: first those of train, then
-// those of val.
-static double *reference_open(const Run *run) {
+// Maps the file, which is made first if it is not there: the numbers of train, then those of val.
+static void reference_open(Run *run) {
     enum { HEADER = REFERENCE_AT - 8 };
     const size_t rows = 2*(run->train.groups + run->val.groups), size = 8 + HEADER + 8*rows;
     char path[PATH], header[HEADER + 1], params[17], found[8 + HEADER + 1];
     path_join(path, run->o.out, "reference.safetensors");
     snprintf(params, sizeof params, "%016llx", (unsigned long long)params_hash(run));
-    if (ranks.rank) return (double *)allocate(rows, sizeof(double), "the reference");      // told by rank 0
     FILE *file = fopen(path, "r+b");
     struct stat is;
     if (file && run->at.step && fread(found, 1, 8 + HEADER, file) == 8 + HEADER)
@@ -4879,7 +4908,12 @@ static double *reference_open(const Run *run) {
         file = fopen(path, "r+b");
         CHECK(file, "%s: cannot be read: %s", path, strerror(errno));
     }
-    return (double *)(void *)(map_open_file(file, path, size, PROT_READ | PROT_WRITE) + 8 + HEADER);
+    run->reference = (double *)(void *)(map_open_file(file, path, size, PROT_READ | PROT_WRITE) + 8 + HEADER);
+}
+static void reference_sync(Run *run) {
+    CHECK(msync((char *)run->reference - REFERENCE_AT, REFERENCE_AT +
+                16*(run->train.groups + run->val.groups), MS_SYNC) == 0,
+          "%s/reference.safetensors: writing failed: %s", run->o.out, strerror(errno));
 }
 
 // Computes the numbers that are missing in the reference of one set of rows.
@@ -4912,17 +4946,19 @@ static void reference_pass(Run *run, Rows *rows, double *reference, const char *
 }
 
 static void compute_reference(Run *run) {
-    double *reference = reference_open(run), *val = reference + 2*run->train.groups;
-    reference_pass(run, &run->train, reference, "reference");
-    if (run->val.groups) reference_pass(run, &run->val, val, "reference for validation");
-    // It must be on the disk before the first checkpoint that needs it.
-    CHECK(ranks.rank || msync((char *)reference - REFERENCE_AT, REFERENCE_AT +
-          16*(run->train.groups + run->val.groups), MS_SYNC) == 0,
-          "%s/reference.safetensors: writing failed: %s", run->o.out, strerror(errno));
+    const size_t train = 2*run->train.groups, val = 2*run->val.groups;
+    by_rank_0(run, reference_open);
+    if (!run->reference)                                    // zeros, until rank 0 tells
+        run->reference = (double *)allocate(train + val, sizeof(double), "the reference");
+    reference_pass(run, &run->train, run->reference, "reference");
+    if (val) reference_pass(run, &run->val, run->reference + train, "reference for validation");
+    by_rank_0(run, reference_sync);                         // before the first checkpoint that needs it
 }
 
 // Writes a step's line in metrics.jsonl, under OLMo's names (OLMO_SPEC 6.1).
-static void write_metrics(const Run *run, FILE *file, const Metrics *m) {
+static void write_metrics(Run *run) {
+    const Metrics *m = &run->metrics;
+    FILE *file = run->metrics_file;
     fprintf(file, "{\"step\": %d", run->at.step);
     for (int i = 0; i < m->n; i++) {
         const double x = m->list[i].value;
@@ -5069,7 +5105,7 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
         release(logprob);
         release(span);
     }
-    if (done < wanted && !ranks.rank)
+    if (done < wanted)
         fprintf(stderr, "note: asked to stop after %zu of %zu evaluations: the line of step %d has no "
                         "others\n", done, wanted, run->at.step);
 }
@@ -5079,7 +5115,7 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
 // Whether something is due at this step that comes every so many steps (0: never).
 static int every(int steps, int step) { return steps && step % steps == 0; }
 
-static void print_hash(const Run *run) {
+static void print_hash(Run *run) {
     printf("params hash 0x%016llx\n", (unsigned long long)params_hash(run));
 }
 
@@ -5087,8 +5123,9 @@ static void train(Run *run) {
     const Options *o = &run->o;
     const Recipe *r = &o->recipe;
     Progress *at = &run->at;
-    const int first = at->step, card = strncmp(run->device->name, "cpu", 3) ? ranks.local : -1;
+    const int first = at->step, card = run->device->is_card ? ranks.local : -1;
     const double tflops = o->peak_tflops > 0 ? o->peak_tflops : peak_tflops(run->device->name);
+    Metrics *metrics = &run->metrics;
     static Energy energy;
     check_resumed(run);
     check_validation(run);
@@ -5097,44 +5134,43 @@ static void train(Run *run) {
     if (at->step >= r->steps) {                             // then no file is touched
         if (r->steps) printf("nothing to do: step %d of %d is done already; --steps N goes further\n",
                              at->step, r->steps);
-        print_hash(run);
+        by_rank_0(run, print_hash);
         return;
     }
     // The directory is only touched after all ranks have read what lies there, and found the options and
     // the data right.
     ranks_wait();
-    if (!o->resume && !ranks.rank) fresh_directory(o->out);
+    if (!o->resume) by_rank_0(run, fresh_directory);
     Batch batch = batch_of(&run->train, r->batch, r->micro_batch);
-    Metrics metrics = { NULL, 0, 0 };
     heed_signals();
     if (run->objective.looks_first) compute_reference(run);
     if (asked_to_stop) {
         printf("stopped as asked; the same command goes on with the reference\n");
         return;
     }
-    FILE *file = metrics_open(o->out, at->step);
+    by_rank_0(run, metrics_open);
     double begun = seconds(), shown = 0;
     int saved = at->step;
 
     while (at->step < r->steps && !agreed_to_stop()) {
         const double start = seconds();
         const uint64_t tokens = at->tokens;
-        metrics.n = 0;
-        if (!train_step(run, &batch, &metrics)) break;
+        metrics->n = 0;
+        if (!train_step(run, &batch, metrics)) break;
         const double now = seconds(), left = (now - begun)/(at->step - first)*(r->steps - at->step);
         const double speed = (double)(at->tokens - tokens)/(now - start);
-        if (ranks.world > 1) metric(&metrics, speed, "tokens/s", "throughput/tokens_per_second");
-        metric(&metrics, speed/ranks.world, ranks.world > 1 ? "each" : "tokens/s",
+        if (ranks.world > 1) metric(metrics, speed, "tokens/s", "throughput/tokens_per_second");
+        metric(metrics, speed/ranks.world, ranks.world > 1 ? "each" : "tokens/s",
                "throughput/device/tokens_per_second");
-        if (!run->train_text) mfu_metrics(&o->config, run->layout.size, tflops, speed/ranks.world, &metrics);
-        if (o->energy) energy_metrics(&energy, o, &metrics);
+        if (!run->train_text) mfu_metrics(&o->config, run->layout.size, tflops, speed/ranks.world, metrics);
+        if (o->energy) energy_metrics(&energy, o, metrics);
         const int last = at->step == r->steps;
         const int judged = last || every(o->eval_every, at->step);
-        if (judged && run->val.groups) validate(run, &metrics);
-        if (judged) ask_evaluators(run, &metrics);
-        write_metrics(run, file, &metrics);
+        if (judged && run->val.groups) validate(run, metrics);
+        if (judged) ask_evaluators(run, metrics);
+        by_rank_0(run, write_metrics);
         if (last || judged || now - shown > 2) {
-            print_metrics(run, &metrics, (int)fmin(left, 1e9));
+            print_metrics(run, metrics, (int)fmin(left, 1e9));
             shown = now;
         }
         if (asked_to_stop) break;
@@ -5143,19 +5179,19 @@ static void train(Run *run) {
             print_sample(run, o->config.seq_len);
         }
         if (last || every(o->save_every, at->step)) {
-            save(run);
+            by_rank_0(run, save);
             saved = at->step;
         }
     }
-    if (saved != at->step) save(run);
-    fclose(file);
+    if (saved != at->step) by_rank_0(run, save);
+    by_rank_0(run, metrics_close);
     batch_free(&batch);
-    release(metrics.list);
+    release(metrics->list);
     release(run->order);
     if (at->step < r->steps) printf("stopped as asked, after step %d of %d%s\n", at->step, r->steps,
                                     at->step && !o->no_save ? "; --resume goes on" : "");
     if (o->energy) print_energy(&energy, o);
-    print_hash(run);
+    by_rank_0(run, print_hash);
 }
 
 // ---- main --------------------------------------------------------------------------------------
@@ -5517,21 +5553,18 @@ int olmo_main(int argc, char **argv, const Device *device) {
         printf("OLMo in C (arXiv 2402.00838), device %s\n", device->name);
         return finished();
     }
-    CHECK(device->saves_memory || !(given(o, &o->saving.recompute) || o->saving.offload_optimizer),
+    CHECK(device->is_card || !(given(o, &o->saving.recompute) || o->saving.offload_optimizer),
           "--recompute and --offload-optimizer save the memory of a GPU, for train_olmo_cu; here "
           "--micro-batch does");
     ranks.shard_gradients = !strcmp(o->shard, "gradients");
-    ranks_start(o->gpus, device);
+    ranks_start(o, device);
     use_threads(o->threads);
     if (device->open) device->open();
-    if (o->resume && !ranks.rank) {
-        lock_directory(o->out);
-        remove_leftovers(o->out);
-    }
-    if (o->export_dir) (void)dtype_named(o->export_dtype);
-    run.device = device;
+    run.device = device = ranks_device(device);
     run.order_epoch = -1;
     run.floor = NAN;
+    if (o->resume) by_rank_0(&run, own_directory);
+    if (o->export_dir) (void)dtype_named(o->export_dtype);
     Weights unused;
     olmo_layout(&run.layout, &unused, NULL, &o->config);
     int training = !o->chat && !o->generate && !o->eval && !o->export_dir;
@@ -5555,6 +5588,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (o->resume) run.at = checkpoint_read(directory, &run.layout, device, run.model, o->config.tied);
     else if (loaded) weights_read(directory, &run.layout, device, run.model, o->config.tied);
     else model_init(&run);
+    ranks_must_agree();                                          // all have read the same files
     if (training && loaded) say_origin(o, directory);
     if (!training)
         fprintf(stderr, loaded ? "model: %s\n" : "note: an untrained model; --load names another\n",

@@ -7,7 +7,8 @@
 //     talk    what the hosts must agree on: sums of losses, a wish to stop, how the devices find each other
 //     life    nothing, until a rank ends: one that fails sends its sentence, one that is killed closes
 //             its socket. Then rank 0 says so, and all end.
-// What the devices have, gradients and weights, they exchange themselves, by other means.
+// What the devices have, gradients and weights, they exchange themselves, by other means. All ranks make
+// the same calls in the same order; what could let them take different ways is compared first (ranks_must_agree).
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,7 +18,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-enum { MAX_RANKS = 4096, MEETING_TIME = 60 };               // seconds that ranks wait for each other
+enum { MAX_RANKS = 4096 };
+static int meeting_time = 60;                               // seconds that ranks wait for each other
 static int talk[MAX_RANKS], life[MAX_RANKS];                // rank 0: to rank r; others: to rank 0, in [0]
 static int leaving;                                         // the run is over: sockets may close
 static int ending;                                          // it has failed, and a thread is saying so
@@ -26,8 +28,9 @@ static int ending;                                          // it has failed, an
 static void end_of_run(int failed, const char *sentence) __attribute__((noreturn));
 static void end_of_run(int failed, const char *sentence) {
     if (ranks.rank <= 1) dprintf(error_output, "error: rank %d of %d: %s\n", failed, ranks.world, sentence);
-    for (int r = 1; r < ranks.world && !ranks.rank; r++) (void)send(life[r], "", 1, MSG_NOSIGNAL);
-    if (half_written) remove_directory(half_written);
+    for (int r = 1; r < ranks.world && !ranks.rank; r++)
+        if (life[r]) (void)send(life[r], "", 1, MSG_NOSIGNAL);
+    remove_half_written();
     _exit(EXIT_FAILURE);                                    // not exit: a device may be waiting for others
 }
 
@@ -109,6 +112,81 @@ void ranks_share(void *bytes, size_t n) {
     if (ranks.rank) receive_all(talk[0], bytes, n);
 }
 
+// ---- what must be the same for all -------------------------------------------------------------
+static char *own_lines;                                     // one for each thing that must be the same
+static size_t own_length;
+static FILE *list;                                          // writes them
+
+static void list_file(const char *path) {
+    uint64_t size;
+    on_reading = NULL;                                      // file_hash reads it, too
+    const uint64_t hash = file_hash(path, &size);
+    fprintf(list, "%s of %llu bytes, fingerprint 0x%016llx\n", path, (unsigned long long)size,
+            (unsigned long long)hash);
+    on_reading = list_file;
+}
+
+// The program, and its options. Threads and watts are each machine's own affair.
+static void list_options(Options *o) {
+    Option table[MAX_OPTIONS];
+    char program[PATH], value[128];
+    const int n = option_table(o, table);
+    list = open_memstream(&own_lines, &own_length);
+    CHECK(list, "not enough memory for the list of options");
+    if (*own_path(program)) list_file(program);
+    for (int i = 0; i < n; i++)
+        if (table[i].kind != GROUP && table[i].value != &o->threads && table[i].value != &o->watts)
+            fprintf(list, "%s %s\n", table[i].name, option_text(&table[i], value, sizeof value));
+    on_reading = list_file;
+}
+
+// Ranks that do not do the same would wait for each other for ever, or learn from different things.
+static void ranks_must_agree(void) {
+    if (ranks.world == 1) return;
+    fflush(list);
+    uint64_t size = own_length + 1, line = 0, at = 0;
+    ranks_share(&size, sizeof size);
+    char *first = (char *)allocate(size, 1, "what rank 0 has"), *mine = own_lines;
+    if (ranks.rank == 0) memcpy(first, mine, size);
+    ranks_share(first, size);
+    for (; first[at] && first[at] == mine[at]; at++) if (mine[at] == '\n') line = at + 1;
+    CHECK(first[at] == mine[at], "here is %.*s, but on rank 0 %.*s; the ranks of a run need the same program, "
+          "options and files", (int)strcspn(mine + line, "\n"), mine + line,
+          (int)strcspn(first + line, "\n"), first + line);
+    release(first);
+}
+
+// ---- what one rank does for all ----------------------------------------------------------------
+// Rank 0 writes a checkpoint, but has only its own pieces of it. So its device asks: each question goes to
+// all ranks, and all get what it names, together.
+typedef struct { Space space; size_t offset, count; } Wanted;
+static const Device *own_device;
+
+static void ask(void *model, Space space, size_t offset, size_t count, real *host) {
+    Wanted wanted = { space, offset, count };
+    ranks_share(&wanted, sizeof wanted);
+    own_device->get(model, space, offset, count, host);
+}
+static void ranks_dismiss(void) {                           // by a question for nothing
+    Wanted none = { PARAMS, 0, 0 };
+    ranks_share(&none, sizeof none);
+}
+// What the others do until they are dismissed.
+static void ranks_answer(void *model) {
+    static real unused[CHUNK];
+    for (Wanted asked; ; own_device->get(model, asked.space, asked.offset, asked.count, unused)) {
+        ranks_share(&asked, sizeof asked);
+        if (!asked.count) return;
+    }
+}
+// The device of a run: its get is for rank 0 alone.
+static const Device *ranks_device(const Device *device) {
+    static Device asking;
+    if (ranks.world == 1) return device;
+    own_device = device, asking = *device, asking.get = ask;
+    return &asking;
+}
+
 // Has any rank been asked to stop? All learn it at the same moment.
 static int agreed_to_stop(void) {
     double asked = asked_here;
@@ -117,20 +195,26 @@ static int agreed_to_stop(void) {
     return asked_to_stop = asked > 0;
 }
 
-// Where rank 0 waits. any: on all of the machine's addresses. *port 0: a free one is chosen.
+// ---- how they meet -----------------------------------------------------------------------------
+// Where rank 0 waits: at all addresses of this machine, IPv6 and IPv4, or at 127.0.0.1 alone. *port 0: a free
+// one is chosen.
 static int listen_at(int any, int *port) {
-    const int line = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
-    struct sockaddr_in at;
+    const int yes = 1, no = 0, soon = 5, old = !any || access("/proc/net/if_inet6", F_OK);
+    const int line = socket(old ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    union { struct sockaddr any; struct sockaddr_in v4; struct sockaddr_in6 v6; } at;
     socklen_t size = sizeof at;
-    memset(&at, 0, sizeof at);
-    at.sin_family = AF_INET, at.sin_port = htons((uint16_t)*port);
-    at.sin_addr.s_addr = htonl(any ? INADDR_ANY : INADDR_LOOPBACK);
+    memset(&at, 0, sizeof at);                              // in both families 0 is any address
+    at.any.sa_family = old ? AF_INET : AF_INET6;
+    at.v4.sin_port = htons((uint16_t)*port);                // which is where v6 has it
+    if (!any) at.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     setsockopt(line, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    CHECK(bind(line, (struct sockaddr *)&at, size) == 0 && listen(line, 2*MAX_RANKS) == 0
-          && getsockname(line, (struct sockaddr *)&at, &size) == 0,
+    setsockopt(line, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
+    setsockopt(line, IPPROTO_TCP, TCP_DEFER_ACCEPT, &soon, sizeof soon);     // nobody who says nothing
+    CHECK(bind(line, &at.any, size) == 0 && listen(line, 2*MAX_RANKS) == 0
+          && getsockname(line, &at.any, &size) == 0,
           "port %d: rank 0 cannot wait there for the others: %s; choose another MASTER_PORT", *port,
           strerror(errno));
-    *port = ntohs(at.sin_port);
+    *port = ntohs(at.v4.sin_port);
     return line;
 }
 
@@ -144,57 +228,89 @@ static void keep_alive(int line) {
     setsockopt(line, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
 }
 
-// With which a socket introduces itself.
+// How long a call may wait for the other end. 0: for ever.
+static void be_patient(int line, double seconds) {
+    const struct timeval most = { (time_t)seconds, (suseconds_t)(1e6*(seconds - floor(seconds))) };
+    setsockopt(line, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most);
+    setsockopt(line, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most);
+}
+
+// By which the two ends of a socket introduce themselves.
 typedef struct { char program[8]; int32_t rank, world, is_life; } Hello;
+static Hello hello(int is_life) {
+    Hello h = { { 0 }, ranks.rank, ranks.world, is_life };
+    memcpy(h.program, "OLMo in C", sizeof h.program);
+    return h;
+}
+static int hears_hello(int line, Hello *h) {
+    const Hello ours = hello(0);
+    return recv(line, h, sizeof *h, MSG_WAITALL) == (ssize_t)sizeof *h && !memcmp(h, &ours, sizeof h->program);
+}
 
 // Rank 0 takes two sockets from each of the others. Whoever else knocks is sent away.
 static void receive_ranks(int door, int port) {
     const double begun = seconds();
     for (int there = 0; there < 2*(ranks.world - 1); ) {
         struct pollfd wait = { door, POLLIN, 0 };
-        const double left = begun + MEETING_TIME - seconds();
+        const double left = begun + meeting_time - seconds();
         CHECK(left > 0, "only %d of %d ranks have come to port %d within %d seconds; have all been started, "
-              "with this machine's address in MASTER_ADDR?", 1 + there/2, ranks.world, port, MEETING_TIME);
+              "with this machine's address in MASTER_ADDR?", 1 + there/2, ranks.world, port, meeting_time);
         if (poll(&wait, 1, (int)(1000*left) + 1) <= 0) continue;
         const int line = accept4(door, NULL, NULL, SOCK_CLOEXEC);
-        const struct timeval soon = { 5, 0 }, never = { 0, 0 };
+        const Hello ours = hello(0);
         Hello h;
         if (line < 0) continue;
-        setsockopt(line, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
-        const int whole = recv(line, &h, sizeof h, MSG_WAITALL) == (ssize_t)sizeof h;
-        if (!whole || memcmp(h.program, "OLMo in C", 8)) { close(line); continue; }
+        be_patient(line, 0.1);                              // it has come with its first bytes
+        if (!hears_hello(line, &h)) { close(line); continue; }
+        (void)send(line, &ours, sizeof ours, MSG_NOSIGNAL);
         CHECK(h.world == ranks.world && h.rank > 0 && h.rank < ranks.world,
               "rank %d of %d has come to port %d, where ranks of %d meet; has another run this MASTER_PORT?",
               h.rank, h.world, port, ranks.world);
         int *const known = h.is_life ? &life[h.rank] : &talk[h.rank];
         CHECK(!*known, "two processes are rank %d of %d; each must have a rank of its own", h.rank, h.world);
-        setsockopt(line, SOL_SOCKET, SO_RCVTIMEO, &never, sizeof never);
+        be_patient(line, 0);
         keep_alive(line);
         *known = line, there++;
     }
     close(door);
 }
 
-// The others go to rank 0, which may not be there yet.
+// A socket to whom this address leads to, if that is rank 0; else -1, and why not.
+static int try_address(const struct addrinfo *at, int is_life, const char **reason) {
+    const Hello ours = hello(is_life);
+    const int line = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    Hello h;
+    be_patient(line, imin(10, meeting_time));               // connect would wait for two minutes
+    const int there = connect(line, at->ai_addr, at->ai_addrlen) == 0;
+    be_patient(line, meeting_time);
+    if (!there) *reason = errno == EINPROGRESS ? "no answer" : strerror(errno);
+    else if (send(line, &ours, sizeof ours, MSG_NOSIGNAL) < 0 || !hears_hello(line, &h))
+        *reason = "something else is there";
+    else {
+        CHECK(h.world == ranks.world, "at MASTER_PORT ranks of %d meet, not of %d; is that another run's?",
+              h.world, ranks.world);
+        be_patient(line, 0);
+        keep_alive(line);
+        return line;
+    }
+    close(line);
+    return -1;
+}
+
+// The others go to rank 0, which may not be there yet. Its name may have several addresses.
 static int reach_rank_0(const char *host, int port, int is_life) {
-    Hello h = { { 0 }, ranks.rank, ranks.world, is_life };
-    const struct addrinfo kind = { 0, AF_INET, SOCK_STREAM, 0, 0, NULL, NULL, NULL };
-    struct addrinfo *at = NULL;
+    const struct addrinfo kind = { 0, AF_UNSPEC, SOCK_STREAM, 0, 0, NULL, NULL, NULL };
     char digits[16];
     const char *reason = "";
-    memcpy(h.program, "OLMo in C", 8);
     snprintf(digits, sizeof digits, "%d", port);
-    for (const double begun = seconds(); seconds() - begun < MEETING_TIME; usleep(100000)) {
-        const int unknown = getaddrinfo(host, digits, &kind, &at);
-        if (unknown) { reason = gai_strerror(unknown); continue; }
-        const int line = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        const int there = connect(line, at->ai_addr, at->ai_addrlen) == 0;
-        if (!there) reason = strerror(errno), close(line);
-        freeaddrinfo(at);
-        if (!there) continue;
-        keep_alive(line);
-        (void)send(line, &h, sizeof h, MSG_NOSIGNAL);
-        return line;
+    for (const double begun = seconds(); seconds() - begun < meeting_time; usleep(100000)) {
+        struct addrinfo *all = NULL;
+        const int unknown = getaddrinfo(host, digits, &kind, &all);
+        int line = -1;
+        if (unknown) reason = gai_strerror(unknown);
+        for (struct addrinfo *at = all; at && line < 0; at = at->ai_next) line = try_address(at, is_life, &reason);
+        if (all) freeaddrinfo(all);
+        if (line >= 0) return line;
     }
     die("rank %d of %d: rank 0 is not to be found at %s:%d (%s); MASTER_ADDR and MASTER_PORT say where it is",
         ranks.rank, ranks.world, host, port, reason);
@@ -203,7 +319,7 @@ static int reach_rank_0(const char *host, int port, int is_life) {
 // door: where rank 0 waits; -1 for the others. From here on all share one fate, and rank 0 speaks for them.
 static void ranks_meet(int door, const char *host, int port) {
     pthread_t watching;
-    if (ranks.rank == 0) receive_ranks(door, port);
+    if (ranks.rank == 0) last_words = send_last_words, receive_ranks(door, port);
     else talk[0] = reach_rank_0(host, port, 0), life[0] = reach_rank_0(host, port, 1);
     last_words = send_last_words;
     if (ranks.rank == 0) life[0] = -1;
@@ -213,7 +329,6 @@ static void ranks_meet(int door, const char *host, int port) {
         error_output = dup(2);
         fflush(stdout), dup2(nowhere, 1), dup2(nowhere, 2), close(nowhere);
     }
-    ranks_wait();
 }
 
 // The end of a run that went well.
@@ -289,29 +404,39 @@ static int environment(const char *name, int least, int most) {
     return (int)x;
 }
 
-// Starts the ranks, or finds out which one this is.
-static void ranks_start(int gpus, const Device *device) {
-    static const char *const rank_names[][3] = {
+// Starts the ranks, or finds out which one this is; and sees to it that they are of one mind.
+static void ranks_start(Options *o, const Device *device) {
+    // By each launcher's names. A job of SLURM's has SLURM_NTASKS as well, but only what srun starts is a rank.
+    static const char *const names[][3] = {
         { "RANK", "WORLD_SIZE", "LOCAL_RANK" },             // torchrun
-        { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK" },   // mpirun
-        { "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID" },        // srun
+        { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK" },   // Open MPI
+        { "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID" },      // MPICH, Intel MPI
+        { "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID" },        // srun
     };
+    const int gpus = o->gpus;
     CHECK(gpus <= MAX_RANKS, "--gpus %d: expected at most %d", gpus, MAX_RANKS);
     CHECK(gpus < 2 || !device->alone, "--gpus %d: %s", gpus, device->alone);
     if (gpus > 1) ranks_fork(gpus);
-    if (gpus || !device->open) return;
-    for (int i = 0; i < 3 && ranks.world == 1; i++) {
-        const int world = environment(rank_names[i][1], 1, MAX_RANKS);
-        if (world < 2 || !getenv(rank_names[i][0])) continue;
-        const int local = environment(rank_names[i][2], 0, MAX_RANKS);
-        ranks.world = world, ranks.rank = environment(rank_names[i][0], 0, world - 1);
-        ranks.local = local < 0 ? ranks.rank : local;
+    for (int i = 0; i < 4 && !gpus && ranks.world == 1; i++) {
+        const int world = environment(names[i][1], 1, MAX_RANKS);
+        if (world < 2) continue;
+        ranks.world = world, ranks.rank = environment(names[i][0], 0, world - 1);
+        CHECK(ranks.rank >= 0, "%s=%d, but there is no %s; --gpus 1 is a run of its own", names[i][1], world,
+              names[i][0]);
+        ranks.local = -1;
+        for (int k = i; k < 4 && ranks.local < 0; k++) ranks.local = environment(names[k][2], 0, MAX_RANKS);
+        if (ranks.local < 0) ranks.local = ranks.rank;
     }
     if (ranks.world == 1) return;
-    CHECK(!device->alone, "rank %d of %d: %s", ranks.rank, ranks.world, device->alone);
-    const char *host = getenv("MASTER_ADDR"), *taken = getenv("TORCHELASTIC_USE_AGENT_STORE");
-    int port = environment("MASTER_PORT", 1, 65534);
-    if (port < 0) port = 29500;
-    if (taken && !strcmp(taken, "True")) port++;            // torchrun itself waits at MASTER_PORT
-    ranks_meet(ranks.rank ? -1 : listen_at(1, &port), host ? host : "127.0.0.1", port);
+    CHECK(!device->alone, "rank %d of %d: %s; --gpus 1 makes each a run of its own", ranks.rank, ranks.world,
+          device->alone);
+    if (!ranks.forked) {
+        const char *host = getenv("MASTER_ADDR"), *taken = getenv("TORCHELASTIC_USE_AGENT_STORE");
+        int port = environment("MASTER_PORT", 1, 65534);
+        if (port < 0) port = 29500;
+        if (taken && !strcmp(taken, "True")) port++;        // torchrun itself waits at MASTER_PORT
+        ranks_meet(ranks.rank ? -1 : listen_at(1, &port), host ? host : "127.0.0.1", port);
+    }
+    list_options(o);
+    ranks_must_agree();
 }
