@@ -5588,7 +5588,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (o->resume) run.at = checkpoint_read(directory, &run.layout, device, run.model, o->config.tied);
     else if (loaded) weights_read(directory, &run.layout, device, run.model, o->config.tied);
     else model_init(&run);
-    ranks_must_agree();                                          // all have read the same files
+    ranks_must_agree();                                     // they have read the same files
     if (training && loaded) say_origin(o, directory);
     if (!training)
         fprintf(stderr, loaded ? "model: %s\n" : "note: an untrained model; --load names another\n",
