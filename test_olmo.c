@@ -6659,7 +6659,8 @@ static void ranks_agree(void) {
     check(went_well(code) && sscanf(said, "val loss %lf", &alone) == 1,
           "one rank loads what they have saved");
     code = train_olmo("--ranks-device --gpus 3 --load run2/step12 --eval --val few.bin");
-    check(went_well(code) && sscanf(said, "val loss %lf", &shared) == 1 && fabs(shared/alone - 1) < 1e-12,
+    const int found = went_well(code) && sscanf(said, "val loss %lf", &shared) == 1;
+    check(found && fabs(shared/alone - 1) < 1e-12,
           "--eval by 3 ranks: %.9g, by one %.9g", shared, alone);
     system_or_die("rm -rf one run* again*");
 }
@@ -6735,8 +6736,8 @@ static int alive(const int *pid, int n) {
 static void ranks_fail(void) {
     const char *endless = "--steps 100000000 --save-every 0 --eval-every 0 --micro-batch 10 --out endless";
     int pid[MOST_RANKS], code;
-    for (int victim = 0; victim < 3; victim++) {
-        pid_t run = start_olmo("%s --gpus 3 %s", odd_model, endless);
+    for (int victim = 0; victim < 3; victim++) {             // often while rank 0 saves
+        pid_t run = start_olmo("%s --gpus 3 %s --save-every 1 --keep 2", odd_model, endless);
         wait_for_metrics("endless/metrics.jsonl", 1000);
         const int n = ranks_of(run, pid, MOST_RANKS);
         if (n == 3) kill(pid[victim], SIGKILL);
@@ -6745,6 +6746,7 @@ static void ranks_fail(void) {
         snprintf(sentence, sizeof sentence, "error: rank %d of 3: has died", victim);
         check(n == 3 && code == 1 && error_lines() == 1 && strstr(complained, sentence)
               && !alive(pid, n), "rank %d killed: %.60s", victim, complained);
+        check(victim == 0 || !holds("endless", ".tmp"), "nothing is left half-written");
         system_or_die("rm -rf endless");
     }
     pid_t run = start_olmo("%s --gpus 3 %s", odd_model, endless);
@@ -6777,6 +6779,78 @@ static void ranks_fail(void) {
     }
 }
 
+// Two ranks with a disk each, as two machines have them: rank 1 works in the directory `other`. What they
+// do not have alike is refused by a sentence of rank 0.
+static void ranks_differ(const char *what, const char *world, const char *flags, const char *says) {
+    setenv("WORLD_SIZE", world, 1), setenv("RANK", "1", 1), setenv("LOCAL_RANK", "0", 1);
+    CHECK(chdir("other") == 0, "other: %s", strerror(errno));
+    if (access("program", X_OK) == 0) path_join(program, ".", "program");
+    const pid_t other = start_olmo("%s --steps 2 --out differ %s", odd_model, flags);
+    snprintf(program, sizeof program, "%s", self);
+    CHECK(chdir("..") == 0, "..: %s", strerror(errno));
+    setenv("WORLD_SIZE", "2", 1), setenv("RANK", "0", 1);
+    int code = wait_for(start_olmo("%s --steps 2 --out differ", odd_model)), code_of_other;
+    check(code == 1 && error_lines() == 1 && strstr(complained, says) && !file_exists("differ"), "%s: %s", what,
+          complained);
+    waitpid(other, &code_of_other, 0);
+    check(WIFEXITED(code_of_other) && WEXITSTATUS(code_of_other) == 1, "and the other one ends as well");
+    unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("LOCAL_RANK");
+}
+
+// What is not as it should be when they meet. busy: a port where somebody listens, and never answers.
+static void ranks_do_not_meet(int busy, int free_port) {
+    char port[16], busy_port[16];
+    snprintf(port, sizeof port, "%d", free_port), snprintf(busy_port, sizeof busy_port, "%d", busy);
+    setenv("MASTER_PORT", port, 1), setenv("MASTER_ADDR", "localhost", 1);
+    system_or_die("mkdir other; cp ids.bin few.bin other");
+    ranks_differ("another learning rate", "2", "--lr 0.02",
+                 "rank 1 of 2: here is --lr 0.02, but on rank 0 --lr 0.01;");
+    ranks_differ("another world", "3", "", "rank 1 of 3 has come");
+    system_or_die("tail -c 320 few.bin > other/few.bin");
+    ranks_differ("other data", "2", "", "rank 1 of 2: here is few.bin of 320 bytes");
+    system_or_die("cp few.bin other");
+    copy_file(self, "other/program");
+    system_or_die("echo >> other/program; chmod +x other/program");
+    ranks_differ("another program", "2", "", "rank 1 of 2: here is a program of");
+    // Strangers, who begin to speak and do not go on, keep nobody waiting.
+    setenv("MEETING_TIME", "10", 1), setenv("WORLD_SIZE", "2", 1), setenv("LOCAL_RANK", "0", 1);
+    setenv("RANK", "0", 1);
+    pid_t first = start_olmo("%s --micro-batch 60 --steps 2 --out met", odd_model);
+    int stranger[12];
+    const struct addrinfo kind = { 0, AF_INET, SOCK_STREAM, 0, 0, NULL, NULL, NULL };
+    struct addrinfo *at = NULL;
+    CHECK(getaddrinfo("127.0.0.1", port, &kind, &at) == 0, "127.0.0.1 has no address");
+    for (int i = 0; i < 12; i++)
+        for (int ms = 0; ms < 5000; ms++, sleep_ms(1)) {
+            stranger[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+            if (connect(stranger[i], at->ai_addr, at->ai_addrlen) == 0) break;
+            close(stranger[i]);
+        }
+    int speak = 0;
+    for (int i = 0; i < 12; i++) speak += send(stranger[i], "OL", 2, MSG_NOSIGNAL) == 2;
+    freeaddrinfo(at);
+    setenv("RANK", "1", 1);
+    pid_t second = start_olmo("%s --micro-batch 60 --steps 2 --out met", odd_model);
+    int code = wait_for(first);
+    check(went_well(code) && speak == 12, "twelve strangers come first: %.30s%s", last_line(said), complained);
+    waitpid(second, &code, 0);
+    for (int i = 0; i < 12; i++) close(stranger[i]);
+    setenv("MEETING_TIME", "1", 1), setenv("RANK", "0", 1);
+    refuses("a rank that does not come", "only 1 of 2 ranks", "MASTER_ADDR", "%s --steps 2 --out met", odd_model);
+    setenv("RANK", "1", 1);
+    refuses("nobody where rank 0 should be", "localhost:", "(Connection refused)", "%s --steps 2 --out met",
+            odd_model);
+    setenv("MASTER_PORT", busy_port, 1);
+    refuses("another program where rank 0 should be", busy_port, "something else is there",
+            "%s --steps 2 --out met", odd_model);
+    setenv("MASTER_ADDR", "nobody.invalid", 1);
+    refuses("a host that nobody knows", "nobody.invalid", "MASTER_ADDR", "%s --steps 2 --out met", odd_model);
+    unsetenv("RANK");
+    refuses("a rank without a number", "WORLD_SIZE=2", "there is no RANK", "%s --steps 2 --out met", odd_model);
+    unsetenv("MEETING_TIME"), unsetenv("WORLD_SIZE"), unsetenv("LOCAL_RANK");
+    system_or_die("rm -rf met other");
+}
+
 // Other launchers' variables; and what cannot be.
 static void ranks_started_by_others(void) {
     static const char *const names[][3] = {
@@ -6794,7 +6868,8 @@ static void ranks_started_by_others(void) {
     for (int k = 0; k < 4; k++) {
         pid_t pid[2];
         snprintf(port, sizeof port, "%d", free_port);
-        setenv("MASTER_PORT", port, 1), setenv("MASTER_ADDR", "localhost", 1), setenv(names[k][1], "2", 1);
+        setenv("MASTER_PORT", port, 1), setenv(names[k][1], "2", 1);
+        setenv("MASTER_ADDR", k == 1 && file_exists("/proc/net/if_inet6") ? "::1" : "localhost", 1);
         for (int r = 1; r >= 0; r--) {                       // rank 1 first: it waits
             setenv(names[k][0], r ? "1" : "0", 1), setenv(names[k][2], r ? "1" : "0", 1);
             pid[r] = start_olmo("%s --micro-batch 60 --steps 2 --out met", odd_model);
@@ -6814,6 +6889,7 @@ static void ranks_started_by_others(void) {
         for (int i = 0; i < 3; i++) unsetenv(names[k][i]);
         system_or_die("rm -rf met");
     }
+    ranks_do_not_meet(taken, free_port);
     setenv("WORLD_SIZE", "2", 1), setenv("RANK", "2", 1);
     refuses("a rank that is none", "RANK=2", "from 0 to 1", "%s --steps 2 --out met", odd_model);
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("MASTER_PORT"), unsetenv("MASTER_ADDR");
@@ -6918,6 +6994,15 @@ static void test_ranks(void) {
     enter_yard();
     refuses("cards, to the CPU's program", "--gpus 2", "program for the CPU",
             "%s --data ids.bin --steps 1 --gpus 2", tiny_model);
+    setenv("WORLD_SIZE", "2", 1), setenv("RANK", "1", 1);
+    refuses("a launcher, to the CPU's program", "rank 1 of 2", "program for the CPU",
+            "%s --data ids.bin --steps 1", tiny_model);
+    unsetenv("WORLD_SIZE"), unsetenv("RANK");
+    setenv("SLURM_NTASKS", "2", 1), setenv("SLURM_PROCID", "0", 1);
+    int code = train_olmo("%s --data ids.bin --steps 1 --no-save", tiny_model);
+    check(went_well(code), "a job of two tasks, not started by srun, is no rank: %.30s%s", last_line(said),
+          complained);
+    unsetenv("SLURM_NTASKS"), unsetenv("SLURM_PROCID");
     snprintf(program, sizeof program, "%s", self);
     ranks_agree();
     ranks_adapt();

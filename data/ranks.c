@@ -117,12 +117,15 @@ static char *own_lines;                                     // one for each thin
 static size_t own_length;
 static FILE *list;                                          // writes them
 
-static void list_file(const char *path) {
+static void list_bytes(const char *name, const char *path) {
     uint64_t size;
-    on_reading = NULL;                                      // file_hash reads it, too
     const uint64_t hash = file_hash(path, &size);
-    fprintf(list, "%s of %llu bytes, fingerprint 0x%016llx\n", path, (unsigned long long)size,
+    fprintf(list, "%s of %llu bytes, fingerprint 0x%016llx\n", name, (unsigned long long)size,
             (unsigned long long)hash);
+}
+static void list_file(const char *path) {
+    on_reading = NULL;                                      // file_hash opens it, too
+    list_bytes(path, path);
     on_reading = list_file;
 }
 
@@ -133,7 +136,7 @@ static void list_options(Options *o) {
     const int n = option_table(o, table);
     list = open_memstream(&own_lines, &own_length);
     CHECK(list, "not enough memory for the list of options");
-    if (*own_path(program)) list_file(program);
+    if (*own_path(program)) list_bytes("a program", program);
     for (int i = 0; i < n; i++)
         if (table[i].kind != GROUP && table[i].value != &o->threads && table[i].value != &o->watts)
             fprintf(list, "%s %s\n", table[i].name, option_text(&table[i], value, sizeof value));
