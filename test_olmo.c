@@ -6790,8 +6790,8 @@ static void ranks_differ(const char *what, const char *world, const char *flags,
     CHECK(chdir("..") == 0, "..: %s", strerror(errno));
     setenv("WORLD_SIZE", "2", 1), setenv("RANK", "0", 1);
     int code = wait_for(start_olmo("%s --steps 2 --out differ", odd_model)), code_of_other;
-    check(code == 1 && error_lines() == 1 && strstr(complained, says) && !file_exists("differ"), "%s: %s", what,
-          complained);
+    check(code == 1 && error_lines() == 1 && strstr(complained, says) && !file_exists("differ"), "%s: %s",
+          what, complained);
     waitpid(other, &code_of_other, 0);
     check(WIFEXITED(code_of_other) && WEXITSTATUS(code_of_other) == 1, "and the other one ends as well");
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("LOCAL_RANK");
@@ -6832,11 +6832,13 @@ static void ranks_do_not_meet(int busy, int free_port) {
     setenv("RANK", "1", 1);
     pid_t second = start_olmo("%s --micro-batch 60 --steps 2 --out met", odd_model);
     int code = wait_for(first);
-    check(went_well(code) && speak == 12, "twelve strangers come first: %.30s%s", last_line(said), complained);
+    check(went_well(code) && speak == 12, "twelve strangers come first: %.30s%s", last_line(said),
+          complained);
     waitpid(second, &code, 0);
     for (int i = 0; i < 12; i++) close(stranger[i]);
     setenv("MEETING_TIME", "1", 1), setenv("RANK", "0", 1);
-    refuses("a rank that does not come", "only 1 of 2 ranks", "MASTER_ADDR", "%s --steps 2 --out met", odd_model);
+    refuses("a rank that does not come", "only 1 of 2 ranks", "MASTER_ADDR", "%s --steps 2 --out met",
+            odd_model);
     setenv("RANK", "1", 1);
     refuses("nobody where rank 0 should be", "localhost:", "(Connection refused)", "%s --steps 2 --out met",
             odd_model);
@@ -6846,7 +6848,8 @@ static void ranks_do_not_meet(int busy, int free_port) {
     setenv("MASTER_ADDR", "nobody.invalid", 1);
     refuses("a host that nobody knows", "nobody.invalid", "MASTER_ADDR", "%s --steps 2 --out met", odd_model);
     unsetenv("RANK");
-    refuses("a rank without a number", "WORLD_SIZE=2", "there is no RANK", "%s --steps 2 --out met", odd_model);
+    refuses("a rank without a number", "WORLD_SIZE=2", "there is no RANK", "%s --steps 2 --out met",
+            odd_model);
     unsetenv("MEETING_TIME"), unsetenv("WORLD_SIZE"), unsetenv("LOCAL_RANK");
     system_or_die("rm -rf met other");
 }

@@ -1,14 +1,17 @@
 // Several ranks (train_olmo.c, section 5): how they start, meet, agree, and end together. Included by
 // train_olmo.c.
 //
-// They are started by --gpus N, which forks them on this machine, or by others' launchers, whose variables
-// say which rank one is (rank_names), and at which address rank 0 waits: MASTER_ADDR and MASTER_PORT.
-// Every rank keeps two sockets to rank 0:
+// They are started by --gpus N, which forks them on this machine, or by another launcher, whose variables
+// say which rank a process is (ranks_start). Rank 0 waits at MASTER_ADDR and MASTER_PORT, and every other
+// rank keeps two sockets to it:
 //     talk    what the hosts must agree on: sums of losses, a wish to stop, how the devices find each other
 //     life    nothing, until a rank ends: one that fails sends its sentence, one that is killed closes
 //             its socket. Then rank 0 says so, and all end.
-// What the devices have, gradients and weights, they exchange themselves, by other means. All ranks make
-// the same calls in the same order; what could let them take different ways is compared first (ranks_must_agree).
+// What the devices have, gradients and weights, they exchange themselves, by other means.
+//
+// All ranks make the same calls in the same order. Three things see to that: what could make them differ is
+// compared before the first step (ranks_must_agree), they stop at the same moment (agreed_to_stop), and
+// what rank 0 does alone, it does while the others wait for its questions (by_rank_0, in train_olmo.c).
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -153,9 +156,10 @@ static void ranks_must_agree(void) {
     if (ranks.rank == 0) memcpy(first, mine, size);
     ranks_share(first, size);
     for (; first[at] && first[at] == mine[at]; at++) if (mine[at] == '\n') line = at + 1;
-    CHECK(first[at] == mine[at], "here is %.*s, but on rank 0 %.*s; the ranks of a run need the same program, "
-          "options and files", (int)strcspn(mine + line, "\n"), mine + line,
-          (int)strcspn(first + line, "\n"), first + line);
+    const int mine_ends = (int)strcspn(mine + line, "\n"), first_ends = (int)strcspn(first + line, "\n");
+    CHECK(first[at] == mine[at],
+          "here is %.*s, but on rank 0 %.*s; the ranks of a run need the same program, options and files",
+          mine_ends, mine + line, first_ends, first + line);
     release(first);
 }
 
@@ -247,7 +251,8 @@ static Hello hello(int is_life) {
 }
 static int hears_hello(int line, Hello *h) {
     const Hello ours = hello(0);
-    return recv(line, h, sizeof *h, MSG_WAITALL) == (ssize_t)sizeof *h && !memcmp(h, &ours, sizeof h->program);
+    const ssize_t n = recv(line, h, sizeof *h, MSG_WAITALL);
+    return n == (ssize_t)sizeof *h && !memcmp(h->program, ours.program, sizeof ours.program);
 }
 
 // Rank 0 takes two sockets from each of the others. Whoever else knocks is sent away.
@@ -311,7 +316,8 @@ static int reach_rank_0(const char *host, int port, int is_life) {
         const int unknown = getaddrinfo(host, digits, &kind, &all);
         int line = -1;
         if (unknown) reason = gai_strerror(unknown);
-        for (struct addrinfo *at = all; at && line < 0; at = at->ai_next) line = try_address(at, is_life, &reason);
+        for (struct addrinfo *at = all; at && line < 0; at = at->ai_next)
+            line = try_address(at, is_life, &reason);
         if (all) freeaddrinfo(all);
         if (line >= 0) return line;
     }
@@ -409,7 +415,7 @@ static int environment(const char *name, int least, int most) {
 
 // Starts the ranks, or finds out which one this is; and sees to it that they are of one mind.
 static void ranks_start(Options *o, const Device *device) {
-    // By each launcher's names. A job of SLURM's has SLURM_NTASKS as well, but only what srun starts is a rank.
+    // (SLURM_NTASKS would not do: a job's script has it as well, and only what srun starts there is a rank.)
     static const char *const names[][3] = {
         { "RANK", "WORLD_SIZE", "LOCAL_RANK" },             // torchrun
         { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK" },   // Open MPI
