@@ -17,17 +17,17 @@ sampling, the training loop - is the .c file itself, included below. What differ
   olmo_forward makes the gradient of the head.
 - One buffer serves where the .c has two or three: dx lies where x was, dh and dqkv where h was, datt
   where dxn was.
-- Functions that do more, or are told more: the cross entropy goes forward and back in one kernel;
+- Some functions do more, or are told more: the cross entropy goes forward and back in one kernel;
   attention_backward turns q and k back itself; norm_backward also writes dx in bf16; weight gradients say
   whether to add; embed_backward takes the places at which each token stands.
 - Gradients that an update has used up are not cleared, but overwritten by the next backward pass.
-- There is no olmo_forward_tree: it attends branch by branch, and so small a piece of work leaves a GPU idle.
-  Questions are given to olmo_forward, one request a row.
-- What a layer keeps for its backward pass, and where the optimizer's state lies, the command line says:
-  less memory for more time, and the same bits.
+- There is no olmo_forward_tree: it attends branch by branch, and such small pieces of work leave a GPU idle.
+  Questions go through olmo_forward, one request per row.
+- The command line says what a layer keeps for its backward pass, and where the optimizer's state lies: less
+  memory for more time, and the same bits.
 
-Every sum has one fixed order, as on the CPU; no two blocks add to one number in the order in which they
-happen to arrive. So a run repeats bit for bit on the same card.
+Every sum has one fixed order, as on the CPU: blocks never add to a number in the order in which they happen
+to arrive. So a run repeats bit for bit on the same card.
 */
 #ifndef OLMO_LIBRARY
 #define OLMO_LIBRARY                                    // the .c file's main is the CPU's
@@ -68,12 +68,12 @@ static struct {
     Stream stream;                                  // all work, in order
     cublasLtHandle_t blas;
     void *workspace;                                // of cuBLASLt
-    int compare_products;                           // 1: they will run often, so time the choices
-    int plain_attention;                            // 1: even on Hopper as on every card, for the tests
+    int compare_products;                           // 1: products will run often, so time the choices
+    int plain_attention;                            // 1: no Hopper version of attention (for the tests)
 } card;
 enum { WORKSPACE = 64 << 20 };
 
-// Every call of a library says whether it could be done: 0, or an error that has a name.
+// Every call of a library returns whether it succeeded: 0, or an error that has a name.
 #define CALLED(call, who, name) do { \
     const auto error_ = (call); \
     CHECK(!error_, "%s reports \"%s\" (%s, line %d)", who, name(error_), __FILE__, __LINE__); \
@@ -82,7 +82,7 @@ enum { WORKSPACE = 64 << 20 };
 #define BLAS(call) CALLED(call, "cuBLASLt", cublasLtGetStatusString)
 #define LAUNCHED() CUDA(cudaGetLastError())             // after a kernel: were its arguments possible?
 
-// Zeroed memory of the card, or a sentence.
+// Zeroed memory of the card; dies with a sentence if there is not enough.
 static void *gpu_allocate(size_t count, size_t size, const char *what) {
     void *p = NULL;
     size_t free = 0, total = 0;
@@ -98,8 +98,8 @@ static void *gpu_allocate(size_t count, size_t size, const char *what) {
 }
 static void gpu_release(void *p) { CUDA(cudaFree(p)); }
 
-// Zeroed memory of the host that kernels read and write as if it were the card's: over the bus, and so
-// it has to stay where it is.
+// Zeroed memory of the host, which kernels read and write over the bus as if it were the card's. So it
+// must not move.
 static void *host_allocate(size_t count, size_t size, const char *what) {
     void *p = allocate(count, size, what);
     const cudaError_t status = must_fail() ? cudaErrorMemoryAllocation
@@ -161,7 +161,7 @@ template <int W, class X> static DEVICE void store(X *to, const float (&in)[W]) 
     UNROLL for (int w = 0; w < W; w++) v.at[w] = (X)in[w];
     *(Vector<X, W> *)to = v;
 }
-// ... for what is not read again soon: it leaves the L2 cache first, and so drives out nothing else.
+// The same for what is not read again soon: it leaves the L2 cache first, and so drives out nothing else.
 template <int W, class X> static DEVICE void store_away(X *to, const float (&in)[W]) {
     Vector<X, W> v;
     store(v.at, in);
@@ -186,7 +186,7 @@ static DEVICE float of_warps(float (&part)[32], float x, float none) {
     __syncthreads();
     return lane < blockDim.x/32 ? part[lane] : none;
 }
-// Over all threads of the block (a multiple of 32), and known to all of them.
+// Over all threads of the block, a multiple of 32; all of them get the result.
 static __device__ float block_sum(float x) {
     __shared__ float part[32];
     return warp_sum(of_warps(part, warp_sum(x), 0));
@@ -239,14 +239,14 @@ static void by_elements(void (*kernel)(Parameters...), size_t count, Stream stre
 // The ranks of section 5 of the .c, each with a card. NCCL moves what they tell each other, on a stream of
 // its own, while the card computes:
 //
-//     backward   a layer's gradients are complete: their sum over all ranks goes, piece by piece, to the
-//                owners, while the layers below go on. (With --shard gradients it is added there to the
-//                sums, and the next layer but one takes these gradients' memory.)
-//     update     the norm of all pieces; a rank moves the weights of its own
+//     backward   when a layer's gradients are complete, their sum over all ranks goes, piece by piece, to
+//                the owners, while the layers below are computed. (With --shard gradients the owner adds it
+//                to its sums, and the memory of these gradients serves the next layer but one.)
+//     update     all ranks add up the norm; each updates its own pieces of the weights
 //     forward    a layer's weights come back to all ranks while the layers before it compute
 //
-// The order in which NCCL adds is fixed by the ranks and the sizes. (Not so if switches add, by NVLS: that
-// stays off, unless the user has said otherwise.)
+// The ranks and the sizes fix the order in which NCCL adds. (This does not hold if switches add, by NVLS;
+// that stays off, unless the user has said otherwise.)
 
 enum { MAX_WAITS = 4*MAX_SEGMENTS };
 enum { OF_EMBEDDING, OF_EVEN_LAYERS, OF_ODD_LAYERS, OF_HEAD, SLOTS };     // for gradients: see slot_of
@@ -276,8 +276,8 @@ static void meet_cards(void) {
     TALK(ncclCommInitRank(&all_ranks, ranks.world, id, ranks.rank));
 }
 
-// This rank's piece of segment k of a flat array becomes the sum of all ranks'; the rest of the segment is
-// spoiled. x: where the segment lies.
+// This rank's piece of segment k of a flat array becomes the sum over all ranks; the rest of the segment is
+// overwritten. x: where the segment lies.
 static void reduce_scatter(float *x, const Segments *s, int k) {
     const Piece first = piece_of(s, k, 0), mine = piece_of(s, k, ranks.rank);
     const size_t each = first.end - first.begin, all = each*ranks.world;
@@ -301,7 +301,7 @@ static void all_gather(elem *x, const Segments *s, int k) {
     if (rest) TALK(ncclBroadcast(tail, tail, rest, type, ranks.world - 1, all_ranks, talking.stream));
     TALK(ncclGroupEnd());
 }
-// x[0..n) becomes that of one rank.
+// All ranks get the x[0..n) of rank `from`.
 static void broadcast(float *x, size_t n, int from) {
     TALK(ncclBroadcast(x, x, n, ncclFloat, from, all_ranks, talking.stream));
 }
@@ -328,7 +328,7 @@ static void talking_open(void) {
     make_events(talking.wait[0], 2*MAX_WAITS, cudaEventDefault);
 }
 
-// What follows on the stream that talks waits for all that card.stream has to do so far.
+// What follows on talking.stream waits for all that card.stream has to do so far.
 static void after_computing(void) {
     CUDA(cudaEventRecord(talking.computed, card.stream));
     CUDA(cudaStreamWaitEvent(talking.stream, talking.computed, 0));
@@ -341,7 +341,7 @@ static void wait_for(cudaEvent_t event) {
     CUDA(cudaStreamWaitEvent(card.stream, event, 0));
     if (measured) CUDA(cudaEventRecord(talking.wait[talking.waits++][1], card.stream));
 }
-// Into ranks.exposed, the seconds of all waits since the last call, which card.stream has behind it.
+// Sets ranks.exposed to the seconds of all waits since the last call. card.stream must have finished them.
 static void add_up_waits(void) {
     float ms;
     ranks.exposed = 0;
@@ -357,8 +357,8 @@ static void add_up_waits(void) {
 // ================================================================================================
 
 // ---- matrix products ---------------------------------------------------------------------------
-// An Operand is a matrix as stored, rows `width` apart, or read as its transpose; in a batch of
-// products the next one lies `stride` numbers further.
+// An Operand is a matrix as it is stored, with rows `width` numbers apart, or the same numbers read as its
+// transpose. In a batch of products the next one lies `stride` numbers further.
 typedef struct { const elem *at; size_t width; int is_transposed; size_t stride; } Operand;
 
 static inline Operand as_stored(const elem *at, size_t width, size_t stride = 0) {
@@ -368,13 +368,13 @@ static inline Operand as_transposed(const elem *at, size_t width, size_t stride 
     return { at, width, 1, stride };
 }
 
-// c[M,N] = a[M,K] . b[K,N], or += if add; in a batch, so many of them, c_stride apart. c is of float or
-// elem.
+// c[M,N] = a[M,K] . b[K,N], or += if add. A batch is this many products, whose c lie c_stride apart. c is
+// of float or elem.
 template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int M, int N, int K,
                                     int add, Stream stream, int batch = 1, size_t c_stride = 0);
 
-// One row times a matrix reads every weight once and has little else to do. WARPS warps share an output, so
-// that small matrices keep the whole card reading, too.
+// One row times a matrix: every weight is read once, and this takes all the time. WARPS warps share an
+// output, so that even a small matrix keeps the whole card reading.
 template <class X, int W, int WARPS>
 __global__ void matvec_kernel(X *out, const elem *inp, const elem *weight, int C, int O, int add) {
     __shared__ float part[8];
@@ -400,7 +400,7 @@ static void matvec(X *out, const elem *inp, const elem *weight, int C, int O, in
            out, inp, weight, C, O, add);
 }
 
-// out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: so the residual stream grows.
+// out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: this is how a layer adds to the residual stream.
 template <class X> void matmul_forward(X *out, const elem *inp, const elem *weight, int N, int C, int O,
                                        int add, Stream stream) {
     if (N == 1) matvec(out, inp, weight, C, O, add, stream);
@@ -413,8 +413,8 @@ void matmul_backward_input(elem *dinp, const elem *dout, const elem *weight, int
     gemm(dinp, C, as_stored(dout, O), as_stored(weight, C), N, C, O, 0, stream);
 }
 
-// dweight[O,C] = dout[N,O]^T . inp[N,C],  or += if add: the first pass after an update has nothing to
-// add to.
+// dweight[O,C] = dout[N,O]^T . inp[N,C],  or += if add. (The first pass after an update has nothing to add
+// to.)
 void matmul_backward_weight(float *dweight, const elem *dout, const elem *inp, int N, int C, int O,
                             int add, Stream stream) {
     gemm(dweight, C, as_transposed(dout, O), as_stored(inp, C), O, C, N, add, stream);
@@ -435,7 +435,7 @@ void embed_forward(float *x, const int *tokens, const elem *wte, int N, int C, S
     by_rows(embed_forward_kernel<8>, embed_forward_kernel<1>, N, C, stream, x, tokens, wte, C);
 }
 
-// Where each token stands: the k-th distinct one at place[first[k]], ..., place[first[k + 1] - 1], in
+// Where each token stands: the k-th distinct token at place[first[k]], ..., place[first[k + 1] - 1], in
 // order.
 typedef struct { int *place, *first, distinct; } Places;
 
@@ -456,7 +456,7 @@ static void places_find(Places *p, int *count, const int *tokens, int N, int V) 
 
 // dwte[tokens[n],:] += dx[n,:]                                                   dwte: [V, C], dx: [N, C]
 // A token that occurs twice adds twice, in the order of n: a block owns channels of one token. (Atomic
-// sums would need no list of places, and would have other bits every time.)
+// sums would need no list of places, but their bits would differ from run to run.)
 template <int W> __global__ void embed_backward_kernel(float *dwte, const float *dx, const int *tokens,
                                                        Places at, int C) {
     const int c = (blockIdx.y*blockDim.x + threadIdx.x)*W;
@@ -597,9 +597,9 @@ void rope_backward(elem *dqkv, const float *table, int N, int T, int heads, int 
 
 // ---- causal attention --------------------------------------------------------------------------
 // For every head:  S = q k^T / sqrt(D),   P = softmax of S over the keys <= query,   att = P v.
-// Here for every card, head size and precision, and in the .c's way: a tile of queries makes its rows
-// of S, they become P, and P makes att; no T x T matrix is stored. One product serves several key/value
-// heads as a batch. Hopper cards have a version of their own, in section 5.
+// This version serves every card, head size and precision, and works as the .c does: a tile of queries makes
+// its rows of S, they become P, and P makes att; no T x T matrix is stored. One batched product serves
+// several key/value heads. Hopper cards have a version of their own, in section 5.
 enum { TILE = 256, MAX_SCORES = 16 << 20 };     // queries; numbers of S at a time, unless a head needs more
 
 typedef struct {
@@ -664,7 +664,7 @@ static void attention_forward_tiles(elem *att, float *lse, void *work, const ele
     }
 }
 
-// P = exp(S - lse),   dS_j = P_j (dP_j - datt . att), with the scale of S in it: the .c derives it.
+// P = exp(S - lse),   dS_j = P_j (dP_j - datt . att), times the scale of S. (The .c derives it.)
 __global__ void softmax_backward_kernel(elem *P, elem *dS, const float *S, const float *dP,
                                         const float *lse, const elem *datt, const elem *att,
                                         float scale, int ld, int t0, int T, int first, int group, int H,
@@ -681,7 +681,7 @@ __global__ void softmax_backward_kernel(elem *P, elem *dS, const float *S, const
     }
 }
 
-// dk and dv were summed in float: now to their columns of dqkv.    dkv: [T, Q] from the first head's k on
+// Moves dk and dv, summed in float, to their columns of dqkv.      dkv: [T, Q] from the first head's k on
 __global__ void keys_values_kernel(elem *dkv, const float *dk, const float *dv, int T, int G, int D,
                                    int Q) {
     const int t = blockIdx.x, g = blockIdx.y;
@@ -730,9 +730,9 @@ static void attention_backward_tiles(elem *dqkv, void *work, const elem *datt, c
     }
 }
 
-// In generation, one query per head meets all the keys of the cache. They are cut into pieces, a
-// block each, which leaves a maximum, a sum of exponentials and a sum of exponentials times values;
-// then these are joined. q: [H*D], kv: [n] rows, width apart; piece: [H, pieces, 2 + D]
+// In generation, one query per head meets all keys of the cache. They are cut into pieces, one for each
+// block. A block leaves a maximum, a sum of exponentials, and a sum of exponentials times values; then these
+// are joined. q: [H*D], kv: [n] rows, width apart; piece: [H, pieces, 2 + D]
 enum { PIECE = 32, PIECE_THREADS = 128 };               // a piece is a warp wide
 
 template <int W>
@@ -893,12 +893,12 @@ void swiglu_backward(elem *dug, elem *h, const elem *dh, const elem *ug, int N, 
 // lse = log sum_j exp(logits_j),    loss = lse - logits[target],    zloss = z*lse^2;  both 0 if target < 0
 // and, where weights are given, the backward half in the same kernel, in place:
 //     dlogits_j = weight * ((1 + 2 z lse) p_j - [j = target]),    p_j = exp(logits_j - lse)
-// logits: [N, V] of X, which is float where no backward pass follows; losses, zlosses, targets,
-// weights: [N]. The block reads its row twice; the second time it finds it in the L2 cache, from where
-// dlogits, which are written away, do not drive it.
+// logits: [N, V] of X, which is float where no backward pass follows; losses, zlosses, targets, weights: [N].
+// A block reads its row twice. The second time the row is still in the L2 cache, because dlogits are stored
+// by store_away, and do not drive it out.
 
-// each(v, x): for the W numbers x from column v on, of all that are this thread's. Four loads are under
-// way at a time: with one, the card would wait more than it reads.
+// Calls each(v, x) for all numbers that are this thread's, W at a time: x are those from column v on. Four
+// loads are under way at a time; with one, the card would wait more than it reads.
 template <int W, class X, class Each> static DEVICE void walk(X *row, int V, Each each) {
     enum { AHEAD = 4 };
     const int step = blockDim.x*W;
@@ -952,9 +952,9 @@ template <class X> void crossentropy(float *losses, float *zlosses, X *logits, c
 // ================================================================================================
 
 // ---- weights in two halves ---------------------------------------------------------------------
-// The bf16 weight is the upper half of the optimizer's float, rounded to nearest; `rest`, the lower
-// half with a sign, tells the float exactly. So both together take 4 bytes, and casting the weights is
-// no step of its own.
+// The bf16 weight is the upper half of the optimizer's float, rounded to nearest. With `rest`, the lower
+// half with a sign, it gives the float exactly. So both together take 4 bytes, and the weights are never
+// cast in a step of its own.
 #ifdef FP32
 static DEVICE float joined(elem weight, int16_t) { return weight; }
 static DEVICE elem upper(float p) { return p; }
@@ -982,10 +982,10 @@ __global__ void split_kernel(elem *weight, int16_t *rest, const float *p, size_t
 }
 
 // ---- activations -------------------------------------------------------------------------------
-// What a layer has for its backward pass, and what of that it makes again there rather than keep it. To
-// make SwiGLU's h again costs nothing, for its backward kernel has its operands at hand. BLOCK keeps the
-// two norms' results alone: from these, not from the residual stream, all the rest follows. Without training
-// there is nothing to go back for: EVERYTHING would be made again.
+// What a layer needs for its backward pass, and which of that it makes again there rather than keep it.
+// Making SwiGLU's h again costs nothing, because its backward kernel has the operands at hand. BLOCK keeps
+// only the results of the two norms: all the rest follows from these, without the residual stream. Without
+// training no backward pass follows, and nothing is kept: EVERYTHING would be made again.
 typedef enum { NOTHING, SWIGLU, GATE_UP, BLOCK, EVERYTHING } Recompute;
 
 typedef struct {
@@ -1029,8 +1029,8 @@ typedef struct {
 
 enum { TRAIN_HEAD_ROWS = 4096, EVAL_HEAD_ROWS = 1024 };
 
-// A piece of the arena that starts on a multiple of 256 bytes: the copy engine and the fastest products
-// ask for it.
+// A piece of the arena that starts on a multiple of 256 bytes, as the copy engine and the fastest products
+// want it.
 static void *take_aligned(Arena *arena, size_t count, size_t size) {
     arena->used = (arena->used + 255)/256*256;
     return take(arena, count, size);
@@ -1039,7 +1039,8 @@ template <class X> static void take(X *&p, Arena *arena, size_t count) {
     p = (X *)take_aligned(arena, count, sizeof(X));
 }
 
-// Called twice: to learn the bytes that B x T tokens take, then to hand out the pointers.
+// Hands out the memory for B x T tokens, and returns the bytes that it takes. Called twice: with base NULL
+// to learn the bytes, then to set the pointers.
 static size_t acts_layout(GpuActs *a, char *base, const Config *c, int B, int T) {
     const int H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H, training = a->recompute != EVERYTHING;
     const size_t N = (size_t)B*T, C = c->d_model, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
@@ -1090,8 +1091,9 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int B, int T)
 typedef struct { elem *weight; float *grad; } Parameter;    // a matrix and its gradient, at the same offset
 typedef struct { Parameter att_proj, attn_out, ff_proj, ff_out; } GpuLayer;
 
-// From xn1 to att, for B sequences of T tokens at positions past, past + 1, ... cache: NULL in training,
-// else [seq_len, 2*G*D], to which the keys and values of these tokens are added.
+// From xn1 to att, for B sequences of T tokens at positions past, past + 1, ... cache is NULL in training,
+// else [seq_len, 2*G*D]: the keys and values of all earlier tokens, behind which those of the T new ones are
+// written.
 static void attend(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, const Config *c,
                    int B, int T, int past, Stream stream) {
     const int N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
@@ -1125,9 +1127,9 @@ static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *
     matmul_forward(a->x, s->h, w->ff_out.weight, N, F, C, 1, stream);       // x += h . ff_out^T
 }
 
-// The same from the bottom up. a->dx: the gradient of the residual stream, on entry at the block's
-// output, on return at its input. The gradients of the weights are complete then; add: 0 if there is
-// nothing yet to add to.
+// The same from the bottom up. a->dx is the gradient of the residual stream: on entry at the block's output,
+// on return at its input. On return this pass has done its part of the gradients of the weights; add: 0 if
+// there is nothing yet to add to.
 static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const Config *c, int add,
                            Stream stream) {
     const int B = a->B, T = a->T, N = B*T, C = c->d_model, F = c->mlp_hidden/2;
@@ -1156,7 +1158,7 @@ static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const
 // ---- the model ---------------------------------------------------------------------------------
 
 // What follows from the norm of all gradients is decided on the card, without asking the host. (Several
-// ranks do ask, for they add up their squares there.)
+// ranks do ask it, because it adds up their squares.)
 typedef struct { double squares, norm; float factor; int finite; } Clip;
 enum { NORM_PIECES = 1024 };
 
@@ -1190,13 +1192,13 @@ typedef struct {
 
 static int shards_gradients() { return ranks.world > 1 && ranks.shard_gradients; }
 
-// With --shard gradients those of a segment stay only until they have been added up. So two slots in turn
-// suffice for all layers: one is emptied while the other is filled.
+// With --shard gradients, the gradients of a segment stay only until they have been added up. So two slots
+// in turn suffice for all layers: one is emptied while the other is filled.
 static int slot_of(int segment, int layers) {
     if (segment == 0 || segment > layers) return segment ? OF_HEAD : OF_EMBEDDING;
     return segment % 2 ? OF_ODD_LAYERS : OF_EVEN_LAYERS;
 }
-// Where they begin. Returns how many numbers `grads` holds.
+// Where the slots begin. Returns how many numbers `grads` holds.
 static size_t slots_layout(size_t *slot, const Segments *s, int layers) {
     if (!shards_gradients()) return s->begin[s->n];
     const size_t layer = s->begin[2] - s->begin[1];
@@ -1271,13 +1273,13 @@ void olmo_free(GpuOlmo *m) {
     release(m);
 }
 
-// What a graph was made of has moved.
+// Forgets the graph of olmo_decode: memory that it names is about to move.
 static void graph_drop(GpuOlmo *m) {
     if (m->one_token) CUDA(cudaGraphExecDestroy(m->one_token));
     m->one_token = NULL;
 }
 
-// The rotary table for T positions: a longer one starts as a shorter one does.
+// Makes the rotary table at least T positions long. (A longer table starts with the shorter one.)
 static void rope_reserve(GpuOlmo *m, int T) {
     GpuActs *a = &m->acts;
     const size_t D = m->config.d_model/m->config.n_heads;
@@ -1293,7 +1295,7 @@ static void rope_reserve(GpuOlmo *m, int T) {
     a->rope_T = T;
 }
 
-// Activations for B x T tokens: kept from call to call, made anew when they must grow.
+// Activations for B x T tokens. Their memory is kept from call to call, and replaced when it must grow.
 static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     GpuActs *a = &m->acts;
     rope_reserve(m, T);
@@ -1313,8 +1315,8 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     return a;
 }
 
-// -- what it tells other ranks, segment by segment
-// 0: the embedding; 1 + l: layer l; the last: an untied head.
+// -- what a rank tells the others, segment by segment
+// Segment 0 is the embedding, 1 + l is layer l, and the last is the head, if it is untied.
 
 static float *own_sums(const GpuOlmo *m, int k) {           // where the sums of this rank's piece are
     if (shards_gradients()) return m->sums + m->segments.at[k];
@@ -1326,7 +1328,7 @@ __global__ void add_kernel(float *sum, const float *x, size_t count, int add) {
     if (i < count) sum[i] = add ? sum[i] + x[i] : x[i];
 }
 
-// The gradients of segment k are complete, as far as this pass goes.
+// The gradients of segment k are complete, as far as this pass goes: they go to their owners.
 static void grads_leave(GpuOlmo *m, int k) {
     if (ranks.world == 1 || !(m->last_pass || shards_gradients())) return;
     const Piece mine = piece_of(&m->segments, k, ranks.rank);
@@ -1340,11 +1342,11 @@ static void grads_leave(GpuOlmo *m, int k) {
     }
     CUDA(cudaEventRecord(talking.summed[slot_of(k, m->config.n_layers)], talking.stream));
 }
-// Those of segment k may be made: what lay in their slot has left.
+// After this, the gradients of segment k may be computed: what lay in their slot has left.
 static void grads_may_come(const GpuOlmo *m, int k) {
     if (shards_gradients()) wait_for(talking.summed[slot_of(k, m->config.n_layers)]);
 }
-// Is there anything that a pass has to add to?
+// Whether there is anything that a pass must add to.
 static int grads_add_up(const GpuOlmo *m) { return !m->grads_used && !shards_gradients(); }
 
 static void weights_leave(GpuOlmo *m, int k) {
@@ -1359,9 +1361,9 @@ static void weights_needed(const GpuOlmo *m, int k) {
 }
 
 // tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is
-// negative (ignored); zlosses[b,t] likewise. weights[b,t] are what olmo_backward weighs both with;
-// NULL: no backward pass follows. With weights the head goes back at once, chunk by chunk: dhead += here,
-// and dxn waits for olmo_backward.
+// negative (ignored); zlosses[b,t] likewise. olmo_backward will take the gradient of their sum weighted by
+// weights[b,t]; NULL: no backward pass follows. With weights the head goes back at once, chunk by chunk: its
+// weight's gradient is added here, and dxn waits for olmo_backward.
 void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
                   const real *weights, int B, int T) {
     const Config *c = &m->config;
@@ -1415,9 +1417,9 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
     a->has_dlogits = weights != NULL;
 }
 
-// grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last
-// olmo_forward, whose activations it uses up: one backward pass per forward pass with weights. (The
-// first after an update: "=".)
+// grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last olmo_forward
+// ("=" in the first pass after an update). It overwrites the activations: one backward pass per forward pass
+// with weights.
 void olmo_backward(GpuOlmo *m) {
     const Config *c = &m->config;
     GpuActs *a = &m->acts;
@@ -1442,7 +1444,7 @@ void olmo_backward(GpuOlmo *m) {
     m->grads_used = 0;
 }
 
-// The launches of olmo_decode; the tokens, and past, are on the card already.
+// The launches of olmo_decode. The tokens and `past` are on the card already.
 static void decode_launch(GpuOlmo *m, int n, int past) {
     const Config *c = &m->config;
     GpuActs *a = &m->acts;
@@ -1457,9 +1459,9 @@ static void decode_launch(GpuOlmo *m, int n, int past) {
     matmul_forward((float *)a->logits, a->xnf, m->head.weight, 1, C, c->vocab, 0, stream);
 }
 
-// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with past
-// + n <= seq_len; logits: [V], after the last of them. Positions 0..past-1 were decoded before, with
-// these weights. It uses the same activations as olmo_forward, so no olmo_backward may follow.
+// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with
+// past + n <= seq_len, after positions 0..past-1 were decoded with the same weights. logits: [V], after the
+// last new token. It uses the activations of olmo_forward, so no olmo_backward may follow.
 void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
     if (!m->cache) m->cache = (elem *)gpu_allocate(cache_size(c), sizeof(elem), "the KV cache");
@@ -1487,8 +1489,8 @@ void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
 // 4. Optimizer: AdamW, gradient clipping
 // ================================================================================================
 
-// sqrt(sum of squares) of all gradients, in NORM_PIECES partial sums that are added in their order; and
-// with it the factor that clips, and whether there is to be an update at all. (add: the partial sums go on.)
+// sqrt(sum of squares) of all gradients, from NORM_PIECES partial sums that are added in their order. From
+// it follow the factor that clips, and whether there is an update at all: none if it is not finite.
 static __host__ __device__ Clip clip_of(double squares, double limit) {
     Clip clip = { squares, sqrt(squares), 1, 0 };
     clip.finite = isfinite(clip.norm);
@@ -1566,7 +1568,7 @@ static void clear_used(GpuOlmo *m) {
     m->grads_used = 0;
 }
 
-// Where the neighbours of element i end that decay as it does.
+// The end of the tensors from element i on that decay if the tensor of element i does, and only then.
 static size_t alike_until(const Layout *list, size_t i, int decay_embeddings, int *decaying) {
     const Tensor *t = list->tensor, *end = t + list->n;
     while (t + 1 < end && t[1].offset <= i) t++;
@@ -1575,7 +1577,7 @@ static size_t alike_until(const Layout *list, size_t i, int decay_embeddings, in
     return t < end ? t->offset : list->size;
 }
 
-// One update, as in the .c, whose comment holds. The host learns the norm when all is done.
+// One update: the .c has the formulas. The host learns the norm when all is done.
 double olmo_update(GpuOlmo *model, const AdamW *adamw) {
     Stream stream = card.stream;
     AdamWFactors f;
