@@ -5552,6 +5552,7 @@ static const struct { const char *what; Config c; int B; } gpu_cases[] = {
     { "head size 64, T 1024",           config_of( 128, 1, 2, 2,  256,  512, 1024, 0, 0,   0   ), 2 },
     { "one token",                      config_of(  64, 2, 2, 2,  128,   64,    1, 1, 0,   0   ), 1 },
     { "T 2048",                         config_of( 256, 1, 2, 2,  512,  512, 2048, 1, 0,   0   ), 1 },
+    { "ff_out unaligned, in rows of 48", config_of( 60, 2, 5, 1,   96,  101,   17, 0, 0,   0   ), 2 },
 };
 enum { GPU_CASES = sizeof gpu_cases/sizeof *gpu_cases };
 

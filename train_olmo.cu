@@ -394,7 +394,8 @@ __global__ void matvec_kernel(X *out, const elem *inp, const elem *weight, int C
 }
 template <class X>
 static void matvec(X *out, const elem *inp, const elem *weight, int C, int O, int add, Stream stream) {
-    const int wide = C % 8 == 0, warps = wide && O < 8192 ? 4 : 1;
+    const int aligned = (uintptr_t)weight % sizeof(Vector<elem, 8>) == 0;      // behind odd sizes it is not
+    const int wide = C % 8 == 0 && aligned, warps = wide && O < 8192 ? 4 : 1;
     const auto one = wide ? matvec_kernel<X, 8, 1> : matvec_kernel<X, 1, 1>;
     launch(warps == 4 ? matvec_kernel<X, 8, 4> : one, ceil_div(O, 8/warps), 256, stream,
            out, inp, weight, C, O, add);
@@ -614,13 +615,13 @@ static size_t attention_layout(AttentionWork *w, char *base, int keys, int T, in
     const size_t tile = (size_t)imin(T, TILE)*padded(keys, 8);
     const size_t scores = zmax(tile, zmin(G*tile, MAX_SCORES));
     w->heads = (int)(scores/tile);
-    w->S = (float *)take(&arena, scores, sizeof(float));
+    w->S = take_reals(&arena, scores);
     w->P = (elem *)take(&arena, scores, sizeof(elem));
     if (!backward) return arena.used;
-    w->dP = (float *)take(&arena, scores, sizeof(float));
+    w->dP = take_reals(&arena, scores);
     w->dS = (elem *)take(&arena, scores, sizeof(elem));
-    w->dk = (float *)take(&arena, (size_t)w->heads*T*D, sizeof(float));
-    w->dv = (float *)take(&arena, (size_t)w->heads*T*D, sizeof(float));
+    w->dk = take_reals(&arena, (size_t)w->heads*T*D);
+    w->dv = take_reals(&arena, (size_t)w->heads*T*D);
     return arena.used;
 }
 
