@@ -4474,6 +4474,29 @@ static void test_requests(void) {
     check(fine, "%zu requests: what is plain is taken, the rest refused", sizeof requests/sizeof *requests);
 }
 
+// What stands before an empty context: the id that ends a document; of bytes that have none, a newline.
+static void test_evaluators(void) {
+    static const struct { int eos, first; } rows[] = { { -1, '\n' }, { 0, 0 }, { 1, 1 }, { 255, 255 } };
+    int fine = 1;
+    system_or_die("mkdir -p build/test/asked/rc_0shot");
+    write_text("build/test/asked/rc_0shot/config.json",
+               "{\"task_name\": \"asked\", \"task_config\": {\"primary_metric\": \"acc_raw\"}}");
+    write_text("build/test/asked/rc_0shot/requests.jsonl",
+               "{\"request_type\": \"loglikelihood\", \"doc_id\": 0, \"idx\": 0, \"label\": 0, "
+               "\"request\": {\"context\": \"\", \"continuation\": \"abc\"}}\n");
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        Run *run = (Run *)allocate(1, sizeof *run, "a run");
+        run->o.config = config_of(16, 1, 2, 2, 32, 256, 8, 0, 0, 0), run->o.config.eos = rows[i].eos;
+        run->o.eval_tasks = "build/test/asked", run->o.dtype = "uint16";
+        open_evaluators(run);
+        const Span *s = &run->tasks.task[0]->request[0].span;
+        fine &= s->n == 4 && s->ids[0] == rows[i].first && s->ids[1] == 'a' && s->scored == 3;
+        release(run);
+    }
+    check(fine, "an empty context begins where a document has ended");
+    system_or_die("rm -r build/test/asked");
+}
+
 // What a checkpoint keeps of a table, and what comes back: of its first `n` rows, not of one more.
 static void test_kept_options(void) {
     int steps = 3, flag = 1, beyond = 7;
@@ -7071,6 +7094,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "options", test_options, IN_FLOAT },
     { "kept_options", test_kept_options, IN_FLOAT },
     { "requests", test_requests, IN_FLOAT },
+    { "evaluators", test_evaluators, IN_FLOAT },
     { "second_device", test_second_device, IN_FLOAT },
     { "console_by_the_clock", test_console_by_the_clock, IN_FLOAT },
     { "meter", test_meter, IN_FLOAT },

@@ -244,6 +244,12 @@ static void test_mix_documents(void) {
         check(strstr(mix_out, "\"id\":\"a\"") && !strstr(mix_out, "\"id\":\"b\"") &&
               strstr(mix_out, "\"id\":\"c\""), "mix: a document with the spans %s is skipped", spans[i]);
     }
+    put_text("m/attributes/t/d.jsonl", "{\"id\":\"a\",\"attributes\":{}}\n"
+             "{\"id\":\"b\",\"attributes\":{\"words\":3,\"pii\":3}}\n{\"id\":\"c\",\"attributes\":{}}\n");
+    mix_of(pii, "", "");
+    run(mix_out, sizeof mix_out, "grep 'list of spans' %s/m/errors", scratch);
+    check(strstr(mix_out, "d.jsonl:3: expected \"words\" of this document") && !strstr(mix_out, "pii"),
+          "mix: of two broken lists the one that was asked for first is named: %s", mix_out);
 }
 
 // What a mix does not change leaves it as it came, byte for byte, whatever any JSON library thinks
