@@ -2384,30 +2384,29 @@ static int has_shape_of(const Entry *e, const Slice *s) {
 
 static void safetensors_write(const char *path, const Slice *slice, int n, Dtype type,
                               const Device *device, void *model) {
-    size_t capacity = 256 + (size_t)n*256, length = 0;
-    char *header = (char *)allocate(capacity, 1, path);
+    char *header = NULL;
+    size_t length;
     uint64_t end = 0;
+    FILE *text = open_memstream(&header, &length);
+    CHECK(text, "not enough memory for the header of %s", path);
     // Transformers refuses a file without "format".
-    length += (size_t)sprintf(header, "{\"__metadata__\":{\"format\":\"pt\"}");
+    fprintf(text, "{\"__metadata__\":{\"format\":\"pt\"}");
     for (int i = 0; i < n; i++) {
-        uint64_t begin = end;
-        char shape[32];
-        end += slice_bytes(&slice[i], type);
-        if (slice[i].dims == 1) snprintf(shape, sizeof shape, "%d", slice[i].rows);
-        else snprintf(shape, sizeof shape, "%d,%d", slice[i].rows, slice[i].cols);
-        length += (size_t)snprintf(header + length, capacity - length, ",\"%s\":{\"dtype\":\"%s\",",
-                                   slice[i].name, dtypes[type].safetensors);
-        length += (size_t)snprintf(header + length, capacity - length,
-                                   "\"shape\":[%s],\"data_offsets\":[%llu,%llu]}", shape,
-                                   (unsigned long long)begin, (unsigned long long)end);
+        const Slice *s = &slice[i];
+        fprintf(text, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%d", s->name, dtypes[type].safetensors, s->rows);
+        if (s->dims == 2) fprintf(text, ",%d", s->cols);
+        fprintf(text, "],\"data_offsets\":[%llu,", (unsigned long long)end);
+        end += slice_bytes(s, type);
+        fprintf(text, "%llu]}", (unsigned long long)end);
     }
-    header[length++] = '}';
-    while (length % 8) header[length++] = ' ';              // so that the numbers start aligned
+    fputc('}', text);
+    while (ftell(text) % 8) fputc(' ', text);               // so that the numbers start aligned
+    fclose(text);
 
     FILE *file = open_to_write(path);
     for (int i = 0; i < 8; i++) fputc((int)(length >> 8*i & 255), file);
     fwrite(header, 1, length, file);
-    release(header);
+    free(header);
     static real numbers[CHUNK];
     static unsigned char bytes[4*CHUNK];
     for (int i = 0; i < n; i++) {
