@@ -435,7 +435,7 @@ static void test_absent(void) {
 static void test_configurations(void) {
     put_mix("{\"id\":\"a\",\"text\":\"a\"}\n", "{\"id\":\"a\",\"attributes\":{}}\n");
     static const struct { const char *members, *output, *expected; } cases[] = {
-        { ", \"filters\": {}", "", "there is no \"filters\" here" },
+        { ", \"filters\": {}", "", "config.json: stream 1: there is no \"filters\" here" },
         { ", \"filter\": {\"exclude\": [\"a <\"]}", "", "expected `a < 50`" },
         { ", \"filter\": {\"exclude\": [\"a < 5 || b\"]}", "", "cannot be understood from `|| b` on" },
         { ", \"filter\": {\"exclude\": [\"$.attributes[?(@.a < 5)]\"]}", "",
@@ -457,7 +457,7 @@ static void test_configurations(void) {
         { ", \"attributes\": [\"nothing\"]", "", "missing: the attributes nothing" },
         { ", \"compression\": {\"output\": \"lzma\"}", "", "expected gz or zst" },
         { "", ", \"discard_fields\": [\"text\"]", "without its text is none" },
-        { "", ", \"max_size\": 3", "there is no \"max_size\" here" },
+        { "", ", \"max_size\": 3", "config.json: stream s: output: there is no \"max_size\" here" },
         { ", \"name\": \"t\"", "", "not JSON" },
     };
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
