@@ -3785,6 +3785,9 @@ static void hostile_tokens(void) {
     refuses("validation tokens outside the vocabulary", "large.bin", "vocabulary ends at 63",
             "%s %s ids.bin --val large.bin", tiny_model, train);
     check(!strstr(said, "[step="), "and that is said before the first step, not hours later");
+    refuses("evaluation tokens outside the vocabulary", "large.bin", "vocabulary ends at 63",
+            "%s %s ids.bin --eval-set large=large.bin", tiny_model, train);
+    check(!strstr(said, "[step="), "and that as well");
     size_t size;
     // the last window but one, of 200: no batch of the first step
     char *late = slurp("ids.bin", &size);
@@ -3855,6 +3858,7 @@ static void hostile_checkpoints(void) {
         { "a state of 1.5 windows", "\"instance\": 8", "\"instance\": 1.5", "instance" },
         { "a state of other data", "\"instances\": 200", "\"instances\": 201", "--resume" },
         { "a state of another seed", "\"seed\": 6198", "\"seed\": 6199", "--seed 6199" },
+        { "a state that keeps -1 checkpoints", "\"--keep\": 0", "\"--keep\": -1", "from 0 to" },
     };
     const char *resume = "--steps 3 --data ids.bin --out run --resume",
         *moments = "run/step2/optimizer.safetensors",

@@ -3907,6 +3907,9 @@ static const Option *option_named(const Option *table, int n, const char *argume
     die("%s: there is no such option; --help lists them all", argument);
 }
 
+// The least whole number: -1 is `none`, where that is the default.
+static int least(const Option *option) { return *(int *)option->value < 0 ? -1 : 0; }
+
 // Stores a value from the command line where the row points.
 static void set_option(const Option *option, const char *value) {
     char *end = NULL;
@@ -3926,9 +3929,8 @@ static void set_option(const Option *option, const char *value) {
     if (option->kind == WHOLE) {
         errno = 0;
         long x = strtol(value, &end, 10);
-        int least = *(int *)option->value < 0 ? -1 : 0;     // -1 is `none`, where that is the default
-        CHECK(end != value && !*end && !errno && x >= least && x <= INT32_MAX,
-              "%s %s: expected a whole number from %d to %d", option->name, value, least, INT32_MAX);
+        CHECK(end != value && !*end && !errno && x >= least(option) && x <= INT32_MAX,
+              "%s %s: expected a whole number from %d to %d", option->name, value, least(option), INT32_MAX);
         *(int *)option->value = (int)x;
     }
 }
@@ -4010,7 +4012,7 @@ static void read_options(const char *object, const char *path, const Option *tab
         if (option->kind == NUMBER)
             *(double *)option->value = json_number(object, path, option->name, 0, 1e300, NAN);
         if (option->kind == WHOLE || option->kind == FLAG)
-            *(int *)option->value = json_int(object, path, option->name, -1, INT32_MAX, NAN);
+            *(int *)option->value = json_int(object, path, option->name, least(option), INT32_MAX, NAN);
     }
 }
 

@@ -369,7 +369,8 @@ static void read_chat_file(Conversations *c, ChatReader *r, const char *path) {
     size_t room = 0;
     CHECK(ends_with(path, ".jsonl"),
           "%s: expected a name that ends in .jsonl: conversations, one per line", path);
-    for (const char *p = text, *next; p < end; p = next) {
+    const int mark = size >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;           // of the byte order
+    for (const char *p = text + mark, *next; p < end; p = next) {
         const char *newline = (const char *)memchr(p, '\n', (size_t)(end - p));
         const size_t n = (size_t)((newline ? newline : end) - p),
                      valid = utf8_valid(p, zmin(n, LONGEST_LINE));

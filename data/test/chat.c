@@ -810,6 +810,15 @@ static void hostile_conversations(void) {
     release(deep);
     write_bytes("bad.jsonl", "{\"messages\": \0}\n", 17);
     refuses("a NUL byte", "bad.jsonl", "NUL byte", "%s --data bad.jsonl --steps 1", small);
+    system_or_die("printf '\\357\\273\\277' > marked.jsonl && sed 's/$/\\r/' chat.jsonl >> marked.jsonl");
+    char hash[64];
+    for (int i = 0; i < 2; i++) {
+        const char *file = i ? "marked.jsonl" : "chat.jsonl";
+        CHECK(went_well(train_olmo("%s --data %s --steps 1 --out marked", small, file)),
+              "a test could not train: %s", complained);
+        if (!i) snprintf(hash, sizeof hash, "%s", last_line(said));
+    }
+    check(!strcmp(last_line(said), hash), "Windows' files: a mark in front and CR at each end change nothing");
     write_text("bad.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}\n");
     refuses("nothing to learn", "bad.jsonl", "has anything to learn",
             "%s --data bad.jsonl --steps 1", small);
