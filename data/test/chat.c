@@ -818,7 +818,7 @@ static void hostile_conversations(void) {
               "a test could not train: %s", complained);
         if (!i) snprintf(hash, sizeof hash, "%s", last_line(said));
     }
-    check(!strcmp(last_line(said), hash), "Windows' files: a mark in front and CR at each end change nothing");
+    check(!strcmp(last_line(said), hash), "Windows' files: a mark in front and a CR per line change nothing");
     write_text("bad.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}\n");
     refuses("nothing to learn", "bad.jsonl", "has anything to learn",
             "%s --data bad.jsonl --steps 1", small);
