@@ -68,6 +68,7 @@ static struct {
     Stream stream;                                  // all work, in order
     cublasLtHandle_t blas;
     void *workspace;                                // of cuBLASLt
+    int hopper;                                     // 1: it is one, and this program was made for it
     int compare_products;                           // 1: products will run often, so time the choices
     int plain_attention;                            // 1: no Hopper version of attention (for the tests)
 } card;
@@ -113,6 +114,21 @@ static void host_release(void *p) {
     release(p);
 }
 
+template <class X> static void to_card(X *on_card, const X *host, size_t count) {
+    CUDA(cudaMemcpyAsync(on_card, host, sizeof(X)*count, cudaMemcpyDefault, card.stream));
+}
+template <class X> static void to_host(X *host, const X *on_card, size_t count) {
+    CUDA(cudaMemcpyAsync(host, on_card, sizeof(X)*count, cudaMemcpyDefault, card.stream));
+}
+
+// Hopper's attention (section 5) is machine code for sm_90a alone. A program that was made without it
+// (GPU_ARCH) runs on an H100, too, but there those kernels are empty: only one that runs can tell.
+__global__ void built_for_hopper_kernel(int *yes) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    *yes = 1;
+#endif
+}
+
 static void talking_open(void);
 
 // The first card that CUDA shows (CUDA_VISIBLE_DEVICES chooses another), made ready once. Of several ranks
@@ -134,15 +150,12 @@ static void card_open(void) {
     CUDA(cudaStreamCreateWithFlags(&card.stream, cudaStreamNonBlocking));
     BLAS(cublasLtCreate(&card.blas));
     card.workspace = gpu_allocate(WORKSPACE, 1, "the workspace of the matrix products");
+    built_for_hopper_kernel<<<1, 1, 0, card.stream>>>((int *)card.workspace);       // which is zeroed
+    LAUNCHED();
+    to_host(&card.hopper, (int *)card.workspace, 1);
+    CUDA(cudaStreamSynchronize(card.stream));
     if (ranks.world > 1) talking_open();
     card.ready = 1;
-}
-
-template <class X> static void to_card(X *on_card, const X *host, size_t count) {
-    CUDA(cudaMemcpyAsync(on_card, host, sizeof(X)*count, cudaMemcpyDefault, card.stream));
-}
-template <class X> static void to_host(X *host, const X *on_card, size_t count) {
-    CUDA(cudaMemcpyAsync(host, on_card, sizeof(X)*count, cudaMemcpyDefault, card.stream));
 }
 
 // ---- numbers in kernels ------------------------------------------------------------------------
@@ -806,7 +819,7 @@ __global__ void cache_kernel(elem *cache, const elem *kv, const int *past, int w
 // Hopper's version (section 5) serves bf16 and these head sizes.
 static int on_hopper(int D) {
     const int fits = sizeof(elem) == 2 && (D == 64 || D == 128);
-    return fits && card.props.major == 9 && !card.plain_attention;
+    return fits && card.hopper && !card.plain_attention;
 }
 namespace hopper {
 template <int D> void forward(elem *att, float *lse, void *work, const elem *q, int q_width,
@@ -2555,8 +2568,9 @@ static void gpu_open(void) {
     memory_advice = "; try --recompute block, --offload-optimizer, or a smaller --micro-batch or --seq-len";
     card_open();
     CUDA(cudaMemGetInfo(&free, &total));
-    snprintf(card_name, sizeof card_name, "%s (%s), %.1f of %.1f GB free", card.props.name, precision,
-             (double)free*1e-9, (double)total*1e-9);
+    const char *slower = card.props.major == 9 && !card.hopper ? ", made without sm_90a: slow attention" : "";
+    snprintf(card_name, sizeof card_name, "%s (%s%s), %.1f of %.1f GB free", card.props.name, precision,
+             slower, (double)free*1e-9, (double)total*1e-9);
 }
 
 static const Device gpu_device = {
