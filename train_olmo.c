@@ -2382,13 +2382,9 @@ static int has_shape_of(const Entry *e, const Slice *s) {
     return e->dims == s->dims && e->rows == (size_t)s->rows && e->cols == (size_t)s->cols;
 }
 
-static void safetensors_write(const char *path, const Slice *slice, int n, Dtype type,
-                              const Device *device, void *model) {
-    char *header = NULL;
-    size_t length;
+// Writes the header of a file that holds these slices, padded so that the numbers start aligned.
+static void safetensors_header(FILE *text, const Slice *slice, int n, Dtype type) {
     uint64_t end = 0;
-    FILE *text = open_memstream(&header, &length);
-    CHECK(text, "not enough memory for the header of %s", path);
     // Transformers refuses a file without "format".
     fprintf(text, "{\"__metadata__\":{\"format\":\"pt\"}");
     for (int i = 0; i < n; i++) {
@@ -2400,15 +2396,25 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
         fprintf(text, "%llu]}", (unsigned long long)end);
     }
     fputc('}', text);
-    while (ftell(text) % 8) fputc(' ', text);               // so that the numbers start aligned
+    while (ftell(text) % 8) fputc(' ', text);
+}
+
+// Writes a file of these slices, a chunk at a time from the device. Every number must be finite.
+static void safetensors_write(const char *path, const Slice *slice, int n, Dtype type,
+                              const Device *device, void *model) {
+    static real numbers[CHUNK];
+    static unsigned char bytes[4*CHUNK];
+    char *header = NULL;
+    size_t length;
+    FILE *text = open_memstream(&header, &length);
+    CHECK(text, "not enough memory for the header of %s", path);
+    safetensors_header(text, slice, n, type);
     fclose(text);
 
     FILE *file = open_to_write(path);
     for (int i = 0; i < 8; i++) fputc((int)(length >> 8*i & 255), file);
     fwrite(header, 1, length, file);
     free(header);
-    static real numbers[CHUNK];
-    static unsigned char bytes[4*CHUNK];
     for (int i = 0; i < n; i++) {
         size_t count = (size_t)slice[i].rows*slice[i].cols;
         for (size_t done = 0; done < count; ) {
@@ -5540,6 +5546,35 @@ static void print_data(const Run *run) {
                figure(run->floor, a));
 }
 
+// What was asked for instead of training: --eval, --chat or --generate, --export.
+static void use_model(Run *run) {
+    const Options *o = &run->o;
+    const Device *device = run->device;
+    if (o->eval) {
+        CHECK(run->val.groups, "--eval: there is no validation data; give --val");
+        double sums[MAX_SUMS], predicted = evaluate(run, &run->val, &run->judge, sums);
+        double loss = sums[0]/predicted;
+        printf("val loss %.9g perplexity %.9g tokens %.0f\n", loss, exp(loss), predicted);
+        Metrics metrics = { NULL, 0, 0 };
+        ask_evaluators(run, &metrics);
+        for (int i = 0; i < metrics.n; i++) printf("%s %.9g\n", metrics.list[i].name, metrics.list[i].value);
+    }
+    if (o->chat) {
+        if (!has_chat_template(&run->companions))
+            fprintf(stderr, "note: no chat_template came with this model: it was never tuned on "
+                            "conversations, so expect nonsense; `make chat` makes one that was\n");
+        chat(device, run->model, &o->config, run->tokenizer, o->sampling, o->generate, (uint64_t)o->seed);
+    } else if (o->generate) print_sample(run, o->generate);
+    if (o->export_dir) {
+        if (strcmp(device->stores, "fp32") && strcmp(o->export_dtype, device->stores))
+            fprintf(stderr, "note: --export-dtype %s: this device stores weights in %s, so what it exports "
+                    "is rounded to that; ./train_olmo does not round it\n", o->export_dtype, device->stores);
+        export_write(o->export_dir, &o->config, &run->layout, &run->companions, device, run->model,
+                     dtype_named(o->export_dtype), (uint64_t)o->shard_mb*1000000);
+        printf("wrote %s\n", o->export_dir);
+    }
+}
+
 // The program on any device: the main of the CPU, below, and that of the GPU differ only in this.
 int olmo_main(int argc, char **argv, const Device *device) {
     static Run run;
@@ -5594,31 +5629,8 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (!training)
         fprintf(stderr, loaded ? "model: %s\n" : "note: an untrained model; --load names another\n",
                 directory);
-
-    if (o->eval) {
-        CHECK(run.val.groups, "--eval: there is no validation data; give --val");
-        double sums[MAX_SUMS], predicted = evaluate(&run, &run.val, &run.judge, sums);
-        double loss = sums[0]/predicted;
-        printf("val loss %.9g perplexity %.9g tokens %.0f\n", loss, exp(loss), predicted);
-        Metrics metrics = { NULL, 0, 0 };
-        ask_evaluators(&run, &metrics);
-        for (int i = 0; i < metrics.n; i++) printf("%s %.9g\n", metrics.list[i].name, metrics.list[i].value);
-    }
-    if (o->chat) {
-        if (!has_chat_template(&run.companions))
-            fprintf(stderr, "note: no chat_template came with this model: it was never tuned on "
-                            "conversations, so expect nonsense; `make chat` makes one that was\n");
-        chat(device, run.model, &o->config, run.tokenizer, o->sampling, o->generate, (uint64_t)o->seed);
-    } else if (o->generate) print_sample(&run, o->generate);
-    if (o->export_dir) {
-        if (strcmp(device->stores, "fp32") && strcmp(o->export_dtype, device->stores))
-            fprintf(stderr, "note: --export-dtype %s: this device stores weights in %s, so what it exports "
-                    "is rounded to that; ./train_olmo does not round it\n", o->export_dtype, device->stores);
-        export_write(o->export_dir, &o->config, &run.layout, &run.companions, device, run.model,
-                     dtype_named(o->export_dtype), (uint64_t)o->shard_mb*1000000);
-        printf("wrote %s\n", o->export_dir);
-    }
     if (training) train(&run);
+    else use_model(&run);
     ranks_part();
     device->destroy(run.model);
     tokenizer_free(run.tokenizer);
