@@ -30,7 +30,7 @@ all: train_olmo $(GPU)
 
 # Other flags, another compiler, a library that was installed meanwhile: what they go into is built again. The stamp holds
 # all of them, and is written only when they have changed.
-STAMP   = $(shell $(CC) --version 2>/dev/null | head -n 1) $(CXX) $(FLAGS) $(ICU) $(ZLIB) $(CLD2) $(NVCC_AT) $(GPU_ARCH) $(NVTX) $(shell pkg-config --modversion $(LIBS) 2>&1 | tr '\n' ' ')
+STAMP   = $(shell $(CC) --version 2>/dev/null | head -n 1) $(CXX) $(FLAGS) $(ICU) $(ZLIB) $(CLD2) $(if $(NVCC_AT),$(NVCC_AT) $(GPU_ARCH) $(NVTX) $(GPU_LIBS)) $(shell pkg-config --modversion $(LIBS) 2>&1 | tr '\n' ' ')
 build/flags: always
 	@mkdir -p build; stamp='$(subst ','\'',$(STAMP))'; echo "$$stamp" | cmp -s - $@ || echo "$$stamp" > $@
 
