@@ -50,13 +50,10 @@ struct Range { Range(const char *) {} };
 
 #ifdef FP32
 typedef float elem;
-static const cudaDataType ELEM = CUDA_R_32F;
-static const char *const precision = "fp32";
 #else
 typedef __nv_bfloat16 elem;
-static const cudaDataType ELEM = CUDA_R_16BF;
-static const char *const precision = "bf16";
 #endif
+static const char *const precision = sizeof(elem) == sizeof(float) ? "fp32" : "bf16";
 typedef cudaStream_t Stream;
 static_assert(sizeof(real) == sizeof(float), "the GPU computes in float");
 
@@ -1650,6 +1647,8 @@ typedef struct {
     cublasLtMatmulAlgo_t algorithm;
 } Plan;
 
+template <class X> static const cudaDataType type_of = sizeof(X) == sizeof(float) ? CUDA_R_32F : CUDA_R_16BF;
+
 // align: bytes. Algorithms differ in how many they load at once.
 template <class X> static Storage storage(const X *at, size_t width, size_t stride, int transposed) {
     const size_t bits = (uintptr_t)at | stride*sizeof(X) | 256;
@@ -1745,8 +1744,8 @@ static void plan_make(Plan *plan, const Product *p, const void *c, const elem *a
     BLAS(cublasLtMatmulDescInit(&plan->how, CUBLAS_COMPUTE_32F, CUDA_R_32F));       // and no TF32
     if (p->b.transposed) tell(set_how, &plan->how, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
     if (p->a.transposed) tell(set_how, &plan->how, CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_T);
-    layout_make(&plan->a, ELEM, a_rows, p->M + p->K - a_rows, p->a, p->batch);
-    layout_make(&plan->b, ELEM, b_rows, p->N + p->K - b_rows, p->b, p->batch);
+    layout_make(&plan->a, type_of<elem>, a_rows, p->M + p->K - a_rows, p->a, p->batch);
+    layout_make(&plan->b, type_of<elem>, b_rows, p->N + p->K - b_rows, p->b, p->batch);
     layout_make(&plan->c, p->type, p->M, p->N, p->c, p->batch);
 
     BLAS(cublasLtMatmulPreferenceInit(&wish));
@@ -1768,7 +1767,7 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
     enum { PLANS = 512 };
     static Plan plans[PLANS];
     static int made = 0;
-    const Product p = { M, N, K, batch, add, sizeof(X) == sizeof(float) ? CUDA_R_32F : CUDA_R_16BF,
+    const Product p = { M, N, K, batch, add, type_of<X>,
                         storage(a.at, a.width, a.stride, a.is_transposed),
                         storage(b.at, b.width, b.stride, b.is_transposed),
                         storage(c, ldc, c_stride, 0) };
@@ -2568,9 +2567,9 @@ static void gpu_open(void) {
     memory_advice = "; try --recompute block, --offload-optimizer, or a smaller --micro-batch or --seq-len";
     card_open();
     CUDA(cudaMemGetInfo(&free, &total));
-    const char *slower = card.props.major == 9 && !card.hopper ? ", made without sm_90a: slow attention" : "";
+    const int slower = sizeof(elem) < sizeof(float) && card.props.major == 9 && !card.hopper;
     snprintf(card_name, sizeof card_name, "%s (%s%s), %.1f of %.1f GB free", card.props.name, precision,
-             slower, (double)free*1e-9, (double)total*1e-9);
+             slower ? ", made without sm_90a: slow attention" : "", (double)free*1e-9, (double)total*1e-9);
 }
 
 static const Device gpu_device = {
