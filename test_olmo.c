@@ -4534,7 +4534,8 @@ static void test_kept_options(void) {
           && beyond == 7, "and what comes back of them, and nothing else");
     steps = -1;                                     // an option whose default is none
     read_options("{\"--steps\": -1}", "a test", table, n);
-    check(steps == -1 && rate == 0.25, "-1 is kept, where it is the default; what is not there stays as it was");
+    check(steps == -1 && rate == 0.25,
+          "-1 is kept, where it is the default; what is not there stays as it was");
     free(written);
 }
 
