@@ -1818,7 +1818,7 @@ static void path_join(char *out, const char *directory, const char *name) {
 }
 static int file_exists(const char *path) { struct stat s; return stat(path, &s) == 0; }
 
-// One of several ranks notes what it reads, because all must read the same.
+// Several ranks note here what each reads, because all must read the same.
 static void (*on_reading)(const char *path) = NULL;
 
 // Looks before it opens, because opening a pipe would wait for a writer, perhaps for ever.
@@ -1866,13 +1866,13 @@ static void remove_directory(const char *path) {
     rmdir(path);
 }
 
-// Of two threads one gets the directory: it is either finished or removed.
+// The half-written directory, or NULL. It is given out once: one thread finishes it, or one removes it.
 static const char *take_half_written(void) {
     return __atomic_exchange_n(&half_written, (const char *)NULL, __ATOMIC_SEQ_CST);
 }
 static void remove_half_written(void) {
     const char *path = take_half_written();
-    // The other thread may add one more file. For the next one it finds no directory.
+    // The thread that writes may add one more file; for the next one it finds no directory.
     for (int i = 0; path && i < 10 && file_exists(path); i++) remove_directory(path);
 }
 
@@ -2823,7 +2823,7 @@ static int begin_directory(const char *path, char *temporary) {
 }
 static void finish_directory(const char *path, const char *temporary, int lock) {
     sync_directory(temporary);
-    while (!take_half_written()) pause();                   // another thread ends the run, and removes it
+    while (!take_half_written()) pause();                   // another thread ends the run and removes it
     CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path,
           strerror(errno));
     close(lock);
@@ -3913,7 +3913,7 @@ static const Option *option_named(const Option *table, int n, const char *argume
     die("%s: there is no such option; --help lists them all", argument);
 }
 
-// The least whole number: -1 is `none`, where that is the default.
+// The least value of an option of whole numbers: 0, or -1 where that is the default, and means none.
 static int least(const Option *option) { return *(int *)option->value < 0 ? -1 : 0; }
 
 // Stores a value from the command line where the row points.
@@ -4343,8 +4343,8 @@ typedef struct {
     FILE *metrics_file;                                     // metrics.jsonl
 } Run;
 
-// One rank writes all files. Of what it writes each of the others has pieces, so they answer its questions
-// until it has done.
+// Rank 0 writes all files. The others hold pieces of what it writes, so they answer its questions until it
+// is done.
 static void by_rank_0(Run *run, void (*work)(Run *run)) {
     if (ranks.rank == 0) {
         work(run);
