@@ -6810,6 +6810,17 @@ static void ranks_fail(void) {
     }
 }
 
+// A value in the last line of a run's metrics.
+static double last_metric(const char *run, const char *name) {
+    char path[PATH];
+    path_join(path, run, "metrics.jsonl");
+    char *text = slurp(path, NULL);
+    const char *line = text && *text ? last_line(text) : NULL, *value = line ? json_get(line, name) : NULL;
+    const double x = value ? strtod(value, NULL) : NAN;
+    release(text);
+    return x;
+}
+
 // Two ranks with a disk each, as two machines have them: rank 1 works in the directory `other`. What they
 // do not have alike is refused by a sentence of rank 0.
 static void ranks_differ(const char *what, const char *world, const char *flags, const char *says) {
@@ -6843,10 +6854,22 @@ static void ranks_do_not_meet(int busy, int free_port) {
     copy_file(self, "other/program");
     system_or_die("echo >> other/program; chmod +x other/program");
     ranks_differ("another program", "2", "", "rank 1 of 2: here is a program of");
-    // Strangers, who begin to speak and do not go on, keep nobody waiting.
-    setenv("MEETING_TIME", "10", 1), setenv("WORLD_SIZE", "2", 1), setenv("LOCAL_RANK", "0", 1);
+    // The same rank twice.
+    setenv("MEETING_TIME", "10", 1), setenv("WORLD_SIZE", "3", 1), setenv("LOCAL_RANK", "0", 1);
     setenv("RANK", "0", 1);
-    pid_t first = start_olmo("%s --micro-batch 60 --steps 2 --out met", odd_model);
+    pid_t first = start_olmo("%s --steps 2 --out met", odd_model), second, third;
+    setenv("RANK", "1", 1);
+    CHECK(chdir("other") == 0, "other: %s", strerror(errno));
+    second = start_olmo("%s --steps 2 --out met", odd_model);
+    third = start_olmo("%s --steps 2 --out met", odd_model);
+    CHECK(chdir("..") == 0, "..: %s", strerror(errno));
+    waitpid(second, NULL, 0), waitpid(third, NULL, 0);
+    int code = wait_for(first);
+    check(code == 1 && strstr(complained, "two processes are rank 1 of 3"), "a rank that comes twice: %s",
+          complained);
+    // Strangers, who begin to speak and do not go on, keep nobody waiting.
+    setenv("WORLD_SIZE", "2", 1), setenv("RANK", "0", 1);
+    first = start_olmo("%s --micro-batch 60 --steps 2 --out met", odd_model);
     int stranger[12];
     const struct addrinfo kind = { 0, AF_INET, SOCK_STREAM, 0, 0, NULL, NULL, NULL };
     struct addrinfo *at = NULL;
@@ -6861,8 +6884,8 @@ static void ranks_do_not_meet(int busy, int free_port) {
     for (int i = 0; i < 12; i++) speak += send(stranger[i], "OL", 2, MSG_NOSIGNAL) == 2;
     freeaddrinfo(at);
     setenv("RANK", "1", 1);
-    pid_t second = start_olmo("%s --micro-batch 60 --steps 2 --out met", odd_model);
-    int code = wait_for(first);
+    second = start_olmo("%s --micro-batch 60 --steps 2 --out met", odd_model);
+    code = wait_for(first);
     check(went_well(code) && speak == 12, "twelve strangers come first: %.30s%s", last_line(said),
           complained);
     waitpid(second, &code, 0);
@@ -6891,7 +6914,8 @@ static void ranks_started_by_others(void) {
         { "RANK", "WORLD_SIZE", "LOCAL_RANK" },
         { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK" },
         { "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID" },
-        { "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID" } };
+        { "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID" },
+        { "PMI_RANK", "PMI_SIZE", "SLURM_LOCALID" } };       // srun --mpi=pmi2
     char forked[64], port[16];
     int taken = 0, busy, free_port = 0;
     CHECK(went_well(train_olmo("%s --gpus 2 --micro-batch 60 --steps 2 --out forked", odd_model)),
@@ -6899,14 +6923,16 @@ static void ranks_started_by_others(void) {
     snprintf(forked, sizeof forked, "%s", last_line(said));
     busy = listen_at(1, &taken);
     close(listen_at(1, &free_port));
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 5; k++) {
+        const int machines = k < 3 ? 1 : 2;                  // each counts its watts once
         pid_t pid[2];
         snprintf(port, sizeof port, "%d", free_port);
         setenv("MASTER_PORT", port, 1), setenv(names[k][1], "2", 1);
         setenv("MASTER_ADDR", k == 1 && file_exists("/proc/net/if_inet6") ? "::1" : "localhost", 1);
         for (int r = 1; r >= 0; r--) {                       // rank 1 first: it waits
-            setenv(names[k][0], r ? "1" : "0", 1), setenv(names[k][2], r ? "1" : "0", 1);
-            pid[r] = start_olmo("%s --micro-batch 60 --steps 2 --out met", odd_model);
+            setenv(names[k][0], r ? "1" : "0", 1), setenv(names[k][2], r && machines == 1 ? "1" : "0", 1);
+            pid[r] = start_olmo("%s --micro-batch 60 --steps 2 --energy --watts 100 --threads %d --out met",
+                                odd_model, 1 + r);
             if (r) sleep_ms(300);
         }
         int code = wait_for(pid[0]);
@@ -6915,6 +6941,8 @@ static void ranks_started_by_others(void) {
               complained);
         waitpid(pid[1], &code, 0);
         check(code == 0, "and the other one ends as well: code %d", code);
+        const double watts = last_metric("met", "energy/watts");
+        check(fabs(watts - 100*machines) < 50, "on %d of 100 W: %.0f W", machines, watts);
         snprintf(port, sizeof port, "%d", taken);
         setenv("MASTER_PORT", port, 1);
         if (k == 0)

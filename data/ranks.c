@@ -305,13 +305,15 @@ static int try_address(const struct addrinfo *at, int is_life, const char **reas
     return -1;
 }
 
-// The others go to rank 0, which may not be there yet. Its name may have several addresses.
+// The others go to rank 0, which may not be there yet. (At the second time it has been there: if it is not
+// any more, it has ended.) Its name may have several addresses.
 static int reach_rank_0(const char *host, int port, int is_life) {
+    const int most = is_life ? 1 : meeting_time;
     const struct addrinfo kind = { 0, AF_UNSPEC, SOCK_STREAM, 0, 0, NULL, NULL, NULL };
     char digits[16];
     const char *reason = "";
     snprintf(digits, sizeof digits, "%d", port);
-    for (const double begun = seconds(); seconds() - begun < meeting_time; usleep(100000)) {
+    for (const double begun = seconds(); seconds() - begun < most; usleep(100000)) {
         struct addrinfo *all = NULL;
         const int unknown = getaddrinfo(host, digits, &kind, &all);
         int line = -1;
