@@ -45,7 +45,7 @@ data/stories.txt: data/stories
 data/stories_val.txt: data/stories.txt ;
 
 # The GPU's two programs and their tests, where CUDA's compiler is: machine code for each of GPU_ARCH, and PTX, which newer
-# cards translate for themselves. GPU_ARCH=90a builds sooner, for an H100 or H200 alone.
+# cards translate for themselves. GPU_ARCH=90a builds sooner, for an H100 or H200 alone. (Their attention is code for 90a, not 90.)
 NVCC     ?= nvcc
 GPU_ARCH ?= 80 86 89 90a
 NVCC_AT   = $(shell command -v $(firstword $(NVCC)) 2>/dev/null)
