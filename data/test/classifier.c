@@ -376,6 +376,12 @@ static void test_broken_lessons(void) {
                       put_text("numbers.jsonl",
                                "{\"text\":\"aa aa\",\"label\":0}\n{\"text\":\"bb bb\",\"label\":1}\n"));
     check(numbers == 0 && strstr(out, "2 labels"), "labels may be numbers: %.200s", out);
+    numbers = run(out, sizeof out, "data/curate train --epochs 1 --out %s %s",
+                  in_scratch("numbers.safetensors"),
+                  put_text("numbers.jsonl", "{\"text\":\"aa aa\",\"label\":0}\n{\"text\":\"cc\"}\n"
+                           "{\"text\":\"bb bb\",\"label\":1}\n"));
+    check(numbers == 0 && strstr(out, "2 labels") && strstr(out, "numbers.jsonl:2: expected a string \"label\""),
+          "what has none is left out, and said: %.200s", out);
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
         const char *path = put_text("lesson.jsonl", cases[i].text);
         int code = run(out, sizeof out, "data/curate train %s --out %s %s", cases[i].options, model,

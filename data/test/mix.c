@@ -432,6 +432,16 @@ static void test_absent(void) {
     release(said);
 }
 
+// The configuration that --help shows is one.
+static void test_mix_help(void) {
+    char out[8192];
+    const int code = run(out, sizeof out, "data/curate mix --help");
+    json_t *shown = json_loads(strstr(out, "{\"streams\"") ? strstr(out, "{\"streams\"") : "", 0, NULL);
+    check(code == 0 && json_array_size(json_object_get(shown, "streams")) == 1,
+          "curate mix --help shows a configuration");
+    json_decref(shown);
+}
+
 static void test_configurations(void) {
     put_mix("{\"id\":\"a\",\"text\":\"a\"}\n", "{\"id\":\"a\",\"attributes\":{}}\n");
     static const struct { const char *members, *output, *expected; } cases[] = {
@@ -831,6 +841,17 @@ static void test_mix_refuses(void) {
           "mix: documents that are younger than their attributes: %s", out);
     code = run(out, sizeof out, mix, scratch, scratch, scratch);
     check(code == 0, "mix: ... until they are tagged again: %s", out);
+    // Others' attributes have no time that must be right.
+    for (int older = 0; older < 2; older++) {
+        code = run(out, sizeof out, "rm -rf %s/m/attributes/tags/.[a-z]* %s/m/out; touch -d '%d minutes' "
+                   "%s/m/attributes/tags/d.jsonl; data/curate mix %s/m/config.json", scratch, scratch,
+                   older ? -1 : 1, scratch, scratch);
+        check(code == 0 && !strstr(out, "is older than") == !older,
+              "mix: others' attributes, %s than their documents: %s", older ? "older" : "younger", out);
+    }
+    run(out, sizeof out, "rm -rf %s/m/attributes", scratch);
+    code = run(out, sizeof out, mix, scratch, scratch, scratch);
+    check(code == 0, "mix: ... and ours again: %s", out);
     code = run(out, sizeof out,
                "sed -i 's/\"name\": \"s\"/\"name\": \"t\"/' %s/m/config.json; data/curate mix "
                "%s/m/config.json; ls %s/m/out", scratch, scratch, scratch);
@@ -858,6 +879,7 @@ static void test_mix(void) {
     test_table();
     test_absent();
     test_configurations();
+    test_mix_help();
     test_nearly_right();
     test_edges_of_documents();
     test_counted_once();

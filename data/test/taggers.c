@@ -578,6 +578,10 @@ static void test_tag_command(void) {
           "a path without documents/ has its sentence");
     check(run(out, sizeof out, "data/curate --help") == 0 && strstr(out, "decontaminate"),
           "curate --help lists the subcommands");
+    int named = run(out, sizeof out, "data/curate tag --help") == 0 && strstr(out, "\ntaggers\n  gopher_v1 ")
+        && strstr(out, "\n  char_length_v1                          code points\n")
+        && strstr(out, "\n  ngram_nsfw_sentence_v1 ");
+    check(named, "curate tag --help lists the taggers");
 }
 
 // Every key that our configurations ask for is one that the taggers, or dedupe and decontaminate, write.

@@ -279,8 +279,19 @@ static void test_other_tokenizers(void) {
         encoder_free(e), tokenizer_free(t);
     }
 }
+// A name in "vocab" that stands for no bytes (ByteLevel has no space) is text, and comes of no merge.
+static void test_text_in_vocab(void) {
+    Tokenizer *t = tokenizer_load(damaged("\"vocab\": {", "\"vocab\": {\"x\\u0020y\": 281, "));
+    Encoder *e = encoder_new(t);
+    const int id = 281, bytes[] = { 'x', ' ', 'y' };
+    char text[64];
+    check(decode(t, text, &id, 1) == 3 && !memcmp(text, "x y", 3) && encodes_to(e, "x y", bytes, 3),
+          "a token of \"vocab\" that is no bytes' name is read, not written");
+    encoder_free(e), tokenizer_free(t);
+}
 static void test_hostile_tokenizers(void) {
     test_other_tokenizers();
+    test_text_in_vocab();
     struct { const char *old, *new_text, *sentence; } cases[] = {
         { "\"merges\"", NULL, "cut off" }, { "\"version\"", "\"version", "not JSON" },
         { "\"model\"", "\"other\"", "of type BPE" },
