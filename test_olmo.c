@@ -3423,6 +3423,8 @@ static void foreign_directories(const Parsed *good) {
     static const struct { const char *what, *find, *replace, *says; int eos; } rows[] = {
         { "an end of text outside the vocabulary", "\"eos_token_id\": null", "\"eos_token_id\": 50279",
           "outside the vocabulary of 64", -1 },
+        { "the first end outside it", "\"eos_token_id\": null", "\"eos_token_id\": 64",
+          "64 is outside the vocabulary of 64", -1 },
         { "a list of ends of text", "\"eos_token_id\": null", "\"eos_token_id\": [50279, 7, 0]",
           "a document ends with 7", 7 },
         { "a list as json.dumps(indent=2) writes it", "\"eos_token_id\": null",

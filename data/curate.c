@@ -267,7 +267,7 @@ int main(int argc, char **argv) {
     int n = (int)(sizeof commands/sizeof *commands);
     for (int i = 0; argc > 1 && i < n; i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].command(argc - 1, argv + 1);
-    int help = argc == 2 && !strcmp(argv[1], "--help");
+    int help = argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"));
     CHECK(help, "%s: expected a subcommand; curate --help lists them", argc > 1 ? argv[1] : "curate");
     printf("usage: curate SUBCOMMAND ...      curate SUBCOMMAND --help explains each\n\n");
     for (int i = 0; i < n; i++) printf("  %-15s %s\n", commands[i].name, commands[i].about);

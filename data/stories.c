@@ -601,7 +601,7 @@ int main(int argc, char **argv) {
     signal(SIGXFSZ, SIG_IGN);                               // a file that may not grow is a sentence
     for (int i = 1; i < argc; i++) {
         const char *flag = argv[i];
-        if (strcmp(flag, "--help") == 0) {
+        if (strcmp(flag, "--help") == 0 || strcmp(flag, "-h") == 0) {
             printf("usage: data/stories [--check | --chat | --ask] [--train N] [--val N] [--seed S] [--out "
                    "PREFIX]\n"
                    "writes PREFIX.txt, PREFIX_val.txt and PREFIX_val.txt.floor (data/stories); "

@@ -27,17 +27,22 @@ static int is_answer(const int *tokens, int start, int n, const int *row, const 
 int main(int argc, char **argv) {
     const char *load = "out/latest", *tokenizer = NULL,
                **files = (const char **)allocate((size_t)argc, sizeof *files, "the arguments");
-    int threads = 0, show = 0;
+    int threads = 0, show = 0, help = 0;
     begin_program();
     const Option table[] = {
         { "--load", TEXT, &load, "a Hugging Face directory" },
         { "--tokenizer", TEXT, &tokenizer, "tokenizer.json (without it: bytes)" },
         { "--show", WHOLE, &show, "print so many of the answers that were not exact" },
         { "--threads", WHOLE, &threads, "threads (0: all)" },
+        { "--help", FLAG, &help, "this text" },
     };
-    const int n_files = parse_options(table, 4, argc, argv, files, NULL);
-    CHECK(n_files == 1,
-          "usage: dev/answers [--load DIR] [--tokenizer FILE] [--show N] PAIRS.jsonl");
+    const int n_files = parse_options(table, 5, argc, argv, files, NULL);
+    if (help) {
+        printf("usage: dev/answers [options] PAIRS.jsonl      how often does a model answer exactly?\n");
+        print_options(table, 5);
+        return finished();
+    }
+    CHECK(n_files == 1, "expected the pairs to be asked for: dev/answers [options] PAIRS.jsonl");
     use_threads(threads);
 
     Config c = config_read(load);

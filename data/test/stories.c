@@ -231,6 +231,7 @@ static void test_stories(void) {
     refused_by_stories("too many stories", "--val: expected", "", "--val 1000001");
     refused_by_stories("a number with a unit", "found '3k'", "", "--val 3k");
     refused_by_stories("a flag without its number", "found 'nothing'", "", "--seed");
+    check(stories(out, sizeof out, "", "-h") == 0 && strstr(out, "usage: data/stories"), "-h is --help");
     refused_by_stories("an unknown flag", "found '--model'", "", "--model 1");
     refused_by_stories("a path that is too long", "--out: expected at most", "",
                        "--out $(printf '%04100d' 0)");
