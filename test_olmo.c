@@ -6954,6 +6954,11 @@ static void ranks_started_by_others(void) {
         system_or_die("rm -rf met");
     }
     ranks_do_not_meet(taken, free_port);
+    char command[3*PATH];
+    snprintf(command, sizeof command, "sleep 0.1 & exec '%s' %s --gpus 2 --steps 200 --out with >stdout 2>&1",
+             self, odd_model);
+    check(system(command) == 0, "a child of the shell that became the program is not a rank");
+    system_or_die("rm -rf with");
     setenv("WORLD_SIZE", "2", 1), setenv("RANK", "2", 1);
     refuses("a rank that is none", "RANK=2", "from 0 to 1", "%s --steps 2 --out met", odd_model);
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("MASTER_PORT"), unsetenv("MASTER_ADDR");

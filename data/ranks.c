@@ -27,7 +27,8 @@ static int talk[MAX_RANKS], life[MAX_RANKS];                // rank 0: to rank r
 static int leaving;                                         // the run is over: sockets may close
 static int ending;                                          // it has failed, and a thread is saying so
 
-// The sentence of a run that failed, said once, by rank 0; but by rank 1 if rank 0 has died.
+// ---- how they end ------------------------------------------------------------------------------
+// Says the sentence of a run that failed, once: rank 0 does, or rank 1 if rank 0 has died. Ends this rank.
 static void end_of_run(int failed, const char *sentence) __attribute__((noreturn));
 static void end_of_run(int failed, const char *sentence) {
     if (ranks.rank <= 1) dprintf(error_output, "error: rank %d of %d: %s\n", failed, ranks.world, sentence);
@@ -37,24 +38,28 @@ static void end_of_run(int failed, const char *sentence) {
     _exit(EXIT_FAILURE);                                    // not exit: a device may be waiting for others
 }
 
-// What die() does here.
+// What die() does in a run of several ranks.
 static void send_last_words(const char *sentence) {
     if (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST)) for (;;) pause();
     if (ranks.rank == 0) end_of_run(0, sentence);
-    if (send(life[0], sentence, strlen(sentence), MSG_NOSIGNAL) > 0) {
-        char heard;
-        if (recv(life[0], &heard, 1, 0) == 1) _exit(EXIT_FAILURE);
-    }                                                       // else rank 0 has not said it
+    char heard;
+    if (send(life[0], sentence, strlen(sentence), MSG_NOSIGNAL) > 0 && recv(life[0], &heard, 1, 0) == 1) {
+        _exit(EXIT_FAILURE);                                // rank 0 has said it
+    }
     dprintf(error_output, "error: rank %d of %d: %s\n", ranks.rank, ranks.world, sentence);
     _exit(EXIT_FAILURE);
 }
 
-// A thread of its own: the first may be waiting for a device, which waits for a rank that is no more.
+// Waits for a rank to end, in a thread of its own: the first thread may be waiting for a device, which waits
+// for a rank that is no more.
 static void *watch(void *unused) {
     static struct pollfd line[MAX_RANKS];
     static char words[4096];
     const int lines = ranks.rank ? 1 : ranks.world;
-    for (int r = 0; r < lines; r++) line[r].fd = life[r], line[r].events = POLLIN;
+    for (int r = 0; r < lines; r++) {
+        line[r].fd = life[r];
+        line[r].events = POLLIN;
+    }
     for (;;) {
         if (poll(line, (nfds_t)lines, -1) < 0) continue;
         if (__atomic_load_n(&leaving, __ATOMIC_SEQ_CST)) return unused;
@@ -69,7 +74,9 @@ static void *watch(void *unused) {
     }
 }
 
-// All n bytes to, or from, another rank. If it is gone, the watching thread ends us, while it watches.
+// ---- what they tell each other -----------------------------------------------------------------
+// All n bytes go to, or come from, another rank. If it is gone, the watching thread ends us while we pause;
+// at the end of a run nobody watches any more.
 static void nobody_there(void) {
     CHECK(!__atomic_load_n(&leaving, __ATOMIC_SEQ_CST), "another rank has died at the very end");
     for (;;) pause();
@@ -85,15 +92,17 @@ static void receive_all(int line, void *bytes, size_t n) {
         if ((k = recv(line, at, n, MSG_WAITALL)) <= 0) nobody_there();
 }
 
-// x[0..n) becomes the sum of all ranks' x, taken in their order: the same bits for all.
+// x[0..n) becomes the sum of all ranks' x. It is taken in the order of the ranks, so all have the same bits.
 static void ranks_sum(double *x, int n) {
     enum { MOST = 512 };                                    // numbers at a time
     double part[MOST];
     for (int k; ranks.world > 1 && n > 0; x += k, n -= k) {
         k = imin(n, MOST);
         const size_t bytes = (size_t)k*sizeof *x;
-        if (ranks.rank) send_all(talk[0], x, bytes), receive_all(talk[0], x, bytes);
-        else {
+        if (ranks.rank) {
+            send_all(talk[0], x, bytes);
+            receive_all(talk[0], x, bytes);
+        } else {
             for (int r = 1; r < ranks.world; r++) {
                 receive_all(talk[r], part, bytes);
                 for (int i = 0; i < k; i++) x[i] += part[i];
@@ -103,7 +112,7 @@ static void ranks_sum(double *x, int n) {
     }
 }
 
-// Until all ranks are here.
+// Returns when all ranks are here.
 static void ranks_wait(void) {
     double nothing = 0;
     ranks_sum(&nothing, 1);
@@ -115,24 +124,37 @@ void ranks_share(void *bytes, size_t n) {
     if (ranks.rank) receive_all(talk[0], bytes, n);
 }
 
+// Whether any rank has been asked to stop. All learn it at the same moment.
+static int agreed_to_stop(void) {
+    double asked = asked_here;
+    if (ranks.world == 1) return asked_to_stop;
+    ranks_sum(&asked, 1);
+    asked_to_stop = asked > 0;
+    return asked_to_stop;
+}
+
 // ---- what must be the same for all -------------------------------------------------------------
-static char *own_lines;                                     // one for each thing that must be the same
+// A rank lists what it is and what it reads, a line each: the program, every option, every file. All lists
+// must be that of rank 0.
+static char *own_lines;
 static size_t own_length;
 static FILE *list;                                          // writes them
 
+// A file, known by its size and fingerprint.
 static void list_bytes(const char *name, const char *path) {
     uint64_t size;
     const uint64_t hash = file_hash(path, &size);
     fprintf(list, "%s of %llu bytes, fingerprint 0x%016llx\n", name, (unsigned long long)size,
             (unsigned long long)hash);
 }
+// open_to_read calls this: on_reading.
 static void list_file(const char *path) {
     on_reading = NULL;                                      // file_hash opens it, too
     list_bytes(path, path);
     on_reading = list_file;
 }
 
-// The program, and its options. Threads and watts are each machine's own affair.
+// The program, and its options but two: threads and watts are each machine's own affair. Begins the list.
 static void list_options(Options *o) {
     Option table[MAX_OPTIONS];
     char program[PATH], value[128];
@@ -146,7 +168,8 @@ static void list_options(Options *o) {
     on_reading = list_file;
 }
 
-// Ranks that do not do the same would wait for each other for ever, or learn from different things.
+// Ends the run if a rank's list is not that of rank 0. Otherwise such ranks would wait for each other for
+// ever, or learn from different things.
 static void ranks_must_agree(void) {
     if (ranks.world == 1) return;
     fflush(list);
@@ -155,7 +178,9 @@ static void ranks_must_agree(void) {
     char *first = (char *)allocate(size, 1, "what rank 0 has"), *mine = own_lines;
     if (ranks.rank == 0) memcpy(first, mine, size);
     ranks_share(first, size);
-    for (; first[at] && first[at] == mine[at]; at++) if (mine[at] == '\n') line = at + 1;
+    for (; first[at] && first[at] == mine[at]; at++) {
+        if (mine[at] == '\n') line = at + 1;                // where the line begins in which they differ
+    }
     const int mine_ends = (int)strcspn(mine + line, "\n"), first_ends = (int)strcspn(first + line, "\n");
     CHECK(first[at] == mine[at],
           "here is %.*s, but on rank 0 %.*s; the ranks of a run need the same program, options and files",
@@ -164,8 +189,8 @@ static void ranks_must_agree(void) {
 }
 
 // ---- what one rank does for all ----------------------------------------------------------------
-// Rank 0 writes a checkpoint, but has only its own pieces of it. So its device asks: each question goes to
-// all ranks, and all get what it names, together.
+// Rank 0 writes a checkpoint, but its device has only its own pieces, and device->get is a call that all
+// ranks make together. So rank 0 asks for what it gets next, and all get it.
 typedef struct { Space space; size_t offset, count; } Wanted;
 static const Device *own_device;
 
@@ -174,37 +199,34 @@ static void ask(void *model, Space space, size_t offset, size_t count, real *hos
     ranks_share(&wanted, sizeof wanted);
     own_device->get(model, space, offset, count, host);
 }
-static void ranks_dismiss(void) {                           // by a question for nothing
+// Rank 0 has no more questions: it asks for nothing.
+static void ranks_dismiss(void) {
     Wanted none = { PARAMS, 0, 0 };
     ranks_share(&none, sizeof none);
 }
 // What the others do until they are dismissed.
 static void ranks_answer(void *model) {
     static real unused[CHUNK];
-    for (Wanted asked; ; own_device->get(model, asked.space, asked.offset, asked.count, unused)) {
-        ranks_share(&asked, sizeof asked);
-        if (!asked.count) return;
+    for (;;) {
+        Wanted wanted;
+        ranks_share(&wanted, sizeof wanted);
+        if (!wanted.count) return;
+        own_device->get(model, wanted.space, wanted.offset, wanted.count, unused);
     }
 }
-// The device of a run: its get is for rank 0 alone.
+// The device of a run of several ranks. Its get asks the others, so it is for rank 0 alone.
 static const Device *ranks_device(const Device *device) {
     static Device asking;
     if (ranks.world == 1) return device;
-    own_device = device, asking = *device, asking.get = ask;
+    own_device = device;
+    asking = *device;
+    asking.get = ask;
     return &asking;
 }
 
-// Has any rank been asked to stop? All learn it at the same moment.
-static int agreed_to_stop(void) {
-    double asked = asked_here;
-    if (ranks.world == 1) return asked_to_stop;
-    ranks_sum(&asked, 1);
-    return asked_to_stop = asked > 0;
-}
-
 // ---- how they meet -----------------------------------------------------------------------------
-// Where rank 0 waits: at all addresses of this machine, IPv6 and IPv4, or at 127.0.0.1 alone. *port 0: a free
-// one is chosen.
+// Returns a socket at which rank 0 waits: at all addresses of this machine, IPv6 and IPv4, or at 127.0.0.1
+// alone. If *port is 0, it becomes that of a free one.
 static int listen_at(int any, int *port) {
     const int yes = 1, no = 0, soon = 5, old = !any || access("/proc/net/if_inet6", F_OK);
     const int line = socket(old ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -216,7 +238,7 @@ static int listen_at(int any, int *port) {
     if (!any) at.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     setsockopt(line, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     setsockopt(line, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
-    setsockopt(line, IPPROTO_TCP, TCP_DEFER_ACCEPT, &soon, sizeof soon);     // nobody who says nothing
+    setsockopt(line, IPPROTO_TCP, TCP_DEFER_ACCEPT, &soon, sizeof soon);     // not before they speak
     CHECK(bind(line, &at.any, size) == 0 && listen(line, 2*MAX_RANKS) == 0
           && getsockname(line, &at.any, &size) == 0,
           "port %d: rank 0 cannot wait there for the others: %s; choose another MASTER_PORT", *port,
@@ -225,7 +247,8 @@ static int listen_at(int any, int *port) {
     return line;
 }
 
-// A machine that has lost its power says nothing: so ask it now and then, and give up after half a minute.
+// A machine that has lost its power says nothing. So the system asks now and then, and gives up after half a
+// minute.
 static void keep_alive(int line) {
     const int yes = 1, idle = 10, interval = 5, times = 4;
     setsockopt(line, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
@@ -242,7 +265,7 @@ static void be_patient(int line, double seconds) {
     setsockopt(line, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most);
 }
 
-// By which the two ends of a socket introduce themselves.
+// What both ends of a socket say first. Whoever does not say it is no rank.
 typedef struct { char program[8]; int32_t rank, world, is_life; } Hello;
 static Hello hello(int is_life) {
     Hello h = { { 0 }, ranks.rank, ranks.world, is_life };
@@ -278,35 +301,39 @@ static void receive_ranks(int door, int port) {
         CHECK(!*known, "two processes are rank %d of %d; each must have a rank of its own", h.rank, h.world);
         be_patient(line, 0);
         keep_alive(line);
-        *known = line, there++;
+        *known = line;
+        there++;
     }
     close(door);
 }
 
-// A socket to whom this address leads to, if that is rank 0; else -1, and why not.
+// Returns a socket to rank 0, if this address leads to it; else -1, and in *reason why not.
 static int try_address(const struct addrinfo *at, int is_life, const char **reason) {
     const Hello ours = hello(is_life);
     const int line = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     Hello h;
     be_patient(line, imin(10, meeting_time));               // connect would wait for two minutes
-    const int there = connect(line, at->ai_addr, at->ai_addrlen) == 0;
-    be_patient(line, meeting_time);
-    if (!there) *reason = errno == EINPROGRESS ? "no answer" : strerror(errno);
-    else if (send(line, &ours, sizeof ours, MSG_NOSIGNAL) < 0 || !hears_hello(line, &h))
-        *reason = "something else is there";
-    else {
-        CHECK(h.world == ranks.world, "at MASTER_PORT ranks of %d meet, not of %d; is that another run's?",
-              h.world, ranks.world);
-        be_patient(line, 0);
-        keep_alive(line);
-        return line;
+    if (connect(line, at->ai_addr, at->ai_addrlen) < 0) {
+        *reason = errno == EINPROGRESS ? "no answer" : strerror(errno);
+        close(line);
+        return -1;
     }
-    close(line);
-    return -1;
+    be_patient(line, meeting_time);
+    if (send(line, &ours, sizeof ours, MSG_NOSIGNAL) < 0 || !hears_hello(line, &h)) {
+        *reason = "something else is there";
+        close(line);
+        return -1;
+    }
+    CHECK(h.world == ranks.world,
+          "at MASTER_PORT ranks of %d meet, not of %d; is that another run's?", h.world,
+          ranks.world);
+    be_patient(line, 0);
+    keep_alive(line);
+    return line;
 }
 
-// The others go to rank 0, which may not be there yet. (At the second time it has been there: if it is not
-// any more, it has ended.) Its name may have several addresses.
+// The others go to rank 0, whose name may have several addresses. At first it may not be there yet. When
+// they come with their second socket it has been there: if it is not there any more, it has ended.
 static int reach_rank_0(const char *host, int port, int is_life) {
     const int most = is_life ? 1 : meeting_time;
     const struct addrinfo kind = { 0, AF_UNSPEC, SOCK_STREAM, 0, 0, NULL, NULL, NULL };
@@ -330,19 +357,27 @@ static int reach_rank_0(const char *host, int port, int is_life) {
 // door: where rank 0 waits; -1 for the others. From here on all share one fate, and rank 0 speaks for them.
 static void ranks_meet(int door, const char *host, int port) {
     pthread_t watching;
-    if (ranks.rank == 0) last_words = send_last_words, receive_ranks(door, port);
-    else talk[0] = reach_rank_0(host, port, 0), life[0] = reach_rank_0(host, port, 1);
-    last_words = send_last_words;
-    if (ranks.rank == 0) life[0] = -1;
+    if (ranks.rank == 0) {
+        last_words = send_last_words;
+        receive_ranks(door, port);
+        life[0] = -1;
+    } else {
+        talk[0] = reach_rank_0(host, port, 0);
+        life[0] = reach_rank_0(host, port, 1);
+        last_words = send_last_words;
+    }
     CHECK(pthread_create(&watching, NULL, watch, NULL) == 0, "no thread can be started");
-    if (ranks.rank) {
+    if (ranks.rank) {                                       // only rank 0 is heard
         const int nowhere = open("/dev/null", O_WRONLY);
         error_output = dup(2);
-        fflush(stdout), dup2(nowhere, 1), dup2(nowhere, 2), close(nowhere);
+        fflush(stdout);
+        dup2(nowhere, 1);
+        dup2(nowhere, 2);
+        close(nowhere);
     }
 }
 
-// The end of a run that went well.
+// Ends a run that went well: all ranks have done their work.
 static void ranks_part(void) {
     if (ranks.world == 1) return;
     __atomic_store_n(&leaving, 1, __ATOMIC_SEQ_CST);
@@ -367,12 +402,17 @@ static int wait_for_ranks(int n) {
         const pid_t ended = waitpid(-1, &status, 0);
         if (ended < 0 && errno == EINTR) continue;
         int r = 0;
-        while (child[r] != ended) r++;
-        child[r] = 0, left--;
+        while (r < n && child[r] != ended) r++;
+        if (r == n) continue;                               // a child of the shell that we were
+        child[r] = 0;
+        left--;
         if (status == 0) continue;
         if (!failed++) alarm(10);
         if (WIFEXITED(status)) said = 1;
-        else if (!killed_by) killed = r, killed_by = WTERMSIG(status);
+        else if (!killed_by) {
+            killed = r;
+            killed_by = WTERMSIG(status);
+        }
     }
     if (failed && !said)
         fprintf(stderr, "error: rank %d of %d was ended by signal %d (%s)\n", killed, n, killed_by,
@@ -394,7 +434,9 @@ static void ranks_fork(int n) {
         if (pid) continue;
         prctl(PR_SET_PDEATHSIG, SIGKILL);                   // no rank outlives its parent
         if (getppid() != parent) _exit(EXIT_FAILURE);
-        ranks.rank = ranks.local = r, ranks.world = n, ranks.forked = 1;
+        ranks.rank = ranks.local = r;
+        ranks.world = n;
+        ranks.forked = 1;
         omp_set_num_threads(imax(1, omp_get_max_threads()/n));
         if (r) close(door);
         ranks_meet(r ? -1 : door, "127.0.0.1", port);
@@ -404,7 +446,7 @@ static void ranks_fork(int n) {
     exit(wait_for_ranks(n));
 }
 
-// A whole number in the environment; -1: it is not there.
+// Returns a whole number in the environment, or -1: it is not there.
 static int environment(const char *name, int least, int most) {
     const char *text = getenv(name);
     char *end;
@@ -415,9 +457,9 @@ static int environment(const char *name, int least, int most) {
     return (int)x;
 }
 
-// Starts the ranks, or finds out which one this is; and sees to it that they are of one mind.
+// Starts the ranks, or finds out which one this is. They meet, and compare their programs and options.
 static void ranks_start(Options *o, const Device *device) {
-    // (SLURM_NTASKS would not do: a job's script has it as well, and only what srun starts there is a rank.)
+    // SLURM_NTASKS would not do: a job's script has it as well, and only what srun starts there is a rank.
     static const char *const names[][3] = {
         { "RANK", "WORLD_SIZE", "LOCAL_RANK" },             // torchrun
         { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK" },   // Open MPI
@@ -431,10 +473,11 @@ static void ranks_start(Options *o, const Device *device) {
     for (int i = 0; i < 4 && !gpus && ranks.world == 1; i++) {
         const int world = environment(names[i][1], 1, MAX_RANKS);
         if (world < 2) continue;
-        ranks.world = world, ranks.rank = environment(names[i][0], 0, world - 1);
+        ranks.world = world;
+        ranks.rank = environment(names[i][0], 0, world - 1);
         CHECK(ranks.rank >= 0, "%s=%d, but there is no %s; --gpus 1 is a run of its own", names[i][1], world,
               names[i][0]);
-        ranks.local = -1;
+        ranks.local = -1;                                   // srun --mpi=pmi2 sets PMI_RANK and SLURM_LOCALID
         for (int k = i; k < 4 && ranks.local < 0; k++) ranks.local = environment(names[k][2], 0, MAX_RANKS);
         if (ranks.local < 0) ranks.local = ranks.rank;
     }
