@@ -325,8 +325,7 @@ static int try_address(const struct addrinfo *at, int is_life, const char **reas
         return -1;
     }
     CHECK(h.world == ranks.world,
-          "at MASTER_PORT ranks of %d meet, not of %d; is that another run's?", h.world,
-          ranks.world);
+          "at MASTER_PORT ranks of %d meet, not of %d; is that another run's?", h.world, ranks.world);
     be_patient(line, 0);
     keep_alive(line);
     return line;
