@@ -4031,7 +4031,8 @@ static void promised_training_output(void) {
           && sscanf(last_line(said), "params hash 0x%16[0-9a-f]", hash) == 1 && strlen(hash) == 16
           && strlen(last_line(said)) == 31, "a training run's last line is its hash: %.30s",
           last_line(said));
-    check(strstr(said, "tied head, T 16\n") && !strstr(said, "untied"), "nothing is clipped, the head is tied");
+    check(strstr(said, "tied head, T 16\n") && !strstr(said, "untied"),
+          "nothing is clipped, the head is tied");
     char *metrics = slurp("out/metrics.jsonl", NULL);
     for (char *line = metrics, *next; line && *line; line = next, lines++) {
         next = line + strcspn(line, "\n");
@@ -4233,6 +4234,11 @@ static void fine_tuning(void) {
     check(went_well(code) && strstr(said, "3 steps of 30 sequences")
           && strstr(said, "starting from out/latest\n"),
           "a batch is no larger than the data, where nobody asked for it");
+    refuses("... but where somebody did", "--batch 31", "only 30 windows of 16",
+            "--load out/latest --data few.bin --val none --sample-every 0 --out fine --batch 31");
+    write_tokens("two.bin", 2*16, 64);
+    refuses("... or of a model that is trained from its beginning", "--batch", "only 2 windows of 16",
+            "--model tiny --vocab 64 --seq-len 16 --data two.bin --val none --sample-every 0 --out fine");
     code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0 --out fine "
                       "--batch 2 --epochs 1");
     check(went_well(code) && strstr(said, "100 steps of 2 sequences; finetune, 3 steps of warm-up"),
@@ -4918,13 +4924,14 @@ static void bare_resume(void) {
         system_or_die("rm -rf run && cp -r whole run");
         edit_file("run/step8/train.json", "\"data\": [", silent[i]);
         code = train_olmo("--resume --out run");
-        check(went_well(code) && !strcmp(last_line(said), hash), "a checkpoint that says %s: %.60s", silent[i],
-              code ? complained : last_line(said));
+        check(went_well(code) && !strcmp(last_line(said), hash), "a checkpoint that says %s: %.60s",
+              silent[i], code ? complained : last_line(said));
     }
     system_or_die("rm -rf run && cp -r whole run");
     edit_file("run/step8/train.json", "\"data\": [", silent[0]);
     write_tokens("half.bin", 480, 65);
-    refuses("a token beyond the vocabulary, then", "half.bin", "64", "--resume --out run --data few.bin,half.bin");
+    refuses("a token beyond the vocabulary, then", "half.bin", "64",
+            "--resume --out run --data few.bin,half.bin");
     system_or_die("rm -rf run && cp -r whole run");
     edit_file("run/step8/train.json", "\"--steps\": 12", "\"--steps\": \"a\"");
     refuses("an option of another kind", "run/step8/train.json", "--steps", "--resume --out run");

@@ -380,7 +380,8 @@ static void test_broken_lessons(void) {
                   in_scratch("numbers.safetensors"),
                   put_text("numbers.jsonl", "{\"text\":\"aa aa\",\"label\":0}\n{\"text\":\"cc\"}\n"
                            "{\"text\":\"bb bb\",\"label\":1}\n"));
-    check(numbers == 0 && strstr(out, "2 labels") && strstr(out, "numbers.jsonl:2: expected a string \"label\""),
+    check(numbers == 0 && strstr(out, "2 labels")
+          && strstr(out, "numbers.jsonl:2: expected a string \"label\""),
           "what has none is left out, and said: %.200s", out);
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
         const char *path = put_text("lesson.jsonl", cases[i].text);
