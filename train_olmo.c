@@ -888,7 +888,8 @@ static size_t acts_layout(Acts *a, char *base, const Config *c, int training, in
 // ---- attention, with a KV cache or without -----------------------------------------------------
 // From qkv to att, for B sequences of T tokens at positions past, past + 1, ..., whose first row is `row`.
 // Without a cache (NULL) past is 0. With a cache B is 1, and the cache, [seq_len, 2*G*D], holds the keys and
-// values of all earlier tokens; those of the T new ones are written behind them.
+// values of all earlier tokens; those of the T new ones are written behind them. (lse is for a backward pass
+// alone: with a cache it is not kept.)
 static void attend_from(Acts *a, LayerActs *s, real *cache, const Config *c,
                         int row, int B, int T, int past) {
     const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
@@ -1157,6 +1158,7 @@ void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
 // all N share the matrix products. targets, losses, zlosses: [N]; the losses have the same bits as
 // olmo_forward's of each text by itself. The pass overwrites the cache and the activations: no backward
 // pass may follow, and no sequence that was being decoded can continue.
+// (Also known as prefix sharing and tree attention: SpecInfer, arXiv 2305.09781; SGLang, arXiv 2312.07104.)
 void olmo_forward_tree(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *positions,
                        const int *targets, int N) {
     const int T = m->config.seq_len;
