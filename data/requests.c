@@ -563,6 +563,8 @@ static void find_tasks(Tasks *tasks, const char *path, int twins) {
     for (size_t i = before; i < tasks->n; i++) for (size_t k = 0; k < i; k++) {
         const Task *a = tasks->task[k], *b = tasks->task[i];
         CHECK(strcmp(a->name, b->name), "%s and %s: both are called %s", a->path, b->path, a->name);
+        CHECK(strcmp(a->label, b->label), "%s and %s: both would be %s in metrics.jsonl, by the names of "
+              "these directories; rename one", a->path, b->path, a->label);
     }
 }
 

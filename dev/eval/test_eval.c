@@ -501,6 +501,9 @@ static void test_hostile_requests(void) {
          "{\"primary_metric\": \"bleu\"}}' "
           "> odd/rc_0shot/config.json; $EVAL tasks --load model odd", "is bleu; expected acc_raw" },
         { "a task twice", "$EVAL tasks --load model colours colours", "both are called colours" },
+        { "two tasks in directories of one name", "mkdir -p twin; cp -r colours twin/; "
+          "sed -i 's/\"colours\"/\"twins\"/' twin/colours/rc_0shot/config.json; "
+          "$EVAL tasks --load model colours twin", "both would be colours_rc_0shot" },
         { "no model", "$EVAL tasks colours", "--load: expected the directory" },
         { "no task", "$EVAL tasks --load model", "expected the directories of tasks" },
         { "a NUL byte", "printf '{\\0}' > hostile/rc_0shot/requests.jsonl; $EVAL tasks --load model "
