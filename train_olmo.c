@@ -885,35 +885,6 @@ static size_t acts_layout(Acts *a, char *base, const Config *c, int training, in
     return arena.used;
 }
 
-// ---- attention, with a KV cache or without -----------------------------------------------------
-// From qkv to att, for B sequences of T tokens at positions past, past + 1, ..., whose first row is `row`.
-// Without a cache (NULL) past is 0. With a cache B is 1, and the cache, [seq_len, 2*G*D], holds the keys and
-// values of all earlier tokens; those of the T new ones are written behind them. (lse is for a backward pass
-// alone: with a cache it is not kept.)
-static void attend_from(Acts *a, LayerActs *s, real *cache, const Config *c,
-                        int row, int B, int T, int past) {
-    const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
-    const int kv_width = cache ? 2*G*D : Q;
-    real *q = s->qkv + (size_t)row*Q, *kv = q + H*D, *att = s->att + (size_t)row*C;
-
-    rope_forward(q, a->rope, B*T, T, past, H + G, D, Q);
-    for (int t = 0; cache && t < T; t++) {
-        memcpy(cache + (size_t)(past + t)*kv_width, kv + (size_t)t*Q, sizeof(real)*kv_width);
-    }
-    attention_forward(att, s->lse, a->work, q, Q, cache ? cache : kv, kv_width, B, T, past, H, G, D);
-}
-
-// Without a cache: all of a batch, B sequences of T tokens. With a cache: N tokens at a->positions. Where
-// these go back to an earlier position, the next tokens see the cache up to there, and overwrite the rest.
-static void attend(Acts *a, LayerActs *s, real *cache, const Config *c, int B, int T) {
-    const int N = B*T, *positions = a->positions;
-    if (!cache) attend_from(a, s, NULL, c, 0, B, T, 0);
-    for (int row = 0, n; cache && row < N; row += n) {      // n tokens that follow each other
-        for (n = 1; row + n < N && positions[row + n] == positions[row] + n; n++) {}
-        attend_from(a, s, cache, c, row, 1, n, positions[row]);
-    }
-}
-
 // ---- one block ---------------------------------------------------------------------------------
 //
 //    x [N, C]                                                         the residual stream
@@ -923,16 +894,23 @@ static void attend(Acts *a, LayerActs *s, real *cache, const Config *c, int B, i
 //    + <----------------------------------------------------------------------------- ff_out   <-------'
 //    x
 //
-// The block for B sequences of T tokens. In training cache is NULL; with the layer's cache, the B*T tokens
-// stand at a->positions (see attend).
+static void attend_with_cache(Acts *a, LayerActs *s, real *cache, const Config *c, int N);
+
+// The block for B sequences of T tokens. Generation gives it the layer's KV cache, too: what then takes the
+// place of two lines stands where the model is told with a cache, at the end of this section.
 static void block_forward(Acts *a, LayerActs *s, const LayerWeights *w, real *cache, const Config *c,
                           int B, int T) {
-    const int N = B*T, C = c->d_model, F = c->mlp_hidden/2, Q = C + 2*c->n_kv_heads*(C/c->n_heads);
+    const int N = B*T, C = c->d_model, F = c->mlp_hidden/2;
+    const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
 
     norm_forward(s->xn1, s->rstd1, a->x, N, C);
     matmul_forward(s->qkv, s->xn1, w->att_proj, N, C, Q, 0);
     if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q);
-    attend(a, s, cache, c, B, T);                                           // RoPE, attention
+    if (cache) attend_with_cache(a, s, cache, c, N);
+    else {
+        rope_forward(s->qkv, a->rope, N, T, 0, H + G, D, Q);
+        attention_forward(s->att, s->lse, a->work, s->qkv, Q, s->qkv + C, Q, B, T, 0, H, G, D);
+    }
     matmul_forward(a->x, s->att, w->attn_out, N, C, C, 1);                  // x += att . attn_out^T
 
     norm_forward(s->xn2, s->rstd2, a->x, N, C);
@@ -1031,7 +1009,7 @@ static int keep_asked(Acts *a, int N, int C) {
     int *row = asked_row(a), k = 0;
     for (int n = 0; n < N; n++) {
         if (a->targets[n] < 0) continue;
-        if (k < n) memcpy(a->xnf + (size_t)k*C, a->xnf + (size_t)n*C, sizeof(real)*(size_t)C);
+        if (k < n) memcpy(a->xnf + (size_t)k*C, a->xnf + (size_t)n*C, sizeof(real)*C);
         a->targets[k] = a->targets[n];
         row[k] = n;
         k++;
@@ -1117,6 +1095,26 @@ void olmo_backward(Olmo *m) {
 // Numbers in the cache of all layers.
 static size_t cache_size(const Config *c) {
     return (size_t)c->n_layers*c->seq_len*2*c->n_kv_heads*(c->d_model/c->n_heads);
+}
+
+// RoPE and attention for N tokens at a->positions. cache, [seq_len, 2*G*D], holds the keys and values of all
+// earlier positions, and is given those of the N new tokens. Tokens at successive positions go together.
+// Where the positions go back, the next tokens see the cache up to there, and overwrite the rest.
+// (s->lse is for a backward pass alone, and does not matter here.)
+static void attend_with_cache(Acts *a, LayerActs *s, real *cache, const Config *c, int N) {
+    const int C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D, KV = 2*G*D;
+    const int *positions = a->positions;
+    for (int row = 0, n; row < N; row += n) {
+        const int past = positions[row];
+        real *q = s->qkv + (size_t)row*Q, *kv = q + C;
+        for (n = 1; row + n < N && positions[row + n] == past + n; n++) {}
+
+        rope_forward(q, a->rope, n, n, past, H + G, D, Q);
+        for (int t = 0; t < n; t++) {
+            memcpy(cache + (size_t)(past + t)*KV, kv + (size_t)t*Q, sizeof(real)*KV);
+        }
+        attention_forward(s->att + (size_t)row*C, s->lse, a->work, q, Q, cache, KV, 1, n, past, H, G, D);
+    }
 }
 
 // N tokens at a->positions through all layers, each of which has its part of the cache.

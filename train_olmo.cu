@@ -1102,7 +1102,8 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int B, int T)
 typedef struct { elem *weight; float *grad; } Parameter;    // a matrix and its gradient, at the same offset
 typedef struct { Parameter att_proj, attn_out, ff_proj, ff_out; } GpuLayer;
 
-// From xn1 to att, for B sequences of T tokens at positions past, past + 1, ... cache is NULL in training,
+// From xn1 to att: lines of the .c's block_forward, which stand apart because recomputation needs them a
+// second time. B sequences of T tokens stand at positions past, past + 1, ... cache is NULL in training,
 // else [seq_len, 2*G*D]: the keys and values of all earlier tokens, behind which those of the T new ones are
 // written.
 static void attend(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, const Config *c,

@@ -65,8 +65,8 @@ static const Bug bugs[] = {
       "The weight decay has the wrong sign: weights grow a little with every step. In 300 steps "
       "that hardly shows." },
     { "Training looks right, but what it generates is poor.",
-      "    rope_forward(q, a->rope, B*T, T, past, H + G, D, Q);",
-      "    rope_forward(q, a->rope, B*T, T, past ? past - 1 : 0, H + G, D, Q);",
+      "        rope_forward(q, a->rope, n, n, past, H + G, D, Q);",
+      "        rope_forward(q, a->rope, n, n, past ? past - 1 : 0, H + G, D, Q);",
       "kv_cache",
       "With a KV cache, new tokens are turned to the position before theirs. Training has past = "
       "0 and never sees it: a stale position, in generation only." },
