@@ -2237,8 +2237,10 @@ static void warmup_of(int which) {
 }
 static void environment_of(int least) { environment("A_TEST", least, 8); }
 static void list_of(int which) {
-    static const char *const lists[] = { "", ",a", "a,,b", "a," };
+    static char full[PATH + 1];                             // no room for the NUL
+    const char *const lists[] = { "", ",a", "a,,b", "a,", full };
     char item[PATH];
+    memset(full, 'a', PATH);
     for (int i = 0; list_item("--flag", lists[which], i, item); i++) continue;
 }
 static void test_limits(void) {
@@ -2257,7 +2259,10 @@ static void test_limits(void) {
     char item[PATH];
     fine = !list_item("--flag", NULL, 0, item) && !strcmp(list_item("--flag", "a,bc", 0, item), "a");
     fine &= !strcmp(list_item("--flag", "a,bc", 1, item), "bc") && !list_item("--flag", "a,bc", 2, item);
-    for (int i = 0; i < 4; i++) fine &= dies(list_of, i, "separated by single commas");
+    for (int i = 0; i < 5; i++) fine &= dies(list_of, i, "separated by single commas");
+    char longest[PATH] = { 0 };
+    memset(longest, 'a', PATH - 1);
+    fine &= !strcmp(list_item("--flag", longest, 0, item), longest);
     check(fine, "lists between commas");
 
     setenv("A_TEST", "", 1), fine = environment("A_TEST", 0, 9) == -1;
@@ -5394,6 +5399,14 @@ static void test_signals(void) {
     kill(pid, SIGTERM);
     code = wait_for(pid);
     check(went_well(code) && runs, "a SIGHUP that is ignored ends nothing: code %d", code);
+    system_or_die("rm -rf run");
+    // A bus error that comes of no file of ours.
+    int status;
+    pid = start_olmo("%s %s %s --out run", tiny_model, recipe, endless);
+    wait_for_metrics("run/metrics.jsonl", 1000);
+    while (waitpid(pid, &status, WNOHANG) == 0) kill(pid, SIGBUS), sleep_ms(20);
+    check(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS,
+          "a bus error of no file of ours ends a run as it always does");
     system_or_die("rm -rf run");
 
     // In the middle of a validation of minutes: the checkpoint is there in a moment, and the run of
