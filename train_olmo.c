@@ -50,6 +50,7 @@ Conventions, kept everywhere:
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -1866,14 +1867,21 @@ static void remove_directory(const char *path) {
     rmdir(path);
 }
 
-// The half-written directory, or NULL. It is given out once: one thread finishes it, or one removes it.
-static const char *take_half_written(void) {
-    return __atomic_exchange_n(&half_written, (const char *)NULL, __ATOMIC_SEQ_CST);
+// Held while a directory is finished, and while one that is not whole is removed: of two threads only one can
+// do either.
+static pthread_mutex_t finishing = PTHREAD_MUTEX_INITIALIZER;
+
+static void set_half_written(const char *path) {
+    pthread_mutex_lock(&finishing);
+    half_written = path;
+    pthread_mutex_unlock(&finishing);
 }
 static void remove_half_written(void) {
-    const char *path = take_half_written();
-    // The thread that writes may add one more file; for the next one it finds no directory.
-    for (int i = 0; path && i < 10 && file_exists(path); i++) remove_directory(path);
+    pthread_mutex_lock(&finishing);
+    // A thread that is writing may add one more file; for the next one it finds no directory.
+    for (int i = 0; half_written && i < 10 && file_exists(half_written); i++) remove_directory(half_written);
+    half_written = NULL;
+    pthread_mutex_unlock(&finishing);
 }
 
 // Written bytes are only safe once they have reached the disk. A full disk may say so only here.
@@ -2817,15 +2825,17 @@ static int begin_directory(const char *path, char *temporary) {
     CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
     make_directory(temporary);
     const int lock = lock_directory(temporary);
-    half_written = temporary;
+    set_half_written(temporary);
     empty_directory(temporary);
     return lock;
 }
 static void finish_directory(const char *path, const char *temporary, int lock) {
     sync_directory(temporary);
-    while (!take_half_written()) pause();                   // another thread ends the run and removes it
-    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path,
-          strerror(errno));
+    pthread_mutex_lock(&finishing);
+    const int renamed = rename(temporary, path) == 0;
+    if (renamed) half_written = NULL;
+    pthread_mutex_unlock(&finishing);
+    CHECK(renamed, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
     close(lock);
 }
 
@@ -2935,9 +2945,9 @@ static void remove_checkpoints(const char *out, int keep) {
         path_join(temporary, out, name);
         remove_directory(temporary);
         if (rename(path, temporary) == 0) {
-            half_written = temporary;
+            set_half_written(temporary);
             remove_directory(temporary);
-            (void)take_half_written();
+            set_half_written(NULL);
         }
         if (!file_exists(path) && !file_exists(temporary)) continue;
         fprintf(stderr, "note: %s: cannot be removed: %s\n", path, strerror(errno));
