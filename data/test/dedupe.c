@@ -373,6 +373,15 @@ static void test_damaged_filters(void) {
     }
     check(refused == tried, "filter: %d of %d damaged or cut files are refused with a sentence",
           refused, tried);
+    FilterHeader header;
+    memcpy(&header, whole, sizeof header);
+    char *nameless = (char *)allocate(size, 1, "a filter");
+    memcpy(nameless, whole, size);
+    for (uint64_t i = size - header.names; i < size; i++) if (nameless[i] == '/') nameless[i] = 'x';
+    put_file("g.bloom", nameless, size);
+    check(run(out, sizeof out, "data/curate dedupe --by document --bloom %s/g.bloom --name y %s/dd/documents",
+              scratch, scratch) == 0, "filter: a name that is no path is no file's: %s", out);
+    release(nameless);
     munmap((void *)(uintptr_t)whole, size);
 }
 
