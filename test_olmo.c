@@ -1576,7 +1576,7 @@ static void test_without_training(void) {
     Bench t = bench_of(c, B, T, V);
     Olmo *plain = olmo_build(&c, 0);
     real *losses = noise_reals(2*N, 0, 0), *zlosses = losses + N;
-    check(N > (int)HEAD_ROWS && N % (int)HEAD_ROWS, "the last chunk of logits is a smaller one");
+    check(N > (int)HEAD_ROWS && N % (int)HEAD_ROWS != 0, "the last chunk of logits is a smaller one");
     check(!plain->grads && !plain->moment1 && !plain->moment2,
           "a model without training has neither gradients nor moments");
     memcpy(plain->params, t.m->params, t.m->layout.size*sizeof(real));
