@@ -6820,7 +6820,11 @@ static void ranks_fail(void) {
     for (int one = 0; one < 2; one++) {                      // to the parent, and to one rank alone
         run = start_olmo("%s --gpus 3 %s", odd_model, endless);
         wait_for_metrics("endless/metrics.jsonl", 1000);
-        kill(one && ranks_of(run, pid, MOST_RANKS) == 3 ? pid[1] : run, SIGTERM);
+        const int all = ranks_of(run, pid, MOST_RANKS) == 3;
+        if (all) kill(pid[1], SIGSTOP);                      // the others wait for one that is slow
+        sleep_ms(300);
+        if (all) kill(pid[1], SIGCONT);
+        kill(one && all ? pid[1] : run, SIGTERM);
         code = wait_for(run);
         const int newest = newest_checkpoint("endless");
         check(went_well(code) && newest > 0 && !holds("endless", ".tmp")
