@@ -137,13 +137,13 @@ static int agreed_to_stop(void) {
 // must be that of rank 0.
 static char *own_lines;
 static size_t own_length;
-static FILE *list;                                          // writes them
+static FILE *own_list;                                      // writes them
 
 // A file, known by its size and fingerprint.
 static void list_bytes(const char *name, const char *path) {
     uint64_t size;
     const uint64_t hash = file_hash(path, &size);
-    fprintf(list, "%s of %llu bytes, fingerprint 0x%016llx\n", name, (unsigned long long)size,
+    fprintf(own_list, "%s of %llu bytes, fingerprint 0x%016llx\n", name, (unsigned long long)size,
             (unsigned long long)hash);
 }
 // open_to_read calls this: on_reading.
@@ -158,12 +158,12 @@ static void list_options(Options *o) {
     Option table[MAX_OPTIONS];
     char program[PATH], value[128];
     const int n = option_table(o, table);
-    list = open_memstream(&own_lines, &own_length);
-    CHECK(list, "not enough memory for the list of options");
+    own_list = open_memstream(&own_lines, &own_length);
+    CHECK(own_list, "not enough memory for the list of options");
     if (*own_path(program)) list_bytes("a program", program);
     for (int i = 0; i < n; i++)
         if (table[i].kind != GROUP && table[i].value != &o->threads && table[i].value != &o->watts)
-            fprintf(list, "%s %s\n", table[i].name, option_text(&table[i], value, sizeof value));
+            fprintf(own_list, "%s %s\n", table[i].name, option_text(&table[i], value, sizeof value));
     on_reading = list_file;
 }
 
@@ -171,7 +171,7 @@ static void list_options(Options *o) {
 // ever, or learn from different things.
 static void ranks_must_agree(void) {
     if (ranks.world == 1) return;
-    fflush(list);
+    fflush(own_list);
     uint64_t size = own_length + 1, line = 0, at = 0;
     ranks_share(&size, sizeof size);
     char *first = (char *)allocate(size, 1, "what rank 0 has"), *mine = own_lines;
