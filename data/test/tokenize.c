@@ -318,13 +318,13 @@ static void test_kills(void) {
                 "nothing else");
 
     int code = 0;
-    // too soon, and nobody listens; too late, and all is done
-    for (int round = 0; round < 20 && !says("stopped as asked"); round++) {
+    double wait = whole*0.6;                // too soon, and nobody listens; too late, and all is done
+    for (int round = 0; round < 60 && !says("stopped as asked"); round++) {
         shell("rm -rf k1");
         code = run(tokens_out, sizeof tokens_out,
                    "cd %s && timeout --preserve-status -s INT %.3f %s/data/tokenize --tokenizer %s "
-                   "--eos %d --out k1 %s", scratch, whole*(0.3 + 0.05*round), getenv("PWD"),
-                   small_path, SMALL_EOS, options);
+                   "--eos %d --out k1 %s", scratch, wait, getenv("PWD"), small_path, SMALL_EOS, options);
+        wait *= code == 0 ? 0.9 : 1.1;
     }
     check(code == 130 && says("stopped as asked; the same command goes on after"),
           "Ctrl-C: a sentence says how to go on, and exit code 130");
