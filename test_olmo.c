@@ -2061,6 +2061,12 @@ static void file_of(int which) {
     if (which == 5) lock_directory("build/test");
     if (which == 6) use_threads(1025);
     if (which == 7) lock_directory("build/test/limit3");
+    if (which == 8) map_open_file(fopen("build/test/limit", "rb"), "build/test/limit", 1, PROT_WRITE);
+    if (which == 9) {                                       // a name that was free at first, and then taken
+        const int lock = begin_directory("build/test/limit4", path);
+        make_directory("build/test/limit4/taken");
+        finish_directory("build/test/limit4", path, lock);
+    }
 }
 static void file_limits(void) {
     char path[PATH], name[PATH];
@@ -2095,6 +2101,12 @@ static void file_limits(void) {
     fsync_error = 0;
     check(fine, "a file system without fsync is written to; a disk that fails is said");
     write_bytes("build/test/limit", "x", 1);
+    fine = dies(file_of, 8, "build/test/limit: cannot be mapped: Permission denied");
+    check(fine, "a file that may only be read is not mapped to be written");
+    fine = dies(file_of, 9, "build/test/limit4.tmp: cannot be renamed to build/test/limit4: ");
+    fine &= !rmdir("build/test/limit4/taken") && !rmdir("build/test/limit4");
+    fine &= !file_exists("build/test/limit4.tmp");
+    check(fine, "a directory does not get a name that is taken meanwhile, and is removed");
     fine = dies(file_of, 4, "cannot be opened: Not a directory");
     flock_error = EWOULDBLOCK, fine &= dies(file_of, 5, "another run is writing");
     make_directory("build/test/limit3");
