@@ -90,6 +90,28 @@ static void test_words(void) {
 
 // ---- reports ----------------------------------------------------------------------------------------
 
+// Every share in a report, however deep, is a part of a whole; and shares of one table go with its counts.
+static int shares_fit(json_t *value) {
+    int fine = 1;
+    size_t i;
+    const char *name;
+    json_t *member;
+    json_array_foreach(value, i, member) {
+        const json_t *first = json_array_get(value, 0);
+        const char *counted = json_object_get(first, "count") ? "count" : "documents";
+        const double share = json_number_value(json_object_get(member, "share"));
+        const double count = json_number_value(json_object_get(member, counted));
+        const double a = share*json_number_value(json_object_get(first, counted));
+        const double b = count*json_number_value(json_object_get(first, "share"));
+        fine &= fabs(a - b) <= 1e-12*fabs(a) && shares_fit(member);
+    }
+    json_object_foreach(value, name, member) {
+        const double x = json_number_value(member);
+        fine &= (strncmp(name, "share", 5) || (x >= 0 && x <= 1)) && shares_fit(member);
+    }
+    return fine;
+}
+
 // The report of data/stats on these files, with these options.
 static json_t *stats_of(const char *arguments) {
     static char out[1 << 16];
@@ -100,6 +122,7 @@ static json_t *stats_of(const char *arguments) {
     json_t *report = code ? NULL : json_load_file(path, 0, &error);
     check(report != NULL, "stats %.40s...: a report that is JSON%s%s", arguments, report ? "" : ": ",
           report ? "" : out);
+    check(shares_fit(report), "stats %.40s...: shares are parts of a whole", arguments);
     return report ? report : json_object();
 }
 static json_t *at(const json_t *report, const char *section, const char *name) {

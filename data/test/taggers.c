@@ -419,11 +419,12 @@ static void do_words(const char *text, size_t left) {
 }
 static double time_of(void (*work)(const char *, size_t), void (*tag)(Tags *, View *),
                       const char *unit, const char *between, size_t size) {
-    char *text = (char *)allocate(size + 256, 1, "a test");
+    const size_t longest = 1 + strlen(unit) + strlen(between);
+    char *text = (char *)allocate(size + longest + 1, 1, "a test");
     size_t n = 0;
     for (size_t since = 0; n < size; since = since > 30000 ? 0 : since + strlen(unit)) {
-        n += (size_t)sprintf(text + n, "%s%s", n ? "" : "a", unit);
-        if (since > 30000) n += (size_t)sprintf(text + n, "%s", between);
+        n += (size_t)snprintf(text + n, longest + 1, "%s%s%s", n ? "" : "a", unit,
+                              since > 30000 ? between : "");
     }
     double best = INFINITY;
     for (int round = 0; round < 2; round++) {               // the better of two: others may be busy
