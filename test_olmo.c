@@ -2538,6 +2538,12 @@ static void write_number(const char *path, double x) {
     close_written(file, path);
 }
 
+// On a card whose energy nobody tells.
+static void energy_of_card(int card) {
+    static Energy e;
+    energy_begin(&e, "build/test/powercap", "nowhere", card, 0);
+}
+
 // Two processors, of which one counter begins again; then two cards of a library that counts as NVML does.
 static void energy_counters(void) {
     static Energy e;
@@ -2565,6 +2571,9 @@ static void energy_counters(void) {
           "a counter that is silent once is passed over: %.6g J", e.joules);
     energy_begin(&e, root, library, -1, 0);
     check(e.n == 1, "and one that is silent from the start is none");
+    const char *const silent = "nowhere tells nothing of this card's energy";
+    check(dies(energy_of_card, 0, silent) && dies(energy_of_card, 1, silent),
+          "the processors' energy alone is not that of a run on a card");
 
     const char *const cards =                               // whose counters go on by 7 J with every look
         "static unsigned long long count[4] = { 1000, 2000, 3000, 4000 };\n"
