@@ -65,7 +65,7 @@ NCCL     ?= $(shell if [ -e /usr/include/nccl.h ] && echo 'int main(void){return
             print(f"-I{at}/include -L{at}/lib -l:libnccl.so.2 -Xlinker -rpath,{at}/lib")' 2>/dev/null; fi)
 GPU_LIBS += $(if $(NCCL),-DNCCL $(NCCL))
 
-train_olmo_cu train_olmo_cu_fp32 test_olmo_cu test_olmo_cu_fp32: train_olmo.cu test_olmo.c $(SOURCE) $(CORPUS) build/flags
+train_olmo_cu train_olmo_cu_fp32 test_olmo_cu test_olmo_cu_fp32: train_olmo.cu test_olmo.c data/test/check.c $(SOURCE) $(CORPUS) build/flags
 	@[ "$(NVCC_AT)" ] || { echo "error: $@ needs CUDA's compiler, nvcc, which is not installed here"; exit 1; }
 	$(NVCC) $(GPU_FLAGS) $(if $(findstring fp32,$@),-DFP32) -o $@ $(if $(findstring test,$@),test_olmo.c,$<) $(GPU_LIBS) $(ICU) $(ZLIB)
 
@@ -75,9 +75,9 @@ test-gpu: $(if $(CARD),test_olmo_cu test_olmo_cu_fp32)
 	./test_olmo_cu ./test_olmo_cu_fp32
 
 # The same tests twice: in float, and in double, where finite differences can see every gradient.
-test_olmo: test_olmo.c data/test/chat.c $(SOURCE) build/flags
+test_olmo: test_olmo.c data/test/chat.c data/test/check.c $(SOURCE) build/flags
 	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm -ldl $(ICU) $(ZLIB)
-test_olmo_double: test_olmo.c data/test/chat.c $(SOURCE) build/flags
+test_olmo_double: test_olmo.c data/test/chat.c data/test/check.c $(SOURCE) build/flags
 	$(CC) $(FLAGS) -Wno-unused-function -DREAL=double -o $@ $< -lm -ldl $(ICU) $(ZLIB)
 
 # ... and those of the data room, where its libraries are installed.
@@ -88,7 +88,7 @@ test: train_olmo test_olmo test_olmo_double dev/eval/eval dev/eval/test_eval bui
 	./test_olmo $(GPU_TESTS:%=./%) dev/eval/test_eval build/class/witness $(DATA_TESTS)
 
 # Evaluation: one program, and the same on a GPU.
-EVAL    = $(wildcard dev/eval/*.c) $(SOURCE) build/flags
+EVAL    = $(wildcard dev/eval/*.c) data/test/check.c $(SOURCE) build/flags
 eval: dev/eval/eval
 eval_cu: dev/eval/eval_cu
 dev/eval/eval dev/eval/test_eval: %: %.c $(EVAL)

@@ -94,24 +94,8 @@ static const int on_gpu = 0;
 #include <sys/wait.h>
 
 static char self[4096];                                      // the absolute path of this program
-static int passed, failed;
-// the names of what failed, for the end of the report
-static FILE *failures;
+#include "data/test/check.c"
 
-// Counts one test, and says which it was.
-static int check(int fine, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static int check(int fine, const char *format, ...) {
-    char name[16384];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(name, sizeof name, format, args);
-    va_end(args);
-    printf("%s%s\n", fine ? "ok    " : "FAIL  ", name);
-    if (!fine) fprintf(failures, "FAIL  %s\n", name);
-    if (fine) passed++; else failed++;
-    if (!fine && getenv("STOP_AT_FAILURE")) exit(EXIT_FAILURE);                    // enough for dev/mutate.py
-    return fine;
-}
 // Runs a shell command; its standard output in out. Returns the exit code, or 128 + the signal.
 static int shell(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static int shell(char *out, size_t size, const char *format, ...) {
@@ -6322,14 +6306,6 @@ static void run_part(const char *program) {
     release(out);
 }
 
-// The last lines of a report: what failed, by name, and the counts.
-static int verdict(int part) {
-    rewind(failures);
-    for (int c; !part && (c = fgetc(failures)) != EOF; ) putchar(c);
-    printf("%s%d passed, %d failed\n", part ? "part: " : "", passed, failed);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
-
 // ---- one run beside another, and what is only convenient ----------------------------------------
 static int checkpoints_in(const char *out) {
     int n = 0;
@@ -7221,16 +7197,6 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
 #endif
 };
 
-// The files that this process holds open.
-static int open_files(void) {
-    DIR *directory = opendir("/proc/self/fd");
-    int n = 0;
-    CHECK(directory, "/proc/self/fd: %s", strerror(errno));
-    while (readdir(directory)) n++;
-    closedir(directory);
-    return n;
-}
-
 // Is this test asked for? By its name, or as one of the `units`, which run no program; without any
 // names all are.
 static int asked_for(const char *name, When when, int argc, char **argv) {
@@ -7256,18 +7222,14 @@ int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "--gpu-device")) return olmo_main(argc - 1, argv + 1, &gpu_device);
 #endif
     int part = argc > 1 && !strcmp(argv[1], "--part"), named = 0;
-    // which a shell's jobs in the background ignore, and all they start
-    signal(SIGINT, SIG_DFL), signal(SIGHUP, SIG_DFL);
-    failures = tmpfile();
-    CHECK(failures, "no temporary file can be made");
+    begin_tests();
     CHECK(realpath(argv[0], self), "%s: cannot be found", argv[0]);
     make_directory("build/test");
     if (!in_double) printf("---- %s ----\n", argv[0]);
     for (size_t i = 0; i < sizeof tests/sizeof *tests; i++) {
         if (!asked_for(tests[i].name, tests[i].when, argc, argv)) continue;
-        const int before = open_files();
-        named++, tests[i].run();
-        if (open_files() != before) check(0, "%s: what it opens, it closes", tests[i].name);
+        named++;
+        run_group(tests[i].name, tests[i].run);
     }
     CHECK(named, "%s: there is no such test; their names are in the table at the end of test_olmo.c",
           argv[argc - 1]);

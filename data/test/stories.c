@@ -234,10 +234,13 @@ static void test_stories(void) {
     check(stories(out, sizeof out, "", "-h") == 0 && strstr(out, "usage: data/stories"), "-h is --help");
     refused_by_stories("an unknown flag", "found '--model'", "", "--model 1");
     // The longest prefix that is taken: 4066 bytes.
-    check(stories(out, sizeof out, "D=$(printf '%0199d/' 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0); mkdir -p $D;",
+    check(stories(out, sizeof out,
+                  "D=$(printf '%0199d/' 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0); mkdir -p $D;",
                   "--out $D$(printf '%066d' 0) --chat") == 0
-          && run(out, sizeof out, "cd %s/stories; find 000* -name '*_chat.jsonl' -o -name '*_chat_val.jsonl' -o "
-                 "-name '*_pairs.jsonl' -o -name '*_pairs_val.jsonl' | wc -l", scratch) == 0 && atoi(out) == 4,
+          && run(out, sizeof out,
+                 "cd %s/stories; find 000* -name '*_chat.jsonl' -o -name '*_chat_val.jsonl' "
+                 "-o -name '*_pairs.jsonl' -o -name '*_pairs_val.jsonl' | wc -l", scratch) == 0
+          && atoi(out) == 4,
           "a path of 4066 bytes is taken: %.60s", out);
     refused_by_stories("a path that is too long", "--out: expected at most", "",
                        "--out $(printf '%04100d' 0)");

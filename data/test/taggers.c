@@ -578,8 +578,8 @@ static void test_tag_command(void) {
               put_text("elsewhere.jsonl", good)) == 1 && strstr(out, "directory named documents"),
           "a path without documents/ has its sentence");
     for (int i = 0; i < 2; i++)
-        check(run(out, sizeof out, "data/curate %s", i ? "-h" : "--help") == 0 && strstr(out, "decontaminate"),
-              "curate %s lists the subcommands", i ? "-h" : "--help");
+        check(run(out, sizeof out, "data/curate %s", i ? "-h" : "--help") == 0
+              && strstr(out, "decontaminate"), "curate %s lists the subcommands", i ? "-h" : "--help");
     int named = run(out, sizeof out, "data/curate tag --help") == 0 && strstr(out, "\ntaggers\n  gopher_v1 ")
         && strstr(out, "\n  char_length_v1                          code points\n")
         && strstr(out, "\n  ngram_nsfw_sentence_v1 ");

@@ -10,30 +10,16 @@ A check that cannot fail is a defect: each has been seen red, with the code brok
 #include "../documents.c"
 #include <sys/wait.h>
 
+#include "check.c"
+
 static char scratch[] = "/tmp/olmo_data_XXXXXX";   // a directory for files of the tests, removed at the end
-static int passed = 0, failed = 0;
-static FILE *failures;                                // the names of what failed, for the end of the report
+static pid_t scratch_of;                           // by the process that made it, not by those it forks
 
 static void remove_scratch(void) {
     char command[64];
+    if (getpid() != scratch_of) return;
     snprintf(command, sizeof command, "rm -rf %s", scratch);
     if (system(command)) printf("%s: cannot be removed\n", scratch);
-}
-
-// check(it is so, "what should be so")
-static void check(int fine, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void check(int fine, const char *format, ...) {
-    char name[16384];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(name, sizeof name, format, args);
-    va_end(args);
-    printf("%s%s\n", fine ? "ok    " : "FAIL  ", name);
-    fflush(stdout);
-    if (!fine) fprintf(failures, "FAIL  %s\n", name);
-    if (fine) passed++; else failed++;
-    // enough for dev/mutate.py
-    if (!fine && getenv("STOP_AT_FAILURE")) remove_scratch(), exit(EXIT_FAILURE);
 }
 
 // Every command runs in an empty directory, scratch/here, where links lead to the programs and to
@@ -42,6 +28,8 @@ static void check(int fine, const char *format, ...) {
 static void enter_scratch(void) {
     char home[PATH], link[PATH], here[PATH];
     CHECK(getcwd(home, sizeof home) && mkdtemp(scratch), "%s: cannot be made", scratch);
+    scratch_of = getpid();
+    atexit(remove_scratch);
     path_join(here, scratch, "here");
     make_directory(here);
     CHECK(chdir(here) == 0 && setenv("PWD", here, 1) == 0, "%s: cannot be entered", here);
@@ -116,36 +104,17 @@ static const struct { const char *name; void (*run)(void); } parts[] = {
     { "command", test_command }, { "stories", test_stories },
 };
 
-// The files that this process holds open.
-static int open_files(void) {
-    DIR *directory = opendir("/proc/self/fd");
-    int n = 0;
-    CHECK(directory, "/proc/self/fd: %s", strerror(errno));
-    while (readdir(directory)) n++;
-    closedir(directory);
-    return n;
-}
-
 int main(int argc, char **argv) {
     // of test_olmo's report, which repeats our failures itself
     int part = argc > 1 && !strcmp(argv[1], "--part");
-    // A shell's jobs in the background ignore these two, and all that they start.
-    signal(SIGINT, SIG_DFL), signal(SIGHUP, SIG_DFL);
-    failures = tmpfile();
-    CHECK(failures, "no temporary file can be made");
+    begin_tests();
     enter_scratch();
     snprintf(small_path, sizeof small_path, "%s", small_tokenizer("small.json", 0));
     for (size_t i = 0; i < sizeof parts/sizeof *parts; i++) {
         int named = 0;                                       // data/test/test_data mix taggers: only these
         for (int k = 1 + part; k < argc; k++) named |= !strcmp(argv[k], parts[i].name);
         if (!named && argc > 1 + part) continue;
-        const int before = open_files();
-        parts[i].run();
-        if (open_files() != before) check(0, "%s: what it opens, it closes", parts[i].name);
+        run_group(parts[i].name, parts[i].run);
     }
-    remove_scratch();
-    rewind(failures);
-    for (int c; !part && (c = fgetc(failures)) != EOF; ) putchar(c);
-    printf("%s%d passed, %d failed\n", part ? "part: " : "", passed, failed);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return verdict(part);
 }

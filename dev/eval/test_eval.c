@@ -6,20 +6,7 @@ Python. The last line is `N passed, N failed`. Each check has been seen red, wit
 #include "eval.c"
 #include <sys/wait.h>
 
-static int passed = 0, failed = 0;
-
-// check(it is so, "what should be so")
-static void check(int fine, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void check(int fine, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    printf(fine ? "ok    " : "FAIL  ");
-    vprintf(format, args);
-    printf("\n");
-    fflush(stdout);
-    va_end(args);
-    if (fine) passed++; else failed++;
-}
+#include "../../data/test/check.c"
 
 static char scratch[] = "/tmp/olmo_eval_XXXXXX";    // a directory for files of the tests, removed at the end
 
@@ -403,8 +390,8 @@ static void test_scores_file(void) {
                      "differs; done", 400);
     check(code == 0 && !*out, "a run that was cut off anywhere ends with the same files: %s", out);
     code = shell(out, sizeof out, "flock s $EVAL tasks --load model --scores s colours/rc_0shot");
-    check(code == 1 && strstr(out, "error: s: another run is writing it"), "two runs with one --scores: %.200s",
-          out);
+    check(code == 1 && strstr(out, "error: s: another run is writing it"),
+          "two runs with one --scores: %.200s", out);
     code = shell(out, sizeof out, "$EVAL tasks --load other --scores s colours/rc_0shot");
     check(code == 1 && strstr(out, "error: s: was scored by {"), "another model is refused: %.60s",
           strstr(out, "error") ? strstr(out, "error") : out);
@@ -850,6 +837,7 @@ static void test_compare(void) {
 }
 
 int main(int argc, char **argv) {
+    begin_tests();
     CHECK(mkdtemp(scratch), "%s: cannot be made", scratch);
     test_lines();
     test_spans();
@@ -867,7 +855,5 @@ int main(int argc, char **argv) {
     test_compare();
     char out[256];
     shell(out, sizeof out, "rm -rf %s", scratch);
-    printf("%s%d passed, %d failed\n", argc > 1 && !strcmp(argv[1], "--part") ? "part: " : "", passed,
-           failed);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return verdict(argc > 1 && !strcmp(argv[1], "--part"));
 }

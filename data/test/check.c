@@ -1,0 +1,56 @@
+// What the test programs share (test_olmo.c, data/test/test_data.c, dev/eval/test_eval.c): they count checks,
+// and end with the names of those that failed and `N passed, N failed`. Included behind train_olmo.c.
+//
+// A program that another one runs gets --part: its last line is then `part: N passed, N failed`, and the
+// other repeats the names itself.
+static int passed, failed;
+static FILE *failures;                                  // the names of what failed, for the end of the report
+
+// Counts one test, and says which it was: check(it is so, "what should be so").
+static int check(int fine, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int check(int fine, const char *format, ...) {
+    char name[16384];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    printf("%s%s\n", fine ? "ok    " : "FAIL  ", name);
+    fflush(stdout);
+    if (!fine) fprintf(failures, "FAIL  %s\n", name);
+    if (fine) passed++; else failed++;
+    if (!fine && getenv("STOP_AT_FAILURE")) exit(EXIT_FAILURE);         // enough for dev/mutate.py
+    return fine;
+}
+
+// To be called before the first check.
+static void begin_tests(void) {
+    // A shell's jobs in the background ignore these two, and so does all that they start.
+    signal(SIGINT, SIG_DFL);
+    signal(SIGHUP, SIG_DFL);
+    failures = tmpfile();
+    CHECK(failures, "no temporary file can be made");
+}
+
+// The files that this process holds open.
+static int open_files(void) {
+    DIR *directory = opendir("/proc/self/fd");
+    int n = 0;
+    CHECK(directory, "/proc/self/fd: %s", strerror(errno));
+    while (readdir(directory)) n++;
+    closedir(directory);
+    return n;
+}
+// Runs one group of tests, which must close what it opens.
+static void run_group(const char *name, void (*group)(void)) {
+    const int before = open_files();
+    group();
+    if (open_files() != before) check(0, "%s: what it opens, it closes", name);
+}
+
+// The last lines of a report: what failed, by name, and the counts. Returns the exit code.
+static int verdict(int part) {
+    rewind(failures);
+    for (int c; !part && (c = fgetc(failures)) != EOF; ) putchar(c);
+    printf("%s%d passed, %d failed\n", part ? "part: " : "", passed, failed);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
