@@ -2545,7 +2545,7 @@ static void energy_counters(void) {
     energy_begin(&e, root, library, -1, 0);
     snprintf(path, sizeof path, "%s/intel-rapl:0/energy_uj", root), write_number(path, 8.5e9);
     snprintf(path, sizeof path, "%s/intel-rapl:1/energy_uj", root), write_number(path, 0.25e9);
-    e.begun -= 10, e.read -= 10;
+    e.begun -= 10, e.read -= 10, e.since -= 10;
     double watts = energy_read(&e), power = 1750/(e.read - e.begun);
     check(e.n == 2 && near(e.joules, 500 + 1250, 0.01) && fabs(watts/power - 1) < 1e-6 && power < 175,
           "RAPL: 500 J, and 1250 J of a counter that began again, in 10 s: %.6g J, %.6g W", e.joules, watts);
@@ -2553,6 +2553,11 @@ static void energy_counters(void) {
     watts = energy_read(&e);
     check(near(e.joules, 1850, 0.01) && watts > 0,
           "a counter that is silent once is passed over: %.6g J", e.joules);
+    check(near(watts, power, 1e-6), "a step of no time has the power of the seconds before: %.6g W", watts);
+    write_number("build/test/powercap/intel-rapl:0/energy_uj", 8.9e9);
+    e.read -= 4, e.since -= 4;
+    watts = energy_read(&e);                                // 100 J and 300 J in a little more than 4 s
+    check(watts > 60 && watts <= 100, "and 400 J in the four seconds after are %.6g W", watts);
     energy_begin(&e, root, library, -1, 0);
     check(e.n == 1, "and one that is silent from the start is none");
     const char *const silent = "nowhere tells nothing of this card's energy";
@@ -2614,7 +2619,7 @@ static void test_energy(void) {                              // ADAPT_SPEC 5
     }
     check(fine, "the paper's table: MWh, PUE and intensity give its tonnes of CO2e");
     energy_begin(&e, "nowhere", "nowhere", 0, 100);
-    e.begun -= 10, e.read -= 10;
+    e.begun -= 10, e.read -= 10, e.since -= 10;
     // a little more than one of them
     const double watts = energy_read(&e), tens = (e.read - e.begun)/10;
     check(fabs(1e3*kwh(&e)/(0.277778*tens) - 1) < 1e-5 && fabs(watts/100 - 1) < 1e-9 && tens > 1
@@ -7223,6 +7228,9 @@ int main(int argc, char **argv) {
 #endif
     int part = argc > 1 && !strcmp(argv[1], "--part"), named = 0;
     begin_tests();
+#ifdef __CUDACC__
+    card_open();                                            // its driver opens files, once
+#endif
     CHECK(realpath(argv[0], self), "%s: cannot be found", argv[0]);
     make_directory("build/test");
     if (!in_double) printf("---- %s ----\n", argv[0]);

@@ -24,6 +24,7 @@ typedef struct {
     int (*millijoules)(void *card, unsigned long long *out);
     double watts;                                           // that are taken for measured; 0: none
     double begun, read, joules;                             // seconds; what was taken in between
+    double since, before, power;                            // power [W] was last known at `since`
 } Energy;
 
 // The number in DIRECTORY/NAME, or NAN: there is none, or we may not read it.
@@ -89,10 +90,12 @@ static void energy_begin(Energy *e, const char *powercap, const char *nvml, int 
     CHECK(watts > 0 || ranks.local || e->n,
           "--energy: %s tells nothing of the processors' energy (it may be that root alone can read it); "
           "expected --watts X, the power of this machine", powercap);
-    e->begun = e->read = seconds();
+    e->begun = e->read = e->since = seconds();
 }
 
-// Reads the counters, of all ranks. Returns the power since they were last read, in watts.
+// Reads the counters, of all ranks. Returns the power in watts, as the mean of the last two seconds or
+// more: a card's counter goes on about ten times per second, and by one step of the training it may show
+// half as much again as the card took.
 static double energy_read(Energy *e) {
     const double time = seconds() - e->read;
     double joules = e->watts*time;
@@ -105,7 +108,10 @@ static double energy_read(Energy *e) {
     }
     ranks_sum(&joules, 1);
     e->joules += joules, e->read += time;
-    return joules/time;
+    const double span = e->read - e->since;
+    if (span >= 2 || e->since == e->begun) e->power = (e->joules - e->before)/span;
+    if (span >= 2) e->since = e->read, e->before = e->joules;
+    return e->power;
 }
 
 static double kwh(const Energy *e) { return e->joules/3.6e6; }

@@ -44,7 +44,8 @@ static int open_files(void) {
 static void run_group(const char *name, void (*group)(void)) {
     const int before = open_files();
     group();
-    if (open_files() != before) check(0, "%s: what it opens, it closes", name);
+    const int more = open_files() - before;
+    if (more) check(0, "%s: what it opens, it closes (%+d files)", name, more);
 }
 
 // The last lines of a report: what failed, by name, and the counts. Returns the exit code.
