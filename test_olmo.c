@@ -4400,7 +4400,7 @@ static void test_options(void) {
     Option table[MAX_OPTIONS];
     int n = option_table(&o, table), count = 0;
     for (int i = 0; i < n; i++) {
-        if (table[i].kind == GROUP) continue;
+        if (is_heading(&table[i])) continue;
         const Arrival *a = arrival_of(table[i].name);
         if (!check(a != NULL, "%s has its row in `arrivals`", table[i].name)) continue;
         char *argv[] = { (char *)"train_olmo", (char *)a->name, (char *)a->value };
@@ -4535,9 +4535,9 @@ static void test_kept_options(void) {
     const char *text = "a\"b\\c\n", *none = NULL;
     const Option table[] = {
         { "forgotten", GROUP, NULL, "" }, { "--now", WHOLE, &beyond, "" },
-        { "known", GROUP, &kept, "" }, { "--steps", WHOLE, &steps, "" }, { "--text", TEXT, &text, "" },
+        { "known", KEPT, NULL, "" }, { "--steps", WHOLE, &steps, "" }, { "--text", TEXT, &text, "" },
         { "--none", LIST, &none, "" },
-        { "bits", GROUP, &decisive, "" }, { "--rate", NUMBER, &rate, "" }, { "--flag", FLAG, &flag, "" },
+        { "bits", DECISIVE, NULL, "" }, { "--rate", NUMBER, &rate, "" }, { "--flag", FLAG, &flag, "" },
         { "--beyond", WHOLE, &beyond, "" },
     };
     const int n = (int)(sizeof table/sizeof *table) - 1;
@@ -4550,7 +4550,7 @@ static void test_kept_options(void) {
                   "{\n  \"--steps\": 3,\n  \"--text\": \"a\\\"b\\\\c\\u000a\",\n  \"--rate\": "
                   "0.10000000000000001,\n  \"--flag\": 1}"), "the options that a checkpoint keeps: %s",
                   written);
-    check(keeping(&table[1]) == NULL && keeping(&table[3]) == &kept && keeping(&table[8]) == &decisive,
+    check(keeping(&table[1]) == GROUP && keeping(&table[3]) == KEPT && keeping(&table[8]) == DECISIVE,
           "which of them --resume knows");
     const char *back =
         "{\"--now\": 9, \"--steps\": 5, \"--text\": \"d\\ne\", \"--none\": \"f\", \"--rate\": 0.25, "

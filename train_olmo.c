@@ -1617,7 +1617,7 @@ static real row_exp(real *y, const real *x, real scale, real shift, int n) {
     return sum_of_lanes(lane);
 }
 
-// ---- ranks and their pieces ---------------------------------------------------------------------
+// ---- ranks and their pieces --------------------------------------------------------------------
 // Several processes, each with a device of its own, can train one model: rank 0, 1, ... world - 1. Each
 // has all weights and takes its share of every batch; the gradients of all are added up. What only the
 // optimizer needs is cut into pieces, and each rank keeps its own (ZeRO; Rajbhandari et al. 2020, arXiv
@@ -3717,44 +3717,56 @@ static int generate(const Device *device, void *model, const Config *c, int *tok
 // 9. Program: one command line, one training loop
 // ================================================================================================
 
+// ---- options -----------------------------------------------------------------------------------
+// An option is a field of Options, its default in options_of_preset, and a row of option_table.
+
 enum { MAX_OPTIONS = 96 };
 
 typedef struct {
     Config config;
     Recipe recipe;
-    Saving saving;
-    const char *model, *load, *init, *tuning, *eval_sets, *eval_tasks;
-    const char *data, *dpo, *val, *label_mask, *dtype, *denominator, *warmup;
-    double dpo_beta, watts, pue, carbon_intensity, peak_tflops;
-    const char *tokenizer, *prompt, *prompt_ids;
-    const char *out, *export_dir, *export_dtype;
-    int seed, epochs, threads, keep, no_save, save_every, eval_every, sample_every, shard_mb;
-    int as_released, energy, gpus;
-    const char *shard;
-    int tied, untied, resume, eval, chat, generate, help, version;
     Sampling sampling;
-    // The fields that the command line has set; NULL behind the last.
-    const void *given[MAX_OPTIONS + 1];
+    Saving saving;
+    const char *model, *load, *init;                        // model
+    int tied, untied;
+    const char *data, *dpo, *val, *label_mask, *dtype;      // data
+    const char *tuning, *warmup, *denominator;              // training
+    int epochs, seed, as_released;
+    double dpo_beta;
+    int eval_every, sample_every;                           // evaluation and samples
+    const char *eval_sets, *eval_tasks, *tokenizer, *prompt, *prompt_ids;
+    int save_every, keep, no_save, energy;                  // run
+    double watts, pue, carbon_intensity, peak_tflops;
+    int threads, gpus, resume;                              // here and now
+    const char *shard, *out;
+    int eval, generate, chat, shard_mb, help, version;      // instead of training
+    const char *export_dir, *export_dtype;
+    const void *given[MAX_OPTIONS + 1];                     // the fields set by the command line, and a NULL
 } Options;
 
-// GROUP: a heading, not an option. LIST: a TEXT that may be given several times.
-typedef enum { GROUP, FLAG, WHOLE, NUMBER, TEXT, LIST } Kind;
+// A row of the table is the heading of a group, which says what --resume does with the group's options, or
+// an option.
+typedef enum {
+    GROUP,                                                  // a heading: --resume forgets these
+    KEPT,                                                   // ... goes on with these
+    DECISIVE,                                               // ... too, and notes changes: they change the bits
+    FLAG, WHOLE, NUMBER, TEXT,
+    LIST,                                                   // a TEXT that may be given several times
+} Kind;
 typedef struct { const char *name; Kind kind; void *value; const char *about; } Option;
+static int is_heading(const Option *option) { return option->kind <= DECISIVE; }
 static int is_text(const Option *option) { return option->kind == TEXT || option->kind == LIST; }
 
-// Whether the command line has set this field, as in given(o, &o->recipe.steps).
-static int given(const Options *o, const void *field) {
-    for (int i = 0; o->given[i]; i++) if (o->given[i] == field) return 1;
-    return 0;
+// Whether a list of fields, which ends with a NULL, has this one.
+static int is_listed(const void *const *list, const void *field) {
+    while (*list && *list != field) list++;
+    return *list != NULL;
 }
+// Whether the command line has set this field, as in given(o, &o->recipe.steps).
+static int given(const Options *o, const void *field) { return is_listed(o->given, field); }
 
 // The one table of options: the command line is parsed by it, --help prints it, and checkpoints keep its
-// values. The `value` of a group says what --resume does with its options:
-//     NULL         forgets them
-//     &kept        goes on with them
-//     &decisive    goes on with them; the bits depend on them, so a note says which have changed since
-// table: [MAX_OPTIONS]; returns how many rows it has.
-static int kept, decisive;
+// values. table: [MAX_OPTIONS]; returns how many rows it has.
 static int option_table(Options *o, Option *table) {
     Config *c = &o->config;
     Recipe *r = &o->recipe;
@@ -3778,7 +3790,7 @@ static int option_table(Options *o, Option *table) {
         { "--tied", FLAG, &o->tied, "the head is the embedding matrix" },
         { "--untied", FLAG, &o->untied, "the head is a matrix of its own" },
         { "--init", TEXT, &o->init, "mitchell, normal or full_megatron" },
-        { "data", GROUP, &kept, "" },
+        { "data", KEPT, NULL, "" },
         { "--data", TEXT, &o->data,
           "PATH[,PATH]: .txt is bytes; .npy and .bin are tokens; .jsonl is conversations "
           "(default: stories)" },
@@ -3790,7 +3802,7 @@ static int option_table(Options *o, Option *table) {
         { "--label-mask", TEXT, &o->label_mask,
           "PATH[,PATH] beside --data: a byte for each token, 0 where it must not be a label" },
         { "--dtype", TEXT, &o->dtype, "uint16 or uint32: tokens in files without a NumPy header" },
-        { "training", GROUP, &decisive, "" },
+        { "training", DECISIVE, NULL, "" },
         { "--recipe", TEXT, &o->tuning,
           "sft or dpo: as OLMo-7B was fine-tuned (the default with --load, unless --model names a preset)" },
         { "--steps", WHOLE, &r->steps, "updates in all" },
@@ -3819,13 +3831,13 @@ static int option_table(Options *o, Option *table) {
         { "--dpo-beta", NUMBER, &o->dpo_beta, "how strongly DPO holds to the weights it starts from" },
         { "--as-released", FLAG, &o->as_released,
           "labels of conversations one place to the left, as OLMo's released runs had them" },
-        { "evaluation", GROUP, &kept, "" },
+        { "evaluation", KEPT, NULL, "" },
         { "--eval-every", WHOLE, &o->eval_every, "steps between validations (0: only at the end)" },
         { "--eval-set", LIST, &o->eval_sets,
           "NAME=PATH[,NAME=PATH]: more files to validate on, as eval/NAME/" },
         { "--eval-tasks", LIST, &o->eval_tasks,
           "DIR[,DIR]: questions with choices (data/requests.c), asked at every validation" },
-        { "samples", GROUP, &kept, "" },
+        { "samples", KEPT, NULL, "" },
         { "--tokenizer", TEXT, &o->tokenizer,
           "tokenizer.json: conversations, prompts and samples are text (without it: bytes, or bare ids)" },
         { "--prompt", TEXT, &o->prompt, "text to continue, with --generate N or --sample-every N" },
@@ -3835,7 +3847,7 @@ static int option_table(Options *o, Option *table) {
         { "--top-p", NUMBER, &o->sampling.top_p,
           "sample from the fewest tokens that hold probability P" },
         { "--sample-every", WHOLE, &o->sample_every, "steps between samples (0: none)" },
-        { "run", GROUP, &kept, "" },
+        { "run", KEPT, NULL, "" },
         { "--micro-batch", WHOLE, &r->micro_batch,
           "sequences per forward pass: fewer take less memory, with the same result" },
         { "--save-every", WHOLE, &o->save_every, "steps between checkpoints (0: only at the end)" },
@@ -3881,19 +3893,26 @@ static int option_table(Options *o, Option *table) {
     return n;
 }
 
+// An option's value, as a sentence quotes it.
+static const char *option_text(const Option *option, char *out, size_t size) {
+    const char *text = is_text(option) ? *(const char **)option->value : NULL;
+    if (option->kind == FLAG) snprintf(out, size, "%s", *(int *)option->value ? "on" : "off");
+    if (option->kind == WHOLE) snprintf(out, size, "%d", *(int *)option->value);
+    if (option->kind == NUMBER) snprintf(out, size, "%.9g", *(double *)option->value);
+    if (is_text(option)) snprintf(out, size, "%.100s", text ? text : "none");
+    return out;
+}
+
 // Prints the table, broken at column 100. In brackets stand the values that it points to now: the
-// defaults, as long as parse_options has not changed them.
+// defaults, as long as parse_options has not changed them. (A flag's default is always off.)
 static void print_options(const Option *table, int n) {
     enum { INDENT = 24, WIDTH = 100 };
     for (int i = 0; i < n; i++) {
         const Option *option = &table[i];
-        char standard[64] = "";
-        if (option->kind == GROUP) { printf("\n%s\n", option->name); continue; }
-        if (option->kind == WHOLE) snprintf(standard, sizeof standard, " [%d]", *(int *)option->value);
-        if (option->kind == NUMBER)
-            snprintf(standard, sizeof standard, " [%g]", *(double *)option->value);
-        if (option->kind == TEXT && *(const char **)option->value)
-            snprintf(standard, sizeof standard, " [%s]", *(const char **)option->value);
+        char value[128], standard[132] = "";
+        if (is_heading(option)) { printf("\n%s\n", option->name); continue; }
+        const int none = option->kind == FLAG || (is_text(option) && !*(const char **)option->value);
+        if (!none) snprintf(standard, sizeof standard, " [%s]", option_text(option, value, sizeof value));
         int column = printf("  %-*s", INDENT - 3, option->name);
         for (const char *word = option->about; *word; word += strspn(word, " ")) {
             const int length = (int)strcspn(word, " "), last = !word[length];
@@ -3917,7 +3936,7 @@ static const Option *option_named(const Option *table, int n, const char *argume
     }
     for (int k = 0; k < n; k++) {
         const char *name = table[k].name;
-        if (table[k].kind != GROUP && strlen(name) == length && !strncmp(name, argument, length))
+        if (!is_heading(&table[k]) && strlen(name) == length && !strncmp(name, argument, length))
             return &table[k];
     }
     die("%s: there is no such option; --help lists them all", argument);
@@ -3958,13 +3977,16 @@ static void set_option(const Option *option, const char *value) {
 static int parse_options(const Option *table, int n, int argc, char **argv, const char **files,
                          const void **given) {
     int found = 0, set = 0;
+    if (given) given[0] = NULL;
     for (int i = 1; i < argc; i++) {
         if (files && (argv[i][0] != '-' || !argv[i][1])) { files[found++] = argv[i]; continue; }
         const char *value;
         const Option *option = option_named(table, n, argv[i], &value);
-        int known = 0;
-        for (int k = 0; given && k < set; k++) known |= given[k] == option->value;
-        if (given && !known) given[set++] = option->value;
+        const int known = given && is_listed(given, option->value);
+        if (given && !known) {
+            given[set++] = option->value;
+            given[set] = NULL;
+        }
         if (option->kind == LIST && !known) *(const char **)option->value = NULL;
         if (option->kind == FLAG) {
             CHECK(!value, "%s: takes no value, found \"%s\"", option->name, value);
@@ -3974,24 +3996,13 @@ static int parse_options(const Option *table, int n, int argc, char **argv, cons
             set_option(option, value ? value : argv[++i]);
         }
     }
-    if (given) given[set] = NULL;
     return found;
 }
 
-// What --resume does with this option: &kept, &decisive or NULL, as its group says.
-static const int *keeping(const Option *option) {
-    while (option->kind != GROUP) option--;
-    return (const int *)option->value;
-}
-
-// An option's value as a sentence quotes it.
-static const char *option_text(const Option *option, char *out, size_t size) {
-    const char *text = is_text(option) ? *(const char **)option->value : NULL;
-    if (option->kind == FLAG) snprintf(out, size, "%s", *(int *)option->value ? "on" : "off");
-    if (option->kind == WHOLE) snprintf(out, size, "%d", *(int *)option->value);
-    if (option->kind == NUMBER) snprintf(out, size, "%.9g", *(double *)option->value);
-    if (is_text(option)) snprintf(out, size, "%.100s", text ? text : "none");
-    return out;
+// What --resume does with this option: what its heading says.
+static Kind keeping(const Option *option) {
+    while (!is_heading(option)) option--;
+    return option->kind;
 }
 
 // Writes all options that a checkpoint keeps, as a JSON object.
@@ -4001,7 +4012,7 @@ static void write_options(FILE *file, const Option *table, int n) {
     for (int i = 0; i < n; i++) {
         const Option *option = &table[i];
         const char *text = is_text(option) ? *(const char **)option->value : NULL;
-        if (option->kind == GROUP || !keeping(option) || (is_text(option) && !text)) continue;
+        if (is_heading(option) || keeping(option) == GROUP || (is_text(option) && !text)) continue;
         fprintf(file, "%s\n  \"%s\": ", comma, option->name);
         if (is_text(option)) write_json_string(file, text);
         else if (option->kind == NUMBER) fprintf(file, "%.17g", *(double *)option->value);
@@ -4015,7 +4026,7 @@ static void write_options(FILE *file, const Option *table, int n) {
 static void read_options(const char *object, const char *path, const Option *table, int n) {
     for (int i = 0; i < n; i++) {
         const Option *option = &table[i];
-        const int known = option->kind != GROUP && keeping(option);
+        const int known = !is_heading(option) && keeping(option) != GROUP;
         const char *value = known ? json_get(object, option->name) : NULL;
         if (!value) continue;
         if (is_text(option)) {
@@ -4031,6 +4042,8 @@ static void read_options(const char *object, const char *path, const Option *tab
             *(int *)option->value = json_int(object, path, option->name, least(option), INT32_MAX, NAN);
     }
 }
+
+// ---- how a program begins and ends -------------------------------------------------------------
 
 // n 0: as many threads as OMP_NUM_THREADS says, or as there are processors.
 static void use_threads(int n) {
@@ -4058,6 +4071,8 @@ static int finished(void) {
           strerror(errno));
     return EXIT_SUCCESS;
 }
+
+// ---- recipes -----------------------------------------------------------------------------------
 
 // Recipes for fine-tuning. Steps and warm-up depend on the data, so complete_recipe fills them in.
 typedef struct { const char *name, *about; Recipe recipe; int epochs; const char *warmup; } Tuning;
@@ -4115,23 +4130,7 @@ static void complete_recipe(Options *o, const Rows *rows) {
     r->warmup = warmup_steps(o->warmup, r->steps);
 }
 
-static void print_help(Options *o) {
-    Option table[MAX_OPTIONS];
-    printf("usage: train_olmo [options]      without any: train a small OLMo on stories\n");
-    print_options(table, option_table(o, table));
-    printf("\nIn brackets: the values of --model %s.\n\nPresets (--model):\n", o->model);
-    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) {
-        printf("  %-10s %s\n", presets[i].name, presets[i].about);
-    }
-    printf("\nRecipes (--recipe):\n");
-    for (int i = 0; i < TUNINGS; i++) printf("  %-10s %s\n", tunings[i].name, tunings[i].about);
-    printf("\nFine-tuning: --load DIR --data FILE --out NEW starts from the weights in DIR, with the recipe\n"
-           "sft, on tokens or on conversations (.jsonl); --dpo PAIRS.jsonl with the recipe dpo. Each of its\n"
-           "values can be changed, by --lr, --epochs and the others. With --model NAME it is that preset's\n"
-           "recipe instead, as if training from scratch.\n");
-}
-
-// The options that a preset implies; flags are parsed over them.
+// All defaults: those of a preset, and the others.
 static Options options_of_preset(const char *name) {
     Options o;
     Preset preset = preset_named(name);
@@ -4158,6 +4157,22 @@ static Options options_of_preset(const char *name) {
     o.sampling.temperature = 0.8;
     o.sampling.top_p = 1;
     return o;
+}
+
+static void print_help(Options *o) {
+    Option table[MAX_OPTIONS];
+    printf("usage: train_olmo [options]      without any: train a small OLMo on stories\n");
+    print_options(table, option_table(o, table));
+    printf("\nIn brackets: the values of --model %s.\n\nPresets (--model):\n", o->model);
+    for (size_t i = 0; i < sizeof presets/sizeof *presets; i++) {
+        printf("  %-10s %s\n", presets[i].name, presets[i].about);
+    }
+    printf("\nRecipes (--recipe):\n");
+    for (int i = 0; i < TUNINGS; i++) printf("  %-10s %s\n", tunings[i].name, tunings[i].about);
+    printf("\nFine-tuning: --load DIR --data FILE --out NEW starts from the weights in DIR, with the recipe\n"
+           "sft, on tokens or on conversations (.jsonl); --dpo PAIRS.jsonl with the recipe dpo. Each of its\n"
+           "values can be changed, by --lr, --epochs and the others. With --model NAME it is that preset's\n"
+           "recipe instead, as if training from scratch.\n");
 }
 
 #include "data/ranks.c"                                     // several ranks: how they start, meet, end
@@ -4821,7 +4836,7 @@ static void say_changes(Options *then, Options *now, int step) {
     int changes = 0;
     option_table(now, new_);
     for (int i = 0; i < n; i++) {
-        if (old[i].kind == GROUP || keeping(&new_[i]) != &decisive) continue;
+        if (is_heading(&old[i]) || keeping(&old[i]) != DECISIVE) continue;
         option_text(&old[i], a, sizeof a);
         option_text(&new_[i], b, sizeof b);
         if (!strcmp(a, b)) continue;
@@ -5211,7 +5226,7 @@ static void train(Run *run) {
     by_rank_0(run, print_hash);
 }
 
-// ---- main --------------------------------------------------------------------------------------
+// ---- the data of a run -------------------------------------------------------------------------
 
 // The loss of a perfect model on the validation data, or NAN. It stands in "PATH.floor" beside a
 // validation file that data/stories.c wrote, and holds only for these bytes, cut into windows of that
@@ -5245,109 +5260,6 @@ static const char *beside_program(const char *name, char *out) {
     CHECK(file_exists(out),
           "%s: the default corpus is missing; `make %s` writes it, or give --data", name, name);
     return out;
-}
-
-// Where the command line gives sizes, they must be those of the files that it names.
-static void must_match(const char *flag, double asked, double found, const char *directory) {
-    CHECK(asked == found, "%s %g does not fit the model in %s, which has %g", flag, asked,
-          directory, found);
-}
-static void check_same_model(const Config *asked, const Config *found, const char *directory) {
-    must_match("--d-model", asked->d_model, found->d_model, directory);
-    must_match("--n-layers", asked->n_layers, found->n_layers, directory);
-    must_match("--n-heads", asked->n_heads, found->n_heads, directory);
-    must_match("--n-kv-heads", asked->n_kv_heads, found->n_kv_heads, directory);
-    must_match("--mlp-hidden", asked->mlp_hidden, found->mlp_hidden, directory);
-    must_match("--vocab", asked->vocab, found->vocab, directory);
-    must_match("--rope-theta", asked->rope_theta, found->rope_theta, directory);
-    must_match("--clip-qkv", asked->clip_qkv, found->clip_qkv, directory);
-    must_match("--tied", asked->tied, found->tied, directory);
-}
-
-// Refuses options that contradict each other, or that serve only another one which is not there.
-static void check_request(const Options *o) {
-    const int continues = o->generate || (given(o, &o->sample_every) && o->sample_every);
-    const int samples = continues || o->chat;
-    const int talks = o->data && ends_with(o->data, ".jsonl");
-    const char *const sampling = "--generate N, the number of new tokens (or, while training, "
-                                 "--sample-every N)";
-    const struct { const char *name; const void *field; int served; const char *needs; } rows[] = {
-        { "--prompt", &o->prompt, continues, sampling },
-        { "--prompt-ids", &o->prompt_ids, continues, sampling },
-        { "--temperature", &o->sampling.temperature, samples, sampling },
-        { "--top-k", &o->sampling.top_k, samples, sampling },
-        { "--top-p", &o->sampling.top_p, samples, sampling },
-        { "--export-dtype", &o->export_dtype, o->export_dir != NULL, "--export DIR" },
-        { "--shard-mb", &o->shard_mb, o->export_dir != NULL, "--export DIR" },
-        { "--label-mask", &o->label_mask, o->data || o->resume, "--data, the files it belongs to" },
-        { "--dpo-beta", &o->dpo_beta, o->dpo || o->resume, "--dpo PAIRS.jsonl" },
-        { "--as-released", &o->as_released, o->dpo || o->resume || talks,
-          "--data CHAT.jsonl or --dpo PAIRS.jsonl" },
-        { "--watts", &o->watts, o->energy || o->resume, "--energy" },
-        { "--pue", &o->pue, o->energy || o->resume, "--energy" },
-        { "--carbon-intensity", &o->carbon_intensity, o->energy || o->resume, "--energy" },
-    };
-    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
-        CHECK(rows[i].served || !given(o, rows[i].field), "%s: expected %s beside it", rows[i].name,
-              rows[i].needs);
-    CHECK(o->generate || !given(o, &o->generate), "--generate 0: expected at least one token");
-    CHECK(!o->prompt || !o->prompt_ids,
-          "--prompt and --prompt-ids: only one of them can be continued");
-    CHECK(o->epochs || !given(o, &o->epochs),
-          "--epochs 0: expected at least one (--steps 0 makes no update)");
-    CHECK(!given(o, &o->epochs) || !given(o, &o->recipe.steps),
-          "--epochs and --steps: only one of them can decide");
-    CHECK(!o->dpo || !o->data, "--dpo and --data: only one of them can be trained on");
-    CHECK(!o->dpo || !given(o, &o->denominator),
-          "--denominator: DPO takes the mean over pairs; it has no other");
-    CHECK(!o->dpo || !o->config.z_loss,
-          "--z-loss: DPO has none; its weights are negative for rejected answers");
-    CHECK(!o->dpo || !o->eval,
-          "--eval: beside --dpo the reference would be the same model; expected --val CHAT.jsonl "
-          "alone");
-    CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
-    CHECK(!o->resume || !o->load,
-          "--resume goes on from the newest checkpoint in %s, --load starts from another model; "
-          "choose one", o->out);
-    const char *instead = o->chat ? "--chat"
-                        : o->generate ? "--generate" : o->eval ? "--eval"
-                        : o->export_dir ? "--export"
-                        : NULL;
-    CHECK(!o->energy || !instead, "--energy measures a training run, %s is done instead of one", instead);
-    CHECK(!o->resume || !instead, "--resume goes on training, %s is done instead of it; choose one",
-          instead);
-    CHECK(!instead || (!given(o, &o->recipe.steps) && !given(o, &o->epochs)),
-          "--steps and --epochs train, %s is done instead of it: these are two commands", instead);
-    CHECK(!instead || o->eval || (!o->data && !o->dpo),
-          "--data and --dpo train, %s is done instead of it: these are two commands", instead);
-}
-
-// Refuses values that no run can be made with.
-static void check_recipe(const Options *o) {
-    const Recipe *r = &o->recipe;
-    CHECK(r->batch > 0 && r->micro_batch > 0,
-          "--batch %d --micro-batch %d: expected at least one sequence", r->batch, r->micro_batch);
-    CHECK((uint64_t)r->micro_batch*(uint64_t)o->config.seq_len < 1 << 30,
-          "--micro-batch %d: too many tokens in one pass", r->micro_batch);
-    CHECK(r->beta1 < 1 && r->beta2 < 1, "--beta1 %g --beta2 %g: expected numbers below 1", r->beta1,
-          r->beta2);
-    CHECK(o->sampling.top_p > 0 && o->sampling.top_p <= 1,
-          "--top-p %g: expected a probability above 0", o->sampling.top_p);
-    (void)objective_named(o->denominator);
-    CHECK(o->dpo_beta > 0, "--dpo-beta %g: expected a number above 0; at 0 nothing is learned", o->dpo_beta);
-    CHECK(!strcmp(o->shard, "optimizer") || !strcmp(o->shard, "gradients"),
-          "--shard %s: expected optimizer or gradients", o->shard);
-    CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"),
-          "--dtype %s: expected uint16 or uint32", o->dtype);
-    (void)warmup_steps(o->warmup, 1);                       // dies if it is no number of steps
-    (void)learning_rate(r, r->warmup + 1);                  // dies if there is no such schedule
-}
-
-static Dtype dtype_named(const char *name) {
-    if (!strcmp(name, "fp32")) return F32;
-    if (!strcmp(name, "bf16")) return BF16;
-    CHECK(!strcmp(name, "fp16"), "--export-dtype %s: expected fp32, bf16 or fp16", name);
-    return F16;
 }
 
 // Opens token files. What is not given for validation is held out of the training data.
@@ -5420,6 +5332,116 @@ static void open_data(Run *run, const char *checkpoint) {
     else open_windows(run, checkpoint);
 }
 
+// ---- the command line --------------------------------------------------------------------------
+
+// Where the command line gives sizes, they must be those of the files that it names.
+static void must_match(const char *flag, double asked, double found, const char *directory) {
+    CHECK(asked == found, "%s %g does not fit the model in %s, which has %g", flag, asked,
+          directory, found);
+}
+static void check_same_model(const Config *asked, const Config *found, const char *directory) {
+    must_match("--d-model", asked->d_model, found->d_model, directory);
+    must_match("--n-layers", asked->n_layers, found->n_layers, directory);
+    must_match("--n-heads", asked->n_heads, found->n_heads, directory);
+    must_match("--n-kv-heads", asked->n_kv_heads, found->n_kv_heads, directory);
+    must_match("--mlp-hidden", asked->mlp_hidden, found->mlp_hidden, directory);
+    must_match("--vocab", asked->vocab, found->vocab, directory);
+    must_match("--rope-theta", asked->rope_theta, found->rope_theta, directory);
+    must_match("--clip-qkv", asked->clip_qkv, found->clip_qkv, directory);
+    must_match("--tied", asked->tied, found->tied, directory);
+}
+
+// The option that asks for something instead of training, or NULL.
+static const char *instead_of_training(const Options *o) {
+    if (o->chat) return "--chat";
+    if (o->generate) return "--generate";
+    if (o->eval) return "--eval";
+    return o->export_dir ? "--export" : NULL;
+}
+
+// Refuses options that contradict each other, or that serve only another one which is not there.
+static void check_request(const Options *o) {
+    const int continues = o->generate || (given(o, &o->sample_every) && o->sample_every);
+    const int samples = continues || o->chat;
+    const int talks = o->data && ends_with(o->data, ".jsonl");
+    const char *const sampling = "--generate N, the number of new tokens (or, while training, "
+                                 "--sample-every N)";
+    const struct { const char *name; const void *field; int served; const char *needs; } rows[] = {
+        { "--prompt", &o->prompt, continues, sampling },
+        { "--prompt-ids", &o->prompt_ids, continues, sampling },
+        { "--temperature", &o->sampling.temperature, samples, sampling },
+        { "--top-k", &o->sampling.top_k, samples, sampling },
+        { "--top-p", &o->sampling.top_p, samples, sampling },
+        { "--export-dtype", &o->export_dtype, o->export_dir != NULL, "--export DIR" },
+        { "--shard-mb", &o->shard_mb, o->export_dir != NULL, "--export DIR" },
+        { "--label-mask", &o->label_mask, o->data || o->resume, "--data, the files it belongs to" },
+        { "--dpo-beta", &o->dpo_beta, o->dpo || o->resume, "--dpo PAIRS.jsonl" },
+        { "--as-released", &o->as_released, o->dpo || o->resume || talks,
+          "--data CHAT.jsonl or --dpo PAIRS.jsonl" },
+        { "--watts", &o->watts, o->energy || o->resume, "--energy" },
+        { "--pue", &o->pue, o->energy || o->resume, "--energy" },
+        { "--carbon-intensity", &o->carbon_intensity, o->energy || o->resume, "--energy" },
+    };
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
+        CHECK(rows[i].served || !given(o, rows[i].field), "%s: expected %s beside it", rows[i].name,
+              rows[i].needs);
+    CHECK(o->generate || !given(o, &o->generate), "--generate 0: expected at least one token");
+    CHECK(!o->prompt || !o->prompt_ids,
+          "--prompt and --prompt-ids: only one of them can be continued");
+    CHECK(o->epochs || !given(o, &o->epochs),
+          "--epochs 0: expected at least one (--steps 0 makes no update)");
+    CHECK(!given(o, &o->epochs) || !given(o, &o->recipe.steps),
+          "--epochs and --steps: only one of them can decide");
+    CHECK(!o->dpo || !o->data, "--dpo and --data: only one of them can be trained on");
+    CHECK(!o->dpo || !given(o, &o->denominator),
+          "--denominator: DPO takes the mean over pairs; it has no other");
+    CHECK(!o->dpo || !o->config.z_loss,
+          "--z-loss: DPO has none; its weights are negative for rejected answers");
+    CHECK(!o->dpo || !o->eval,
+          "--eval: beside --dpo the reference would be the same model; expected --val CHAT.jsonl "
+          "alone");
+    CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
+    CHECK(!o->resume || !o->load,
+          "--resume goes on from the newest checkpoint in %s, --load starts from another model; "
+          "choose one", o->out);
+    const char *instead = instead_of_training(o);
+    CHECK(!o->energy || !instead, "--energy measures a training run, %s is done instead of one", instead);
+    CHECK(!o->resume || !instead, "--resume goes on training, %s is done instead of it; choose one",
+          instead);
+    CHECK(!instead || (!given(o, &o->recipe.steps) && !given(o, &o->epochs)),
+          "--steps and --epochs train, %s is done instead of it: these are two commands", instead);
+    CHECK(!instead || o->eval || (!o->data && !o->dpo),
+          "--data and --dpo train, %s is done instead of it: these are two commands", instead);
+}
+
+// Refuses values that no run can be made with.
+static void check_recipe(const Options *o) {
+    const Recipe *r = &o->recipe;
+    CHECK(r->batch > 0 && r->micro_batch > 0,
+          "--batch %d --micro-batch %d: expected at least one sequence", r->batch, r->micro_batch);
+    CHECK((uint64_t)r->micro_batch*(uint64_t)o->config.seq_len < 1 << 30,
+          "--micro-batch %d: too many tokens in one pass", r->micro_batch);
+    CHECK(r->beta1 < 1 && r->beta2 < 1, "--beta1 %g --beta2 %g: expected numbers below 1", r->beta1,
+          r->beta2);
+    CHECK(o->sampling.top_p > 0 && o->sampling.top_p <= 1,
+          "--top-p %g: expected a probability above 0", o->sampling.top_p);
+    (void)objective_named(o->denominator);
+    CHECK(o->dpo_beta > 0, "--dpo-beta %g: expected a number above 0; at 0 nothing is learned", o->dpo_beta);
+    CHECK(!strcmp(o->shard, "optimizer") || !strcmp(o->shard, "gradients"),
+          "--shard %s: expected optimizer or gradients", o->shard);
+    CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"),
+          "--dtype %s: expected uint16 or uint32", o->dtype);
+    (void)warmup_steps(o->warmup, 1);                       // dies if it is no number of steps
+    (void)learning_rate(r, r->warmup + 1);                  // dies if there is no such schedule
+}
+
+static Dtype dtype_named(const char *name) {
+    if (!strcmp(name, "fp32")) return F32;
+    if (!strcmp(name, "bf16")) return BF16;
+    CHECK(!strcmp(name, "fp16"), "--export-dtype %s: expected fp32, bf16 or fp16", name);
+    return F16;
+}
+
 // "out/" becomes "out".
 static const char *without_slash(const char *flag, const char *path, char *out) {
     size_t n = strlen(path);
@@ -5442,41 +5464,46 @@ static int resume_options(const char *directory, const Option *table, int n) {
     return kept_any;
 }
 
-// Reads the command line twice: first for what names a preset or a directory, whose sizes and
-// recipe become the defaults, then all of it over them. Returns whether weights are to be read from
-// `directory`.
+// Where the weights come from: the directory that --load names; what was trained last in --out, for
+// --resume, or to be used instead of training; or "", nowhere: they are initialized.
+static void find_weights(const Options *o, char *directory) {
+    const int newest = newest_checkpoint(o->out);
+    const int last = o->resume || (instead_of_training(o) && !given(o, &o->model) && newest >= 0);
+    CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
+    CHECK(!o->resume || newest >= 0, "--resume: %s holds no checkpoint stepN%s", o->out, earlier_run(o->out));
+    int length = 0;
+    *directory = 0;
+    if (o->load) length = snprintf(directory, PATH, "%s", o->load);
+    else if (last) length = snprintf(directory, PATH, "%s/step%d", o->out, newest);
+    CHECK(length < PATH, "%s: this path is too long", o->load ? o->load : o->out);
+}
+
+// Reads the command line twice: first for what names a preset, a recipe or a directory, because these
+// give the defaults; then all of it over them. `before` gets the options of the run that --resume goes on
+// with. Returns whether weights are to be read from `directory`.
 static int choose_model(Options *o, Options *before, int argc, char **argv, char *directory) {
+    static char out[PATH], export_dir[PATH];
     Option table[MAX_OPTIONS];
-    int n = option_table(o, table);
+    const int n = option_table(o, table);
+    *directory = 0;
     *o = options_of_preset("tiny");
     parse_options(table, n, argc, argv, NULL, o->given);
-    const char *model = given(o, &o->model) ? o->model : NULL, *tuning = o->tuning;
-    const int help = o->help, version = o->version;
-    *directory = 0;
-    if (help || version) {                                  // whatever else was asked for
-        *o = options_of_preset(model ? model : "tiny");
-        o->help = help;
-        o->version = version;
+    const Options asked = *o;
+    if (asked.help || asked.version) {                      // whatever else was asked for
+        *o = options_of_preset(asked.model);
+        o->help = asked.help;
+        o->version = asked.version;
         return 0;
     }
     check_request(o);
-    // Weights that have learned already are fine-tuned.
-    if (o->load && !model && !tuning) tuning = o->dpo ? "dpo" : "sft";
-    CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
-    const int instead = o->chat || o->generate || o->eval || o->export_dir;     // of training
-    const int newest = newest_checkpoint(o->out);
-    const int resume = o->resume;
-    CHECK(!resume || newest >= 0, "--resume: %s holds no checkpoint stepN%s", o->out, earlier_run(o->out));
-    if (o->load)
-        CHECK(snprintf(directory, PATH, "%s", o->load) < PATH, "%s: this path is too long",
-              o->load);
-    else if (o->resume || (instead && !model && newest >= 0))               // what was trained last
-        CHECK(snprintf(directory, PATH, "%s/step%d", o->out, newest) < PATH,
-              "%s: this path is too long", o->out);
-
+    // Weights that have learned already are fine-tuned, unless a preset's recipe is asked for.
+    const char *tuning = o->tuning;
+    if (o->load && !given(o, &o->model) && !tuning) tuning = o->dpo ? "dpo" : "sft";
+    find_weights(o, directory);
     Config found;
     if (*directory) found = config_read(directory);
-    *o = options_of_preset(model ? model : "tiny");
+
+    *o = options_of_preset(asked.model);
     if (tuning) {
         const Tuning *t = tuning_named(tuning);
         o->tuning = tuning;
@@ -5484,15 +5511,15 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
         o->epochs = t->epochs;
         o->warmup = t->warmup;
     }
-    o->config.n_kv_heads = 0;
+    o->config.n_kv_heads = 0;                               // as many as query heads
     if (*directory) o->config = found;
-    const int compared = resume && resume_options(directory, table, n);
+    const int compared = asked.resume && resume_options(directory, table, n);
     *before = *o;
     before->resume = compared;
     parse_options(table, n, argc, argv, NULL, o->given);
+
     if (o->tied || o->untied) o->config.tied = o->tied;
     if (!o->config.n_kv_heads) o->config.n_kv_heads = o->config.n_heads;
-    static char out[PATH], export_dir[PATH];
     o->out = without_slash("--out", o->out, out);
     if (o->export_dir) o->export_dir = without_slash("--export", o->export_dir, export_dir);
     config_check(&o->config, "command line");
@@ -5500,10 +5527,12 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
     saving = o->saving;
     o->recipe.micro_batch = imin(o->recipe.micro_batch, o->recipe.batch);
     if (*directory) check_same_model(&o->config, &found, directory);
-    if (resume) must_match("--seq-len", o->config.seq_len, found.seq_len, directory);
-    if (resume) must_match("--eos", o->config.eos, found.eos, directory);
+    if (o->resume) must_match("--seq-len", o->config.seq_len, found.seq_len, directory);
+    if (o->resume) must_match("--eos", o->config.eos, found.eos, directory);
     return *directory != 0;
 }
+
+// ---- main --------------------------------------------------------------------------------------
 
 // Says what model it is and what memory it will take, before anything is allocated.
 static void print_banner(const Run *run) {
@@ -5613,7 +5642,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (o->export_dir) (void)dtype_named(o->export_dtype);
     Weights unused;
     olmo_layout(&run.layout, &unused, NULL, &o->config);
-    int training = !o->chat && !o->generate && !o->eval && !o->export_dir;
+    const int training = !instead_of_training(o);
     CHECK(ranks.world == 1 || training || o->eval,
           "--generate, --chat and --export are work for one rank, not %d; --gpus 1 is one", ranks.world);
     // A console that has gone (`| head`) must not end a run.

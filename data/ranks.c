@@ -162,7 +162,7 @@ static void list_options(Options *o) {
     CHECK(own_list, "not enough memory for the list of options");
     if (*own_path(program)) list_bytes("a program", program);
     for (int i = 0; i < n; i++)
-        if (table[i].kind != GROUP && table[i].value != &o->threads && table[i].value != &o->watts)
+        if (!is_heading(&table[i]) && table[i].value != &o->threads && table[i].value != &o->watts)
             fprintf(own_list, "%s %s\n", table[i].name, option_text(&table[i], value, sizeof value));
     on_reading = list_file;
 }
