@@ -3749,7 +3749,7 @@ typedef struct {
 typedef enum {
     GROUP,                                                  // a heading: --resume forgets these
     KEPT,                                                   // ... goes on with these
-    DECISIVE,                                               // ... too, and notes changes: they change the bits
+    DECISIVE,                                               // ... too, and says which changed: so do the bits
     FLAG, WHOLE, NUMBER, TEXT,
     LIST,                                                   // a TEXT that may be given several times
 } Kind;
