@@ -296,147 +296,231 @@ static void attention_errors(double error[2], const GpuOlmo *m, const GpuLayerAc
     release(qkv), release(lse), release(dref), release(table), release(dout), release(got), release(work);
 }
 
-static void bench_kernels(Subject *s) {
-    GpuOlmo *m = s->model;
-    GpuActs *a = &m->acts;
-    const Config *c = &m->config;
-    cudaStream_t stream = card.stream;
-    subject_forward(s), olmo_backward(m), subject_forward(s);
-    const int B = s->B, T = s->T, N = B*T, L = c->n_layers, C = c->d_model, F = c->mlp_hidden/2, V = c->vocab;
-    const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
-    const int head_rows = imin(a->head_rows, N), chunks = (N + head_rows - 1)/head_rows;
-    const double mb = 1e-6*N, e = sizeof(elem), precise = few_roundings();
-    auto layer = [&](int i) { return &a->layer[i % L]; };
-    char shape[64];
-    printf("\nkernels: %d layers, d_model %d, %d heads of %d, mlp_hidden %d, vocabulary %d, B=%d T=%d, %s\n",
-           L, C, H, D, c->mlp_hidden, V, B, T, precision);
-    print_heads();
+// ---- every kernel of a step ---------------------------------------------------------------------
+// Each of these works on the buffers as the one before has left them; bench_kernels calls them in order.
 
-    auto weights = [&](int i) { return &m->layer[i % L]; };
-    bench_products("att_proj", L, N, C, Q, [&](int i) {
-        return Factors{ layer(i)->xn1, weights(i)->att_proj, a->dqkv, a->dxn, layer(i)->qkv, 0 };
-    });
-    bench_products("attn_out", L, N, C, C, [&](int i) {
-        return Factors{ layer(i)->att, weights(i)->attn_out, a->dx_elem, a->dxn, a->x, 1 };
-    });
-    bench_products("ff_proj", L, N, C, 2*F, [&](int i) {
-        return Factors{ layer(i)->xn2, weights(i)->ff_proj, layer(i + 1)->ug, a->dxn, layer(i)->ug, 0 };
-    });
-    bench_products("ff_out", L, N, F, C, [&](int i) {
-        return Factors{ a->h, weights(i)->ff_out, a->dx_elem, layer(i)->ug, a->x, 1 };
-    });
-    subject_forward(s);
-    bench_products("head", chunks, head_rows, C, V, [&](int) {
-        return Factors{ a->xnf, m->head, (elem *)a->logits, a->dxn, a->logits, 0 };
-    });
-    subject_forward(s), olmo_backward(m), subject_forward(s);           // everything is a model's again
+// The model, what a pass has left, and the sizes by train_olmo.c's letters.
+typedef struct {
+    GpuOlmo *m;
+    GpuActs *a;
+    const Config *c;
+    int B, T, N, L, C, F, V, H, G, D, Q;
+    int head_rows;                                                      // that the head takes at a time
+    int rows;                                                           // that are compared
+    double mb;                                                          // of a byte a token
+    double e;                                                           // bytes of a number
+} Kernels;
 
-    // attention: the visible half, 4 B H D T (T+1)/2 operations forward and 2.5 times as many backward
+static Kernels kernels_of(const Subject *s) {
+    Kernels k;
+    k.m = s->model, k.a = &s->model->acts, k.c = &s->model->config;
+    k.B = s->B, k.T = s->T, k.N = s->B*s->T, k.L = k.c->n_layers;
+    k.C = k.c->d_model, k.F = k.c->mlp_hidden/2, k.V = k.c->vocab;
+    k.H = k.c->n_heads, k.G = k.c->n_kv_heads, k.D = k.C/k.H, k.Q = (k.H + 2*k.G)*k.D;
+    k.head_rows = imin(k.a->head_rows, k.N);
+    k.rows = imin(ROWS, k.N);
+    k.mb = 1e-6*k.N, k.e = sizeof(elem);
+    return k;
+}
+
+static GpuLayerActs *layer(const Kernels &k, int i) { return &k.a->layer[i % k.L]; }
+static int head_chunks(const Kernels &k) { return (k.N + k.head_rows - 1)/k.head_rows; }
+static const char *shape_of(int rows, int cols) {
+    static char shape[64];
+    snprintf(shape, sizeof shape, "%dx%d", rows, cols);
+    return shape;
+}
+
+static void bench_layer_products(const Kernels &k) {
+    const int N = k.N, C = k.C, F = k.F;
+    auto weights = [&](int i) { return &k.m->layer[i % k.L]; };
+    bench_products("att_proj", k.L, N, C, k.Q, [&](int i) {
+        return Factors{ layer(k, i)->xn1, weights(i)->att_proj, k.a->dqkv, k.a->dxn, layer(k, i)->qkv, 0 };
+    });
+    bench_products("attn_out", k.L, N, C, C, [&](int i) {
+        return Factors{ layer(k, i)->att, weights(i)->attn_out, k.a->dx_elem, k.a->dxn, k.a->x, 1 };
+    });
+    bench_products("ff_proj", k.L, N, C, 2*F, [&](int i) {
+        elem *const other = layer(k, i + 1)->ug;
+        return Factors{ layer(k, i)->xn2, weights(i)->ff_proj, other, k.a->dxn, layer(k, i)->ug, 0 };
+    });
+    bench_products("ff_out", k.L, N, F, C, [&](int i) {
+        return Factors{ k.a->h, weights(i)->ff_out, k.a->dx_elem, layer(k, i)->ug, k.a->x, 1 };
+    });
+}
+static void bench_head_products(const Kernels &k) {
+    bench_products("head", head_chunks(k), k.head_rows, k.C, k.V, [&](int) {
+        return Factors{ k.a->xnf, k.m->head, (elem *)k.a->logits, k.a->dxn, k.a->logits, 0 };
+    });
+}
+
+// The visible half: 4 B H D T (T+1)/2 operations forward, and 2.5 times as many backward.
+static void bench_model_attention(const Kernels &k) {
+    const int B = k.B, T = k.T, H = k.H, G = k.G, D = k.D, Q = k.Q;
+    const double gflop = 4e-9*B*k.C*T*(T + 1)/2;
+    GpuActs *a = k.a;
     double error[2];
-    const double gflop = 4e-9*B*C*T*(T + 1)/2;
+    char shape[64];
     snprintf(shape, sizeof shape, "%dx%dx%dx%d", B, H, T, D);
     auto attend = [&](int i) {
-        GpuLayerActs *k = layer(i);
-        attention_forward(k->att, k->lse, a->work, k->qkv, Q, k->qkv + H*D, Q, B, T, 0, H, G, D, stream);
+        GpuLayerActs *s = layer(k, i);
+        attention_forward(s->att, s->lse, a->work, s->qkv, Q, s->qkv + H*D, Q, B, T, 0, H, G, D, card.stream);
     };
     auto attend_back = [&](int i) {
-        GpuLayerActs *k = layer(i);
-        attention_backward(a->dqkv, a->work, a->dxn, k->att, k->lse, k->qkv, a->rope, B, T, H, G, D, stream);
+        GpuLayerActs *s = layer(k, i);
+        attention_backward(a->dqkv, a->work, a->dxn, s->att, s->lse, s->qkv, a->rope, B, T, H, G, D,
+                           card.stream);
     };
     const Time forward = time_of(attend, 0.3), backward = time_of(attend_back, 0.3);
-    poison(layer(0)->att, (size_t)N*C), poison(a->dqkv, (size_t)N*Q);
+    poison(layer(k, 0)->att, (size_t)k.N*k.C), poison(a->dqkv, (size_t)k.N*Q);
     attend(0), attend_back(0);
-    attention_errors(error, m, layer(0), a->dxn, a->dqkv);
-    print_kernel("attention", shape, L, forward, gflop, 0, error[0], few_roundings());
-    print_kernel("", "  backward, and RoPE's", L, backward, 2.5*gflop, 0, error[1], 3*few_roundings());
+    attention_errors(error, k.m, layer(k, 0), a->dxn, a->dqkv);
+    print_kernel("attention", shape, k.L, forward, gflop, 0, error[0], few_roundings());
+    print_kernel("", "  backward, and RoPE's", k.L, backward, 2.5*gflop, 0, error[1], 3*few_roundings());
+}
 
-    // the others: `mb` is of one number a token
-    const int R = imin(ROWS, N);
-    snprintf(shape, sizeof shape, "%dx%d", N, C);
-    Time t = time_of([&](int i) { norm_forward(layer(i)->xn1, layer(i)->rstd1, a->x, N, C, stream); }, 0.3);
-    real *x = fetched(a->x, R, C, C), *y = reals(R*C), *one = reals(N);
-    norm_forward(y, one, x, R, C);
-    print_kernel("norm", shape, 2*L + 1, t, 0, mb*C*(4 + e), error_of(layer(2)->xn1, y, R, C, C), precise);
-    release(x);
-    subject_forward(s);
+static void bench_norm_forward(const Kernels &k) {
+    const int N = k.N, C = k.C, R = k.rows;
+    const Time t = time_of([&](int i) {
+        norm_forward(layer(k, i)->xn1, layer(k, i)->rstd1, k.a->x, N, C, card.stream);
+    }, 0.3);
+    real *x = fetched(k.a->x, R, C, C), *y = reals(R*C), *rstd = reals(R);
+    norm_forward(y, rstd, x, R, C);
+    print_kernel("norm", shape_of(N, C), 2*k.L + 1, t, 0, k.mb*C*(4 + k.e),
+                 error_of(layer(k, 2)->xn1, y, R, C, C), few_roundings());
+    release(x), release(rstd);
+}
 
+static void bench_norm_backward(const Kernels &k) {
+    const int N = k.N, C = k.C, R = k.rows;
     auto norm_back = [&](int i) {
-        norm_backward(a->dx, a->dx_elem, a->dxn, layer(i)->xn2, layer(i)->rstd2, N, C, stream);
+        GpuLayerActs *s = layer(k, i);
+        norm_backward(k.a->dx, k.a->dx_elem, k.a->dxn, s->xn2, s->rstd2, N, C, card.stream);
     };
     // From 0 on, so that the error is that of what is added.
-    CUDA(cudaMemsetAsync(a->dx, 0, sizeof(float)*N*C, stream));
-    real *dy = fetched(a->dxn, R, C, C), *dx = fetched(a->dx, R, C, C);
-    real *out = fetched(layer(0)->xn2, R, C, C), *r = fetched(layer(0)->rstd2, 1, R, R);
-    norm_backward(dx, dy, out, r, R, C);
+    CUDA(cudaMemsetAsync(k.a->dx, 0, sizeof(float)*N*C, card.stream));
+    real *dy = fetched(k.a->dxn, R, C, C), *dx = fetched(k.a->dx, R, C, C);
+    real *y = fetched(layer(k, 0)->xn2, R, C, C), *rstd = fetched(layer(k, 0)->rstd2, 1, R, R);
+    norm_backward(dx, dy, y, rstd, R, C);
     norm_back(0);
-    const double norm_error = error_of(a->dx, dx, R, C, C);
-    t = time_of(norm_back, 0.3);
-    print_kernel("", "  backward, += and bf16", 2*L + 1, t, 0, mb*C*(8 + 3*e), norm_error, precise);
-    release(dy), release(out), release(r);
+    const double error = error_of(k.a->dx, dx, R, C, C);
+    const Time t = time_of(norm_back, 0.3);
+    print_kernel("", "  backward, += and bf16", 2*k.L + 1, t, 0, k.mb*C*(8 + 3*k.e), error, few_roundings());
+    release(dy), release(y), release(rstd);
+}
 
-    real *turned = fetched(layer(0)->qkv, R, Q, Q), *table = reals((size_t)T*D);
-    rope_table(table, c->rope_theta, T, D);
-    rope_forward(turned, table, R, T, 0, H + G, D, Q);
-    rope_forward(layer(0)->qkv, a->rope, N, T, 0, H + G, D, Q, stream);
-    const double rope_error = error_of(layer(0)->qkv, turned, R, Q, Q);
-    t = time_of([&](int i) { rope_forward(layer(i)->qkv, a->rope, N, T, 0, H + G, D, Q, stream); }, 0.3);
-    snprintf(shape, sizeof shape, "%dx%d", N, (H + G)*D);
-    print_kernel("rope", shape, L, t, 0, mb*2*e*(H + G)*D, rope_error, precise);
-    release(table);
-    if (c->clip_qkv > 0) {
-        t = time_of([&](int i) {
-            clip_forward(layer(i)->qkv, layer(i)->pass, c->clip_qkv, (size_t)N*Q, stream);
-        }, 0.3);
-        print_kernel("clip q, k, v", "", L, t, 0, mb*Q*(2*e + 1), -1, 0);
-        t = time_of([&](int i) { clip_backward(a->dqkv, layer(i)->pass, (size_t)N*Q, stream); }, 0.3);
-        print_kernel("", "  backward", L, t, 0, mb*Q, -1, 0);
-    }
+static void bench_rope(const Kernels &k) {
+    const int N = k.N, T = k.T, D = k.D, Q = k.Q, R = k.rows, heads = k.H + k.G;
+    auto turn = [&](int i) { rope_forward(layer(k, i)->qkv, k.a->rope, N, T, 0, heads, D, Q, card.stream); };
+    real *turned = fetched(layer(k, 0)->qkv, R, Q, Q), *angles = reals((size_t)T*D);
+    rope_table(angles, k.c->rope_theta, T, D);
+    rope_forward(turned, angles, R, T, 0, heads, D, Q);
+    turn(0);
+    const double error = error_of(layer(k, 0)->qkv, turned, R, Q, Q);
+    const Time t = time_of(turn, 0.3);
+    print_kernel("rope", shape_of(N, heads*D), k.L, t, 0, k.mb*2*k.e*heads*D, error, few_roundings());
+    release(angles);
+}
 
-    snprintf(shape, sizeof shape, "%dx%d", N, F);
-    real *ug = fetched(layer(0)->ug, R, 2*F, 2*F), *h = reals((size_t)R*F);
-    swiglu_forward(h, ug, R, F);
-    t = time_of([&](int i) { swiglu_forward(a->h, layer(i)->ug, N, F, stream); }, 0.3);
-    swiglu_forward(a->h, layer(0)->ug, N, F, stream);
-    print_kernel("swiglu", shape, L, t, 0, mb*3*e*F, error_of(a->h, h, R, F, F), precise);
-    real *dh = fetched(a->h, R, F, F), *dug = reals((size_t)R*2*F), *again = reals((size_t)R*F);
-    swiglu_backward(dug, again, dh, ug, R, F);
-    swiglu_backward(layer(0)->ug, a->h, a->h, layer(0)->ug, N, F, stream);
-    const double swiglu_error = error_of(layer(0)->ug, dug, R, 2*F, 2*F);
-    t = time_of([&](int i) { swiglu_backward(layer(i)->ug, a->h, a->h, layer(i)->ug, N, F, stream); }, 0.3);
-    print_kernel("", "  backward, in place", L, t, 0, mb*6*e*F, swiglu_error, precise);
-    release(ug), release(dh), release(again);
-    subject_forward(s);
+static void bench_clip(const Kernels &k) {
+    const size_t count = (size_t)k.N*k.Q;
+    if (k.c->clip_qkv <= 0) return;
+    Time t = time_of([&](int i) {
+        clip_forward(layer(k, i)->qkv, layer(k, i)->pass, k.c->clip_qkv, count, card.stream);
+    }, 0.3);
+    print_kernel("clip q, k, v", "", k.L, t, 0, k.mb*k.Q*(2*k.e + 1), -1, 0);
+    t = time_of([&](int i) { clip_backward(k.a->dqkv, layer(k, i)->pass, count, card.stream); }, 0.3);
+    print_kernel("", "  backward", k.L, t, 0, k.mb*k.Q, -1, 0);
+}
 
-    snprintf(shape, sizeof shape, "%dx%d", head_rows, V);
-    matmul_forward((elem *)a->logits, a->xnf, m->head.weight, head_rows, C, V, 0, stream);
-    real *logits = fetched((elem *)a->logits, R, V, V), *losses = reals(3*R);
-    real *ones = fetched(a->weights, 1, R, R);
-    crossentropy_forward(losses, losses + R, losses + 2*R, logits, s->targets, c->z_loss, R, V);
-    crossentropy_backward(logits, ones, losses + 2*R, logits, s->targets, c->z_loss, R, V);
-    auto loss = [&](int) {
-        crossentropy(a->losses, a->zlosses, (elem *)a->logits, a->targets, a->weights, c->z_loss,
-                     head_rows, V, stream);
+static void bench_swiglu(const Kernels &k) {
+    const int N = k.N, F = k.F, R = k.rows;
+    elem *h = k.a->h;
+    auto forward = [&](int i) { swiglu_forward(h, layer(k, i)->ug, N, F, card.stream); };
+    auto backward = [&](int i) {
+        swiglu_backward(layer(k, i)->ug, h, h, layer(k, i)->ug, N, F, card.stream);
     };
+    real *ug = fetched(layer(k, 0)->ug, R, 2*F, 2*F), *expected = reals((size_t)R*F);
+    swiglu_forward(expected, ug, R, F);
+    Time t = time_of(forward, 0.3);
+    forward(0);
+    print_kernel("swiglu", shape_of(N, F), k.L, t, 0, k.mb*3*k.e*F, error_of(h, expected, R, F, F),
+                 few_roundings());
+
+    real *dh = fetched(h, R, F, F), *dug = reals((size_t)R*2*F), *again = reals((size_t)R*F);
+    swiglu_backward(dug, again, dh, ug, R, F);
+    backward(0);
+    const double error = error_of(layer(k, 0)->ug, dug, R, 2*F, 2*F);
+    t = time_of(backward, 0.3);
+    print_kernel("", "  backward, in place", k.L, t, 0, k.mb*6*k.e*F, error, few_roundings());
+    release(ug), release(dh), release(again);
+}
+
+static void bench_crossentropy(const Kernels &k, const int *targets) {
+    const int V = k.V, R = k.rows, rows = k.head_rows;
+    GpuActs *a = k.a;
+    elem *on_card = (elem *)a->logits;
+    auto loss = [&](int) {
+        crossentropy(a->losses, a->zlosses, on_card, a->targets, a->weights, k.c->z_loss, rows, V,
+                     card.stream);
+    };
+    matmul_forward(on_card, a->xnf, k.m->head.weight, rows, k.C, V, 0, card.stream);
+    real *logits = fetched(on_card, R, V, V), *losses = reals(3*R), *zlosses = losses + R, *lse = zlosses + R;
+    real *weights = fetched(a->weights, 1, R, R);
+    crossentropy_forward(losses, zlosses, lse, logits, targets, k.c->z_loss, R, V);
+    crossentropy_backward(logits, weights, lse, logits, targets, k.c->z_loss, R, V);
     loss(0);
-    const double loss_error = error_of((elem *)a->logits, logits, R, V, V);
-    t = time_of(loss, 0.3);
-    print_kernel("softmax, loss, dlogits", shape, chunks, t, 0, 1e-6*head_rows*2*e*V, loss_error, precise);
-    release(losses), release(ones), release(one);
+    const double error = error_of(on_card, logits, R, V, V);
+    const Time t = time_of(loss, 0.3);
+    print_kernel("softmax, loss, dlogits", shape_of(rows, V), head_chunks(k), t, 0, 1e-6*rows*2*k.e*V, error,
+                 few_roundings());
+    release(losses), release(weights);
+}
 
-    snprintf(shape, sizeof shape, "%dx%d", N, C);
-    t = time_of([&](int) { embed_forward(a->x, a->tokens, m->wte.weight, N, C, stream); }, 0.3);
-    print_kernel("embedding", shape, 1, t, 0, mb*C*(4 + e), -1, 0);
-    t = time_of([&](int) { embed_backward(m->wte.grad, a->dx, a->tokens, a->places, C, stream); }, 0.3);
-    print_kernel("", "  backward", 1, t, 0, mb*C*4 + 8e-6*a->places.distinct*C, -1, 0);
-    t = time_of([&](int) { CUDA(cudaMemsetAsync(a->dx, 0, sizeof(float)*N*C, stream)); }, 0.1);
-    print_kernel("dx = 0", shape, 1, t, 0, mb*C*4, -1, 0);
+static void bench_embedding(const Kernels &k) {
+    const int N = k.N, C = k.C;
+    GpuActs *a = k.a;
+    Time t = time_of([&](int) { embed_forward(a->x, a->tokens, k.m->wte.weight, N, C, card.stream); }, 0.3);
+    print_kernel("embedding", shape_of(N, C), 1, t, 0, k.mb*C*(4 + k.e), -1, 0);
+    t = time_of([&](int) {
+        embed_backward(k.m->wte.grad, a->dx, a->tokens, a->places, C, card.stream);
+    }, 0.3);
+    print_kernel("", "  backward", 1, t, 0, k.mb*C*4 + 8e-6*a->places.distinct*C, -1, 0);
+    t = time_of([&](int) { CUDA(cudaMemsetAsync(a->dx, 0, sizeof(float)*N*C, card.stream)); }, 0.1);
+    print_kernel("dx = 0", shape_of(N, C), 1, t, 0, k.mb*C*4, -1, 0);
+}
 
+static void bench_update(const Kernels &k) {
+    GpuOlmo *m = k.m;
     const double size = (double)m->layout.size;
     AdamW how = { 0, 0.9, 0.95, 1e-5, 0, 0, 1, 1 };
-    CUDA(cudaMemsetAsync(m->grads, 0, sizeof(float)*m->layout.size, stream));
-    t = time_of([&](int) { olmo_update(m, &how), m->grads_used = 0; }, 0.5);
+    CUDA(cudaMemsetAsync(m->grads, 0, sizeof(float)*m->layout.size, card.stream));
+    const Time t = time_of([&](int) { olmo_update(m, &how), m->grads_used = 0; }, 0.5);
     // the gradient twice; read and written: weight and remainder (4), two moments (8)
     print_kernel("norm, clip, AdamW", "all parameters", 1, t, 0, 1e-6*size*(4 + 4 + 2*4 + 2*8), -1, 0);
+}
+
+static void bench_kernels(Subject *s) {
+    subject_forward(s), olmo_backward(s->model), subject_forward(s);
+    const Kernels k = kernels_of(s);
+    printf("\nkernels: %d layers, d_model %d, %d heads of %d, mlp_hidden %d, vocabulary %d, B=%d T=%d, %s\n",
+           k.L, k.C, k.H, k.D, k.c->mlp_hidden, k.V, k.B, k.T, precision);
+    print_heads();
+    bench_layer_products(k);
+    subject_forward(s);
+    bench_head_products(k);
+    subject_forward(s), olmo_backward(s->model), subject_forward(s);    // everything is a model's again
+    bench_model_attention(k);
+    bench_norm_forward(k);
+    subject_forward(s);
+    bench_norm_backward(k);
+    bench_rope(k);
+    bench_clip(k);
+    bench_swiglu(k);
+    subject_forward(s);
+    bench_crossentropy(k, s->targets);
+    bench_embedding(k);
+    bench_update(k);
 }
 
 // ---- the step -----------------------------------------------------------------------------------
