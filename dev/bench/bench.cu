@@ -341,7 +341,7 @@ static void bench_layer_products(const Kernels &k) {
         return Factors{ layer(k, i)->att, weights(i)->attn_out, k.a->dx_elem, k.a->dxn, k.a->x, 1 };
     });
     bench_products("ff_proj", k.L, N, C, 2*F, [&](int i) {
-        elem *const other = layer(k, i + 1)->ug;
+        elem *const other = layer(k, i + 1)->ug;                        // stands for the gradient of ug
         return Factors{ layer(k, i)->xn2, weights(i)->ff_proj, other, k.a->dxn, layer(k, i)->ug, 0 };
     });
     bench_products("ff_out", k.L, N, F, C, [&](int i) {
