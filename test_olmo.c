@@ -6512,7 +6512,8 @@ static void ranked_destroy(void *model) {
 static void ranked_forward(void *d, real *losses, real *zlosses, const int *tokens, const int *targets,
                            const real *weights, int B, int T) {
     olmo_forward(((Ranked *)d)->m, losses, zlosses, tokens, targets, weights, B, T);
-    const char *ill = weights ? getenv("ILL_RANK") : NULL;
+    const char *ill = weights ? getenv("ILL_RANK") : NULL, *slow = weights ? getenv("SLOW_RANK") : NULL;
+    if (slow && atoi(slow) == ranks.rank) sleep_ms(4000);
     if (ill && atoi(ill) == ranks.rank) losses[0] = (real)NAN;
 }
 // Sums over ranks, of all gradients: into the pieces.
@@ -6588,8 +6589,13 @@ static void ranked_open(void) {
     CHECK(slots != MAP_FAILED, "slots: %s", strerror(errno));
     close(file);
 }
+// What NCCL knows of links that have failed.
+static void ranked_links(void) {
+    CHECK(atoi(getenv("BROKEN_LINK")) != ranks.rank, "a link has failed");
+}
 static int ranked_main(int argc, char **argv) {
-    if (getenv("MEETING_TIME")) meeting_time = atoi(getenv("MEETING_TIME"));
+    if (getenv("PATIENCE")) patience = atoi(getenv("PATIENCE"));
+    if (getenv("BROKEN_LINK")) check_links = ranked_links;
     static const Device device = { "cpu of several", NULL, ranked_open, cpu_memory, ranked_build,
                                    ranked_destroy, ranked_forward, NULL, ranked_backward, ranked_update,
                                    ranked_decode, ranked_get, ranked_set, "fp32", 0 };
@@ -6842,6 +6848,62 @@ static void ranks_fail(void) {
     }
 }
 
+// The same for a rank that lives, and is heard no more; and a run goes on where that only seems so.
+static void ranks_fall_silent(int free_port) {
+    const char *endless = "--steps 100000000 --save-every 0 --eval-every 0 --out endless";
+    int pid[MOST_RANKS], code;
+    char port[16];
+    setenv("PATIENCE", "2", 1);
+    // One of three is stopped. The others end, and then their parent ends it.
+    pid_t run = start_olmo("%s --gpus 3 %s --micro-batch 10", odd_model, endless);
+    wait_for_metrics("endless/metrics.jsonl", 1000);
+    int n = ranks_of(run, pid, MOST_RANKS);
+    if (n == 3) kill(pid[2], SIGSTOP);
+    code = wait_for(run);
+    check(n == 3 && code == 1 && error_lines() == 1 && strstr(complained, "rank 2 of 3: has fallen silent")
+          && !alive(pid, n), "rank 2 stopped: %.60s", complained);
+    system_or_die("rm -rf endless");
+    // Rank 0 is, and nobody ends it: it ends when it goes on.
+    snprintf(port, sizeof port, "%d", free_port);
+    setenv("MASTER_PORT", port, 1), setenv("MASTER_ADDR", "localhost", 1), setenv("WORLD_SIZE", "2", 1);
+    for (int r = 1; r >= 0; r--) {
+        setenv("RANK", r ? "1" : "0", 1), setenv("LOCAL_RANK", r ? "1" : "0", 1);
+        pid[r] = start_olmo("%s %s --micro-batch 60", odd_model, endless);
+    }
+    wait_for_metrics("endless/metrics.jsonl", 1000);
+    kill(pid[0], SIGSTOP);
+    code = wait_for(pid[1]);
+    kill(pid[0], SIGCONT);
+    waitpid(pid[0], &n, 0);
+    check(code == 1 && strstr(complained, "error: rank 0 of 2: has fallen silent"), "rank 0 stopped: %.60s",
+          complained);
+    check(WIFEXITED(n) && WEXITSTATUS(n) == 1, "and it ends when it goes on");
+    system_or_die("rm -rf endless");
+    unsetenv("RANK"), unsetenv("LOCAL_RANK"), unsetenv("WORLD_SIZE");
+    // All are stopped together, as by Ctrl-Z; and one works for long while the others wait for it.
+    run = start_olmo("%s --gpus 3 %s --micro-batch 10", odd_model, endless);
+    wait_for_metrics("endless/metrics.jsonl", 1000);
+    n = ranks_of(run, pid, MOST_RANKS);
+    for (int r = 0; r < n; r++) kill(pid[r], SIGSTOP);
+    sleep_ms(4000);
+    for (int r = 0; r < n; r++) kill(pid[r], SIGCONT);
+    sleep_ms(1500);
+    kill(run, SIGTERM);
+    code = wait_for(run);
+    check(n == 3 && went_well(code), "all stopped for 4 s: they go on%s", code ? complained : "");
+    system_or_die("rm -rf endless");
+    setenv("SLOW_RANK", "0", 1);
+    code = train_olmo("%s --gpus 2 --micro-batch 60 --steps 1 --out endless", odd_model);
+    check(went_well(code), "rank 0 is 4 s late: rank 1 waits%s", complained);
+    system_or_die("rm -rf endless");
+    unsetenv("SLOW_RANK"), unsetenv("PATIENCE");
+    setenv("BROKEN_LINK", "1", 1);
+    refuses("a link between devices that fails", "error: rank 1 of 2: a link", "has failed",
+            "%s --gpus 2 %s --micro-batch 60", odd_model, endless);
+    unsetenv("BROKEN_LINK");
+    system_or_die("rm -rf endless");
+}
+
 // A value in the last line of a run's metrics.
 static double last_metric(const char *run, const char *name) {
     char path[PATH];
@@ -6887,7 +6949,7 @@ static void ranks_do_not_meet(int busy, int free_port) {
     system_or_die("echo >> other/program; chmod +x other/program");
     ranks_differ("another program", "2", "", "rank 1 of 2: here is a program of");
     // The same rank twice.
-    setenv("MEETING_TIME", "10", 1), setenv("WORLD_SIZE", "3", 1), setenv("LOCAL_RANK", "0", 1);
+    setenv("PATIENCE", "10", 1), setenv("WORLD_SIZE", "3", 1), setenv("LOCAL_RANK", "0", 1);
     setenv("RANK", "0", 1);
     pid_t first = start_olmo("%s --steps 2 --out met", odd_model), second, third;
     setenv("RANK", "1", 1);
@@ -6922,7 +6984,7 @@ static void ranks_do_not_meet(int busy, int free_port) {
           complained);
     waitpid(second, &code, 0);
     for (int i = 0; i < 12; i++) close(stranger[i]);
-    setenv("MEETING_TIME", "1", 1), setenv("RANK", "0", 1);
+    setenv("PATIENCE", "1", 1), setenv("RANK", "0", 1);
     refuses("a rank that does not come", "only 1 of 2 ranks", "MASTER_ADDR", "%s --steps 2 --out met",
             odd_model);
     setenv("RANK", "1", 1);
@@ -6936,7 +6998,7 @@ static void ranks_do_not_meet(int busy, int free_port) {
     unsetenv("RANK");
     refuses("a rank without a number", "WORLD_SIZE=2", "there is no RANK", "%s --steps 2 --out met",
             odd_model);
-    unsetenv("MEETING_TIME"), unsetenv("WORLD_SIZE"), unsetenv("LOCAL_RANK");
+    unsetenv("PATIENCE"), unsetenv("WORLD_SIZE"), unsetenv("LOCAL_RANK");
     system_or_die("rm -rf met other");
 }
 
@@ -6984,6 +7046,7 @@ static void ranks_started_by_others(void) {
         system_or_die("rm -rf met");
     }
     ranks_do_not_meet(taken, free_port);
+    ranks_fall_silent(free_port);
     char command[3*PATH];
     snprintf(command, sizeof command, "sleep 0.1 & exec '%s' %s --gpus 2 --steps 200 --out with >stdout 2>&1",
              self, odd_model);

@@ -5200,7 +5200,7 @@ static void train(Run *run) {
         const int judged = last || every(o->eval_every, at->step);
         if (judged && run->val.groups) validate(run, metrics);
         if (judged) ask_evaluators(run, metrics);
-        by_rank_0(run, write_metrics);
+        if (ranks.rank == 0) write_metrics(run);            // asks the others for nothing
         if (last || judged || now - shown > 2) {
             print_metrics(run, metrics, (int)fmin(left, 1e9));
             shown = now;

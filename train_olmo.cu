@@ -278,12 +278,19 @@ static ncclComm_t all_ranks;
 } while (0)
 static const char *const alone = NULL;
 
+// Kernels that talk over a link that has failed never end. So the thread that watches the ranks asks.
+static void check_nccl(void) {
+    ncclResult_t state;
+    TALK(ncclCommGetAsyncError(all_ranks, &state));
+    if (state != ncclInProgress) TALK(state);
+}
 static void meet_cards(void) {
     ncclUniqueId id;
     setenv("NCCL_NVLS_ENABLE", "0", 0);
     if (ranks.rank == 0) TALK(ncclGetUniqueId(&id));
     ranks_share(&id, sizeof id);
     TALK(ncclCommInitRank(&all_ranks, ranks.world, id, ranks.rank));
+    __atomic_store_n(&check_links, &check_nccl, __ATOMIC_SEQ_CST);
 }
 
 // This rank's piece of segment k of a flat array becomes the sum over all ranks; the rest of the segment is

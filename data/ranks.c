@@ -5,8 +5,8 @@
 // say which rank a process is (ranks_start). Rank 0 waits at MASTER_ADDR and MASTER_PORT, and every other
 // rank keeps two sockets to it:
 //     talk    what the hosts must agree on: sums of losses, a wish to stop, how the devices find each other
-//     life    nothing, until a rank ends: one that fails sends its sentence, one that is killed closes
-//             its socket. Then rank 0 says so, and all end.
+//     life    every second that a rank lives. One that fails sends its sentence, one that is killed closes
+//             its socket, one that is stopped or without power falls silent: rank 0 says so, and all end.
 // What the devices have, gradients and weights, they exchange themselves, by other means.
 //
 // All ranks make the same calls in the same order. Three things see to that: what could make them differ is
@@ -21,55 +21,74 @@
 #include <sys/wait.h>
 
 enum { MAX_RANKS = 4096 };
-static int meeting_time = 60;                               // seconds that ranks wait for each other
+static int patience = 50;                                   // seconds for a rank to come, or to be silent
 static int talk[MAX_RANKS], life[MAX_RANKS];                // rank 0: to rank r; others: to rank 0, in [0]
 static int leaving;                                         // the run is over: sockets may close
 static int ending;                                          // it has failed, and a thread is saying so
+static int silent[MAX_RANKS];                               // seconds since that rank was heard
+static void (*check_links)(void) = NULL;                    // dies if what the devices talk by has failed
 
 // ---- how they end ------------------------------------------------------------------------------
 // Says the sentence of a run that failed, once: rank 0 does, or rank 1 if rank 0 has died. Ends this rank.
-static void end_of_run(int failed, const char *sentence) __attribute__((noreturn));
-static void end_of_run(int failed, const char *sentence) {
+static void __attribute__((noreturn)) end_of_run(int failed, const char *sentence) {
+    if (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST)) for (;;) pause();
     if (ranks.rank <= 1) dprintf(error_output, "error: rank %d of %d: %s\n", failed, ranks.world, sentence);
     for (int r = 1; r < ranks.world && !ranks.rank; r++)
-        if (life[r]) (void)send(life[r], "", 1, MSG_NOSIGNAL);
+        if (life[r]) (void)send(life[r], ".", 1, MSG_NOSIGNAL);
     remove_half_written();
     _exit(EXIT_FAILURE);                                    // not exit: a device may be waiting for others
 }
 
 // What die() does in a run of several ranks.
 static void send_last_words(const char *sentence) {
-    if (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST)) for (;;) pause();
-    if (ranks.rank == 0) end_of_run(0, sentence);
     char heard;
-    if (send(life[0], sentence, strlen(sentence), MSG_NOSIGNAL) > 0 && recv(life[0], &heard, 1, 0) == 1) {
-        _exit(EXIT_FAILURE);                                // rank 0 has said it
-    }
+    if (ranks.rank == 0) end_of_run(0, sentence);
+    if (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST)) for (;;) pause();
+    (void)send(life[0], sentence, strlen(sentence), MSG_NOSIGNAL);
+    while (recv(life[0], &heard, 1, 0) == 1)
+        if (heard != '\n') _exit(EXIT_FAILURE);             // rank 0 has said it
     dprintf(error_output, "error: rank %d of %d: %s\n", ranks.rank, ranks.world, sentence);
     _exit(EXIT_FAILURE);
 }
 
+// Every second a rank sends the end of a line, which no sentence holds: it lives. A rank counts its own
+// seconds: if all are stopped for a while, and go on, nobody has been silent.
+static void say_alive(int r) {
+    (void)send(life[r], "\n", 1, MSG_NOSIGNAL);
+    if (silent[r]++ == patience) end_of_run(r, "has fallen silent: stopped, or its machine is gone");
+}
+// What rank r has sent; or it has closed its socket. Returns 0 if the run is over.
+static int hear(int r) {
+    static char words[4096];
+    const ssize_t n = recv(life[r], words, sizeof words - 1, 0);
+    words[n > 0 ? n : 0] = 0;
+    const char *sentence = strtok(words, "\n");
+    silent[r] = 0;
+    if (n > 0 && !sentence) return 1;
+    if (__atomic_load_n(&leaving, __ATOMIC_SEQ_CST)) return 0;
+    if (sentence && ranks.rank) _exit(EXIT_FAILURE);        // rank 0 has said why
+    end_of_run(r, sentence ? sentence : "has died without a word: killed, or its machine is gone");
+}
+
 // Waits for a rank to end, in a thread of its own: the first thread may be waiting for a device, which waits
-// for a rank that is no more.
+// for a rank that is no more, or for a link that has failed.
 static void *watch(void *unused) {
     static struct pollfd line[MAX_RANKS];
-    static char words[4096];
-    const int lines = ranks.rank ? 1 : ranks.world;
-    for (int r = 0; r < lines; r++) {
+    const int begin = !ranks.rank, end = ranks.rank ? 1 : ranks.world;
+    for (int r = begin; r < end; r++) {
         line[r].fd = life[r];
         line[r].events = POLLIN;
+        silent[r] = -patience;                              // rank 0 speaks when all have come
     }
-    for (;;) {
-        if (poll(line, (nfds_t)lines, -1) < 0) continue;
-        if (__atomic_load_n(&leaving, __ATOMIC_SEQ_CST)) return unused;
-        for (int r = 0; r < lines; r++) {
-            if (!line[r].revents) continue;
-            if (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST)) for (;;) pause();
-            const ssize_t n = recv(life[r], words, sizeof words - 1, 0);
-            words[n > 0 ? n : 0] = 0;
-            if (n > 0 && ranks.rank) _exit(EXIT_FAILURE);   // rank 0 has said why
-            end_of_run(r, n > 0 ? words : "has died without a word: killed, or its machine is gone");
+    for (double next = 0; ; ) {
+        if (seconds() >= next) {
+            void (*const check)(void) = __atomic_load_n(&check_links, __ATOMIC_SEQ_CST);
+            next = seconds() + 1;
+            for (int r = begin; r < end; r++) say_alive(r);
+            if (check) check();
         }
+        if (poll(line + begin, (nfds_t)(end - begin), 1000) <= 0) continue;
+        for (int r = begin; r < end; r++) if (line[r].revents && !hear(r)) return unused;
     }
 }
 
@@ -126,7 +145,6 @@ void ranks_share(void *bytes, size_t n) {
 // Whether any rank has been asked to stop. All learn it at the same moment.
 static int agreed_to_stop(void) {
     double asked = asked_here;
-    if (ranks.world == 1) return asked_to_stop;
     ranks_sum(&asked, 1);
     asked_to_stop = asked > 0;
     return asked_to_stop;
@@ -177,9 +195,8 @@ static void ranks_must_agree(void) {
     char *first = (char *)allocate(size, 1, "what rank 0 has"), *mine = own_lines;
     if (ranks.rank == 0) memcpy(first, mine, size);
     ranks_share(first, size);
-    for (; first[at] && first[at] == mine[at]; at++) {
+    for (; first[at] && first[at] == mine[at]; at++)
         if (mine[at] == '\n') line = at + 1;                // where the line begins in which they differ
-    }
     const int mine_ends = (int)strcspn(mine + line, "\n"), first_ends = (int)strcspn(first + line, "\n");
     CHECK(first[at] == mine[at],
           "here is %.*s, but on rank 0 %.*s; the ranks of a run need the same program, options and files",
@@ -246,22 +263,13 @@ static int listen_at(int any, int *port) {
     return line;
 }
 
-// A machine that has lost its power says nothing. So the system asks now and then, and gives up after half a
-// minute.
-static void keep_alive(int line) {
-    const int yes = 1, idle = 10, interval = 5, times = 4;
-    setsockopt(line, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    setsockopt(line, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
-    setsockopt(line, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-    setsockopt(line, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
-    setsockopt(line, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
-}
-
-// How long a call may wait for the other end. 0: for ever.
+// How long a call may wait for the other end (0: for ever). What is sent never waits for more to send.
 static void be_patient(int line, double seconds) {
     const struct timeval most = { (time_t)seconds, (suseconds_t)(1e6*(seconds - floor(seconds))) };
+    const int yes = 1;
     setsockopt(line, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most);
     setsockopt(line, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most);
+    setsockopt(line, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
 }
 
 // What both ends of a socket say first. Whoever does not say it is no rank.
@@ -282,13 +290,12 @@ static void receive_ranks(int door, int port) {
     const double begun = seconds();
     for (int there = 0; there < 2*(ranks.world - 1); ) {
         struct pollfd wait = { door, POLLIN, 0 };
-        const double left = begun + meeting_time - seconds();
+        const double left = begun + patience - seconds();
         CHECK(left > 0, "only %d of %d ranks have come to port %d within %d seconds; have all been started, "
-              "with this machine's address in MASTER_ADDR?", 1 + there/2, ranks.world, port, meeting_time);
+              "with this machine's address in MASTER_ADDR?", 1 + there/2, ranks.world, port, patience);
         if (poll(&wait, 1, (int)(1000*left) + 1) <= 0) continue;
         const int line = accept4(door, NULL, NULL, SOCK_CLOEXEC);
-        const Hello ours = hello(0);
-        Hello h;
+        Hello h, ours = hello(0);
         if (line < 0) continue;
         be_patient(line, 0.1);                              // it has come with its first bytes
         if (!hears_hello(line, &h)) { close(line); continue; }
@@ -299,7 +306,6 @@ static void receive_ranks(int door, int port) {
         int *const known = h.is_life ? &life[h.rank] : &talk[h.rank];
         CHECK(!*known, "two processes are rank %d of %d; each must have a rank of its own", h.rank, h.world);
         be_patient(line, 0);
-        keep_alive(line);
         *known = line;
         there++;
     }
@@ -311,29 +317,24 @@ static int try_address(const struct addrinfo *at, int is_life, const char **reas
     const Hello ours = hello(is_life);
     const int line = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     Hello h;
-    be_patient(line, imin(10, meeting_time));               // connect would wait for two minutes
-    if (connect(line, at->ai_addr, at->ai_addrlen) < 0) {
-        *reason = errno == EINPROGRESS ? "no answer" : strerror(errno);
-        close(line);
-        return -1;
-    }
-    be_patient(line, meeting_time);
-    if (send(line, &ours, sizeof ours, MSG_NOSIGNAL) < 0 || !hears_hello(line, &h)) {
-        *reason = "something else is there";
+    be_patient(line, imin(10, patience));               // connect would wait for two minutes
+    const int reached = connect(line, at->ai_addr, at->ai_addrlen) == 0;
+    *reason = reached ? "something else is there" : errno == EINPROGRESS ? "no answer" : strerror(errno);
+    be_patient(line, patience);
+    if (!reached || send(line, &ours, sizeof ours, MSG_NOSIGNAL) < 0 || !hears_hello(line, &h)) {
         close(line);
         return -1;
     }
     CHECK(h.world == ranks.world,
           "at MASTER_PORT ranks of %d meet, not of %d; is that another run's?", h.world, ranks.world);
-    be_patient(line, 0);
-    keep_alive(line);
+    be_patient(line, is_life ? patience : 0);
     return line;
 }
 
 // The others go to rank 0, whose name may have several addresses. At first it may not be there yet. When
 // they come with their second socket it has been there: if it is not there any more, it has ended.
 static int reach_rank_0(const char *host, int port, int is_life) {
-    const int most = is_life ? 1 : meeting_time;
+    const int most = is_life ? 1 : patience;
     const struct addrinfo kind = { 0, AF_UNSPEC, SOCK_STREAM, 0, 0, NULL, NULL, NULL };
     char digits[16];
     const char *reason = "";
@@ -358,7 +359,6 @@ static void ranks_meet(int door, const char *host, int port) {
     if (ranks.rank == 0) {
         last_words = send_last_words;
         receive_ranks(door, port);
-        life[0] = -1;
     } else {
         talk[0] = reach_rank_0(host, port, 0);
         life[0] = reach_rank_0(host, port, 1);
@@ -405,7 +405,7 @@ static int wait_for_ranks(int n) {
         child[r] = 0;
         left--;
         if (status == 0) continue;
-        if (!failed++) alarm(10);
+        if (!failed++) alarm((unsigned)imin(10, patience));
         if (WIFEXITED(status)) said = 1;
         else if (!killed_by) {
             killed = r;
