@@ -647,9 +647,29 @@ static void drop_unreadable(Files *files) {
     files->n = n;
 }
 
+// Where DIR lies in a directory that is read, what an earlier run has written there is no input.
+static void drop_own_output(Files *files, const char *out) {
+    struct stat ours, theirs;
+    char directory[PATH];
+    int n = 0;
+    for (int i = 0; i < files->n; i++) {
+        char *path = files->path[i], *slash = strrchr(path, '/');
+        const char *name = slash ? slash + 1 : path;
+        int written = !strncmp(name, "part-", 5) && (ends_with(name, ".npy") || ends_with(name, ".csv.gz"));
+        written |= !strcmp(name, "tokenize.json");
+        snprintf(directory, sizeof directory, "%.*s", (int)(name - path), path);
+        if (written && !stat(out, &ours) && !stat(*directory ? directory : ".", &theirs) &&
+            ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev) free(path);
+        else files->path[n++] = path;
+    }
+    CHECK(n, "%s: holds what this program has written, and no documents", out);
+    files->n = n;
+}
+
 // Returns how many documents they hold.
 static double write_token_files(const Work *w, Files *files, Ring *ring) {
     const Settings *set = &w->set;
+    drop_own_output(files, set->out);
     drop_unreadable(files);
     Output o;
     memset(&o, 0, sizeof o);

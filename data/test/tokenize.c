@@ -361,6 +361,15 @@ static void test_other_recipes(void) {
     shell("touch -d '2002-02-02 00:00:00.5' r.jsonl");
     check(tokenize("--out changed r.jsonl") == 1 && says("another recipe"),
           "an input was written anew within a second");
+    shell("mkdir -p beside && cp r.jsonl beside/");
+    tokenize("--out beside beside");
+    check(tokenize("--out beside beside") == 0 && says("was finished before"),
+          "what an earlier run has written into the directory of the documents is no input");
+    tokenize("--out beside/tokens beside/r.jsonl");
+    check(tokenize("--out beside/tokens beside/r.jsonl beside/tokens") == 0 && says("was finished before"),
+          "nor is it in a directory below");
+    check(tokenize("--out beside/tokens beside/tokens") == 1 && says("and no documents"),
+          "a directory that holds nothing else is refused");
     put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello\"}\n"), shell("touch -d 2002-02-02 r.jsonl");
     small_tokenizer("other.json", 1);
     check(tokenize("--tokenizer other.json --out r r.jsonl") == 1 && says("\"tokenizer_xxh3\""),
