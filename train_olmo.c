@@ -40,8 +40,8 @@ Conventions, kept everywhere:
 - Threads own disjoint pieces of the output, and every sum has one fixed order. So no result depends on
   the number of threads, nor on how a batch is cut into micro-batches: two runs give equal bits.
 - Every failure is one sentence on stderr, and exit code 1.
-- The numbers in brackets (OLMO_SPEC 4.2) are sections of dev/OLMO_SPEC.md: what the official code does,
-  and where.
+- The numbers in brackets are sections: (OLMO_SPEC 4.2) of dev/OLMO_SPEC.md, which tells what the official
+  code does, and where; (paper 2.1) of arXiv 2402.00838.
 */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -536,7 +536,7 @@ void attention_backward(real *dqkv, real *work, const real *datt, const real *at
         real *dS = P + (size_t)QUERIES*row;
         for (int t0 = k0; t0 < T; t0 += QUERIES) {
             const int rows = imin(QUERIES, T - t0);
-            const int past = t0 - k0;                                       // of the block's keys
+            const int past = t0 - k0;                                       // keys before the first query
             const int seen = imin(keys, past + rows);                       // keys that the last query sees
             const size_t first = (size_t)b*T + t0;
             const Matrix q = matrix(qkv + first*Q + h*D, Q);
@@ -897,8 +897,8 @@ static size_t acts_layout(Acts *a, char *base, const Config *c, int training, in
 //
 static void attend_with_cache(Acts *a, LayerActs *s, real *cache, const Config *c, int N);
 
-// The block for B sequences of T tokens. Generation gives it the layer's KV cache, too: what then takes the
-// place of two lines stands where the model is told with a cache, at the end of this section.
+// The block for B sequences of T tokens. In generation, which gives it the layer's KV cache,
+// attend_with_cache (the end of this section) does RoPE and attention.
 static void block_forward(Acts *a, LayerActs *s, const LayerWeights *w, real *cache, const Config *c,
                           int B, int T) {
     const int N = B*T, C = c->d_model, F = c->mlp_hidden/2;
@@ -1293,7 +1293,7 @@ enum { VEC_BYTES = 16, MR = 6 };
 typedef real vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
 enum { VL = VEC_BYTES/sizeof(real) };           // numbers in a vector
 enum { NR = 2*VL };                             // MR rows of NR numbers are in registers at a time
-enum { MC = 480, NC = 512, KC = 256 };          // MC x KC of a fit the L2 cache, a panel of KC x NR of b L1
+enum { MC = 480, NC = 512, KC = 256 };          // MC x KC of a fit into L2, a panel KC x NR of b into L1
 enum { FEW = 8 };                               // so few rows of a are not worth packing b
 enum { SIDE = NR < 8 ? NR : 8 };                // packing moves blocks of SIDE x SIDE: none spans two panels
 
@@ -4431,6 +4431,8 @@ static void model_init(const Run *run) {
     }
 }
 
+// ---- a batch through the model -----------------------------------------------------------------
+
 // Sends the whole batch through the model, pass by pass, and sums up the losses of each row. With `learn`
 // the gradients add up, by the weights. Returns 0 if it stopped before the end, because it was asked to.
 static int batch_through(const Run *run, Batch *b, int learn) {
@@ -4475,6 +4477,8 @@ static double evaluate(const Run *run, const Rows *rows, const Objective *judge,
           "the validation data has no token to predict; are all labels masked?");
     return denominator;
 }
+
+// ---- tokenizer and samples ---------------------------------------------------------------------
 
 // Reads the companions of the model: the files beside its weights, and with --tokenizer that file and
 // those beside it.
@@ -4610,6 +4614,8 @@ static void print_sample(const Run *run, int wanted) {
     release(tokens);
 }
 
+// ---- the directory of a run --------------------------------------------------------------------
+
 // A new run never writes into the directory of an earlier one, but moves it aside, to the first free name
 // of out.1, out.2, ...
 static int holds_run(const char *out) {
@@ -4695,6 +4701,8 @@ static void save(Run *run) {
     if (o->keep) remove_checkpoints(o->out, o->keep);
 }
 
+// ---- one step ----------------------------------------------------------------------------------
+
 // Reads the next groups in this epoch's order, or the first of the next epoch.
 static void next_batch(Run *run, Batch *batch) {
     const Config *c = &run->o.config;
@@ -4766,6 +4774,8 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
         metric(metrics, ranks.exposed, NULL, "throughput/device/exposed_communication_seconds");
     return 1;
 }
+
+// ---- what --resume must find again -------------------------------------------------------------
 
 // Describes a run's data for train.json: path, size and fingerprint of each file, in their order. If the
 // data is conversations, the tokenizer comes last, because it makes their tokens.
@@ -4987,6 +4997,8 @@ static void compute_reference(Run *run) {
     by_rank_0(run, reference_sync);                         // before the first checkpoint that needs it
 }
 
+// ---- what a step tells -------------------------------------------------------------------------
+
 // Writes a step's line in metrics.jsonl, under OLMo's names (OLMO_SPEC 6.1).
 static void write_metrics(Run *run) {
     const Metrics *m = &run->metrics;
@@ -5143,6 +5155,8 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
 }
 
 #include "data/energy.c"                                   // --energy: kWh, CO2e; and MFU
+
+// ---- the training loop -------------------------------------------------------------------------
 
 // Whether something is due at this step that comes every so many steps (0: never).
 static int every(int steps, int step) { return steps && step % steps == 0; }
