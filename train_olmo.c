@@ -1990,43 +1990,55 @@ static void heed_signals(void) {
 
 static const char *json_space(const char *s) { return s + strspn(s, " \t\r\n"); }
 
-// The end of the JSON value that starts at s, or NULL if there is none.
-static const char *json_skip(const char *s, int depth) {
-    s = json_space(s);
-    if (*s == '"') {
-        for (s++; *s != '"'; s++)
-            if ((unsigned char)*s < 0x20 || (*s == '\\' && !strchr("\"\\/bfnrtu", *++s)) || !*s)
-                return NULL;
-        return s + 1;
+static const char *json_skip(const char *s, int depth);
+
+static const char *json_skip_string(const char *s) {
+    for (s++; *s != '"'; s++) {
+        if (*s == '\\' && !strchr("\"\\/bfnrtu", *++s)) return NULL;
+        if ((unsigned char)*s < ' ') return NULL;           // the text's end, too
     }
-    if (*s == '{' || *s == '[') {
-        char close = *s == '{' ? '}' : ']';
-        if (depth == 64) return NULL;                       // deeper than any file of ours: hostile
-        s = json_space(s + 1);
-        if (*s == close) return s + 1;
-        for (;; s++) {
-            if (close == '}') {
-                s = json_space(s);
-                if (*s != '"' || !(s = json_skip(s, depth + 1)) || *(s = json_space(s)) != ':')
-                    return NULL;
-                s++;
-            }
-            if (!(s = json_skip(s, depth + 1))) return NULL;
+    return s + 1;
+}
+
+// An object or an array.
+static const char *json_skip_members(const char *s, int depth) {
+    const char close = *s == '{' ? '}' : ']';
+    if (depth == 64) return NULL;                           // deeper than any file of ours: hostile
+    s = json_space(s + 1);
+    if (*s == close) return s + 1;
+    for (;; s++) {
+        if (close == '}') {
             s = json_space(s);
-            if (*s == close) return s + 1;
-            if (*s != ',') return NULL;
+            if (*s != '"' || !(s = json_skip_string(s)) || *(s = json_space(s)) != ':') return NULL;
+            s++;
         }
+        if (!(s = json_skip(s, depth + 1))) return NULL;
+        s = json_space(s);
+        if (*s == close) return s + 1;
+        if (*s != ',') return NULL;
     }
-    // The last three are not JSON, but Python's json module writes them.
-    static const char *const words[] = { "true", "false", "null", "NaN", "Infinity", "-Infinity" };
-    for (int i = 0; i < 6; i++)
-        if (!strncmp(s, words[i], strlen(words[i])))
-            return s + strlen(words[i]);
-    size_t digits = strspn(s, "0123456789+-.eE");
+}
+
+static const char *json_skip_number(const char *s) {
+    const size_t digits = strspn(s, "0123456789+-.eE");
     char *end;
     if (!digits || (*s != '-' && (*s < '0' || *s > '9'))) return NULL;
     (void)strtod(s, &end);
     return end == s + digits ? end : NULL;
+}
+
+// The end of the JSON value that starts at s, or NULL if there is none.
+static const char *json_skip(const char *s, int depth) {
+    // The last three are not JSON, but Python's json module writes them.
+    static const char *const words[] = { "true", "false", "null", "NaN", "Infinity", "-Infinity" };
+    s = json_space(s);
+    if (*s == '"') return json_skip_string(s);
+    if (*s == '{' || *s == '[') return json_skip_members(s, depth);
+    for (int i = 0; i < 6; i++) {
+        const size_t length = strlen(words[i]);
+        if (!strncmp(s, words[i], length)) return s + length;
+    }
+    return json_skip_number(s);
 }
 
 // A value as a sentence quotes it: on one line, whole or cut between two of its parts. The text is valid
@@ -2570,26 +2582,24 @@ static const char *json_float(double x, char *out) {
 
 static void config_write(const char *directory, const Config *c, Dtype type) {
     char path[PATH], eos[16] = "null", clip[32] = "null", theta[32];
-    path_join(path, directory, "config.json");
-    FILE *file = open_to_write(path);
     if (c->eos >= 0) snprintf(eos, sizeof eos, "%d", c->eos);
     if (c->clip_qkv > 0) json_float(c->clip_qkv, clip);
     json_float(c->rope_theta, theta);
+    path_join(path, directory, "config.json");
+    FILE *file = open_to_write(path);
     fprintf(file, "{\n  \"architectures\": [\"OlmoForCausalLM\"],\n  \"model_type\": \"olmo\",\n");
-    fprintf(file,
-            "  \"hidden_act\": \"silu\",\n  \"attention_bias\": false,\n  \"attention_dropout\": "
-            "0.0,\n");
+    fprintf(file, "  \"hidden_act\": \"silu\",\n");
+    fprintf(file, "  \"attention_bias\": false,\n  \"attention_dropout\": 0.0,\n");
     fprintf(file, "  \"use_cache\": true,\n  \"initializer_range\": 0.02,\n");
     fprintf(file, "  \"hidden_size\": %d,\n  \"num_hidden_layers\": %d,\n", c->d_model, c->n_layers);
-    fprintf(file, "  \"num_attention_heads\": %d,\n  \"num_key_value_heads\": %d,\n", c->n_heads,
-            c->n_kv_heads);
+    fprintf(file, "  \"num_attention_heads\": %d,\n", c->n_heads);
+    fprintf(file, "  \"num_key_value_heads\": %d,\n", c->n_kv_heads);
     fprintf(file, "  \"intermediate_size\": %d,\n  \"vocab_size\": %d,\n", c->mlp_hidden/2, c->vocab);
     fprintf(file, "  \"max_position_embeddings\": %d,\n", c->seq_len);
     // Where transformers 4 looks for the angle's base, and where transformers 5 does.
     fprintf(file, "  \"rope_theta\": %s,\n  \"rope_scaling\": null,\n", theta);
     fprintf(file, "  \"rope_parameters\": {\"rope_theta\": %s, \"rope_type\": \"default\"},\n", theta);
-    fprintf(file, "  \"clip_qkv\": %s,\n  \"tie_word_embeddings\": %s,\n", clip,
-            c->tied ? "true" : "false");
+    fprintf(file, "  \"clip_qkv\": %s,\n  \"tie_word_embeddings\": %s,\n", clip, c->tied ? "true" : "false");
     fprintf(file, "  \"bos_token_id\": null,\n  \"eos_token_id\": %s,\n", eos);
     // OLMo's tokenizer pads with 1.
     fprintf(file, "  \"pad_token_id\": %s,\n", c->vocab > 50000 ? "1" : "null");
@@ -2766,49 +2776,65 @@ static void companions_write(const Companions *with, const char *directory) {
     }
 }
 
-// Writes config.json and the weights into a directory, in one file or in shards of at most
-// shard_bytes (0: one file).
-static void hugging_face_write(const char *directory, const Config *c, const Layout *layout,
-                               const Companions *with, const Device *device, void *model,
-                               Dtype type, uint64_t shard_bytes) {
-    int n, shards = 1;
-    Slice *slice = hugging_face_slices(layout, &n);
-    uint64_t total = 0, inside = 0;                         // bytes: of all, and of the last shard so far
-    char path[PATH], name[64];
-    int *of = (int *)allocate((size_t)n, sizeof *of, "the list of shards");        // the shard of a tensor
-    // Fill a shard until the next tensor would not fit.
+// Deals tensors out to shards of at most `most` bytes (0: to one): each is filled until the next tensor
+// would not fit. of[i]: the shard of tensor i. Returns how many shards there are.
+static int deal_out(int *of, const Slice *slice, int n, Dtype type, uint64_t most) {
+    uint64_t inside = 0;                                    // bytes of the last shard so far
+    int shards = 1;
     for (int i = 0; i < n; i++) {
-        uint64_t bytes = slice_bytes(&slice[i], type);
-        if (shard_bytes && inside && inside + bytes > shard_bytes) {
+        const uint64_t bytes = slice_bytes(&slice[i], type);
+        if (most && inside && inside + bytes > most) {
             shards++;
             inside = 0;
         }
         of[i] = shards - 1;
         inside += bytes;
-        total += bytes;
     }
+    return shards;
+}
+
+static const char *shard_name(char *out, size_t size, int shard, int shards) {
+    if (shards == 1) snprintf(out, size, "model.safetensors");
+    else snprintf(out, size, "model-%05d-of-%05d.safetensors", shard + 1, shards);
+    return out;
+}
+
+// Writes the list of which tensor is in which shard.
+static void index_write(const char *directory, const Slice *slice, const int *of, int n, int shards,
+                        Dtype type) {
+    char path[PATH], name[64];
+    uint64_t total = 0;
+    for (int i = 0; i < n; i++) total += slice_bytes(&slice[i], type);
+    path_join(path, directory, "model.safetensors.index.json");
+    FILE *file = open_to_write(path);
+    fprintf(file, "{\n  \"metadata\": {\"total_size\": %llu},\n", (unsigned long long)total);
+    fprintf(file, "  \"weight_map\": {");
+    for (int i = 0; i < n; i++) {
+        fprintf(file, "%s\n    \"%s\": \"%s\"", i ? "," : "", slice[i].name,
+                shard_name(name, sizeof name, of[i], shards));
+    }
+    fprintf(file, "\n  }\n}\n");
+    close_written(file, path);
+}
+
+// Writes config.json and the weights into a directory, in one file or in shards of at most
+// shard_bytes (0: one file).
+static void hugging_face_write(const char *directory, const Config *c, const Layout *layout,
+                               const Companions *with, const Device *device, void *model,
+                               Dtype type, uint64_t shard_bytes) {
+    char path[PATH], name[64];
+    int n;
+    Slice *slice = hugging_face_slices(layout, &n);
+    int *of = (int *)allocate((size_t)n, sizeof *of, "the list of shards");
+    const int shards = deal_out(of, slice, n, type, shard_bytes);
     config_write(directory, c, type);
     companions_write(with, directory);
-    for (int s = 0, first = 0; s < shards; s++) {
-        int last = first;
-        while (last < n && of[last] == s) last++;
-        if (shards == 1) snprintf(name, sizeof name, "model.safetensors");
-        else snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", s + 1, shards);
-        path_join(path, directory, name);
-        safetensors_write(path, slice + first, last - first, type, device, model);
-        first = last;
+    for (int s = 0, first = 0, end; s < shards; s++, first = end) {
+        for (end = first; end < n && of[end] == s; end++) {}
+        path_join(path, directory, shard_name(name, sizeof name, s, shards));
+        safetensors_write(path, slice + first, end - first, type, device, model);
     }
-    if (shards > 1) {
-        path_join(path, directory, "model.safetensors.index.json");
-        FILE *file = open_to_write(path);
-        fprintf(file, "{\n  \"metadata\": {\"total_size\": %llu},\n  \"weight_map\": {",
-                (unsigned long long)total);
-        for (int i = 0; i < n; i++)
-            fprintf(file, "%s\n    \"%s\": \"model-%05d-of-%05d.safetensors\"", i ? "," : "",
-                    slice[i].name, of[i] + 1, shards);
-        fprintf(file, "\n  }\n}\n");
-        close_written(file, path);
-    }
+    if (shards > 1) index_write(directory, slice, of, n, shards, type);
     release(of);
     release(slice);
 }
