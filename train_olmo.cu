@@ -1046,7 +1046,7 @@ typedef struct {
     size_t kept_bytes, logits_bytes, work_bytes;    // how much of all this is what
 } GpuActs;
 
-// With OLMo's vocabulary, 4,096 rows of logits in bf16 take 0.4 GB, where the 32,768 of a pass would take 3.3.
+// 4,096 rows of OLMo's logits take 0.4 GB in bf16; the 32,768 of a pass of 16 x 2,048 would take 3.3.
 enum { TRAIN_HEAD_ROWS = 4096, EVAL_HEAD_ROWS = 1024 };
 
 // A piece of the arena that starts on a multiple of 256 bytes, as the copy engine and the fastest products
