@@ -7067,66 +7067,79 @@ static void ranks_started_by_others(void) {
 #ifdef __CUDACC__
 // One run by one card, and by two that share it. (Where there is one card, or no NCCL, only that it
 // says so.) The sizes leave a rest.
+// Steps of 32 sequences, of a model whose sizes are odd, so that no rank has a round piece of it.
+static const char *const ranks_run =
+    "--gpu-device --d-model 60 --n-layers 3 --n-heads 5 --n-kv-heads 1 --mlp-hidden 88 --vocab 67 --seq-len "
+    "16 --untied --steps 50 --batch 32 --warmup 2 --sample-every 0 --lr 0.01 --data ids.bin --val few.bin "
+    "--eval-every 10 --save-every 20";
+
+// `world` cards beside the one whose run is in ./one. Leaves the hash of their weights, and ./cards.
+static void cards_beside_one(char hash[64], int world, double allowed) {
+    const char *const loss = "train/CrossEntropyLoss", *const judged = "eval/validation/CrossEntropyLoss";
+    const int rows = 32/world;
+    system_or_die("rm -rf cards again mixed && cp -r one mixed && rm -r mixed/step50 mixed/latest");
+    int code = train_olmo("%s --gpus %d --micro-batch %d --out cards", ranks_run, world, rows);
+    snprintf(hash, 64, "%s", last_line(said));
+    check(went_well(code) && metrics_apart("one", "cards", loss, 50) <= allowed
+          && metrics_apart("one", "cards", judged, 5) <= allowed,
+          "GPU: %d cards beside one, 50 steps: losses %.1e, validation %.1e apart (allowed %.1e)%s", world,
+          metrics_apart("one", "cards", loss, 50), metrics_apart("one", "cards", judged, 5), allowed,
+          complained);
+    code = train_olmo("%s --gpus %d --micro-batch %d --out again", ranks_run, world, rows);
+    check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: %d cards twice: equal bits: %.30s", world,
+          last_line(said));
+    code = train_olmo("%s --gpus %d --micro-batch %d --shard gradients --out again", ranks_run, world, rows);
+    check(went_well(code) && !strcmp(hash, last_line(said)),
+          "GPU: ... and with --shard gradients: %.30s", last_line(said));
+    for (int shard = 0; shard < 2; shard++) {
+        code = train_olmo("%s --gpus %d --micro-batch 5 --out again %s", ranks_run, world,
+                          shard ? "--shard gradients" : "");
+        check(went_well(code) && metrics_apart("one", "again", loss, 50) <= allowed,
+              "GPU: ... in passes of 5%s: %.1e apart", shard ? ", sharing out gradients" : "",
+              metrics_apart("one", "again", loss, 50));
+    }
+    code = train_olmo("--gpu-device --resume --out cards");
+    check(went_well(code) && !strcmp(hash, last_line(said)),
+          "GPU: one card reads the bits that %d have written: %.30s", world, last_line(said));
+    system_or_die("rm -r cards/step50 cards/latest");
+    code = train_olmo("--gpu-device --resume --gpus %d --micro-batch %d --out cards", world, rows);
+    check(went_well(code) && !strcmp(hash, last_line(said)),
+          "GPU: resumed at step 40, %d end at the same bits: %.30s", world, last_line(said));
+    code = train_olmo("--gpu-device --resume --gpus %d --micro-batch %d --out mixed", world, rows);
+    check(went_well(code) && metrics_apart("one", "mixed", loss, 50) <= allowed,
+          "GPU: begun by one, %d go on: %.1e apart", world, metrics_apart("one", "mixed", loss, 50));
+}
+
 static void test_gpu_ranks(void) {
-    const char *run =
-        "--gpu-device --d-model 60 --n-layers 3 --n-heads 5 --n-kv-heads 1 --mlp-hidden 88 --vocab "
-        "67 --seq-len 16 --untied --steps 50 "
-                      "--batch 32 --warmup 2 --sample-every 0 --lr 0.01 --data ids.bin --val few.bin "
-                      "--eval-every 10 --save-every 20";
     const Config c = config_of(60, 3, 5, 1, 88, 67, 16, 0, 0, 0);
     const double allowed = sizeof(elem) == 2 ? 1e-3 : 50*budget(gradient_length(&c, 32, 16));
-    const char *const loss = "train/CrossEntropyLoss", *const judged = "eval/validation/CrossEntropyLoss";
     char hash[64], port[16];
     int cards = 0, free_port = 0, pid[2], code;
     CUDA(cudaGetDeviceCount(&cards));
     setenv("TRAIN_OLMO", self, 1);
     enter_yard();
     if (alone || cards < 2) {
-        if (alone) refuses("two cards, without NCCL", "--gpus 2", "without NCCL", "%s --gpus 2", run);
-        else refuses("two cards, of one", "rank 1 of 2", "CUDA shows only", "%s --gpus 2", run);
+        if (alone) refuses("two cards, without NCCL", "--gpus 2", "without NCCL", "%s --gpus 2", ranks_run);
+        else refuses("two cards, of one", "rank 1 of 2", "CUDA shows only", "%s --gpus 2", ranks_run);
         leave_yard();
         return;
     }
-    CHECK(went_well(train_olmo("%s --micro-batch 16 --out one", run)), "a test could not train: %s",
+    CHECK(went_well(train_olmo("%s --micro-batch 16 --out one", ranks_run)), "a test could not train: %s",
           complained);
-    code = train_olmo("%s --gpus 2 --micro-batch 16 --out two", run);
-    snprintf(hash, sizeof hash, "%s", last_line(said));
-    check(went_well(code) && metrics_apart("one", "two", loss, 50) <= allowed
-          && metrics_apart("one", "two", judged, 5) <= allowed,
-          "GPU: two cards beside one, 50 steps: losses %.1e, validation %.1e apart (allowed %.1e)%s",
-          metrics_apart("one", "two", loss, 50), metrics_apart("one", "two", judged, 5), allowed,
-          complained);
-    code = train_olmo("%s --gpus 2 --micro-batch 16 --out again", run);
-    check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: two cards twice: equal bits: %.30s",
-          last_line(said));
-    code = train_olmo("%s --gpus 2 --micro-batch 16 --shard gradients --out again", run);
-    check(went_well(code) && !strcmp(hash, last_line(said)),
-          "GPU: ... and with --shard gradients: %.30s", last_line(said));
-    for (int shard = 0; shard < 2; shard++) {
-        code = train_olmo("%s --gpus 2 --micro-batch 5 --out again %s", run,
-                          shard ? "--shard gradients" : "");
-        check(went_well(code) && metrics_apart("one", "again", loss, 50) <= allowed,
-              "GPU: ... in passes of 5%s: %.1e apart", shard ? ", sharing out gradients" : "",
-              metrics_apart("one", "again", loss, 50));
+    if (cards >= 4) {
+        cards_beside_one(hash, 4, allowed);
+        system_or_die("rm -r cards/step50 cards/latest");
+        code = train_olmo("--gpu-device --resume --gpus 2 --micro-batch 16 --shard gradients --out cards");
+        check(went_well(code), "GPU: begun by four, two go on: %.30s%s", last_line(said), complained);
     }
-    code = train_olmo("--gpu-device --resume --out two");
-    check(went_well(code) && !strcmp(hash, last_line(said)),
-          "GPU: one card reads the bits that two have written: %.30s", last_line(said));
-    system_or_die("rm -r two/step50 two/latest one/step50 one/latest");
-    code = train_olmo("--gpu-device --resume --gpus 2 --micro-batch 16 --out two");
-    check(went_well(code) && !strcmp(hash, last_line(said)),
-          "GPU: resumed at step 40, two end at the same bits: %.30s", last_line(said));
-    system_or_die("cp -r one mixed");
-    code = train_olmo("--gpu-device --resume --gpus 2 --micro-batch 16 --out mixed");
-    check(went_well(code) && metrics_apart("one", "mixed", loss, 50) <= allowed,
-          "GPU: begun by one, two go on: %.1e apart", metrics_apart("one", "mixed", loss, 50));
+    cards_beside_one(hash, 2, allowed);
     // Two processes that find each other, as those of two machines do.
     setenv("WORLD_SIZE", "2", 1), setenv("MASTER_ADDR", "localhost", 1);
     close(listen_at(1, &free_port));
     snprintf(port, sizeof port, "%d", free_port), setenv("MASTER_PORT", port, 1);
     for (int r = 1; r >= 0; r--) {
         setenv("RANK", r ? "1" : "0", 1), setenv("LOCAL_RANK", r ? "1" : "0", 1);
-        pid[r] = start_olmo("%s --micro-batch 16 --out met", run);
+        pid[r] = start_olmo("%s --micro-batch 16 --out met", ranks_run);
         if (r) sleep_ms(300);
     }
     code = wait_for(pid[0]);
@@ -7135,7 +7148,8 @@ static void test_gpu_ranks(void) {
           "GPU: two processes that meet by MASTER_ADDR: %.30s%s", last_line(said), complained);
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("LOCAL_RANK");
     for (int victim = 0; victim < 2; victim++) {
-        const pid_t parent = start_olmo("%s --gpus 2 --micro-batch 16 --out endless --steps 10000000", run);
+        const pid_t parent = start_olmo("%s --gpus 2 --micro-batch 16 --out endless --steps 10000000",
+                                        ranks_run);
         wait_for_metrics("endless/metrics.jsonl", 1000);
         const int n = ranks_of(parent, pid, 2);
         const double killed = seconds();
