@@ -800,6 +800,28 @@ static void test_stats_program(void) {
           strstr(out, "error: "), "stats: a report that cannot be written is an error");
 }
 
+// Five documents whose whole report was worked out: as a page, as JSON with tokens, and as what gnuplot
+// is told to draw. (golden/stats; "gnuplot" is a script here that keeps what it reads.)
+static void test_stats_pages(void) {
+    static const struct { const char *golden, *command; } pages[] = {
+        { "page.txt", "data/stats --top 3 $G/page.jsonl" },
+        { "page.json", "data/stats --top 3 --json - --tokenizer $T $G/page.jsonl" },
+        { "plot.txt", "PATH=$S:$PATH data/stats --png $S/plot.png --tokenizer $T $G/page.jsonl >$S/said && "
+                      "cat $S/plotted" },
+        { "scores.json", "data/stats --attributes --json - $G/scores.jsonl" },
+        { "scores.txt", "data/stats --attributes $G/scores.jsonl" },
+    };
+    char out[1 << 15], command[256];
+    put_text("gnuplot", "#!/bin/sh\ncat > \"${0%/*}/plotted\"\nprintf 1234IEND1234\n");
+    run(out, sizeof out, "chmod +x %s", in_scratch("gnuplot"));
+    for (size_t i = 0; i < sizeof pages/sizeof *pages; i++) {
+        snprintf(command, sizeof command, "{ %s; } 2>/dev/null", pages[i].command);
+        const int code = run(out, sizeof out, "S=%s G=data/test/golden/stats T=%s; %s >$S/page; r=$?; "
+                             "diff $G/%s $S/page; exit $r", scratch, small_path, command, pages[i].golden);
+        check(code == 0 && !*out, "stats: all of %s%s%s", pages[i].golden, *out ? ":\n" : "", out);
+    }
+}
+
 static void test_stats(void) {
     test_words();
     test_stats_by_hand();
@@ -816,4 +838,5 @@ static void test_stats(void) {
     test_stats_curve();
     test_stats_scores();
     test_stats_program();
+    test_stats_pages();
 }
