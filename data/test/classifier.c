@@ -58,6 +58,75 @@ static void test_features(void) {
     }
 }
 
+// A letter of any script is itself in lower case; all else is what stands between words.
+static void test_letters(void) {
+    int wrong = 0;
+    for (int c = 0; c < 128; c++) {
+        const int lower = c >= 'A' && c <= 'Z' ? c + 32 : c >= 'a' && c <= 'z' ? c : EDGE;
+        wrong += letter_of(c) != (uint64_t)lower;
+    }
+    check(!wrong, "classifier: of ASCII, A to Z and a to z are letters (%d are not)", wrong);
+    static const int others[][2] = {
+        { 0x80, EDGE }, { 0xa0, EDGE }, { 0xd7, EDGE }, { 0xc9, 0xe9 }, { 0x416, 0x436 }, { 0x6f22, 0x6f22 },
+        { 0x661, EDGE }, { 0x3000, EDGE }, { 0x1f600, EDGE },
+    };
+    for (size_t i = 0; i < sizeof others/sizeof *others; i++)
+        check(letter_of(others[i][0]) == (uint64_t)others[i][1], "classifier: the letter of U+%04X is U+%04X",
+              (unsigned)others[i][0], (unsigned)others[i][1]);
+}
+
+// score_0 = sum of N weights 1 / sqrt(N) = sqrt(N), the others 0: p_0 = 1/(1 + (labels - 1) exp(-sqrt(N))).
+static void test_formula(void) {
+    Classifier *c = classifier_of(0, 1, 16, 3);
+    for (int i = 0; i < 16*3; i++) c->weight[i] = i % 3 == 0;
+    for (int n = 1; n <= 9; n++) {
+        double p[MAX_LABELS];
+        const float scale = classify(p, c, "abcdefghijk", (size_t)n);       // n letters, and an EDGE
+        const double expected = 1/(1 + 2*exp(-sqrt(n + 1)));
+        check(fabs(p[0] - expected) < 1e-12 && fabs(p[1] - p[2]) < 1e-15 &&
+              fabs(scale - 1/sqrt(n + 1)) < 1e-7, "classifier: %d n-grams of weight 1: p is %.6f, expected %.6f", n + 1, p[0], expected);
+    }
+    // The label that seemed impossible: its loss is large, but a number.
+    for (int i = 0; i < 16*3; i++) c->weight[i] *= 1e4f;
+    const double loss = classifier_learn(c, "abc", 3, 2, 0);
+    check(fabs(loss + log(1e-300)) < 1e-9, "classifier: the loss of what cannot be is -log 1e-300: %g", loss);
+    classifier_free(c);
+}
+
+// Each epoch takes the pieces in the order of its seed, while the rate falls evenly from the first to 0.
+static void test_schedule(void) {
+    const char *const texts[] = { "aab", "bbc", "cca", "abc", "a" };
+    enum { N = 5, EPOCHS = 3 };
+    Labelled piece[N];
+    Pieces of = { piece, N, N };
+    Classifier *c = classifier_of(0, 2, 64, 3), *expected = classifier_of(0, 2, 64, 3);
+    for (int i = 0; i < N; i++) {
+        const Labelled one = { texts[i], strlen(texts[i]), i % 3 };
+        piece[i] = one;
+    }
+    fflush(stderr);
+    const int console = dup(2);
+    CHECK(console >= 0 && freopen(put_text("epochs", ""), "w", stderr), "a file for stderr cannot be made");
+    classifier_train(c, &of, EPOCHS, 0.5, 7);
+    fflush(stderr), dup2(console, 2), close(console);
+    char *said = read_text(in_scratch("epochs")), lines[EPOCHS][64];
+    for (int epoch = 0; epoch < EPOCHS; epoch++) {
+        uint32_t order[N];
+        double loss = 0;
+        epoch_order(order, N, 7 + (uint64_t)epoch);
+        for (int i = 0; i < N; i++) {
+            const Labelled *p = &piece[order[i]];
+            const double done = (epoch + i/(double)N)/EPOCHS;
+            loss += classifier_learn(expected, p->text, p->size, p->label, 0.5*(1 - done));
+        }
+        snprintf(lines[epoch], sizeof *lines, "epoch %d of %d: loss %.4f, ", epoch + 1, EPOCHS, loss/N);
+        check(strstr(said, lines[epoch]) != NULL, "train: %s", lines[epoch]);
+    }
+    check(!memcmp(c->weight, expected->weight, 64*3*sizeof *c->weight),
+          "train: every epoch has an order of its own, and the rate falls to 0");
+    release(said), classifier_free(c), classifier_free(expected);
+}
+
 // d loss / d weight: what one step of rate 1 subtracts, and what the loss does when the weight moves.
 static void test_gradient(void) {
     const char text[] = "A small text, in which one word and one word are the same.";
@@ -278,6 +347,56 @@ static void test_language_taggers(void) {
           "cld2: control characters are passed over");
 }
 
+// What a model gives less than a hundredth is not said. Two labels, weights x and -x in every bucket, one
+// letter and an EDGE: p = 1/(1 + exp(2 sqrt(2) x)).
+static void test_least_score(void) {
+    static const struct { double p; int types; } cases[] = {
+        { 0.0098, 1 }, { 0.0102, 2 }, { 0.015, 2 }, { 0.5, 2 }, { 0.9, 2 }, { 0.991, 1 },
+    };
+    Classifier *before = language_model;
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        Classifier *c = language_model = classifier_of(0, 1, 16, 2);
+        const double x = log(1/cases[i].p - 1)/sqrt(8);
+        for (int k = 0; k < 32; k++) c->weight[k] = (float)(k % 2 ? x : -x);
+        Document d = { .text = "a", .size = 1 };
+        View v;
+        Tags tags;
+        memset(&v, 0, sizeof v), memset(&tags, 0, sizeof tags);
+        view_document(&v, &d), tag_ngram_document(&tags, &v);
+        int fine = tags.types == (size_t)cases[i].types;
+        for (size_t k = 0; k < tags.types; k++) {
+            const Tag *tag = &tags.tag[tags.type[k].first - 1];
+            const double p = !strcmp(tags.type[k].type, "label-0") ? cases[i].p : 1 - cases[i].p;
+            fine &= fabs(tag->score - p) < 1e-6 && tag->start == 0 && tag->end == 1;
+        }
+        check(fine, "languages: of labels with %g and %g, %d are said (%zu)", cases[i].p, 1 - cases[i].p,
+              cases[i].types, tags.types);
+        view_free(&v), tags_free(&tags), classifier_free(c);
+    }
+    language_model = before;
+}
+
+// Text with what CLD2 refuses is judged as the text around it.
+#ifdef CLD2
+static void test_cld2_cleans(void) {
+    static const char english[] = "Nobody knows why the house on the hill is closed today.";
+    static const int refused[] = { 1, 0x1f, 0x7f, 0x9f, 0xfdd0, 0xfdef, 0xfffe, 0xffff, 0x1fffe, 0x10ffff };
+    for (size_t i = 0; i < sizeof refused/sizeof *refused; i++) {
+        char text[128];
+        int n = 0;
+        const char *code[3];
+        int percent[3];
+        U8_APPEND_UNSAFE(text, n, refused[i]);
+        n += snprintf(text + n, sizeof text - (size_t)n, "%s", english);
+        const int found = cld2_tolerant(code, percent, text, (size_t)n);
+        check(found == 1 && !strcmp(code[0], "en") && percent[0] > 90, "cld2: a text with U+%04X",
+              (unsigned)refused[i]);
+    }
+}
+#else
+static void test_cld2_cleans(void) {}
+#endif
+
 static void test_broken_models(void) {
     static const struct { const char *what, *header; int bytes; } models[] = {
         { "one label", "{\"chars1/a\":{\"dtype\":\"F16\",\"shape\":[2,1],\"data_offsets\":[0,4]}}", 4 },
@@ -401,7 +520,43 @@ static void test_broken_lessons(void) {
               path) == 0 && file_exists(model), "train: a line of 3 MB, with NULs: %.100s", out);
 }
 
+// Four labels in the order of the alphabet, whatever the order in which they come; a tenth of the documents
+// is held out; what the features are unless somebody says so.
+static void test_lessons(void) {
+    static const struct { const char *options, *first, *made; } cases[] = {
+        { "", "chars4/Able", "4 labels, 4096 buckets, learned from 36 paragraphs" },
+        { "--features words", "words2/Able", "4 labels, 1048576 buckets, learned from 36 sentences" },
+        { "--features words --ngram 3 --buckets 8", "words3/Able", "4 labels, 8 buckets, learned from 36 s" },
+    };
+    static const char *const labels[] = { "delta", "b", "Able", "charlie" };
+    char text[8192], out[4096], model[PATH];
+    size_t n = 0;
+    for (int i = 0; i < 40; i++)
+        n += (size_t)sprintf(text + n, "{\"label\":\"%s\",\"text\":\"%.*s\"}\n", labels[i % 4], 1 + i % 5,
+                             "abcde");
+    const char *path = put_text("four.jsonl", text);
+    strcpy(model, in_scratch("four.safetensors"));
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        run(out, sizeof out, "data/curate train --epochs 1 %s --out %s %s 2>/dev/null", cases[i].options,
+            model, path);
+        const char *a = strstr(out, "\nAble "), *b = strstr(out, "\nb "), *c = strstr(out, "\ncharlie ");
+        const char *d = strstr(out, "\ndelta ");
+        check(a && b && c && d && a < b && b < c && c < d && strstr(out, " on 4 held-out ") &&
+              strstr(out, cases[i].made), "train %s: %s", cases[i].options, out);
+        Safetensors *st = safetensors_open(model);
+        check(st->n == 4 && !strcmp(st->entry[0].name, cases[i].first), "train %s: the first tensor is %s",
+              cases[i].options, st->entry[0].name);
+        safetensors_close(st);
+    }
+}
+
 static void test_classifier(void) {
+    test_letters();
+    test_formula();
+    test_schedule();
+    test_lessons();
+    test_least_score();
+    test_cld2_cleans();
     test_features();
     test_gradient();
     test_judgement();

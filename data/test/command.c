@@ -305,6 +305,38 @@ static void test_any_name(void) {
           "names with a newline, without UTF-8, with a comma, like an option: %s", out);
 }
 
+// Of many files no program holds more open than it needs at a time: forty, where twenty may be open.
+static void test_many_files(void) {
+    static const char *const commands[] = {
+        "$P/curate tag --threads 1 --taggers char_length_v1 documents",
+        "$P/curate dedupe --by document --expected 99 --name d documents",
+        "$P/curate decontaminate --threads 1 --against documents --name e documents",
+        "$P/curate train --epochs 1 --buckets 2 --out model documents",
+        "$P/curate mix --threads 1 m.json",
+        "$P/stats --threads 1 documents",
+        "$P/stats --threads 1 --attributes attributes",
+        "$P/tokenize --threads 1 --tokenizer $T --eos 1 --out tokens documents",
+        "$P/tokenize --threads 1 --tokenizer $T --print documents",
+    };
+    char out[4096];
+    put_text("many/m.json", "{\"streams\":[{\"name\":\"s\",\"documents\":[\"documents\"],\"attributes\":"
+             "[\"tags\",\"d\"],\"output\":{\"path\":\"out\",\"max_size_in_bytes\":1}}]}");
+    for (int i = 0; i < 40; i++) {
+        char name[64], text[128];
+        snprintf(name, sizeof name, "many/documents/%d.jsonl", i);
+        snprintf(text, sizeof text, "{\"text\":\"%d 2 3 4 5 6 7 8 9 10 11 12 13\",\"label\":%d}\n", i, i % 2);
+        put_text(name, text);
+    }
+    for (size_t i = 0; i < sizeof commands/sizeof *commands; i++) {
+        const int code = run(out, sizeof out, "export P=$PWD/data T=%s; cd %s/many; ulimit -n 20; %s "
+                             "2>&1 >/dev/null", small_path, scratch, commands[i]);
+        check(code == 0 && !strstr(out, "warning"), "forty files, twenty of which may be open: %s: %s",
+              commands[i], out);
+    }
+    check(run(out, sizeof out, "cd %s/many; ls out attributes/tags attributes/d | wc -l", scratch) == 0 &&
+          atoi(out) >= 120, "... and all of them are written: %s", out);
+}
+
 static void test_memory(void) {
     refuses("a filter larger than the memory", "a filter of 2e+12 keys",
             "$P/curate dedupe --by document --expected 2e12 --name m documents");
@@ -326,5 +358,6 @@ static void test_command(void) {
     test_fields();
     test_nested_documents();
     test_any_name();
+    test_many_files();
     test_memory();
 }
