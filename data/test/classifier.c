@@ -84,7 +84,8 @@ static void test_formula(void) {
         const float scale = classify(p, c, "abcdefghijk", (size_t)n);       // n letters, and an EDGE
         const double expected = 1/(1 + 2*exp(-sqrt(n + 1)));
         check(fabs(p[0] - expected) < 1e-12 && fabs(p[1] - p[2]) < 1e-15 &&
-              fabs(scale - 1/sqrt(n + 1)) < 1e-7, "classifier: %d n-grams of weight 1: p is %.6f, expected %.6f", n + 1, p[0], expected);
+              fabs(scale - 1/sqrt(n + 1)) < 1e-7,
+              "classifier: %d n-grams of weight 1: p is %.6f, expected %.6f", n + 1, p[0], expected);
     }
     // The label that seemed impossible: its loss is large, but a number.
     for (int i = 0; i < 16*3; i++) c->weight[i] *= 1e4f;

@@ -42,6 +42,21 @@ static void test_filter(void) {
     filter_free(&f);
 }
 
+// Filters are kept for years: the same keys have the same file, byte for byte, in every version. (Without
+// the names of inputs, in which there are times.)
+static void test_filter_file(void) {
+    uint64_t size;
+    Filter f = filter_new(1000, 1e-6, "numbers", "--some");
+    for (uint64_t i = 0; i < 100; i++) filter_add(&f, XXH3_128bits(&i, 8));
+    const char *path = in_scratch("format.bloom");
+    filter_save(&f, path), filter_free(&f);
+    const unsigned char *bytes = map_file(path, &size);
+    check(size == 208 + (1 << 20) && XXH3_64bits(bytes, size) == 0xabfa47cd448cd242, "filter: 100 keys have the file of "
+          "version OLMOblo2 (%llu bytes, %016llx)", (unsigned long long)size,
+          (unsigned long long)XXH3_64bits(bytes, size));
+    munmap((void *)(uintptr_t)bytes, size);
+}
+
 static void test_key_set(void) {
     KeySet set = { NULL, 0, 0 };
     int fine = 1;
@@ -78,6 +93,9 @@ static void test_duplicates(void) {
                      "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n"
                      "{\"id\":\"b\",\"attributes\":{\"x\":[[0,2,1]]}}\n"
                      "{\"id\":\"c\",\"attributes\":{\"x\":[]}}\n");
+    check_attributes("by the field that is the text", "--by document --field text",
+                     "{\"id\":\"a\",\"text\":\"one\"}\n{\"id\":\"b\",\"text\":\"one\"}\n",
+        "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n{\"id\":\"b\",\"attributes\":{\"x\":[[0,3,1]]}}\n");
     check_attributes("by document as released: bytes", "--by document --as-released",
                      "{\"id\":\"a\",\"text\":\"h\\u00e9\"}\n{\"id\":\"b\",\"text\":\"h\\u00e9\"}\n",
         "{\"id\":\"a\",\"attributes\":{\"x\":[]}}\n{\"id\":\"b\",\"attributes\":{\"x\":[[0,3,1]]}}\n");
@@ -526,6 +544,13 @@ static void test_refused_options(void) {
         { "--expected 9 --false-positives 1", "expected a probability" },
         { "--expected 10 --bloom f.bloom", "was made for 9 keys, not 10" },
         { "--expected 9 --field $(printf %0100d 0)", "this path is too long" },
+        { "--expected 0.9", "from 1 to 1e15" }, { "--expected 1e15", "from 1 to 1e15" },
+        { "--expected 9 --false-positives 1e-300", "expected a probability" },
+        { "--expected 9 --exact --read-only", "--exact and --read-only: choose one" },
+        { "--expected 9 --by word", "--by word: expected url, document, paragraph or ngram" },
+        { "--expected 9 --ngram 12", "are for --by ngram" }, { "--expected 9 --skip-short", "are for --by ngram" },
+        { "--expected 9 --overlap 0.5", "are for --by ngram" },
+        { "--expected 9 --by paragraph --stride 2", "are for --by ngram" },
     };
     char out[4096];
     put_text("refused/documents/a.jsonl", "{\"text\":\"one two\"}\n");
@@ -719,6 +744,7 @@ static void test_evaluation(void) {
 
 static void test_dedupe(void) {
     test_filter();
+    test_filter_file();
     test_key_set();
     test_duplicates();
     test_runs();
