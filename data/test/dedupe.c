@@ -51,9 +51,9 @@ static void test_filter_file(void) {
     const char *path = in_scratch("format.bloom");
     filter_save(&f, path), filter_free(&f);
     const unsigned char *bytes = map_file(path, &size);
-    check(size == 208 + (1 << 20) && XXH3_64bits(bytes, size) == 0xabfa47cd448cd242, "filter: 100 keys have the file of "
-          "version OLMOblo2 (%llu bytes, %016llx)", (unsigned long long)size,
-          (unsigned long long)XXH3_64bits(bytes, size));
+    check(size == 208 + (1 << 20) && XXH3_64bits(bytes, size) == 0xabfa47cd448cd242,
+          "filter: 100 keys have the file of version OLMOblo2 (%llu bytes, %016llx)",
+          (unsigned long long)size, (unsigned long long)XXH3_64bits(bytes, size));
     munmap((void *)(uintptr_t)bytes, size);
 }
 
@@ -548,7 +548,8 @@ static void test_refused_options(void) {
         { "--expected 9 --false-positives 1e-300", "expected a probability" },
         { "--expected 9 --exact --read-only", "--exact and --read-only: choose one" },
         { "--expected 9 --by word", "--by word: expected url, document, paragraph or ngram" },
-        { "--expected 9 --ngram 12", "are for --by ngram" }, { "--expected 9 --skip-short", "are for --by ngram" },
+        { "--expected 9 --ngram 12", "are for --by ngram" },
+        { "--expected 9 --skip-short", "are for --by ngram" },
         { "--expected 9 --overlap 0.5", "are for --by ngram" },
         { "--expected 9 --by paragraph --stride 2", "are for --by ngram" },
     };

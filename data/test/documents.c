@@ -362,6 +362,46 @@ static void test_bar(void) {
     separator = NULL;
 }
 
+// The bar as it is drawn; on a terminal, at most five times a second.
+static void draw_bar(const char *parts) {
+    bar_begin("test", 200);
+    bar.done = atof(parts), bar.documents = 1234, bar.unpacked = 5e6, bar.began = seconds() - 10;
+    bar_print(" end\n");
+}
+static void test_bar_drawn(void) {
+    static const struct { const char *done, *drawn; } cases[] = {
+        { "0", "\rtest [                              ]   0%" },
+        { "51", "\rtest [#######                       ]  26%" },
+        { "200", "\rtest [##############################] 100%" },
+        { "300", "\rtest [##############################] 100%" },
+    };
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        char *said = sentences_of(draw_bar, cases[i].done);
+        check(!strncmp(said, cases[i].drawn, strlen(cases[i].drawn)) &&
+              !strcmp(said + strlen(cases[i].drawn), "  1,234 documents  0.5 MB/s of text  10 s end\n"),
+              "the bar, %s of 200 bytes: %s", cases[i].done, said + 1);
+        release(said);
+    }
+    char said[1024] = "";
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY), screen = -1;
+    if (terminal >= 0 && !grantpt(terminal) && !unlockpt(terminal))
+        screen = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+    if (screen < 0) {
+        printf("skipped: the bar on a terminal; there is none to be had here\n");
+        return;
+    }
+    fflush(stderr);
+    int before = dup(2);
+    dup2(screen, 2), close(screen);
+    bar_begin("test", 0);
+    bar_add(NULL, 1), bar_add(NULL, 1), bar.shown -= 0.21, bar_add(NULL, 1), bar_add(NULL, 1);
+    dup2(before, 2), close(before);
+    const ssize_t n = read(terminal, said, sizeof said - 1);
+    close(terminal);
+    check(n > 0 && strstr(said, "  3 documents  ") && !strchr(said + 1, '\r') && !strchr(said, '\n'),
+          "on a terminal the bar is drawn once in a fifth of a second: %s", said + 1);
+}
+
 // A directory's files in the order of their names, whatever their order there; no hidden ones, none
 // that is not whole yet.
 static void test_file_names(void) {
@@ -562,6 +602,7 @@ static void test_documents(void) {
     test_crlf();
     test_many_sentences();
     test_bar();
+    test_bar_drawn();
     test_packings();
     test_lines();
     test_two_readers();

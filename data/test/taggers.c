@@ -163,6 +163,53 @@ static void test_possible_pii(void) {
     check(t && t->start == 10 && t->end == 17, "the second of a paragraph, in code points");
 }
 
+// Every ASCII character as a word, and as a line's end.
+static void test_ascii(void) {
+    int letters = 0, ends = 0, bullets = 0, symbols = 0;
+    for (char c = '!'; c < 127; c++) {
+        const char word[] = { c, 0 }, end[] = { 'a', ' ', 'b', ' ', 'c', c, 0 }, begin[] = { c, 'a', 0 };
+        const int is_letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+        letters += score_of(tag_gopher_v1, word, "fraction_of_words_with_alpha_character") == is_letter;
+        symbols += score_of(tag_gopher_v1, word, "symbol_to_word_ratio") == (c == '#');
+        bullets += score_of(tag_gopher_v1, begin, "fraction_of_lines_starting_with_bullet_point") ==
+            (c == '*' || c == '-');
+        ends += isnan(score_of(tag_c4_v1, end, "lines_with_no_ending_punctuation")) ==
+            (strchr(".?!\"", c) != NULL);
+    }
+    check(letters == 94 && symbols == 94 && bullets == 94 && ends == 94,
+          "of 94 ASCII characters, letters, #, bullets and ends of sentences are what they are: %d %d %d %d",
+          letters, symbols, bullets, ends);
+    static const struct { const char *text, *type; double score; } cases[] = {
+        { "the be to of and that have with", "required_word_count", 8 },
+        { "The thee b t off an than haves wit", "required_word_count", 0 },
+        { "\u2026 #a a# \u2025 a\u2026b \u2027", "symbol_to_word_ratio", 4/6.0 },
+        { "a\u2026\n\u2026\nb...\n\u2026.\n", "fraction_of_lines_ending_with_ellipsis", 2/5.0 },
+        { "\u00e9 \u65e5 \u0661 \u0301 7", "fraction_of_words_with_alpha_character", 2/5.0 },
+        { "aa aa\nb\naa aa\nb", "fraction_of_characters_in_duplicate_lines", 12/10.0 },
+        { "one two three", "word_count", 3 }, { " \u00e9a\n", "character_count", 4 },
+    };
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++)
+        check(score_of(tag_gopher_v1, cases[i].text, cases[i].type) == cases[i].score, "%s of \"%s\": %g",
+              cases[i].type, cases[i].text, score_of(tag_gopher_v1, cases[i].text, cases[i].type));
+}
+
+// A search that takes too many steps says so, and what was found before stays.
+static void tag_with_a_limit(const char *text) {
+    pcre2_set_match_limit(pii_limits, 1);
+    tags_of_text(tag_pii, text);
+}
+static void test_pii_limit(void) {
+    prepare_pii();
+    char *said = sentences_of(tag_with_a_limit, "a@b.cd \n 555-123-4567 9\n");
+    const Tags *tags = &tags_now;
+    check(strstr(said, "test:1: paragraph 2 takes too long to search to its end for PHONE_NUMBER "
+                       "(PCRE2: -47); skipped") &&
+          tag_at(tags, "EMAIL_ADDRESS", 0) && !tag_at(tags, "PHONE_NUMBER", 0),
+          "a search that is given up has its sentence: %s", said);
+    release(said);
+    prepare_pii();
+}
+
 static void test_tags_by_hand(void) {
     int spaces = 0, wrong = 0;
     for (int code = 0; code < 0x110000; code++) {
@@ -369,7 +416,8 @@ static void test_any_text(void) {
 // texts of what it asks for.
 static void test_addresses(void) {
     static const char *const pieces[] = { "@", "a", ".", " ", "b@c", "x.y", ",", "(", "\u3000",
-                                          "\u00e9", "\n", "a@b.c ", "@@", "..", " @", "\u2029" };
+                                          "\u00e9", "\n", "a@b.c ", "@@", "..", " @", "\u2029",
+                                          "?", "!", ";", ":", ")" };
     #define S "\\x09-\\x0d\\x1c-\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}" \
               "\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
     static const char pattern[] =
@@ -384,7 +432,7 @@ static void test_addresses(void) {
     Pcg64 r = pcg64_seed(17);
     for (int turn = 0; turn < 200000; turn++) {
         char text[128] = "";
-        size_t n = pcg64_next32(&r) % 16, most = 2 + pcg64_next32(&r) % 15, from = 0;
+        size_t n = pcg64_next32(&r) % 16, most = 2 + pcg64_next32(&r) % 20, from = 0;
         for (size_t i = 0; i < n; i++) strcat(text, pieces[pcg64_next32(&r) % most]);
         size_t size = strlen(text);
         for (Address a; ; from = a.end, matches++) {
@@ -695,6 +743,8 @@ static void test_taggers(void) {
     test_golden_tags();
     test_ngrams();
     test_tags_by_hand();
+    test_ascii();
+    test_pii_limit();
     test_lower_case();
     test_possible_pii();
     test_naughty();

@@ -243,6 +243,8 @@ static void test_many_documents(void) {
           "many documents (%.80s)", tokens_out);
     check_many("m1", "three groups, small files", 20000);
     fingerprint("m1", first);
+    const char *sum = shell("cat m1/*.npy > m1.npy; zcat m1/*.csv.gz | cat m1.npy - | cksum");
+    check(!strcmp(sum, "2536266686 676873\n"), "the same order, and the same bytes, in every version: %s", sum);
     for (int threads = 2; threads <= 5; threads++) {
         tokenize("--threads %d --batch 700 --groups 3 --shard-tokens 20000 --out m2 many", threads);
         check(!strcmp(fingerprint("m2", other), first), "%d threads: the same bytes", threads);
@@ -337,8 +339,18 @@ static void test_kills(void) {
 }
 
 static void test_other_recipes(void) {
-    put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello\"}\n"), shell("touch -d 2002-02-02 r.jsonl");
+    put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello\"}\n"), shell("touch -d '2002-02-02 UTC' r.jsonl");
     tokenize("--out r r.jsonl");
+    char *state = strdup(shell("sed 's/\"tokenizer_xxh3\":\"[0-9a-f]*\"/\"tokenizer_xxh3\":\"...\"/' "
+                               "r/tokenize.json"));
+    check(!strcmp(state,
+                  "{\"recipe\":{\"tokenizer_xxh3\":\"...\",\"eos\":265,\"bos\":-1,\"dtype\":\"uint16\","
+                  "\"shard_tokens\":1000000000,\"seed\":3920,\"no_shuffle\":false,\"groups\":1,\"ring\":8,"
+                  "\"batch\":10000,\"as_released\":false,\"separator\":\"\",\"inputs\":[[\"r.jsonl\",26,"
+                  "1012608000,0]],\"text_field\":\"text\",\"id_field\":\"id\"},\"files\":[["
+                  "\"part-0-00000.npy\",2,1]],\"next\":{\"group\":1,\"shard\":0,\"batch\":0,\"document\":0,"
+                  "\"file\":1,\"open\":[],\"text_bytes\":5}}\n"), "tokenize.json is as older versions left it: %s", state);
+    free(state);
     const char *others[][2] = { { "--seed 1", "\"seed\" was 3920 and is now 1" },
                                 { "--bos 3", "\"bos\" was -1 and is now 3" },
         { "--shard-tokens 100", "\"shard_tokens\"" }, { "--no-shuffle", "\"no_shuffle\"" },
@@ -353,7 +365,7 @@ static void test_other_recipes(void) {
         check(code == 1 && says("made with another recipe") && says(others[i][1]),
               "%s: refused in a directory made without", others[i][0]);
     }
-    put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello \"}\n"), shell("touch -d 2002-02-02 r.jsonl");
+    put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello \"}\n"), shell("touch -d '2002-02-02 UTC' r.jsonl");
     check(tokenize("--out r r.jsonl") == 1 && says("another recipe"), "an input has changed its size");
     tokenize("--out changed r.jsonl");
     shell("touch -d 2001-01-01 r.jsonl");
@@ -370,7 +382,7 @@ static void test_other_recipes(void) {
           "nor is it in a directory below");
     check(tokenize("--out beside/tokens beside/tokens") == 1 && says("and no documents"),
           "a directory that holds nothing else is refused");
-    put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello\"}\n"), shell("touch -d 2002-02-02 r.jsonl");
+    put_text("r.jsonl", "{\"id\":\"a\",\"text\":\"hello\"}\n"), shell("touch -d '2002-02-02 UTC' r.jsonl");
     small_tokenizer("other.json", 1);
     check(tokenize("--tokenizer other.json --out r r.jsonl") == 1 && says("\"tokenizer_xxh3\""),
           "another tokenizer");
