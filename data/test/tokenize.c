@@ -244,7 +244,8 @@ static void test_many_documents(void) {
     check_many("m1", "three groups, small files", 20000);
     fingerprint("m1", first);
     const char *sum = shell("cat m1/*.npy > m1.npy; zcat m1/*.csv.gz | cat m1.npy - | cksum");
-    check(!strcmp(sum, "2536266686 676873\n"), "the same order, and the same bytes, in every version: %s", sum);
+    check(!strcmp(sum, "2536266686 676873\n"),
+          "the same order, and the same bytes, in every version: %s", sum);
     for (int threads = 2; threads <= 5; threads++) {
         tokenize("--threads %d --batch 700 --groups 3 --shard-tokens 20000 --out m2 many", threads);
         check(!strcmp(fingerprint("m2", other), first), "%d threads: the same bytes", threads);
@@ -349,7 +350,8 @@ static void test_other_recipes(void) {
                   "\"batch\":10000,\"as_released\":false,\"separator\":\"\",\"inputs\":[[\"r.jsonl\",26,"
                   "1012608000,0]],\"text_field\":\"text\",\"id_field\":\"id\"},\"files\":[["
                   "\"part-0-00000.npy\",2,1]],\"next\":{\"group\":1,\"shard\":0,\"batch\":0,\"document\":0,"
-                  "\"file\":1,\"open\":[],\"text_bytes\":5}}\n"), "tokenize.json is as older versions left it: %s", state);
+                  "\"file\":1,\"open\":[],\"text_bytes\":5}}\n"),
+          "tokenize.json is as older versions left it: %s", state);
     free(state);
     const char *others[][2] = { { "--seed 1", "\"seed\" was 3920 and is now 1" },
                                 { "--bos 3", "\"bos\" was -1 and is now 3" },
