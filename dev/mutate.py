@@ -239,6 +239,11 @@ def run(yard, command, seconds):
         os.killpg(process.pid, 9)
         process.communicate()
         return "hangs"
+    finally:                                # what a broken program has started may go on, and fill the machine
+        try:
+            os.killpg(process.pid, 9)
+        except ProcessLookupError:
+            pass
     if process.returncode == 0:
         return None
     red = [line for line in said.splitlines() if line.startswith("FAIL")] or [line for line in said.splitlines() if line.strip()] or [""]
@@ -353,7 +358,7 @@ def work(yard):
                     break
         write(yard, file, sources[file])
         # or the next mutant, of another file, would die of what this one left
-        subprocess.run(["cp", "-a", "sound/.", "."], cwd=yard, check=True)
+        subprocess.run(["cp", "-a", "--remove-destination", "sound/.", "."], cwd=yard, check=True)
         with lock:
             at_work -= 1
             same += program == sound[file]
