@@ -2646,12 +2646,17 @@ static void test_energy(void) {                              // ADAPT_SPEC 5
               100*palm, 100*causal);
         release(m.list);
     }
-    check(peak_tflops("NVIDIA H100 80GB HBM3 (bf16), 78.0 of 84.9 GB free") == 989.4
-          && peak_tflops("NVIDIA H100 PCIe (bf16)") == 756.5
-          && peak_tflops("NVIDIA H200 (bf16)") == 989.4
-          && peak_tflops("NVIDIA H100 80GB HBM3 (fp32), 78.0 of 84.9 GB free") == 0
-          && peak_tflops("cpu") == 0 && peak_tflops("NVIDIA T4 (bf16)") == 0,
-          "the peak of a card is known by its name, for bf16");
+    static const struct { const char *device; double tflops; } cards[] = {
+        { "NVIDIA H100 80GB HBM3 (bf16), 78.0 of 84.9 GB free", 989.4 }, { "NVIDIA H100 PCIe (bf16)", 756.5 },
+        { "NVIDIA H100 NVL (bf16)", 835.5 }, { "NVIDIA H200 (bf16)", 989.4 }, { "NVIDIA B200 (bf16)", 2250 },
+        { "NVIDIA A100-SXM4-80GB (bf16)", 312 }, { "NVIDIA A40 (bf16)", 149.7 },
+        { "NVIDIA L40S (bf16)", 362 }, { "NVIDIA GeForce RTX 4090 (bf16)", 165.2 },
+        { "NVIDIA GeForce RTX 3090 (bf16)", 71 },
+        { "NVIDIA H100 80GB HBM3 (fp32), 78.0 of 84.9 GB free", 0 }, { "cpu", 0 }, { "NVIDIA T4 (bf16)", 0 },
+    };
+    for (size_t i = 0; i < sizeof cards/sizeof *cards; i++)
+        check(peak_tflops(cards[i].device) == cards[i].tflops, "the peak of %s: %g TFLOP/s", cards[i].device,
+              cards[i].tflops);
 }
 
 // The program's own step, beside one put together here from the parts that the sections above have
@@ -7166,6 +7171,101 @@ static void test_gpu_ranks(void) {
 }
 #endif
 
+// ---- how ranks talk, without a run -------------------------------------------------------------
+static int option_of(int line, int level, int name) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    CHECK(getsockopt(line, level, name, &value, &size) == 0, "getsockopt: %s", strerror(errno));
+    return value;
+}
+static double waits(int line, int name) {
+    struct timeval most;
+    socklen_t size = sizeof most;
+    CHECK(getsockopt(line, SOL_SOCKET, name, &most, &size) == 0, "getsockopt: %s", strerror(errno));
+    return (double)most.tv_sec + 1e-6*(double)most.tv_usec;
+}
+// What the system does for a socket.
+static void sockets_are_set(void) {
+    int port = 0, soon = 5;
+    const int door = listen_at(0, &port), plain = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in at;
+    socklen_t size = sizeof at;
+    CHECK(getsockname(door, (struct sockaddr *)&at, &size) == 0, "getsockname: %s", strerror(errno));
+    setsockopt(plain, IPPROTO_TCP, TCP_DEFER_ACCEPT, &soon, sizeof soon);
+    check(at.sin_family == AF_INET && ntohl(at.sin_addr.s_addr) == INADDR_LOOPBACK
+          && ntohs(at.sin_port) == port && option_of(door, SOL_SOCKET, SO_REUSEADDR)
+          && option_of(door, IPPROTO_TCP, TCP_DEFER_ACCEPT)
+          == option_of(plain, IPPROTO_TCP, TCP_DEFER_ACCEPT),
+          "ranks of one machine meet at 127.0.0.1, port %d, when they speak", port);
+    be_patient(plain, 2.5);
+    check(fabs(waits(plain, SO_RCVTIMEO) - 2.5) < 0.02 && fabs(waits(plain, SO_SNDTIMEO) - 2.5) < 0.02
+          && option_of(plain, IPPROTO_TCP, TCP_NODELAY) == 1,
+          "a socket waits for 2.5 s, and holds nothing back");
+    be_patient(plain, 0);
+    check(waits(plain, SO_RCVTIMEO) == 0 && waits(plain, SO_SNDTIMEO) == 0, "and then for ever");
+    close(door), close(plain);
+}
+
+// Two ranks in two processes: sums, more of them than are sent at a time; rank 0's bytes; a wish to stop.
+static void two_ranks_talk(void) {
+    enum { N = 1300 };
+    static double x[N];
+    static char bytes[3000];
+    int line[2], status = 1;
+    Hello h;
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, line) == 0, "socketpair: %s", strerror(errno));
+    fflush(NULL);
+    const pid_t other = fork();
+    ranks.world = 2, ranks.rank = other == 0, asked_here = other == 0;
+    if (other) talk[1] = line[0]; else talk[0] = line[1];
+    for (int i = 0; i < N; i++) x[i] = other ? i : 1e4*i + 0.5;
+    for (int i = 0; i < 3000; i++) bytes[i] = (char)(other ? i*7 : 0);
+    ranks_sum(x, N), ranks_share(bytes, sizeof bytes);
+    int fine = 1, stop = agreed_to_stop();
+    for (int i = 0; i < N; i++) fine &= x[i] == 10001.0*i + 0.5;
+    for (int i = 0; i < 3000; i++) fine &= bytes[i] == (char)(i*7);
+    if (!other) {
+        h = hello(1), send_all(talk[0], &h, sizeof h);
+        h.program[3] = 'x', send_all(talk[0], &h, sizeof h);
+        send_all(talk[0], &h, 7);
+        _exit(!(fine && stop));
+    }
+    while (waitpid(other, &status, 0) < 0 && errno == EINTR) {}
+    close(line[1]);
+    check(fine && stop && status == 0 && asked_to_stop,
+          "two ranks have the same sums, bytes, and wish to stop");
+    asked_to_stop = asked_here = 0;
+    const int heard = hears_hello(line[0], &h) && !strncmp(h.program, "OLMo in C", 8) && h.rank == 1
+        && h.world == 2 && h.is_life == 1;
+    check(heard && !hears_hello(line[0], &h) && !hears_hello(line[0], &h),
+          "a rank says who it is; what says something else, or not all, is none");
+    ranks.world = 1, ranks.rank = 0, talk[0] = talk[1] = 0;
+    close(line[0]);
+}
+
+static const struct { const char *text; int least, most, value; } numbers_there[] = {      // -2: refused
+    { NULL, 0, 7, -1 }, { "", 0, 7, -1 }, { "7", 0, 7, 7 }, { "8", 0, 7, -2 }, { "0", 1, 5, -2 },
+    { "1", 1, 5, 1 }, { "7x", 0, 9, -2 }, { "x", 0, 9, -2 }, { "-1", 0, 9, -2 },
+};
+static void read_number_there(int i) {
+    (void)environment("A_NUMBER", numbers_there[i].least, numbers_there[i].most);
+}
+static void test_ranks_apart(void) {
+    int fine = 1;
+    sockets_are_set();
+    two_ranks_talk();
+    for (int i = 0; i < (int)(sizeof numbers_there/sizeof *numbers_there); i++) {
+        const char *text = numbers_there[i].text;
+        if (text) setenv("A_NUMBER", text, 1);
+        const int refused = dies(read_number_there, i, "expected a whole number from ");
+        fine &= refused == (numbers_there[i].value == -2);
+        if (!refused) fine &= environment("A_NUMBER", numbers_there[i].least, numbers_there[i].most)
+            == numbers_there[i].value;
+        unsetenv("A_NUMBER");
+    }
+    check(fine, "a launcher's numbers: one that is there and within bounds, or none, or a sentence");
+}
+
 static void test_ranks(void) {
     enter_yard();
     refuses("cards, to the CPU's program", "--gpus 2", "program for the CPU",
@@ -7248,6 +7348,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "console_by_the_clock", test_console_by_the_clock, IN_FLOAT },
     { "meter", test_meter, IN_FLOAT },
     { "pieces", test_pieces, IN_FLOAT },
+    { "ranks_apart", test_ranks_apart, IN_FLOAT },
     { "out_of_memory", test_out_of_memory, IN_FLOAT },
     { "hostile_files", test_hostile_files, OF_PROGRAM },
     { "command_line", test_command_line, OF_PROGRAM },

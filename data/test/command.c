@@ -319,21 +319,21 @@ static void test_many_files(void) {
         "$P/tokenize --threads 1 --tokenizer $T --print documents",
     };
     char out[4096];
-    put_text("many/m.json", "{\"streams\":[{\"name\":\"s\",\"documents\":[\"documents\"],\"attributes\":"
+    put_text("forty/m.json", "{\"streams\":[{\"name\":\"s\",\"documents\":[\"documents\"],\"attributes\":"
              "[\"tags\",\"d\"],\"output\":{\"path\":\"out\",\"max_size_in_bytes\":1}}]}");
     for (int i = 0; i < 40; i++) {
         char name[64], text[128];
-        snprintf(name, sizeof name, "many/documents/%d.jsonl", i);
+        snprintf(name, sizeof name, "forty/documents/%d.jsonl", i);
         snprintf(text, sizeof text, "{\"text\":\"%d 2 3 4 5 6 7 8 9 10 11 12 13\",\"label\":%d}\n", i, i % 2);
         put_text(name, text);
     }
     for (size_t i = 0; i < sizeof commands/sizeof *commands; i++) {
-        const int code = run(out, sizeof out, "export P=$PWD/data T=%s; cd %s/many; ulimit -n 20; %s "
+        const int code = run(out, sizeof out, "export P=$PWD/data T=%s; cd %s/forty; ulimit -n 20; %s "
                              "2>&1 >/dev/null", small_path, scratch, commands[i]);
         check(code == 0 && !strstr(out, "warning"), "forty files, twenty of which may be open: %s: %s",
               commands[i], out);
     }
-    check(run(out, sizeof out, "cd %s/many; ls out attributes/tags attributes/d | wc -l", scratch) == 0 &&
+    check(run(out, sizeof out, "cd %s/forty; ls out attributes/tags attributes/d | wc -l", scratch) == 0 &&
           atoi(out) >= 120, "... and all of them are written: %s", out);
 }
 
