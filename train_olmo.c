@@ -4604,38 +4604,41 @@ static void check_prompt(const Run *run) {
     release(tokens);
 }
 
+// Prints tokens as text: through the tokenizer, or as bytes.
+static void print_tokens(const Tokenizer *t, const int *tokens, size_t n) {
+    const size_t room = n*(t ? (size_t)t->longest : 1);
+    char *raw = (char *)allocate(room + 1, 1, "a sample");
+    char *text = (char *)allocate(3*room + 1, 1, "a sample");
+    size_t size = n;
+    if (t) size = decode(t, raw, tokens, n);
+    else for (size_t i = 0; i < n; i++) raw[i] = (char)tokens[i];
+    print_text(text, utf8_repair(text, raw, size));
+    release(raw);
+    release(text);
+}
+
 // Prints up to `wanted` new tokens: as text after their prompt, or as bare ids.
 static void print_sample(const Run *run, int wanted) {
     const Options *o = &run->o;
-    int *tokens = (int *)allocate((size_t)o->config.seq_len, sizeof(int), "a sample");
-    int T = o->config.seq_len, start = prompt_tokens(run, tokens);
-    int end = wanted < T - start ? start + wanted : T;
+    const Tokenizer *t = run->tokenizer;
+    const int T = o->config.seq_len;
+    int *tokens = (int *)allocate((size_t)T, sizeof(int), "a sample");
+    const int start = prompt_tokens(run, tokens), end = wanted < T - start ? start + wanted : T;
     if (o->generate && end - start < wanted)
         fprintf(stderr, "note: only %d new tokens; then the model's --seq-len of %d is full\n",
                 end - start, T);
     int n = generate(run->device, run->model, &o->config, tokens, start, end, o->sampling,
                      (uint64_t)o->seed + (uint64_t)run->at.step);
-    if (run->tokenizer && !o->prompt_ids) {
+    if (o->prompt_ids || (!t && o->config.vocab != 256)) {
+        for (int i = start; i < n; i++) printf("%s%d", i > start ? "," : "", tokens[i]);
+    } else if (t) {
+        const int first = o->prompt ? 0 : start;            // the end of another document is no part of this
         if (tokens[n - 1] == o->config.eos) n--;
-        // The end of another document is no part of this one.
-        int first = o->prompt ? 0 : start;
-        size_t room = (size_t)n*(size_t)run->tokenizer->longest;
-        char *raw = (char *)allocate(room + 1, 1, "a sample");
-        char *text = (char *)allocate(3*room + 1, 1, "a sample");
-        size_t size = decode(run->tokenizer, raw, tokens + first, (size_t)imax(0, n - first));
-        print_text(text, utf8_repair(text, raw, size));
-        release(raw);
-        release(text);
-    } else if (o->config.vocab == 256 && !o->prompt_ids) {
-        // Stories are padded with blanks.
-        while (n > start && (tokens[n - 1] == ' ' || tokens[n - 1] == '\n')) n--;
-        char *raw = (char *)allocate((size_t)n, 1, "a sample");
-        char *text = (char *)allocate(3*(size_t)n, 1, "a sample");
-        for (int i = 0; i < n; i++) raw[i] = (char)tokens[i];
-        print_text(text, utf8_repair(text, raw, (size_t)n));
-        release(raw);
-        release(text);
-    } else for (int i = start; i < n; i++) printf("%s%d", i > start ? "," : "", tokens[i]);
+        print_tokens(t, tokens + first, (size_t)imax(0, n - first));
+    } else {
+        while (n > start && (tokens[n - 1] == ' ' || tokens[n - 1] == '\n')) n--;   // stories are padded
+        print_tokens(NULL, tokens, (size_t)n);
+    }
     printf("\n");
     release(tokens);
 }
@@ -5191,12 +5194,22 @@ static void print_hash(Run *run) {
     printf("params hash 0x%016llx\n", (unsigned long long)params_hash(run));
 }
 
+// Appends how fast a step was, in tokens per second, and what share of the device's peak that is.
+static void speed_metrics(const Run *run, double speed, Metrics *metrics) {
+    const Options *o = &run->o;
+    const double tflops = o->peak_tflops > 0 ? o->peak_tflops : peak_tflops(run->device->name);
+    const double each = speed/ranks.world;
+    if (ranks.world > 1) metric(metrics, speed, "tokens/s", "throughput/tokens_per_second");
+    metric(metrics, each, ranks.world > 1 ? "each" : "tokens/s", "throughput/device/tokens_per_second");
+    if (!run->train_text) mfu_metrics(&o->config, run->layout.size, tflops, each, metrics);
+}
+
+// Trains from where the run is to its last step. A step is: update, measure, write down, show, save.
 static void train(Run *run) {
     const Options *o = &run->o;
     const Recipe *r = &o->recipe;
     Progress *at = &run->at;
     const int first = at->step, card = run->device->is_card ? ranks.local : -1;
-    const double tflops = o->peak_tflops > 0 ? o->peak_tflops : peak_tflops(run->device->name);
     Metrics *metrics = &run->metrics;
     static Energy energy;
     check_resumed(run);
@@ -5230,11 +5243,7 @@ static void train(Run *run) {
         metrics->n = 0;
         if (!train_step(run, &batch, metrics)) break;
         const double now = seconds(), left = (now - begun)/(at->step - first)*(r->steps - at->step);
-        const double speed = (double)(at->tokens - tokens)/(now - start);
-        if (ranks.world > 1) metric(metrics, speed, "tokens/s", "throughput/tokens_per_second");
-        metric(metrics, speed/ranks.world, ranks.world > 1 ? "each" : "tokens/s",
-               "throughput/device/tokens_per_second");
-        if (!run->train_text) mfu_metrics(&o->config, run->layout.size, tflops, speed/ranks.world, metrics);
+        speed_metrics(run, (double)(at->tokens - tokens)/(now - start), metrics);
         if (o->energy) energy_metrics(&energy, o, metrics);
         const int last = at->step == r->steps;
         const int judged = last || every(o->eval_every, at->step);
