@@ -91,6 +91,7 @@ static const int on_gpu = 0;
 #endif
 #include <stddef.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 static char self[4096];                                      // the absolute path of this program
@@ -6641,6 +6642,55 @@ static void test_pieces(void) {
     ranks.rank = 0, ranks.world = 1;
 }
 
+// What ranks tell each other, with more of it than goes into one message, while signals interrupt them.
+static void interrupt(int number) { (void)number; }
+static int talks(int rank, unsigned char *bytes, size_t n) {
+    enum { NUMBERS = 1200 };
+    const struct itimerval often = { { 0, 200 }, { 0, 200 } }, never = { { 0, 0 }, { 0, 0 } };
+    double x[3][NUMBERS];
+    int fine = 1;
+    ranks.rank = rank, ranks.world = 3;
+    for (int i = 0; i < NUMBERS; i++) x[0][i] = 1e16 + 2*i, x[1][i] = 1 + i, x[2][i] = -1e16;
+    signal(SIGALRM, interrupt), setitimer(ITIMER_REAL, &often, NULL);
+    ranks_sum(x[rank], NUMBERS);
+    ranks_share(bytes, n);
+    setitimer(ITIMER_REAL, &never, NULL);
+    for (int i = 0; i < NUMBERS; i++) fine &= x[rank][i] == (1e16 + 2*i + (1 + i)) - 1e16;
+    for (size_t i = 0; i < n; i++) fine &= bytes[i] == (unsigned char)(i*i >> 8);
+    return fine;
+}
+static void ranks_talk(void) {
+    enum { LARGE = 16 << 20 };
+    unsigned char *bytes = (unsigned char *)allocate(LARGE, 1, "a test");
+    int line[3][2], code[3];
+    pid_t pid[3];
+    for (int r = 1; r < 3; r++) {
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, line[r]) == 0, "no socket: %s", strerror(errno));
+        if ((pid[r] = fork()) == 0) {
+            talk[0] = line[r][1];
+            const int fine = talks(r, bytes, LARGE);
+            // The other end closes, when the run is over.
+            close(line[1][0]), close(line[r][0]);
+            leaving = 1;
+            alarm(20), signal(SIGALRM, SIG_DFL), dup2(open("/dev/null", O_WRONLY), 2);
+            if (fine) ranks_wait();
+            _exit(2);
+        }
+        talk[r] = line[r][0];
+        close(line[r][1]);
+    }
+    for (size_t i = 0; i < LARGE; i++) bytes[i] = (unsigned char)(i*i >> 8);
+    const int fine = talks(0, bytes, LARGE);
+    for (int r = 1; r < 3; r++) close(talk[r]), talk[r] = 0;
+    for (int r = 1; r < 3; r++) waitpid(pid[r], &code[r], 0);
+    ranks.rank = 0, ranks.world = 1, release(bytes);
+    signal(SIGALRM, SIG_DFL);
+    check(fine && WIFEXITED(code[1]) && WIFEXITED(code[2]) && WEXITSTATUS(code[1]) < 2
+          && WEXITSTATUS(code[2]) < 2, "three ranks have the same sums, in order, and the same 16 MB");
+    check(fine && WEXITSTATUS(code[1]) == 1 && WEXITSTATUS(code[2]) == 1,
+          "whoever is left at the very end does not wait");
+}
+
 static const char *const odd_model =
     "--ranks-device --d-model 12 --n-layers 2 --n-heads 2 --mlp-hidden 22 --vocab 67 --seq-len 16 "
     "--untied "
@@ -7280,6 +7330,7 @@ static void test_ranks(void) {
           complained);
     unsetenv("SLURM_NTASKS"), unsetenv("SLURM_PROCID");
     snprintf(program, sizeof program, "%s", self);
+    ranks_talk();
     ranks_agree();
     ranks_adapt();
     ranks_ask();

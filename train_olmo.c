@@ -1867,21 +1867,20 @@ static void remove_directory(const char *path) {
     rmdir(path);
 }
 
-// Held while a directory is finished, and while one that is not whole is removed: of two threads only one can
-// do either.
-static pthread_mutex_t finishing = PTHREAD_MUTEX_INITIALIZER;
+// Held while a directory is begun or finished, and while one that is not whole is removed: of two threads only
+// one can do either.
+static pthread_mutex_t finishing = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
 static void set_half_written(const char *path) {
     pthread_mutex_lock(&finishing);
     half_written = path;
     pthread_mutex_unlock(&finishing);
 }
+// The program is about to end, so it keeps the lock: no other thread begins anything more.
 static void remove_half_written(void) {
     pthread_mutex_lock(&finishing);
     // A thread that is writing may add one more file; for the next one it finds no directory.
     for (int i = 0; half_written && i < 10 && file_exists(half_written); i++) remove_directory(half_written);
-    half_written = NULL;
-    pthread_mutex_unlock(&finishing);
 }
 
 // Written bytes are only safe once they have reached the disk. A full disk may say so only here.
@@ -2849,9 +2848,11 @@ static void sync_directory(const char *path) {
 // last of them is on the disk. Returns the lock of path.tmp, which another run may want, too.
 static int begin_directory(const char *path, char *temporary) {
     CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    pthread_mutex_lock(&finishing);
     make_directory(temporary);
     const int lock = lock_directory(temporary);
     set_half_written(temporary);
+    pthread_mutex_unlock(&finishing);
     empty_directory(temporary);
     return lock;
 }
@@ -2970,11 +2971,11 @@ static void remove_checkpoints(const char *out, int keep) {
         snprintf(name, sizeof name, "step%d.tmp", oldest);
         path_join(temporary, out, name);
         remove_directory(temporary);
-        if (rename(path, temporary) == 0) {
-            set_half_written(temporary);
-            remove_directory(temporary);
-            set_half_written(NULL);
-        }
+        pthread_mutex_lock(&finishing);
+        if (rename(path, temporary) == 0) half_written = temporary;
+        pthread_mutex_unlock(&finishing);
+        remove_directory(temporary);
+        set_half_written(NULL);
         if (!file_exists(path) && !file_exists(temporary)) continue;
         fprintf(stderr, "note: %s: cannot be removed: %s\n", path, strerror(errno));
         return;
