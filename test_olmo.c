@@ -7385,6 +7385,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "rendering_threads", test_rendering_threads, IN_FLOAT },
     { "reply", test_reply, IN_FLOAT },
     { "chat", test_chat, IN_FLOAT },
+    { "chat_at_terminal", test_chat_at_terminal, IN_FLOAT },
     { "rendering_official", test_rendering_official, IN_FLOAT },
     { "objectives", test_objectives, IN_FLOAT },
     { "adaptation_bits", test_adaptation_bits, IN_BOTH },

@@ -29,7 +29,23 @@ static const char *row_text(const Conversations *c, size_t row) {
     return text;
 }
 
+// Of all code points, the 29 that Python calls white space.
+static void test_white_space(void) {
+    static const int spaces[] = {
+        9, 10, 11, 12, 13, 28, 29, 30, 31, 32, 0x85, 0xa0, 0x1680, 0x2000, 0x2001, 0x2002, 0x2003, 0x2004,
+        0x2005, 0x2006, 0x2007, 0x2008, 0x2009, 0x200a, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000,
+    };
+    size_t found = 0, wrong = 0;
+    for (int code = 0; code < 0x110000; code++) {
+        const int expected = found < sizeof spaces/sizeof *spaces && code == spaces[found];
+        wrong += is_python_space(code) != expected, found += (size_t)expected;
+    }
+    check(!wrong && found == 29, "of all code points the 29 that Python strips are white space (%zu are not)",
+          wrong);
+}
+
 static void test_rendering(void) {
+    test_white_space();
     #define U(text) "{\"role\": \"user\", \"content\": \"" text "\"}"
     #define A(text) "{\"role\": \"assistant\", \"content\": \"" text "\"}"
     static const struct {
@@ -252,6 +268,22 @@ static void test_reply(void) {
               rows[i].most ? "that is cut" : "of its own length", n - 2);
     }
     olmo_free(m);
+
+    // To a model of zeros all bytes are equally likely: the id that it draws is the draw's own part of 256.
+    c.eos = -1;
+    m = olmo_build(&c, 0);
+    const Sampling fair = { 1, 1, 0 };
+    int tokens[32] = { 7 }, past = 0, drawn = 0;
+    fflush(stdout);
+    const int console = dup(1);
+    CHECK(console >= 0 && freopen("/dev/null", "w", stdout), "/dev/null: cannot be opened");
+    const int n = reply(&cpu_device, m, &c, NULL, tokens, 1, &past, 20, fair, 5);
+    fflush(stdout), dup2(console, 1), close(console);
+    for (int k = 1; k <= 20; k++)
+        drawn += tokens[k] == (int)ceil(256*uniform(hash64(hash64(5) + (uint64_t)k))) - 1;
+    check(n == 22 && past == 20 && drawn == 20,
+          "a token is drawn by the seed and its place: %d of 20", drawn);
+    olmo_free(m);
 }
 
 // A device that knows its part, and notes what it has been told, each id once and in its place.
@@ -305,6 +337,34 @@ static void test_chat(void) {
                            "\xef\xbf\xbd""abcdefgh"),
           "... prints its answers, and ends where a turn does not fit any more: %s", replies);
     check(longest == 3, "a byte that is no character holds up no more than three");
+    release(replies);
+}
+
+// At a terminal the chat says how it ends, and when it is the user's turn.
+static void test_chat_at_terminal(void) {
+    const Config c = config_of(32, 1, 2, 2, 8, 256, 96, 0, 0, 0);
+    const Sampling greedy = { 0, 1, 0 };
+    const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    Device stage = cpu_device;
+    if (terminal < 0 || grantpt(terminal) || unlockpt(terminal) || access(ptsname(terminal), R_OK)) {
+        printf("skipped: a chat at a terminal; there is none to be had here\n");
+        return;
+    }
+    stage.decode = act, actor.n = 0, actor.in_order = 1, actor.part = "yes\0no";
+    fflush(stdout);
+    const int console = dup(1), input = dup(0);
+    CHECK(console >= 0 && freopen("build/test/replies", "w", stdout),
+          "build/test/replies: cannot be written");
+    CHECK(freopen(ptsname(terminal), "r", stdin) && write(terminal, "a?\nb?\n\4", 7) == 7,
+          "a terminal cannot be written to");
+    chat(&stage, NULL, &c, NULL, greedy, 0, 0);
+    fflush(stdout);
+    dup2(console, 1), close(console);
+    if (input >= 0) dup2(input, 0), close(input);
+    close(terminal);
+    char *replies = read_text("build/test/replies");
+    check(!strcmp(replies, "Say something; Ctrl-D ends the conversation.\n> yes\n> no\n> "),
+          "a chat at a terminal: %s", replies);
     release(replies);
 }
 
