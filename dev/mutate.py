@@ -13,8 +13,8 @@ A mutant is the file with one fault, of the kinds that people make:
     dropped     a statement             swapped   f(a, b) -> f(b, a)                 condition  if (x) -> if (!(x))
 
 Lines are drawn at random, then a kind, then a fault of it. Left out are comments, strings, preprocessor lines, and what a sentence
-quotes (the arguments behind the text of CHECK, die and fprintf(stderr)): those change words alone. So is room: the constant
-that alone is the length of an array in its declaration, and a larger one in the size of an allocation. More of it changes no
+quotes (the arguments behind the text of CHECK, die and fprintf(stderr)): those change words alone. So is room: a constant
+in the length of an array in its declaration, and a larger one in the size of an allocation. More of it changes no
 value, and whether there is too little for some text is a question for the sanitizers; so is memory that is not given back
 (release, free, tokenizer_free). Whether strcmp(a, b) is 0 does not depend on their order. A fault that does not compile, or that the compiler turns into the same code (the program has the same
 bytes), is drawn again.
@@ -79,16 +79,23 @@ def quoted_by_sentences(tokens):
 
 
 def is_length(tokens, i):
-    """Is the number tokens[i] the length of an array where that is declared?  `char a[64], b[32];`"""
-    if i < 3 or tokens[i - 1].text != "[" or tokens[i + 1].text != "]":
+    """Does the number tokens[i] stand in the length of an array where that is declared?  `char a[64], b[SIZE + 32];`"""
+    first, last = i, i
+    while first and tokens[first - 1].text not in "[](){};,":
+        first -= 1
+    while last + 1 < len(tokens) and tokens[last + 1].text not in "[](){};,":
+        last += 1
+    if first < 3 or tokens[first - 1].text != "[" or last + 1 == len(tokens) or tokens[last + 1].text != "]":
         return False
-    start, depth = i - 1, 0
+    start, depth, given = first - 1, 0, None
     while start and depth >= 0 and tokens[start - 1].text not in (";", "{", "}"):
         start -= 1
         depth += (tokens[start].text in ")]") - (tokens[start].text in "([")
+        if given is None and depth == 0 and tokens[start].text in (",", "="):
+            given = tokens[start].text == "="               # `= 2*a[1]` has no length in it
     type_first = tokens[start].text in TYPES or tokens[start].text not in KEYWORDS and tokens[start + 1].kind == "name"
-    declares = tokens[i - 3].kind == "name" or tokens[i - 3].text in ("*", ",")
-    return type_first and declares and depth == 0
+    declares = tokens[first - 3].kind == "name" or tokens[first - 3].text in ("*", ",")
+    return type_first and declares and depth == 0 and not given
 
 
 def rooms(tokens):

@@ -212,6 +212,10 @@ static void test_stories(void) {
     test_recall(text, "recall_colour"), test_recall(text, "recall_number");
     release(text);
 
+    run(out, sizeof out, "cd %s/stories; cat s.txt s_val.txt s_chat.jsonl s_chat_val.jsonl s_pairs.jsonl "
+        "s_pairs_val.jsonl s_recall/*/*/* | cksum", scratch);
+    check(!strcmp(out, "3375208285 2049402\n"), "all of these are the same bytes in every version: %s", out);
+
     refused_by_stories("a story of another seed", "line 1: expected the story", "", "--check --seed 8");
     refused_by_stories("a file that may not grow", "make room", "ulimit -f 10;", "--out full");
     refused_by_stories("a letter of the last story", "line 100: expected the story",
