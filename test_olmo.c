@@ -89,6 +89,7 @@ static const int on_gpu = 1;
 #include "train_olmo.c"
 static const int on_gpu = 0;
 #endif
+#include <arpa/inet.h>
 #include <stddef.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -6893,7 +6894,8 @@ static void ranks_fail(void) {
         code = wait_for(run);
         const int newest = newest_checkpoint("endless");
         check(went_well(code) && newest > 0 && !holds("endless", ".tmp")
-              && strstr(said, "stopped as asked") && strstr(last_line(said), "params hash"),
+              && strstr(said, "stopped as asked") && strstr(last_line(said), "params hash")
+              && strstr(said, "params hash") == last_line(said) && (!one || !*complained),
               "SIGTERM to %s: code %d, and a checkpoint of step %d", one ? "one rank" : "the parent",
               code, newest);
         code = train_olmo("--ranks-device --resume --gpus 2 --micro-batch 10 --out endless --steps %d",
@@ -6918,7 +6920,17 @@ static void ranks_fall_silent(int free_port) {
     check(n == 3 && code == 1 && error_lines() == 1 && strstr(complained, "rank 2 of 3: has fallen silent")
           && !alive(pid, n), "rank 2 stopped: %.60s", complained);
     system_or_die("rm -rf endless");
-    // Rank 0 is, and nobody ends it: it ends when it goes on.
+    // All are killed at once, and no rank is left to say so.
+    run = start_olmo("%s --gpus 3 %s --micro-batch 10", odd_model, endless);
+    wait_for_metrics("endless/metrics.jsonl", 1000);
+    n = ranks_of(run, pid, MOST_RANKS);
+    for (int r = 0; r < n; r++) kill(pid[r], SIGSTOP);
+    for (int r = 0; r < n; r++) kill(pid[r], SIGKILL);
+    code = wait_for(run);
+    check(n == 3 && code == 1 && error_lines() == 1 && strstr(complained, "of 3 was ended by signal 9"),
+          "all killed at once: %s", complained);
+    system_or_die("rm -rf endless");
+    // Rank 0 is stopped, and nobody ends it: it ends when it goes on.
     snprintf(port, sizeof port, "%d", free_port);
     setenv("MASTER_PORT", port, 1), setenv("MASTER_ADDR", "localhost", 1), setenv("WORLD_SIZE", "2", 1);
     for (int r = 1; r >= 0; r--) {
@@ -6984,7 +6996,12 @@ static void ranks_differ(const char *what, const char *world, const char *flags,
     check(code == 1 && error_lines() == 1 && strstr(complained, says) && !file_exists("differ"), "%s: %s",
           what, complained);
     waitpid(other, &code_of_other, 0);
-    check(WIFEXITED(code_of_other) && WEXITSTATUS(code_of_other) == 1, "and the other one ends as well");
+    // Before they have met, each says its own sentence; after that rank 0 alone.
+    char *own_words = slurp("other/stderr", NULL);
+    check(WIFEXITED(code_of_other) && WEXITSTATUS(code_of_other) == 1 && own_words
+          && (*world == '2' ? !*own_words : strstr(own_words, "ranks of 2 meet, not of 3") != NULL),
+          "and the other one ends as well: %s", own_words);
+    release(own_words);
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("LOCAL_RANK");
 }
 
@@ -7030,7 +7047,11 @@ static void ranks_do_not_meet(int busy, int free_port) {
             close(stranger[i]);
         }
     int speak = 0;
-    for (int i = 0; i < 12; i++) speak += send(stranger[i], "OL", 2, MSG_NOSIGNAL) == 2;
+    static const char *const words[] = { "OL", "OLMo in ", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" };
+    for (int i = 0; i < 12; i++) {
+        const ssize_t n = (ssize_t)strlen(words[i % 3]);
+        speak += send(stranger[i], words[i % 3], (size_t)n, MSG_NOSIGNAL) == n;
+    }
     freeaddrinfo(at);
     setenv("RANK", "1", 1);
     second = start_olmo("%s --micro-batch 60 --steps 2 --out met", odd_model);
@@ -7045,7 +7066,10 @@ static void ranks_do_not_meet(int busy, int free_port) {
     setenv("RANK", "1", 1);
     refuses("nobody where rank 0 should be", "localhost:", "(Connection refused)", "%s --steps 2 --out met",
             odd_model);
+    unsetenv("MASTER_PORT"), unsetenv("MASTER_ADDR");
+    refuses("nobody, and nothing said", "127.0.0.1:29500", "MASTER_ADDR", "%s --steps 2 --out met", odd_model);
     setenv("MASTER_PORT", busy_port, 1);
+    setenv("MASTER_ADDR", "localhost", 1);
     refuses("another program where rank 0 should be", busy_port, "something else is there",
             "%s --steps 2 --out met", odd_model);
     setenv("MASTER_ADDR", "nobody.invalid", 1);
@@ -7055,6 +7079,27 @@ static void ranks_do_not_meet(int busy, int free_port) {
             odd_model);
     unsetenv("PATIENCE"), unsetenv("WORLD_SIZE"), unsetenv("LOCAL_RANK");
     system_or_die("rm -rf met other");
+}
+
+static int can_connect(const char *host, int port) {
+    const int line = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in at;
+    memset(&at, 0, sizeof at);
+    at.sin_family = AF_INET, at.sin_port = htons((uint16_t)port), inet_pton(AF_INET, host, &at.sin_addr);
+    const int yes = connect(line, (struct sockaddr *)(void *)&at, sizeof at) == 0;
+    close(line);
+    return yes;
+}
+static int can_listen(int port) {                            // listen_at would die
+    const pid_t pid = fork();
+    int status;
+    if (pid == 0) {
+        dup2(open("/dev/null", O_WRONLY), 2);
+        listen_at(1, &port);
+        _exit(0);
+    }
+    waitpid(pid, &status, 0);
+    return status == 0;
 }
 
 // Other launchers' variables; and what cannot be.
@@ -7070,18 +7115,28 @@ static void ranks_started_by_others(void) {
     CHECK(went_well(train_olmo("%s --gpus 2 --micro-batch 60 --steps 2 --out forked", odd_model)),
           "a test could not train: %s", complained);
     snprintf(forked, sizeof forked, "%s", last_line(said));
-    busy = listen_at(1, &taken);
+    busy = listen_at(0, &taken);
+    check(can_connect("127.0.0.1", taken) && !can_connect("127.0.0.2", taken),
+          "ranks on one machine meet at its own address alone");
+    do {                                                     // torchrun waits at one port, we at the next
+        close(busy), taken = 0;
+        busy = listen_at(1, &taken);
+    } while (taken == 65535 || !can_listen(taken + 1));
+    check(can_connect("127.0.0.2", taken), "others meet at any");
     close(listen_at(1, &free_port));
     for (int k = 0; k < 5; k++) {
         const int machines = k < 3 ? 1 : 2;                  // each counts its watts once
         pid_t pid[2];
-        snprintf(port, sizeof port, "%d", free_port);
+        const int torchrun = k == 0;                         // which waits at this port itself
+        snprintf(port, sizeof port, "%d", torchrun ? taken : free_port);
+        setenv("TORCHELASTIC_USE_AGENT_STORE", torchrun ? "True" : "False", 1);
         setenv("MASTER_PORT", port, 1), setenv(names[k][1], "2", 1);
         setenv("MASTER_ADDR", k == 1 && file_exists("/proc/net/if_inet6") ? "::1" : "localhost", 1);
+        if (k == 4) unsetenv("MASTER_ADDR");                 // then it is this machine
         for (int r = 1; r >= 0; r--) {                       // rank 1 first: it waits
             setenv(names[k][0], r ? "1" : "0", 1), setenv(names[k][2], r && machines == 1 ? "1" : "0", 1);
-            pid[r] = start_olmo("%s --micro-batch 60 --steps 2 --energy --watts 100 --threads %d --out met",
-                                odd_model, 1 + r);
+            pid[r] = start_olmo("%s --micro-batch 60 --steps 2 --energy --watts %d --threads %d --out met",
+                                odd_model, 100 - 40*r, 1 + r);
             if (r) sleep_ms(300);
         }
         int code = wait_for(pid[0]);
@@ -7091,15 +7146,17 @@ static void ranks_started_by_others(void) {
         waitpid(pid[1], &code, 0);
         check(code == 0, "and the other one ends as well: code %d", code);
         const double watts = last_metric("met", "energy/watts");
-        check(fabs(watts - 100*machines) < 50, "on %d of 100 W: %.0f W", machines, watts);
+        check(fabs(watts - (machines == 2 ? 160 : 100)) < 25, "on machines of 100 and 60 W, %d of them: %.0f W",
+              machines, watts);
         snprintf(port, sizeof port, "%d", taken);
         setenv("MASTER_PORT", port, 1);
-        if (k == 0)
+        if (k == 1)
             refuses("a port in use", port, "choose another MASTER_PORT", "%s --steps 2 --out met",
                     odd_model);
         for (int i = 0; i < 3; i++) unsetenv(names[k][i]);
         system_or_die("rm -rf met");
     }
+    unsetenv("TORCHELASTIC_USE_AGENT_STORE");
     ranks_do_not_meet(taken, free_port);
     ranks_fall_silent(free_port);
     char command[3*PATH];
@@ -7109,6 +7166,8 @@ static void ranks_started_by_others(void) {
     system_or_die("rm -rf with");
     setenv("WORLD_SIZE", "2", 1), setenv("RANK", "2", 1);
     refuses("a rank that is none", "RANK=2", "from 0 to 1", "%s --steps 2 --out met", odd_model);
+    setenv("RANK", "1st", 1);
+    refuses("a rank that is no number", "RANK=1st", "from 0 to 1", "%s --steps 2 --out met", odd_model);
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("MASTER_PORT"), unsetenv("MASTER_ADDR");
     close(busy);
     refuses("a batch that cannot be dealt out", "--batch 120", "7 ranks", "%s --steps 2 --gpus 7", odd_model);
@@ -7324,11 +7383,11 @@ static void test_ranks(void) {
     refuses("a launcher, to the CPU's program", "rank 1 of 2", "program for the CPU",
             "%s --data ids.bin --steps 1", tiny_model);
     unsetenv("WORLD_SIZE"), unsetenv("RANK");
-    setenv("SLURM_NTASKS", "2", 1), setenv("SLURM_PROCID", "0", 1);
+    setenv("SLURM_NTASKS", "2", 1), setenv("SLURM_PROCID", "0", 1), setenv("WORLD_SIZE", "", 1);
     int code = train_olmo("%s --data ids.bin --steps 1 --no-save", tiny_model);
     check(went_well(code), "a job of two tasks, not started by srun, is no rank: %.30s%s", last_line(said),
           complained);
-    unsetenv("SLURM_NTASKS"), unsetenv("SLURM_PROCID");
+    unsetenv("SLURM_NTASKS"), unsetenv("SLURM_PROCID"), unsetenv("WORLD_SIZE");
     snprintf(program, sizeof program, "%s", self);
     ranks_talk();
     ranks_agree();
