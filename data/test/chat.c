@@ -346,7 +346,7 @@ static void test_chat_at_terminal(void) {
     const Sampling greedy = { 0, 1, 0 };
     const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
     const int there = terminal >= 0 && !grantpt(terminal) && !unlockpt(terminal);
-    const int user = there ? open(ptsname(terminal), O_RDWR | O_NOCTTY) : -1;      // not to be hung up with it
+    const int user = there ? open(ptsname(terminal), O_RDWR | O_NOCTTY) : -1;
     Device stage = cpu_device;
     if (user < 0) {
         printf("skipped: a chat at a terminal; there is none to be had here\n");

@@ -551,11 +551,32 @@ static void test_lessons(void) {
     }
 }
 
+// As many labels as there may be, and one more.
+static void test_many_labels(void) {
+    char text[16384], out[4096], model[PATH];
+    strcpy(model, in_scratch("labels.safetensors"));
+    for (int labels = 128; labels <= 129; labels++) {
+        size_t n = 0;
+        for (int i = 0; i < labels; i++)
+            n += (size_t)sprintf(text + n, "{\"label\":\"l%d\",\"text\":\"a\"}\n", i);
+        unlink(model);
+        const int code = run(out, sizeof out, "data/curate train --epochs 1 --buckets 2 --out %s %s 2>&1 "
+                             ">/dev/null", model, put_text("labels.jsonl", text));
+        check(code == (labels > 128) && (!code || strstr(out, "more than 128 labels")) &&
+              file_exists(model) == (labels <= 128), "train: %d labels: %.100s", labels, out);
+        if (labels == 128) run(out, sizeof out, "cp %s %s", model, in_scratch("most.safetensors"));
+    }
+    Classifier *c = classifier_load(in_scratch("most.safetensors"));
+    check(c->labels == 128, "a model of 128 labels is read");
+    classifier_free(c);
+}
+
 static void test_classifier(void) {
     test_letters();
     test_formula();
     test_schedule();
     test_lessons();
+    test_many_labels();
     test_least_score();
     test_cld2_cleans();
     test_features();

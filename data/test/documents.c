@@ -593,7 +593,21 @@ static void test_many_sentences(void) {
     run(out, sizeof out,
         "cd %s; mkdir many-bad; for i in $(seq 100); do echo rubbish > many-bad/$i.jsonl; done; "
         "%s/data/stats many-bad 2>&1 >/dev/null | grep -c 'not JSON'", scratch, getenv("PWD"));
-    check(atoi(out) == SHOWN_IN_ALL, "a hundred broken files: %s", out);
+    check(atoi(out) == 50, "a hundred broken files: %s", out);
+}
+
+// The last words name three inputs that gave nothing.
+static void test_hollow_inputs(void) {
+    char out[4096];
+    for (int n = 3; n <= 4; n++) {
+        run(out, sizeof out, "cd %s; rm -rf hollow; mkdir hollow; echo '{\"text\":\"a\"}' > hollow/0.jsonl; "
+            "for i in $(seq %d); do echo rubbish > hollow/$i.jsonl; done; %s/data/stats hollow 2>&1 "
+            ">/dev/null | tail -n 1", scratch, n, getenv("PWD"));
+        check(!strcmp(out, n == 3 ? "WARNING: no document at all came of 3 of 4 inputs: hollow/3.jsonl, "
+                                    "hollow/2.jsonl, hollow/1.jsonl\n"
+                      : "WARNING: no document at all came of 4 of 5 inputs: hollow/4.jsonl, hollow/3.jsonl, "
+                        "hollow/2.jsonl ...\n"), "%d inputs of which nothing came: %s", n, out);
+    }
 }
 
 static void test_documents(void) {
@@ -612,4 +626,5 @@ static void test_documents(void) {
     test_beside_documents();
     test_times();
     test_odd_names();
+    test_hollow_inputs();
 }

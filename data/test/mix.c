@@ -576,6 +576,34 @@ static void test_nearly_right(void) {
           "configuration: two streams may share a folder");
 }
 
+// As much of each as a stream may have, and one more.
+static void test_limits(void) {
+    static const struct {
+        const char *begin, *one, *end;
+        int most, in_output;
+        const char *sentence;
+    } limits[] = {
+        { ", \"filter\": {\"include\": [", "\"a\"", "]}", 64, 0, "a list of at most 64 strings" },
+        { ", \"filter\": {\"include\": [\"a\"], \"exclude\": [", "\"a\"", "]}", 63, 0,
+          "a list of at most 63 strings" },
+        { ", \"span_replacement\": [", "{\"span\": \"a\"}", "]", 32, 0, "a list of at most 32 objects" },
+        { ", \"attributes\": [", "\"t\"", "]", 64, 0, "a list of at most 64 strings" },
+        { ", \"discard_fields\": [", "\"x\"", "]", 64, 1, "a list of at most 64 strings" },
+    };
+    put_mix("{\"id\":\"a\",\"text\":\"a\"}\n", "{\"id\":\"a\",\"attributes\":{}}\n");
+    for (size_t i = 0; i < sizeof limits/sizeof *limits; i++) for (int more = 0; more < 2; more++) {
+        char members[2048];
+        size_t n = (size_t)sprintf(members, "%s", limits[i].begin);
+        for (int k = 0; k < limits[i].most + more; k++)
+            n += (size_t)sprintf(members + n, "%s%s", k ? "," : "", limits[i].one);
+        sprintf(members + n, "%s", limits[i].end);
+        const char *said = mix_of(limits[i].in_output ? "" : members, limits[i].in_output ? members : "", "");
+        check(more ? !strncmp(said, "error: ", 7) && strstr(said, limits[i].sentence) != NULL
+              : strncmp(said, "error: ", 7), "configuration: %d of %s ... %s: %.200s", limits[i].most + more,
+              limits[i].begin + 2, limits[i].one, said);
+    }
+}
+
 static void test_edges_of_documents(void) {
     put_mix("{\"id\":\"a\",\"text\":\"one\",\"attributes\":{\"k\":[[0,1,1]],\"own\":[[0,1,2]]}}\n"
             "{\"id\":\"b\",\"text\":\"two\",\"attributes\":7}\n"
@@ -881,6 +909,7 @@ static void test_mix(void) {
     test_configurations();
     test_mix_help();
     test_nearly_right();
+    test_limits();
     test_edges_of_documents();
     test_counted_once();
     test_weights();

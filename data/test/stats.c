@@ -795,6 +795,9 @@ static void test_stats_program(void) {
 
     check(run(out, sizeof out, "data/stats") == 1 && strstr(out, "error: "),
           "stats: without files there is a sentence");
+    check(run(out, sizeof out, "data/stats --top 100001 %s", skewed_path) == 1 &&
+          strstr(out, "--top 100001: expected 100000 at most"),
+          "stats: more rows than anybody reads are refused");
     check(run(out, sizeof out, "data/stats --help") == 0 && strstr(out, "--tokenizer"), "stats: --help");
     check(run(out, sizeof out, "data/stats --json /dev/null/x %s", skewed_path) == 1 &&
           strstr(out, "error: "), "stats: a report that cannot be written is an error");

@@ -193,6 +193,19 @@ static void test_ascii(void) {
               cases[i].type, cases[i].text, score_of(tag_gopher_v1, cases[i].text, cases[i].type));
 }
 
+// A text of more than 10,000 question marks is none, and nobody's.
+static void test_questions(void) {
+    char *text = (char *)allocate(10100, 1, "a test");
+    prepare_pii();
+    for (int more = 0; more < 2; more++) {
+        const int n = sprintf(text, "a@b.cd \n");
+        memset(text + n, '?', 10000 + (size_t)more), text[n + 10000 + more] = 0;
+        check(score_of(tag_pii, text, "doc_count") == !more, "an address among %d question marks is %s",
+              10000 + more, more ? "not looked for" : "found");
+    }
+    release(text);
+}
+
 // A search that takes too many steps says so, and what was found before stays.
 static void tag_with_a_limit(const char *text) {
     pcre2_set_match_limit(pii_limits, 1);
@@ -745,6 +758,7 @@ static void test_taggers(void) {
     test_tags_by_hand();
     test_ascii();
     test_pii_limit();
+    test_questions();
     test_lower_case();
     test_possible_pii();
     test_naughty();

@@ -549,6 +549,11 @@ static void test_command_lines(void) {
               "`%s` is refused", wrong[i].arguments);
         if (!says(wrong[i].sentence)) printf("      %s\n", tokens_out);
     }
+    check(tokenize("--ring 64 --batch 1048576 --shard-tokens 20 --out full hand.jsonl") == 0,
+          "as much as there may be of each");
+    check(tokenize("--batch 1048577 --out x hand.jsonl") == 1 &&
+          says("--batch 1048577: expected 1 to 1048576"),
+          "... and a document more in a batch");
     check(tokenize("--help") == 0 && says("--shard-tokens") && says("[3920]"), "--help");
     shell("mkdir -p busy; (flock 9; sleep 2) 9< busy > /dev/null 2>&1 & sleep 0.2");
     check(tokenize("--out busy hand.jsonl") == 1 && says("busy: another run is writing to it"),

@@ -429,6 +429,10 @@ static void test_hostile_requests(void) {
         { "another kind of request", "{\"request_type\": \"generate_until\"}", "expected \"request_type\"" },
         { "no request", "{\"request_type\": \"loglikelihood\", \"doc_id\": 0}",
          "expected an object \"request\"" },
+        { "a choice too many", "@ \"doc_id\": 9, \"idx\": 1000, \"label\": 0, #", "to 999, found" },
+        { "a question too many", "@ \"doc_id\": 2000000, \"idx\": 0, \"label\": 0, #", "to 1999999, found" },
+        { "a question that is none", "@ \"doc_id\": 1000000, \"idx\": 0, \"label\": 0, #\n"
+          "@ \"doc_id\": 999999, \"idx\": 1, \"label\": 0, #", "doc_id 999999 lacks its choice 0" },
         { "a negative question", "@ \"doc_id\": -1, \"idx\": 0, \"label\": 0, #", "expected \"doc_id\"" },
         { "half a choice", "@ \"doc_id\": 0, \"idx\": 0.5, \"label\": 0, #", "\"idx\" to be a whole number" },
         { "a label in words", "@ \"doc_id\": 0, \"idx\": 0, \"label\": \"a\", #", "expected \"label\"" },
