@@ -6601,7 +6601,6 @@ static void ranked_links(void) {
     CHECK(atoi(getenv("BROKEN_LINK")) != ranks.rank, "a link has failed");
 }
 static int ranked_main(int argc, char **argv) {
-    if (getenv("PATIENCE")) patience = atoi(getenv("PATIENCE"));
     if (getenv("BROKEN_LINK")) check_links = ranked_links;
     static const Device device = { "cpu of several", NULL, ranked_open, cpu_memory, ranked_build,
                                    ranked_destroy, ranked_forward, NULL, ranked_backward, ranked_update,
@@ -7000,7 +6999,7 @@ static void ranks_differ(const char *what, const char *world, const char *flags,
     char *own_words = slurp("other/stderr", NULL);
     check(WIFEXITED(code_of_other) && WEXITSTATUS(code_of_other) == 1 && own_words
           && (*world == '2' ? !*own_words : strstr(own_words, "ranks of 2 meet, not of 3") != NULL),
-          "and the other one ends as well: %s", own_words);
+          "and the other one ends as well: %s", own_words ? own_words : "");
     release(own_words);
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("LOCAL_RANK");
 }
@@ -7261,21 +7260,25 @@ static void test_gpu_ranks(void) {
     check(went_well(code) && !strcmp(hash, last_line(said)),
           "GPU: two processes that meet by MASTER_ADDR: %.30s%s", last_line(said), complained);
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("LOCAL_RANK");
-    for (int victim = 0; victim < 2; victim++) {
+    for (int k = 0; k < 3; k++) {                            // ranks 0 and 1 are killed, and rank 0 is stopped
+        const int victim = k % 2, stopped = k == 2;
+        if (stopped) setenv("PATIENCE", "5", 1);
         const pid_t parent = start_olmo("%s --gpus 2 --micro-batch 16 --out endless --steps 10000000",
                                         ranks_run);
         wait_for_metrics("endless/metrics.jsonl", 1000);
         const int n = ranks_of(parent, pid, 2);
         const double killed = seconds();
-        if (n == 2) kill(pid[victim], SIGKILL);
+        if (n == 2) kill(pid[victim], stopped ? SIGSTOP : SIGKILL);
         code = wait_for(parent);
         char sentence[64];
-        snprintf(sentence, sizeof sentence, "error: rank %d of 2: has died", victim);
+        snprintf(sentence, sizeof sentence, "error: rank %d of 2: has %s", victim,
+                 stopped ? "fallen silent" : "died");
         check(n == 2 && code == 1 && error_lines() == 1 && strstr(complained, sentence)
-              && !alive(pid, n), "GPU: rank %d killed; %.1f s later: %.50s", victim, seconds() - killed,
-              complained);
+              && !alive(pid, n), "GPU: rank %d %s; %.1f s later: %.50s", victim,
+              stopped ? "stopped" : "killed", seconds() - killed, complained);
         system_or_die("rm -rf endless");
     }
+    unsetenv("PATIENCE");
     leave_yard();
 }
 #endif
@@ -7509,6 +7512,7 @@ int main(int argc, char **argv) {
     spin_less(argv);
     if (argc > 1 && !strcmp(argv[1], "--dump")) { dump_precision(argv[2]); return EXIT_SUCCESS; }
     if (argc > 1 && !strcmp(argv[1], "--counting-device")) return counting_main(argc - 1, argv + 1);
+    if (getenv("PATIENCE")) patience = atoi(getenv("PATIENCE"));
     if (argc > 1 && !strcmp(argv[1], "--ranks-device")) return ranked_main(argc - 1, argv + 1);
     if (getenv("FAIL_ALLOCATION")) failing_allocation = atoi(getenv("FAIL_ALLOCATION"));
     if (argc > 1 && !strcmp(argv[1], "--plain-device")) return olmo_main(argc - 1, argv + 1, &cpu_device);

@@ -380,7 +380,6 @@ static void ranks_part(void) {
     if (ranks.world == 1) return;
     __atomic_store_n(&leaving, 1, __ATOMIC_SEQ_CST);
     ranks_wait();
-    last_words = NULL;
 }
 
 // ---- launching them ----------------------------------------------------------------------------
