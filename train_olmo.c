@@ -1867,8 +1867,8 @@ static void remove_directory(const char *path) {
     rmdir(path);
 }
 
-// Held while a directory is begun or finished, and while one that is not whole is removed: of two threads only
-// one can do either.
+// Whoever begins or finishes a directory, or removes one that is not whole, holds this lock: no other thread
+// may do any of these meanwhile.
 static pthread_mutex_t finishing = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
 static void set_half_written(const char *path) {
@@ -2844,8 +2844,8 @@ static void sync_directory(const char *path) {
     if (fd >= 0) { fsync(fd); close(fd); }
 }
 
-// What has the name `path` is complete: its files are written into path.tmp, which is renamed when the
-// last of them is on the disk. Returns the lock of path.tmp, which another run may want, too.
+// A directory that has the name `path` is complete: its files are written into path.tmp, which is renamed
+// when the last of them is on the disk. Returns the lock of path.tmp, which another run may want, too.
 static int begin_directory(const char *path, char *temporary) {
     CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
     pthread_mutex_lock(&finishing);
@@ -5143,7 +5143,29 @@ static int not_asked_to_stop(void *context, Span **span, size_t n) {
     return !asked_to_stop;
 }
 
-// Measures the model on all of them, and appends what they find.
+// Scores all requests of a task, of which each rank takes a share. Returns 0 if it was asked to stop before
+// the end.
+static int ask_task(const Run *run, Task *t) {
+    const size_t budget = (size_t)run->o.recipe.micro_batch*(size_t)run->o.config.seq_len;
+    Span **span = (Span **)allocate(2*(size_t)t->n, sizeof *span, "the requests"), **mine = span + t->n;
+    const size_t n = task_spans(t, span), world = (size_t)ranks.world, rank = (size_t)ranks.rank;
+    const size_t first = n*rank/world, share = n*(rank + 1)/world - first;
+    for (size_t k = 0; k < n; k++) {
+        span[k]->known = 0;
+        span[k]->logprob = 0;
+    }
+    memcpy(mine, span + first, share*sizeof *mine);         // in one piece: choices stay together
+    const int all = score_spans(run->device, run->model, mine, share, budget, not_asked_to_stop, NULL);
+    double *logprob = (double *)allocate(n, sizeof *logprob, "the answers");    // of all ranks, at once
+    for (size_t k = 0; k < n; k++) logprob[k] = span[k]->logprob;
+    ranks_sum(logprob, (int)n);
+    for (size_t k = 0; k < n; k++) span[k]->logprob = logprob[k];
+    release(logprob);
+    release(span);
+    return all;
+}
+
+// Measures the model on every set and every task, and appends their metrics.
 static void ask_evaluators(const Run *run, Metrics *metrics) {
     const size_t wanted = (size_t)run->sets + run->tasks.n;
     size_t done = 0;
@@ -5157,27 +5179,9 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
         done++;
     }
     for (size_t i = 0; i < run->tasks.n && !agreed_to_stop(); i++) {
-        Task *t = run->tasks.task[i];
-        Span **span = (Span **)allocate(2*(size_t)t->n, sizeof *span, "the requests"), **mine = span + t->n;
-        const size_t n = task_spans(t, span), world = (size_t)ranks.world, rank = (size_t)ranks.rank;
-        const size_t first = n*rank/world, share = n*(rank + 1)/world - first;
-        const size_t budget = (size_t)run->o.recipe.micro_batch*(size_t)run->o.config.seq_len;
-        for (size_t k = 0; k < n; k++) {
-            span[k]->known = 0;
-            span[k]->logprob = 0;
-        }
-        memcpy(mine, span + first, share*sizeof *mine);     // in one piece: choices stay together
-        const int all = score_spans(run->device, run->model, mine, share, budget, not_asked_to_stop, NULL);
-        double *logprob = (double *)allocate(n, sizeof *logprob, "the answers");     // of all ranks, at once
-        for (size_t k = 0; k < n; k++) logprob[k] = span[k]->logprob;
-        ranks_sum(logprob, (int)n);
-        for (size_t k = 0; k < n; k++) span[k]->logprob = logprob[k];
-        if (all) {
-            task_metrics(metrics, t);
-            done++;
-        }
-        release(logprob);
-        release(span);
+        if (!ask_task(run, run->tasks.task[i])) continue;
+        task_metrics(metrics, run->tasks.task[i]);
+        done++;
     }
     if (done < wanted)
         fprintf(stderr, "note: asked to stop after %zu of %zu evaluations: the line of step %d has no "
@@ -5235,9 +5239,9 @@ static void train(Run *run) {
         return;
     }
     by_rank_0(run, metrics_open);
+
     double begun = seconds(), shown = 0;
     int saved = at->step;
-
     while (at->step < r->steps && !agreed_to_stop()) {
         const double start = seconds();
         const uint64_t tokens = at->tokens;
@@ -5384,7 +5388,7 @@ static void open_data(Run *run, const char *checkpoint) {
 
 // ---- the command line --------------------------------------------------------------------------
 
-// Where the command line gives sizes, they must be those of the files that it names.
+// Sizes on the command line must be those of the files that it names.
 static void must_match(const char *flag, double asked, double found, const char *directory) {
     CHECK(asked == found, "%s %g does not fit the model in %s, which has %g", flag, asked,
           directory, found);
