@@ -499,6 +499,13 @@ static void test_hostile_requests(void) {
         { "no task", "$EVAL tasks --load model", "expected the directories of tasks" },
         { "a NUL byte", "printf '{\\0}' > hostile/rc_0shot/requests.jsonl; $EVAL tasks --load model "
          "hostile", "a NUL byte" },
+        { "a line without end", "truncate -s 65M hostile/rc_0shot/requests.jsonl; $EVAL tasks --load model "
+         "hostile; truncate -s 0 hostile/rc_0shot/requests.jsonl; exit 1",
+          "requests.jsonl:1: a line of more than 64 MB" },
+        { "a name that is no word", "mkdir -p na/rc_0shot; cp colours/rc_0shot/requests.jsonl na/rc_0shot; "
+         "printf %s '{\"task_name\": \"a b/c\\\\d\\\"e\\u007ff\\u001f~\\u0021\", \"task_config\": "
+         "{\"primary_metric\": \"acc_raw\"}}' > na/rc_0shot/config.json; $EVAL tasks --load model na na",
+          "both are called a_b_c_d_e_f_~!" },
         { "a full disk", "test -e /dev/full || exit 1; ln -sf /dev/full f.tmp; $EVAL tasks --load model "
          "--json f colours",
           "writing failed" },
