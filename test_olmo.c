@@ -6907,7 +6907,7 @@ static void ranks_fail(void) {
 // The same for a rank that lives, and is heard no more; and a run goes on where that only seems so.
 static void ranks_fall_silent(int free_port) {
     const char *endless = "--steps 100000000 --save-every 0 --eval-every 0 --out endless";
-    int pid[MOST_RANKS], code;
+    int pid[MOST_RANKS], status[2], code;
     char port[16];
     setenv("PATIENCE", "2", 1);
     // One of three is stopped. The others end, and then their parent ends it.
@@ -6929,21 +6929,22 @@ static void ranks_fall_silent(int free_port) {
     check(n == 3 && code == 1 && error_lines() == 1 && strstr(complained, "of 3 was ended by signal 9"),
           "all killed at once: %s", complained);
     system_or_die("rm -rf endless");
-    // Rank 0 is stopped, and nobody ends it: it ends when it goes on.
+    // A machine with ranks 0 and 1 is silent. Another one has rank 2, which says so. They end when they go on.
     snprintf(port, sizeof port, "%d", free_port);
-    setenv("MASTER_PORT", port, 1), setenv("MASTER_ADDR", "localhost", 1), setenv("WORLD_SIZE", "2", 1);
-    for (int r = 1; r >= 0; r--) {
-        setenv("RANK", r ? "1" : "0", 1), setenv("LOCAL_RANK", r ? "1" : "0", 1);
-        pid[r] = start_olmo("%s %s --micro-batch 60", odd_model, endless);
+    setenv("MASTER_PORT", port, 1), setenv("MASTER_ADDR", "localhost", 1), setenv("WORLD_SIZE", "3", 1);
+    for (int r = 2; r >= 0; r--) {
+        setenv("RANK", r == 2 ? "2" : r ? "1" : "0", 1), setenv("LOCAL_RANK", r == 1 ? "1" : "0", 1);
+        pid[r] = start_olmo("%s %s --micro-batch 10", odd_model, endless);
     }
     wait_for_metrics("endless/metrics.jsonl", 1000);
-    kill(pid[0], SIGSTOP);
-    code = wait_for(pid[1]);
-    kill(pid[0], SIGCONT);
-    waitpid(pid[0], &n, 0);
-    check(code == 1 && strstr(complained, "error: rank 0 of 2: has fallen silent"), "rank 0 stopped: %.60s",
-          complained);
-    check(WIFEXITED(n) && WEXITSTATUS(n) == 1, "and it ends when it goes on");
+    for (int r = 0; r < 2; r++) kill(pid[r], SIGSTOP);
+    code = wait_for(pid[2]);
+    check(code == 1 && strstr(complained, "error: rank 0 of 3: has fallen silent"),
+          "ranks 0 and 1 stopped: %.60s", complained);
+    for (int r = 0; r < 2; r++) kill(pid[r], SIGCONT);
+    for (int r = 0; r < 2; r++) waitpid(pid[r], &status[r], 0);
+    check(WIFEXITED(status[0]) && WEXITSTATUS(status[0]) == 1 && WIFEXITED(status[1])
+          && WEXITSTATUS(status[1]) == 1, "and they end when they go on");
     system_or_die("rm -rf endless");
     unsetenv("RANK"), unsetenv("LOCAL_RANK"), unsetenv("WORLD_SIZE");
     // All are stopped together, as by Ctrl-Z; and one works for long while the others wait for it.

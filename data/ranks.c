@@ -29,10 +29,12 @@ static int silent[MAX_RANKS];                               // seconds since tha
 static void (*check_links)(void) = NULL;                    // dies if what the devices talk by has failed
 
 // ---- how they end ------------------------------------------------------------------------------
-// Says the sentence of a run that failed, once: rank 0 does, or rank 1 if rank 0 has died. Ends this rank.
+// Says the sentence of a run that failed, once, and ends this rank. Rank 0 says it; if that has died, rank 1
+// and the first rank of every other machine.
 static void __attribute__((noreturn)) end_of_run(int failed, const char *sentence) {
     if (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST)) for (;;) pause();
-    if (ranks.rank <= 1) dprintf(error_output, "error: rank %d of %d: %s\n", failed, ranks.world, sentence);
+    if (ranks.rank <= 1 || ranks.local == 0)
+        dprintf(error_output, "error: rank %d of %d: %s\n", failed, ranks.world, sentence);
     for (int r = 1; r < ranks.world && !ranks.rank; r++)
         if (life[r]) (void)send(life[r], ".", 1, MSG_NOSIGNAL);
     remove_half_written();
@@ -152,7 +154,7 @@ static int agreed_to_stop(void) {
 
 // ---- what must be the same for all -------------------------------------------------------------
 // A rank lists what it is and what it reads, a line each: the program, every option, every file. All lists
-// must be that of rank 0.
+// must be that of rank 0. (Not listed: files that only lie beside a checkpoint. Rank 0 alone copies them.)
 static char *own_lines;
 static size_t own_length;
 static FILE *own_list;                                      // writes them
@@ -314,9 +316,8 @@ static void receive_ranks(int door, int port) {
 
 // Returns a socket to rank 0, if this address leads to it; else -1, and in *reason why not.
 static int try_address(const struct addrinfo *at, int is_life, const char **reason) {
-    const Hello ours = hello(is_life);
+    Hello h, ours = hello(is_life);
     const int line = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    Hello h;
     be_patient(line, imin(10, patience));               // connect would wait for two minutes
     const int reached = connect(line, at->ai_addr, at->ai_addrlen) == 0;
     *reason = reached ? "something else is there" : errno == EINPROGRESS ? "no answer" : strerror(errno);
