@@ -4935,52 +4935,67 @@ static void check_validation(const Run *run) {
 // enough. The numbers lie in OUT/reference.safetensors. A NaN there still has to be computed, so the pass
 // can be interrupted. The header names the weights and the data that the numbers belong to.
 
-enum { REFERENCE_AT = 1024 };                               // where the numbers begin: 8 bytes each, aligned
+// The file: 8 bytes, the length of the header; the header, filled with blanks; the numbers, from an aligned
+// byte on.
+enum { REFERENCE_AT = 1024, REFERENCE_HEADER = REFERENCE_AT - 8 };
+static const char *const reference_begins = "{\"__metadata__\":{\"params\":\"";
 
-// The header that this file must have. params: the weights' hash, 16 digits. Returns its length.
-static int reference_header(char *out, size_t size, const Run *run, const char *params) {
+// The header that this file must have. params: the weights' hash, 16 digits.
+static void reference_header(char header[REFERENCE_HEADER + 1], const Run *run, const char *params) {
     const unsigned long long train = run->train.groups, val = run->val.groups;
     const uint64_t judged = run->val_text ? hash64(conversations_hash(run->val_text)) : 0;
     const uint64_t data = conversations_hash(run->train_text) ^ judged;
-    return snprintf(out, size, "{\"__metadata__\":{\"params\":\"%.16s\",\"data\":\"%016llx\"},"
-                    "\"train\":{\"dtype\":\"F64\",\"shape\":[%llu,2],\"data_offsets\":[0,%llu]},"
-                    "\"validation\":{\"dtype\":\"F64\",\"shape\":[%llu,2],\"data_offsets\":[%llu,%llu]}}",
-                    params, (unsigned long long)data, train, 16*train, val, 16*train,
-                    16*(train + val));
+    int n = snprintf(header, REFERENCE_HEADER + 1, "%s%.16s\",\"data\":\"%016llx\"},"
+                     "\"train\":{\"dtype\":\"F64\",\"shape\":[%llu,2],\"data_offsets\":[0,%llu]},"
+                     "\"validation\":{\"dtype\":\"F64\",\"shape\":[%llu,2],\"data_offsets\":[%llu,%llu]}}",
+                     reference_begins, params, (unsigned long long)data, train, 16*train, val, 16*train,
+                     16*(train + val));
+    memset(header + n, ' ', (size_t)(REFERENCE_HEADER - n));
+    header[REFERENCE_HEADER] = 0;
 }
 
-// Maps the file, which is made first if it is not there: the numbers of train, then those of val.
+// The header of an open file; returns 0 if it has none.
+static int reference_found(FILE *file, char header[REFERENCE_HEADER + 1]) {
+    header[REFERENCE_HEADER] = 0;
+    return fseeko(file, 8, SEEK_SET) == 0 && fread(header, 1, REFERENCE_HEADER, file) == REFERENCE_HEADER;
+}
+
+// Makes the file, all of whose numbers still have to be computed.
+static void reference_make(const char *path, const char *header, size_t numbers) {
+    const double unknown = NAN;
+    const uint64_t length = REFERENCE_HEADER;
+    FILE *file = open_to_write(path);
+    fwrite(&length, 8, 1, file);
+    fwrite(header, 1, REFERENCE_HEADER, file);
+    for (size_t i = 0; i < numbers; i++) fwrite(&unknown, 8, 1, file);
+    close_written(file, path);
+}
+
+// Maps the file, which is made first if it is not there: the numbers of train, then those of val. A run
+// that goes on has other weights by now, so it takes the hash of the first ones from the file.
 static void reference_open(Run *run) {
-    enum { HEADER = REFERENCE_AT - 8 };
-    const size_t rows = 2*(run->train.groups + run->val.groups), size = 8 + HEADER + 8*rows;
-    char path[PATH], header[HEADER + 1], params[17], found[8 + HEADER + 1];
-    path_join(path, run->o.out, "reference.safetensors");
-    snprintf(params, sizeof params, "%016llx", (unsigned long long)params_hash(run));
-    FILE *file = fopen(path, "r+b");
+    const size_t numbers = 2*(run->train.groups + run->val.groups), size = REFERENCE_AT + 8*numbers;
+    char path[PATH], header[REFERENCE_HEADER + 1], found[REFERENCE_HEADER + 1], params[17];
     struct stat is;
-    if (file && run->at.step && fread(found, 1, 8 + HEADER, file) == 8 + HEADER)
-        memcpy(params, found + 8 + strlen("{\"__metadata__\":{\"params\":\""), 16);
-    int n = reference_header(header, sizeof header, run, params);
-    memset(header + n, ' ', HEADER - (size_t)n);
-    int ours = file && fseeko(file, 0, SEEK_SET) == 0 && fread(found, 1, 8 + HEADER, file) == 8 + HEADER
-            && fstat(fileno(file), &is) == 0
-               && (size_t)is.st_size == size && !memcmp(found + 8, header, HEADER);
+    path_join(path, run->o.out, "reference.safetensors");
+    FILE *file = fopen(path, "r+b");
+    const int has_header = file && reference_found(file, found);
+    snprintf(params, sizeof params, "%016llx", (unsigned long long)params_hash(run));
+    if (has_header && run->at.step) memcpy(params, found + strlen(reference_begins), 16);
+    reference_header(header, run, params);
+    const int ours = has_header && !memcmp(found, header, REFERENCE_HEADER)
+                   && fstat(fileno(file), &is) == 0 && (size_t)is.st_size == size;
     CHECK(ours || !run->at.step,
           "%s: expected the reference of this run's pairs, found %s; without it the run cannot go "
           "on", path, file ? "another file" : "none");
     if (!ours) {
-        const double unknown = NAN;
-        const uint64_t length = HEADER;
         if (file) fclose(file);
-        file = open_to_write(path);
-        fwrite(&length, 8, 1, file);
-        fwrite(header, 1, HEADER, file);
-        for (size_t i = 0; i < rows; i++) fwrite(&unknown, 8, 1, file);
-        close_written(file, path);
+        reference_make(path, header, numbers);
         file = fopen(path, "r+b");
         CHECK(file, "%s: cannot be read: %s", path, strerror(errno));
     }
-    run->reference = (double *)(void *)(map_open_file(file, path, size, PROT_READ | PROT_WRITE) + 8 + HEADER);
+    unsigned char *start = map_open_file(file, path, size, PROT_READ | PROT_WRITE);
+    run->reference = (double *)(void *)(start + REFERENCE_AT);
 }
 static void reference_sync(Run *run) {
     CHECK(msync((char *)run->reference - REFERENCE_AT, REFERENCE_AT +
