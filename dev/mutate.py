@@ -16,7 +16,7 @@ Lines are drawn at random, then a kind, then a fault of it. Left out are comment
 quotes (the arguments behind the text of CHECK, die and fprintf(stderr)): those change words alone. So is room: a constant
 in the length of an array in its declaration, and a larger one in the size of an allocation. More of it changes no
 value, and whether there is too little for some text is a question for the sanitizers; so is memory that is not given back
-(release, free, tokenizer_free). Whether strcmp(a, b) is 0 does not depend on their order. A fault that does not compile, or that the compiler turns into the same code (the program has the same
+(release, free, tokenizer_free, json_decref). Whether strcmp(a, b) is 0 does not depend on their order. A fault that does not compile, or that the compiler turns into the same code (the program has the same
 bytes), is drawn again.
 
 Every mutant is built at -O1 in a copy of the repository, and the tests run until one is red: first those that saw a fault a
@@ -38,6 +38,7 @@ SWAPS = {"+": "-", "-": "+", "*": "/", "/": "*", "%": "/", "+=": "-=", "-=": "+=
          "&": "|", "|": "&", "^": "|", "<<": ">>", ">>": "<<", "|=": "&=", "&=": "|="}
 KIND = {"<": "bound", "<=": "bound", ">": "bound", ">=": "bound", "==": "compare", "!=": "compare", "&&": "compare", "||": "compare"}
 SENTENCES = {"CHECK", "die"}
+GIVE_BACK = {"release", "free", "munmap", "globfree", "freeaddrinfo", "json_decref", "inflateEnd", "deflateEnd"}      # memory
 
 
 class Token:
@@ -190,7 +191,7 @@ def mutants_of(text):
                     break
                 end += 1
             if end < len(tokens) and tokens[end].text == ";" and depth == 0 and end > i and not is_declaration(tokens, i, end):
-                if t.text not in SENTENCES | {"release", "free"} and not t.text.endswith("_free"):
+                if t.text not in SENTENCES | GIVE_BACK and not t.text.endswith("_free"):
                     add(t, "dropped", t.at, tokens[end].at, "")
     return found
 

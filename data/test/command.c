@@ -337,6 +337,27 @@ static void test_many_files(void) {
           atoi(out) >= 120, "... and all of them are written: %s", out);
 }
 
+// What every command takes, it takes from the command line.
+static void test_run_options(void) {
+    static const char *const commands[] = {
+        "$P/curate tag --taggers char_length_v1 --name o",
+        "$P/curate dedupe --by document --expected 9 --name o",
+        "$P/curate decontaminate --min-words 1 --against documents --name o", "$P/curate mix m.json",
+        "$P/stats", "$P/tokenize --tokenizer $T --eos 1 --out o", "$P/curate train",
+    };
+    static const struct { const char *option, *sentence; } options[] = {
+        { "--on-error sometimes", "--on-error sometimes: expected skip or stop" },
+        { "--text-field .x", "--text-field .x: expected names with dots" },
+        { "--id-field x.", "--id-field x.: expected names with dots" },
+        { "--threads 1025", "--threads 1025: expected at most 1024" },
+        { "--name o/o", "--name o/o: expected the name" },
+    };
+    for (size_t i = 0; i < sizeof commands/sizeof *commands; i++)
+        for (size_t k = 0; k < (i < 3 ? 5 : i < 6 ? 4 : 3); k++)
+            refuses(options[k].option, options[k].sentence, "T=%s; %s %s %s", small_path, commands[i],
+                    options[k].option, i == 3 ? "" : "documents");
+}
+
 static void test_memory(void) {
     refuses("a filter larger than the memory", "a filter of 2e+12 keys",
             "$P/curate dedupe --by document --expected 2e12 --name m documents");
@@ -359,5 +380,6 @@ static void test_command(void) {
     test_nested_documents();
     test_any_name();
     test_many_files();
+    test_run_options();
     test_memory();
 }
