@@ -5810,13 +5810,14 @@ static void test_gpu_state(void) {
 static void test_gpu_decode(void) {
     for (int i = 0; i < GPU_CASES; i++) for (int training = 0; training < 2; training++) {
         const Config c = gpu_cases[i].c;
-        const int T = imin(c.seq_len, 300), pieces[] = { 11, 1, 1, 5, 1, 150, 1, 1000 };
+        // 541 tokens: more keys than attention_join_kernel joins in one round
+        const int T = imin(c.seq_len, 600), pieces[] = { 11, 1, 1, 5, 1, 150, 1, 370, 1, 1, 1000 };
         Bench t = bench_of(c, 1, T, c.vocab);
         GpuOlmo *g = gpu_twin(&t, training);
         real *cpu = (real *)allocate(2*(size_t)c.vocab, sizeof(real), "a test"), *gpu = cpu + c.vocab;
         double worst = 0;
         for (int k = 0, past = 0, n; past < T; k++, past += n) {
-            n = imin(pieces[k % 8], T - past);
+            n = imin(pieces[k % 11], T - past);
             olmo_decode(t.m, cpu, t.tokens + past, n, past), olmo_decode(g, gpu, t.tokens + past, n, past);
             worst = larger(worst, difference(gpu, cpu, c.vocab));
         }
@@ -5825,6 +5826,13 @@ static void test_gpu_decode(void) {
         check(worst <= allowed,
               "GPU, %s, %s training: decoded in pieces, logits at most %.1e from the CPU's (budget "
               "%.1e)", gpu_cases[i].what, training ? "with" : "without", worst, allowed);
+        int alike = 1;                                      // kernels overlap: a missing wait would show here
+        for (int again = 0; again < 50; again++) {
+            olmo_decode(g, again ? gpu : cpu, t.tokens + T - 1, 1, T - 1);
+            alike &= again == 0 || !memcmp(gpu, cpu, sizeof(real)*(size_t)c.vocab);
+        }
+        check(alike, "GPU, %s, %s training: a token decoded 50 times, to the same bits", gpu_cases[i].what,
+              training ? "with" : "without");
         release(cpu), olmo_free(g), bench_free(&t);
     }
 }
@@ -6245,6 +6253,32 @@ static void test_gpu_ops(void) {
               C, e, e_rstd, gpu_budget(2.0*C, 1), gpu_budget(2.0*C, 0));
         release(x), release(y), release(y_gpu), release(rstd_gpu), gpu_release(x_on),
             gpu_release(rstd_on), gpu_release(y_on);
+    }
+    // One row times a matrix: rows of one round and of several, for one warp and for four, of odd lengths; so
+    // many outputs that blocks take several. Then as up and gate of half as many.
+    const int shapes[][2] = { { 40, 5000 }, { 61, 5002 }, { 2048, 4300 }, { 4096, 4300 }, { 8192, 2200 }, { 8200, 1300 } };
+    for (auto [C, O] : shapes) {
+        elem *x_on, *w_on;
+        real *x = random_pair(&x_on, C, 11), *w = random_pair(&w_on, (size_t)O*C, 12);
+        real *y = noise_reals(O, 13, 1), *h = (real *)allocate(O, sizeof(real), "a test");
+        float *y_on = (float *)gpu_allocate(O, sizeof(float), "a test");
+        elem *h_on = (elem *)gpu_allocate(O, sizeof(elem), "a test");
+        to_card(y_on, y, O);
+        matmul_forward(y_on, x_on, w_on, 1, C, O, 1, card.stream);
+        matvec<true>(h_on, x_on, w_on, C, O/2, 0, card.stream);
+        for (int o = 0; o < O; o++) {
+            double sum = 0;
+            for (int c = 0; c < C; c++) sum += (double)x[c]*(double)w[(size_t)o*C + c];
+            h[o] = (real)sum, y[o] += (real)sum;
+        }
+        for (int o = 0; o < O/2; o++) h[o] *= h[O/2 + o]/(1 + (real)exp(-h[O/2 + o]));
+        real *y_gpu = fetched(y_on, O), *h_gpu = fetched(h_on, O/2);
+        const double e = difference(y_gpu, y, O), e_h = difference(h_gpu, h, O/2);
+        check(e <= gpu_budget(C, 0) && e_h <= gpu_budget(3.0*C, 1),
+              "GPU: a row of %d times %d: %.1e from the sums in double, as up and gate %.1e (budgets %.1e, %.1e)",
+              C, O, e, e_h, gpu_budget(C, 0), gpu_budget(3.0*C, 1));
+        release(x), release(w), release(y), release(h), release(y_gpu), release(h_gpu);
+        gpu_release(x_on), gpu_release(w_on), gpu_release(y_on), gpu_release(h_on);
     }
     for (int V : { 1000, 1003, 50304 }) {
         enum { N = 6 };

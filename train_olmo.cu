@@ -20,7 +20,9 @@ helpers of kernels, several cards) serves all the rest: begin at section 2. What
   where dxn was.
 - Some functions do more, or are told more: the cross entropy goes forward and back in one kernel;
   attention_backward turns q and k back itself; norm_backward also writes dx in bf16; weight gradients say
-  whether to add; embed_backward takes the places at which each token stands.
+  whether to add; embed_backward takes the places at which each token stands; rope_forward also writes the
+  KV cache.
+- For a single row, in generation, SwiGLU is part of the product, and kernels start before the last one ends.
 - Gradients that an update has used up are not cleared, but overwritten by the next backward pass.
 - There is no olmo_forward_tree: it attends branch by branch, and such small pieces of work leave a GPU idle.
   Questions go through olmo_forward, one request per row.
@@ -69,6 +71,7 @@ static struct {
     int hopper;                                     // 1: it is one, and this program was made for it
     int compare_products;                           // 1: products will run often, so time the choices
     int plain_attention;                            // 1: no Hopper version of attention (for the tests)
+    int early;                                      // 1: kernels start early: see wait_for_inputs
 } card;
 enum { WORKSPACE = 64 << 20 };
 
@@ -218,6 +221,17 @@ static DEVICE float exponential(float x, float shift = 0) {
     return sizeof(elem) == sizeof(float) ? expf(x - shift) : ex2(x*LOG2E - shift*LOG2E);
 }
 
+// In generation a kernel takes a few microseconds, and nearly as long would pass between the last load of one
+// and the first of the next. So there, on a Hopper card, a kernel starts once all blocks of the kernel before
+// it have started (programmatic dependent launch). It asks at once for the weights, which no kernel of the
+// chain writes. Before it reads or writes anything else, it waits until the kernel before it has ended. That
+// one has waited, too, and so on: if every kernel of the chain calls this, all earlier ones have ended.
+static DEVICE void wait_for_inputs() {
+#if defined __CUDA_ARCH__ && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents; griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 static inline unsigned ceil_div(size_t n, size_t by) { return (unsigned)((n + by - 1)/by); }
 static inline int padded(int n, int to) { return (n + to - 1)/to*to; }
 
@@ -225,8 +239,13 @@ static inline int padded(int n, int to) { return (n + to - 1)/to*to; }
 template <class... Parameters, class... Arguments>
 static void launch(void (*kernel)(Parameters...), dim3 blocks, int threads, Stream stream,
                    Arguments... arguments) {
-    kernel<<<blocks, threads, 0, stream>>>(arguments...);
-    LAUNCHED();
+    cudaLaunchAttribute early = {};
+    cudaLaunchConfig_t how = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    how.gridDim = blocks, how.blockDim = threads, how.stream = stream;
+    how.attrs = &early, how.numAttrs = card.early;
+    CUDA(cudaLaunchKernelEx(&how, kernel, arguments...));
 }
 
 // Threads that walk along n things: whole warps, at most 512.
@@ -391,31 +410,65 @@ static inline Operand as_transposed(const elem *at, size_t width, size_t stride 
 template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int M, int N, int K,
                                     int add, Stream stream, int batch = 1, size_t c_stride = 0);
 
-// One row times a matrix: every weight is read once, and this takes all the time. WARPS warps share an
-// output, so that even a small matrix keeps the whole card reading.
-template <class X, int W, int WARPS>
-__global__ void matvec_kernel(X *out, const elem *inp, const elem *weight, int C, int O, int add) {
-    __shared__ float part[8];
-    const int warp = threadIdx.x/32, lane = threadIdx.x % 32, o = blockIdx.x*(8/WARPS) + warp/WARPS;
-    float x[W], w[W], sum = 0;
-    #pragma unroll 4
-    for (int c = (warp % WARPS*32 + lane)*W; o < O && c < C; c += WARPS*32*W) {
-        load(x, inp + c);
-        load(w, weight + (size_t)o*C + c);
-        for (int k = 0; k < W; k++) sum += x[k]*w[k];
-    }
-    part[warp] = warp_sum(sum);
-    __syncthreads();
-    if (warp % WARPS || lane || o >= O) return;
-    for (int k = 1; k < WARPS; k++) part[warp] += part[warp + k];
-    out[o] = (X)(part[warp] + (add ? (float)out[o] : 0));
+// 16 bytes of a row, from column c on, or one number if W is 1; zeros behind its end at C. They stay packed
+// until they are used, because each bf16 by itself would take a register. They are not read again soon.
+enum { WIDE = sizeof(uint4)/sizeof(elem) };
+template <int W> static DEVICE uint4 fetch(const elem *row, int c, int C) {
+    uint4 packed = {};
+    if (c < C && W > 1) packed = __ldcs((const uint4 *)(row + c));
+    else if (c < C) *(elem *)&packed = row[c];
+    return packed;
 }
-template <class X>
+
+// One row times a matrix: every weight is read once, and this takes all the time. So each warp always has
+// AHEAD loads of weights under way: the first before the row is there, then those of its next output, while
+// it sums up this one. WARPS warps share an output. gated: weight is up | gate, 2*O rows, and
+// out = up*silu(gate), as in SwiGLU.
+template <class X, int W, int WARPS, bool gated>
+__global__ void __launch_bounds__(256, 2) matvec_kernel(X *out, const elem *inp, const elem *weight, int C,
+                                                        int O, int add) {
+    enum { AHEAD = 8, STEP = WARPS*32*W, OUTPUTS = 8/WARPS/(gated ? 2 : 1) };
+    __shared__ float parts[2][8];                       // two, so that one barrier an output suffices
+    const int warp = threadIdx.x/32, lane = threadIdx.x % 32, member = warp/WARPS;
+    const int start = (warp % WARPS*32 + lane)*W, stride = gridDim.x*OUTPUTS;
+    const elem *row = weight + (blockIdx.x*OUTPUTS + member % OUTPUTS + (size_t)member/OUTPUTS*O)*C;
+    int next = blockIdx.x*OUTPUTS + member % OUTPUTS;   // the output whose weights are under way
+    uint4 x[AHEAD], w[AHEAD];
+    UNROLL for (int k = 0; k < AHEAD; k++) w[k] = fetch<W>(row, start + k*STEP, next < O ? C : 0);
+    wait_for_inputs();
+    UNROLL for (int k = 0; k < AHEAD; k++) x[k] = fetch<W>(inp, start + k*STEP, C);
+    for (int first = blockIdx.x*OUTPUTS, turn = 0; first < O; first += stride, turn ^= 1) {
+        const int o = next;
+        const float before = add && o < O ? (float)out[o] : 0;
+        float a[W], b[W], sum = 0, total = 0, gate = 0;
+        int c = start;
+        do {
+            c += AHEAD*STEP;
+            if (c - start >= C) c = start, next += stride, row += (size_t)stride*C;     // the next output's
+            UNROLL for (int k = 0; k < AHEAD; k++) {
+                load(a, (const elem *)&x[k]);
+                load(b, (const elem *)&w[k]);
+                for (int i = 0; i < W; i++) sum += a[i]*b[i];
+                w[k] = fetch<W>(row, c + k*STEP, next < O ? C : 0);
+            }
+            if (C > AHEAD*STEP) UNROLL for (int k = 0; k < AHEAD; k++) x[k] = fetch<W>(inp, c + k*STEP, C);
+        } while (c > start);
+        float (&part)[8] = parts[turn];
+        part[warp] = warp_sum(sum);
+        __syncthreads();
+        if (lane || warp % WARPS || member >= OUTPUTS || o >= O) continue;
+        for (int k = 0; k < WARPS; k++) total += part[warp + k], gate += part[(warp + 4 + k) % 8];
+        if (gated) total *= gate/(1 + exponential(-gate));
+        out[o] = (X)(total + before);
+    }
+}
+template <bool gated = false, class X>
 static void matvec(X *out, const elem *inp, const elem *weight, int C, int O, int add, Stream stream) {
-    const int aligned = (uintptr_t)weight % sizeof(Vector<elem, 8>) == 0;      // behind odd sizes it is not
-    const int wide = C % 8 == 0 && aligned, warps = wide && O < 8192 ? 4 : 1;
-    const auto one = wide ? matvec_kernel<X, 8, 1> : matvec_kernel<X, 1, 1>;
-    launch(warps == 4 ? matvec_kernel<X, 8, 4> : one, ceil_div(O, 8/warps), 256, stream,
+    const int aligned = (uintptr_t)weight % sizeof(uint4) == 0;                // behind odd sizes it is not
+    const int wide = C % WIDE == 0 && aligned, warps = wide && C > 4096 ? 4 : 1;
+    const auto one = wide ? matvec_kernel<X, WIDE, 1, gated> : matvec_kernel<X, 1, 1, gated>;
+    const int blocks = imin(ceil_div(O, 8/warps/(gated ? 2 : 1)), 2*card.props.multiProcessorCount);
+    launch(warps == 4 ? matvec_kernel<X, WIDE, 4, gated> : one, blocks, 256, stream,
            out, inp, weight, C, O, add);
 }
 
@@ -443,6 +496,7 @@ void matmul_backward_weight(float *dweight, const elem *dout, const elem *inp, i
 // x[n,:] = wte[tokens[n],:]                                                        x: [N, C], wte: [V, C]
 template <int W> __global__ void embed_forward_kernel(float *x, const int *tokens, const elem *wte,
                                                       int C) {
+    wait_for_inputs();
     const int n = blockIdx.x;
     float row[W];
     for (int c = threadIdx.x*W; c < C; c += blockDim.x*W) {
@@ -501,6 +555,7 @@ void embed_backward(float *dwte, const float *dx, const int *tokens, Places at, 
 // y = (x - mean(x)) * rstd,    rstd = 1/sqrt(var(x) + 1e-5)                x, y: [N, C], rstd: [N]
 // A row that its block takes in one step stays in registers; a longer one is read again from the cache.
 template <int W> __global__ void norm_forward_kernel(elem *y, float *rstd, const float *x, int C) {
+    wait_for_inputs();
     const size_t row = (size_t)blockIdx.x*C;
     const int start = threadIdx.x*W, step = blockDim.x*W;
     float v[W], sum = 0, squares = 0;
@@ -554,6 +609,7 @@ void norm_backward(float *dx, elem *dx_elem, const elem *dy, const elem *y, cons
 // ---- clamping q, k, v --------------------------------------------------------------------------
 // x = min(max(x, -clip), clip), in place; pass = 1 where |x| <= clip already              x, pass: [count]
 __global__ void clip_forward_kernel(elem *x, unsigned char *pass, float clip, size_t count) {
+    wait_for_inputs();
     const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
     if (i >= count) return;
     const float v = (float)x[i];
@@ -578,35 +634,47 @@ void clip_backward(elem *dx, const unsigned char *pass, size_t count, Stream str
 //     a' = a cos - b sin,    b' = b cos + a sin        x: [N, Q], of which the first `heads` heads turn
 // Row n stands at position *past + n % T (past NULL: n % T). turn: +1, or -1 to turn back. The table is
 // the CPU's rope_table.
+// In generation the heads from `first` on, of keys and of values (which do not turn), go to row *past + n of
+// the cache as well.
 template <int W> __global__ void rotate_kernel(elem *x, const float *table, float turn, int T,
-                                               const int *past, int heads, int D, int Q) {
-    const int n = blockIdx.x, half = D/2;
+                                               const int *past, int heads, int D, int Q, elem *cache,
+                                               int first) {
+    wait_for_inputs();
+    const int n = blockIdx.x, half = D/2, all = cache ? Q/D : heads;
     const float *angle = table + (size_t)((past ? *past : 0) + n % T)*D;
     float a[W], b[W], cosine[W], sine[W];
-    for (int i = threadIdx.x*W; i < heads*half; i += blockDim.x*W) {
-        elem *pair = x + (size_t)n*Q + i/half*D + i % half;
+    for (int i = threadIdx.x*W; i < all*half; i += blockDim.x*W) {
+        const int head = i/half;
+        elem *pair = x + (size_t)n*Q + head*D + i % half;
         load(a, pair);
         load(b, pair + half);
-        load(cosine, angle + i % half);
-        load(sine, angle + half + i % half);
-        for (int w = 0; w < W; w++) {
-            const float first = a[w]*cosine[w] - turn*b[w]*sine[w];
-            b[w] = b[w]*cosine[w] + turn*a[w]*sine[w];
-            a[w] = first;
+        if (head < heads) {
+            load(cosine, angle + i % half);
+            load(sine, angle + half + i % half);
+            for (int w = 0; w < W; w++) {
+                const float turned = a[w]*cosine[w] - turn*b[w]*sine[w];
+                b[w] = b[w]*cosine[w] + turn*a[w]*sine[w];
+                a[w] = turned;
+            }
+            store(pair, a);
+            store(pair + half, b);
         }
-        store(pair, a);
-        store(pair + half, b);
+        if (cache && head >= first) {
+            elem *kept = cache + (size_t)(*past + n)*(Q - first*D) + (head - first)*D + i % half;
+            store(kept, a);
+            store(kept + half, b);
+        }
     }
 }
 static void rotate(elem *x, const float *table, float turn, int N, int T, const int *past, int heads,
-                   int D, int Q, Stream stream) {
-    const int wide = D % 16 == 0, pairs = heads*(D/2);
+                   int D, int Q, Stream stream, elem *cache = NULL, int first = 0) {
+    const int wide = D % 16 == 0, pairs = (cache ? Q/D : heads)*(D/2);
     launch(wide ? rotate_kernel<8> : rotate_kernel<1>, N, threads_for(wide ? pairs/8 : pairs), stream,
-           x, table, turn, T, past, heads, D, Q);
+           x, table, turn, T, past, heads, D, Q, cache, first);
 }
 void rope_forward(elem *qkv, const float *table, int N, int T, const int *past, int heads, int D,
-                  int Q, Stream stream) {
-    rotate(qkv, table, 1, N, T, past, heads, D, Q, stream);
+                  int Q, Stream stream, elem *cache = NULL, int first = 0) {
+    rotate(qkv, table, 1, N, T, past, heads, D, Q, stream, cache, first);
 }
 // A rotation's transpose is the rotation back.
 void rope_backward(elem *dqkv, const float *table, int N, int T, int heads, int D, int Q,
@@ -754,20 +822,32 @@ static void attention_backward_tiles(elem *dqkv, void *work, const elem *datt, c
 // are joined. q: [H*D], kv: [n] rows, width apart; piece: [H, pieces, 2 + D]
 enum { PIECE = 32, PIECE_THREADS = 128 };               // a piece is a warp wide
 
+// Asks for `bytes`, a multiple of 16: a load that comes later finds them in the L2 cache.
+static DEVICE void prefetch(const void *from, unsigned bytes) {
+#if defined __CUDA_ARCH__ && __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" :: "l"(from), "r"(bytes));
+#endif
+}
+
 template <int W>
-__global__ void attention_pieces_kernel(float *piece, const elem *q, const elem *kv, int width,
-                                        const int *past, int group, int G, int D, float scale) {
+__global__ void __launch_bounds__(PIECE_THREADS, 4)
+attention_pieces_kernel(float *piece, const elem *q, const elem *kv, int width, const int *past, int group,
+                        int G, int D, float scale) {
     enum { LANES = PIECE_THREADS/PIECE };               // threads that share a key's product
     __shared__ float score[PIECE];
-    const int h = blockIdx.y, first = blockIdx.x*PIECE, count = min(PIECE, *past + 1 - first);
+    const int h = blockIdx.x, first = blockIdx.y*PIECE, count = min(PIECE, *past + 1 - first);
     const int key = threadIdx.x/LANES, lane = threadIdx.x % LANES;
     const elem *k = kv + (size_t)first*width + h/group*D, *v = k + G*D;
     float x[W], y[W], dot = 0, o;
     if (count <= 0) return;                             // the grid is made for the longest sequence
+    if (W > 1 && threadIdx.x < 2*PIECE && threadIdx.x % PIECE < count)      // all but the newest are there
+        prefetch((threadIdx.x < PIECE ? k : v) + threadIdx.x % PIECE*width, D*sizeof(elem));
+    wait_for_inputs();
+    // The last piece's missing keys are its last key, once more: loads without conditions go out together.
     #pragma unroll 4
-    for (int d = lane*W; key < count && d < D; d += LANES*W) {
+    for (int d = lane*W; d < D; d += LANES*W) {
         load(x, q + h*D + d);
-        load(y, k + (size_t)key*width + d);
+        load(y, k + min(key, count - 1)*width + d);
         for (int w = 0; w < W; w++) dot += x[w]*y[w];
     }
     for (int other = LANES/2; other; other /= 2) dot += __shfl_xor_sync(~0u, dot, other);
@@ -775,32 +855,38 @@ __global__ void attention_pieces_kernel(float *piece, const elem *q, const elem 
     __syncthreads();
     const float mine = score[threadIdx.x % PIECE], most = warp_max(mine), p = expf(mine - most);
     const float sum = warp_sum(p);
-    float *out = piece + ((size_t)h*gridDim.x + blockIdx.x)*(2 + D);
+    float *out = piece + ((size_t)h*gridDim.y + blockIdx.y)*(2 + D);
     if (threadIdx.x == 0) out[0] = most, out[1] = sum;
     for (int d = threadIdx.x; d < (D + 31)/32*32; d += PIECE_THREADS) {     // whole warps, to exchange p
         o = 0;
-        #pragma unroll 16
-        for (int j = 0; j < PIECE; j++) {
-            const float p_j = __shfl_sync(~0u, p, j);
-            if (j < count && d < D) o += p_j*(float)v[(size_t)j*width + d];
-        }
+        elem value[PIECE];
+        UNROLL for (int j = 0; j < PIECE; j++) value[j] = v[min(j, count - 1)*width + min(d, D - 1)];
+        UNROLL for (int j = 0; j < PIECE; j++) o += __shfl_sync(~0u, p, j)*(float)value[j];
         if (d < D) out[2 + d] = o;
     }
 }
 
 __global__ void attention_join_kernel(elem *att, const float *piece, const int *past, int longest, int D) {
+    enum { AHEAD = 16 };                                // loads under way together
+    wait_for_inputs();
     const float *in = piece + (size_t)blockIdx.x*longest*(2 + D);
     const int pieces = *past/PIECE + 1;
-    const size_t next = 2 + D;
-    float most = -INFINITY, sum = 0;
-    #pragma unroll 8
-    for (int i = 0; i < pieces; i++) most = fmaxf(most, in[i*next]);
-    #pragma unroll 8
-    for (int i = 0; i < pieces; i++) sum += expf(in[i*next] - most)*in[i*next + 1];
     for (int d = threadIdx.x; d < D; d += blockDim.x) {
-        float o = 0;
-        #pragma unroll 8
-        for (int i = 0; i < pieces; i++) o += expf(in[i*next] - most)*in[i*next + 2 + d];
+        float most = -INFINITY, sum = 0, o = 0;
+        for (int i = 0; i < pieces; i += AHEAD) {
+            float m[AHEAD], s[AHEAD], v[AHEAD], now = most;
+            UNROLL for (int k = 0; k < AHEAD; k++) {
+                const float *at = in + (size_t)min(i + k, pieces - 1)*(2 + D);
+                m[k] = i + k < pieces ? at[0] : -INFINITY, s[k] = at[1], v[k] = at[2 + d];
+                now = fmaxf(now, m[k]);
+            }
+            const float shrink = expf(most - now);      // of the sums so far, under the new maximum
+            sum *= shrink, o *= shrink, most = now;
+            UNROLL for (int k = 0; k < AHEAD; k++) {
+                const float share = expf(m[k] - most);
+                sum += share*s[k], o += share*v[k];
+            }
+        }
         att[(size_t)blockIdx.x*D + d] = (elem)(o/sum);
     }
 }
@@ -811,14 +897,8 @@ static void attention_forward_one(elem *att, void *work, const elem *q, const el
     const int pieces = ceil_div(longest, PIECE);
     const auto kernel = D % 8 ? attention_pieces_kernel<1> : attention_pieces_kernel<8>;
     float *piece = (float *)work, scale = 1/sqrtf((float)D);
-    launch(kernel, dim3(pieces, H), PIECE_THREADS, stream, piece, q, kv, width, past, H/G, G, D, scale);
+    launch(kernel, dim3(H, pieces), PIECE_THREADS, stream, piece, q, kv, width, past, H/G, G, D, scale);
     launch(attention_join_kernel, H, threads_for(D), stream, att, piece, past, pieces, D);
-}
-
-// cache[*past + t,:] = row t of k and v       cache: rows of `width` numbers, kv: [T] rows, kv_width apart
-__global__ void cache_kernel(elem *cache, const elem *kv, const int *past, int width, int kv_width) {
-    elem *to = cache + (size_t)(*past + blockIdx.x)*width;
-    for (int i = threadIdx.x; i < width; i += blockDim.x) to[i] = kv[(size_t)blockIdx.x*kv_width + i];
 }
 
 // Hopper's version (section 5) serves bf16 and these head sizes.
@@ -1120,14 +1200,10 @@ static void attend(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, 
     const int N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
     matmul_forward(s->qkv, s->xn1, w->att_proj.weight, N, C, Q, 0, stream);
     if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q, stream);
-    rope_forward(s->qkv, a->rope, N, T, cache ? a->past : NULL, H + G, D, Q, stream);
+    rope_forward(s->qkv, a->rope, N, T, cache ? a->past : NULL, H + G, D, Q, stream, cache, H);
 
-    const elem *kv = s->qkv + H*D;
+    const elem *kv = cache ? cache : s->qkv + H*D;
     const int kv_width = cache ? 2*G*D : Q;
-    if (cache) {
-        launch(cache_kernel, T, threads_for(kv_width), stream, cache, kv, a->past, kv_width, Q);
-        kv = cache;
-    }
     if (cache && T == 1)
         attention_forward_one(s->att, a->work, s->qkv, kv, kv_width, a->past, c->seq_len, H, G, D, stream);
     else attention_forward(s->att, s->lse, a->work, s->qkv, Q, kv, kv_width, B, T, past, H, G, D, stream);
@@ -1143,8 +1219,11 @@ static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *
     matmul_forward(a->x, s->att, w->attn_out.weight, N, C, C, 1, stream);   // x += att . attn_out^T
 
     norm_forward(s->xn2, s->rstd2, a->x, N, C, stream);
-    matmul_forward(s->ug, s->xn2, w->ff_proj.weight, N, C, 2*F, 0, stream);
-    swiglu_forward(s->h, s->ug, N, F, stream);
+    if (cache && T == 1) matvec<true>(s->h, s->xn2, w->ff_proj.weight, C, F, 0, stream);    // both in one
+    else {
+        matmul_forward(s->ug, s->xn2, w->ff_proj.weight, N, C, 2*F, 0, stream);
+        swiglu_forward(s->h, s->ug, N, F, stream);
+    }
     matmul_forward(a->x, s->h, w->ff_out.weight, N, F, C, 1, stream);       // x += h . ff_out^T
 }
 
@@ -1471,6 +1550,7 @@ static void decode_launch(GpuOlmo *m, int n, int past) {
     GpuActs *a = &m->acts;
     const int C = c->d_model;
     Stream stream = card.stream;
+    card.early = n == 1 && card.hopper && CUDART_VERSION >= 12030;      // before, no graph could hold it
     embed_forward(a->x, a->tokens, m->wte.weight, n, C, stream);
     for (int l = 0; l < c->n_layers; l++) {
         elem *cache = m->cache + cache_size(c)/c->n_layers*l;
@@ -1478,6 +1558,7 @@ static void decode_launch(GpuOlmo *m, int n, int past) {
     }
     norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C, stream);
     matmul_forward((float *)a->logits, a->xnf, m->head.weight, 1, C, c->vocab, 0, stream);
+    card.early = 0;
 }
 
 // The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with
