@@ -88,6 +88,10 @@ def is_length(tokens, i):
         last += 1
     if first < 3 or tokens[first - 1].text != "[" or last + 1 == len(tokens) or tokens[last + 1].text != "]":
         return False
+    while first > 3 and tokens[first - 2].text == "]":      # the second length of a[2][8192]
+        first -= 3
+        while first > 3 and tokens[first - 1].text != "[":
+            first -= 1
     start, depth, given = first - 1, 0, None
     while start and depth >= 0 and tokens[start - 1].text not in (";", "{", "}"):
         start -= 1

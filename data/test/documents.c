@@ -398,7 +398,8 @@ static void test_bar_drawn(void) {
     dup2(before, 2), close(before);
     const ssize_t n = read(terminal, said, sizeof said - 1);
     close(terminal);
-    check(n > 0 && strstr(said, "  3 documents  ") && !strchr(said + 1, '\r') && !strchr(said, '\n'),
+    check(n > 0 && strstr(said, "  3 documents  0.0 MB/s of text  0 s") && !strchr(said + 1, '\r') &&
+          !strchr(said, '\n'),
           "on a terminal the bar is drawn once in a fifth of a second: %s", said + 1);
 }
 
