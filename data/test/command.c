@@ -337,6 +337,36 @@ static void test_many_files(void) {
           atoi(out) >= 120, "... and all of them are written: %s", out);
 }
 
+// The last that a progress bar says: all bytes have been read, packed or not, and so many documents.
+static void test_bars(void) {
+    static const struct { const char *name, *command; int documents; } bars[] = {
+        { "tag", "$P/curate tag --taggers char_length_v1 documents", 5 },
+        { "tag", "touch documents/b.jsonl; $P/curate tag --taggers char_length_v1 documents", 1 },
+        { "d", "$P/curate dedupe --by document --expected 9 --name d documents", 5 },
+        { "e", "$P/curate decontaminate --min-words 1 --against documents --name e documents", 5 },
+        { "mix", "$P/curate mix m.json", 5 }, { "count", "$P/curate mix w.json", 5 },
+        { "counting", "$P/stats documents", 5 }, { "counting", "$P/stats --attributes attributes/d", 5 },
+        { "tokenize", "$P/tokenize --tokenizer $T --eos 1 --out tokens documents", 5 },
+        { "tokenize", "$P/tokenize --tokenizer $T --eos 1 --out tokens documents", 0 },
+    };
+    static const char *const configuration =
+        "{\"streams\":[{\"name\":\"s\",\"documents\":[\"documents\"],\"output\":{\"path\":\"out\"}%s}]}";
+    char out[8192], text[512];
+    put_text("bars/documents/a.jsonl", "{\"text\":\"one\"}\n{\"text\":\"two\"}\n");
+    put_text("bars/documents/b.jsonl", "{\"text\":\"three\"}\n");
+    put_text("bars/c.jsonl", "{\"text\":\"4\"}\n");
+    snprintf(text, sizeof text, configuration, ""), put_text("bars/m.json", text);
+    snprintf(text, sizeof text, configuration, ",\"weight\":1"), put_text("bars/w.json", text);
+    run(out, sizeof out, "cd %s/bars; cat c.jsonl c.jsonl | gzip > documents/c.jsonl.gz", scratch);
+    for (size_t i = 0; i < sizeof bars/sizeof *bars; i++) {
+        run(out, sizeof out, "export P=$PWD/data T=%s; cd %s/bars; { %s; } 2>&1 >/dev/null", small_path,
+            scratch, bars[i].command);
+        snprintf(text, sizeof text, "\r%s [##############################] 100%%  %d documents  ",
+                 bars[i].name, bars[i].documents);
+        check(strstr(out, text) != NULL, "its bar ends with all: %s: %s", bars[i].command, out);
+    }
+}
+
 // What every command takes, it takes from the command line.
 static void test_run_options(void) {
     static const char *const commands[] = {
@@ -381,5 +411,6 @@ static void test_command(void) {
     test_any_name();
     test_many_files();
     test_run_options();
+    test_bars();
     test_memory();
 }

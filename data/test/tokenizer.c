@@ -185,6 +185,13 @@ static void test_char_classes(void) {
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++)
         check(char_class(cases[i].code) == cases[i].expected, "U+%04X is of class %d",
               (unsigned)cases[i].code, cases[i].expected);
+    int same = 0;
+    for (int c = 0; c < 256; c++) {                         // of ASCII there is a table, of the others ICU's
+        const uint32_t category = U_MASK(u_charType(c));
+        same += char_class(c) == (u_isUWhiteSpace(c) ? SPACE : category & U_GC_L_MASK ? LETTER
+                                  : category & U_GC_N_MASK ? DIGIT : OTHER);
+    }
+    check(same == 256, "256 code points are of the class that ICU gives them (%d)", same);
 }
 
 // Escapes of JSON strings. -1: none, or one that stands for no character.
