@@ -6256,7 +6256,8 @@ static void test_gpu_ops(void) {
     }
     // One row times a matrix: rows of one round and of several, for one warp and for four, of odd lengths; so
     // many outputs that blocks take several. Then as up and gate of half as many.
-    const int shapes[][2] = { { 40, 5000 }, { 61, 5002 }, { 2048, 4300 }, { 4096, 4300 }, { 8192, 2200 }, { 8200, 1300 } };
+    const int shapes[][2] = { { 40, 5000 }, { 61, 5002 }, { 2048, 4300 }, { 4096, 4300 }, { 8192, 2200 },
+                              { 8200, 1300 } };
     for (auto [C, O] : shapes) {
         elem *x_on, *w_on;
         real *x = random_pair(&x_on, C, 11), *w = random_pair(&w_on, (size_t)O*C, 12);
@@ -6275,7 +6276,8 @@ static void test_gpu_ops(void) {
         real *y_gpu = fetched(y_on, O), *h_gpu = fetched(h_on, O/2);
         const double e = difference(y_gpu, y, O), e_h = difference(h_gpu, h, O/2);
         check(e <= gpu_budget(C, 0) && e_h <= gpu_budget(3.0*C, 1),
-              "GPU: a row of %d times %d: %.1e from the sums in double, as up and gate %.1e (budgets %.1e, %.1e)",
+              "GPU: a row of %d times %d: %.1e from the sums in double, as up and gate %.1e (budgets %.1e, "
+              "%.1e)",
               C, O, e, e_h, gpu_budget(C, 0), gpu_budget(3.0*C, 1));
         release(x), release(w), release(y), release(h), release(y_gpu), release(h_gpu);
         gpu_release(x_on), gpu_release(w_on), gpu_release(y_on), gpu_release(h_on);
