@@ -406,8 +406,8 @@ static int wait_for_ranks(int n) {
         left--;
         if (status == 0) continue;
         if (!failed++) alarm((unsigned)imin(10, patience));
-        if (WIFEXITED(status)) said = 1;
-        else if (!killed_by) {
+        if (WIFEXITED(status) && r <= 1) said = 1;          // end_of_run
+        else if (WIFSIGNALED(status) && !killed_by) {
             killed = r;
             killed_by = WTERMSIG(status);
         }
