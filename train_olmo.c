@@ -502,6 +502,22 @@ static size_t attention_backward_work(int B, int T, int H, int G, int D) {
     return tiles + (blocks - 1)*N*H*D + (H/G - 1)*N*2*G*D;
 }
 
+// dqkv += the parts: of later blocks for a row's query, of a group's other heads for its keys and values.
+static void attention_add_parts(real *dqkv, const real *dq_parts, const real *dkv_parts, size_t N, int T,
+                                int Q, size_t C, size_t KV, int group) {
+    #pragma omp parallel for
+    for (size_t n = 0; n < N; n++) {
+        const int t = (int)(n % (size_t)T);                                 // the position of row n
+        real *dq = dqkv + n*Q, *dkv = dq + C;
+        for (int block = 1; block*KEYS <= t; block++) {
+            row_add(dq, dq_parts + ((block - 1)*N + n)*C, (int)C);
+        }
+        for (int member = 1; member < group; member++) {
+            row_add(dkv, dkv_parts + ((member - 1)*N + n)*KV, (int)KV);
+        }
+    }
+}
+
 // dqkv, qkv: [B, T, Q], datt, att: [B, T, H*D], lse: [B, H, T]
 // work: attention_backward_work(...) numbers. "=": all of dqkv is overwritten.
 void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse,
@@ -559,18 +575,7 @@ void attention_backward(real *dqkv, real *work, const real *datt, const real *at
             causal_product(dv, dkv_width, transposed(P, row), dout, seen, D, rows, 1, GRADIENT, past);
         }
     }
-
-    #pragma omp parallel for
-    for (size_t n = 0; n < N; n++) {                                        // row n, at position t
-        const int t = (int)(n % (size_t)T);
-        real *dq = dqkv + n*Q, *dkv = dq + C;
-        for (int block = 1; block*KEYS <= t; block++) {
-            row_add(dq, dq_parts + ((block - 1)*N + n)*C, (int)C);
-        }
-        for (int member = 1; member < group; member++) {
-            row_add(dkv, dkv_parts + ((member - 1)*N + n)*KV, (int)KV);
-        }
-    }
+    attention_add_parts(dqkv, dq_parts, dkv_parts, N, T, Q, C, KV, group);
 }
 
 // ---- SwiGLU ------------------------------------------------------------------------------------
@@ -5687,6 +5692,21 @@ static void use_model(Run *run) {
     }
 }
 
+// The model of this run, with its weights: those of a checkpoint, those of `directory`, or fresh ones.
+static void make_model(Run *run, const char *directory, int loaded, int training) {
+    const Options *o = &run->o;
+    const Device *device = run->device;
+    run->model = device->build(&o->config, training);
+    if (o->resume) run->at = checkpoint_read(directory, &run->layout, device, run->model, o->config.tied);
+    else if (loaded) weights_read(directory, &run->layout, device, run->model, o->config.tied);
+    else model_init(run);
+    ranks_must_agree();                                     // they have read the same files
+    if (training && loaded) say_origin(o, directory);
+    if (!training)
+        fprintf(stderr, loaded ? "model: %s\n" : "note: an untrained model; --load names another\n",
+                directory);
+}
+
 // The program on any device: the main of the CPU, below, and that of the GPU differ only in this.
 int olmo_main(int argc, char **argv, const Device *device) {
     static Run run;
@@ -5695,29 +5715,31 @@ int olmo_main(int argc, char **argv, const Device *device) {
     begin_program();
     // A line is written as soon as it is complete, also to a pipe or a file.
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-    int loaded = choose_model(o, &run.before, argc, argv, directory);
+    const int loaded = choose_model(o, &run.before, argc, argv, directory);
     if (o->help) { print_help(o); return finished(); }
     if (o->version) {
         printf("OLMo in C (arXiv 2402.00838), device %s\n", device->name);
         return finished();
     }
+    const int training = !instead_of_training(o);
     CHECK(device->is_card || !(given(o, &o->saving.recompute) || o->saving.offload_optimizer),
           "--recompute and --offload-optimizer save the memory of a GPU, for train_olmo_cu; here "
           "--micro-batch does");
+
     ranks.shard_gradients = !strcmp(o->shard, "gradients");
     ranks_start(o, device);
     use_threads(o->threads);
     if (device->open) device->open();
     run.device = device = ranks_device(device);
-    run.order_epoch = -1;
-    run.floor = NAN;
-    if (o->resume) by_rank_0(&run, own_directory);
-    if (o->export_dir) (void)dtype_named(o->export_dtype);
-    Weights unused;
-    olmo_layout(&run.layout, &unused, NULL, &o->config);
-    const int training = !instead_of_training(o);
     CHECK(ranks.world == 1 || training || o->eval,
           "--generate, --chat and --export are work for one rank, not %d; --gpus 1 is one", ranks.world);
+
+    Weights unused;
+    run.order_epoch = -1;
+    run.floor = NAN;
+    olmo_layout(&run.layout, &unused, NULL, &o->config);
+    if (o->resume) by_rank_0(&run, own_directory);
+    if (o->export_dir) (void)dtype_named(o->export_dtype);
     // A console that has gone (`| head`) must not end a run.
     if (training) signal(SIGPIPE, SIG_IGN);
     if (training) print_banner(&run);
@@ -5732,15 +5754,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
         print_data(&run);
     }
 
-    run.model = device->build(&o->config, training);
-    if (o->resume) run.at = checkpoint_read(directory, &run.layout, device, run.model, o->config.tied);
-    else if (loaded) weights_read(directory, &run.layout, device, run.model, o->config.tied);
-    else model_init(&run);
-    ranks_must_agree();                                     // they have read the same files
-    if (training && loaded) say_origin(o, directory);
-    if (!training)
-        fprintf(stderr, loaded ? "model: %s\n" : "note: an untrained model; --load names another\n",
-                directory);
+    make_model(&run, directory, loaded, training);
     if (training) train(&run);
     else use_model(&run);
     ranks_part();
