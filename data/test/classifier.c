@@ -566,6 +566,13 @@ static void test_many_labels(void) {
               file_exists(model) == (labels <= 128), "train: %d labels: %.100s", labels, out);
         if (labels == 128) run(out, sizeof out, "cp %s %s", model, in_scratch("most.safetensors"));
     }
+    static const struct { const char *label; int fits; } names[] = {
+        { "abcdefghijklmnopqrstuvwxyzABCDE", 1 }, { "abcdefghijklmnopqrstuvwxyzABCDEF", 0 },
+        { "FGHIJKLMNOPQRSTUVWXYZ", 1 }, { "0123456789_-", 1 }, { "a", 1 }, { "", 0 }, { "a.b", 0 },
+    };
+    for (size_t i = 0; i < sizeof names/sizeof *names; i++)
+        check(label_fits(names[i].label) == names[i].fits, "the label `%s` %s one", names[i].label,
+              names[i].fits ? "is" : "is not");
     Classifier *c = classifier_load(in_scratch("most.safetensors"));
     check(c->labels == 128, "a model of 128 labels is read");
     classifier_free(c);

@@ -602,6 +602,26 @@ static void test_limits(void) {
               : strncmp(said, "error: ", 7), "configuration: %d of %s ... %s: %.200s", limits[i].most + more,
               limits[i].begin + 2, limits[i].one, said);
     }
+    for (int size = 127; size <= 128; size++) {
+        char members[256];
+        snprintf(members, sizeof members, ", \"filter\": {\"exclude\": [\"%0*d\"]}", size, 0);
+        const char *said = mix_of(members, "", "");
+        check((strstr(said, "expected the key of an attribute") != NULL) == (size > 127),
+              "configuration: a key of %d letters: %.60s", size, said);
+    }
+    char out[64];
+    mix_of(", \"sample\": 1000", "", "");
+    run(out, sizeof out, "cat %s/m/out/* | gzip -dc | wc -l", scratch);
+    check(atoi(out) == 1000, "configuration: a document may be written 1000 times: %s", out);
+    for (int copies = 1000; copies <= 1001; copies++) {
+        char config[256];
+        snprintf(config, sizeof config, "{'total_bytes': %d, 'streams': [{'name': 'a', 'documents': "
+                 "['documents'], 'output': {'path': 'out'}, 'weight': 1}]}", copies);
+        const char *said = mix_by(config);
+        check(copies > 1000 ? strstr(said, "asks for 1001 copies of each document") != NULL
+              : !strncmp(said, "rc 0: ", 6),
+              "configuration: its weight asks for %d copies: %.100s", copies, said);
+    }
 }
 
 static void test_edges_of_documents(void) {

@@ -795,6 +795,8 @@ static void test_stats_program(void) {
 
     check(run(out, sizeof out, "data/stats") == 1 && strstr(out, "error: "),
           "stats: without files there is a sentence");
+    check(run(out, sizeof out, "data/stats --top 100000 %s > /dev/null 2>&1", path) == 0,
+          "stats: 100,000 rows may be asked for");
     check(run(out, sizeof out, "data/stats --top 100001 %s", skewed_path) == 1 &&
           strstr(out, "--top 100001: expected 100000 at most"),
           "stats: more rows than anybody reads are refused");

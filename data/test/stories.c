@@ -235,6 +235,8 @@ static void test_stories(void) {
     refused_by_stories("too many stories", "--val: expected", "", "--val 1000001");
     refused_by_stories("a number with a unit", "found '3k'", "", "--val 3k");
     refused_by_stories("a flag without its number", "found 'nothing'", "", "--seed");
+    refused_by_stories("more conversations than there is memory for", "expected memory for 1000000 conversat",
+                       "ulimit -v 300000;", "--chat --train 1000000");
     check(stories(out, sizeof out, "", "-h") == 0 && strstr(out, "usage: data/stories"), "-h is --help");
     refused_by_stories("an unknown flag", "found '--model'", "", "--model 1");
     // The longest prefix that is taken: 4066 bytes.

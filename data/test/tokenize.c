@@ -551,6 +551,10 @@ static void test_command_lines(void) {
     }
     check(tokenize("--ring 64 --batch 1048576 --shard-tokens 20 --out full hand.jsonl") == 0,
           "as much as there may be of each");
+    put_text("one.jsonl", "{\"id\":\"a\",\"text\":\"a\"}\n");
+    check(tokenize("--shard-tokens 2 --out least one.jsonl") == 0, "a file may hold two tokens");
+    check(tokenize("--shard-tokens 1e15 --out x one.jsonl") == 1 && says("--shard-tokens 1e+15: expected"),
+          "... but not 1e15");
     check(tokenize("--batch 1048577 --out x hand.jsonl") == 1 &&
           says("--batch 1048577: expected 1 to 1048576"),
           "... and a document more in a batch");
