@@ -4690,8 +4690,8 @@ static void own_directory(Run *run) {
     remove_leftovers(run->o.out);
 }
 
-// Says where the weights came from, under the name that this will have: the new run may move its own
-// origin aside.
+// Says where the weights came from. If that is the run which this one is about to move aside, it says under
+// which name they can be found then.
 static void say_origin(const Options *o, const char *directory) {
     char origin[PATH], out[PATH];
     const char *aside = NULL, *rest = directory;
@@ -4876,8 +4876,8 @@ static int seen_before(const Run *run, const char *checkpoint) {
     return says;
 }
 
-// Names the options that have another value than in the checkpoint: this is the user's choice, but the
-// run does not have the same bits.
+// Names the options that have another value than in the checkpoint. This is the user's choice, but from
+// here on the run has other bits than without it.
 static void say_changes(Options *then, Options *now, int step) {
     Option old[MAX_OPTIONS], new_[MAX_OPTIONS];
     const int n = option_table(then, old);
@@ -4896,8 +4896,8 @@ static void say_changes(Options *then, Options *now, int step) {
     if (changes) fprintf(stderr, ": so these are not the bits of the run as it began\n");
 }
 
-// Checks that a resumed run will see the data that it would have seen, in the same order; and writes down
-// what later checkpoints say of the run.
+// Checks that a resumed run goes on in the data and the order that it began with; and writes down what later
+// checkpoints say of the run.
 static void check_resumed(Run *run) {
     Options *o = &run->o;
     Progress *at = &run->at;
@@ -5437,7 +5437,7 @@ static const char *instead_of_training(const Options *o) {
     return o->export_dir ? "--export" : NULL;
 }
 
-// Refuses options that contradict each other, or that serve only another one which is not there.
+// Refuses options that contradict each other, or that only serve another option, which is missing.
 static void check_request(const Options *o) {
     const int continues = o->generate || (given(o, &o->sample_every) && o->sample_every);
     const int samples = continues || o->chat;
