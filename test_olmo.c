@@ -1510,15 +1510,15 @@ static void test_kv_cache(void) {
 // hand - one token each, behind long stems and none, some longer than attention's tiles of queries and the
 // products' runs of keys - then branches by chance.
 enum { TREE = 1000, TREE_T = 300 };
-static void random_tree(int *positions) {
+static void random_tree(int *positions, int T) {
     static const int ends[][2] = { { 0, 280 }, { 280, 280 }, { 280, 280 }, { 279, 299 }, { 1, 1 }, { 0, 0 },
                                    { 0, 0 }, { 0, 130 }, { 7, 110 }, { 100, 107 }, { 100, 108 } };
     int n = 0, at = 0;
     for (size_t i = 0; i < sizeof ends/sizeof *ends; i++)
-        for (at = ends[i][0]; at <= ends[i][1]; at++) positions[n++] = at;
+        for (int p = ends[i][0]; p <= at && p <= ends[i][1] && p < T; ) positions[n++] = p, at = ++p;
     for (; n < TREE; n++) {
         const uint32_t chance = fmix((uint32_t)n + 4321);
-        positions[n] = at < TREE_T && chance % 8 ? at : (int)(chance/8 % (uint32_t)at);
+        positions[n] = at < T && chance % 8 ? at : (int)(chance/8 % (uint32_t)at);
         at = positions[n] + 1;
     }
 }
@@ -1526,7 +1526,7 @@ static void test_tree(void) {
     const Config configs[] = { config_of(48, 2, 6, 2, 60, 53, TREE_T, 0, 0.9, 1e-3),
                                config_of(32, 2, 2, 2, 64, 256, TREE_T, 1, 0, 0) };
     int positions[TREE], text[TREE_T], targets[TREE_T];
-    random_tree(positions);
+    random_tree(positions, TREE_T);
     for (int k = 0; k < 4; k++) {
         const Config c = configs[k/2];
         const int training = k % 2;
@@ -5837,6 +5837,36 @@ static void test_gpu_decode(void) {
     }
 }
 
+// Trees of texts against the CPU's, in models with and without training: more rows than are given logits at a
+// time. Twice they give the same bits, and where no row is asked about, every loss is 0.
+static void test_gpu_tree(void) {
+    enum { N = 2*TREE };
+    int positions[N];
+    for (int i = 0; i < GPU_CASES; i++) for (int training = 0; training < 2; training++) {
+        const Config c = gpu_cases[i].c;
+        Bench t = bench_of(c, 1, N, c.vocab);
+        GpuOlmo *g = gpu_twin(&t, training);
+        real *cpu = (real *)allocate(6*N, sizeof(real), "a test"), *gpu = cpu + 2*N, *again = gpu + 2*N;
+        random_tree(positions, c.seq_len);
+        memcpy(positions + TREE, positions, TREE*sizeof(int));
+        for (int n = 0; n < N; n += 3) t.targets[n] = IGNORE;
+        olmo_forward_tree(t.m, cpu, cpu + N, t.tokens, positions, t.targets, N);
+        olmo_forward_tree(g, gpu, gpu + N, t.tokens, positions, t.targets, N);
+        olmo_forward_tree(g, again, again + N, t.tokens, positions, t.targets, N);
+        const double allowed = gpu_budget(path_length(&c, c.seq_len, c.n_layers) + 2*c.d_model + c.vocab,
+                                          STORES_FORWARD*c.n_layers + 1);
+        const double e = difference(gpu, cpu, N), z = difference(gpu + N, cpu + N, N);
+        int same = same_bits(gpu, again, 2*N);
+        for (int n = 0; n < N; n++) same &= (t.targets[n] < 0) == (gpu[n] == 0), t.targets[n] = IGNORE;
+        olmo_forward_tree(g, again, again + N, t.tokens, positions, t.targets, N);
+        for (int n = 0; n < 2*N; n++) same &= again[n] == 0;
+        check(same && e <= allowed && z <= 2*allowed,
+              "GPU, %s, %s training: a tree of texts, losses %.1e and z-losses %.1e from the CPU's (budget "
+              "%.1e)", gpu_cases[i].what, training ? "with" : "without", e, z, allowed);
+        release(cpu), olmo_free(g), bench_free(&t);
+    }
+}
+
 // ---- attention alone ----------------------------------------------------------------------------
 static double normal_of(uint64_t bits) {
     return sqrt(-2*log(uniform(bits)))*cos(2*M_PI*uniform(hash64(~bits)));
@@ -7542,6 +7572,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "gpu_update", test_gpu_update, ON_GPU },
     { "gpu_ops", test_gpu_ops, ON_GPU },
     { "gpu_decode", test_gpu_decode, ON_GPU },
+    { "gpu_tree", test_gpu_tree, ON_GPU },
     { "gpu_attention", test_gpu_attention, ON_GPU },
     { "gpu_references", test_gpu_references, ON_GPU },
     { "gpu_greedy", test_gpu_greedy, ON_GPU },

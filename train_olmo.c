@@ -1007,24 +1007,18 @@ static Acts *olmo_reserve(Olmo *m, int B, int T) {
     return a;
 }
 
-// Without training, only rows that have a target go through the head: in a question with choices they
-// are few. They move to the front of xnf, and their targets with them; asked_row(a)[k] is the row where
-// the k-th was before. It lies in place of the tokens, which nothing needs after the embedding.
-static int *asked_row(const Acts *a) { return a->tokens; }
-static int keep_asked(Acts *a, int N, int C) {
-    int *row = asked_row(a), k = 0;
-    for (int n = 0; n < N; n++) {
-        if (a->targets[n] < 0) continue;
-        if (k < n) memcpy(a->xnf + (size_t)k*C, a->xnf + (size_t)n*C, sizeof(real)*C);
-        a->targets[k] = a->targets[n];
+// Without training, only rows that have a target go through the head: in a question with choices they are
+// few. row[k] = the k-th of them, kept[k] = its target (kept may be targets); returns how many they are.
+static int keep_asked(int *row, int *kept, const int *targets, int N) {
+    int k = 0;
+    for (int n = 0; n < N; n++) if (targets[n] >= 0) {
         row[k] = n;
-        k++;
+        kept[k++] = targets[n];
     }
     return k;
 }
 // Their losses move back, the last one first, and the loss of every other row is 0.
-static void put_back(const Acts *a, real *losses, real *zlosses, int asked, int N) {
-    const int *row = asked_row(a);
+static void put_back(const int *row, real *losses, real *zlosses, int asked, int N) {
     for (int n = N - 1, k = asked - 1; n >= 0; n--) {
         const int mine = k >= 0 && row[k] == n;
         losses[n] = mine ? losses[k] : 0;
@@ -1038,8 +1032,13 @@ static void head_forward(Olmo *m, real *losses, real *zlosses, const real *weigh
     const Config *c = &m->config;
     const int C = c->d_model, V = c->vocab;
     Acts *a = &m->acts;
+    int *row = a->tokens, asked = N;                        // nothing needs the tokens after the embedding
     norm_forward(a->xnf, a->rstdf, a->x, N, C);
-    const int asked = m->training ? N : keep_asked(a, N, C);
+    if (!m->training) {
+        asked = keep_asked(row, a->targets, a->targets, N);
+        for (int k = 0; k < asked; k++)
+            if (row[k] > k) memcpy(a->xnf + (size_t)k*C, a->xnf + (size_t)row[k]*C, sizeof(real)*C);
+    }
     for (int n = 0; n < asked; n += a->head_rows) {         // in training: once, for all rows
         const int rows = imin(a->head_rows, asked - n);
         const int *target = a->targets + n;
@@ -1048,7 +1047,7 @@ static void head_forward(Olmo *m, real *losses, real *zlosses, const real *weigh
         crossentropy_forward(losses + n, zlosses + n, lse, logits, target, c->z_loss, rows, V);
         if (weights) crossentropy_backward(logits, weights + n, lse, logits, target, c->z_loss, rows, V);
     }
-    if (!m->training) put_back(a, losses, zlosses, asked, N);
+    if (!m->training) put_back(row, losses, zlosses, asked, N);
     a->has_dlogits = weights != NULL;
 }
 
@@ -1149,6 +1148,14 @@ void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
     matmul_forward(logits, a->xnf, m->weight.head, 1, C, c->vocab, 0);
 }
 
+// A token of a tree goes on from the one listed before it, or from one at an earlier position.
+static void check_tree(const int *positions, int N, int T) {
+    for (int i = 0, next = 0; i < N; next = positions[i++] + 1) {
+        const int p = positions[i], most = imin(next, T - 1);
+        CHECK(p >= 0 && p <= most, "token %d of a tree stands at position %d; expected 0 to %d", i, p, most);
+    }
+}
+
 // The forward pass of many texts that begin alike, for instance a question with each of its choices. Each
 // common beginning is computed once. The texts form a tree (a trie), whose N tokens are listed branch by
 // branch. tokens[i] stands at positions[i] < seq_len; at each position before it stands the token that was
@@ -1166,10 +1173,7 @@ void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
 void olmo_forward_tree(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *positions,
                        const int *targets, int N) {
     const int T = m->config.seq_len;
-    for (int i = 0, next = 0; i < N; next = positions[i++] + 1) {
-        const int p = positions[i], most = imin(next, T - 1);
-        CHECK(p >= 0 && p <= most, "token %d of a tree stands at position %d; expected 0 to %d", i, p, most);
-    }
+    check_tree(positions, N, T);
     Acts *a = olmo_reserve(m, (N + T - 1)/T, T);            // as for whole sequences
     memcpy(a->positions, positions, sizeof(int)*N);
     memcpy(a->targets, targets, sizeof(int)*N);
@@ -1722,7 +1726,7 @@ typedef struct {
                     const real *weights, int B, int T);
 
     // tokens, positions, targets [N] -> losses, zlosses [N] of texts that begin alike (olmo_forward_tree).
-    // NULL: this device has no such pass, and these texts go through forward, a row each.
+    // NULL: a device without such a pass; these texts go through forward, a row each.
     void (*forward_tree)(void *model, real *losses, real *zlosses, const int *tokens, const int *positions,
                          const int *targets, int N);
 

@@ -24,8 +24,7 @@ helpers of kernels, several cards) serves all the rest: begin at section 2. What
   KV cache.
 - For a single row, in generation, SwiGLU is part of the product, and kernels start before the last one ends.
 - Gradients that an update has used up are not cleared, but overwritten by the next backward pass.
-- There is no olmo_forward_tree: it attends branch by branch, and such small pieces of work leave a GPU idle.
-  Questions go through olmo_forward, one request per row.
+- olmo_forward_tree needs no KV cache: all tokens attend at once, and each is told which one stands before it.
 - The command line says what a layer keeps for its backward pass, and where the optimizer's state lies: less
   memory for more time, and the same bits.
 
@@ -494,8 +493,9 @@ void matmul_backward_weight(float *dweight, const elem *dout, const elem *inp, i
 
 // ---- embedding ---------------------------------------------------------------------------------
 // x[n,:] = wte[tokens[n],:]                                                        x: [N, C], wte: [V, C]
-template <int W> __global__ void embed_forward_kernel(float *x, const int *tokens, const elem *wte,
-                                                      int C) {
+// (Rows of the last norm are looked up in the same way. That x is of elem.)
+template <int W, class X> __global__ void embed_forward_kernel(X *x, const int *tokens, const elem *wte,
+                                                               int C) {
     wait_for_inputs();
     const int n = blockIdx.x;
     float row[W];
@@ -504,8 +504,9 @@ template <int W> __global__ void embed_forward_kernel(float *x, const int *token
         store(x + (size_t)n*C + c, row);
     }
 }
-void embed_forward(float *x, const int *tokens, const elem *wte, int N, int C, Stream stream) {
-    by_rows(embed_forward_kernel<8>, embed_forward_kernel<1>, N, C, stream, x, tokens, wte, C);
+template <class X> void embed_forward(X *x, const int *tokens, const elem *wte, int N, int C,
+                                      Stream stream) {
+    by_rows(embed_forward_kernel<8, X>, embed_forward_kernel<1, X>, N, C, stream, x, tokens, wte, C);
 }
 
 // Where each token stands: the k-th distinct token at place[first[k]], ..., place[first[k + 1] - 1], in
@@ -632,7 +633,7 @@ void clip_backward(elem *dx, const unsigned char *pass, size_t count, Stream str
 // ---- rotary positions (RoPE) -------------------------------------------------------------------
 // Each head's halves (a, b) are turned by the angle of the row's position, in place:
 //     a' = a cos - b sin,    b' = b cos + a sin        x: [N, Q], of which the first `heads` heads turn
-// Row n stands at position *past + n % T (past NULL: n % T). turn: +1, or -1 to turn back. The table is
+// Row n stands at position past[n/T] + n % T (past NULL: n % T). turn: +1, or -1 to turn back. The table is
 // the CPU's rope_table.
 // In generation the heads from `first` on, of keys and of values (which do not turn), go to row *past + n of
 // the cache as well.
@@ -641,7 +642,7 @@ template <int W> __global__ void rotate_kernel(elem *x, const float *table, floa
                                                int first) {
     wait_for_inputs();
     const int n = blockIdx.x, half = D/2, all = cache ? Q/D : heads;
-    const float *angle = table + (size_t)((past ? *past : 0) + n % T)*D;
+    const float *angle = table + (size_t)((past ? past[n/T] : 0) + n % T)*D;
     float a[W], b[W], cosine[W], sine[W];
     for (int i = threadIdx.x*W; i < all*half; i += blockDim.x*W) {
         const int head = i/half;
@@ -901,6 +902,50 @@ static void attention_forward_one(elem *att, void *work, const elem *q, const el
     launch(attention_join_kernel, H, threads_for(D), stream, att, piece, past, pieces, D);
 }
 
+// In a tree of texts a token sees itself, the token before it, the one before that, and so on, until before[j]
+// is -1. A warp goes this way for two heads, each by LANES threads, a thread for W channels of att; when a
+// score exceeds all so far, the sums shrink (online softmax, arXiv 1805.02867). Eight neighbours are a block:
+// nearly all that they see is the same, and in its cache. att: [N, H*D], qkv: [N, Q], before: [N]
+enum { LANES = 16, NEIGHBOURS = 8 };
+
+template <int W>
+__global__ void attention_tree_kernel(elem *att, const elem *qkv, const int *before, int N, int H, int G,
+                                      int D, float scale) {
+    const int n = blockIdx.x*NEIGHBOURS + threadIdx.x/32;
+    const int h = min(H - 1, (int)(2*blockIdx.y + threadIdx.x/LANES % 2));
+    const int lane = threadIdx.x % LANES, own = (blockIdx.z*LANES + lane)*W, Q = (H + 2*G)*D;
+    if (n >= N) return;
+    const elem *q = qkv + (size_t)n*Q + h*D, *keys = qkv + (H + h/(H/G))*D;
+    float most = -INFINITY, sum = 0, x[W] = {}, k[W], v[W] = {}, o[W] = {};
+    if (own < D) load(x, q + own);
+    for (int j = n, next; j >= 0; j = next) {
+        const elem *key = keys + (size_t)j*Q;
+        float dot = 0;
+        next = before[j];                               // what is loaded here arrives during the product
+        if (own < D) load(v, key + G*D + own);
+        if (W > 1 && own < D) {                         // a wide head: x is all that this thread needs of q
+            load(k, key + own);
+            for (int w = 0; w < W; w++) dot += x[w]*k[w];
+        }
+        for (int d = lane; W == 1 && d < D; d += LANES) dot += (float)q[d]*(float)key[d];
+        for (int other = LANES/2; other; other /= 2) dot += __shfl_xor_sync(~0u, dot, other);
+        const float now = fmaxf(most, scale*dot), shrink = exponential(most, now);
+        const float p = exponential(scale*dot, now);
+        for (int w = 0; w < W; w++) o[w] = o[w]*shrink + p*v[w];
+        sum = sum*shrink + p;
+        most = now;
+    }
+    for (int w = 0; w < W; w++) o[w] /= sum;
+    if (own < D) store(att + ((size_t)n*H + h)*D + own, o);
+}
+static void attention_forward_tree(elem *att, const elem *qkv, const int *before, int N, int H, int G,
+                                   int D, Stream stream) {
+    const int wide = D % 8 == 0 && D <= 8*LANES;
+    const dim3 blocks(ceil_div(N, NEIGHBOURS), ceil_div(H, 2), wide ? 1 : ceil_div(D, LANES));
+    launch(wide ? attention_tree_kernel<8> : attention_tree_kernel<1>, blocks, 32*NEIGHBOURS, stream,
+           att, qkv, before, N, H, G, D, 1/sqrtf((float)D));
+}
+
 // Hopper's version (section 5) serves bf16 and these head sizes.
 static int on_hopper(int D) {
     const int fits = sizeof(elem) == 2 && (D == 64 || D == 128);
@@ -1110,7 +1155,8 @@ typedef struct {
     int head_rows;                                  // rows of logits that exist at a time
     int has_dlogits;                                // the last forward pass had weights: back is allowed
     int *tokens, *targets;                          // [N]
-    int *past;                                      // [1]             tokens that were decoded before
+    int *past;                                      // [N]             the position of each sequence's first
+    int *before;                                    // [N]             in a tree: the token before each
     float *weights, *losses, *zlosses;              // [N]
     Places places;                                  // of the tokens
     float *x, *dx;                                  // [N, C]          residual stream, gradient: one place
@@ -1148,7 +1194,7 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int B, int T)
     a->B = B, a->T = T;
     a->has_dlogits = 0;
     take(a->tokens, arena, N), take(a->targets, arena, N);
-    take(a->past, arena, 1);
+    take(a->past, arena, N), take(a->before, arena, N);
     take(a->losses, arena, N), take(a->zlosses, arena, N);
     take(a->x, arena, N*C), a->dx = a->x;
     take(a->h, arena, N*zmax(F, Q)), a->dqkv = a->h;
@@ -1194,17 +1240,20 @@ typedef struct { Parameter att_proj, attn_out, ff_proj, ff_out; } GpuLayer;
 // From xn1 to att: lines of the .c's block_forward, which stand apart because recomputation needs them a
 // second time. B sequences of T tokens stand at positions past, past + 1, ... cache is NULL in training,
 // else [seq_len, 2*G*D]: the keys and values of all earlier tokens, behind which those of the T new ones are
-// written.
+// written. In a tree, past is IN_TREE: a token is a sequence by itself, and a->past and a->before say the rest.
+enum { IN_TREE = -1 };
 static void attend(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, const Config *c,
                    int B, int T, int past, Stream stream) {
     const int N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
     matmul_forward(s->qkv, s->xn1, w->att_proj.weight, N, C, Q, 0, stream);
     if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q, stream);
-    rope_forward(s->qkv, a->rope, N, T, cache ? a->past : NULL, H + G, D, Q, stream, cache, H);
+    const int *from = cache || past == IN_TREE ? a->past : NULL;
+    rope_forward(s->qkv, a->rope, N, T, from, H + G, D, Q, stream, cache, H);
 
     const elem *kv = cache ? cache : s->qkv + H*D;
     const int kv_width = cache ? 2*G*D : Q;
-    if (cache && T == 1)
+    if (past == IN_TREE) attention_forward_tree(s->att, s->qkv, a->before, N, H, G, D, stream);
+    else if (cache && T == 1)
         attention_forward_one(s->att, a->work, s->qkv, kv, kv_width, a->past, c->seq_len, H, G, D, stream);
     else attention_forward(s->att, s->lse, a->work, s->qkv, Q, kv, kv_width, B, T, past, H, G, D, stream);
 }
@@ -1463,15 +1512,17 @@ static void weights_needed(const GpuOlmo *m, int k) {
 // tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is
 // negative (ignored); zlosses[b,t] likewise. olmo_backward will take the gradient of their sum weighted by
 // weights[b,t]; NULL: no backward pass follows. With weights the head goes back at once, chunk by chunk: its
-// weight's gradient is added here, and dxn waits for olmo_backward.
+// weight's gradient is added here, and dxn waits for olmo_backward. past: IN_TREE for olmo_forward_tree.
 void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
-                  const real *weights, int B, int T) {
+                  const real *weights, int B, int T, int past = 0) {
     const Config *c = &m->config;
     const int N = B*T, C = c->d_model, V = c->vocab, last = m->segments.n - 1;
+    int asked = N;
     Stream stream = card.stream;
     Range range("olmo_forward");
     CHECK(m->training || !weights, "a model that was built without training has no backward pass");
-    GpuActs *a = olmo_reserve(m, B, T);
+    GpuActs *a = past == IN_TREE ? &m->acts : olmo_reserve(m, B, T);        // a tree has its memory already
+    Places *p = &m->places;
     to_card(a->tokens, tokens, N);
     to_card(a->targets, targets, N);
     if (weights) to_card(a->weights, weights, N);
@@ -1480,18 +1531,24 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
     embed_forward(a->x, a->tokens, m->wte.weight, N, C, stream);
     for (int l = 0; l < c->n_layers; l++) {
         weights_needed(m, 1 + l);
-        block_forward(a, &a->layer[l], &m->layer[l], NULL, c, B, T, 0, stream);
+        block_forward(a, &a->layer[l], &m->layer[l], NULL, c, B, T, past, stream);
     }
     norm_forward(a->xnf, a->rstdf, a->x, N, C, stream);
     weights_needed(m, last);
     m->gathering = 0;
     if (weights) grads_may_come(m, c->tied ? 0 : last);
+    if (!m->training) {                             // the rows with a target, in place of the tokens
+        asked = keep_asked(p->place, p->first, targets, N);
+        to_card(a->tokens, p->place, asked);
+        to_card(a->targets, p->first, asked);
+    }
     // A model that trains has room for logits of elem. Without weights they are float: half as many rows.
     const int wide = m->training && !weights, head_rows = wide ? a->head_rows/2 : a->head_rows;
-    for (int n = 0; n < N; n += head_rows) {
-        const int rows = imin(head_rows, N - n), *target = a->targets + n;
-        const elem *xnf = a->xnf + (size_t)n*C;
+    for (int n = 0; n < asked; n += head_rows) {
+        const int rows = imin(head_rows, asked - n), *target = a->targets + n;
+        const elem *xnf = m->training ? a->xnf + (size_t)n*C : a->h;
         float *loss = a->losses + n, *zloss = a->zlosses + n;
+        if (!m->training) embed_forward(a->h, a->tokens + n, a->xnf, rows, C, stream);
         if (weights) {
             elem *logits = (elem *)a->logits, *dlogits = logits;
             matmul_forward(logits, xnf, m->head.weight, rows, C, V, 0, stream);
@@ -1505,15 +1562,15 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
         }
     }
     if (weights) {                                  // found while the card computes
-        Places *p = &m->places;
         places_find(p, m->count, tokens, N, V);
         a->places.distinct = p->distinct;
         to_card(a->places.place, p->place, N);
         to_card(a->places.first, p->first, p->distinct + 1);
     }
-    to_host(losses, a->losses, N);
-    to_host(zlosses, a->zlosses, N);
+    to_host(losses, a->losses, asked);
+    to_host(zlosses, a->zlosses, asked);
     CUDA(cudaStreamSynchronize(stream));
+    if (!m->training) put_back(p->place, losses, zlosses, asked, N);
     a->has_dlogits = weights != NULL;
 }
 
@@ -1585,6 +1642,25 @@ void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
     } else decode_launch(m, n, past);
     to_host(logits, (float *)a->logits, c->vocab);
     CUDA(cudaStreamSynchronize(card.stream));
+}
+
+// The forward pass of many texts that begin alike, as in the .c, which draws such a tree; but the losses are
+// olmo_forward's within rounding. tokens, positions, targets, losses, zlosses: [N]
+void olmo_forward_tree(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, const int *positions,
+                       const int *targets, int N) {
+    const int T = m->config.seq_len;
+    check_tree(positions, N, T);
+    GpuActs *a = olmo_reserve(m, (N + T - 1)/T, T); // as for whole sequences
+    int *before = m->places.first, *latest = (int *)allocate(T, sizeof(int), "a tree");
+    for (int n = 0; n < N; n++) {                   // latest[p]: the last token at position p so far
+        const int p = positions[n];
+        before[n] = p > 0 ? latest[p - 1] : -1;
+        latest[p] = n;
+    }
+    to_card(a->past, positions, N);
+    to_card(a->before, before, N);
+    olmo_forward(m, losses, zlosses, tokens, targets, NULL, N, 1, IN_TREE);
+    release(latest);
 }
 
 // ================================================================================================
@@ -2599,6 +2675,10 @@ static void gpu_forward(void *m, real *losses, real *zlosses, const int *tokens,
                         const real *weights, int B, int T) {
     olmo_forward((GpuOlmo *)m, losses, zlosses, tokens, targets, weights, B, T);
 }
+static void gpu_forward_tree(void *m, real *losses, real *zlosses, const int *tokens, const int *positions,
+                             const int *targets, int N) {
+    olmo_forward_tree((GpuOlmo *)m, losses, zlosses, tokens, positions, targets, N);
+}
 static void gpu_backward(void *m, int last) {
     ((GpuOlmo *)m)->last_pass = last;
     olmo_backward((GpuOlmo *)m);
@@ -2664,8 +2744,8 @@ static void gpu_open(void) {
 }
 
 static const Device gpu_device = {
-    card_name, alone, gpu_open, gpu_memory, gpu_build, gpu_destroy, gpu_forward, NULL, gpu_backward,
-    gpu_update, gpu_decode, gpu_get, gpu_set, precision, 1,
+    card_name, alone, gpu_open, gpu_memory, gpu_build, gpu_destroy, gpu_forward, gpu_forward_tree,
+    gpu_backward, gpu_update, gpu_decode, gpu_get, gpu_set, precision, 1,
 };
 
 #ifdef OLMO_GPU_PROGRAM

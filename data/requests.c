@@ -139,7 +139,7 @@ typedef struct {
     int *ids, n;                                        // what the model reads, and the last id asked about
     int scored;                             // so many ids at the end are asked about; others stand before
     int cut, lost;                          // tokens in front that did not fit; those of them asked about
-    int shared;                                         // so many ids in front the span before has brought;
+    int shared;                                         // so many ids in front the spans before have brought;
     size_t row;                                             // the others are fed in rows from here on
     double logprob;                                 // sum of log p(id | ids before it) over the scored ones
     int known;                                              // logprob has been computed
@@ -190,10 +190,11 @@ static Span ask_about(const Coder *coder, const char *context, size_t context_si
 }
 
 // ---- its answers --------------------------------------------------------------------------------------
-// The choices of a question begin alike: with the question. So the spans are sorted by their ids, and of each
-// only what differs from the one before is fed: olmo_forward_tree computes every common beginning once, and
-// nothing has to be padded. A device that has no such pass is given one span a row, in batches of about the
-// same length. Either way a score has the same bits in whatever company it is computed.
+// The choices of a question begin alike: with the question, and often with the same words of an answer. So the
+// spans are sorted by their ids, and of each only what differs from the one before is fed: olmo_forward_tree
+// computes every common beginning once, and nothing has to be padded. A device that has no such pass is given
+// one span a row, in batches of about the same length. On the CPU a score has the same bits either way, in
+// whatever company it is computed.
 
 static int by_beginning(const void *a, const void *b) {
     const Span *x = *(Span *const *)a, *y = *(Span *const *)b;
@@ -217,17 +218,20 @@ static void share_known(Span **span, size_t n) {
     }
 }
 
-// How many ids a span has in common with the one before, of which all but the last have been fed. The id
-// before the first scored one is never among them: its row has one target, and every span brings its own.
+// How many rows a span shares with the one before: those of the ids in common, but for the last of these.
+// Behind it the two differ, and a row has one target. All that share a row go on from it with the same id.
 static int shared_with(const Span *s, const Span *before) {
-    const int most = imin(s->n - s->scored, before->n) - 1;
+    const int least = imin(s->n, before->n);
     int n = 0;
-    while (n < most && s->ids[n] == before->ids[n]) n++;
-    return n;
+    while (n < least && s->ids[n] == before->ids[n]) n++;
+    return imax(0, n - 1);
 }
 
-// The row in which id t is fed.
-static size_t row_of(const Span *s, int t) { return s->row + (size_t)(t - s->shared); }
+// row[t] = the row in which id t is fed, for the ids that s brings. Where the span before has left its rows,
+// these are now all of s.
+static void rows_of(int *row, const Span *s) {
+    for (int t = s->shared; t < s->n - 1; t++) row[t] = (int)s->row + (t - s->shared);
+}
 
 // The first spans that fit into a pass of `budget` rows, but at least one. In a tree each adds the ids that
 // it does not share; otherwise all take as many rows as the first, which is the longest. Returns how many
@@ -244,19 +248,18 @@ static size_t plan_pass(Span **span, size_t n, size_t budget, int tree, size_t *
     return i;
 }
 
-// n planned spans through the model. tokens, positions and targets: [3, rows]; losses: [2, rows]. What is
+// n planned spans through the model. tokens, positions, targets, row: [4, rows]; losses: [2, rows]. What is
 // shorter than its row is padded behind, where causal attention never looks.
 static void score_pass(const Device *device, void *model, Span **span, size_t n, size_t rows,
                        int *tokens, real *losses) {
-    int *positions = tokens + rows, *targets = positions + rows, N = (int)rows, T = span[0]->n - 1;
+    int *positions = tokens + rows, *targets = positions + rows, *row = targets + rows;
+    const int N = (int)rows, T = span[0]->n - 1;
     for (size_t i = 0; i < rows; i++) tokens[i] = 0, targets[i] = IGNORE;
     for (size_t i = 0; i < n; i++) {
         const Span *s = span[i];
-        for (int t = s->shared; t < s->n - 1; t++) {
-            const size_t row = row_of(s, t);
-            tokens[row] = s->ids[t], positions[row] = t;
-            if (t + 1 >= s->n - s->scored) targets[row] = s->ids[t + 1];
-        }
+        rows_of(row, s);
+        for (int t = s->shared; t < s->n - 1; t++) tokens[row[t]] = s->ids[t], positions[row[t]] = t;
+        for (int t = s->n - 1 - s->scored; t < s->n - 1; t++) targets[row[t]] = s->ids[t + 1];
     }
     real *zlosses = losses + rows;
     if (device->forward_tree) device->forward_tree(model, losses, zlosses, tokens, positions, targets, N);
@@ -264,7 +267,8 @@ static void score_pass(const Device *device, void *model, Span **span, size_t n,
     for (size_t i = 0; i < n; i++) {
         Span *s = span[i];
         double sum = 0;
-        for (int t = s->n - 1 - s->scored; t < s->n - 1; t++) sum += (double)losses[row_of(s, t)];
+        rows_of(row, s);
+        for (int t = s->n - 1 - s->scored; t < s->n - 1; t++) sum += (double)losses[row[t]];
         CHECK(isfinite(sum), "the model gives a text the log-probability %g; are its weights damaged?", -sum);
         s->logprob = -sum, s->known = 1;
     }
@@ -290,7 +294,7 @@ static int score_spans(const Device *device, void *model, Span **span, size_t n,
         if (!span[i]->known && !again) fresh[left++] = span[i];
     }
     for (size_t i = 0; i < left; i++) N = zmax(N, (size_t)fresh[i]->n - 1);
-    int *tokens = (int *)allocate(3*N, sizeof(int), "a pass");
+    int *tokens = (int *)allocate(4*N, sizeof(int), "a pass");
     real *losses = (real *)allocate(2*N, sizeof(real), "the losses");
     for (size_t i = 0, some, rows; i < left && go_on; i += some) {
         some = plan_pass(fresh + i, left - i, budget, tree, &rows);

@@ -13,7 +13,7 @@ A missing barrier may do no harm on the card at hand: a fault that only races is
 """
 import argparse, concurrent.futures, os, shutil, subprocess, sys, tempfile, time
 
-TESTS = ["gpu_update", "gpu_ops", "gpu_state", "gpu_saving", "gpu_tensors", "gpu_decode", "gpu_greedy", "gpu_training", "gpu_attention", "gpu_references", "gpu_nan", "gpu_resume", "gpu_export"]
+TESTS = ["gpu_update", "gpu_ops", "gpu_state", "gpu_saving", "gpu_tensors", "gpu_decode", "gpu_tree", "gpu_greedy", "gpu_training", "gpu_attention", "gpu_references", "gpu_nan", "gpu_resume", "gpu_export"]
 HANGS = 30      # seconds; no test takes that long
 RACES = "races"
 # name, the text it replaces, what it puts there, and whether it only races
@@ -24,7 +24,7 @@ FAULTS = [
     ("block_sum: no barrier behind the writes", "    if (lane == 0) part[warp] = x;\n    __syncthreads();\n", "    if (lane == 0) part[warp] = x;\n"),
     ("block_sum: no barrier before the writes", "    __syncthreads();                                    // the last call's readers are done with part\n", "", RACES),
     ("clip: its gradient passes everywhere", "if (i < count && !pass[i])", "if (i < count && pass[i] > 1)"),
-    ("rope: positions run on into the next sequence", "(past ? *past : 0) + n % T", "(past ? *past : 0) + n"),
+    ("rope: positions run on into the next sequence", "(past ? past[n/T] : 0) + n % T", "(past ? past[n/T] : 0) + n"),
     ("swiglu backward: sigma taken for a constant", "*sigma*(1 + z[w]*(1 - sigma))", "*sigma"),
     ("recompute: q, k, v and attention of another layer", "    if (a->recompute >= BLOCK) attend(", "    if (a->recompute > BLOCK) attend("),
     ("recompute: up and gate of another layer", "    if (a->recompute >= GATE_UP) matmul_forward(", "    if (a->recompute > GATE_UP) matmul_forward("),
@@ -58,6 +58,12 @@ FAULTS = [
     ("decode: pieces are joined before they are there", "    wait_for_inputs();\n    const float *in = piece", "    const float *in = piece"),
     ("decode: the graph of the first token for all", "    to_card(a->past, &past, 1);\n", "    if (n > 1) to_card(a->past, &past, 1);\n"),
     ("decode: logits after the first token", "a->x + (size_t)(n - 1)*C", "a->x"),
+    ("attention in a tree: sums do not shrink", "o[w] = o[w]*shrink + p*v[w]", "o[w] += p*v[w]"),
+    ("attention in a tree: heads read another group's keys", "(H + h/(H/G))*D", "(H + h % G)*D"),
+    ("attention in a tree: every text goes on from the one before", "before[n] = p > 0 ? latest[p - 1] : -1;", "before[n] = p > 0 ? n - 1 : -1;"),
+    ("tree: tokens stand at their rows' numbers", "cache || past == IN_TREE ? a->past", "cache ? a->past"),
+    ("head without training: losses stay in front", "    if (!m->training) put_back(p->place, losses, zlosses, asked, N);\n", ""),
+    ("head without training: the second chunk is the first again", "embed_forward(a->h, a->tokens + n, a->xnf", "embed_forward(a->h, a->tokens, a->xnf"),
     ("hopper forward: the output overwrites q too early", "        group_sync(1 + w, WARPGROUP);                   // all four warps are done with q:\n", "", RACES),
     ("hopper forward: the output leaves before it is written", "        fence_async();\n        group_sync(1 + w, WARPGROUP);\n        if (t > 0 ||",
      "        if (t > 0 ||", RACES),

@@ -6,8 +6,9 @@
 
 Both score the same requests, each distinct one once, in float32, or on a GPU in bf16, in passes of about --pass
 tokens.  transformers is used as one uses it: every request is a row, sorted by length, so that little is padding.
-Ours on a CPU computes what several requests begin with once; the rates are of all tokens, shared ones included.
-Loading and tokenizing are not counted.  The rounds take turns.
+Ours computes what several requests begin with once; the rates are of all tokens, shared ones included.  Loading and
+tokenizing are not counted.  The rounds take turns; ours is a fresh process in each, while transformers meets most
+shapes for the first time in the first.
 """
 import argparse
 import gzip

@@ -213,18 +213,20 @@ static void counting_forward_tree(void *model, real *losses, real *zlosses, cons
     cpu_device.forward_tree(model, losses, zlosses, tokens, positions, targets, N);
 }
 static void test_sharing(void) {
-    // tokens: of the tree by itself. A branch begins with the token before the first that is scored.
+    // tokens: of the tree by itself. A branch begins with the token before the first that differs.
     static const struct { const char *what, *ask[6][2]; int tokens; } rows[] = {
-        { "choices of several tokens", { { "abc", "def" }, { "abc", "dxy" }, { "abc", "z" } }, 5 + 3 + 1 },
+        { "choices of several tokens", { { "abc", "def" }, { "abc", "dxy" }, { "abc", "z" } }, 5 + 2 + 1 },
         { "one token each, as MMLU asks", { { "question", "A" }, { "question", "B" }, { "question", "C" },
                                             { "question", "D" } }, 8 + 3 },
         { "a choice that begins as another", { { "abc", "d" }, { "abc", "de" }, { "abc", "def" } },
-          3 + 2 + 3 },
-        { "the same twice", { { "abc", "de" }, { "abc", "de" }, { "abc", "dx" } }, 4 + 2 },
-        { "one text, and its border elsewhere", { { "abc", "de" }, { "abcd", "e" } }, 4 + 1 },
+          3 + 1 + 1 },
+        { "the same twice", { { "abc", "de" }, { "abc", "de" }, { "abc", "dx" } }, 4 + 1 },
+        { "one text, and its border elsewhere", { { "abc", "de" }, { "abcd", "e" } }, 4 },
+        { "asked about where another is not", { { "abc", "de" }, { "abcx", "yz" }, { "abc", "xz" } },
+          4 + 3 + 1 },
         { "a question within another", { { "ab", "cd" }, { "abcdef", "gh" }, { "abcdef", "xy" } },
           3 + 4 + 2 },
-        { "empty contexts", { { "", "abc" }, { "", "abd" }, { "", "b" } }, 3 + 3 + 1 },
+        { "empty contexts", { { "", "abc" }, { "", "abd" }, { "", "b" } }, 3 + 1 + 1 },
         { "one token of context", { { "a", "bc" }, { "a", "d" }, { "x", "bc" } }, 2 + 1 + 2 },
         { "nothing in common", { { "abcd", "efg" }, { "bcd", "efg" }, { "cd", "efg" } }, 6 + 5 + 4 },
         { "contexts that are cut", { { "0123456789abcdef", "gh" }, { "0123456789abcdef", "ij" },
