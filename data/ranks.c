@@ -424,7 +424,6 @@ static void ranks_fork(int n) {
     int port = 0;
     const int door = listen_at(0, &port);
     const pid_t parent = getpid();
-    fflush(stdout);
     for (int r = 0; r < n; r++) {
         const pid_t pid = fork();
         CHECK(pid >= 0, "--gpus %d: a process cannot be started: %s", n, strerror(errno));
