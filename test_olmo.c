@@ -7096,6 +7096,9 @@ static void ranks_do_not_meet(int busy, int free_port) {
     system_or_die("mkdir other; cp ids.bin few.bin other");
     ranks_differ("another learning rate", "2", "--lr 0.02",
                  "rank 1 of 2: here is --lr 0.02, but on rank 0 --lr 0.01;");
+    system_or_die("cp -r forked other/differ");
+    ranks_differ("one of them resumes", "2", "--resume --micro-batch 4", "rank 1 of 2: here is --resume");
+    system_or_die("rm -r other/differ");
     ranks_differ("another world", "3", "", "rank 1 of 3 has come");
     system_or_die("tail -c 320 few.bin > other/few.bin");
     ranks_differ("other data", "2", "", "rank 1 of 2: here is few.bin of 320 bytes");
@@ -7218,6 +7221,7 @@ static void ranks_started_by_others(void) {
         if (k == 4) unsetenv("MASTER_ADDR");                 // then it is this machine
         for (int r = 1; r >= 0; r--) {                       // rank 1 first: it waits
             setenv(names[k][0], r ? "1" : "0", 1), setenv(names[k][2], r && machines == 1 ? "1" : "0", 1);
+            if (k == 2) unsetenv(names[k][2]);               // one machine, then
             pid[r] = start_olmo("%s --micro-batch 60 --steps 2 --energy --watts %d --threads %d --out met",
                                 odd_model, 100 - 40*r, 1 + r);
             if (r) sleep_ms(300);
@@ -7253,6 +7257,10 @@ static void ranks_started_by_others(void) {
     system_or_die("rm -rf with");
     setenv("WORLD_SIZE", "2", 1), setenv("RANK", "2", 1);
     refuses("a rank that is none", "RANK=2", "from 0 to 1", "%s --steps 2 --out met", odd_model);
+    setenv("PATIENCE", "1", 1);
+    int code = train_olmo("%s --steps 1 --no-save --gpus 1 --out met", odd_model);
+    check(went_well(code), "--gpus 1 is a run of its own, whatever a launcher says: %s", complained);
+    unsetenv("PATIENCE");
     setenv("RANK", "1st", 1);
     refuses("a rank that is no number", "RANK=1st", "from 0 to 1", "%s --steps 2 --out met", odd_model);
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("MASTER_PORT"), unsetenv("MASTER_ADDR");
