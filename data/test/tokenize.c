@@ -549,7 +549,7 @@ static void test_command_lines(void) {
               "`%s` is refused", wrong[i].arguments);
         if (!says(wrong[i].sentence)) printf("      %s\n", tokens_out);
     }
-    check(tokenize("--ring 64 --batch 1048576 --shard-tokens 20 --out full hand.jsonl") == 0,
+    check(tokenize("--ring 64 --batch 1048576 --shard-tokens 20 --out filled hand.jsonl") == 0,
           "as much as there may be of each");
     put_text("one.jsonl", "{\"id\":\"a\",\"text\":\"a\"}\n");
     check(tokenize("--shard-tokens 2 --out least one.jsonl") == 0, "a file may hold two tokens");
