@@ -286,6 +286,20 @@ static void test_file_sizes(void) {
           says("error: sizes.jsonl:1: a document of 10"),
           "--on-error stop: the end");
     check(!strcmp(shell("ls -A sizes3"), "tokenize.json\n"), "no half-written file stays");
+    // Two files are full, a third is begun, and then comes a document that fits into none.
+    char five[512] = "";
+    for (int i = 0; i < 5; i++) strcat(five, "{\"text\":\"hello\"}\n");
+    put_text("late.jsonl", strcat(five, "{\"text\":\".,.,.,.,.\"}\n"));
+    tokenize("--on-error stop --no-shuffle --shard-tokens 4 --out late late.jsonl");
+    check(!strcmp(shell("ls -A late | tr '\\n' ' '; "
+                        "grep -o '.files.:\\[\\[.*document.:[0-9]*' late/tokenize.json"),
+                  "part-0-00000.csv.gz part-0-00000.npy part-0-00001.csv.gz part-0-00001.npy tokenize.json "
+                  "\"files\":[[\"part-0-00000.npy\",4,2],[\"part-0-00001.npy\",4,2]],\"next\":{\"group\":0,"
+                  "\"shard\":2,\"batch\":0,\"document\":4\n"),
+          "every file that is finished is noted at once");
+    check(tokenize("--no-shuffle --shard-tokens 4 --out late late.jsonl") == 0 &&
+          says("going on after 2 finished files") && says("3 files, 5 documents, 10 tokens"),
+          "... and not written again: %s", tokens_out);
 }
 
 // ---- interruptions ----------------------------------------------------------------------------------
