@@ -2377,6 +2377,24 @@ static void test_sample_selects(void) {
           draws);
 }
 
+// Logits that are no numbers, of weights so large that they overflow, are a sentence and no token.
+static const Sampling greedily = { 0, 1, 0 }, by_chance = { 1, 1, 0 };
+static void sample_of(int which) {
+    static Candidate scratch[4];
+    real logits[4];
+    for (int v = 0; v < 4; v++) logits[v] = which < 2 ? NAN : -INFINITY;
+    (void)sample(logits, 4, which % 2 ? by_chance : greedily, 0.5, scratch);
+}
+static void test_sample_refuses(void) {
+    int fine = 1;
+    for (int i = 0; i < 4; i++) fine &= dies(sample_of, i, "are its weights damaged?");
+    check(fine, "sampling: logits that are no numbers are refused, greedy or not");
+    const real one = -3;
+    Candidate scratch;
+    check(sample(&one, 1, greedily, 1, &scratch) == 0 && sample(&one, 1, by_chance, 1, &scratch) == 0,
+          "sampling: of one candidate, that one");
+}
+
 static void test_eos(void) {
     Config c = config_of(16, 1, 2, 2, 32, 20, 32, 1, 0, 0);
     Bench t = bench_of(c, 1, 32, 20);
@@ -3299,6 +3317,19 @@ static void hostile_numbers(void) {
         release(p.bytes), release(p.header);
         system_or_die("rm -rf sound-*");
     }
+    // Numbers by which the model's become none: none of its answers is given as if it were one.
+    static const struct { const char *flags, *says; } uses[] = {
+        { "--eval --val ids.bin", "--eval: the validation loss is" },
+        { "--generate 3 --prompt-ids 1 --temperature 0", "largest logit is" },
+        { "--generate 3 --prompt-ids 1", "largest logit is" },
+    };
+    const float most[2] = { 3e38f, -3e38f };
+    Parsed p = parse_weights("good/model.safetensors");
+    for (size_t at = 0; at + 4 <= p.data_size; at += 4) memcpy(p.data + at, &most[at % 12 == 0], 4);
+    write_bytes(bad_weights, p.bytes, p.size);
+    for (size_t i = 0; i < sizeof uses/sizeof *uses; i++)
+        refuses("weights that overflow", "damaged", uses[i].says, "--load bad %s", uses[i].flags);
+    release(p.bytes), release(p.header);
 }
 
 static void hostile_configs(void) {
@@ -4242,9 +4273,16 @@ static void energy_of_a_run(void) {
 
 // Weights that have learned already are trained further by a recipe for that, and it is said which.
 static void fine_tuning(void) {
+    char hash[64];
     CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin", tiny_model)),
           "a test could not train: %s", complained);
-    int code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0");
+    snprintf(hash, sizeof hash, "%s", last_line(said));
+    int code = train_olmo("%s --steps 1 --data ids.bin", tiny_model);
+    check(went_well(code) && !strcmp(last_line(said), hash) && newest_checkpoint("out.1") == 1,
+          "without --load and --resume a run begins anew, whatever lies in its directory: %.40s",
+          last_line(said));
+    system_or_die("rm -rf out.1");
+    code = train_olmo("--load out/latest --data ids.bin --val none --sample-every 0");
     check(went_well(code)
           && strstr(said,
                     "recipe sft: 3 steps of 128 sequences; finetune, 0 steps of warm-up to lr 2e-06"),
@@ -4324,7 +4362,7 @@ static void late_failures(void) {
         }
         release(text);
         int readable = newest < 0
-            || went_well(train_olmo("--load diverged/step%d --eval --val few.bin", newest));
+            || went_well(train_olmo("--load diverged/step%d --export diverged/copy", newest));
         check(ended && json && readable,
               "--lr %s --val %s: code %d, %s; metrics.jsonl is %sJSON, and the checkpoint can%s be "
               "read", rate, val, code, code ? "stopped in time" : "to the end", json ? "" : "not ",
@@ -4851,6 +4889,14 @@ static int same_checkpoints(const char *a, const char *b) {
         && same_in(a, b, "config.json");
 }
 
+// The last sample of ids that a run has printed, or "none".
+static void last_sample(char *out, size_t size) {
+    snprintf(out, size, "none");
+    for (const char *line = said; (line = strstr(line, "\n    ")) != NULL; line++)
+        if (strspn(line + 5, "0123456789,"))
+            snprintf(out, size, "%.*s", (int)strcspn(line + 5, "\n"), line + 5);
+}
+
 // A bare --resume goes on with all that the run was started with; what the user changes is said, and
 // other data is refused.
 static void bare_resume(void) {
@@ -4865,7 +4911,7 @@ static void bare_resume(void) {
                          "--denominator all --seed 7 --save-every 4 --eval-every 3 --sample-every 6 "
                          "--prompt-ids 1,2 --top-k 5 --temperature 0.5";
     const char *data = "--data few.bin,wide.bin --label-mask few.mask,wide.mask --dtype uint16 --val ids.bin";
-    char hash[64];
+    char hash[64], sample[128], again_sample[128];
     unsigned char mask[480];
     copy_file("few.bin", "wide.bin");
     for (int i = 0; i < 480; i++) mask[i] = (unsigned char)(i % 5 != 0);
@@ -4873,6 +4919,7 @@ static void bare_resume(void) {
     CHECK(went_well(train_olmo("%s %s %s --out straight", model, recipe, data)),
           "a test could not train: %s", complained);
     snprintf(hash, sizeof hash, "%s", last_line(said));
+    last_sample(sample, sizeof sample);
     system_or_die("mkdir run && cp -r straight/step8 run && cp straight/metrics.jsonl run && cp -r "
                   "run whole");
     int code = train_olmo("--resume --out run");
@@ -4880,6 +4927,9 @@ static void bare_resume(void) {
           && same_in("straight/step12", "run/step12", "train.json") && same_metrics("straight", "run")
           && !strstr(complained, "note: from"), "a bare --resume goes on with everything: %.60s",
           code ? complained : last_line(said));
+    last_sample(again_sample, sizeof again_sample);
+    check(strcmp(sample, "none") && !strcmp(sample, again_sample), "and prints the same sample: %s, then %s",
+          sample, again_sample);
 
     char *state = slurp("straight/step12/train.json", NULL), part[256];
     const char *after = state ? strstr(state, "\"data\": [") : NULL;
@@ -4936,6 +4986,7 @@ static void bare_resume(void) {
     refuses("files in another order", "few.bin", again, "--resume --out run --data half.bin,few.bin");
     refuses("another length of windows", "--seq-len 15", "run/step8",
             "--resume --out run --seq-len 15");
+    refuses("another end of documents", "--eos 5", "run/step8", "--resume --out run --eos 5");
     // A checkpoint of an older version keeps no options: they are given again, and nothing is compared.
     system_or_die("rm -rf run && cp -r whole run");
     edit_file("run/step8/train.json", "\"options\"", "\"opt\"");
@@ -7534,6 +7585,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "sampling", test_sampling, IN_FLOAT },
     { "eos", test_eos, IN_FLOAT },
     { "sample_selects", test_sample_selects, IN_FLOAT },
+    { "sample_refuses", test_sample_refuses, IN_FLOAT },
     { "init", test_init, IN_FLOAT },
     { "vectors", test_vectors, IN_BOTH },
     { "energy", test_energy, IN_FLOAT },

@@ -3702,6 +3702,7 @@ static int sample(const real *logits, int V, Sampling how, double u, Candidate *
     #pragma omp simd reduction(max : most)
     for (int v = 1; v < V; v++) most = logits[v] > most ? logits[v] : most;
     while (best < V - 1 && logits[best] != most) best++;
+    CHECK(isfinite(most), "the model's largest logit is %g; are its weights damaged?", (double)most);
     if (how.temperature == 0) return best;
 
     Candidates all = { candidate, V };
@@ -5675,6 +5676,7 @@ static void use_model(Run *run) {
         CHECK(run->val.groups, "--eval: there is no validation data; give --val");
         double sums[MAX_SUMS], predicted = evaluate(run, &run->val, &run->judge, sums);
         double loss = sums[0]/predicted;
+        CHECK(isfinite(loss), "--eval: the validation loss is %g; are the model's weights damaged?", loss);
         printf("val loss %.9g perplexity %.9g tokens %.0f\n", loss, exp(loss), predicted);
         Metrics metrics = { NULL, 0, 0 };
         ask_evaluators(run, &metrics);

@@ -1088,6 +1088,9 @@ static void test_adaptation(void) {
     code = wait_for(pid);
     check(code == 1 && strstr(complained, "error: shrinks/reference.safetensors: became shorter"),
           "a reference that shrinks while it is read: code %d", code);
+    write_bytes("a/reference.safetensors", file, size - 8);
+    refuses("a resumed run with a reference that is cut off", "reference.safetensors", "found another file",
+            "--out a --resume --steps 3");
     system_or_die("rm a/reference.safetensors");
     refuses("a resumed run without its reference", "reference.safetensors", "found none",
             "--out a --resume --steps 3");
@@ -1103,6 +1106,7 @@ static void test_adaptation(void) {
     check(went_well(code) && strstr(last, "\"eval/DPOLoss\": ") &&
               strstr(last, "\"eval/rewards/accuracies\": ") && strstr(said, "21 pairs"),
           "one pair of 22 is held out, and judged by the same measures");
+    check(strstr(said, "\nrecipe dpo: ") != NULL, "weights that have learned go on with pairs by DPO's recipe");
     last[strcspn(last, "\n")] = 0;
     check(strstr(last, "\"eval/DPOLoss\": 0.693147181,") && strstr(last, "\"eval/rewards/chosen\": 0,") &&
               strstr(last, "\"eval/rewards/rejected\": 0,"),
