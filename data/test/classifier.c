@@ -503,6 +503,11 @@ static void test_broken_lessons(void) {
     check(numbers == 0 && strstr(out, "2 labels")
           && strstr(out, "numbers.jsonl:2: expected a string \"label\""),
           "what has none is left out, and said: %.200s", out);
+    numbers = run(out, sizeof out, "data/curate train --epochs 1 --out %s %s %s 2>&1 >/dev/null",
+                  in_scratch("numbers.safetensors"), in_scratch("numbers.jsonl"),
+                  put_text("unlabelled.jsonl", "{\"text\":\"cc\"}\n"));
+    check(numbers == 0 && strstr(out, "\nWARNING: no document at all came of 1 of 2 inputs: ") &&
+          ends_with(out, "/unlabelled.jsonl\n"), "a file without any label has given nothing: %s", out);
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
         const char *path = put_text("lesson.jsonl", cases[i].text);
         int code = run(out, sizeof out, "data/curate train %s --out %s %s", cases[i].options, model,
