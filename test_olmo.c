@@ -7046,8 +7046,9 @@ static void ranks_fall_silent(int free_port) {
     if (n == 3) kill(pid[2], SIGSTOP);
     const double begun = seconds();
     code = wait_for(run);
-    check(n == 3 && code == 1 && seconds() - begun < 30 && error_lines() == 1 && strstr(complained, "rank 2 of 3: has fallen silent")
-          && !alive(pid, n), "rank 2 stopped: %.60s", complained);
+    check(n == 3 && code == 1 && seconds() - begun < 30 && error_lines() == 1
+          && strstr(complained, "rank 2 of 3: has fallen silent") && !alive(pid, n),
+          "rank 2 stopped: %.60s", complained);
     system_or_die("rm -rf endless");
     // The two that could say so are killed at once: their parent says it.
     run = start_olmo("%s --gpus 3 %s --micro-batch 10", odd_model, endless);
@@ -7063,7 +7064,7 @@ static void ranks_fall_silent(int free_port) {
           && strstr(complained, "rank 1 of 3 was ended by signal 9 (Killed)"), "ranks 1 and 0 killed: %s",
           complained);
     system_or_die("rm -rf endless");
-    // A machine with ranks 0 and 1 is silent. Another one has rank 2, which says so. They end when they go on.
+    // A machine with ranks 0 and 1 is silent. Another has rank 2, which says so. They end when they go on.
     snprintf(port, sizeof port, "%d", free_port);
     setenv("MASTER_PORT", port, 1), setenv("MASTER_ADDR", "localhost", 1), setenv("WORLD_SIZE", "3", 1);
     for (int r = 2; r >= 0; r--) {
@@ -7204,7 +7205,8 @@ static void ranks_do_not_meet(int busy, int free_port) {
     refuses("nobody where rank 0 should be", "localhost:", "(Connection refused)", "%s --steps 2 --out met",
             odd_model);
     unsetenv("MASTER_PORT"), unsetenv("MASTER_ADDR");
-    refuses("nobody, and nothing said", "127.0.0.1:29500", "MASTER_ADDR", "%s --steps 2 --out met", odd_model);
+    refuses("nobody, and nothing said", "127.0.0.1:29500", "MASTER_ADDR", "%s --steps 2 --out met",
+            odd_model);
     setenv("MASTER_PORT", busy_port, 1);
     setenv("MASTER_ADDR", "localhost", 1);
     refuses("another program where rank 0 should be", busy_port, "something else is there",
@@ -7284,8 +7286,8 @@ static void ranks_started_by_others(void) {
         waitpid(pid[1], &code, 0);
         check(code == 0, "and the other one ends as well: code %d", code);
         const double watts = last_metric("met", "energy/watts");
-        check(fabs(watts - (machines == 2 ? 160 : 100)) < 25, "on machines of 100 and 60 W, %d of them: %.0f W",
-              machines, watts);
+        check(fabs(watts - (machines == 2 ? 160 : 100)) < 25,
+              "on machines of 100 and 60 W, %d of them: %.0f W", machines, watts);
         snprintf(port, sizeof port, "%d", taken);
         setenv("MASTER_PORT", port, 1);
         if (k == 1)
@@ -7407,7 +7409,7 @@ static void test_gpu_ranks(void) {
     check(went_well(code) && !strcmp(hash, last_line(said)),
           "GPU: two processes that meet by MASTER_ADDR: %.30s%s", last_line(said), complained);
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("LOCAL_RANK");
-    for (int k = 0; k < 3; k++) {                            // ranks 0 and 1 are killed, and rank 0 is stopped
+    for (int k = 0; k < 3; k++) {                   // ranks 0 and 1 are killed, and rank 0 is stopped
         const int victim = k % 2, stopped = k == 2;
         if (stopped) setenv("PATIENCE", "5", 1);
         const pid_t parent = start_olmo("%s --gpus 2 --micro-batch 16 --out endless --steps 10000000",

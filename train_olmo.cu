@@ -902,10 +902,11 @@ static void attention_forward_one(elem *att, void *work, const elem *q, const el
     launch(attention_join_kernel, H, threads_for(D), stream, att, piece, past, pieces, D);
 }
 
-// In a tree of texts a token sees itself, the token before it, the one before that, and so on, until before[j]
-// is -1. A warp goes this way for two heads, each by LANES threads, a thread for W channels of att; when a
-// score exceeds all so far, the sums shrink (online softmax, arXiv 1805.02867). Eight neighbours are a block:
-// nearly all that they see is the same, and in its cache. att: [N, H*D], qkv: [N, Q], before: [N]
+// In a tree of texts a token sees itself, the token before it, the one before that, and so on, until
+// before[j] is -1. A warp goes this way for two heads, each by LANES threads, a thread for W channels of
+// att; when a score exceeds all so far, the sums shrink (online softmax, arXiv 1805.02867). Eight neighbours
+// are a block: nearly all that they see is the same, and in its cache.
+//     att: [N, H*D], qkv: [N, Q], before: [N]
 enum { LANES = 16, NEIGHBOURS = 8 };
 
 template <int W>
@@ -1240,7 +1241,7 @@ typedef struct { Parameter att_proj, attn_out, ff_proj, ff_out; } GpuLayer;
 // From xn1 to att: lines of the .c's block_forward, which stand apart because recomputation needs them a
 // second time. B sequences of T tokens stand at positions past, past + 1, ... cache is NULL in training,
 // else [seq_len, 2*G*D]: the keys and values of all earlier tokens, behind which those of the T new ones are
-// written. In a tree, past is IN_TREE: a token is a sequence by itself, and a->past and a->before say the rest.
+// written. In a tree past is IN_TREE: each token is a sequence; a->past and a->before say the rest.
 enum { IN_TREE = -1 };
 static void attend(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, const Config *c,
                    int B, int T, int past, Stream stream) {

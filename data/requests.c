@@ -190,7 +190,7 @@ static Span ask_about(const Coder *coder, const char *context, size_t context_si
 }
 
 // ---- its answers --------------------------------------------------------------------------------------
-// The choices of a question begin alike: with the question, and often with the same words of an answer. So the
+// The choices of a question begin alike: with the question, often with the same words of an answer. So the
 // spans are sorted by their ids, and of each only what differs from the one before is fed: olmo_forward_tree
 // computes every common beginning once, and nothing has to be padded. A device that has no such pass is given
 // one span a row, in batches of about the same length. On the CPU a score has the same bits either way, in

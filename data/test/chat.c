@@ -1106,7 +1106,7 @@ static void test_adaptation(void) {
     check(went_well(code) && strstr(last, "\"eval/DPOLoss\": ") &&
               strstr(last, "\"eval/rewards/accuracies\": ") && strstr(said, "21 pairs"),
           "one pair of 22 is held out, and judged by the same measures");
-    check(strstr(said, "\nrecipe dpo: ") != NULL, "weights that have learned go on with pairs by DPO's recipe");
+    check(strstr(said, "\nrecipe dpo: ") != NULL, "weights that have learned go on by DPO's recipe");
     last[strcspn(last, "\n")] = 0;
     check(strstr(last, "\"eval/DPOLoss\": 0.693147181,") && strstr(last, "\"eval/rewards/chosen\": 0,") &&
               strstr(last, "\"eval/rewards/rejected\": 0,"),
