@@ -1574,6 +1574,13 @@ static void test_without_training(void) {
     bench_loss(&t, 0);
     check(same_bits(losses, t.losses, N) && same_bits(zlosses, t.zlosses, N),
           "so has a training model whose forward pass has no weights");
+    int none[T], quiet = 1;
+    for (int i = 0; i < T; i++) none[i] = IGNORE;
+    memset(t.tokens, 0, T*sizeof(int)), memset(losses, 1, T*sizeof(real));
+    losses[T] = 7;
+    olmo_forward(plain, losses + 1, zlosses, t.tokens, none, NULL, 1, T - 1);
+    for (int i = 1; i < T; i++) quiet &= losses[i] == 0;
+    check(quiet && losses[T] == 7, "where nothing is asked, all losses are 0");
 
     Memory with[MAX_MEMORY], without[MAX_MEMORY];
     const int n = cpu_device.memory(with, &c, 1, B, T), m = cpu_device.memory(without, &c, 0, B, T);
@@ -1779,7 +1786,7 @@ static void test_json(void) {
                            "{\"a\":{\"b\":{}},\"c\":[]}" };
     const char *bad[] = { "", "{", "[", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "[1,]", "{a:1}",
                           "{\"a\":01x}", "\"open", "{\"a\":tru}", "[1 2]", "{\"a\":-}", "{\"a\":1}}",
-                          "{\"a\":\"\\q\"}" };
+                          "{\"a\":\"\\q\"}", "{\"a\":0x10}", "[1;2]", "{\"a\":\"\t\"}" };
     for (size_t i = 0; i < sizeof good/sizeof *good; i++) {
         const char *end = json_skip(good[i], 0);
         check(end && !*json_space(end), "JSON: %s", good[i]);
@@ -1797,6 +1804,20 @@ static void test_json(void) {
     check(json_whole_numbers(json_get(o, "list"), list, 2) == 2 && list[0] == 10 && list[1] == 20
           && json_whole_numbers("[1, 2, 3]", list, 2) == -1
           && json_whole_numbers("[1.5]", list, 2) == -1, "lists of whole numbers");
+    char deep[65 + 65 + 1] = "";                            // arrays in arrays
+    memset(deep, '[', 65), memset(deep + 65, ']', 65);
+    check(!json_skip(deep, 0) && json_skip(deep + 1, 0) == deep + 65 + 64, "JSON: 64 deep, and not one more");
+    static const struct { double x; const char *is; } rows[] = {
+        { 8, "8.0" }, { 1e4, "10000.0" }, { 0.5, "0.5" }, { 1e30, "1.0000000000000000e+30" }, { 1e22, "1e+22" },
+    };
+    int fine = 1;
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        char out[32];
+        json_float(rows[i].x, out);
+        fine &= json_skip(out, 0) == out + strlen(out) && strtod(out, NULL) == rows[i].x;
+        fine &= i == 3 || !strcmp(out, rows[i].is);
+    }
+    check(fine, "JSON: a float has a point or an exponent, and all its digits");
 }
 
 static void write_bytes(const char *path, const void *bytes, size_t n) {
