@@ -122,13 +122,12 @@ static char *lines_next(Lines *l) {
 // be.
 static char *text_member(const char *object, const char *name, const char *place, size_t *size) {
     const char *value = json_get(object, name);
-    CHECK(value && *value == '"', "%s: expected a string \"%s\", found %.30s", place, name,
-          value ? value : "none");
+    CHECK(value && *value == '"', "%s: expected a string \"%s\", found %s", place, name, json_quoted(value));
     int room = (int)(json_skip(value, 0) - value) + 8;
     char *text = (char *)allocate((size_t)room, 1, "a text");
     int n = json_unescape(text, room, value);
     CHECK(n >= 0 && utf8_valid(text, (size_t)n) == (size_t)n,
-          "%s: \"%s\" is not UTF-8: %.60s", place, name, value);
+          "%s: \"%s\" is not UTF-8: %s", place, name, json_quoted(value));
     *size = (size_t)n;
     return text;
 }
@@ -342,7 +341,7 @@ typedef struct {
 static int read_name_of(char *out, int room, const char *object, const char *name, const char *path) {
     const char *value = object && *object == '{' ? json_get(object, name) : NULL;
     int n = value ? json_unescape(out, room - 1, value) : -1;
-    CHECK(n > 0, "%s: expected \"%s\" to be a short name, found %.60s", path, name, value ? value : "none");
+    CHECK(n > 0, "%s: expected \"%s\" to be a short name, found %s", path, name, json_quoted(value));
     out[n] = 0;
     return n;
 }
@@ -373,9 +372,9 @@ static Request read_request(const Lines *l, const char *line) {
     const char *place = l->place, *o = json_root(line, place), *type = json_get(o, "request_type");
     const char *request = json_get(o, "request"), *doc = json_get(o, "doc");
     CHECK(type && json_is(type, "loglikelihood"),
-          "%s: expected \"request_type\": \"loglikelihood\", found %.30s", place, type ? type : "none");
+          "%s: expected \"request_type\": \"loglikelihood\", found %s", place, json_quoted(type));
     CHECK(request && *request == '{',
-          "%s: expected an object \"request\", found %.30s", place, request ? request : "none");
+          "%s: expected an object \"request\", found %s", place, json_quoted(request));
     Request r;
     memset(&r, 0, sizeof r);
     r.doc = json_int(o, place, "doc_id", 0, 2*TWINS - 1, NAN);

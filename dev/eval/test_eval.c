@@ -206,10 +206,10 @@ static void test_scoring(void) {
 
 // Requests that begin alike, of which each one's tokens are in the tree once: how many there are of them
 // is known, and every score has the bits of its text by itself; on a device that has no trees as well.
-static int counted_tokens;
+static int counted_tokens, largest_pass;
 static void counting_forward_tree(void *model, real *losses, real *zlosses, const int *tokens,
                                   const int *positions, const int *targets, int N) {
-    counted_tokens += N;
+    counted_tokens += N, largest_pass = imax(largest_pass, N);
     cpu_device.forward_tree(model, losses, zlosses, tokens, positions, targets, N);
 }
 static void test_sharing(void) {
@@ -237,26 +237,30 @@ static void test_sharing(void) {
     const Coder bytes = { NULL, NULL, '\n', 12 };
     Device with_trees = cpu_device, without = cpu_device;
     with_trees.forward_tree = counting_forward_tree, without.forward_tree = NULL;
+    int small = 1;
     for (size_t r = 0; r < sizeof rows/sizeof *rows; r++) {
         Span span[6], *list[6];
-        int n = 0, same = 1, tokens = 0;
+        int n = 0, same = 1, tokens = 0, longest = 0;
         for (; n < 6 && rows[r].ask[n][0]; n++) {
             const char *context = rows[r].ask[n][0], *text = rows[r].ask[n][1];
             span[n] = ask_about(&bytes, context, strlen(context), text, strlen(text));
+            longest = imax(longest, span[n].n - 1);
         }
         for (int tree = 1; tree >= 0; tree--) for (int budget = 1; budget <= 100; budget *= 10) {
             for (int i = 0; i < n; i++) list[i] = &span[n - 1 - i], span[i].known = 0, span[i].logprob = 0;
-            counted_tokens = 0;
+            counted_tokens = largest_pass = 0;
             score_spans(tree ? &with_trees : &without, model, list, (size_t)n, (size_t)budget, NULL, NULL);
             for (int i = 0; i < n; i++)
                 same &= span[i].known && span[i].logprob == plain_score(model, &span[i]);
             if (tree) tokens = counted_tokens;
+            small &= largest_pass <= imax(budget, longest);
         }
         check(same, "%s: the bits of each by itself, in passes of all sizes", rows[r].what);
         check(tokens == rows[r].tokens, "%s: %d tokens are computed, expected %d", rows[r].what, tokens,
               rows[r].tokens);
         for (int i = 0; i < n; i++) release(span[i].ids);
     }
+    check(small, "no pass is larger than it may be, but for one request");
     cpu_device.destroy(model);
 }
 
