@@ -2599,6 +2599,15 @@ static void energy_counters(void) {
     e.read -= 4, e.since -= 4;
     watts = energy_read(&e);                                // 100 J and 300 J in a little more than 4 s
     check(watts > 60 && watts <= 100, "and 400 J in the four seconds after are %.6g W", watts);
+    // 350 J and 100 J in 1.5 s each: only both together are two seconds
+    for (int step = 0; step < 2; step++) {
+        const double before = watts;
+        write_number("build/test/powercap/intel-rapl:0/energy_uj", step ? 0.35e9 : 0.25e9);
+        e.read -= 1.5, e.since -= 1.5;
+        watts = energy_read(&e);
+        check(step ? watts > 120 && watts <= 150 : watts == before,
+              "after %g seconds the power is %.6g W, before %.6g W", 1.5*(step + 1), watts, before);
+    }
     energy_begin(&e, root, library, -1, 0);
     check(e.n == 1, "and one that is silent from the start is none");
     const char *const silent = "nowhere tells nothing of this card's energy";
