@@ -1,5 +1,6 @@
 # make train_olmo && ./train_olmo      the default run          make test     every test; the exit code is the verdict
 # make train_olmo_cu                   the same on a GPU        make test-gpu    its tests, where there is one
+# make test-gpu-on-cpu                 the GPU's kernels, where there is none: dev/cuda_on_cpu
 # make bench                           how fast, and why        make bench-gpu  the same of the GPU's program
 # make eval                            perplexity, questions with choices: dev/eval/README.md
 # make data                            the data room: tokenize, curate, stats (its libraries: data/README.md)
@@ -24,7 +25,7 @@ ZLIB    = $(shell pkg-config --exists zlib 2>/dev/null && pkg-config --cflags --
 LIBS    = icu-uc jansson libpcre2-8 libxxhash libzstd simdjson zlib
 DATA    = data/tokenize data/curate data/stats
 
-.PHONY: all test test-gpu bench bench-gpu chat data eval eval_cu clean always
+.PHONY: all test test-gpu test-gpu-on-cpu bench bench-gpu chat data eval eval_cu clean always
 all: train_olmo $(GPU)
 	@[ "$(GPU)" ] || echo "skipped: the programs for a GPU; nvcc is not installed here"
 
@@ -73,6 +74,16 @@ test-gpu: $(if $(CARD),test_olmo_cu test_olmo_cu_fp32)
 	@[ "$(NVCC_AT)" ] || { echo "error: the tests on a GPU need CUDA's compiler, nvcc, which is not installed here"; exit 1; }
 	@[ "$(CARD)" ] || { echo "error: the tests on a GPU need one; nvidia-smi -L finds no card of NVIDIA's here"; exit 1; }
 	./test_olmo_cu ./test_olmo_cu_fp32
+
+# The same kernels without a card and without nvcc: each thread of a block becomes a fiber. -g: for a debugger. (The tests
+# that are left out take minutes.)
+ON_CPU_FLAGS = -std=c++17 -O1 -g $(ARCH) -ffp-contract=fast -fno-strict-aliasing -Wall -Wextra -Wno-unused -Wno-sign-compare \
+               -Wno-unknown-pragmas $(filter -fopenmp,$(OPENMP)) -I. -Idev/cuda_on_cpu
+ON_CPU_TESTS = gpu_tensors gpu_state gpu_update gpu_ops gpu_decode gpu_tree gpu_greedy gpu_nan
+test_olmo_on_cpu test_olmo_on_cpu_fp32: $(wildcard dev/cuda_on_cpu/*) train_olmo.cu test_olmo.c data/test/check.c $(SOURCE) build/flags
+	$(CXX) $(ON_CPU_FLAGS) $(if $(findstring fp32,$@),-DFP32) -DPROGRAM='"test_olmo.c"' -o $@ dev/cuda_on_cpu/on_cpu.cc -lm -ldl
+test-gpu-on-cpu: test_olmo_on_cpu test_olmo_on_cpu_fp32
+	./test_olmo_on_cpu $(ON_CPU_TESTS) gpu_resume gpu_ranks gpu_export "./test_olmo_on_cpu_fp32 --part gpu_tensors gpu_ops gpu_decode"
 
 # The same tests twice: in float, and in double, where finite differences can see every gradient.
 test_olmo: test_olmo.c data/test/chat.c data/test/check.c $(SOURCE) build/flags
@@ -142,4 +153,4 @@ $(DATA) data/test/test_data: %: %.c $(wildcard data/*.c data/test/*.c) $(SOURCE)
 include dev/class/class.mk
 
 clean:
-	rm -rf train_olmo train_olmo_cu train_olmo_cu_fp32 test_olmo test_olmo_double test_olmo_cu test_olmo_cu_fp32 data/stories data/stories.txt data/stories_val.txt* data/stories_*.jsonl dev/ngram dev/answers dev/bench/bench dev/eval/eval dev/eval/eval_cu dev/eval/test_eval $(DATA) data/test/test_data build
+	rm -rf train_olmo train_olmo_cu train_olmo_cu_fp32 test_olmo test_olmo_double test_olmo_cu test_olmo_cu_fp32 test_olmo_on_cpu test_olmo_on_cpu_fp32 data/stories data/stories.txt data/stories_val.txt* data/stories_*.jsonl dev/ngram dev/answers dev/bench/bench dev/eval/eval dev/eval/eval_cu dev/eval/test_eval $(DATA) data/test/test_data build

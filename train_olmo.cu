@@ -83,6 +83,19 @@ enum { WORKSPACE = 64 << 20 };
 #define BLAS(call) CALLED(call, "cuBLASLt", cublasLtGetStatusString)
 #define LAUNCHED() CUDA(cudaGetLastError())             // after a kernel: were its arguments possible?
 
+// A kernel starts, or a sentence says why it could not.
+template <class... Parameters, class... Arguments>
+static void launch(void (*kernel)(Parameters...), dim3 blocks, int threads, Stream stream,
+                   Arguments... arguments) {
+    cudaLaunchAttribute early = {};
+    cudaLaunchConfig_t how = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    how.gridDim = blocks, how.blockDim = threads, how.stream = stream;
+    how.attrs = &early, how.numAttrs = card.early;
+    CUDA(cudaLaunchKernelEx(&how, kernel, arguments...));
+}
+
 // Zeroed memory of the card; dies with a sentence if there is not enough.
 static void *gpu_allocate(size_t count, size_t size, const char *what) {
     void *p = NULL;
@@ -150,8 +163,7 @@ static void card_open(void) {
     CUDA(cudaStreamCreateWithFlags(&card.stream, cudaStreamNonBlocking));
     BLAS(cublasLtCreate(&card.blas));
     card.workspace = gpu_allocate(WORKSPACE, 1, "the workspace of the matrix products");
-    built_for_hopper_kernel<<<1, 1, 0, card.stream>>>((int *)card.workspace);       // which is zeroed
-    LAUNCHED();
+    launch(built_for_hopper_kernel, 1, 1, card.stream, (int *)card.workspace);      // which is zeroed
     to_host(&card.hopper, (int *)card.workspace, 1);
     CUDA(cudaStreamSynchronize(card.stream));
     if (ranks.world > 1) talking_open();
@@ -213,8 +225,12 @@ static __device__ float block_max(float x) {
 // instructions, as 2^(x*LOG2E - shift*LOG2E).
 const float LOG2E = 1.44269504f;
 static DEVICE float ex2(float x) {                      // 2^x: exp2f without its care for denormals
+#ifdef __CUDA_ARCH__
     asm("ex2.approx.ftz.f32 %0, %0;" : "+f"(x));
     return x;
+#else
+    return exp2f(x);                                    // the kernels on a CPU: dev/cuda_on_cpu
+#endif
 }
 static DEVICE float exponential(float x, float shift = 0) {
     return sizeof(elem) == sizeof(float) ? expf(x - shift) : ex2(x*LOG2E - shift*LOG2E);
@@ -233,19 +249,6 @@ static DEVICE void wait_for_inputs() {
 
 static inline unsigned ceil_div(size_t n, size_t by) { return (unsigned)((n + by - 1)/by); }
 static inline int padded(int n, int to) { return (n + to - 1)/to*to; }
-
-// A kernel starts, or a sentence says why it could not.
-template <class... Parameters, class... Arguments>
-static void launch(void (*kernel)(Parameters...), dim3 blocks, int threads, Stream stream,
-                   Arguments... arguments) {
-    cudaLaunchAttribute early = {};
-    cudaLaunchConfig_t how = {};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
-    how.gridDim = blocks, how.blockDim = threads, how.stream = stream;
-    how.attrs = &early, how.numAttrs = card.early;
-    CUDA(cudaLaunchKernelEx(&how, kernel, arguments...));
-}
 
 // Threads that walk along n things: whole warps, at most 512.
 static inline int threads_for(int n) { return imin(512, padded(imax(n, 1), 32)); }
@@ -1977,6 +1980,7 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
 //
 // compute-sanitizer's memcheck, initcheck and synccheck are clean. racecheck does not follow __syncwarp()
 // into an mbarrier: dev/races.cu tells which pairs it names therefore, and any other would be news.
+#ifndef CUDA_ON_CPU
 namespace hopper {
 #define MAP const __grid_constant__ CUtensorMap         // see tile_map
 #define PTX(...) asm volatile(__VA_ARGS__ : "memory")
@@ -2641,6 +2645,7 @@ template <int D> void backward(elem *dqkv, void *work, const elem *datt, const e
     LAUNCHED();
 }
 }
+#endif
 
 // ---- the table ---------------------------------------------------------------------------------
 

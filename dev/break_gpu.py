@@ -3,6 +3,7 @@
 
     dev/break_gpu.py                   all of them, on a machine with a GPU and nvcc; about ten minutes
     dev/break_gpu.py --list            what they are        dev/break_gpu.py hopper rope     those whose name has one of these words
+    dev/break_gpu.py --on-cpu          without a card: dev/cuda_on_cpu runs the kernels, and Hopper's are left out
 
 Faults in kernels are not those that dev/mutate.py draws in C: a barrier that is missing, a buffer that is overwritten
 too early, a weight that was not cast again, the last partial tile. So these were chosen by hand, each a mistake that
@@ -14,7 +15,8 @@ A missing barrier may do no harm on the card at hand: a fault that only races is
 import argparse, concurrent.futures, os, shutil, subprocess, sys, tempfile, time
 
 TESTS = ["gpu_update", "gpu_ops", "gpu_state", "gpu_saving", "gpu_tensors", "gpu_decode", "gpu_tree", "gpu_greedy", "gpu_training", "gpu_attention", "gpu_references", "gpu_nan", "gpu_resume", "gpu_export"]
-HANGS = 30      # seconds; no test takes that long
+ON_CPU = ["gpu_update", "gpu_ops", "gpu_tensors", "gpu_nan", "gpu_state", "gpu_decode", "gpu_tree", "gpu_greedy", "gpu_saving", "gpu_export"]
+HANGS = 30      # seconds; no test takes that long on a card
 RACES = "races"
 # name, the text it replaces, what it puts there, and whether it only races
 FAULTS = [
@@ -112,14 +114,14 @@ def build(fault, number):
     if fault and text.count(fault[1]) < 1:
         return "", f"train_olmo.cu has no longer: {fault[1]!r}"
     open(f"{directory}/train_olmo.cu", "w").write(text.replace(fault[1], fault[2], 1) if fault else text)
-    code, said = run(["make", "-s", "test_olmo_cu", f"GPU_ARCH={options.arch}", "CFLAGS=-O2 -march=x86-64-v3"], directory, 500)
+    code, said = run(["make", "-s", PROGRAM, f"GPU_ARCH={options.arch}", "CFLAGS=-O2 -march=x86-64-v3"], directory, 500)
     return (directory, "") if code == 0 else ("", f"does not compile: {said[-300:]}")
 
 
 def judge(directory, name):
     """The name of the first red test, or None. The likeliest comes first."""
-    for test in sorted(TESTS, key=lambda test: "attention" in test and name.startswith(("hopper", "attention in tiles")), reverse=True):
-        code, said = run(["./test_olmo_cu", test], directory, HANGS)
+    for test in sorted(ON_CPU if options.on_cpu else TESTS, key=lambda test: "attention" in test and name.startswith(("hopper", "attention in tiles")), reverse=True):
+        code, said = run(["./" + PROGRAM, test], directory, 10*HANGS if options.on_cpu else HANGS)
         if code != 0:
             red = [line[6:] for line in said.splitlines() if line.startswith("FAIL")]
             return f"{test}: " + ("hangs" if code is None else red[0][:110] if red else (said.strip().splitlines() or [f"code {code}"])[-1][:110])
@@ -130,10 +132,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", default=[""], help="only faults whose name has one of them")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--on-cpu", action="store_true", help="no card: run the kernels by dev/cuda_on_cpu")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2)))
     parser.add_argument("--arch", default="90a", help="GPU_ARCH of the Makefile")
     options = parser.parse_args()
-    chosen = [fault for fault in FAULTS if any(word in fault[0] for word in options.words)]
+    chosen = [fault for fault in FAULTS if any(word in fault[0] for word in options.words)
+              and not (options.on_cpu and fault[0].startswith("hopper"))]
+    PROGRAM = "test_olmo_on_cpu" if options.on_cpu else "test_olmo_cu"
     if options.list:
         print("\n".join(f[0] for f in chosen))
         sys.exit()
