@@ -4580,6 +4580,13 @@ static void test_requests(void) {
     check(fine, "%zu requests: what is plain is taken, the rest refused", sizeof requests/sizeof *requests);
 }
 
+// As if a signal came in the middle of the first pass.
+static void stopping_forward_tree(void *model, real *losses, real *zlosses, const int *tokens,
+                                  const int *positions, const int *targets, int N) {
+    asked_to_stop = asked_here = 1;
+    cpu_device.forward_tree(model, losses, zlosses, tokens, positions, targets, N);
+}
+
 // What stands before an empty context: the id that ends a document; of bytes that have none, a newline.
 static void test_evaluators(void) {
     static const struct { int eos, first; } rows[] = { { -1, '\n' }, { 0, 0 }, { 1, 1 }, { 255, 255 } };
@@ -4597,6 +4604,17 @@ static void test_evaluators(void) {
         open_evaluators(run);
         const Span *s = &run->tasks.task[0]->request[0].span;
         fine &= s->n == 4 && s->ids[0] == rows[i].first && s->ids[1] == 'a' && s->scored == 3;
+        if (i == 0) {
+            Device stopping = cpu_device;
+            Metrics whole = { NULL, 0, 0 }, cut = { NULL, 0, 0 };
+            stopping.forward_tree = stopping_forward_tree;
+            run->o.recipe.micro_batch = 1, run->model = cpu_device.build(&run->o.config, 0);
+            run->device = &cpu_device, ask_evaluators(run, &whole);
+            run->device = &stopping, ask_evaluators(run, &cut);
+            asked_to_stop = asked_here = 0;
+            check(whole.n == 7 && cut.n == 0, "a task that was not asked to its end has no metrics: %d", cut.n);
+            cpu_device.destroy(run->model), release(whole.list), release(cut.list);
+        }
         release(run);
     }
     check(fine, "an empty context begins where a document has ended");
