@@ -1808,14 +1808,14 @@ static void test_json(void) {
     memset(deep, '[', 65), memset(deep + 65, ']', 65);
     check(!json_skip(deep, 0) && json_skip(deep + 1, 0) == deep + 65 + 64, "JSON: 64 deep, and not one more");
     static const struct { double x; const char *is; } rows[] = {
-        { 8, "8.0" }, { 1e4, "10000.0" }, { 0.5, "0.5" }, { 1e30, "1.0000000000000000e+30" }, { 1e22, "1e+22" },
+        { 8, "8.0" }, { 1e4, "10000.0" }, { 0.5, "0.5" }, { 1e22, "1e+22" },
     };
     int fine = 1;
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         char out[32];
         json_float(rows[i].x, out);
         fine &= json_skip(out, 0) == out + strlen(out) && strtod(out, NULL) == rows[i].x;
-        fine &= i == 3 || !strcmp(out, rows[i].is);
+        fine &= !strcmp(out, rows[i].is);
     }
     check(fine, "JSON: a float has a point or an exponent, and all its digits");
 }
@@ -4612,7 +4612,8 @@ static void test_evaluators(void) {
             run->device = &cpu_device, ask_evaluators(run, &whole);
             run->device = &stopping, ask_evaluators(run, &cut);
             asked_to_stop = asked_here = 0;
-            check(whole.n == 7 && cut.n == 0, "a task that was not asked to its end has no metrics: %d", cut.n);
+            check(whole.n == 7 && cut.n == 0, "a task that was not asked to its end has no metrics: %d",
+                  cut.n);
             cpu_device.destroy(run->model), release(whole.list), release(cut.list);
         }
         release(run);
