@@ -77,7 +77,7 @@ test-gpu: $(if $(CARD),test_olmo_cu test_olmo_cu_fp32)
 
 # The same kernels without a card and without nvcc: each thread of a block becomes a fiber. -g: for a debugger. (The tests
 # that are left out take minutes.)
-ON_CPU_FLAGS = -std=c++17 -O1 -g $(ARCH) -ffp-contract=fast -fno-strict-aliasing -Wall -Wextra -Wno-unused -Wno-sign-compare \
+ON_CPU_FLAGS = -std=c++17 -O1 -g $(ARCH) -ffp-contract=fast -fno-strict-aliasing -Wall -Wextra -Wno-unused -Wno-unused-parameter -Wno-sign-compare \
                -Wno-unknown-pragmas $(filter -fopenmp,$(OPENMP)) -I. -Idev/cuda_on_cpu
 ON_CPU_TESTS = gpu_tensors gpu_state gpu_update gpu_ops gpu_decode gpu_tree gpu_greedy gpu_nan
 test_olmo_on_cpu test_olmo_on_cpu_fp32: $(wildcard dev/cuda_on_cpu/*) train_olmo.cu test_olmo.c data/test/check.c $(SOURCE) build/flags

@@ -3,7 +3,7 @@ A GPU made of functions: what train_olmo.cu asks of CUDA, on a CPU. With it, g++
 stand, and they can be run, printed from, and stepped through in a debugger, without a card:
 
     make test-gpu-on-cpu                            the GPU's tests, in fp32 and in bf16
-    gdb --args ./test_olmo_on_cpu gpu_ops           break norm_forward_kernel<8> if threadIdx.x == 33
+    OMP_NUM_THREADS=1 gdb --args ./test_olmo_on_cpu gpu_ops     break norm_forward_kernel<8> if threadIdx.x == 33
 
 How it works. A launch runs its blocks one after the other (a few at a time, one on each core). The threads of a
 block are fibers: each has a stack, and runs until it meets a barrier or the other lanes of its warp; then the
