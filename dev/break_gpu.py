@@ -15,7 +15,7 @@ A missing barrier may do no harm on the card at hand: a fault that only races is
 import argparse, concurrent.futures, os, shutil, subprocess, sys, tempfile, time
 
 TESTS = ["gpu_update", "gpu_ops", "gpu_state", "gpu_saving", "gpu_tensors", "gpu_decode", "gpu_tree", "gpu_greedy", "gpu_training", "gpu_attention", "gpu_references", "gpu_nan", "gpu_resume", "gpu_export"]
-ON_CPU = ["gpu_update", "gpu_ops", "gpu_tensors", "gpu_nan", "gpu_state", "gpu_decode", "gpu_tree", "gpu_greedy", "gpu_saving", "gpu_export"]
+ON_CPU = ["gpu_update", "gpu_ops", "gpu_tensors", "gpu_references", "gpu_nan", "gpu_state", "gpu_decode", "gpu_tree", "gpu_greedy", "gpu_saving", "gpu_export"]
 HANGS = 30      # seconds; no test takes that long on a card
 RACES = "races"
 # name, the text it replaces, what it puts there, and whether it only races
