@@ -2707,6 +2707,24 @@ static void test_energy(void) {                              // ADAPT_SPEC 5
     for (size_t i = 0; i < sizeof cards/sizeof *cards; i++)
         check(peak_tflops(cards[i].device) == cards[i].tflops, "the peak of %s: %g TFLOP/s", cards[i].device,
               cards[i].tflops);
+
+    // Four ranks that compute 1000 tokens per second together: the speed of all, of each, and each one's MFU.
+    static Run run;
+    Metrics m = { NULL, 0, 0 };
+    double palm, causal;
+    run.device = &cpu_device, run.o.config = config_of(32, 1, 2, 2, 8, 256, 96, 0, 0, 0);
+    run.layout.size = 12345, run.o.peak_tflops = 2, ranks.world = 4;
+    speed_metrics(&run, 1000, &m);
+    ranks.world = 1;
+    check(m.n == 4 && m.list[0].value == 1000 && !strcmp(m.list[0].label, "tokens/s")
+          && m.list[1].value == 250 && !strcmp(m.list[1].label, "each"),
+          "four ranks at 1000 tokens/s: %g each", m.n > 1 ? m.list[1].value : 0);
+    palm = m.n == 4 ? m.list[2].value : 0, causal = m.n == 4 ? m.list[3].value : 0;
+    m.n = 0;
+    mfu_metrics(&run.o.config, 12345, 2, 250, &m);
+    check(m.n == 2 && m.list[0].value == palm && m.list[1].value == causal && palm > causal && causal > 0,
+          "and their MFU is that of one at 250: %g", palm);
+    release(m.list);
 }
 
 // The program's own step, beside one put together here from the parts that the sections above have
@@ -7649,6 +7667,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "rendering", test_rendering, IN_FLOAT },
     { "rendering_threads", test_rendering_threads, IN_FLOAT },
     { "reply", test_reply, IN_FLOAT },
+    { "sample_text", test_sample_text, IN_FLOAT },
     { "chat", test_chat, IN_FLOAT },
     { "chat_at_terminal", test_chat_at_terminal, IN_FLOAT },
     { "rendering_official", test_rendering_official, IN_FLOAT },

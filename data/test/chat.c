@@ -340,6 +340,50 @@ static void test_chat(void) {
     release(replies);
 }
 
+// What --generate prints: a prompt that was given, and what follows it. By a tokenizer, without the EOS that
+// ended it; of bytes, without the blanks that fill up a story; after ids, the new ids alone.
+static void test_sample_text(void) {
+    static const struct { int tokenizer; const char *prompt, *ids, *part, *says; } rows[] = {
+        { 0, "ab", NULL, "cd  \n ", "abcd\n" },
+        { 0, NULL, "97,98", "cd  \n ", "99,100,32,32,10,32\n" },
+        { 1, "ab", NULL, "cd  \n ", "abcd  \n \n" },
+        { 1, "ab", NULL, "cd\0ef", "abcd\n" },
+        { 1, NULL, NULL, "cd\0ef", "cd\n" },
+        { 1, NULL, NULL, "\0", "\n" },
+    };
+    static Run run;
+    const char *path = "build/test/tokenizer.json";
+    const Sampling greedy = { 0, 1, 0 };
+    Device stage = cpu_device;
+    write_byte_tokenizer(path);
+    const char *refusal = tokenizer_refusal(path);
+    Tokenizer *t = refusal ? NULL : tokenizer_load(path);
+    if (refusal) printf("skipped: samples by a tokenizer: %s\n", refusal);
+    stage.decode = act, run.device = &stage;
+    run.o.sampling = greedy;
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        if (rows[i].tokenizer && !t) continue;
+        run.tokenizer = rows[i].tokenizer ? t : NULL;
+        run.o.config = config_of(32, 1, 2, 2, 8, 256, 96, 0, 0, 0);
+        run.o.config.eos = rows[i].tokenizer ? 0 : -1;
+        run.o.prompt = rows[i].prompt, run.o.prompt_ids = rows[i].ids;
+        actor.n = 0, actor.in_order = 1, actor.part = rows[i].part;
+        fflush(stdout);
+        const int console = dup(1);
+        CHECK(console >= 0 && freopen("build/test/sample", "w", stdout),
+              "build/test/sample: cannot be written");
+        print_sample(&run, 6);
+        fflush(stdout), dup2(console, 1), close(console);
+        char *said = read_text("build/test/sample");
+        check(actor.in_order && !strcmp(said, rows[i].says), "a sample%s after %s: \"%.*s\"",
+              rows[i].tokenizer ? " by a tokenizer" : "",
+              rows[i].ids ? rows[i].ids : rows[i].prompt ? rows[i].prompt : "an EOS",
+              (int)strcspn(said, "\n"), said);
+        release(said);
+    }
+    tokenizer_free(t);
+}
+
 // At a terminal the chat says how it ends, and when it is the user's turn.
 static void test_chat_at_terminal(void) {
     const Config c = config_of(32, 1, 2, 2, 8, 256, 96, 0, 0, 0);
