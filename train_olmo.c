@@ -3696,11 +3696,9 @@ static Candidate *candidate_at(Candidates *c, int V, int rank) {
 // Draws from softmax(logits/temperature), cut to the top_k likeliest tokens, then to the fewest of these
 // that hold the share top_p of their probability. u is uniform in (0, 1]. candidate: [V], scratch.
 static int sample(const real *logits, int V, Sampling how, double u, Candidate *candidate) {
-    // A maximum is found in vectors; one loop for it and its place would take three times as long.
-    real most = logits[0];
+    // The maximum is found in vectors; one loop for it and its place would take three times as long.
+    const real most = row_max(logits, V);
     int best = 0;
-    #pragma omp simd reduction(max : most)
-    for (int v = 1; v < V; v++) most = logits[v] > most ? logits[v] : most;
     while (best < V - 1 && logits[best] != most) best++;
     CHECK(isfinite(most), "the model's largest logit is %g; are its weights damaged?", (double)most);
     if (how.temperature == 0) return best;
