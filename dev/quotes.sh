@@ -148,14 +148,14 @@ commands() {                                    # the commands of a README, one 
                   sub(/^[$] /, "", line); sub(/ +# .*/, "", line); sub(/^D=[^ ]+ +/, "", line)
                   if (line ~ /^(make|apt|python3?|\.\/[a-z_]+|(data|dev|build)\/[a-z_\/]+(\.sh|\.py)?)( [^ ]|$)/ && line !~ /^[a-z]+\/[a-z_.\/]*  +/) print line }' "$root/$1"
 }
-trained_last() { rm -rf out out.* && timeout --preserve-status -s INT 5 ./train_olmo >/dev/null; }
+trained_last() { rm -rf out out.* && timeout --preserve-status -s INT 3 ./train_olmo >/dev/null; }
 for readme in $readmes; do
     trained_last
     while IFS= read -r command; do
         why=$(elsewhere "$command")
         if [ -n "$why" ]; then echo "skipped: $readme: $command ($why)"; continue; fi
         case $command in *--resume*) trained_last ;; esac   # a large model's first step was not done in its seconds
-        seconds=8
+        seconds=5
         case $command in make\ *) seconds=600 ;; esac
         timeout --preserve-status -s INT -k 60 $seconds bash -c "$command" </dev/null >"$yard/said" 2>&1
         code=$?                                 # 130: was still getting ready, and ended when it was asked to
