@@ -8,19 +8,19 @@ seconds=${1:-60}
 names="$*"
 [ -n "$names" ] || names=$(cd dev/fuzz && ls ./*.c | sed 's/^..//; s/\.c$//' | grep -v '^fuzz$')
 libraries="icu-uc jansson libpcre2-8 libxxhash libzstd simdjson zlib"
-failed=0
 mkdir -p build/fuzz
 clang++ -O1 -g -std=c++17 -fsanitize=address,undefined -fno-sanitize=vptr -c -o build/fuzz/json.o data/json.cc
-for name in $names; do
-    mkdir -p build/fuzz/"$name" dev/fuzz/seeds/"$name"
+fuzz() {                                        # fuzz NAME: builds one harness, and runs it
+    local name=$1 at=build/fuzz/$1
+    mkdir -p "$at" dev/fuzz/seeds/"$name"
     clang -std=gnu11 -g -O1 -DICU -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wno-unknown-pragmas \
-        $(pkg-config --cflags $libraries) -o build/fuzz/"$name".bin dev/fuzz/"$name".c build/fuzz/json.o $(pkg-config --libs $libraries) -lstdc++ -lm
-    echo "==== $name: $seconds s"
-    if ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:allocator_release_to_os_interval_ms=-1 build/fuzz/"$name".bin -max_total_time="$seconds" -rss_limit_mb=4000 -timeout=${TIMEOUT:-20} -max_len=65536 -close_fd_mask=3 \
-        -artifact_prefix=build/fuzz/"$name"- build/fuzz/"$name" dev/fuzz/seeds/"$name" >build/fuzz/"$name".log 2>&1; then
-        tail -n 1 build/fuzz/"$name".log
-    else
-        echo "FAIL  $name: see build/fuzz/$name.log"; failed=$((failed + 1))
+        $(pkg-config --cflags $libraries) -o "$at.bin" dev/fuzz/"$name".c build/fuzz/json.o $(pkg-config --libs $libraries) -lstdc++ -lm || return
+    if ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:allocator_release_to_os_interval_ms=-1 "$at.bin" -max_total_time="$seconds" \
+        -rss_limit_mb=4000 -timeout="${TIMEOUT:-20}" -max_len=65536 -close_fd_mask=3 -artifact_prefix="$at-" "$at" dev/fuzz/seeds/"$name" >"$at.log" 2>&1
+    then echo "$name, $seconds s: $(tail -n 1 "$at.log")"
+    else echo "FAIL  $name: see $at.log"; return 1
     fi
-done
-exit $failed
+}
+export -f fuzz
+export seconds libraries
+printf '%s\n' $names | xargs -P "$(nproc)" -I{} bash -c 'fuzz {}'          # fails if one does
