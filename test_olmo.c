@@ -1731,14 +1731,11 @@ static void test_console_by_the_clock(void) {
 static void test_meter(void) {
     static const double done[] = { 1010, 1080, 1100, 1000, 1160, 1170 };
     setenv("CLOCK_STEP", "1", 1);
-    fflush(stdout);
-    const int console = dup(1);
-    CHECK(console >= 0 && freopen("build/test/meter", "w", stdout), "build/test/meter: cannot be written");
+    const int console = print_into(stdout, "build/test/meter");
     const double now = seconds();
     Meter m = { "reference", "pairs", 5000, 1000, now, now };
     for (size_t i = 0; i < sizeof done/sizeof *done; i++) meter_show(&m, done[i]);
-    fflush(stdout);
-    dup2(console, 1), close(console);
+    print_again(stdout, console);
     unsetenv("CLOCK_STEP");
     char *said = read_text("build/test/meter");
     check(!strcmp(said,

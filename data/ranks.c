@@ -29,10 +29,15 @@ static int silent[MAX_RANKS];                               // seconds since tha
 static void (*check_links)(void) = NULL;                    // dies if what the devices talk by has failed
 
 // ---- how they end ------------------------------------------------------------------------------
+// Only one thread speaks, and ends the process: any other that comes here waits for that.
+static void only_one_speaks(void) {
+    if (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST)) for (;;) pause();
+}
+
 // Says the sentence of a run that failed, once, and ends this rank. Rank 0 says it; if that has died, rank 1
 // and the first rank of every other machine.
 static void __attribute__((noreturn)) end_of_run(int failed, const char *sentence) {
-    if (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST)) for (;;) pause();
+    only_one_speaks();
     if (ranks.rank <= 1 || ranks.local == 0)
         dprintf(error_output, "error: rank %d of %d: %s\n", failed, ranks.world, sentence);
     for (int r = 1; r < ranks.world && !ranks.rank; r++)
@@ -45,7 +50,7 @@ static void __attribute__((noreturn)) end_of_run(int failed, const char *sentenc
 static void send_last_words(const char *sentence) {
     char heard;
     if (ranks.rank == 0) end_of_run(0, sentence);
-    if (__atomic_exchange_n(&ending, 1, __ATOMIC_SEQ_CST)) for (;;) pause();
+    only_one_speaks();
     (void)send(life[0], sentence, strlen(sentence), MSG_NOSIGNAL);
     while (recv(life[0], &heard, 1, 0) == 1)
         if (heard != '\n') _exit(EXIT_FAILURE);             // rank 0 has said it
@@ -318,7 +323,7 @@ static void receive_ranks(int door, int port) {
 static int try_address(const struct addrinfo *at, int is_life, const char **reason) {
     Hello h, ours = hello(is_life);
     const int line = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    be_patient(line, imin(10, patience));               // connect would wait for two minutes
+    be_patient(line, imin(10, patience));                   // connect would wait for two minutes
     const int reached = connect(line, at->ai_addr, at->ai_addrlen) == 0;
     *reason = reached ? "something else is there" : errno == EINPROGRESS ? "no answer" : strerror(errno);
     be_patient(line, patience);

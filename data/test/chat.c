@@ -274,11 +274,9 @@ static void test_reply(void) {
     m = olmo_build(&c, 0);
     const Sampling fair = { 1, 1, 0 };
     int tokens[32] = { 7 }, past = 0, drawn = 0;
-    fflush(stdout);
-    const int console = dup(1);
-    CHECK(console >= 0 && freopen("/dev/null", "w", stdout), "/dev/null: cannot be opened");
+    const int console = print_into(stdout, "/dev/null");
     const int n = reply(&cpu_device, m, &c, NULL, tokens, 1, &past, 20, fair, 5);
-    fflush(stdout), dup2(console, 1), close(console);
+    print_again(stdout, console);
     for (int k = 1; k <= 20; k++)
         drawn += tokens[k] == (int)ceil(256*uniform(hash64(hash64(5) + (uint64_t)k))) - 1;
     check(n == 22 && past == 20 && drawn == 20,
@@ -309,10 +307,7 @@ static void test_chat(void) {
     Device stage = cpu_device;
     stage.decode = act, actor.n = 0, actor.in_order = 1, actor.part = part;
     write_bytes("build/test/turns", turns, strlen(turns));
-    fflush(stdout);
-    const int console = dup(1), input = dup(0);
-    CHECK(console >= 0 && freopen("build/test/replies", "w", stdout),
-          "build/test/replies: cannot be written");
+    const int console = print_into(stdout, "build/test/replies"), input = dup(0);
     CHECK(freopen("build/test/turns", "r", stdin), "build/test/turns: cannot be read");
     chat(&stage, NULL, &c, NULL, greedy, 0, 0);
     char pending[LONGEST_TOKEN + 8];
@@ -321,8 +316,7 @@ static void test_chat(void) {
         print_piece(pending, &waiting, p, 1, 0);
         longest = waiting > longest ? waiting : longest;
     }
-    fflush(stdout);
-    dup2(console, 1), close(console);
+    print_again(stdout, console);
     if (input >= 0) dup2(input, 0), close(input);
     char *replies = read_text("build/test/replies"), told[257] = "";
     for (int i = 0; i < actor.n; i++) {
@@ -368,12 +362,9 @@ static void test_sample_text(void) {
         run.o.config.eos = rows[i].tokenizer ? 0 : -1;
         run.o.prompt = rows[i].prompt, run.o.prompt_ids = rows[i].ids;
         actor.n = 0, actor.in_order = 1, actor.part = rows[i].part;
-        fflush(stdout);
-        const int console = dup(1);
-        CHECK(console >= 0 && freopen("build/test/sample", "w", stdout),
-              "build/test/sample: cannot be written");
+        const int console = print_into(stdout, "build/test/sample");
         print_sample(&run, 6);
-        fflush(stdout), dup2(console, 1), close(console);
+        print_again(stdout, console);
         char *said = read_text("build/test/sample");
         check(actor.in_order && !strcmp(said, rows[i].says), "a sample%s after %s: \"%.*s\"",
               rows[i].tokenizer ? " by a tokenizer" : "",
@@ -397,11 +388,8 @@ static void test_chat_at_terminal(void) {
         return;
     }
     stage.decode = act, actor.n = 0, actor.in_order = 1, actor.part = "yes\0no";
-    fflush(stdout);
-    const int console = dup(1), input = dup(0);
+    const int console = print_into(stdout, "build/test/replies"), input = dup(0);
     FILE *const before = stdin;
-    CHECK(console >= 0 && freopen("build/test/replies", "w", stdout),
-          "build/test/replies: cannot be written");
     dup2(user, 0);
     CHECK((stdin = fdopen(user, "r")) && write(terminal, "a?\nb?\n\4", 7) == 7,
           "a terminal cannot be written to");

@@ -40,6 +40,19 @@ static int open_files(void) {
     closedir(directory);
     return n;
 }
+// Until print_again, what is printed to this stream goes to a file. Returns where it went before.
+static int print_into(FILE *stream, const char *path) {
+    fflush(stream);
+    const int before = dup(fileno(stream));
+    CHECK(before >= 0 && freopen(path, "w", stream), "%s: cannot be written", path);
+    return before;
+}
+static void print_again(FILE *stream, int before) {
+    fflush(stream);
+    dup2(before, fileno(stream));
+    close(before);
+}
+
 // Runs one group of tests, which must close what it opens.
 static void run_group(const char *name, void (*group)(void)) {
     const int before = open_files();

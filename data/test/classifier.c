@@ -105,11 +105,9 @@ static void test_schedule(void) {
         const Labelled one = { texts[i], strlen(texts[i]), i % 3 };
         piece[i] = one;
     }
-    fflush(stderr);
-    const int console = dup(2);
-    CHECK(console >= 0 && freopen(put_text("epochs", ""), "w", stderr), "a file for stderr cannot be made");
+    const int console = print_into(stderr, put_text("epochs", ""));
     classifier_train(c, &of, EPOCHS, 0.5, 7);
-    fflush(stderr), dup2(console, 2), close(console);
+    print_again(stderr, console);
     char *said = read_text(in_scratch("epochs")), lines[EPOCHS][64];
     for (int epoch = 0; epoch < EPOCHS; epoch++) {
         uint32_t order[N];
@@ -179,12 +177,9 @@ static void test_judgement(void) {
             const Labelled one = { texts[i].text, 9, texts[i].label };
             piece[of.n++] = one;
         }
-    fflush(stdout);
-    const int console = dup(1);
-    CHECK(console >= 0 && freopen(path, "w", stdout), "%s: cannot be written", path);
+    const int console = print_into(stdout, path);
     print_judgement(c, &of);
-    fflush(stdout);
-    dup2(console, 1), close(console);
+    print_again(stdout, console);
     char *said = read_text(path);
     const char *expected = "label              held out  precision  recall  most often taken for\n"
                            "first                     4     0.7500  0.7500  second\n"

@@ -1,10 +1,12 @@
-// cuBLASLt's product as a plain loop, with all that train_olmo.cu tells it: columns first, widths, strides of a
-// batch, transposes, beta.
+// cuBLASLt's product as a plain loop, with all that train_olmo.cu tells it: columns first, widths, strides
+// of a batch, transposes, beta.
 #pragma once
 #include "cuda_bf16.h"
 
 typedef enum { CUBLAS_STATUS_SUCCESS, CUBLAS_STATUS_INVALID_VALUE = 7 } cublasStatus_t;
-static inline const char *cublasLtGetStatusString(cublasStatus_t s) { return s ? "invalid value" : "success"; }
+static inline const char *cublasLtGetStatusString(cublasStatus_t s) {
+    return s ? "invalid value" : "success";
+}
 typedef enum { CUDA_R_32F = 0, CUDA_R_16BF = 14 } cudaDataType;
 enum { CUBLAS_COMPUTE_32F = 68 };
 enum { CUBLAS_OP_N, CUBLAS_OP_T };
@@ -73,8 +75,9 @@ static inline void put_number(void *x, cudaDataType type, size_t i, float value)
 
 // d = alpha op(a) op(b) + beta c, of which c is not read if beta is 0
 static cublasStatus_t cublasLtMatmul(
-    cublasLtHandle_t, cublasLtMatmulDesc_t how, const float *alpha, const void *a, cublasLtMatrixLayout_t a_is,
-    const void *b, cublasLtMatrixLayout_t b_is, const float *beta, const void *c, cublasLtMatrixLayout_t c_is,
+    cublasLtHandle_t, cublasLtMatmulDesc_t how, const float *alpha,
+    const void *a, cublasLtMatrixLayout_t a_is, const void *b, cublasLtMatrixLayout_t b_is,
+    const float *beta, const void *c, cublasLtMatrixLayout_t c_is,
     void *d, cublasLtMatrixLayout_t d_is, const cublasLtMatmulAlgo_t *, void *, size_t, cudaStream_t stream) {
     const auto A = *a_is, B = *b_is, C = *c_is, D = *d_is;
     const int turn_a = how->turned[0], turn_b = how->turned[1];

@@ -3,20 +3,22 @@ A GPU made of functions: what train_olmo.cu asks of CUDA, on a CPU. With it, g++
 stand, and they can be run, printed from, and stepped through in a debugger, without a card:
 
     make test-gpu-on-cpu                            the GPU's tests, in fp32 and in bf16
-    OMP_NUM_THREADS=1 gdb --args ./test_olmo_on_cpu gpu_ops     break norm_forward_kernel<8> if threadIdx.x == 33
+    OMP_NUM_THREADS=1 gdb --args ./test_olmo_on_cpu gpu_ops
+        break norm_forward_kernel<8> if threadIdx.x == 33
 
-How it works. A launch runs its blocks one after the other (a few at a time, one on each core). The threads of a
-block are fibers: each has a stack, and runs until it meets a barrier or the other lanes of its warp; then the
-next one runs. So a thread may be ahead of another by a whole phase: a barrier that is missing mostly shows.
-Every second block runs its threads from the last to the first, because some are missed in one order only.
+How it works. A launch runs its blocks one after the other (a few at a time, one on each core). The threads
+of a block are fibers: each has a stack, and runs until it meets a barrier or the other lanes of its warp;
+then the next one runs. So a thread may be ahead of another by a whole phase: a barrier that is missing
+mostly shows. Every second block runs its threads from the last to the first, because some are missed in one
+order only.
 
 What is stricter than on a card, so that mistakes show: memory is full of NaN until it is written, and so is
-what a lane gets from one that has ended; a write beside an allocation is noticed when that is freed; where some
-lanes of a warp wait for the others, and some at a barrier, the program ends (a card hangs, or worse).
+what a lane gets from one that has ended; a write beside an allocation is noticed when that is freed; where
+some lanes of a warp wait for the others, and some at a barrier, the program ends (a card hangs, or worse).
 
-What does not show: races between blocks; a barrier missing where this order does no harm; the memory model; how
-many registers or bytes of shared memory a kernel takes; kernels that start early; speed. All work is done when
-it is asked for, so a missing synchronization with the host does not show either.
+What does not show: races between blocks; a barrier missing where this order does no harm; the memory model;
+how many registers or bytes of shared memory a kernel takes; kernels that start early; speed. All work is
+done when it is asked for, so a missing synchronization with the host does not show either.
 */
 #pragma once
 #undef _FORTIFY_SOURCE                                  // it takes a jump to another stack for an attack
@@ -180,8 +182,8 @@ static inline const char *cudaGetErrorString(cudaError_t e) {
 }
 static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 
-// It is older than Hopper, so it has the attention of every card. 3 multiprocessors: blocks that share out rows
-// have several each.
+// It is older than Hopper, so it has the attention of every card. 3 multiprocessors: blocks that share out
+// rows have several each.
 struct cudaDeviceProp { char name[256]; int major, minor, multiProcessorCount; };
 static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
     *p = { "a GPU on a CPU", 8, 0, 3 };
@@ -233,7 +235,9 @@ static inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t *program, cudaGra
     return *program = new CudaGraph(*graph), cudaSuccess;
 }
 static inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
-static inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t program) { return delete program, cudaSuccess; }
+static inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t program) {
+    return delete program, cudaSuccess;
+}
 static inline cudaError_t cudaGraphLaunch(cudaGraphExec_t program, cudaStream_t s) {
     for (auto &work : program->work) enqueue(s, work);
     return cudaSuccess;
