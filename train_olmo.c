@@ -7,13 +7,13 @@ OLMo in C: the open language model, trained, saved, resumed, evaluated and sampl
     ./train_olmo --help                             everything else
 
 The model is OLMo-1 (arXiv 2402.00838): a decoder-only transformer without biases, with LayerNorms
-that have no parameters, rotary positions, SwiGLU, and nothing else. For tokens t_1..t_T:
+that have no parameters, rotary position embeddings (RoPE) and SwiGLU. For tokens t_1..t_T:
 
     x  <- embed(t)
     x  <- x + attention(norm(x))           in every layer: q, k, v from one matrix, clamped in one of
                                            the released models; RoPE turns q and k
     x  <- x + swiglu(norm(x))              in every layer: up and gate from one matrix
-    -log p(t_{i+1}) = cross entropy of softmax(head . norm(x_i))
+    loss_i = -log softmax(head . norm(x_i))[t_{i+1}]                       the cross entropy
 
 How to read it. The file is told in the order in which its parts depend on each other:
 
@@ -29,10 +29,10 @@ and may be skipped. Sections 6-9 make the model usable. What stands before secti
 memory) serves all of them, and teaches nothing: begin at "1. Config".
 
 Conventions, kept everywhere:
-- Arguments come in this order: outputs (of a forward pass: also what it saves for the backward pass),
-  scratch, inputs (of a backward pass: gradients, then what was saved), weights, constants, sizes.
-- A gradient is called d + name. "=" functions overwrite their output, "+=" functions add to it; the
-  comment above each says which.
+- Arguments come in this order: outputs, scratch, inputs, weights, constants, sizes. What a forward pass
+  saves for its backward pass is an output. The inputs of a backward pass are gradients, then what was saved.
+- dx is the gradient of the loss with respect to x. Where a comment says "=" it is overwritten; "+=" adds
+  to it. In formulas, [i = j] is 1 where i = j, and 0 elsewhere.
 - Shapes: B sequences of T tokens, N = B*T rows; C = d_model; H query heads and G key/value heads of
   size D = C/H; Q = (H + 2G)*D, the width of a fused q|k|v row; F = inner width of the MLP (mlp_hidden
   counts 2F); V = vocabulary rows; L layers.
@@ -40,8 +40,8 @@ Conventions, kept everywhere:
 - Threads own disjoint pieces of the output, and every sum has one fixed order. So no result depends on
   the number of threads, nor on how a batch is cut into micro-batches: two runs give equal bits.
 - Every failure is one sentence on stderr, and exit code 1.
-- The numbers in brackets are sections: (OLMO_SPEC 4.2) of dev/OLMO_SPEC.md, which tells what the official
-  code does, and where; (paper 2.1) of arXiv 2402.00838.
+- (OLMO_SPEC 4.2) is section 4.2 of dev/OLMO_SPEC.md, which tells what the official code does, and where;
+  (paper 2.1) is section 2.1 of arXiv 2402.00838.
 */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -141,10 +141,10 @@ static inline size_t zmax(size_t a, size_t b) { return a > b ? a : b; }
 // ================================================================================================
 
 typedef struct {
-    int d_model, n_layers, n_heads, n_kv_heads;
-    int mlp_hidden;                             // rows of ff_proj: the up half and the gate half together
-    int vocab;                                  // rows of the embedding, padding rows included
-    int seq_len;                                // T a model is trained with
+    int d_model, n_layers, n_heads, n_kv_heads; // C, L, H, G
+    int mlp_hidden;                             // 2F: rows of ff_proj, the up half and the gate half
+    int vocab;                                  // V: rows of the embedding, padding rows included
+    int seq_len;                                // the T that the model is trained with
     int tied;                                   // 1: the head is the embedding matrix
     int eos;                                    // id that ends a document, -1: none
     double rope_theta;
@@ -156,7 +156,7 @@ typedef struct {
 typedef struct {
     const char *schedule;
     double lr, final_lr;                        // peak, and the fraction of it at the end
-    int warmup, steps;                          // in steps
+    int warmup, steps;                          // of the learning rate; of the run: in updates
     int batch, micro_batch;                     // sequences per update; sequences per forward pass
     double weight_decay, beta1, beta2, eps;
     int decay_embeddings;
@@ -299,8 +299,8 @@ void embed_forward(real *x, const int *tokens, const real *wte, int N, int C) {
 }
 
 // dwte[tokens[n],:] += dx[n,:]                                                   dwte: [V, C], dx: [N, C]
-// A token that occurs twice adds twice, in the order of n. So threads own channels, not rows: two rows
-// may hold the same token.
+// A token that occurs twice adds twice, in the order of n. Threads own channels, not rows, because two
+// rows may hold the same token.
 void embed_backward(real *dwte, const real *dx, const int *tokens, int N, int C) {
     enum { CHANNELS = 64 };                                 // 4 cache lines: threads seldom share one
     #pragma omp parallel for
@@ -364,7 +364,7 @@ void clip_backward(real *dx, const unsigned char *pass, size_t count) {
     for (size_t i = 0; i < count; i++) dx[i] = pass[i] ? dx[i] : 0;
 }
 
-// ---- rotary positions (RoPE) -------------------------------------------------------------------
+// ---- rotary position embeddings (RoPE) ---------------------------------------------------------
 // Su et al. 2021 (arXiv 2104.09864): turn pairs of numbers of q and k by angles that grow with the
 // position. A product q.k then depends on how far apart the two are, and not on where they stand.
 //
@@ -382,7 +382,7 @@ void rope_table(real *table, double theta, int T, int D) {
 
 // A pair (a, b) is numbers i and D/2 + i of a head, as in the official code:
 //     a' = a cos - b sin,    b' = b cos + a sin                    x: [N, Q]; its first `heads` heads turn
-// In place. Row n stands at position past + n % T. `turn` is +1, or -1 to turn back.
+// In place. Row n stands at position past + n % T (in training, past is 0). turn: +1, or -1 to turn back.
 static void rotate(real *x, const real *table, real turn, int N, int T, int past, int heads, int D, int Q) {
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
@@ -415,7 +415,7 @@ void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D
 //
 // Query head h reads k and v of head h/(H/G): with G < H several share them (arXiv 2305.13245).
 //
-// If you meet attention for the first time, read it in plain loops before: attention_forward and
+// If you meet attention for the first time, read it in plain loops first: attention_forward and
 // attention_backward in dev/class/plain.c.
 //
 // No T x T matrix is stored. A thread takes a tile of QUERIES queries, computes their rows of S in
@@ -425,15 +425,17 @@ void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D
 // of 96 queries and 2,048 keys (0.8 MB) still fits into a core's L2 cache.
 enum { QUERIES = 96 };
 
-// gemm on the calling thread alone. Since a query sees no later keys, only part of a product counts,
-// and little more than that part is computed. It may write scores that do not count; and where terms
-// do not count, the caller must have put zeros.
+// gemm on the calling thread alone, which skips most of what does not count: no query sees later keys.
+// `past` keys come before the first query. With past = 1, 3 queries and 4 keys:
+//
+//     query 0    x x . .         x: counts
+//           1    x x x .         .: in c, may hold anything afterwards;
+//           2    x x x x            in a, must be 0, because some of it is multiplied
 typedef enum {
     DENSE,                      // everything counts
-    SCORES,                     // query i, key j:   c(i,j) counts where j <= i + past
-    AVERAGE,                    // query i, key k:   a(i,k) counts where k <= i + past
-    GRADIENT,                   // key i, query k:   a(i,k) counts where i <= k + past; always with add,
-                                // so that the c of a key which no query sees stays as it was
+    SCORES,                     // c is the triangle: [queries, keys]
+    AVERAGE,                    // a is the triangle
+    GRADIENT,                   // a is its transpose; always with add: a key that no query sees keeps its c
 } Causal;
 static void causal_product(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add,
                            Causal causal, int past);
@@ -454,7 +456,7 @@ void attention_forward(real *att, real *lse, real *work, const real *q, int q_wi
     const int row = scratch_row(keys);
     const int tiles = (T + QUERIES - 1)/QUERIES;
     const real scale = 1/(real)sqrt((real)D);
-    #pragma omp parallel for collapse(3) schedule(dynamic)
+    #pragma omp parallel for collapse(3) schedule(dynamic)          // the last tiles first: they take longest
     for (int tile = tiles - 1; tile >= 0; tile--) for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) {
         const int t0 = tile*QUERIES;
         const int rows = imin(QUERIES, T - t0);
@@ -466,8 +468,8 @@ void attention_forward(real *att, real *lse, real *work, const real *q, int q_wi
         real *out = att + ((size_t)b*T + t0)*H*D + h*D;
 
         causal_product(S, row, matrix(queries, q_width), transposed(k, kv_width),
-                       rows, seen, D, 0, SCORES, past + t0);
-        for (int i = 0; i < rows; i++) {                            // S becomes P
+                       rows, seen, D, 0, SCORES, past + t0);        // S = q k^T
+        for (int i = 0; i < rows; i++) {                            // P = softmax(scale S), in its place
             real *s = S + (size_t)i*row;
             const int n = past + t0 + i + 1;                        // keys that this query sees
             const real most = scale*row_max(s, n);                  // exp(S - most) cannot overflow
@@ -477,7 +479,7 @@ void attention_forward(real *att, real *lse, real *work, const real *q, int q_wi
             lse[((size_t)b*H + h)*T + t0 + i] = most + (real)log(sum);
         }
         causal_product(out, (size_t)H*D, matrix(S, row), matrix(v, kv_width),
-                       rows, D, seen, 0, AVERAGE, past + t0);
+                       rows, D, seen, 0, AVERAGE, past + t0);       // att = P v
     }
 }
 
@@ -486,9 +488,9 @@ void attention_forward(real *att, real *lse, real *work, const real *q, int q_wi
 // one product of D numbers per query, instead of one of T. Then
 //     dq = dS k / sqrt(D),    dk += dS^T q / sqrt(D),    dv += P^T datt
 //
-// A task is one head's block of KEYS keys, with all queries that see it. So even one sequence with one
-// key/value head keeps all threads busy. The gradient of a query adds up over the blocks, that of a
-// key and its value over the heads that share them:
+// A task is one query head's block of KEYS keys, with all queries that see it: enough tasks for all threads
+// even where one sequence has one key/value head. The gradient of a query adds up over the blocks, that of
+// a key and its value over the heads that share them:
 //     dq        block 0 writes to dqkv, later blocks to dq_parts
 //     dk, dv    a group's first head writes to dqkv, the others to dkv_parts
 // At the end the parts are added in a fixed order, so the bits do not depend on the threads.
@@ -559,8 +561,8 @@ void attention_backward(real *dqkv, real *work, const real *datt, const real *at
             const Matrix out = matrix(att + first*C + h*D, C);
             const Matrix dout = matrix(datt + first*C + h*D, C);
 
-            causal_product(P, row, q, transposed(k, Q), rows, seen, D, 0, SCORES, past);
-            causal_product(dS, row, dout, transposed(v, Q), rows, seen, D, 0, SCORES, past);
+            causal_product(P, row, q, transposed(k, Q), rows, seen, D, 0, SCORES, past);      // S
+            causal_product(dS, row, dout, transposed(v, Q), rows, seen, D, 0, SCORES, past);  // dP
             for (int i = 0; i < rows; i++) {                                // S becomes P, and dP becomes dS
                 real *p = P + (size_t)i*row, *ds = dS + (size_t)i*row;
                 const int n = imin(keys, past + i + 1);                     // keys that this query sees
@@ -612,9 +614,9 @@ void swiglu_backward(real *dug, real *h, const real *dh, const real *ug, int N, 
 
 // ---- softmax cross entropy, with optional z-loss -----------------------------------------------
 // lse = log sum_j exp(logits_j),    loss = -log softmax(logits)[target] = lse - logits[target]
-// zloss = z*lse^2 keeps the logits from drifting (PaLM, arXiv 2204.02311).
-// Both losses are 0 where the target is negative. logits: [N, V]; losses, zlosses, lse: [N].
-// All V columns count, the padding too (OLMO_SPEC 1.10).
+// Softmax does not see a number that is added to all logits: zloss = z*lse^2 holds it near 0 (PaLM, arXiv
+// 2204.02311). Both losses are 0 where the target is negative. All V columns count, the padding too
+// (OLMO_SPEC 1.10).                                      logits: [N, V]; losses, zlosses, lse: [N]
 void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *logits, const int *targets,
                           double z, int N, int V) {
     enum { PIECE = 512 };                                   // 2 KB: stays in L1
@@ -633,7 +635,7 @@ void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *lo
 }
 
 // d lse/dlogits_j = softmax(logits)_j = exp(logits_j - lse) = p_j.
-// Row n counts weights[n] times, in both losses, so
+// Both losses of row n count weights[n] times (the caller's choice, see olmo_forward), so
 //     dlogits_j = weight * ((1 + 2 z lse) p_j - [j = target])
 // logits, dlogits: [N, V], "=", and may be one array, as in olmo_forward. weights, lse, targets: [N].
 // A row without target or weight is only cleared.
@@ -747,19 +749,18 @@ void olmo_layout(Layout *list, Weights *w, real *base, const Config *c) {
 
 // Decay pulls weights towards 0, so that a matrix does not grow without need. But a gain belongs near
 // 1, not near 0; and an embedding's row would shrink at every step, though its token occurs in few of
-// them. So in the released models all matrices decay but the embedding, even where it is the head too
-// (unless the recipe says decay_embeddings).
+// them. So in the released models all matrices decay but the embedding, even where it is the head too.
+// (7b-0424 is the exception: decay_embeddings.)
 static int decays(const Tensor *t, int decay_embeddings) {
     if (t->role == GAIN) return 0;
     return t->role != EMBEDDING || decay_embeddings;
 }
 
 // ---- init --------------------------------------------------------------------------------------
-// Weights are drawn from a normal distribution with these standard deviations (OLMO_SPEC 3). All but
-// `normal` cut it at three of them.
-//     mitchell       1/sqrt(C);  OUTPUT 1/sqrt(2 fan_in (layer + 1)): at first, deeper layers add less
-//                    to the residual stream. That of the released models; OLMo's code credits Mitchell
-//                    Wortsman.
+// Weights are drawn from a normal distribution with these standard deviations, truncated at three of them
+// except for `normal` (OLMO_SPEC 3).
+//     mitchell       1/sqrt(C);  OUTPUT 1/sqrt(2 fan_in (layer + 1)): at first, deeper layers add less to
+//                    the residual stream. Of the released models; OLMo's code credits Mitchell Wortsman.
 //     normal         0.02
 //     full_megatron  0.02;       OUTPUT 0.02/sqrt(2L);  HEAD 1/sqrt(C).   After metaseq; Llama 2 has it too.
 static double init_std(const Tensor *t, const Config *c, const char *init) {
@@ -771,7 +772,7 @@ static double init_std(const Tensor *t, const Config *c, const char *init) {
     return t->role == OUTPUT ? 0.02/sqrt(2.0*c->n_layers) : t->role == HEAD ? by_width : 0.02;
 }
 
-// The distribution is cut at so many deviations from 0; 0: it is not cut.
+// How many standard deviations from 0 the distribution is truncated at; 0: it is not.
 static double init_cut(const char *init) { return strcmp(init, "normal") ? 3 : 0; }
 
 // All randomness of the init is a hash: number i of stream s is hash(s + i). So the numbers do not
@@ -810,15 +811,14 @@ typedef struct {
 typedef struct {
     int B, T;
     int head_rows;                                  // rows of logits that exist at a time
-    int has_dlogits;                                // a forward pass with weights awaits its backward pass
+    int has_dlogits;                                // a pass with loss weights awaits its backward pass
     int *tokens, *targets;                          // [N]             copies, for the backward pass
     int *positions;                                 // [N]             only with a KV cache
     real *x, *h;                                    // [N, C], [N, F]  the residual stream; inside the MLP
     LayerActs layer[MAX_LAYERS];
     real *xnf, *rstdf;                              // [N, C], [N]     last norm
     real *lse;                                      // [N]
-    real *logits;                                   // [head_rows, V]  and dlogits, their gradient, after a
-                                                    //                 forward pass with weights
+    real *logits;                                   // [head_rows, V]  after a pass with loss weights: dlogits
     real *dx, *dxn, *dqkv, *datt, *dh;              // [N, C], [N, C], [N, Q], [N, C], [N, F]
     real *rope;                                     // [T, D]          the table of cosines and sines
     real *work;                                     //                 scratch of attention
@@ -902,7 +902,7 @@ static size_t acts_layout(Acts *a, char *base, const Config *c, int training, in
 //
 static void attend_with_cache(Acts *a, LayerActs *s, real *cache, const Config *c, int N);
 
-// The block for B sequences of T tokens. In generation, which gives it the layer's KV cache,
+// The block for B sequences of T tokens. cache: NULL, or in generation the layer's KV cache: then
 // attend_with_cache (the end of this section) does RoPE and attention.
 static void block_forward(Acts *a, LayerActs *s, const LayerWeights *w, real *cache, const Config *c,
                           int B, int T) {
@@ -1032,7 +1032,7 @@ static void head_forward(Olmo *m, real *losses, real *zlosses, const real *weigh
     const Config *c = &m->config;
     const int C = c->d_model, V = c->vocab;
     Acts *a = &m->acts;
-    int *row = a->tokens, asked = N;                        // nothing needs the tokens after the embedding
+    int *row = a->tokens, asked = N;                        // without training, nothing needs the tokens now
     norm_forward(a->xnf, a->rstdf, a->x, N, C);
     if (!m->training) {
         asked = keep_asked(row, a->targets, a->targets, N);
@@ -1246,8 +1246,8 @@ double olmo_update(Olmo *model, const AdamW *adamw) {
 }
 
 // The learning rate of step s = 1, 2, ...: linear warm-up from a tenth of the peak, then the schedule
-// (OLMO_SPEC 4.5). `finetune` is transformers' linear schedule, from 0 to the peak to 0. It counts the
-// updates that are done, s - 1 before update s. So update 1 has rate 0, and changes nothing.
+// (OLMO_SPEC 4.5). `finetune` is transformers' linear schedule, from 0 up to the peak and down to 0. It
+// counts the updates that are done, s - 1 before update s. So update 1 has rate 0, and changes nothing.
 static double learning_rate(const Recipe *r, int s) {
     const double warmup = r->warmup, peak = r->lr, low = r->lr*r->final_lr;
     if (!strcmp(r->schedule, "finetune")) {
@@ -3755,6 +3755,7 @@ static int generate(const Device *device, void *model, const Config *c, int *tok
 // ================================================================================================
 // 9. Program: one command line, one training loop
 // ================================================================================================
+// Easiest to read from its end: olmo_main, then train, then train_step.
 
 // ---- options -----------------------------------------------------------------------------------
 // An option is a field of Options, its default in options_of_preset, and a row of option_table.
@@ -4263,7 +4264,7 @@ static double share_sequences(const Objective *o, Row *row, double *sums) {
     return row->labels > 0;
 }
 
-// With L = -log sigmoid(beta*D), dL/dD = -g for g = beta*sigmoid(-beta*D). log p is minus a loss, so
+// L = -log sigmoid(beta*D) gives dL/dD = -g with g = beta*sigmoid(-beta*D). log p is minus a loss, so
 // dL/dloss is g for the chosen row and -g for the rejected one.
 static double share_dpo(const Objective *o, Row *row, double *sums) {
     Row *chosen = row, *rejected = row + 1;
@@ -4329,8 +4330,8 @@ static double objective_weigh(const Objective *o, Batch *b) {
 }
 
 // ---- metrics -----------------------------------------------------------------------------------
-// The metrics of a step are a list, to which all that measures something appends. metrics.jsonl gets all
-// of it, the console what has a label.
+// The metrics of a step are a list. Whatever measures something appends to it. metrics.jsonl gets all of it,
+// the console what has a label.
 
 typedef struct {
     char name[112];
@@ -4472,8 +4473,8 @@ static void model_init(const Run *run) {
 
 // ---- a batch through the model -----------------------------------------------------------------
 
-// Sends the whole batch through the model, pass by pass, and sums up the losses of each row. With `learn`
-// the gradients add up, by the weights. Returns 0 if it stopped before the end, because it was asked to.
+// Sends the whole batch through the model, pass by pass, and sums up the losses of each row. With `learn`,
+// the weighted gradients add up. Returns 0 if it was asked to stop before the end.
 static int batch_through(const Run *run, Batch *b, int learn) {
     int k = 0;
     for (; k < b->n && !asked_to_stop; k += batch_pass(b, k).B) {
@@ -4495,8 +4496,8 @@ static int batch_through(const Run *run, Batch *b, int learn) {
     return k >= b->n;
 }
 
-// Sets sums[MAX_SUMS] to the sums that `judge` makes of all these rows; returns their denominator. The
-// rows are read in a fixed order, and several passes at a time, so that rows of similar length meet.
+// Sets sums[MAX_SUMS] to the sums that `judge` makes of all these rows; returns their denominator. Rows
+// for several passes are read at a time, so that rows of similar length can share a pass.
 static double evaluate(const Run *run, const Rows *rows, const Objective *judge, double *sums) {
     const Config *c = &run->o.config;
     const int micro = run->o.recipe.micro_batch, some = 8*micro*ranks.world;
@@ -4610,7 +4611,7 @@ static int prompt_tokens(const Run *run, int *tokens) {
     return (int)n;
 }
 
-// Finds a prompt that the model cannot take before training, not at the first sample.
+// Refuses a prompt that the model cannot take: before training, not at the first sample.
 static void check_prompt(const Run *run) {
     int *tokens = (int *)allocate((size_t)run->o.config.seq_len, sizeof(int), "a prompt");
     (void)prompt_tokens(run, tokens);
@@ -4944,11 +4945,10 @@ static void check_validation(const Run *run) {
 // ---- DPO's reference ---------------------------------------------------------------------------
 // DPO compares the model with its reference, the model that training starts from. The reference gives
 // log p of every row, the sum over its labels, once before training: OLMo has no dropout, so one pass is
-// enough. The numbers lie in OUT/reference.safetensors. A NaN there still has to be computed, so the pass
+// enough. The numbers lie in OUT/reference.safetensors. A NaN marks one that is still missing, so the pass
 // can be interrupted. The header names the weights and the data that the numbers belong to.
 
-// The file: 8 bytes, the length of the header; the header, filled with blanks; the numbers, from an aligned
-// byte on.
+// The file: the length of the header in 8 bytes; the header, padded with blanks; the numbers, aligned.
 enum { REFERENCE_AT = 1024, REFERENCE_HEADER = REFERENCE_AT - 8 };
 static const char *const reference_begins = "{\"__metadata__\":{\"params\":\"";
 
@@ -5219,7 +5219,7 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
 
 // ---- the training loop -------------------------------------------------------------------------
 
-// Whether something is due at this step that comes every so many steps (0: never).
+// Whether what comes every `steps` steps (0: never) is due at this one.
 static int every(int steps, int step) { return steps && step % steps == 0; }
 
 static void print_hash(Run *run) {
