@@ -287,7 +287,7 @@ static int compare(const Record *student, const Record *truth, int n, const char
 
 static void *open_library(const char *path) {
     void *opened = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    CHECK(opened, "%s: cannot be loaded: %s", path, dlerror());
+    CHECK(opened, "cannot be loaded: %s", dlerror());       // which begins with the path
     return opened;
 }
 
