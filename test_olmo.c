@@ -4069,7 +4069,8 @@ static void refused_flags(void) {
         { "--load good --n-kv-heads 2", "--n-kv-heads 2" },
         { "--load good --mlp-hidden 64", "--mlp-hidden 64" },
         { "--load good --vocab 65", "--vocab 65" }, { "--load good --rope-theta 500", "--rope-theta 500" },
-        { "--load good --clip-qkv 8", "--clip-qkv 8" }, { "--load good --untied", "--tied" },
+        { "--load good --clip-qkv 8", "--clip-qkv 8" }, { "--load good --untied", "--untied does not fit the model in good, whose head is the embedding" },
+        { "--load good --init normal", "--init is for new weights; these come from good" },
         { "--load nowhere", "nowhere" },
         { "--load ''", "config.json" }, { "--model 13b", "--model 13b" }, { "--model ''", "--model" },
         { "--schedule step", "--schedule step" },
@@ -4105,7 +4106,13 @@ static void refused_flags(void) {
         { "--generate 4 --prompt ''", "--prompt" }, { "--eval --val none", "--eval" },
         { "--export copy --export-dtype fp8", "--export-dtype fp8" },
         { "--export copy --shard-mb -1", "--shard-mb" }, { "--data ids.bin,", "--data" },
-        { "--data ''", "--data" },
+        { "--data ''", "--data" }, { "--eval-set =few.bin", "--eval-set =few.bin: expected a short name" },
+        { "--eval-set few=", "--eval-set few=: expected NAME=PATH" },
+        { "--eval-set =", "--eval-set =: expected NAME=PATH" },
+        { "--eval-set few.bin", "--eval-set few.bin: expected NAME=PATH" },
+        { "--eval-set 'a b=few.bin'", "--eval-set a b=few.bin: expected a short name" },
+        { "--eval-set a23456789012345678901234567890123456789012345678901234567890123_4=few.bin",
+          "_4=few.bin: expected a short name" },
     };
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         const char *flags = rows[i].flags;
@@ -4242,14 +4249,14 @@ static void plain_requests(void) {
         { "--prompt One --generate 0", "--generate" }, { "--prompt One --sample-every 0", "--generate" },
         { "--temperature 0", "--generate" }, { "--top-k 3", "--generate" }, { "--top-p 0.5", "--generate" },
         { "--export-dtype bf16", "--export DIR" }, { "--shard-mb 5", "--export DIR" },
-        { "--resume --eval", "choose one" },
-        { "--resume --generate 3", "choose one" }, { "--generate 3 --prompt a --prompt-ids 1", "only one" },
-        { "--epochs 1", "only one" }, { "--generate 3", "--steps and --epochs train" },
+        { "--resume --eval", "--resume is for training" },
+        { "--resume --generate 3", "--resume is for training" }, { "--sample-every 1 --prompt a --prompt-ids 1", "only one" },
+        { "--epochs 1", "only one" }, { "--generate 3", "--steps is for training" },
         { "--eval --val few.bin", "--eval is done instead" },
         { "--export copy", "two commands" }, { "--watts 5", "--energy beside it" },
         { "--pue 1.1", "--energy beside it" },
         { "--carbon-intensity 0.6", "--energy beside it" },
-        { "--energy --eval", "--energy measures a training run" },
+        { "--energy --eval", "--energy is for training" },
     };
     CHECK(went_well(train_olmo("%s --steps 1 --data ids.bin", tiny_model)),
           "a test could not train: %s", complained);
@@ -4524,12 +4531,13 @@ static void test_options(void) {
           "files among options");
 }
 
-// Which options may stand together, and which need another beside them.
+// Which options may stand together, and which need another beside them. Before the bar: the options of the
+// run that --resume goes on with.
 static const struct { const char *flags, *says; } requests[] = {
     { "", NULL }, { "--prompt a --generate 3", NULL }, { "--prompt a --sample-every 5", NULL },
     { "--prompt a --chat", "--generate N" },
-    { "--chat --data c.jsonl", "--data and --dpo train" },
-    { "--chat --dpo p.jsonl", "--data and --dpo train" },
+    { "--chat --data c.jsonl", "--data is for training, --chat is done" },
+    { "--chat --dpo p.jsonl", "--dpo is for training, --chat is done" },
     { "--eval --data a.bin", NULL },
     { "--prompt a", "--generate N" }, { "--prompt a --sample-every 0", "--generate N" },
     { "--prompt-ids 1 --generate 3", NULL },
@@ -4541,18 +4549,27 @@ static const struct { const char *flags, *says; } requests[] = {
     { "--export-dtype bf16 --export d", NULL },
     { "--export-dtype bf16", "--export DIR" }, { "--shard-mb 3 --export d", NULL },
     { "--shard-mb 3", "--export DIR" },
-    { "--label-mask m --data a.bin", NULL }, { "--label-mask m --resume", NULL },
+    { "--label-mask m --data a.bin", NULL }, { "--data a.bin | --resume --label-mask m", NULL },
+    { "--dpo p.jsonl | --resume --label-mask m", "the files it belongs to" },
     { "--label-mask m", "the files it belongs to" },
-    { "--dpo-beta 0.1 --dpo p.jsonl", NULL }, { "--dpo-beta 0.1 --resume", NULL },
+    { "--dpo-beta 0.1 --dpo p.jsonl", NULL }, { "--dpo p.jsonl | --resume --dpo-beta 0.1", NULL },
+    { "--data a.bin | --resume --dpo-beta 0.1", "--dpo PAIRS" },
     { "--dpo-beta 0.1", "--dpo PAIRS" },
-    { "--as-released --dpo p.jsonl", NULL }, { "--as-released --resume", NULL },
+    { "--as-released --dpo p.jsonl", NULL }, { "--dpo p.jsonl | --resume --as-released", NULL },
+    { "--data c.jsonl | --resume --as-released", NULL },
+    { "--data a.bin | --resume --as-released", "CHAT.jsonl" },
     { "--as-released --data c.jsonl", NULL },
     { "--as-released --data c.bin", "CHAT.jsonl" }, { "--as-released", "CHAT.jsonl" },
     { "--watts 3 --energy", NULL },
-    { "--watts 3 --resume", NULL }, { "--watts 3", "--energy" }, { "--pue 2 --energy", NULL },
-    { "--pue 2 --resume", NULL },
+    { "--energy | --resume --watts 3", NULL }, { "--data a.bin | --resume --watts 3", "--energy" }, { "--watts 3", "--energy" }, { "--pue 2 --energy", NULL },
+    { "--energy | --resume --pue 2", NULL }, { "--data a.bin | --resume --pue 2", "--energy" },
     { "--pue 2", "--energy" }, { "--carbon-intensity 1 --energy", NULL },
-    { "--carbon-intensity 1 --resume", NULL },
+    { "--energy | --resume --carbon-intensity 1", NULL },
+    { "--data a.bin | --resume --carbon-intensity 1", "--energy" },
+    { "--sample-every 5 | --resume --top-k 3", NULL }, { "--sample-every 0 | --resume --top-k 3", "--generate N" },
+    { "--dpo p.jsonl | --resume --denominator all", "mean over pairs" },
+    { "--dpo p.jsonl | --resume --z-loss 1", "DPO has none" },
+    { "--dpo p.jsonl | --resume --data d.bin", "only one of them can be trained on; --resume goes on" },
     { "--carbon-intensity 1", "--energy" }, { "--generate 0", "at least one token" },
     { "--prompt a --prompt-ids 1 --generate 3", "only one" },
     { "--epochs 2", NULL }, { "--epochs 0", "at least one" }, { "--steps 2", NULL },
@@ -4572,7 +4589,7 @@ static const struct { const char *flags, *says; } requests[] = {
     { "--chat --data d.bin", "--chat is done" }, { "--generate 3 --data d.bin", "--generate is done" },
     { "--export d --dpo p.jsonl", "--export is done" }, { "--eval --data d.bin", NULL },
     { "--eval", NULL }, { "--chat --generate 3", NULL },
-    { "--energy --generate 3", "--energy measures" }, { "--energy", NULL },
+    { "--energy --generate 3", "--energy is for training" }, { "--energy", NULL },
 };
 static void request_of(int which) {
     static Options o;
@@ -4580,10 +4597,13 @@ static void request_of(int which) {
     char flags[256], *argv[16] = { (char *)"train_olmo" };
     int n = option_table(&o, table), argc = 1;
     snprintf(flags, sizeof flags, "%s", requests[which].flags);
-    for (char *word = strtok(flags, " "); word; word = strtok(NULL, " ")) argv[argc++] = word;
     o = options_of_preset("tiny");
+    for (char *word = strtok(flags, " "); word; word = strtok(NULL, " ")) {
+        argv[argc++] = word;
+        if (!strcmp(word, "|")) parse_options(table, n, argc - 1, argv, NULL, NULL), argc = 1;
+    }
     parse_options(table, n, argc, argv, NULL, o.given);
-    check_request(&o);
+    check_command(&o), check_served(&o), check_together(&o);
 }
 static void test_requests(void) {
     int fine = 1;
@@ -5051,6 +5071,16 @@ static void bare_resume(void) {
     refuses("another length of windows", "--seq-len 15", "run/step8",
             "--resume --out run --seq-len 15");
     refuses("another end of documents", "--eos 5", "run/step8", "--resume --out run --eos 5");
+    static const struct { const char *flags, *says; } idle[] = {
+        { "--model 1b", "--model is where a run begins" }, { "--recipe sft", "--recipe is where a run begins" },
+        { "--init normal", "--init is for new weights" },
+        { "--tied", "--tied does not fit the model in run/step8, whose head is a matrix of its own" },
+        { "--dpo-beta 0.3", "--dpo-beta: expected --dpo" }, { "--as-released", "--as-released: expected --data" },
+        { "--watts 3", "--watts: expected --energy" },
+        { "--prompt a", "--prompt: this model's vocabulary" },       // and not the --prompt-ids of the run
+    };
+    for (size_t i = 0; i < sizeof idle/sizeof *idle; i++)
+        refuses(idle[i].flags, idle[i].says, "", "--resume --out run %s", idle[i].flags);
     // A checkpoint of an older version keeps no options: they are given again, and nothing is compared.
     system_or_die("rm -rf run && cp -r whole run");
     edit_file("run/step8/train.json", "\"options\"", "\"opt\"");

@@ -5111,16 +5111,16 @@ static void validate(const Run *run, Metrics *metrics) {
 // ---- evaluators: --eval-set and --eval-tasks ---------------------------------------------------
 
 // Opens one item of --eval-set, NAME=PATH: a corpus of its own.
-static EvalSet open_set(const Options *o, char *item) {
+static EvalSet open_set(const Options *o, const char *item) {
     static const char *const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
     EvalSet s;
-    char *path = strchr(item, '=');
-    CHECK(path && path[1], "--eval-set %s: expected NAME=PATH", item);
-    *path++ = 0;
-    CHECK(*item && strlen(item) < sizeof s.name && strspn(item, letters) == strlen(item),
-          "--eval-set %s: expected a short name of letters, digits, _ and -", item);
-    snprintf(s.name, sizeof s.name, "%s", item);
-    s.files = corpus_open(path, NULL, !strcmp(o->dtype, "uint16") ? 2 : 4, o->config.seq_len);
+    const size_t length = strspn(item, letters);
+    const char *equals = strchr(item, '=');
+    CHECK(equals && equals[1], "--eval-set %s: expected NAME=PATH", item);
+    CHECK(length && length < sizeof s.name && item + length == equals,
+          "--eval-set %s: expected a short name of letters, digits, _ and - before the =", item);
+    snprintf(s.name, sizeof s.name, "%.*s", (int)length, item);
+    s.files = corpus_open(equals + 1, NULL, !strcmp(o->dtype, "uint16") ? 2 : 4, o->config.seq_len);
     corpus_check(&s.files, o->config.vocab);
     return s;
 }
@@ -5429,7 +5429,9 @@ static void check_same_model(const Config *asked, const Config *found, const cha
     must_match("--vocab", asked->vocab, found->vocab, directory);
     must_match("--rope-theta", asked->rope_theta, found->rope_theta, directory);
     must_match("--clip-qkv", asked->clip_qkv, found->clip_qkv, directory);
-    must_match("--tied", asked->tied, found->tied, directory);
+    CHECK(asked->tied == found->tied, "%s does not fit the model in %s, whose head is %s",
+          asked->tied ? "--tied" : "--untied", directory,
+          found->tied ? "the embedding" : "a matrix of its own");
 }
 
 // The option that asks for something instead of training, or NULL.
@@ -5440,59 +5442,67 @@ static const char *instead_of_training(const Options *o) {
     return o->export_dir ? "--export" : NULL;
 }
 
-// Refuses options that contradict each other, or that only serve another option, which is missing.
-static void check_request(const Options *o) {
-    const int continues = o->generate || (given(o, &o->sample_every) && o->sample_every);
-    const int samples = continues || o->chat;
-    const int talks = o->data && ends_with(o->data, ".jsonl");
-    const char *const sampling = "--generate N, the number of new tokens (or, while training, "
-                                 "--sample-every N)";
-    const struct { const char *name; const void *field; int served; const char *needs; } rows[] = {
-        { "--prompt", &o->prompt, continues, sampling },
-        { "--prompt-ids", &o->prompt_ids, continues, sampling },
-        { "--temperature", &o->sampling.temperature, samples, sampling },
-        { "--top-k", &o->sampling.top_k, samples, sampling },
-        { "--top-p", &o->sampling.top_p, samples, sampling },
-        { "--export-dtype", &o->export_dtype, o->export_dir != NULL, "--export DIR" },
-        { "--shard-mb", &o->shard_mb, o->export_dir != NULL, "--export DIR" },
-        { "--label-mask", &o->label_mask, o->data || o->resume, "--data, the files it belongs to" },
-        { "--dpo-beta", &o->dpo_beta, o->dpo || o->resume, "--dpo PAIRS.jsonl" },
-        { "--as-released", &o->as_released, o->dpo || o->resume || talks,
-          "--data CHAT.jsonl or --dpo PAIRS.jsonl" },
-        { "--watts", &o->watts, o->energy || o->resume, "--energy" },
-        { "--pue", &o->pue, o->energy || o->resume, "--energy" },
-        { "--carbon-intensity", &o->carbon_intensity, o->energy || o->resume, "--energy" },
+// Refuses what is done instead of training together with what is only for training. (--eval reads --data,
+// to measure the part of it that is held out.)
+static void check_command(const Options *o) {
+    const char *instead = instead_of_training(o);
+    const struct { const char *name; int asked; } training[] = {
+        { "--resume", o->resume }, { "--energy", o->energy },
+        { "--steps", given(o, &o->recipe.steps) }, { "--epochs", given(o, &o->epochs) },
+        { "--data", o->data && !o->eval }, { "--dpo", o->dpo && !o->eval },
     };
-    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
-        CHECK(rows[i].served || !given(o, rows[i].field), "%s: expected %s beside it", rows[i].name,
-              rows[i].needs);
+    for (size_t i = 0; instead && i < sizeof training/sizeof *training; i++)
+        CHECK(!training[i].asked, "%s is for training, %s is done instead of it: these are two commands",
+              training[i].name, instead);
     CHECK(o->generate || !given(o, &o->generate), "--generate 0: expected at least one token");
-    CHECK(!o->prompt || !o->prompt_ids,
-          "--prompt and --prompt-ids: only one of them can be continued");
-    CHECK(o->epochs || !given(o, &o->epochs),
-          "--epochs 0: expected at least one (--steps 0 makes no update)");
-    CHECK(!given(o, &o->epochs) || !given(o, &o->recipe.steps),
-          "--epochs and --steps: only one of them can decide");
-    CHECK(!o->dpo || !o->data, "--dpo and --data: only one of them can be trained on");
-    CHECK(!o->dpo || !given(o, &o->denominator),
-          "--denominator: DPO takes the mean over pairs; it has no other");
-    CHECK(!o->dpo || !o->config.z_loss,
-          "--z-loss: DPO has none; its weights are negative for rejected answers");
-    CHECK(!o->dpo || !o->eval,
-          "--eval: beside --dpo the reference would be the same model; expected --val CHAT.jsonl "
-          "alone");
-    CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
     CHECK(!o->resume || !o->load,
           "--resume goes on from the newest checkpoint in %s, --load starts from another model; "
           "choose one", o->out);
-    const char *instead = instead_of_training(o);
-    CHECK(!o->energy || !instead, "--energy measures a training run, %s is done instead of one", instead);
-    CHECK(!o->resume || !instead, "--resume goes on training, %s is done instead of it; choose one",
-          instead);
-    CHECK(!instead || (!given(o, &o->recipe.steps) && !given(o, &o->epochs)),
-          "--steps and --epochs train, %s is done instead of it: these are two commands", instead);
-    CHECK(!instead || o->eval || (!o->data && !o->dpo),
-          "--data and --dpo train, %s is done instead of it: these are two commands", instead);
+}
+
+// Refuses an option that only serves another one, which is missing. (A run prints samples by default. But
+// who gives a prompt and nothing else meant --generate, and no run.)
+static void check_served(const Options *o) {
+    const int continues = o->generate || (o->sample_every && (given(o, &o->sample_every) || o->resume));
+    const int speaks = continues || o->chat, exports = o->export_dir != NULL, pairs = o->dpo != NULL;
+    const int talks = pairs || (o->data && ends_with(o->data, ".jsonl"));
+    const char *const samples = "--generate N, the number of new tokens (or, while training, "
+                                "--sample-every N)";
+    const struct { const char *name; const void *field; int served; const char *by; } rows[] = {
+        { "--prompt", &o->prompt, continues, samples },
+        { "--prompt-ids", &o->prompt_ids, continues, samples },
+        { "--temperature", &o->sampling.temperature, speaks, samples },
+        { "--top-k", &o->sampling.top_k, speaks, samples },
+        { "--top-p", &o->sampling.top_p, speaks, samples },
+        { "--export-dtype", &o->export_dtype, exports, "--export DIR" },
+        { "--shard-mb", &o->shard_mb, exports, "--export DIR" },
+        { "--label-mask", &o->label_mask, o->data != NULL, "--data, the files it belongs to" },
+        { "--dpo-beta", &o->dpo_beta, pairs, "--dpo PAIRS.jsonl" },
+        { "--as-released", &o->as_released, talks, "--data CHAT.jsonl or --dpo PAIRS.jsonl" },
+        { "--watts", &o->watts, o->energy, "--energy" },
+        { "--pue", &o->pue, o->energy, "--energy" },
+        { "--carbon-intensity", &o->carbon_intensity, o->energy, "--energy" },
+    };
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
+        CHECK(rows[i].served || !given(o, rows[i].field), "%s: expected %s beside it", rows[i].name,
+              rows[i].by);
+}
+
+// Refuses options that contradict each other.
+static void check_together(const Options *o) {
+    CHECK(!o->prompt || !o->prompt_ids, "--prompt and --prompt-ids: only one of them can be continued");
+    CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
+    CHECK(!o->dpo || !o->data, "--dpo and --data: only one of them can be trained on%s",
+          o->resume ? "; --resume goes on with that of the run" : "");
+    CHECK(!given(o, &o->epochs) || !given(o, &o->recipe.steps),
+          "--epochs and --steps: only one of them can decide");
+    CHECK(o->epochs || !given(o, &o->epochs),
+          "--epochs 0: expected at least one (--steps 0 makes no update)");
+    if (!o->dpo) return;
+    CHECK(!given(o, &o->denominator), "--denominator: DPO takes the mean over pairs; it has no other");
+    CHECK(!o->config.z_loss, "--z-loss: DPO has none; its weights are negative for rejected answers");
+    CHECK(!o->eval, "--eval: beside --dpo the reference would be the same model; expected --val CHAT.jsonl "
+          "alone");
 }
 
 // Refuses values that no run can be made with.
@@ -5545,6 +5555,13 @@ static int resume_options(const char *directory, const Option *table, int n) {
     return kept_any;
 }
 
+// A preset and a recipe are where a run begins: when it goes on, with all its options, they would do nothing.
+static void check_begun(const Options *asked, const Options *o, const char *directory) {
+    const char *name = given(asked, &o->model) ? "--model" : given(asked, &o->tuning) ? "--recipe" : NULL;
+    CHECK(!name, "%s is where a run begins, and --resume goes on with all options of %s; leave it out "
+          "(--lr, --batch and others change one value each)", name, directory);
+}
+
 // Where the weights come from: the directory that --load names; what was trained last in --out, for
 // --resume, or to be used instead of training; or "", nowhere: they are initialized.
 static void find_weights(const Options *o, char *directory) {
@@ -5576,7 +5593,7 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
         o->version = asked.version;
         return 0;
     }
-    check_request(o);
+    check_command(o);
     // Weights that have learned already are fine-tuned, unless a preset's recipe is asked for.
     const char *tuning = o->tuning;
     if (o->load && !given(o, &o->model) && !tuning) tuning = o->dpo ? "dpo" : "sft";
@@ -5595,10 +5612,17 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
     o->config.n_kv_heads = 0;                               // as many as query heads
     if (*directory) o->config = found;
     const int compared = asked.resume && resume_options(directory, table, n);
+    if (compared) check_begun(&asked, o, directory);
+    CHECK(!*directory || !given(&asked, &o->init), "--init is for new weights; these come from %s",
+          directory);
     *before = *o;
     before->resume = compared;
+    if (asked.prompt) o->prompt_ids = NULL;                 // one replaces the other of the run
+    if (asked.prompt_ids) o->prompt = NULL;
     parse_options(table, n, argc, argv, NULL, o->given);
 
+    check_served(o);
+    check_together(o);
     if (o->tied || o->untied) o->config.tied = o->tied;
     if (!o->config.n_kv_heads) o->config.n_kv_heads = o->config.n_heads;
     o->out = without_slash("--out", o->out, out);
