@@ -6412,6 +6412,35 @@ static void test_gpu_update(void) {
     olmo_free(g), bench_free(&t);
 }
 
+// The clock chooses among cuBLASLt's proposals, but not the bits: they are those of the first proposal.
+static void test_gpu_products(void) {
+    enum { K = 2048, MOST = 96 };
+    elem *a, *b;
+    int same = 0, tried = 0;
+    card_open();
+    release(random_pair(&a, MOST*K, 1)), release(random_pair(&b, MOST*K, 2));
+    float *c = (float *)gpu_allocate(MOST*MOST, sizeof(float), "a test");
+    for (int M : { 64, 96 }) for (int N : { 32, 80 }) for (int add : { 0, 1 }) for (int turned : { 0, 1 }) {
+        const Product p = { M, N, K, 1, add, CUDA_R_32F, storage(a, turned ? M : K, 0, turned),
+                            storage(b, N, 0, 0), storage(c, N, 0, 0) };
+        real *result[2];
+        for (int compare = 0; compare < 2; compare++) {
+            Plan plan;
+            real *x = result[compare] = noise_reals(M*N, 3, 1);
+            plan_make(&plan, &p, compare, card.stream);
+            to_card(c, x, M*N);
+            BLAS(multiply(&plan, &plan.algorithm, c, a, b, card.stream));
+            to_host(x, c, M*N);
+            CUDA(cudaStreamSynchronize(card.stream));
+        }
+        same += !memcmp(result[0], result[1], sizeof(real)*M*N), tried++;
+        release(result[0]), release(result[1]);
+    }
+    check(same == tried, "GPU: %d of %d products have the same bits, whether or not the clock chose", same,
+          tried);
+    gpu_release(a), gpu_release(b), gpu_release(c);
+}
+
 // The norm of rows so small that its epsilon counts, in one step of a block and in several; the loss
 // where z-loss is large.
 static void test_gpu_ops(void) {
@@ -7732,6 +7761,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "gpu_state", test_gpu_state, ON_GPU },
     { "gpu_update", test_gpu_update, ON_GPU },
     { "gpu_ops", test_gpu_ops, ON_GPU },
+    { "gpu_products", test_gpu_products, ON_GPU },
     { "gpu_decode", test_gpu_decode, ON_GPU },
     { "gpu_tree", test_gpu_tree, ON_GPU },
     { "gpu_attention", test_gpu_attention, ON_GPU },

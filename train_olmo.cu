@@ -1841,20 +1841,29 @@ static void layout_make(cublasLtMatrixLayout_t layout, cudaDataType type, int ro
     tell(set, layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, (int64_t)s.stride);
 }
 
-static cublasStatus_t multiply(Plan *plan, const cublasLtMatmulAlgo_t *algorithm, void *d, const void *c,
-                               const elem *a, const elem *b, Stream stream) {
+static cublasStatus_t multiply(Plan *plan, const cublasLtMatmulAlgo_t *algorithm, void *c, const elem *a,
+                               const elem *b, Stream stream) {
     const float one = 1, beta = plan->product.add ? 1.0f : 0.0f;
     return cublasLtMatmul(card.blas, &plan->how, &one, b, &plan->b, a, &plan->a, &beta, c, &plan->c,
-                          d, &plan->c, algorithm, card.workspace, WORKSPACE, stream);
+                          c, &plan->c, algorithm, card.workspace, WORKSPACE, stream);
 }
 
+// A number that depends on every bit of x, and looks random.
+static DEVICE unsigned long long mixed(unsigned long long x) {
+    x *= 0x9e3779b97f4a7c15u;
+    return (x ^ (x >> 29))*0xbf58476d1ce4e5b9u;
+}
+// x[i]: in [-1, 1), and the same in every run.
+__global__ void numbers_kernel(elem *x, size_t count) {
+    const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
+    if (i < count) x[i] = (elem)((float)(mixed(i) >> 40)*0x1p-23f - 1);
+}
 // *hash += a number that depends on every bit of x and where it stands. (A sum of integers has no order.)
 __global__ void hash_kernel(unsigned long long *hash, const unsigned short *x, size_t count) {
     unsigned long long sum = 0;
     const size_t step = (size_t)gridDim.x*blockDim.x;
     for (size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x; i < count; i += step) {
-        const unsigned long long bits = (x[i] + i*65536)*0x9e3779b97f4a7c15u;
-        sum += (bits ^ (bits >> 29))*0xbf58476d1ce4e5b9u;
+        sum += mixed(x[i] + i*65536);
     }
     atomicAdd(hash, sum);
 }
@@ -1863,33 +1872,38 @@ enum { MAX_PROPOSALS = 16 };
 
 // Which of cuBLASLt's proposals is the fastest? A clock never says the same twice, and a run must give
 // the same bits twice. So the clock may choose only among those whose result has the bits of the first
-// proposal's. Most have: they sum in one order, and differ in their tiles.
-static int fastest(Plan *plan, const cublasLtMatmulHeuristicResult_t *proposal, int n, const void *c,
-                   const elem *a, const elem *b, Stream stream) {
+// proposal's. Most have: they sum in one order, and differ in their tiles. The operands are made up, because
+// real ones could hide the order: a sum of zeros, or of one number, has the same bits in every order.
+static int fastest(Plan *plan, const cublasLtMatmulHeuristicResult_t *proposal, int n, Stream stream) {
     const Product *p = &plan->product;
-    const size_t bytes = p->M*p->c.width*(p->type == CUDA_R_32F ? 4 : 2);
-    unsigned long long *sum = (unsigned long long *)gpu_allocate(1, sizeof *sum, "a hash"), hash, first = 0;
+    const size_t a_size = (p->a.transposed ? p->K : p->M)*p->a.width;
+    const size_t b_size = (p->b.transposed ? p->N : p->K)*p->b.width, x_size = zmax(a_size, b_size);
+    const size_t bytes = (p->M*p->c.width*(p->type == CUDA_R_32F ? 4 : 2) + 255)/256*256;
+    unsigned long long *sum = (unsigned long long *)card.workspace, hash, first = 0;    // between products
     cudaEvent_t start, end;
-    int best = 0, alike[MAX_PROPOSALS];
+    int best = -1, alike[MAX_PROPOSALS];
     float times[MAX_PROPOSALS], time;
-    void *d = NULL;                                         // the results; c stays as it is
-    if (cudaMalloc(&d, bytes) != cudaSuccess) n = 0;        // no room: the first proposal is slower at most
-    (void)cudaGetLastError();
+    elem *c = NULL, *x;                                     // x: both operands
+    if (cudaMalloc(&c, bytes + x_size*sizeof(elem)) != cudaSuccess) n = 0;      // no room: take the first,
+    (void)cudaGetLastError();                                                   // which has the same bits
+    x = c + bytes/sizeof(elem);
+    if (n > 0) by_elements(numbers_kernel, x_size, stream, x);
     CUDA(cudaEventCreate(&start));
     CUDA(cudaEventCreate(&end));
     for (int i = 0; i < n; i++) {
-        const cublasStatus_t status = multiply(plan, &proposal[i].algo, d, c, a, b, stream);
+        by_elements(numbers_kernel, bytes/sizeof(elem), stream, c);             // to which products may add
+        alike[i] = multiply(plan, &proposal[i].algo, c, x, x, stream) == CUBLAS_STATUS_SUCCESS;
         CUDA(cudaMemsetAsync(sum, 0, sizeof *sum, stream));
-        launch(hash_kernel, 1024, 256, stream, sum, (const unsigned short *)d, bytes/2);
+        launch(hash_kernel, 1024, 256, stream, sum, (const unsigned short *)c, bytes/2);
         to_host(&hash, sum, 1);
         CUDA(cudaStreamSynchronize(stream));
-        if (i == 0) first = hash;
-        alike[i] = status == CUBLAS_STATUS_SUCCESS && hash == first;
+        if (alike[i] && best < 0) best = i, first = hash;
+        alike[i] &= hash == first;
         times[i] = INFINITY;
     }
     for (int round = 0; round < 4; round++) for (int i = 0; i < n; i++) if (alike[i]) {
         CUDA(cudaEventRecord(start, stream));
-        BLAS(multiply(plan, &proposal[i].algo, d, c, a, b, stream));
+        BLAS(multiply(plan, &proposal[i].algo, c, x, x, stream));
         CUDA(cudaEventRecord(end, stream));
         CUDA(cudaEventSynchronize(end));
         CUDA(cudaEventElapsedTime(&time, start, end));
@@ -1898,19 +1912,18 @@ static int fastest(Plan *plan, const cublasLtMatmulHeuristicResult_t *proposal, 
     }
     CUDA(cudaEventDestroy(start));
     CUDA(cudaEventDestroy(end));
-    gpu_release(sum), gpu_release(d);
-    return best;
+    gpu_release(c);
+    return imax(best, 0);
 }
 
-static void plan_make(Plan *plan, const Product *p, const void *c, const elem *a, const elem *b,
-                      Stream stream) {
+static void plan_make(Plan *plan, const Product *p, int compare, Stream stream) {
     cublasLtMatmulHeuristicResult_t proposal[MAX_PROPOSALS];
     cublasLtMatmulPreferenceOpaque_t wish;
     const uint32_t in_order = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const auto set_how = cublasLtMatmulDescSetAttribute;
     const auto set_wish = cublasLtMatmulPreferenceSetAttribute;
     const int a_rows = p->a.transposed ? p->K : p->M, b_rows = p->b.transposed ? p->N : p->K;
-    int found = 0;
+    int found = 0, n = 0;
     plan->product = *p;
     BLAS(cublasLtMatmulDescInit(&plan->how, CUBLAS_COMPUTE_32F, CUDA_R_32F));       // and no TF32
     if (p->b.transposed) tell(set_how, &plan->how, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
@@ -1928,9 +1941,9 @@ static void plan_make(Plan *plan, const Product *p, const void *c, const elem *a
     tell(set_wish, &wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, (uint32_t)p->c.align);
     BLAS(cublasLtMatmulAlgoGetHeuristic(card.blas, &plan->how, &plan->b, &plan->a, &plan->c, &plan->c, &wish,
                                         MAX_PROPOSALS, proposal, &found));
-    CHECK(found > 0, "cuBLASLt has no algorithm for a product of %d x %d x %d", p->M, p->N, p->K);
-    const int compare = card.compare_products && p->batch == 1 && (double)p->M*p->N*p->K > 5e9;   // worth it
-    plan->algorithm = proposal[compare ? fastest(plan, proposal, found, c, a, b, stream) : 0].algo;
+    for (int i = 0; i < found; i++) if (!proposal[i].state) proposal[n++] = proposal[i];     // valid ones
+    CHECK(n > 0, "cuBLASLt has no algorithm for a product of %d x %d x %d", p->M, p->N, p->K);
+    plan->algorithm = proposal[compare ? fastest(plan, proposal, n, stream) : 0].algo;
 }
 
 template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int M, int N, int K,
@@ -1946,9 +1959,9 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
     while (i < imin(made, PLANS) && memcmp(&plans[i].product, &p, sizeof p)) i++;
     if (i == imin(made, PLANS)) {                           // a new product: the oldest plan makes room
         i = made++ % PLANS;
-        plan_make(&plans[i], &p, c, a.at, b.at, stream);
+        plan_make(&plans[i], &p, card.compare_products && batch == 1 && (double)M*N*K > 5e9, stream);
     }
-    BLAS(multiply(&plans[i], &plans[i].algorithm, c, c, a.at, b.at, stream));
+    BLAS(multiply(&plans[i], &plans[i].algorithm, c, a.at, b.at, stream));
 }
 
 // ---- causal attention on Hopper ----------------------------------------------------------------

@@ -14,8 +14,8 @@ A missing barrier may do no harm on the card at hand: a fault that only races is
 """
 import argparse, concurrent.futures, os, shutil, subprocess, sys, tempfile, time
 
-TESTS = ["gpu_update", "gpu_ops", "gpu_state", "gpu_saving", "gpu_tensors", "gpu_decode", "gpu_tree", "gpu_greedy", "gpu_training", "gpu_attention", "gpu_references", "gpu_nan", "gpu_resume", "gpu_export"]
-ON_CPU = ["gpu_update", "gpu_ops", "gpu_tensors", "gpu_references", "gpu_nan", "gpu_state", "gpu_decode", "gpu_tree", "gpu_greedy", "gpu_saving", "gpu_export"]
+TESTS = ["gpu_update", "gpu_ops", "gpu_products", "gpu_state", "gpu_saving", "gpu_tensors", "gpu_decode", "gpu_tree", "gpu_greedy", "gpu_training", "gpu_attention", "gpu_references", "gpu_nan", "gpu_resume", "gpu_export"]
+ON_CPU = ["gpu_update", "gpu_ops", "gpu_products", "gpu_tensors", "gpu_references", "gpu_nan", "gpu_state", "gpu_decode", "gpu_tree", "gpu_greedy", "gpu_saving", "gpu_export"]
 HANGS = 30      # seconds; no test takes that long on a card
 RACES = "races"
 # name, the text it replaces, what it puts there, and whether it only races
@@ -41,6 +41,7 @@ FAULTS = [
     ("norm of the gradients: wrong stride", "i += NORM_PIECES*256)", "i += NORM_PIECES*255)"),
     ("dW: the second micro-batch overwrites the first", "O, C, N, add, stream);", "O, C, N, 0, stream);"),
     ("products: beta is always 0", "beta = plan->product.add ? 1.0f : 0.0f", "beta = 0.0f"),
+    ("products: the clock chooses among all proposals", "alike[i] &= hash == first;", ""),
     ("attention in tiles: dk and dv of the last tile alone", "add = seen < T || member > 0;", "add = member > 0;"),
     ("attention in tiles: the mask is one late", "    const int t = t0 + blockIdx.x, n = t + 1,", "    const int t = t0 + blockIdx.x, n = t + 2,"),
     ("attention of one query: no barrier", "score[key] = key < count ? scale*dot : -INFINITY;\n    __syncthreads();",

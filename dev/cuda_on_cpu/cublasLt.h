@@ -41,10 +41,13 @@ static cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t how, i
     return CUBLAS_STATUS_SUCCESS;
 }
 
-// Here is one algorithm, and it has no wishes.
+// Four algorithms, which have no wishes. Two are of no use: one is proposed with a bad state, one refuses.
+// The last sums in another order than the second, and takes as long.
 typedef void *cublasLtHandle_t;
-typedef struct { int unused; } cublasLtMatmulAlgo_t, cublasLtMatmulPreferenceOpaque_t;
-typedef struct { cublasLtMatmulAlgo_t algo; } cublasLtMatmulHeuristicResult_t;
+enum { UNFIT, FORWARDS, REFUSES, BACKWARDS, ALGORITHMS };
+typedef struct { int order; } cublasLtMatmulAlgo_t;
+typedef struct { int unused; } cublasLtMatmulPreferenceOpaque_t;
+typedef struct { cublasLtMatmulAlgo_t algo; cublasStatus_t state; } cublasLtMatmulHeuristicResult_t;
 enum { CUBLASLT_REDUCTION_SCHEME_NONE, CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE = 2 };
 enum { CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
@@ -61,7 +64,9 @@ static cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
     cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
     cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatmulPreferenceOpaque_t *, int,
     cublasLtMatmulHeuristicResult_t *proposal, int *found) {
-    return *proposal = {}, *found = 1, CUBLAS_STATUS_SUCCESS;
+    for (int i = 0; i < ALGORITHMS; i++)
+        proposal[i] = { { i }, i == UNFIT ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_SUCCESS };
+    return *found = ALGORITHMS, CUBLAS_STATUS_SUCCESS;
 }
 
 // Number i of a matrix, as a float; and back.
@@ -78,13 +83,15 @@ static cublasStatus_t cublasLtMatmul(
     cublasLtHandle_t, cublasLtMatmulDesc_t how, const float *alpha,
     const void *a, cublasLtMatrixLayout_t a_is, const void *b, cublasLtMatrixLayout_t b_is,
     const float *beta, const void *c, cublasLtMatrixLayout_t c_is,
-    void *d, cublasLtMatrixLayout_t d_is, const cublasLtMatmulAlgo_t *, void *, size_t, cudaStream_t stream) {
+    void *d, cublasLtMatrixLayout_t d_is, const cublasLtMatmulAlgo_t *algorithm, void *, size_t,
+    cudaStream_t stream) {
     const auto A = *a_is, B = *b_is, C = *c_is, D = *d_is;
-    const int turn_a = how->turned[0], turn_b = how->turned[1];
+    const int order = algorithm->order, turn_a = how->turned[0], turn_b = how->turned[1];
     const size_t M = D.rows, N = D.cols, K = turn_a ? A.rows : A.cols;
     const float times = *alpha, keep = *beta;
     if ((turn_a ? A.cols : A.rows) != M || (turn_b ? B.rows : B.cols) != N || (turn_b ? B.cols : B.rows) != K
-        || C.rows != M || C.cols != N || A.batch != D.batch || B.batch != D.batch || C.batch != D.batch)
+        || C.rows != M || C.cols != N || A.batch != D.batch || B.batch != D.batch || C.batch != D.batch
+        || order == UNFIT || order == REFUSES)
         return CUBLAS_STATUS_INVALID_VALUE;
     enqueue(stream, [=] {
         std::vector<float> columns(K*M);                // of op(a), as floats
@@ -95,7 +102,8 @@ static cublasStatus_t cublasLtMatmul(
             for (size_t n = 0; n < N; n++) {
                 std::vector<float> sums(M);
                 float *sum = sums.data();
-                for (size_t k = 0; k < K; k++) {
+                for (size_t step = 0; step < K; step++) {
+                    const size_t k = order == BACKWARDS ? K - 1 - step : step;
                     const float y = number(b, B.type, i*B.stride + (turn_b ? k*B.width + n : n*B.width + k));
                     const float *x = &columns[k*M];
                     #pragma omp simd

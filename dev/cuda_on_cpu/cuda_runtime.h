@@ -293,6 +293,7 @@ static inline cudaError_t cudaMalloc(void **p, size_t size) {
     memcpy(at, &size, sizeof size);
     return *p = at + GUARD, cudaSuccess;
 }
+template <class X> static cudaError_t cudaMalloc(X **p, size_t size) { return cudaMalloc((void **)p, size); }
 static inline cudaError_t cudaFree(void *p) {
     char *at = (char *)p - GUARD;
     size_t size, i = sizeof size;
