@@ -5,17 +5,16 @@ All of OLMo in plain loops: forward pass, backward pass, AdamW. No tiles, no thr
                         four minutes
 
 train_olmo.c has the same functions under the same names, and makes them fast. It has clipping of
-q, k, v besides, which OLMo-1B and 7B do not use. `make test` holds the two beside each other,
-function by function: this file is also a witness. And it is the solution of most exercises up to 10:
-who wants to write these, reads the comments and the pass over the model (olmo_forward) first, and
-the functions after.
+q, k, v besides, which OLMo-1B and 7B do not use. `make test` compares the two function by function.
+This file is also the solution of most exercises up to 10. If you want to write these yourself, read
+only the comments and the pass over the model (olmo_forward) before.
 
 The model (arXiv 2402.00838, section 2.1) for tokens t_1..t_T:
 
     x  <- embed(t)
     x  <- x + attention(norm(x))        in every layer,
     x  <- x + swiglu(norm(x))           then
-    -log p(t_{i+1}) = cross entropy of softmax(head . norm(x_i))
+    loss_i = -log softmax(head . norm(x_i))[t_{i+1}]                    the cross entropy
 
 Shapes. B sequences of T tokens are N = B*T rows of C = d_model numbers. H query heads and G key/value
 heads have D = C/H numbers each; a row q|k|v has Q = (H + 2G)*D. V is the size of the vocabulary. All
@@ -24,7 +23,7 @@ settings name the first width, so F = mlp_hidden/2. (In attention, a loop's h co
 
 Arguments come in the order: outputs, what is kept for the backward pass, inputs, weights, sizes.
 Gradients are d + name: dx is the derivative of the loss with respect to x, and has the shape of x.
-"=" overwrites the output, "+=" adds to it.
+"=" overwrites the output, "+=" adds to it. In formulas, [i = j] is 1 where i = j, and 0 elsewhere.
 */
 #include <math.h>
 #include <stdint.h>
@@ -109,7 +108,7 @@ void norm_backward(real *dx, const real *dy, const real *y, const real *rstd, in
     }
 }
 
-// ---- rotary positions (RoPE: Su et al. 2021) ---------------------------------------------------
+// ---- rotary position embeddings (RoPE: Su et al. 2021) -----------------------------------------
 // table[t] = cos(t w_0) .. cos(t w_{D/2-1}), sin(t w_0) .. sin(t w_{D/2-1})          table: [T, D]
 // with w_i = theta^(-2i/D); in float, as OLMo's own code in PyTorch computes it
 void rope_table(real *table, double theta, int T, int D) {
@@ -419,8 +418,8 @@ void olmo_backward(Olmo *m, const real *row_weights) {
 //     second = beta2 second + (1 - beta2) g^2                  and of their squares
 //     p -= lr/(1 - beta1^t) first/(sqrt(second)/sqrt(1 - beta2^t) + eps)               t = 1, 2, ...
 // The root of `second` is the usual size of this parameter's gradient. Divided by it, a step is about
-// lr, be the gradients large or small. Decay stands apart from the gradient ("decoupled"), because
-// that division would make it the weaker, the larger a parameter's gradients are.
+// lr, whether the gradients are large or small. Decay stands apart from the gradient ("decoupled"): in it,
+// the division would weaken the decay of parameters with large gradients.
 //
 // All matrices decay, the embedding (the first tensor) does not. Clears the gradients; returns their
 // norm.

@@ -1,6 +1,6 @@
 // Exercise 4: a matrix product with strides, and in blocks. What to do: README.md beside this file.
 #include <math.h>
-#include <stddef.h>
+#include <string.h>
 
 #ifndef REAL
 #define REAL float

@@ -1,5 +1,6 @@
 // Exercise 5: the three products of a linear layer. What to do: README.md beside this file.
 #include <math.h>
+#include <string.h>
 
 #ifndef REAL
 #define REAL float

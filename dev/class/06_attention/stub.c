@@ -1,5 +1,6 @@
 // Exercise 6: causal attention without a T x T matrix. What to do: README.md beside this file.
 #include <math.h>
+#include <string.h>
 
 #ifndef REAL
 #define REAL float

@@ -1,5 +1,6 @@
 // Exercise 7: the backward pass of attention. What to do: README.md beside this file.
 #include <math.h>
+#include <string.h>
 
 #ifndef REAL
 #define REAL float

@@ -1,5 +1,6 @@
 // Exercise 9: the embedding, and tokens that come twice. What to do: README.md beside this file.
 #include <math.h>
+#include <string.h>
 
 #ifndef REAL
 #define REAL float

@@ -1,6 +1,6 @@
 // Exercise 10: AdamW, in torch's order. What to do: README.md beside this file.
 #include <math.h>
-#include <stddef.h>
+#include <string.h>
 
 #ifndef REAL
 #define REAL float

@@ -1,6 +1,6 @@
 // Exercise 11: clipping, and two schedules. What to do: README.md beside this file.
 #include <math.h>
-#include <stddef.h>
+#include <string.h>
 
 #ifndef REAL
 #define REAL float

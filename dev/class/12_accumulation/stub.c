@@ -1,5 +1,6 @@
 // Exercise 12: gradient accumulation with exact denominators. What to do: README.md beside this file.
 #include <math.h>
+#include <string.h>
 
 #ifndef REAL
 #define REAL float

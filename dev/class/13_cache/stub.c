@@ -1,5 +1,6 @@
 // Exercise 13: one step with a KV cache. What to do: README.md beside this file.
 #include <math.h>
+#include <string.h>
 
 #ifndef REAL
 #define REAL float

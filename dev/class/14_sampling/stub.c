@@ -1,5 +1,6 @@
 // Exercise 14: top-k and top-p sampling. What to do: README.md beside this file.
 #include <math.h>
+#include <string.h>
 
 #ifndef REAL
 #define REAL float

@@ -1,6 +1,7 @@
 // Exercise 16: numpy's shuffle. What to do: README.md beside this file.
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifndef REAL
 #define REAL float

@@ -1,5 +1,6 @@
 // Exercise 18: RMSNorm with a gain. What to do: README.md beside this file.
 #include <math.h>
+#include <string.h>
 
 #ifndef REAL
 #define REAL float

@@ -1,5 +1,6 @@
 // Exercise 20: QK-norm. What to do: README.md beside this file.
 #include <math.h>
+#include <string.h>
 
 #ifndef REAL
 #define REAL float
