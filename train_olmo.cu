@@ -142,7 +142,7 @@ __global__ void built_for_hopper_kernel(int *yes) {
 #endif
 }
 
-static void talking_open(void);
+static void talking_open(void);                         // section 3: several cards
 
 // The first card that CUDA shows (CUDA_VISIBLE_DEVICES chooses another), made ready once. Of several ranks
 // on this machine each takes the next, unless another launcher shows each a single one, its own.
@@ -265,130 +265,6 @@ static void by_rows(void (*wide)(Parameters...), void (*narrow)(Parameters...), 
 template <class... Parameters, class... Arguments>
 static void by_elements(void (*kernel)(Parameters...), size_t count, Stream stream, Arguments... arguments) {
     launch(kernel, ceil_div(count, 256), 256, stream, arguments..., count);
-}
-
-// ---- several cards -----------------------------------------------------------------------------
-// The ranks of section 5 of the .c, each with a card. NCCL moves what they tell each other, on a stream of
-// its own, while the card computes:
-//
-//     backward   when a layer's gradients are complete, their sum over all ranks goes, piece by piece, to
-//                the owners, while the layers below are computed. (With --shard gradients the owner adds it
-//                to its sums, and the memory of these gradients serves the next layer but one.)
-//     update     all ranks add up the norm; each updates its own pieces of the weights
-//     forward    a layer's weights come back to all ranks while the layers before it compute
-//
-// The ranks and the sizes fix the order in which NCCL adds. (This does not hold if switches add, by NVLS;
-// that stays off, unless the user has said otherwise.)
-
-enum { MAX_WAITS = 4*MAX_SEGMENTS };
-enum { OF_EMBEDDING, OF_EVEN_LAYERS, OF_ODD_LAYERS, OF_HEAD, SLOTS };     // for gradients: see slot_of
-static struct {
-    Stream stream;
-    cudaEvent_t computed;                           // by card.stream: what the other stream waits for
-    cudaEvent_t summed[SLOTS];                      // the gradients that lay in a slot
-    cudaEvent_t gathered[MAX_SEGMENTS];
-    cudaEvent_t wait[MAX_WAITS][2];                 // before and after card.stream has waited for the other
-    int waits;
-} talking;
-
-#ifdef NCCL
-static ncclComm_t all_ranks;
-#define TALK(call) do { \
-    ncclResult_t error_ = (call); \
-    CHECK(error_ == ncclSuccess, "NCCL reports \"%s\" (%s)", ncclGetErrorString(error_), \
-          ncclGetLastError(NULL)); \
-} while (0)
-static const char *const alone = NULL;
-
-// Kernels that talk over a link that has failed never end. So the thread that watches the ranks asks.
-static void check_nccl(void) {
-    ncclResult_t state;
-    TALK(ncclCommGetAsyncError(all_ranks, &state));
-    if (state != ncclInProgress) TALK(state);
-}
-static void meet_cards(void) {
-    ncclUniqueId id;
-    setenv("NCCL_NVLS_ENABLE", "0", 0);
-    if (ranks.rank == 0) TALK(ncclGetUniqueId(&id));
-    ranks_share(&id, sizeof id);
-    TALK(ncclCommInitRank(&all_ranks, ranks.world, id, ranks.rank));
-    __atomic_store_n(&check_links, &check_nccl, __ATOMIC_SEQ_CST);
-}
-
-// This rank's piece of segment k of a flat array becomes the sum over all ranks; the rest of the segment is
-// overwritten. x: where the segment lies.
-static void reduce_scatter(float *x, const Segments *s, int k) {
-    const Piece first = piece_of(s, k, 0), mine = piece_of(s, k, ranks.rank);
-    const size_t each = first.end - first.begin, all = each*ranks.world;
-    const size_t rest = s->begin[k + 1] - s->begin[k] - all;
-    float *own = x + (mine.begin - first.begin), *tail = x + all;
-    TALK(ncclGroupStart());
-    if (each) TALK(ncclReduceScatter(x, own, each, ncclFloat, ncclSum, all_ranks, talking.stream));
-    if (rest) TALK(ncclReduce(tail, tail, rest, ncclFloat, ncclSum, ranks.world - 1, all_ranks,
-                              talking.stream));
-    TALK(ncclGroupEnd());
-}
-// Every rank's piece of the weights of segment k goes to all. x: the whole flat array.
-static void all_gather(elem *x, const Segments *s, int k) {
-    const ncclDataType_t type = sizeof(elem) == sizeof(float) ? ncclFloat : ncclBfloat16;
-    const Piece first = piece_of(s, k, 0), mine = piece_of(s, k, ranks.rank);
-    const size_t each = first.end - first.begin, all = first.begin + each*ranks.world;
-    const size_t rest = s->begin[k + 1] - all;
-    elem *tail = x + all;
-    TALK(ncclGroupStart());
-    if (each) TALK(ncclAllGather(x + mine.begin, x + first.begin, each, type, all_ranks, talking.stream));
-    if (rest) TALK(ncclBroadcast(tail, tail, rest, type, ranks.world - 1, all_ranks, talking.stream));
-    TALK(ncclGroupEnd());
-}
-// All ranks get the x[0..n) of rank `from`.
-static void broadcast(float *x, size_t n, int from) {
-    TALK(ncclBroadcast(x, x, n, ncclFloat, from, all_ranks, talking.stream));
-}
-#else
-static const char *const alone = "this program was built without NCCL, by which cards talk; install it "
-                                 "(libnccl-dev, or pip's nvidia-nccl-cu13), and make again";
-static void meet_cards(void) {}
-static void reduce_scatter(float *, const Segments *, int) {}
-static void all_gather(elem *, const Segments *, int) {}
-static void broadcast(float *, size_t, int) {}
-#endif
-
-static void make_events(cudaEvent_t *event, int n, unsigned flags) {
-    for (int i = 0; i < n; i++) CUDA(cudaEventCreateWithFlags(&event[i], flags));
-}
-static void talking_open(void) {
-    int least, most;
-    meet_cards();
-    CUDA(cudaDeviceGetStreamPriorityRange(&least, &most));
-    CUDA(cudaStreamCreateWithPriority(&talking.stream, cudaStreamNonBlocking, most));
-    make_events(&talking.computed, 1, cudaEventDisableTiming);
-    make_events(talking.summed, SLOTS, cudaEventDisableTiming);
-    make_events(talking.gathered, MAX_SEGMENTS, cudaEventDisableTiming);
-    make_events(talking.wait[0], 2*MAX_WAITS, cudaEventDefault);
-}
-
-// What follows on talking.stream waits for all that card.stream has to do so far.
-static void after_computing(void) {
-    CUDA(cudaEventRecord(talking.computed, card.stream));
-    CUDA(cudaStreamWaitEvent(talking.stream, talking.computed, 0));
-}
-// What follows on card.stream waits for `event`. The first MAX_WAITS of an update are timed: this is the
-// communication that computing does not hide.
-static void wait_for(cudaEvent_t event) {
-    const int measured = talking.waits < MAX_WAITS;
-    if (measured) CUDA(cudaEventRecord(talking.wait[talking.waits][0], card.stream));
-    CUDA(cudaStreamWaitEvent(card.stream, event, 0));
-    if (measured) CUDA(cudaEventRecord(talking.wait[talking.waits++][1], card.stream));
-}
-// Sets ranks.exposed to the seconds of all waits since the last call. card.stream must have finished them.
-static void add_up_waits(void) {
-    float ms;
-    ranks.exposed = 0;
-    for (int i = 0; i < talking.waits; i++) {
-        CUDA(cudaEventElapsedTime(&ms, talking.wait[i][0], talking.wait[i][1]));
-        ranks.exposed += ms*1e-3;
-    }
-    talking.waits = 0;
 }
 
 // ================================================================================================
@@ -1325,8 +1201,8 @@ typedef struct {
     float *grads, *moment1, *moment2;
     int grads_used;                                 // they stand for zeros: an update has used them
     Segments segments;                              // rests and moments are this rank's pieces alone
-    size_t slot[SLOTS], grads_size;                 // --shard gradients: grads hold some segments at a time;
-    float *sums;                                    //     what is added up of them, this rank's pieces
+    size_t grads_size, buffer_size;                 // --shard gradients: so are grads; a pass leaves its
+    float *buffers;                                 //     gradients of whole segments in buffers
     int last_pass, gathering;                       // an update is next; weights are still on their way
     Parameter wte, head;
     GpuLayer layer[MAX_LAYERS];
@@ -1343,33 +1219,214 @@ typedef struct {
     int *count;
 } GpuOlmo;
 
-static int shards_gradients() { return ranks.world > 1 && ranks.shard_gradients; }
+// ---- several cards -----------------------------------------------------------------------------
+// The ranks of section 5 of the .c, each with a card; a rank that is alone needs nothing of this. NCCL
+// moves what they tell each other, on a stream of its own, while the card computes. Segment 0 is the
+// embedding, 1 + l is layer l, and the last is the head, if it is untied. Of each, two ranks hold in turn:
+//
+//                    rank 0       rank 1
+//     backward       [a a a a]    [b b b b]       the gradients of its own rows of the batch
+//                         reduce_grads            while the layers below are computed
+//                    [s s - -]    [- - s s]       s = a + b, of its own piece; the rest is of no use
+//     update         [w w - -]    [- - w w]       new weights, by the rests and moments of its own piece
+//                         gather_weights          while the layers before it are computed
+//     forward        [w w w w]    [w w w w]
+//
+// With --shard optimizer, `grads` holds all segments: every pass adds to them, and the last one before
+// an update reduces them. With --shard gradients, every pass reduces. Then `grads` holds this rank's
+// pieces alone, to which s is added, and a lies in a buffer, which is free once it is reduced.
+//
+// The ranks and the sizes fix the order in which NCCL adds. (This does not hold if switches add, by
+// NVLS; that stays off, unless the user has said otherwise.)
 
-// With --shard gradients, the gradients of a segment stay only until they have been added up. So two slots
-// in turn suffice for all layers: one is emptied while the other is filled.
-static int slot_of(int segment, int layers) {
-    if (segment == 0 || segment > layers) return segment ? OF_HEAD : OF_EMBEDDING;
-    return segment % 2 ? OF_ODD_LAYERS : OF_EVEN_LAYERS;
+enum { BUFFERS = 3, MAX_WAITS = 4*MAX_SEGMENTS };
+static struct {
+    Stream stream;
+    cudaEvent_t computed;                           // by card.stream: what the other stream waits for
+    cudaEvent_t reduced[BUFFERS];                   // the gradients in a buffer
+    cudaEvent_t gathered[MAX_SEGMENTS];             // the weights of a segment
+    cudaEvent_t wait[MAX_WAITS][2];                 // before and after card.stream has waited
+    int waits;
+} talking;
+
+// How NCCL cuts a segment: pieces of equal length, and a rest, which is the last rank's, too.
+typedef struct { size_t each, mine, all, rest; } Cut;       // mine: where this rank's piece begins
+static Cut cut_of(const Segments *s, int k) {
+    const size_t each = piece_of(s, k, 0).end - s->begin[k], all = each*ranks.world;
+    return { each, each*ranks.rank, all, s->begin[k + 1] - s->begin[k] - all };
 }
-// Where the slots begin. Returns how many numbers `grads` holds.
-static size_t slots_layout(size_t *slot, const Segments *s, int layers) {
-    if (!shards_gradients()) return s->begin[s->n];
-    const size_t layer = s->begin[2] - s->begin[1];
-    slot[OF_EMBEDDING] = 0;
-    slot[OF_EVEN_LAYERS] = s->begin[1];
-    slot[OF_ODD_LAYERS] = slot[OF_EVEN_LAYERS] + layer;
-    slot[OF_HEAD] = slot[OF_ODD_LAYERS] + layer;
-    return slot[OF_HEAD] + (s->begin[s->n] - s->begin[layers + 1]);
+
+#ifdef NCCL
+static ncclComm_t all_ranks;
+#define TALK(call) do { \
+    ncclResult_t error_ = (call); \
+    CHECK(error_ == ncclSuccess, "NCCL reports \"%s\" (%s)", ncclGetErrorString(error_), \
+          ncclGetLastError(NULL)); \
+} while (0)
+static const char *const alone = NULL;
+
+// Kernels that talk over a link that has failed never end. So the thread that watches the ranks asks.
+static void check_nccl(void) {
+    ncclResult_t state;
+    TALK(ncclCommGetAsyncError(all_ranks, &state));
+    if (state != ncclInProgress) TALK(state);
 }
-static float *grads_of(const GpuOlmo *m, int segment) {
-    if (!shards_gradients()) return m->grads + m->segments.begin[segment];
-    return m->grads + m->slot[slot_of(segment, m->config.n_layers)];
+static void meet_cards(void) {
+    ncclUniqueId id;
+    setenv("NCCL_NVLS_ENABLE", "0", 0);
+    if (ranks.rank == 0) TALK(ncclGetUniqueId(&id));
+    ranks_share(&id, sizeof id);
+    TALK(ncclCommInitRank(&all_ranks, ranks.world, id, ranks.rank));
+    __atomic_store_n(&check_links, &check_nccl, __ATOMIC_SEQ_CST);
 }
+
+// This rank's piece of the segment x becomes the sum over all ranks; the rest of it is overwritten.
+static void reduce_scatter(float *x, Cut c) {
+    float *tail = x + c.all;
+    TALK(ncclGroupStart());
+    if (c.each) TALK(ncclReduceScatter(x, x + c.mine, c.each, ncclFloat, ncclSum, all_ranks,
+                                       talking.stream));
+    if (c.rest) TALK(ncclReduce(tail, tail, c.rest, ncclFloat, ncclSum, ranks.world - 1, all_ranks,
+                                talking.stream));
+    TALK(ncclGroupEnd());
+}
+// Every rank's piece of the segment x goes to all.
+static void all_gather(elem *x, Cut c) {
+    const ncclDataType_t type = sizeof(elem) == sizeof(float) ? ncclFloat : ncclBfloat16;
+    elem *tail = x + c.all;
+    TALK(ncclGroupStart());
+    if (c.each) TALK(ncclAllGather(x + c.mine, x, c.each, type, all_ranks, talking.stream));
+    if (c.rest) TALK(ncclBroadcast(tail, tail, c.rest, type, ranks.world - 1, all_ranks,
+                                   talking.stream));
+    TALK(ncclGroupEnd());
+}
+// All ranks get the x[0..n) of rank `from`.
+static void broadcast(float *x, size_t n, int from) {
+    TALK(ncclBroadcast(x, x, n, ncclFloat, from, all_ranks, talking.stream));
+}
+#else
+static const char *const alone = "this program was built without NCCL, by which cards talk; install it "
+                                 "(libnccl-dev, or pip's nvidia-nccl-cu13), and make again";
+static void meet_cards(void) {}
+static void reduce_scatter(float *, Cut) {}
+static void all_gather(elem *, Cut) {}
+static void broadcast(float *, size_t, int) {}
+#endif
+
+static void make_events(cudaEvent_t *event, int n, unsigned flags) {
+    for (int i = 0; i < n; i++) CUDA(cudaEventCreateWithFlags(&event[i], flags));
+}
+static void talking_open(void) {
+    int least, most;
+    meet_cards();
+    CUDA(cudaDeviceGetStreamPriorityRange(&least, &most));
+    CUDA(cudaStreamCreateWithPriority(&talking.stream, cudaStreamNonBlocking, most));
+    make_events(&talking.computed, 1, cudaEventDisableTiming);
+    make_events(talking.reduced, BUFFERS, cudaEventDisableTiming);
+    make_events(talking.gathered, MAX_SEGMENTS, cudaEventDisableTiming);
+    make_events(talking.wait[0], 2*MAX_WAITS, cudaEventDefault);
+}
+
+// What follows on talking.stream waits for all that card.stream has to do so far.
+static void talking_waits(void) {
+    CUDA(cudaEventRecord(talking.computed, card.stream));
+    CUDA(cudaStreamWaitEvent(talking.stream, talking.computed, 0));
+}
+// What follows on card.stream waits for `event`. The first MAX_WAITS of an update are timed: this is the
+// communication that computing does not hide.
+static void computing_waits(cudaEvent_t event) {
+    const int measured = talking.waits < MAX_WAITS;
+    if (measured) CUDA(cudaEventRecord(talking.wait[talking.waits][0], card.stream));
+    CUDA(cudaStreamWaitEvent(card.stream, event, 0));
+    if (measured) CUDA(cudaEventRecord(talking.wait[talking.waits++][1], card.stream));
+}
+// Sets ranks.exposed to the seconds of all waits since the last call. card.stream has finished them.
+static void add_up_waits(void) {
+    float ms;
+    ranks.exposed = 0;
+    for (int i = 0; i < talking.waits; i++) {
+        CUDA(cudaEventElapsedTime(&ms, talking.wait[i][0], talking.wait[i][1]));
+        ranks.exposed += ms*1e-3;
+    }
+    talking.waits = 0;
+}
+
+static int shards_gradients(void) { return ranks.world > 1 && ranks.shard_gradients; }
+
+// Two buffers take turns: one is reduced while the other is filled. (The gradient of tied weights comes
+// from both ends of the model. It has a third buffer to itself.)
+static int buffer_of(const GpuOlmo *m, int k) { return k == 0 && m->config.tied ? 2 : k % 2; }
+
+// Returns the size of all buffers, and sets *each to that of the first two.
+static size_t buffers_layout(size_t *each, const Segments *s, int tied) {
+    *each = 0;
+    if (!shards_gradients()) return 0;
+    for (int k = tied; k < s->n; k++) *each = zmax(*each, s->begin[k + 1] - s->begin[k]);
+    return 2**each + (tied ? s->begin[1] : 0);
+}
+
+// Where the backward pass leaves the gradients of segment k.
+static float *segment_grads(const GpuOlmo *m, int k) {
+    if (shards_gradients()) return m->buffers + buffer_of(m, k)*m->buffer_size;
+    return m->grads + m->segments.begin[k];
+}
+// Element i of the flat arrays, in piece p, which is this rank's: where it is in arrays of such pieces
+// alone; its gradient, once reduced; the lower half of its weight.
+static size_t own_at(const GpuOlmo *m, Piece p, size_t i) {
+    return m->segments.at[p.segment] + (i - p.begin);
+}
+static float *grad_at(const GpuOlmo *m, Piece p, size_t i) {
+    return m->grads + (shards_gradients() ? own_at(m, p, i) : i);
+}
+static int16_t *rest_at(const GpuOlmo *m, Piece p, size_t i) {
+    return m->rests ? m->rests + own_at(m, p, i) : NULL;
+}
+
+__global__ void add_kernel(float *sum, const float *x, int add, size_t count) {
+    const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
+    if (i < count) sum[i] = add ? sum[i] + x[i] : x[i];
+}
+
+// The gradients of segment k are complete, as far as this pass goes.
+static void reduce_grads(GpuOlmo *m, int k) {
+    if (ranks.world == 1 || !(m->last_pass || shards_gradients())) return;
+    const Piece mine = piece_of(&m->segments, k, ranks.rank);
+    const Cut cut = cut_of(&m->segments, k);
+    const size_t count = mine.end - mine.begin;
+    float *sum = grad_at(m, mine, mine.begin), *x = segment_grads(m, k);
+    talking_waits();
+    reduce_scatter(x, cut);
+    if (shards_gradients() && count)
+        by_elements(add_kernel, count, talking.stream, sum, x + cut.mine, !m->grads_used);
+    CUDA(cudaEventRecord(talking.reduced[buffer_of(m, k)], talking.stream));
+}
+// Before the gradients of segment k are computed: what lay in their buffer has been reduced.
+static void await_buffer(const GpuOlmo *m, int k) {
+    if (shards_gradients()) computing_waits(talking.reduced[buffer_of(m, k)]);
+}
+// Whether a pass adds to gradients that are there, or overwrites what is there.
+static int adds_to_grads(const GpuOlmo *m) { return !m->grads_used && !shards_gradients(); }
+
+// The weights of this rank's piece of segment k are updated.
+static void gather_weights(GpuOlmo *m, int k) {
+    if (ranks.world == 1) return;
+    talking_waits();
+    all_gather(m->weights + m->segments.begin[k], cut_of(&m->segments, k));
+    CUDA(cudaEventRecord(talking.gathered[k], talking.stream));
+    m->gathering = 1;
+}
+// Before the weights of segment k are read.
+static void await_weights(const GpuOlmo *m, int k) {
+    if (m->gathering) computing_waits(talking.gathered[k]);
+}
+
+// ---- the model's memory ------------------------------------------------------------------------
 
 static Parameter parameter(const GpuOlmo *m, int tensor) {
     const size_t offset = m->layout.tensor[tensor].offset;
     const int k = piece_at(&m->segments, offset).segment;
-    return { m->weights + offset, m->training ? grads_of(m, k) + (offset - m->segments.begin[k]) : NULL };
+    float *grad = m->training ? segment_grads(m, k) + (offset - m->segments.begin[k]) : NULL;
+    return { m->weights + offset, grad };
 }
 
 GpuOlmo *gpu_olmo_build(const Config *c, int training) {
@@ -1390,10 +1447,10 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
         auto state = m->offload ? host_allocate : gpu_allocate;
         if (sizeof(elem) < sizeof(float))
             m->rests = (int16_t *)state(own, sizeof(int16_t), "the lower halves of the weights");
-        m->grads_size = slots_layout(m->slot, &m->segments, c->n_layers);
+        const size_t buffers = buffers_layout(&m->buffer_size, &m->segments, c->tied);
+        m->grads_size = shards_gradients() ? own : size;
         m->grads = (float *)gpu_allocate(m->grads_size, sizeof(float), "the gradients");
-        if (shards_gradients())
-            m->sums = (float *)gpu_allocate(own, sizeof(float), "the sums of the gradients");
+        if (buffers) m->buffers = (float *)gpu_allocate(buffers, sizeof(float), "a pass's gradients");
         m->moment1 = (float *)state(own, sizeof(float), "AdamW's first moments");
         m->moment2 = (float *)state(own, sizeof(float), "AdamW's second moments");
         m->norm_piece = (double *)gpu_allocate(NORM_PIECES, sizeof(double), "the gradient norm");
@@ -1414,8 +1471,8 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
 }
 
 void olmo_free(GpuOlmo *m) {
-    void *const on_card[] = { m->weights, m->grads, m->sums, m->arena, m->acts.rope, m->cache, m->staging,
-                              m->norm_piece, m->clip };
+    void *const on_card[] = { m->weights, m->grads, m->buffers, m->arena, m->acts.rope, m->cache,
+                              m->staging, m->norm_piece, m->clip };
     void *const state[] = { m->rests, m->moment1, m->moment2 };
     CUDA(cudaStreamSynchronize(card.stream));
     if (m->one_token) CUDA(cudaGraphExecDestroy(m->one_token));
@@ -1468,51 +1525,6 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     return a;
 }
 
-// -- what a rank tells the others, segment by segment
-// Segment 0 is the embedding, 1 + l is layer l, and the last is the head, if it is untied.
-
-static float *own_sums(const GpuOlmo *m, int k) {           // where the sums of this rank's piece are
-    if (shards_gradients()) return m->sums + m->segments.at[k];
-    return grads_of(m, k) + (piece_of(&m->segments, k, ranks.rank).begin - m->segments.begin[k]);
-}
-
-__global__ void add_kernel(float *sum, const float *x, size_t count, int add) {
-    const size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x;
-    if (i < count) sum[i] = add ? sum[i] + x[i] : x[i];
-}
-
-// The gradients of segment k are complete, as far as this pass goes: they go to their owners.
-static void grads_leave(GpuOlmo *m, int k) {
-    if (ranks.world == 1 || !(m->last_pass || shards_gradients())) return;
-    const Piece mine = piece_of(&m->segments, k, ranks.rank);
-    const size_t count = mine.end - mine.begin;
-    float *x = grads_of(m, k);
-    after_computing();
-    reduce_scatter(x, &m->segments, k);
-    if (shards_gradients() && count) {
-        launch(add_kernel, ceil_div(count, 256), 256, talking.stream,
-               own_sums(m, k), x + (mine.begin - m->segments.begin[k]), count, !m->grads_used);
-    }
-    CUDA(cudaEventRecord(talking.summed[slot_of(k, m->config.n_layers)], talking.stream));
-}
-// After this, the gradients of segment k may be computed: what lay in their slot has left.
-static void grads_may_come(const GpuOlmo *m, int k) {
-    if (shards_gradients()) wait_for(talking.summed[slot_of(k, m->config.n_layers)]);
-}
-// Whether there is anything that a pass must add to.
-static int grads_add_up(const GpuOlmo *m) { return !m->grads_used && !shards_gradients(); }
-
-static void weights_leave(GpuOlmo *m, int k) {
-    if (ranks.world == 1) return;
-    after_computing();
-    all_gather(m->weights, &m->segments, k);
-    CUDA(cudaEventRecord(talking.gathered[k], talking.stream));
-    m->gathering = 1;
-}
-static void weights_needed(const GpuOlmo *m, int k) {
-    if (m->gathering) wait_for(talking.gathered[k]);
-}
-
 // tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is
 // negative (ignored); zlosses[b,t] likewise. olmo_backward will take the gradient of their sum weighted by
 // weights[b,t]; NULL: no backward pass follows. With weights the head goes back at once, chunk by chunk: its
@@ -1531,16 +1543,16 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
     to_card(a->targets, targets, N);
     if (weights) to_card(a->weights, weights, N);
 
-    weights_needed(m, 0);
+    await_weights(m, 0);
     embed_forward(a->x, a->tokens, m->wte.weight, N, C, stream);
     for (int l = 0; l < c->n_layers; l++) {
-        weights_needed(m, 1 + l);
+        await_weights(m, 1 + l);
         block_forward(a, &a->layer[l], &m->layer[l], NULL, c, B, T, past, stream);
     }
     norm_forward(a->xnf, a->rstdf, a->x, N, C, stream);
-    weights_needed(m, last);
+    await_weights(m, last);
     m->gathering = 0;
-    if (weights) grads_may_come(m, c->tied ? 0 : last);
+    if (weights) await_buffer(m, c->tied ? 0 : last);
     if (!m->training) {                             // the rows with a target, in place of the tokens
         asked = keep_asked(p->place, p->first, targets, N);
         to_card(a->tokens, p->place, asked);
@@ -1558,7 +1570,7 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
             matmul_forward(logits, xnf, m->head.weight, rows, C, V, 0, stream);
             crossentropy(loss, zloss, dlogits, target, a->weights + n, c->z_loss, rows, V, stream);
             matmul_backward_input(a->dxn + (size_t)n*C, dlogits, m->head.weight, rows, C, V, stream);
-            matmul_backward_weight(m->head.grad, dlogits, xnf, rows, C, V, n > 0 || grads_add_up(m), stream);
+            matmul_backward_weight(m->head.grad, dlogits, xnf, rows, C, V, n > 0 || adds_to_grads(m), stream);
         } else {
             float *logits = (float *)a->logits;
             matmul_forward(logits, xnf, m->head.weight, rows, C, V, 0, stream);
@@ -1584,24 +1596,24 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
 void olmo_backward(GpuOlmo *m) {
     const Config *c = &m->config;
     GpuActs *a = &m->acts;
-    const int N = a->B*a->T, C = c->d_model, add = grads_add_up(m);
+    const int N = a->B*a->T, C = c->d_model, add = adds_to_grads(m);
     Stream stream = card.stream;
     Range range("olmo_backward");
     CHECK(a->has_dlogits, "a backward pass needs a forward pass with weights before it, one each");
     a->has_dlogits = 0;
 
-    if (!c->tied) grads_leave(m, 1 + c->n_layers);
+    if (!c->tied) reduce_grads(m, 1 + c->n_layers);
     CUDA(cudaMemsetAsync(a->dx, 0, sizeof(float)*N*C, stream));
     norm_backward(a->dx, a->dx_elem, a->dxn, a->xnf, a->rstdf, N, C, stream);
     for (int l = c->n_layers - 1; l >= 0; l--) {
-        grads_may_come(m, 1 + l);
+        await_buffer(m, 1 + l);
         block_backward(a, &a->layer[l], &m->layer[l], c, add, stream);
-        grads_leave(m, 1 + l);
+        reduce_grads(m, 1 + l);
     }
-    if (!c->tied) grads_may_come(m, 0);
+    if (!c->tied) await_buffer(m, 0);
     if (!add && !c->tied) CUDA(cudaMemsetAsync(m->wte.grad, 0, sizeof(float)*c->vocab*C, stream));
     embed_backward(m->wte.grad, a->dx, a->tokens, a->places, C, stream);
-    grads_leave(m, 0);
+    reduce_grads(m, 0);
     m->grads_used = 0;
 }
 
@@ -1629,7 +1641,7 @@ void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
     if (!m->cache) m->cache = (elem *)gpu_allocate(cache_size(c), sizeof(elem), "the KV cache");
     GpuActs *a = olmo_reserve(m, 1, c->seq_len);
-    for (int k = 0; k < m->segments.n; k++) weights_needed(m, k);
+    for (int k = 0; k < m->segments.n; k++) await_weights(m, k);
     m->gathering = 0;
     to_card(a->tokens, tokens, n);
     to_card(a->past, &past, 1);
@@ -1702,7 +1714,8 @@ static void global_norm(GpuOlmo *m, double limit, Stream stream) {
     for (int k = 0; k < m->segments.n; k++) {
         const Piece mine = piece_of(&m->segments, k, ranks.rank);
         const size_t count = mine.end - mine.begin;
-        launch(norm_pieces_kernel, NORM_PIECES, 256, stream, m->norm_piece, own_sums(m, k), count, k > 0);
+        const float *g = grad_at(m, mine, mine.begin);
+        launch(norm_pieces_kernel, NORM_PIECES, 256, stream, m->norm_piece, g, count, k > 0);
     }
     launch(norm_join_kernel, 1, 1, stream, m->clip, m->norm_piece, limit);
     if (ranks.world == 1) return;
@@ -1771,7 +1784,7 @@ double olmo_update(GpuOlmo *model, const AdamW *adamw) {
     f.one_minus_beta2 = (float)(1 - adamw->beta2);
     f.step_size = (float)(adamw->lr/(1 - pow(adamw->beta1, adamw->step)));
     f.correction = (float)sqrt(1 - pow(adamw->beta2, adamw->step));
-    if (ranks.world > 1) wait_for(talking.summed[OF_EMBEDDING]);    // which is the last to leave
+    if (ranks.world > 1) computing_waits(talking.reduced[buffer_of(model, 0)]);  // the last to be so
     else clear_used(model);
     global_norm(model, adamw->clip, stream);
     for (int k = 0; k < model->segments.n; k++) {
@@ -1780,15 +1793,14 @@ double olmo_update(GpuOlmo *model, const AdamW *adamw) {
             int decaying;                                   // neighbours that decay alike go together
             next = zmin(mine.end, alike_until(&model->layout, i, adamw->decay_embeddings, &decaying));
             const float decay = (float)(1 - (decaying ? adamw->lr*adamw->weight_decay : 0));
-            const size_t count = next - i, own = model->segments.at[k] + (i - mine.begin);
-            int16_t *rest = model->rests ? model->rests + own : NULL;
-            float *g = own_sums(model, k) + (i - mine.begin);
-            float *m = model->moment1 + own, *v = model->moment2 + own;
+            const size_t count = next - i, own = own_at(model, mine, i);
+            int16_t *rest = rest_at(model, mine, i);
+            float *g = grad_at(model, mine, i), *m = model->moment1 + own, *v = model->moment2 + own;
             const int four = count % 4 == 0 && i % 4 == 0 && own % 4 == 0;
             launch(four ? adamw_kernel<4> : adamw_kernel<1>, ceil_div(count, four ? 4*256 : 256), 256, stream,
                    model->weights + i, rest, g, m, v, count, model->clip, decay, f);
         }
-        weights_leave(model, k);
+        gather_weights(model, k);
     }
     to_host(&clip, model->clip, 1);
     CUDA(cudaStreamSynchronize(stream));
@@ -2674,8 +2686,8 @@ static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T)
     int n = 0;
     add_memory(plan, &n, "weights", size*sizeof(elem));
     if (training) {
-        size_t slot[SLOTS], grads = slots_layout(slot, &segments, c->n_layers);
-        if (shards_gradients()) grads += own;
+        size_t buffer_size, grads = buffers_layout(&buffer_size, &segments, c->tied);
+        grads += shards_gradients() ? own : size;
         const size_t halves = sizeof(elem) < sizeof(float) ? own*sizeof(int16_t) : 0;
         add_memory(plan, &n, "gradients", grads*sizeof(float));
         add_memory(plan, &n, halves ? "lower halves of the weights and AdamW" : "AdamW",
@@ -2708,14 +2720,11 @@ static void gpu_decode(void *m, real *logits, const int *tokens, int n, int past
 }
 
 // Numbers come and go as float, through the staging buffer: there the halves of parameters meet, and there
-// a piece's owner tells it to the others. Element i of the flat arrays, in piece p, which is this rank's:
-static int16_t *rest_at(GpuOlmo *m, Piece p, size_t i) {
-    return m->rests ? m->rests + m->segments.at[p.segment] + (i - p.begin) : NULL;
-}
+// a piece's owner tells it to the others.
 static float *state_at(GpuOlmo *m, Space space, Piece p, size_t i) {
     if (space == GRADS) clear_used(m);
-    if (space == GRADS) return own_sums(m, p.segment) + (i - p.begin);
-    return (space == MOMENT1 ? m->moment1 : m->moment2) + m->segments.at[p.segment] + (i - p.begin);
+    if (space == GRADS) return grad_at(m, p, i);
+    return (space == MOMENT1 ? m->moment1 : m->moment2) + own_at(m, p, i);
 }
 static void gpu_get(void *model, Space space, size_t offset, size_t count, real *host) {
     GpuOlmo *m = (GpuOlmo *)model;
@@ -2727,7 +2736,7 @@ static void gpu_get(void *model, Space space, size_t offset, size_t count, real 
             by_elements(join_kernel, k, card.stream, m->staging, m->weights + i, rest_at(m, p, i));
         } else if (mine) to_card(m->staging, state_at(m, space, p, i), k);
         if (ranks.world > 1) {
-            after_computing();
+            talking_waits();
             broadcast(m->staging, k, p.owner);
             CUDA(cudaStreamSynchronize(talking.stream));
         }
