@@ -1817,7 +1817,7 @@ static const Device cpu_device = {
 // ================================================================================================
 // 6. Files: JSON, safetensors, Hugging Face directories, checkpoints
 // ================================================================================================
-// Every file is hostile until checked.
+// No file is trusted before it has been checked.
 
 enum { PATH = 4096 };                           // bytes that a path may have
 enum { CHUNK = 1 << 16 };                       // numbers moved at a time between a file and a device
@@ -3096,8 +3096,8 @@ typedef struct {
 
 typedef struct { TokenFile *file; int n, T; uint64_t windows; } Corpus;
 
-// If a mapped file becomes shorter, reading behind its new end raises SIGBUS. So that this, too, ends
-// with a sentence, every mapping is on a list. (on_bus_error may only call what a signal handler may.)
+// If a mapped file becomes shorter, reading beyond its new end raises SIGBUS. Every mapping is on a list, so
+// that this, too, ends with a sentence. (on_bus_error may only call what a signal handler may.)
 typedef struct Mapped {
     const unsigned char *start;
     uint64_t size;
@@ -4012,7 +4012,7 @@ static void set_option(const Option *option, const char *value) {
 
 // Parses the command line, and sets what the table points to. Arguments that are not options (and the
 // lone "-") go to files[], which has room for argc of them; NULL: there may be none. given: [n + 1] gets
-// the addresses that were set, and a NULL behind the last; or it is NULL itself. Returns how many files
+// the addresses that were set, and a NULL after the last; or it is NULL itself. Returns how many files
 // there are.
 static int parse_options(const Option *table, int n, int argc, char **argv, const char **files,
                          const void **given) {
