@@ -31,11 +31,11 @@ memory) serves all of them, and teaches nothing: begin at "1. Config".
 Conventions, kept everywhere:
 - Arguments come in this order: outputs, scratch, inputs, weights, constants, sizes. What a forward pass
   saves for its backward pass is an output. The inputs of a backward pass are gradients, then what was saved.
-- dx is the gradient of the loss with respect to x. Where a comment says "=" it is overwritten; "+=" adds
-  to it. In formulas, [i = j] is 1 where i = j, and 0 elsewhere.
-- Shapes: B sequences of T tokens, N = B*T rows; C = d_model; H query heads and G key/value heads of
-  size D = C/H; Q = (H + 2G)*D, the width of a fused q|k|v row; F = inner width of the MLP (mlp_hidden
-  counts 2F); V = vocabulary rows; L layers.
+- dx is the gradient of the loss with respect to x; d y/d x, with blanks, is a derivative. "=" overwrites
+  an output, "+=" adds to it. In formulas, [i = j] is 1 where i = j, and 0 elsewhere.
+- Shapes: B sequences of T tokens, N = B*T rows (but in gemm, M, N and K are those of BLAS); C = d_model;
+  H query heads and G key/value heads of size D = C/H; Q = (H + 2G)*D, the width of a fused q|k|v row;
+  F = inner width of the MLP (mlp_hidden counts 2F); V = vocabulary rows; L layers.
 - All matrices are row-major; a weight [O, C] maps C inputs to O outputs: out = inp . weight^T.
 - Threads own disjoint pieces of the output, and every sum has one fixed order. So no result depends on
   the number of threads, nor on how a batch is cut into micro-batches: two runs give equal bits.
@@ -330,7 +330,7 @@ void norm_forward(real *y, real *rstd, const real *x, int N, int C) {
     }
 }
 
-// From d mean/dx_j = 1/C and d rstd/dx_j = -rstd^2 y_j/C:   dy_i/dx_j = rstd*([i = j] - 1/C - y_i y_j/C).
+// From d mean/d x_j = 1/C, d rstd/d x_j = -rstd^2 y_j/C:  d y_i/d x_j = rstd*([i = j] - 1/C - y_i y_j/C).
 // Multiplied by the gradient dy and summed over i, that is
 //     dx += rstd * (dy - avg(dy) - y*avg(dy*y))                            dx, dy, y: [N, C], rstd: [N]
 // "+=", because the residual stream also goes around the norm.
@@ -483,7 +483,7 @@ void attention_forward(real *att, real *lse, real *work, const real *q, int q_wi
     }
 }
 
-// P comes back from lse, and dP = datt . v^T. Since dP_k/dS_j = P_k ([j = k] - P_j) within a row,
+// P comes back from lse, and dP = datt . v^T. Since d P_k/d S_j = P_k ([j = k] - P_j) within a row,
 //     dS_j = P_j (dP_j - sum_k P_k dP_k),    and  sum_k P_k dP_k = sum_k P_k (datt . v_k) = datt . att:
 // one product of D numbers per query, instead of one of T. Then
 //     dq = dS k / sqrt(D),    dk += dS^T q / sqrt(D),    dv += P^T datt
@@ -634,7 +634,7 @@ void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *lo
     }
 }
 
-// d lse/dlogits_j = softmax(logits)_j = exp(logits_j - lse) = p_j.
+// d lse/d logits_j = softmax(logits)_j = exp(logits_j - lse) = p_j.
 // Both losses of row n count weights[n] times (the caller's choice, see olmo_forward), so
 //     dlogits_j = weight * ((1 + 2 z lse) p_j - [j = target])
 // logits, dlogits: [N, V], "=", and may be one array, as in olmo_forward. weights, lse, targets: [N].

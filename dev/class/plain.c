@@ -23,7 +23,8 @@ settings name the first width, so F = mlp_hidden/2. (In attention, a loop's h co
 
 Arguments come in the order: outputs, what is kept for the backward pass, inputs, weights, sizes.
 Gradients are d + name: dx is the derivative of the loss with respect to x, and has the shape of x.
-"=" overwrites the output, "+=" adds to it. In formulas, [i = j] is 1 where i = j, and 0 elsewhere.
+"=" overwrites the output, "+=" adds to it. In formulas, [i = j] is 1 where i = j, and 0 elsewhere;
+d y/d x, with blanks, is a derivative.
 */
 #include <math.h>
 #include <stdint.h>
@@ -94,7 +95,7 @@ void norm_forward(real *y, real *rstd, const real *x, int N, int C) {
 }
 
 // x_j moves y_i in three ways: directly (i = j), through the mean, and through rstd:
-//     dy_i/dx_j = rstd*([i = j] - 1/C - y_i y_j/C)
+//     d y_i/d x_j = rstd*([i = j] - 1/C - y_i y_j/C)
 // Summed over i with dy_i:
 //     dx_j += rstd*(dy_j - average(dy) - y_j average(dy y))
 // "+=", for x goes around the norm as well as through it.
@@ -181,7 +182,7 @@ void attention_forward(real *att, real *lse, real *P, const real *q, int q_width
 
 // att = sum_j P_j v_j gives      dv_j += P_j datt  and  dP_j = datt.v_j.
 // Through the softmax, where a score moves all P_k:
-//     dS_j = sum_k dP_k dP_k/dS_j = sum_k dP_k P_k ([k = j] - P_j) = P_j (dP_j - sum_k P_k dP_k)
+//     dS_j = sum_k dP_k (d P_k/d S_j) = sum_k dP_k P_k ([k = j] - P_j) = P_j (dP_j - sum_k P_k dP_k)
 // and the sum over k is the same for every j: sum_k P_k datt.v_k = datt.att. Then
 //     dq += dS_j k_j/sqrt(D),      dk_j += dS_j q/sqrt(D)
 //
