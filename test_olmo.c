@@ -5951,7 +5951,22 @@ static void test_gpu_state(void) {
     check(worst <= allowed,
           "GPU: two micro-batches give the gradients of one, within %.1e (budget %.1e)", worst,
           allowed);
-    release(whole), release(used), release(cut), olmo_free(g), bench_free(&t);
+    release(whole), release(used), release(cut), olmo_free(g);
+
+    // as rank 0 of two, with --shard gradients; no other rank is asked for anything
+    float number = 1;
+    ranks.world = 2, ranks.shard_gradients = 1;
+    g = gpu_olmo_build(&c, 1);
+    const Piece mine = piece_of(&g->segments, 1, 0);
+    float *sum = state_at(g, GRADS, mine, mine.begin);
+    to_card(sum, &number, 1);
+    CUDA(cudaStreamSynchronize(card.stream));
+    g->grads_used = 1;
+    to_host(&number, state_at(g, GRADS, mine, mine.begin), 1);
+    olmo_free(g);
+    ranks.world = 1, ranks.shard_gradients = 0;
+    check(number == 0, "GPU: used sums of gradients read as zeros, where ranks share them out");
+    bench_free(&t);
 }
 
 // Decoding in pieces against the CPU's, in models with and without training; and greedy text, with the
@@ -6423,18 +6438,18 @@ static void test_gpu_products(void) {
     for (int M : { 64, 96 }) for (int N : { 32, 80 }) for (int add : { 0, 1 }) for (int turned : { 0, 1 }) {
         const Product p = { M, N, K, 1, add, CUDA_R_32F, storage(a, turned ? M : K, 0, turned),
                             storage(b, N, 0, 0), storage(c, N, 0, 0) };
-        real *result[2];
+        real *before = noise_reals(M*N, 3, 1), *result[2];
         for (int compare = 0; compare < 2; compare++) {
             Plan plan;
-            real *x = result[compare] = noise_reals(M*N, 3, 1);
+            result[compare] = (real *)allocate(M*N, sizeof(real), "a test");
             plan_make(&plan, &p, compare, card.stream);
-            to_card(c, x, M*N);
+            to_card(c, before, M*N);
             BLAS(multiply(&plan, &plan.algorithm, c, a, b, card.stream));
-            to_host(x, c, M*N);
+            to_host(result[compare], c, M*N);
             CUDA(cudaStreamSynchronize(card.stream));
         }
         same += !memcmp(result[0], result[1], sizeof(real)*M*N), tried++;
-        release(result[0]), release(result[1]);
+        release(before), release(result[0]), release(result[1]);
     }
     check(same == tried, "GPU: %d of %d products have the same bits, whether or not the clock chose", same,
           tried);

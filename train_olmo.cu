@@ -8,7 +8,7 @@ OLMo in C, on a GPU or several: train_olmo.c again, in kernels.
 How to read it. Lay train_olmo.c beside it: sections 2 to 5 come in the same order here, under the same
 names, with nearly the same arguments and then a stream. All the rest - presets and layout, files, data,
 sampling, the training loop - is the .c file itself, included below. What stands before section 2 (the card,
-helpers of kernels, several cards) serves all the rest: begin at section 2. What differs, and why:
+helpers of kernels) serves all the rest: begin at section 2. What differs, and why:
 
 - A function is a kernel, which says what one thread does, and a launcher, which has the .c function's name.
 - `elem` is what weights and activations are stored in: bf16, or float in the strict program. Sums are fp32:
@@ -96,8 +96,8 @@ static void launch(void (*kernel)(Parameters...), dim3 blocks, int threads, Stre
     CUDA(cudaLaunchKernelEx(&how, kernel, arguments...));
 }
 
-// Zeroed memory of the card; dies with a sentence if there is not enough.
-static void *gpu_allocate(size_t count, size_t size, const char *what) {
+// Memory of the card, of zeros unless clear is 0; dies with a sentence if there is not enough.
+static void *gpu_allocate(size_t count, size_t size, const char *what, int clear = 1) {
     void *p = NULL;
     size_t free = 0, total = 0;
     const cudaError_t status = must_fail() ? cudaErrorMemoryAllocation : cudaMalloc(&p, count*size);
@@ -107,7 +107,7 @@ static void *gpu_allocate(size_t count, size_t size, const char *what) {
             (double)(count*size)*1e-9, (double)free*1e-9, (double)total*1e-9, memory_advice);
     }
     CUDA(status);
-    CUDA(cudaMemsetAsync(p, 0, count*size, card.stream));
+    if (clear) CUDA(cudaMemsetAsync(p, 0, count*size, card.stream));
     return p;
 }
 static void gpu_release(void *p) { CUDA(cudaFree(p)); }
@@ -127,6 +127,7 @@ static void host_release(void *p) {
     release(p);
 }
 
+// Ordered by card.stream. Until that is synchronized, the host leaves its side of the copy as it is.
 template <class X> static void to_card(X *on_card, const X *host, size_t count) {
     CUDA(cudaMemcpyAsync(on_card, host, sizeof(X)*count, cudaMemcpyDefault, card.stream));
 }
@@ -1444,15 +1445,17 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
     m->weights = (elem *)gpu_allocate(size, sizeof(elem), "the weights");
     m->staging = (float *)gpu_allocate(CHUNK, sizeof(float), "the staging buffer");
     if (training) {
-        auto state = m->offload ? host_allocate : gpu_allocate;
+        const auto state = [=](size_t size, const char *what) {
+            return m->offload ? host_allocate(own, size, what) : gpu_allocate(own, size, what);
+        };
         if (sizeof(elem) < sizeof(float))
-            m->rests = (int16_t *)state(own, sizeof(int16_t), "the lower halves of the weights");
+            m->rests = (int16_t *)state(sizeof(int16_t), "the lower halves of the weights");
         const size_t buffers = buffers_layout(&m->buffer_size, &m->segments, c->tied);
         m->grads_size = shards_gradients() ? own : size;
         m->grads = (float *)gpu_allocate(m->grads_size, sizeof(float), "the gradients");
         if (buffers) m->buffers = (float *)gpu_allocate(buffers, sizeof(float), "a pass's gradients");
-        m->moment1 = (float *)state(own, sizeof(float), "AdamW's first moments");
-        m->moment2 = (float *)state(own, sizeof(float), "AdamW's second moments");
+        m->moment1 = (float *)state(sizeof(float), "AdamW's first moments");
+        m->moment2 = (float *)state(sizeof(float), "AdamW's second moments");
         m->norm_piece = (double *)gpu_allocate(NORM_PIECES, sizeof(double), "the gradient norm");
         m->clip = (Clip *)gpu_allocate(1, sizeof(Clip), "the gradient norm");
         m->count = (int *)allocate(c->vocab, sizeof(int), "a count of tokens");
@@ -1515,7 +1518,7 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     if (needed > m->arena_size) {
         graph_drop(m);
         gpu_release(m->arena);
-        m->arena = gpu_allocate(needed, 1, "the activations");
+        m->arena = gpu_allocate(needed, 1, "the activations", 0);
         m->arena_size = needed;
     }
     acts_layout(a, (char *)m->arena, &m->config, B, T);
@@ -1667,7 +1670,7 @@ void olmo_forward_tree(GpuOlmo *m, real *losses, real *zlosses, const int *token
     const int T = m->config.seq_len;
     check_tree(positions, N, T);
     GpuActs *a = olmo_reserve(m, (N + T - 1)/T, T); // as for whole sequences
-    int *before = m->places.first, *latest = (int *)allocate(T, sizeof(int), "a tree");
+    int *latest = (int *)allocate((size_t)T + N, sizeof(int), "a tree"), *before = latest + T;
     for (int n = 0; n < N; n++) {                   // latest[p]: the last token at position p so far
         const int p = positions[n];
         before[n] = p > 0 ? latest[p - 1] : -1;
@@ -1785,7 +1788,7 @@ double olmo_update(GpuOlmo *model, const AdamW *adamw) {
     f.step_size = (float)(adamw->lr/(1 - pow(adamw->beta1, adamw->step)));
     f.correction = (float)sqrt(1 - pow(adamw->beta2, adamw->step));
     if (ranks.world > 1) computing_waits(talking.reduced[buffer_of(model, 0)]);  // the last to be so
-    else clear_used(model);
+    clear_used(model);
     global_norm(model, adamw->clip, stream);
     for (int k = 0; k < model->segments.n; k++) {
         const Piece mine = piece_of(&model->segments, k, ranks.rank);
@@ -2746,6 +2749,7 @@ static void gpu_get(void *model, Space space, size_t offset, size_t count, real 
 }
 static void gpu_set(void *model, Space space, size_t offset, size_t count, const real *host) {
     GpuOlmo *m = (GpuOlmo *)model;
+    for (int k = 0; k < m->segments.n; k++) await_weights(m, k);   // the last update's may be on their way
     for (size_t i = offset, k; i < offset + count; i += k, host += k) {
         const Piece p = piece_at(&m->segments, i);
         const int mine = p.owner == ranks.rank;

@@ -14,11 +14,13 @@ order only.
 
 What is stricter than on a card, so that mistakes show: memory is full of NaN until it is written, and so is
 what a lane gets from one that has ended; a write beside an allocation is noticed when that is freed; where
-some lanes of a warp wait for the others, and some at a barrier, the program ends (a card hangs, or worse).
+some lanes of a warp wait for the others, and some at a barrier, the program ends (a card hangs, or worse);
+so it does where memory of the host has changed before its copy to the card was waited for.
 
 What does not show: races between blocks; a barrier missing where this order does no harm; the memory model;
-how many registers or bytes of shared memory a kernel takes; kernels that start early; speed. All work is
-done when it is asked for, so a missing synchronization with the host does not show either.
+shared memory that is read before it is written (it keeps what the block before has left); how many registers
+or bytes of shared memory a kernel takes; kernels that start early; speed. All work is done when it is asked
+for, so results that are read before a synchronization do not show either.
 */
 #pragma once
 #undef _FORTIFY_SOURCE                                  // it takes a jump to another stack for an attack
@@ -31,6 +33,7 @@ done when it is asked for, so a missing synchronization with the host does not s
 #include <time.h>
 #include <ucontext.h>
 #include <functional>
+#include <map>
 #include <tuple>
 #include <vector>
 
@@ -222,7 +225,8 @@ static inline cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, int, int
 static inline cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *most) {
     return *least = *most = 0, cudaSuccess;
 }
-static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return not_in_capture(); }
+static void copies_end();
+static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return copies_end(), not_in_capture(); }
 static inline cudaError_t cudaStreamBeginCapture(cudaStream_t s, int) {
     return capturing++, s->captured = new Work, cudaSuccess;
 }
@@ -285,12 +289,14 @@ static cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *how, void (*kern
 // Between two guards, all bytes 255, which is NaN in float and in bf16. The first holds the size as well.
 
 enum { GUARD = 256 };
+static std::map<const char *, size_t> of_card;          // the bytes of what is allocated, or registered
 static inline cudaError_t cudaMalloc(void **p, size_t size) {
     if (capturing) return cudaErrorStreamCaptureUnsupported;
     char *at = (char *)aligned_alloc(GUARD, 2*GUARD + (size + GUARD - 1)/GUARD*GUARD);
     if (!at) return cudaErrorMemoryAllocation;
     memset(at, 255, 2*GUARD + size);
     memcpy(at, &size, sizeof size);
+    of_card[at + GUARD] = size;
     return *p = at + GUARD, cudaSuccess;
 }
 template <class X> static cudaError_t cudaMalloc(X **p, size_t size) { return cudaMalloc((void **)p, size); }
@@ -301,10 +307,23 @@ static inline cudaError_t cudaFree(void *p) {
     memcpy(&size, at, sizeof size);
     while (i < GUARD && at[i] == -1 && at[GUARD + size + i - sizeof size] == -1) i++;
     if (i < GUARD) gpu_fault("something was written beside the memory that is freed here");
-    return free(at), cudaSuccess;
+    return of_card.erase((char *)p), free(at), cudaSuccess;
 }
 enum { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
+// A copy from the host is done at once. But a card may take until the next synchronization, so there it must
+// still be the same.
+struct Copy { const char *from; std::vector<char> then; };
+static std::vector<Copy> under_way;
+static void copies_end() {
+    for (auto &copy : under_way) if (memcmp(copy.from, copy.then.data(), copy.then.size()))
+        gpu_fault("the host changed what a copy to the card, which may be under way, reads");
+    under_way.clear();
+}
 static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, int, cudaStream_t s) {
+    const char *at = (const char *)from;
+    auto next = of_card.upper_bound(at);
+    if (next == of_card.begin() || at >= std::prev(next)->first + std::prev(next)->second)
+        under_way.push_back({ at, { at, at + n } });
     return enqueue(s, [=] { memcpy(to, from, n); });
 }
 static inline cudaError_t cudaMemcpy(void *to, const void *from, size_t n, int) {
@@ -314,5 +333,7 @@ static inline cudaError_t cudaMemsetAsync(void *to, int byte, size_t n, cudaStre
     return enqueue(s, [=] { memset(to, byte, n); });
 }
 enum { cudaHostRegisterMapped = 2 };
-static inline cudaError_t cudaHostRegister(void *, size_t, int) { return cudaSuccess; }
-static inline cudaError_t cudaHostUnregister(void *) { return cudaSuccess; }
+static inline cudaError_t cudaHostRegister(void *p, size_t size, int) {
+    return of_card[(char *)p] = size, cudaSuccess;
+}
+static inline cudaError_t cudaHostUnregister(void *p) { return of_card.erase((char *)p), cudaSuccess; }
