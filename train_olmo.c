@@ -2108,8 +2108,8 @@ static const char *json_root(const char *text, const char *path) {
     return start;
 }
 
-// The number under `name`, which must lie within [low, high]. If it is absent or null: `otherwise`, or,
-// where that is NAN, a sentence that it must be there.
+// The number under `name`; dies if it is not within [low, high]. If it is absent or null, returns
+// `otherwise`, or dies where that is NAN.
 static double json_number(const char *object, const char *path, const char *name, double low,
                           double high, double otherwise) {
     const char *value = json_get(object, name);
@@ -5460,8 +5460,8 @@ static void check_command(const Options *o) {
           "choose one", o->out);
 }
 
-// Refuses an option that only serves another one, which is missing. (A run prints samples by default. But
-// who gives a prompt and nothing else meant --generate, and no run.)
+// Refuses an option that only serves another one, which is missing. (A run prints samples by default, but a
+// prompt and nothing else means that --generate was forgotten.)
 static void check_served(const Options *o) {
     const int continues = o->generate || (o->sample_every && (given(o, &o->sample_every) || o->resume));
     const int speaks = continues || o->chat, exports = o->export_dir != NULL, pairs = o->dpo != NULL;
@@ -5555,7 +5555,7 @@ static int resume_options(const char *directory, const Option *table, int n) {
     return kept_any;
 }
 
-// A preset and a recipe are where a run begins: when it goes on, with all its options, they would do nothing.
+// A preset and a recipe are where a run begins. When it goes on with all its options, they would do nothing.
 static void check_begun(const Options *asked, const Options *o, const char *directory) {
     const char *name = given(asked, &o->model) ? "--model" : given(asked, &o->tuning) ? "--recipe" : NULL;
     CHECK(!name, "%s is where a run begins, and --resume goes on with all options of %s; leave it out "
