@@ -4,7 +4,7 @@
  *   dev/bench/bench_gpu kernels step               some parts: ceilings, kernels, attention, step, decode
  *   dev/bench/bench_gpu step --model 7b --micro-batch 5 --offload-optimizer
  *                                                  of this model: train_olmo's own options choose it
- *   dev/bench/bench_gpu --tsv FILE                 the numbers to FILE, too: a line each, columns by tabs
+ *   dev/bench/bench_gpu --tsv FILE step            the numbers to FILE, too: a line each, columns by tabs
  *
  * Ceilings first: a copy, reads and writes counted, and a bf16 product of 8192^3, for a moment and for 20
  * seconds (3, where they are not asked for). A card that is limited by its power runs the long one slower,
@@ -28,6 +28,11 @@ static int ascending(const void *a, const void *b) {
     return (*(const float *)a > *(const float *)b) - (*(const float *)a < *(const float *)b);
 }
 
+static Time time_from(float *sample, int n) {
+    qsort(sample, (size_t)n, sizeof *sample, ascending);
+    return { sample[n/2], sample[n/10], sample[n - 1 - n/10] };
+}
+
 // How long the card takes for run(0), run(1), ...: three to warm up, then BATCH at a time for `budget` s.
 template <class Run> static Time time_of(Run run, double budget) {
     static cudaEvent_t event[2*BATCH];
@@ -45,8 +50,7 @@ template <class Run> static Time time_of(Run run, double budget) {
         CUDA(cudaStreamSynchronize(card.stream));
         for (int k = 0; k < BATCH; k++) CUDA(cudaEventElapsedTime(&sample[n++], event[2*k], event[2*k + 1]));
     }
-    qsort(sample, n, sizeof *sample, ascending);
-    return { sample[n/2], sample[n/10], sample[n - 1 - n/10] };
+    return time_from(sample, n);
 }
 
 // ---- the table ----------------------------------------------------------------------------------
@@ -524,51 +528,49 @@ static void bench_kernels(Subject *s) {
 }
 
 // ---- the step -----------------------------------------------------------------------------------
-static void bench_step(Subject *s, int compare) {
-    const Config *c = &s->model->config;
-    const int N = s->B*s->T;
-    const double d = c->d_model, L = c->n_layers, T = s->T;
-    const double matrices = (double)s->model->layout.size - (c->tied ? 0 : d*c->vocab);   // that multiply
-    const double exact = 6*matrices + 6*L*d*(T + 1), palm = 6*matrices + 12*L*d*T;        // FLOP a token
-    AdamW how = { 1e-6, 0.9, 0.95, 1e-5, 0.1, 0, 1, 1 };
-    enum { STEPS = 30, SEVERAL = 16 };
-    const double budget = 8;                                            // seconds each; but at least 3 steps
-    float ms[STEPS], pass_ms[STEPS], update_ms[STEPS];
-    double median[2];
-    size_t free, total;
-    char shape[64];
-    for (int several = 0; several < 2; several++) {                     // an update each pass; one in 16
-        const int passes = several ? SEVERAL : 1;
-        int n = 0;
-        double begin = 0;
-        for (int step = several ? 0 : -2; step < STEPS && (n < 3 || seconds() - begin < budget); step++) {
-            if (step == 0) begin = seconds();
-            const double start = seconds();
-            for (int k = 0; k < passes; k++) subject_forward(s), olmo_backward(s->model);
-            CUDA(cudaStreamSynchronize(card.stream));
-            const double middle = seconds();
-            how.step++, olmo_update(s->model, &how);
-            if (step < 0) continue;
-            pass_ms[n] = (float)(1e3*(middle - start)/passes);
-            update_ms[n] = (float)(1e3*(seconds() - middle));
-            ms[n++] = (float)(1e3*(seconds() - start));
-        }
-        for (float *list : { ms, pass_ms, update_ms }) qsort(list, n, sizeof *list, ascending);
-        const Time t = { ms[n/2], ms[n/10], ms[n - 1 - n/10] };
-        const double rate = N*passes/t.median*1e3, pass = pass_ms[n/2], update = update_ms[n/2];
-        median[several] = t.median;
-        snprintf(shape, sizeof shape, "%dx%dx%d", passes, s->B, s->T);
-        record("step", shape, 1, t, rate, "tokens/s", 100e-12*rate*exact/sustained_rate);
-        printf("\nstep, %d micro-batch%s of %d x %d: %.1f ms (p10 %.1f, p90 %.1f), %.0f tokens/s\n", passes,
-               several ? "es" : "", s->B, s->T, t.median, t.p10, t.p90, rate);
-        printf("  MFU of 989.4 TFLOP/s: %.1f%% (6P + 12LdT, as most count), %.1f%% (causal attention); "
-               "of the measured product: %.1f%%\n", 100*rate*palm/989.4e12, 100*rate*exact/989.4e12,
-               100e-12*rate*exact/sustained_rate);
-        printf("  a pass %.1f ms, the update %.1f ms; so with 64 passes a step %.0f tokens/s\n", pass, update,
-               64e3*N/(64*pass + update));
+// Measures steps of so many passes and an update, for 8 seconds, but at least 3; prints and returns their time.
+static Time bench_steps(Subject *s, int passes) {
+    enum { STEPS = 30 };
+    static AdamW how = { 1e-6, 0.9, 0.95, 1e-5, 0.1, 0, 1, 1 };
+    float step[STEPS], pass[STEPS], update[STEPS];
+    double begin = 0;
+    int n = 0;
+    for (int i = passes > 1 ? 0 : -2; i < STEPS && (n < 3 || seconds() - begin < 8); i++) {     // 2 to warm up
+        const double start = seconds();
+        if (i == 0) begin = start;
+        for (int k = 0; k < passes; k++) subject_forward(s), olmo_backward(s->model);
+        CUDA(cudaStreamSynchronize(card.stream));
+        const double middle = seconds();
+        how.step++, olmo_update(s->model, &how);
+        if (i < 0) continue;
+        pass[n] = (float)(1e3*(middle - start)/passes);
+        update[n] = (float)(1e3*(seconds() - middle));
+        step[n++] = (float)(1e3*(seconds() - start));
     }
+    const Time t = time_from(step, n), one_pass = time_from(pass, n), one_update = time_from(update, n);
+    const double N = s->B*s->T, rate = 1e3*N*passes/t.median;
+    Metrics done = { NULL, 0, 0 };
+    mfu_metrics(&s->model->config, s->model->layout.size, 1, rate, &done);      // of 1 TFLOP/s: so, TFLOP/s
+    const double palm = done.list[0].value, causal = done.list[1].value;
+    char shape[64];
+    snprintf(shape, sizeof shape, "%dx%dx%d", passes, s->B, s->T);
+    record("step", shape, 1, t, rate, "tokens/s", 100*causal/sustained_rate);
+    printf("\nstep, %d micro-batch%s of %d x %d: %.1f ms (p10 %.1f, p90 %.1f), %.0f tokens/s\n", passes,
+           passes > 1 ? "es" : "", s->B, s->T, t.median, t.p10, t.p90, rate);
+    printf("  MFU of 989.4 TFLOP/s: %.1f%% (6P + 12LdT, as most count), %.1f%% (causal attention); of the "
+           "measured product: %.1f%%\n", 100*palm/989.4, 100*causal/989.4, 100*causal/sustained_rate);
+    printf("  a pass %.1f ms, the update %.1f ms; so with 64 passes a step %.0f tokens/s\n",
+           one_pass.median, one_update.median, 64e3*N/(64*one_pass.median + one_update.median));
+    release(done.list);
+    return t;
+}
+
+static void bench_step(Subject *s, int compare) {
+    size_t free, total;
+    const double step = bench_steps(s, 1).median;
+    (void)bench_steps(s, 16);
     if (compare) printf("  sum of the kernels %.1f ms | measured step %.1f ms | unexplained %.1f%%\n",
-                        sum_of_kernels, median[0], 100*(1 - sum_of_kernels/median[0]));
+                        sum_of_kernels, step, 100*(1 - sum_of_kernels/step));
     CUDA(cudaMemGetInfo(&free, &total));
     printf("  memory in use on the card %.1f GiB\n", (double)(total - free)/(1 << 30));
 }
@@ -644,32 +646,17 @@ static void bench_decode(const Options *o) {
 }
 
 // ---- main ---------------------------------------------------------------------------------------
-enum { CEILINGS, KERNELS, ATTENTION, STEP, DECODE, PARTS };
+static const char *const parts[] = { "ceilings", "kernels", "attention", "step", "decode" };
+enum { CEILINGS = 1, KERNELS = 2, ATTENTION = 4, STEP = 8, DECODE = 16, ALL = 31 };
 
-int main(int argc, char **argv) {
-    static const char *const names[] = { "ceilings", "kernels", "attention", "step", "decode" };
-    static char preset[4][16] = { "--model", "1b", "--micro-batch", "16" };
-    int wanted[PARTS] = { 0 }, only = 0, n = 1, options = 0;
-    Options o, before;
-    char directory[PATH], device[256], commit[64], *arguments[64] = { argv[0] };
-    for (int i = 1; i < argc && n < 64; i++) {
-        int part = 0;
-        while (!options && part < PARTS && strcmp(argv[i], names[part])) part++;
-        if (!strcmp(argv[i], "--tsv") && i + 1 < argc) {
-            table = fopen(argv[++i], "w");
-            CHECK(table, "%s: cannot be written: %s", argv[i], strerror(errno));
-        } else if (!options && part < PARTS) wanted[part] = 1, only++;
-        else {
-            CHECK(options || argv[i][0] == '-',
-                  "%s: expected ceilings, kernels, attention, step or decode", argv[i]);
-            arguments[n++] = argv[i], options = 1;
-        }
-    }
-    for (int part = 0; part < PARTS; part++) if (!only) wanted[part] = 1;
-    for (int i = 0; i < 4 && !options; i++) arguments[n++] = preset[i];
-    choose_model(&o, &before, n, arguments, directory);
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    card_open();
+// The bit of a part, or 0.
+static int part_named(const char *name) {
+    for (int i = 0; i < 5; i++) if (!strcmp(name, parts[i])) return 1 << i;
+    return 0;
+}
+
+static void print_header(int argc, char **argv) {
+    char device[256], commit[64];
     line_of("nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader",
             device, sizeof device);
     line_of("git rev-parse --short HEAD 2>/dev/null", commit, sizeof commit);
@@ -679,16 +666,32 @@ int main(int argc, char **argv) {
     printf("%s | CUDA %d.%d | commit %s |", device, CUDART_VERSION/1000, CUDART_VERSION%1000/10, commit);
     for (int i = 0; i < argc; i++) printf(" %s", argv[i]);
     printf("\n");
-    if (only != 1 || !wanted[ATTENTION]) ceilings(wanted[CEILINGS] ? 20 : 3);
-    if (wanted[ATTENTION]) bench_attention();
-    if (wanted[KERNELS] || wanted[STEP]) {
+}
+
+// --tsv FILE, then parts, then the options of train_olmo, which choose the model.
+int main(int argc, char **argv) {
+    Options o = options_of_preset("1b"), before;
+    char directory[PATH];
+    int wanted = 0, i = 1;
+    if (argc > 2 && !strcmp(argv[1], "--tsv")) table = open_to_write(argv[2]), i = 3;
+    for (; i < argc && part_named(argv[i]); i++) wanted |= part_named(argv[i]);
+    CHECK(i == argc || argv[i][0] == '-', "%s: expected ceilings, kernels, attention, step or decode", argv[i]);
+    if (!wanted) wanted = ALL;
+    o.recipe.micro_batch = 16;
+    if (i < argc) choose_model(&o, &before, argc - i + 1, argv + i - 1, directory);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    card_open();
+    print_header(argc, argv);
+    if (wanted != ATTENTION) ceilings(wanted & CEILINGS ? 20 : 3);
+    if (wanted & ATTENTION) bench_attention();
+    if (wanted & (KERNELS | STEP)) {
         Subject s = subject_build(&o, 1);
         subject_forward(&s), olmo_backward(s.model);
-        if (wanted[KERNELS]) bench_kernels(&s);
-        if (wanted[STEP]) bench_step(&s, wanted[KERNELS]);
+        if (wanted & KERNELS) bench_kernels(&s);
+        if (wanted & STEP) bench_step(&s, wanted & KERNELS);
         subject_free(&s);
     }
-    if (wanted[DECODE]) bench_decode(&o);
+    if (wanted & DECODE) bench_decode(&o);
     if (table) fclose(table);
     return wrong ? EXIT_FAILURE : EXIT_SUCCESS;
 }
