@@ -75,15 +75,13 @@ test-gpu: $(if $(CARD),test_olmo_cu test_olmo_cu_fp32)
 	@[ "$(CARD)" ] || { echo "error: the tests on a GPU need one; nvidia-smi -L finds no card of NVIDIA's here"; exit 1; }
 	./test_olmo_cu ./test_olmo_cu_fp32
 
-# The same kernels without a card and without nvcc: each thread of a block becomes a fiber. -g: for a debugger. (The tests
-# that are left out take minutes.)
+# The same kernels without a card and without nvcc: each thread of a block becomes a fiber. -g: for a debugger.
 ON_CPU_FLAGS = -std=c++17 -O1 -g $(ARCH) -ffp-contract=fast -fno-strict-aliasing -Wall -Wextra -Wno-unused -Wno-unused-parameter -Wno-sign-compare \
                -Wno-unknown-pragmas $(filter -fopenmp,$(OPENMP)) -I. -Idev/cuda_on_cpu
-ON_CPU_TESTS = gpu_tensors gpu_references gpu_state gpu_update gpu_ops gpu_products gpu_decode gpu_tree gpu_greedy gpu_nan
 test_olmo_on_cpu test_olmo_on_cpu_fp32: $(wildcard dev/cuda_on_cpu/*) train_olmo.cu test_olmo.c data/test/check.c $(SOURCE) build/flags
 	$(CXX) $(ON_CPU_FLAGS) $(if $(findstring fp32,$@),-DFP32) -DPROGRAM='"test_olmo.c"' -o $@ dev/cuda_on_cpu/on_cpu.cc -lm -ldl
 test-gpu-on-cpu: test_olmo_on_cpu test_olmo_on_cpu_fp32
-	./test_olmo_on_cpu $(ON_CPU_TESTS) gpu_resume gpu_ranks gpu_export "./test_olmo_on_cpu_fp32 --part gpu_tensors gpu_references gpu_ops gpu_products gpu_decode"
+	./test_olmo_on_cpu ./test_olmo_on_cpu_fp32
 
 # The same tests twice: in float, and in double, where finite differences can see every gradient.
 test_olmo: test_olmo.c data/test/chat.c data/test/check.c $(SOURCE) build/flags

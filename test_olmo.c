@@ -3,6 +3,7 @@ Every test of OLMo in C.      make test      (the last line counts them, and the
 
     ./test_olmo gemm resume        only these: the names are in the table at the end
     ./test_olmo units              all but section 7
+    ./test_olmo --list             the names
 
 One source, two programs: test_olmo computes in float and is the one to run; test_olmo_double is the same
 file compiled with -DREAL=double, where finite differences are sharp enough to see every gradient.
@@ -88,6 +89,11 @@ static const int on_gpu = 1;
 #else
 #include "train_olmo.c"
 static const int on_gpu = 0;
+#endif
+#ifdef CUDA_ON_CPU
+static const int on_cpu = 1;                                // the GPU's kernels, run by dev/cuda_on_cpu
+#else
+static const int on_cpu = 0;
 #endif
 #include <arpa/inet.h>
 #include <stddef.h>
@@ -7699,7 +7705,11 @@ static void test_ranks(void) {
 // ---- all of them --------------------------------------------------------------------------------
 // In this order: what needs no program first, what is quick first.
 // OF_PROGRAM: in float, and runs ./train_olmo
-typedef enum { IN_FLOAT, IN_DOUBLE, IN_BOTH, OF_PROGRAM, ON_GPU } When;
+typedef enum {
+    IN_FLOAT, IN_DOUBLE, IN_BOTH, OF_PROGRAM,
+    ON_GPU,                                                 // or on dev/cuda_on_cpu
+    ON_CARD                                                 // which takes minutes for these
+} When;
 
 static const struct { const char *name; void (*run)(void); When when; } tests[] = {
     { "parameter_counts", test_parameter_counts, IN_BOTH },
@@ -7773,38 +7783,38 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "ranks", test_ranks, OF_PROGRAM },
     { "kill_while_saving", test_kill_while_saving, OF_PROGRAM },
 #ifdef __CUDACC__
-    { "gpu_tensors", test_gpu_tensors, ON_GPU },
-    { "gpu_training", test_gpu_training, ON_GPU },
-    { "gpu_saving", test_gpu_saving, ON_GPU },
-    { "gpu_out_of_memory", test_gpu_out_of_memory, ON_GPU },
-    { "gpu_state", test_gpu_state, ON_GPU },
     { "gpu_update", test_gpu_update, ON_GPU },
+    { "gpu_tensors", test_gpu_tensors, ON_GPU },
+    { "gpu_state", test_gpu_state, ON_GPU },
     { "gpu_ops", test_gpu_ops, ON_GPU },
     { "gpu_products", test_gpu_products, ON_GPU },
     { "gpu_decode", test_gpu_decode, ON_GPU },
-    { "gpu_tree", test_gpu_tree, ON_GPU },
-    { "gpu_attention", test_gpu_attention, ON_GPU },
     { "gpu_references", test_gpu_references, ON_GPU },
+    { "gpu_nan", test_gpu_nan, ON_GPU },
+    { "gpu_tree", test_gpu_tree, ON_GPU },
     { "gpu_greedy", test_gpu_greedy, ON_GPU },
+    { "gpu_export", test_gpu_export, ON_GPU },
     { "gpu_resume", test_gpu_resume, ON_GPU },
     { "gpu_ranks", test_gpu_ranks, ON_GPU },
-    { "gpu_export", test_gpu_export, ON_GPU },
-    { "gpu_nan", test_gpu_nan, ON_GPU },
+    { "gpu_saving", test_gpu_saving, ON_GPU },
+    { "gpu_training", test_gpu_training, ON_CARD },
+    { "gpu_attention", test_gpu_attention, ON_CARD },
+    { "gpu_out_of_memory", test_gpu_out_of_memory, ON_CARD },
 #endif
 };
 
 // Is this test asked for? By its name, or as one of the `units`, which run no program; without any
-// names all are.
+// names all are, but on_cpu those for a card.
 static int asked_for(const char *name, When when, int argc, char **argv) {
     int names = 0;
-    if (on_gpu != (when == ON_GPU)) return 0;               // what nvcc builds tests the GPU, and only that
+    if (on_gpu != (when >= ON_GPU)) return 0;               // what nvcc builds tests the GPU, and only that
     if (when == (in_double ? IN_FLOAT : IN_DOUBLE) || (in_double && when == OF_PROGRAM)) return 0;
     for (int i = 1; i < argc; i++) {
         if (strchr(argv[i], '/') || argv[i][0] == '-') continue;
         names++;
         if (!strcmp(argv[i], name) || (!strcmp(argv[i], "units") && when != OF_PROGRAM)) return 1;
     }
-    return !names;
+    return !names && !(on_cpu && when == ON_CARD);
 }
 
 int main(int argc, char **argv) {
@@ -7818,6 +7828,11 @@ int main(int argc, char **argv) {
 #ifdef __CUDACC__
     if (argc > 1 && !strcmp(argv[1], "--gpu-device")) return olmo_main(argc - 1, argv + 1, &gpu_device);
 #endif
+    if (argc > 1 && !strcmp(argv[1], "--list")) {
+        for (size_t i = 0; i < sizeof tests/sizeof *tests; i++)
+            if (asked_for(tests[i].name, tests[i].when, argc, argv)) puts(tests[i].name);
+        return EXIT_SUCCESS;
+    }
     int part = argc > 1 && !strcmp(argv[1], "--part"), named = 0;
     begin_tests();
 #ifdef __CUDACC__
