@@ -1822,9 +1822,17 @@ static const Device cpu_device = {
 enum { PATH = 4096 };                           // bytes that a path may have
 enum { CHUNK = 1 << 16 };                       // numbers moved at a time between a file and a device
 
+// Writes a path into out[PATH], as printf would.
+static void path_print(char *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void path_print(char *out, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    const int n = vsnprintf(out, PATH, format, args);
+    va_end(args);
+    CHECK(n < PATH, "%s...: this path is longer than %d bytes", out, PATH);
+}
 static void path_join(char *out, const char *directory, const char *name) {
-    CHECK(snprintf(out, PATH, "%s/%s", directory, name) < PATH,
-          "%s/%s: this path is longer than %d bytes", directory, name, PATH);
+    path_print(out, "%s/%s", directory, name);
 }
 static int file_exists(const char *path) { struct stat s; return stat(path, &s) == 0; }
 
@@ -1846,9 +1854,8 @@ static FILE *open_to_read(const char *path, uint64_t *size) {
 // Makes the directories that a file's path leads through: of a/b/c.bin, a and a/b.
 static void make_parents(const char *path) {
     char part[PATH];
-    CHECK(strlen(path) < PATH, "%s: this path is too long", path);
     for (const char *slash = path; (slash = strchr(slash, '/')) != NULL; slash++) {
-        snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
+        path_print(part, "%.*s", (int)(slash - path), path);
         CHECK(!*part || mkdir(part, 0777) == 0 || errno == EEXIST,
               "%s: cannot make this directory: %s", part, strerror(errno));
     }
@@ -2176,6 +2183,13 @@ static const struct { const char *safetensors, *torch; int size; } dtypes[] = {
 };
 enum { DTYPES = sizeof dtypes/sizeof *dtypes };
 
+// The number in n bytes, the lowest first.
+static uint64_t little_endian(const unsigned char *p, int n) {
+    uint64_t x = 0;
+    for (int byte = n - 1; byte >= 0; byte--) x = x << 8 | p[byte];
+    return x;
+}
+
 // bfloat16 is the upper half of a float. A float is rounded to the nearest, ties to even; a NaN stays one.
 static float float_from_bf16(uint16_t h) {
     uint32_t u = (uint32_t)h << 16;
@@ -2291,13 +2305,13 @@ static void read_entry(Entry *e, const char *path, const char *key, const char *
 
 static Safetensors *safetensors_open(const char *path) {
     Safetensors *st = (Safetensors *)allocate(1, sizeof *st, path);
-    CHECK(snprintf(st->path, sizeof st->path, "%s", path) < PATH, "%s: this path is too long", path);
-    uint64_t size, length = 0;
+    path_print(st->path, "%s", path);
+    uint64_t size;
     st->file = open_to_read(path, &size);
     unsigned char bytes[8];
     CHECK(size >= 8 && fread(bytes, 1, 8, st->file) == 8,
           "%s: expected a safetensors file, found %llu bytes", path, (unsigned long long)size);
-    for (int i = 7; i >= 0; i--) length = length << 8 | bytes[i];
+    const uint64_t length = little_endian(bytes, 8);
     CHECK(length >= 2 && length <= size - 8 && length < 100 << 20,
           "%s: expected a safetensors header, found one of %llu bytes in a file of %llu; is it "
           "cut off, or not safetensors?", path, (unsigned long long)length,
@@ -2344,22 +2358,27 @@ static const Entry *safetensors_find(const Safetensors *st, const char *name) {
     return NULL;
 }
 
+// Numbers [first, first + n) of a tensor, at most CHUNK of them.
+static void read_numbers(float *out, const Safetensors *st, const Entry *e, size_t first, size_t n) {
+    static unsigned char bytes[4*CHUNK];
+    const size_t size = (size_t)dtypes[e->type].size;
+    const off_t at = (off_t)(st->data + e->begin + first*size);
+    CHECK(fseeko(st->file, at, SEEK_SET) == 0 && fread(bytes, size, n, st->file) == n,
+          "%s: the numbers of tensor %s could not be read", st->path, e->name);
+    floats_from(out, bytes, n, e->type);
+}
+
 // Copies a tensor into one of the device's flat arrays, a chunk at a time. Every number must be finite.
 static void safetensors_read(const Safetensors *st, const Entry *e, const Device *device,
                              void *model, Space space, size_t offset) {
-    static unsigned char bytes[4*CHUNK];
     static float floats[CHUNK];
     static real numbers[CHUNK];
-    size_t size = (size_t)dtypes[e->type].size, count = e->rows*e->cols;
+    const size_t count = e->rows*e->cols;
     CHECK(e->type < NO_WEIGHT, "%s: tensor %s has dtype %s; expected F32, BF16 or F16", st->path,
           e->name, dtypes[e->type].safetensors);
-    CHECK(fseeko(st->file, (off_t)(st->data + e->begin), SEEK_SET) == 0,
-          "%s: cannot seek to tensor %s", st->path, e->name);
-    for (size_t done = 0; done < count; ) {
-        size_t n = zmin(CHUNK, count - done);
-        CHECK(fread(bytes, size, n, st->file) == n,
-              "%s: the numbers of tensor %s could not be read", st->path, e->name);
-        floats_from(floats, bytes, n, e->type);
+    for (size_t done = 0; done < count; done += CHUNK) {
+        const size_t n = zmin(CHUNK, count - done);
+        read_numbers(floats, st, e, done, n);
         for (size_t i = 0; i < n; i++) {
             CHECK(isfinite(floats[i]),
                   "%s: tensor %s has the value %f at element %zu; expected finite numbers",
@@ -2370,30 +2389,21 @@ static void safetensors_read(const Safetensors *st, const Entry *e, const Device
             numbers[i] = (real)floats[i];
         }
         device->set(model, space, offset + done, n, numbers);
-        done += n;
     }
 }
 
 // Whether two tensors hold the same numbers.
 static int safetensors_same(const Safetensors *a, const Entry *x, const Safetensors *b,
                             const Entry *y) {
-    static unsigned char bytes[2][4*CHUNK];
-    static float floats[2][CHUNK];
-    const Safetensors *st[2] = { a, b };
-    const Entry *e[2] = { x, y };
+    static float p[CHUNK], q[CHUNK];
     const size_t count = x->rows*x->cols;
     if (x->rows != y->rows || x->cols != y->cols || x->type >= NO_WEIGHT || y->type >= NO_WEIGHT)
         return 0;
     for (size_t done = 0; done < count; done += CHUNK) {
         const size_t n = zmin(CHUNK, count - done);
-        for (int i = 0; i < 2; i++) {
-            const size_t size = (size_t)dtypes[e[i]->type].size;
-            const off_t at = (off_t)(st[i]->data + e[i]->begin + done*size);
-            CHECK(fseeko(st[i]->file, at, SEEK_SET) == 0 && fread(bytes[i], size, n, st[i]->file) == n,
-                  "%s: the numbers of tensor %s could not be read", st[i]->path, e[i]->name);
-            floats_from(floats[i], bytes[i], n, e[i]->type);
-        }
-        if (memcmp(floats[0], floats[1], n*sizeof(float))) return 0;
+        read_numbers(p, a, x, done, n);
+        read_numbers(q, b, y, done, n);
+        if (memcmp(p, q, n*sizeof *p)) return 0;
     }
     return 1;
 }
@@ -2402,6 +2412,10 @@ static int safetensors_same(const Safetensors *a, const Entry *x, const Safetens
 // matrix, or (dims 1) a vector of `rows` numbers, like the Tensor that they belong to.
 typedef struct { char name[96]; Space space; size_t offset; int rows, cols, dims; } Slice;
 
+static Slice slice_of(const Tensor *t, Space space, size_t offset, int rows) {
+    Slice s = { "", space, offset, rows, t->cols, t->dims };
+    return s;
+}
 static uint64_t slice_bytes(const Slice *s, Dtype type) {
     return (uint64_t)s->rows*(uint64_t)s->cols*(uint64_t)dtypes[type].size;
 }
@@ -2623,14 +2637,9 @@ static Slice *hugging_face_slices(const Layout *layout, int *n) {
         const Tensor *t = &layout->tensor[k];
         size_t offset = t->offset;
         for (int p = 0; p < t->n_parts; p++, (*n)++) {
-            Slice *s = &list[*n];
-            snprintf(s->name, sizeof s->name, "%s", t->part[p].name);
-            s->space = PARAMS;
-            s->offset = offset;
-            s->rows = t->part[p].rows;
-            s->cols = t->cols;
-            s->dims = t->dims;
-            offset += (size_t)s->rows*s->cols;
+            list[*n] = slice_of(t, PARAMS, offset, t->part[p].rows);
+            snprintf(list[*n].name, sizeof list->name, "%s", t->part[p].name);
+            offset += (size_t)t->part[p].rows*t->cols;
         }
     }
     return list;
@@ -2856,7 +2865,7 @@ static void sync_directory(const char *path) {
 // A directory that has the name `path` is complete: its files are written into path.tmp, which is renamed
 // when the last of them is on the disk. Returns the lock of path.tmp, which another run may want, too.
 static int begin_directory(const char *path, char *temporary) {
-    CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    path_print(temporary, "%s.tmp", path);
     pthread_mutex_lock(&finishing);
     make_directory(temporary);
     const int lock = lock_directory(temporary);
@@ -2905,12 +2914,8 @@ static Slice *moment_slices(const Layout *layout) {
     for (int i = 0; i < 2*layout->n; i++) {
         const Tensor *t = &layout->tensor[i/2];
         const char *moment = i % 2 ? "exp_avg_sq" : "exp_avg";             // torch's words
-        snprintf(list[i].name, sizeof list[i].name, "%s.%s", moment, t->name);
-        list[i].space = i % 2 ? MOMENT2 : MOMENT1;
-        list[i].offset = t->offset;
-        list[i].rows = t->rows;
-        list[i].cols = t->cols;
-        list[i].dims = t->dims;
+        list[i] = slice_of(t, i % 2 ? MOMENT2 : MOMENT1, t->offset, t->rows);
+        snprintf(list[i].name, sizeof list->name, "%s.%s", moment, t->name);
     }
     return list;
 }
@@ -2974,11 +2979,9 @@ static void remove_checkpoints(const char *out, int keep) {
         }
         if (directory) closedir(directory);
         if (n <= keep) return;
-        char path[PATH], temporary[PATH], name[32];
-        snprintf(name, sizeof name, "step%d", oldest);
-        path_join(path, out, name);
-        snprintf(name, sizeof name, "step%d.tmp", oldest);
-        path_join(temporary, out, name);
+        char path[PATH], temporary[PATH];
+        path_print(path, "%s/step%d", out, oldest);
+        path_print(temporary, "%s.tmp", path);
         remove_directory(temporary);
         pthread_mutex_lock(&finishing);
         if (rename(path, temporary) == 0) half_written = temporary;
@@ -3153,13 +3156,6 @@ static int ends_with(const char *s, const char *end) {
     return n >= m && !strcmp(s + n - m, end);
 }
 
-// The number in n bytes, the lowest first.
-static uint64_t little_endian(const unsigned char *p, int n) {
-    uint64_t x = 0;
-    for (int byte = n - 1; byte >= 0; byte--) x = x << 8 | p[byte];
-    return x;
-}
-
 // A real NumPy file begins with "\x93NUMPY", a version, the header's length, and a Python dict. (OLMo's
 // own ".npy" files have no header at all.) Returns the header's length (0: none), and in *width the bytes
 // of an item.
@@ -3241,7 +3237,7 @@ static TokenFile token_file(const char *path, const char *mask, int width, int T
     TokenFile f;
     uint64_t size, header = 0;
     memset(&f, 0, sizeof f);
-    CHECK(snprintf(f.path, sizeof f.path, "%s", path) < PATH, "%s: this path is too long", path);
+    path_print(f.path, "%s", path);
     f.data = map_file(path, &size);
     const int tokens = ends_with(path, ".npy") || ends_with(path, ".bin");
     f.text = ends_with(path, ".txt") || (!tokens && looks_like_text(f.data, size));
@@ -4669,9 +4665,7 @@ static int holds_run(const char *out) {
 static const char *free_name(const char *out) {
     static char aside[PATH];
     int n = 1;
-    do CHECK(snprintf(aside, sizeof aside, "%s.%d", out, n++) < PATH, "%s: this path is too long",
-             out);
-    while (file_exists(aside));
+    do path_print(aside, "%s.%d", out, n++); while (file_exists(aside));
     return aside;
 }
 static void fresh_directory(Run *run) {
@@ -4734,10 +4728,9 @@ static void metrics_close(Run *run) { fclose(run->metrics_file); }
 
 static void save(Run *run) {
     const Options *o = &run->o;
-    char path[PATH], name[32];
+    char path[PATH];
     if (o->no_save) return;
-    snprintf(name, sizeof name, "step%d", run->at.step);
-    path_join(path, o->out, name);
+    path_print(path, "%s/step%d", o->out, run->at.step);
     checkpoint_write(path, &o->config, &run->layout, &run->companions, run->device, run->model,
                      &run->at);
     printf("saved %s\n", path);
@@ -5319,8 +5312,7 @@ static double known_floor(const Corpus *val) {
     unsigned long long hash = 0;
     const TokenFile *f = val->file;
     if (val->n != 1) return NAN;
-    CHECK(snprintf(path, sizeof path, "%s.floor", f->path) < PATH, "%s: this path is too long",
-          f->path);
+    path_print(path, "%s.floor", f->path);
     FILE *file = fopen(path, "r");
     if (!file) return NAN;
     CHECK(fscanf(file, "%lf", &floor) == 1 && floor > 0 && isfinite(floor),
@@ -5569,11 +5561,9 @@ static void find_weights(const Options *o, char *directory) {
     const int last = o->resume || (instead_of_training(o) && !given(o, &o->model) && newest >= 0);
     CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
     CHECK(!o->resume || newest >= 0, "--resume: %s holds no checkpoint stepN%s", o->out, earlier_run(o->out));
-    int length = 0;
     *directory = 0;
-    if (o->load) length = snprintf(directory, PATH, "%s", o->load);
-    else if (last) length = snprintf(directory, PATH, "%s/step%d", o->out, newest);
-    CHECK(length < PATH, "%s: this path is too long", o->load ? o->load : o->out);
+    if (o->load) path_print(directory, "%s", o->load);
+    else if (last) path_print(directory, "%s/step%d", o->out, newest);
 }
 
 // Reads the command line twice: first for what names a preset, a recipe or a directory, because these
