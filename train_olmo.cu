@@ -2003,8 +2003,12 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
 //     -20%  one kernel and 5 products; dq summed in turns; the next S runs under dq and dk
 //     +28%  the proxy fence limited to shared::cta (without it, it waits for the whole GPU, every tile)
 //     +35%  rotary factors in one batch of loads; dk and dv through shared memory; two buffers for dq
+// These runs had pauses. Without any, as in training, the card reaches its 700 W, and its clock falls from
+// 1,980 MHz to about 1,500: 540 and 397 were left. From there:
+//     + 5%  backward: dk's product runs while the warpgroups exchange dS; lse is read a tile ahead
 // Of no use, so left out: ping-pong of the warpgroups by barriers; dS stored transposed; a part of the
-// exponentials as polynomials; a persistent backward kernel.
+// exponentials as polynomials; a persistent backward kernel. A loss of 4%: exponentials that stay before the
+// wait for o, behind which the compiler puts them.
 //
 // compute-sanitizer's memcheck, initcheck and synccheck are clean. racecheck does not follow __syncwarp()
 // into an mbarrier: dev/races.cu tells which pairs it names therefore, and any other would be news.
@@ -2531,6 +2535,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     const char *k = s.k + w*64*ROW, *v = s.v + w*64*ROW;                    // this warpgroup's 64 keys
     const char *k_half = s.k + (D == 128 ? w*KEYS*ROW : w*ROW/2);           // its half of the columns
     float dk[D/2], dv[D/2], dq[D/4], sc[32], dp[32];
+    float2 l[8];                                        // lse of the tile's queries
     uint32_t p[16], ds[16];
     int n = 0, left = tiles - 1 - first;                // n counts tiles; left: in this head, after this
     // (zeroed before any product is in flight, or the compiler makes the products wait for each other)
@@ -2540,7 +2545,8 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     s.of_tile.wait(0);
     mma_abt<D>(sc, k, KEYS, s.tile[0], 64);
     mma_wait<0>(sc);
-    for (int more = share*(left + 1); more-- > 0; n++) {                    // this tile's S^T is here
+    UNROLL for (int j = 0; j < 8; j++) l[j] = *(float2 *)&s.number[0][col_of(4*j)];
+    for (int more = share*(left + 1); more-- > 0; n++) {                    // this tile's S^T and lse are here
         const int i = n%2, q = 2*n, g = q + 1, next = q + 2;                // of these tiles
         const bool diagonal = left < 2;
         s.of_tile.wait(g);                              // dP^T, and meanwhile P
@@ -2548,8 +2554,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
         if (diagonal) UNROLL for (int j = 0; j < 32; j++)
             if (row + row_of(j) > left*64 + col_of(j)) sc[j] = -INFINITY;
         UNROLL for (int j = 0; j < 32; j += 2) {
-            const float2 l = *(float2 *)&s.number[q%4][col_of(j)];
-            sc[j] = ex2(sc[j]*c - l.x), sc[j + 1] = ex2(sc[j + 1]*c - l.y);
+            sc[j] = ex2(sc[j]*c - l[j/4].x), sc[j + 1] = ex2(sc[j + 1]*c - l[j/4].y);
             p[j/2] = pack2(sc[j], sc[j + 1]);
         }
         mma_pb<4>(dv, p, s.tile[g%4], 64);              // dv += P^T datt, and meanwhile dS
@@ -2558,19 +2563,20 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
             const float2 dot = *(float2 *)&s.number[g%4][col_of(j)];
             ds[j/2] = pack2(sc[j]*(dp[j] - dot.x), sc[j + 1]*(dp[j + 1] - dot.y));
         }
+        mma_pb<4>(dk, ds, s.tile[q%4], 64);             // dk += dS^T q, and meanwhile dS^T moves
         UNROLL for (int j = 0; j < 16; j += 4) store_block(s.ds[i], w*64 + warp_row, j/2, ds + j);
         fence_async();
         group_sync(1, 2*WARPGROUP);                     // both warpgroups' dS^T is in place
         mma_atb(dq, s.ds[i], k_half);                   // dq = dS k
-        mma_wait<1>(dv);
-        __syncwarp();                                   // all lanes have read their dots
+        mma_wait<2>(dv);
         s.of_tile.leave(g);
-        mma_pb<4>(dk, ds, s.tile[q%4], 64);             // dk += dS^T q
         // S^T of the next tile. (After the last one of anything, unused: a branch here would make the
         // compiler keep the products apart.)
         if (more) s.of_tile.wait(next);
         mma_abt<D>(sc, k, KEYS, s.tile[next%4], 64);
-        mma_wait<2>(dq);                                // the other two go on while dq leaves
+        mma_wait<2>(dk);
+        s.of_tile.leave(q);
+        mma_wait<1>(dq);                                // S^T goes on while dq leaves
         bar_wait(&s.ready_dq[i], n/2%2);
         typename F::Sums &buffer = s.dq[i];
         if (diagonal && x.block > 0) UNROLL for (int j = 0; j < D/16; j++) {
@@ -2583,9 +2589,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
         fence_async();
         __syncwarp();
         if (lane == 0) bar_arrive(&s.full_dq[i]);
-        mma_wait<1>(dk);
-        __syncwarp();
-        s.of_tile.leave(q);
+        UNROLL for (int j = 0; j < 8; j++) l[j] = *(float2 *)&s.number[next%4][col_of(4*j)];
         mma_wait<0>(sc);
         if (left-- == 0) left = tiles - 1 - first;      // the next head begins
     }

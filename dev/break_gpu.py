@@ -89,7 +89,7 @@ FAULTS = [
     ("hopper backward: turns of the last launch", "    if (row%64 == 0) turns[row/64] = 0;\n", ""),
     ("hopper backward: tickets of the last launch", "    if (i == 0) *tickets = 0;\n", ""),
     ("hopper backward: turned the wrong way", "b[0] = b[0]*cosine.x - a[0]*sine.x,", "b[0] = b[0]*cosine.x + a[0]*sine.x,"),
-    ("hopper backward: dq is read while it is computed", "mma_wait<2>(dq); ", "mma_wait<3>(dq); ", RACES),
+    ("hopper backward: dq is read while it is computed", "mma_wait<1>(dq); ", "mma_wait<2>(dq); ", RACES),
     ("hopper backward: the last block of keys starts first", "return {head/heads, head%heads, rest/size};", "return {head/heads, head%heads, blocks - 1 - rest/size};"),
     ("hopper backward: a second query head starts in the middle", "left = tiles - 1 - first;      // the next", "left = tiles - 2 - first;      // the next"),
 ]
