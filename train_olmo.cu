@@ -2546,7 +2546,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     mma_abt<D>(sc, k, KEYS, s.tile[0], 64);
     mma_wait<0>(sc);
     UNROLL for (int j = 0; j < 8; j++) l[j] = *(float2 *)&s.number[0][col_of(4*j)];
-    for (int more = share*(left + 1); more-- > 0; n++) {                    // this tile's S^T and lse are here
+    for (int more = share*(left + 1); more-- > 0; n++) {              // this tile's S^T and lse are here
         const int i = n%2, q = 2*n, g = q + 1, next = q + 2;                // of these tiles
         const bool diagonal = left < 2;
         s.of_tile.wait(g);                              // dP^T, and meanwhile P
