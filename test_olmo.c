@@ -6500,13 +6500,13 @@ static void test_gpu_ops(void) {
         to_card(y_on, y, O);
         matmul_forward(y_on, x_on, w_on, 1, C, O, 1, card.stream);
         matvec<true>(h_on, x_on, w_on, C, O/2, 0, card.stream);
+        real *y_gpu = fetched(y_on, O), *h_gpu = fetched(h_on, O/2);
         for (int o = 0; o < O; o++) {
             double sum = 0;
             for (int c = 0; c < C; c++) sum += (double)x[c]*(double)w[(size_t)o*C + c];
             h[o] = (real)sum, y[o] += (real)sum;
         }
         for (int o = 0; o < O/2; o++) h[o] *= h[O/2 + o]/(1 + (real)exp(-h[O/2 + o]));
-        real *y_gpu = fetched(y_on, O), *h_gpu = fetched(h_on, O/2);
         const double e = difference(y_gpu, y, O), e_h = difference(h_gpu, h, O/2);
         check(e <= gpu_budget(C, 0) && e_h <= gpu_budget(3.0*C, 1),
               "GPU: a row of %d times %d: %.1e from the sums in double, as up and gate %.1e (budgets %.1e, "

@@ -22,14 +22,15 @@ helpers of kernels) serves all the rest: begin at section 2. What differs, and w
   attention_backward turns q and k back itself; norm_backward also writes dx in bf16; weight gradients say
   whether to add; embed_backward takes the places at which each token stands; rope_forward also writes the
   KV cache.
-- For a single row, in generation, SwiGLU is part of the product, and kernels start before the last one ends.
+- For a single row, in generation, SwiGLU is part of the product, and a kernel starts before the one before it
+  has ended.
 - Gradients that an update has used up are not cleared, but overwritten by the next backward pass.
 - olmo_forward_tree needs no KV cache: all tokens attend at once, and each is told which one stands before it.
 - The command line says what a layer keeps for its backward pass, and where the optimizer's state lies: less
   memory for more time, and the same bits.
 
-Every sum has one fixed order, as on the CPU: blocks never add to a number in the order in which they happen
-to arrive. So a run repeats bit for bit on the same card.
+Every sum has one fixed order: blocks never add to a number in the order in which they happen to arrive. So
+with the same --micro-batch a run repeats bit for bit on the same card.
 */
 #ifndef OLMO_LIBRARY
 #define OLMO_LIBRARY                                    // the .c file's main is the CPU's
@@ -81,7 +82,7 @@ enum { WORKSPACE = 64 << 20 };
 } while (0)
 #define CUDA(call) CALLED(call, "the GPU", cudaGetErrorString)
 #define BLAS(call) CALLED(call, "cuBLASLt", cublasLtGetStatusString)
-#define LAUNCHED() CUDA(cudaGetLastError())             // after a kernel: were its arguments possible?
+#define LAUNCHED() CUDA(cudaGetLastError())             // a bad launch shows only here
 
 // A kernel starts, or a sentence says why it could not.
 template <class... Parameters, class... Arguments>
@@ -112,10 +113,21 @@ static void *gpu_allocate(size_t count, size_t size, const char *what, int clear
 }
 static void gpu_release(void *p) { CUDA(cudaFree(p)); }
 
+// A share of the arena that starts on a multiple of 256 bytes, as TMA and the fastest products want it.
+static void *take_aligned(Arena *arena, size_t count, size_t size) {
+    arena->used = (arena->used + 255)/256*256;
+    return take(arena, count, size);
+}
+template <class X> static void take(X *&p, Arena *arena, size_t count) {
+    p = (X *)take_aligned(arena, count, sizeof(X));
+}
+
 // Zeroed memory of the host, which kernels read and write over the bus as if it were the card's. So it
 // must not move.
 static void *host_allocate(size_t count, size_t size, const char *what) {
     void *p = allocate(count, size, what);
+    CHECK(card.props.canUseHostPointerForRegisteredMem, "%s cannot use the host's addresses, under which "
+          "--offload-optimizer shows it memory; leave that option out", card.props.name);
     const cudaError_t status = must_fail() ? cudaErrorMemoryAllocation
                                            : cudaHostRegister(p, count*size, cudaHostRegisterMapped);
     CHECK(status == cudaSuccess, "the GPU cannot reach the host's memory for %s, %.2f GB: %s", what,
@@ -145,8 +157,8 @@ __global__ void built_for_hopper_kernel(int *yes) {
 
 static void talking_open(void);                         // section 3: several cards
 
-// The first card that CUDA shows (CUDA_VISIBLE_DEVICES chooses another), made ready once. Of several ranks
-// on this machine each takes the next, unless another launcher shows each a single one, its own.
+// The first card that CUDA shows (CUDA_VISIBLE_DEVICES chooses another), made ready once. Rank i of this
+// machine takes card i, unless the launcher has shown each rank only its own.
 static void card_open(void) {
     int cards = 0;
     if (card.ready) return;
@@ -155,8 +167,7 @@ static void card_open(void) {
           "no GPU can be used here: %s; train_olmo is the same program for the CPU",
           status == cudaSuccess ? "CUDA shows none" : cudaGetErrorString(status));
     const int mine = cards > 1 || ranks.forked ? ranks.local : 0;
-    CHECK(mine < cards, "each rank on this machine needs a card, so this one card %d; CUDA shows only %d",
-          mine + 1, cards);
+    CHECK(mine < cards, "rank %d of this machine needs card %d, but CUDA shows only %d", mine, mine, cards);
     CUDA(cudaSetDevice(mine));
     CUDA(cudaGetDeviceProperties(&card.props, mine));
     CHECK(card.props.major >= 8, "%s: compute capability %d.%d; expected 8.0 or newer, which knows bf16",
@@ -207,7 +218,7 @@ static DEVICE float warp_max(float x) {
 // Lane i of every warp learns the x of warp i; a lane beyond the block's last warp gets `none`.
 static DEVICE float of_warps(float (&part)[32], float x, float none) {
     const int warp = threadIdx.x/32, lane = threadIdx.x % 32;
-    __syncthreads();                                    // the last call's readers are done with part
+    __syncthreads();                                    // the previous call's readers are done with part
     if (lane == 0) part[warp] = x;
     __syncthreads();
     return lane < blockDim.x/32 ? part[lane] : none;
@@ -222,8 +233,8 @@ static __device__ float block_max(float x) {
     return warp_max(of_warps(part, warp_max(x), -INFINITY));
 }
 
-// e^(x - shift), as precise as the program: to two units of the last place, or to 21 bits in two
-// instructions, as 2^(x*LOG2E - shift*LOG2E).
+// e^(x - shift), as precise as the program: to two units of the last place, or in two instructions, as
+// 2^(x*LOG2E - shift*LOG2E). Rounding the argument leaves 20 to 18 of ex2's 22 bits; bf16 has 8.
 const float LOG2E = 1.44269504f;
 static DEVICE float ex2(float x) {                      // 2^x: exp2f without its care for denormals
 #ifdef __CUDA_ARCH__
@@ -241,7 +252,7 @@ static DEVICE float exponential(float x, float shift = 0) {
 // and the first of the next. So there, on a Hopper card, a kernel starts once all blocks of the kernel before
 // it have started (programmatic dependent launch). It asks at once for the weights, which no kernel of the
 // chain writes. Before it reads or writes anything else, it waits until the kernel before it has ended. That
-// one has waited, too, and so on: if every kernel of the chain calls this, all earlier ones have ended.
+// one has waited, too, and so on: if a block of every kernel calls this, all earlier kernels have ended.
 static DEVICE void wait_for_inputs() {
 #if defined __CUDA_ARCH__ && __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents; griddepcontrol.wait;" ::: "memory");
@@ -289,8 +300,8 @@ static inline Operand as_transposed(const elem *at, size_t width, size_t stride 
 template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int M, int N, int K,
                                     int add, Stream stream, int batch = 1, size_t c_stride = 0);
 
-// 16 bytes of a row, from column c on, or one number if W is 1; zeros behind its end at C. They stay packed
-// until they are used, because each bf16 by itself would take a register. They are not read again soon.
+// Loads row[c..c+W) as stored; zeros from C on. They stay packed until they are used: unpacked, each bf16
+// would take a register. A streaming load, because no weight is read twice.
 enum { WIDE = sizeof(uint4)/sizeof(elem) };
 template <int W> static DEVICE uint4 fetch(const elem *row, int c, int C) {
     uint4 packed = {};
@@ -373,7 +384,7 @@ void matmul_backward_weight(float *dweight, const elem *dout, const elem *inp, i
 
 // ---- embedding ---------------------------------------------------------------------------------
 // x[n,:] = wte[tokens[n],:]                                                        x: [N, C], wte: [V, C]
-// (Rows of the last norm are looked up in the same way. That x is of elem.)
+// (olmo_forward also gathers rows of xnf by it. That x is of elem.)
 template <int W, class X> __global__ void embed_forward_kernel(X *x, const int *tokens, const elem *wte,
                                                                int C) {
     wait_for_inputs();
@@ -582,13 +593,10 @@ static size_t attention_layout(AttentionWork *w, char *base, int keys, int T, in
     const size_t tile = (size_t)imin(T, TILE)*padded(keys, 8);
     const size_t scores = zmax(tile, zmin(G*tile, MAX_SCORES));
     w->heads = (int)(scores/tile);
-    w->S = take_reals(&arena, scores);
-    w->P = (elem *)take(&arena, scores, sizeof(elem));
+    take(w->S, &arena, scores), take(w->P, &arena, scores);
     if (!backward) return arena.used;
-    w->dP = take_reals(&arena, scores);
-    w->dS = (elem *)take(&arena, scores, sizeof(elem));
-    w->dk = take_reals(&arena, (size_t)w->heads*T*D);
-    w->dv = take_reals(&arena, (size_t)w->heads*T*D);
+    take(w->dP, &arena, scores), take(w->dS, &arena, scores);
+    take(w->dk, &arena, (size_t)w->heads*T*D), take(w->dv, &arena, (size_t)w->heads*T*D);
     return arena.used;
 }
 
@@ -600,10 +608,10 @@ __global__ void softmax_forward_kernel(elem *P, float *lse, const float *S, floa
     float most = -INFINITY, sum = 0;
     for (int j = threadIdx.x; j < n; j += blockDim.x) most = fmaxf(most, scale*S[row + j]);
     most = block_max(most);
-    for (int j = threadIdx.x; j < n; j += blockDim.x) sum += expf(scale*S[row + j] - most);
+    for (int j = threadIdx.x; j < n; j += blockDim.x) sum += exponential(scale*S[row + j], most);
     sum = block_sum(sum);
     for (int j = threadIdx.x; j < ld; j += blockDim.x) {
-        P[row + j] = (elem)(j < n ? expf(scale*S[row + j] - most)/sum : 0);
+        P[row + j] = (elem)(j < n ? exponential(scale*S[row + j], most)/sum : 0);
     }
     if (threadIdx.x == 0) lse[(size_t)head*T + t] = most + logf(sum);
 }
@@ -643,7 +651,7 @@ __global__ void softmax_backward_kernel(elem *P, elem *dS, const float *S, const
     for (int d = threadIdx.x; d < D; d += blockDim.x) dot += (float)datt[at + d]*(float)att[at + d];
     dot = block_sum(dot);
     for (int j = threadIdx.x; j < ld; j += blockDim.x) {
-        const float p = j < n ? expf(scale*S[row + j] - lse[(size_t)head*T + t]) : 0;
+        const float p = j < n ? exponential(scale*S[row + j], lse[(size_t)head*T + t]) : 0;
         P[row + j] = (elem)p;
         dS[row + j] = (elem)(j < n ? scale*p*(dP[row + j] - dot) : 0);
     }
@@ -659,7 +667,7 @@ __global__ void keys_values_kernel(elem *dkv, const float *dk, const float *dv, 
     }
 }
 
-//     dq = dS k / sqrt(D),    dk += dS^T q / sqrt(D),    dv += P^T datt
+//     dq = dS k,    dk += dS^T q,    dv += P^T datt                    (the 1/sqrt(D) is in dS already)
 // dqkv, qkv: [B, T, Q], datt, att: [B, T, H*D], lse: [B, H, T]. "=": all of dqkv is overwritten. The
 // last tile, whose queries see every key, comes first: it sets dk and dv, to which the others add.
 static void attention_backward_tiles(elem *dqkv, void *work, const elem *datt, const elem *att,
@@ -720,7 +728,7 @@ attention_pieces_kernel(float *piece, const elem *q, const elem *kv, int width, 
     const int key = threadIdx.x/LANES, lane = threadIdx.x % LANES;
     const elem *k = kv + (size_t)first*width + h/group*D, *v = k + G*D;
     float x[W], y[W], dot = 0, o;
-    if (count <= 0) return;                             // the grid is made for the longest sequence
+    if (count <= 0) return;                             // a grid for the longest sequence; block y = 0 waits
     if (W > 1 && threadIdx.x < 2*PIECE && threadIdx.x % PIECE < count)      // all but the newest are there
         prefetch((threadIdx.x < PIECE ? k : v) + threadIdx.x % PIECE*width, D*sizeof(elem));
     wait_for_inputs();
@@ -734,7 +742,7 @@ attention_pieces_kernel(float *piece, const elem *q, const elem *kv, int width, 
     for (int other = LANES/2; other; other /= 2) dot += __shfl_xor_sync(~0u, dot, other);
     if (lane == 0) score[key] = key < count ? scale*dot : -INFINITY;
     __syncthreads();
-    const float mine = score[threadIdx.x % PIECE], most = warp_max(mine), p = expf(mine - most);
+    const float mine = score[threadIdx.x % PIECE], most = warp_max(mine), p = exponential(mine, most);
     const float sum = warp_sum(p);
     float *out = piece + ((size_t)h*gridDim.y + blockIdx.y)*(2 + D);
     if (threadIdx.x == 0) out[0] = most, out[1] = sum;
@@ -761,10 +769,10 @@ __global__ void attention_join_kernel(elem *att, const float *piece, const int *
                 m[k] = i + k < pieces ? at[0] : -INFINITY, s[k] = at[1], v[k] = at[2 + d];
                 now = fmaxf(now, m[k]);
             }
-            const float shrink = expf(most - now);      // of the sums so far, under the new maximum
+            const float shrink = exponential(most, now);    // of the sums so far, under the new maximum
             sum *= shrink, o *= shrink, most = now;
             UNROLL for (int k = 0; k < AHEAD; k++) {
-                const float share = expf(m[k] - most);
+                const float share = exponential(m[k], most);
                 sum += share*s[k], o += share*v[k];
             }
         }
@@ -1056,16 +1064,6 @@ typedef struct {
 // 4,096 rows of OLMo's logits take 0.4 GB in bf16; the 32,768 of a pass of 16 x 2,048 would take 3.3.
 enum { TRAIN_HEAD_ROWS = 4096, EVAL_HEAD_ROWS = 1024 };
 
-// A piece of the arena that starts on a multiple of 256 bytes, as the copy engine and the fastest products
-// want it.
-static void *take_aligned(Arena *arena, size_t count, size_t size) {
-    arena->used = (arena->used + 255)/256*256;
-    return take(arena, count, size);
-}
-template <class X> static void take(X *&p, Arena *arena, size_t count) {
-    p = (X *)take_aligned(arena, count, sizeof(X));
-}
-
 // Hands out the memory for B x T tokens, and returns the bytes that it takes. Called twice: with base NULL
 // to learn the bytes, then to set the pointers.
 static size_t acts_layout(GpuActs *a, char *base, const Config *c, int B, int T) {
@@ -1187,8 +1185,8 @@ static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const
 
 // ---- the model ---------------------------------------------------------------------------------
 
-// What follows from the norm of all gradients is decided on the card, without asking the host. (Several
-// ranks do ask it, because it adds up their squares.)
+// What follows from the norm of all gradients is decided on the card, without asking the host. (With several
+// ranks the host must be asked, because it adds up their squares.)
 typedef struct { double squares, norm; float factor; int finite; } Clip;
 enum { NORM_PIECES = 1024 };
 
@@ -1982,7 +1980,9 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
 // ---- causal attention on Hopper ----------------------------------------------------------------
 //     S = q k^T / sqrt(D),   P = softmax over keys <= query,   att = P v
 //
-// The same function again, for bf16 and head sizes 64 and 128, written for what an H100 or H200 adds:
+// The same function again, for bf16 and head sizes 64 and 128, after FlashAttention-2 and -3 (arXiv
+// 2307.08691 and 2407.08608; that o is rescaled only when the maximum has moved far is FlashAttention-4's),
+// written for what an H100 or H200 adds:
 //     wgmma      a warpgroup (4 warps) multiplies 64 rows by a tile in shared memory, while its threads
 //                do something else
 //     TMA        one thread asks the copy engine for a tile, which lands in shared memory by itself
@@ -2703,7 +2703,8 @@ static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T)
     }
     add_memory(plan, &n, "activations", acts.kept_bytes);
     add_memory(plan, &n, "logits", acts.logits_bytes);
-    add_memory(plan, &n, "workspace", acts.work_bytes + WORKSPACE);
+    const size_t rope = sizeof(float)*T*(c->d_model/c->n_heads);
+    add_memory(plan, &n, "workspace", acts.work_bytes + WORKSPACE + rope);
     add_memory(plan, &n, "KV cache", cache_size(c)*sizeof(elem));
     return n;
 }

@@ -22,7 +22,7 @@ FAULTS = [
     ("norm forward: another epsilon", "squares)/C + 1e-5f", "squares)/C + 1e-6f"),
     ("norm backward: the part along y", "avg - out[w]*avg_y", "avg"),
     ("block_sum: no barrier behind the writes", "    if (lane == 0) part[warp] = x;\n    __syncthreads();\n", "    if (lane == 0) part[warp] = x;\n"),
-    ("block_sum: no barrier before the writes", "    __syncthreads();                                    // the last call's readers are done with part\n", "", RACES),
+    ("block_sum: no barrier before the writes", "    __syncthreads();                                    // the previous call's readers are done with part\n", "", RACES),
     ("clip: its gradient passes everywhere", "if (i < count && !pass[i])", "if (i < count && pass[i] > 1)"),
     ("rope: positions run on into the next sequence", "(past ? past[n/T] : 0) + n % T", "(past ? past[n/T] : 0) + n"),
     ("swiglu backward: sigma taken for a constant", "*sigma*(1 + z[w]*(1 - sigma))", "*sigma"),
