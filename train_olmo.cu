@@ -47,9 +47,6 @@ struct Range { Range(const char *name) { nvtxRangePushA(name); } ~Range() { nvtx
 #else
 struct Range { Range(const char *) {} };
 #endif
-#ifdef NCCL
-#include <nccl.h>
-#endif
 
 #ifdef FP32
 typedef float elem;
@@ -155,8 +152,6 @@ __global__ void built_for_hopper_kernel(int *yes) {
 #endif
 }
 
-static void talking_open(void);                         // section 3: several cards
-
 // The first card that CUDA shows (CUDA_VISIBLE_DEVICES chooses another), made ready once. Rank i of this
 // machine takes card i, unless the launcher has shown each rank only its own.
 static void card_open(void) {
@@ -178,7 +173,6 @@ static void card_open(void) {
     launch(built_for_hopper_kernel, 1, 1, card.stream, (int *)card.workspace);      // which is zeroed
     to_host(&card.hopper, (int *)card.workspace, 1);
     CUDA(cudaStreamSynchronize(card.stream));
-    if (ranks.world > 1) talking_open();
     card.ready = 1;
 }
 
@@ -206,7 +200,7 @@ template <int W, class X> static DEVICE void store_away(X *to, const float (&in)
     else store(to, in);
 }
 
-static DEVICE float warp_sum(float x) {
+template <class X> static DEVICE X warp_sum(X x) {
     for (int lane = 16; lane; lane /= 2) x += __shfl_xor_sync(~0u, x, lane);
     return x;
 }
@@ -216,7 +210,7 @@ static DEVICE float warp_max(float x) {
 }
 
 // Lane i of every warp learns the x of warp i; a lane beyond the block's last warp gets `none`.
-static DEVICE float of_warps(float (&part)[32], float x, float none) {
+template <class X> static DEVICE X of_warps(X (&part)[32], X x, X none) {
     const int warp = threadIdx.x/32, lane = threadIdx.x % 32;
     __syncthreads();                                    // the previous call's readers are done with part
     if (lane == 0) part[warp] = x;
@@ -224,9 +218,9 @@ static DEVICE float of_warps(float (&part)[32], float x, float none) {
     return lane < blockDim.x/32 ? part[lane] : none;
 }
 // Over all threads of the block, a multiple of 32; all of them get the result.
-static __device__ float block_sum(float x) {
-    __shared__ float part[32];
-    return warp_sum(of_warps(part, warp_sum(x), 0));
+template <class X> static __device__ X block_sum(X x) {
+    __shared__ X part[32];
+    return warp_sum(of_warps(part, warp_sum(x), X(0)));
 }
 static __device__ float block_max(float x) {
     __shared__ float part[32];
@@ -295,8 +289,7 @@ static inline Operand as_transposed(const elem *at, size_t width, size_t stride 
     return { at, width, 1, stride };
 }
 
-// c[M,N] = a[M,K] . b[K,N], or += if add. A batch is this many products, whose c lie c_stride apart. c is
-// of float or elem.
+// c[M,N] = a[M,K] . b[K,N], or += if add. A batch is this many products, whose c lie c_stride apart.
 template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int M, int N, int K,
                                     int add, Stream stream, int batch = 1, size_t c_stride = 0);
 
@@ -375,8 +368,7 @@ void matmul_backward_input(elem *dinp, const elem *dout, const elem *weight, int
     gemm(dinp, C, as_stored(dout, O), as_stored(weight, C), N, C, O, 0, stream);
 }
 
-// dweight[O,C] = dout[N,O]^T . inp[N,C],  or += if add. (The first pass after an update has nothing to add
-// to.)
+// dweight[O,C] = dout[N,O]^T . inp[N,C],  or += if add: not in the first pass after an update
 void matmul_backward_weight(float *dweight, const elem *dout, const elem *inp, int N, int C, int O,
                             int add, Stream stream) {
     gemm(dweight, C, as_transposed(dout, O), as_stored(inp, C), O, C, N, add, stream);
@@ -524,8 +516,7 @@ void clip_backward(elem *dx, const unsigned char *pass, size_t count, Stream str
 // ---- rotary positions (RoPE) -------------------------------------------------------------------
 // Each head's halves (a, b) are turned by the angle of the row's position, in place:
 //     a' = a cos - b sin,    b' = b cos + a sin        x: [N, Q], of which the first `heads` heads turn
-// Row n stands at position past[n/T] + n % T (past NULL: n % T). turn: +1, or -1 to turn back. The table is
-// the CPU's rope_table.
+// Row n stands at position past[n/T] + n % T (past NULL: n % T). turn: +1, or -1 to turn back.
 // In generation the heads from `first` on, of keys and of values (which do not turn), go to row *past + n of
 // the cache as well.
 template <int W> __global__ void rotate_kernel(elem *x, const float *table, float turn, int T,
@@ -576,9 +567,22 @@ void rope_backward(elem *dqkv, const float *table, int N, int T, int heads, int 
 
 // ---- causal attention --------------------------------------------------------------------------
 // For every head:  S = q k^T / sqrt(D),   P = softmax of S over the keys <= query,   att = P v.
-// This version serves every card, head size and precision, and works as the .c does: a tile of queries makes
-// its rows of S, they become P, and P makes att; no T x T matrix is stored. One batched product serves
-// several key/value heads. Hopper cards have a version of their own, in section 5.
+// As in the .c, a tile of queries makes its rows of S, they become P, and P makes att; no T x T matrix
+// is stored. One batched product serves several key/value heads. This is for every card, head size and
+// precision. Hopper cards have a version of their own, in section 5, for bf16 and two head sizes.
+static int on_hopper(int D) {
+    const int fits = sizeof(elem) == 2 && (D == 64 || D == 128);
+    return fits && card.hopper && !card.plain_attention;
+}
+namespace hopper {
+template <int D> void forward(elem *att, float *lse, void *work, const elem *q, int q_width,
+                              const elem *kv, int kv_width, int B, int T, int H, int G, Stream stream);
+template <int D> void backward(elem *dqkv, void *work, const elem *datt, const elem *att,
+                               const float *lse, const elem *qkv, const float *table, int B, int T, int H,
+                               int G, Stream stream);
+size_t work_bytes(int B, int T, int H, int D);
+}
+
 enum { TILE = 256, MAX_SCORES = 16 << 20 };     // queries; numbers of S at a time, unless a head needs more
 
 typedef struct {
@@ -616,9 +620,13 @@ __global__ void softmax_forward_kernel(elem *P, float *lse, const float *S, floa
     if (threadIdx.x == 0) lse[(size_t)head*T + t] = most + logf(sum);
 }
 
-static void attention_forward_tiles(elem *att, float *lse, void *work, const elem *q, int q_width,
-                                    const elem *kv, int kv_width, int B, int T, int past, int H, int G,
-                                    int D, Stream stream) {
+// att: [B, T, H*D], lse: [B, H, T], work: attention_work(...) bytes
+// q: [B, T] rows, q_width apart;  kv: [B, past + T] rows of k and v heads, kv_width apart
+void attention_forward(elem *att, float *lse, void *work, const elem *q, int q_width, const elem *kv,
+                       int kv_width, int B, int T, int past, int H, int G, int D, Stream stream) {
+    const auto fast = D == 64 ? hopper::forward<64> : hopper::forward<128>;
+    if (on_hopper(D) && past == 0)
+        return fast(att, lse, work, q, q_width, kv, kv_width, B, T, H, G, stream);
     const int group = H/G;
     const float scale = 1/sqrtf((float)D);
     AttentionWork w;
@@ -668,11 +676,14 @@ __global__ void keys_values_kernel(elem *dkv, const float *dk, const float *dv, 
 }
 
 //     dq = dS k,    dk += dS^T q,    dv += P^T datt                    (the 1/sqrt(D) is in dS already)
-// dqkv, qkv: [B, T, Q], datt, att: [B, T, H*D], lse: [B, H, T]. "=": all of dqkv is overwritten. The
-// last tile, whose queries see every key, comes first: it sets dk and dv, to which the others add.
-static void attention_backward_tiles(elem *dqkv, void *work, const elem *datt, const elem *att,
-                                     const float *lse, const elem *qkv, int B, int T, int H, int G,
-                                     int D, Stream stream) {
+// dqkv, qkv: [B, T, Q], datt, att: [B, T, H*D], lse: [B, H, T]. rope_backward is in it: "=" the gradient
+// of q and k before they were turned. The last tile, whose queries see every key, comes first: it sets
+// dk and dv, to which the others add.
+void attention_backward(elem *dqkv, void *work, const elem *datt, const elem *att, const float *lse,
+                        const elem *qkv, const float *table, int B, int T, int H, int G, int D,
+                        Stream stream) {
+    const auto fast = D == 64 ? hopper::backward<64> : hopper::backward<128>;
+    if (on_hopper(D)) return fast(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, stream);
     const int group = H/G, Q = (H + 2*G)*D, C = H*D;
     const float scale = 1/sqrtf((float)D);
     AttentionWork w;
@@ -704,6 +715,7 @@ static void attention_backward_tiles(elem *dqkv, void *work, const elem *datt, c
         }
         launch(keys_values_kernel, dim3(T, heads), threads_for(D), stream, dkv, w.dk, w.dv, T, G, D, Q);
     }
+    rope_backward(dqkv, table, B*T, T, H + G, D, Q, stream);
 }
 
 // In generation, one query per head meets all keys of the cache. They are cut into pieces, one for each
@@ -835,20 +847,6 @@ static void attention_forward_tree(elem *att, const elem *qkv, const int *before
            att, qkv, before, N, H, G, D, 1/sqrtf((float)D));
 }
 
-// Hopper's version (section 5) serves bf16 and these head sizes.
-static int on_hopper(int D) {
-    const int fits = sizeof(elem) == 2 && (D == 64 || D == 128);
-    return fits && card.hopper && !card.plain_attention;
-}
-namespace hopper {
-template <int D> void forward(elem *att, float *lse, void *work, const elem *q, int q_width,
-                              const elem *kv, int kv_width, int B, int T, int H, int G, Stream stream);
-template <int D> void backward(elem *dqkv, void *work, const elem *datt, const elem *att,
-                               const float *lse, const elem *qkv, const float *table, int B, int T, int H,
-                               int G, Stream stream);
-size_t work_bytes(int B, int T, int H, int D);
-}
-
 // Bytes of scratch, of any content, for all that olmo_forward, olmo_backward and olmo_decode ask of
 // attention. (256: at least the ticket counter of Hopper's forward pass.)
 static size_t attention_work(int B, int T, int H, int G, int D, int training) {
@@ -856,25 +854,6 @@ static size_t attention_work(int B, int T, int H, int G, int D, int training) {
     const size_t one = sizeof(float)*H*ceil_div(T, PIECE)*(2 + D);
     const size_t tiles = attention_layout(&unused, NULL, T, T, G, D, training && !on_hopper(D));
     return zmax(zmax(one, tiles), on_hopper(D) && training ? hopper::work_bytes(B, T, H, D) : 256);
-}
-
-// att: [B, T, H*D], lse: [B, H, T]; q: [B, T] rows, q_width apart; kv: [B, past + T] rows, kv_width apart
-void attention_forward(elem *att, float *lse, void *work, const elem *q, int q_width, const elem *kv,
-                       int kv_width, int B, int T, int past, int H, int G, int D, Stream stream) {
-    const auto fast = D == 64 ? hopper::forward<64> : hopper::forward<128>;
-    if (on_hopper(D) && past == 0) fast(att, lse, work, q, q_width, kv, kv_width, B, T, H, G, stream);
-    else attention_forward_tiles(att, lse, work, q, q_width, kv, kv_width, B, T, past, H, G, D, stream);
-}
-
-// dqkv, qkv: [B, T, Q], datt, att: [B, T, H*D], lse: [B, H, T]. rope_backward is in it: "=" the
-// gradient of q and k before they were turned.
-void attention_backward(elem *dqkv, void *work, const elem *datt, const elem *att, const float *lse,
-                        const elem *qkv, const float *table, int B, int T, int H, int G, int D,
-                        Stream stream) {
-    const auto fast = D == 64 ? hopper::backward<64> : hopper::backward<128>;
-    if (on_hopper(D)) return fast(dqkv, work, datt, att, lse, qkv, table, B, T, H, G, stream);
-    attention_backward_tiles(dqkv, work, datt, att, lse, qkv, B, T, H, G, D, stream);
-    rope_backward(dqkv, table, B*T, T, H + G, D, (H + 2*G)*D, stream);
 }
 
 // ---- SwiGLU ------------------------------------------------------------------------------------
@@ -1056,16 +1035,14 @@ typedef struct {
     void *logits;                                   // [head_rows, V]  of elem; without weights, of float
     elem *dx_elem, *dxn;                            // [N, C]
     void *work;                                     // scratch of attention
-    float *rope;                                    // [rope_T, D]     in no arena: see rope_reserve
-    int rope_T;
+    float *rope;                                    // [seq_len, D]    made once, so in no arena
     size_t kept_bytes, logits_bytes, work_bytes;    // how much of all this is what
 } GpuActs;
 
 // 4,096 rows of OLMo's logits take 0.4 GB in bf16; the 32,768 of a pass of 16 x 2,048 would take 3.3.
 enum { TRAIN_HEAD_ROWS = 4096, EVAL_HEAD_ROWS = 1024 };
 
-// Hands out the memory for B x T tokens, and returns the bytes that it takes. Called twice: with base NULL
-// to learn the bytes, then to set the pointers.
+// Hands out the memory for B x T tokens, as in the .c.
 static size_t acts_layout(GpuActs *a, char *base, const Config *c, int B, int T) {
     const int H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H, training = a->recompute != EVERYTHING;
     const size_t N = (size_t)B*T, C = c->d_model, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
@@ -1155,9 +1132,7 @@ static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *
     matmul_forward(a->x, s->h, w->ff_out.weight, N, F, C, 1, stream);       // x += h . ff_out^T
 }
 
-// The same from the bottom up. a->dx is the gradient of the residual stream: on entry at the block's output,
-// on return at its input. On return this pass has done its part of the gradients of the weights; add: 0 if
-// there is nothing yet to add to.
+// The same from the bottom up, as in the .c. add: 0 if there are no gradients yet to add to.
 static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const Config *c, int add,
                            Stream stream) {
     const int B = a->B, T = a->T, N = B*T, C = c->d_model, F = c->mlp_hidden/2;
@@ -1183,12 +1158,18 @@ static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const
     norm_backward(a->dx, a->dx_elem, a->dxn, s->xn1, s->rstd1, N, C, stream);
 }
 
-// ---- the model ---------------------------------------------------------------------------------
+// ---- the whole model ---------------------------------------------------------------------------
 
-// What follows from the norm of all gradients is decided on the card, without asking the host. (With several
-// ranks the host must be asked, because it adds up their squares.)
+// What follows from the norm of all gradients is decided on the card, without asking the host: the factor
+// that clips, and whether there is an update at all: none if the norm is not finite.
 typedef struct { double squares, norm; float factor; int finite; } Clip;
-enum { NORM_PIECES = 1024 };
+enum { NORM_PIECES = 1024 };                        // of the sum of squares, added in their order
+static __host__ __device__ Clip clip_of(double squares, double limit) {
+    Clip clip = { squares, sqrt(squares), 1, 0 };
+    clip.finite = isfinite(clip.norm);
+    if (limit > 0) clip.factor = (float)fmin(1.0, limit/(clip.norm + 1e-6));
+    return clip;
+}
 
 typedef struct {
     Config config;
@@ -1221,7 +1202,7 @@ typedef struct {
 // ---- several cards -----------------------------------------------------------------------------
 // The ranks of section 5 of the .c, each with a card; a rank that is alone needs nothing of this. NCCL
 // moves what they tell each other, on a stream of its own, while the card computes. Segment 0 is the
-// embedding, 1 + l is layer l, and the last is the head, if it is untied. Of each, two ranks hold in turn:
+// embedding, 1 + l is layer l, the last is the head, if it is untied. Of each, two ranks hold in turn:
 //
 //                    rank 0       rank 1
 //     backward       [a a a a]    [b b b b]       the gradients of its own rows of the batch
@@ -1248,6 +1229,12 @@ static struct {
     int waits;
 } talking;
 
+// What follows on talking.stream waits for all that card.stream has to do so far.
+static void talking_waits(void) {
+    CUDA(cudaEventRecord(talking.computed, card.stream));
+    CUDA(cudaStreamWaitEvent(talking.stream, talking.computed, 0));
+}
+
 // How NCCL cuts a segment: pieces of equal length, and a rest, which is the last rank's, too.
 typedef struct { size_t each, mine, all, rest; } Cut;       // mine: where this rank's piece begins
 static Cut cut_of(const Segments *s, int k) {
@@ -1256,6 +1243,7 @@ static Cut cut_of(const Segments *s, int k) {
 }
 
 #ifdef NCCL
+#include <nccl.h>
 static ncclComm_t all_ranks;
 #define TALK(call) do { \
     ncclResult_t error_ = (call); \
@@ -1299,9 +1287,11 @@ static void all_gather(elem *x, Cut c) {
                                    talking.stream));
     TALK(ncclGroupEnd());
 }
-// All ranks get the x[0..n) of rank `from`.
+// All ranks get the x[0..n) of rank `from`, and it is there on return.
 static void broadcast(float *x, size_t n, int from) {
+    talking_waits();
     TALK(ncclBroadcast(x, x, n, ncclFloat, from, all_ranks, talking.stream));
+    CUDA(cudaStreamSynchronize(talking.stream));
 }
 #else
 static const char *const alone = "this program was built without NCCL, by which cards talk; install it "
@@ -1326,11 +1316,6 @@ static void talking_open(void) {
     make_events(talking.wait[0], 2*MAX_WAITS, cudaEventDefault);
 }
 
-// What follows on talking.stream waits for all that card.stream has to do so far.
-static void talking_waits(void) {
-    CUDA(cudaEventRecord(talking.computed, card.stream));
-    CUDA(cudaStreamWaitEvent(talking.stream, talking.computed, 0));
-}
 // What follows on card.stream waits for `event`. The first MAX_WAITS of an update are timed: this is the
 // communication that computing does not hide.
 static void computing_waits(cudaEvent_t event) {
@@ -1406,6 +1391,17 @@ static void await_buffer(const GpuOlmo *m, int k) {
 // Whether a pass adds to gradients that are there, or overwrites what is there.
 static int adds_to_grads(const GpuOlmo *m) { return !m->grads_used && !shards_gradients(); }
 
+// m->clip is of this rank's pieces; then of all.
+static void clip_by_all(GpuOlmo *m, double limit) {
+    Clip clip;
+    to_host(&clip, m->clip, 1);
+    CUDA(cudaStreamSynchronize(card.stream));
+    ranks_sum(&clip.squares, 1);
+    clip = clip_of(clip.squares, limit);
+    to_card(m->clip, &clip, 1);
+    CUDA(cudaStreamSynchronize(card.stream));
+}
+
 // The weights of this rank's piece of segment k are updated.
 static void gather_weights(GpuOlmo *m, int k) {
     if (ranks.world == 1) return;
@@ -1428,6 +1424,18 @@ static Parameter parameter(const GpuOlmo *m, int tensor) {
     return { m->weights + offset, grad };
 }
 
+// The .c's table, on the card.
+static float *rope_on_card(const Config *c) {
+    const int T = c->seq_len, D = c->d_model/c->n_heads;
+    float *table = (float *)allocate((size_t)T*D, sizeof(float), "the rotary table");
+    float *on_card = (float *)gpu_allocate((size_t)T*D, sizeof(float), "the rotary table");
+    rope_table(table, c->rope_theta, T, D);
+    to_card(on_card, table, (size_t)T*D);
+    CUDA(cudaStreamSynchronize(card.stream));
+    release(table);
+    return on_card;
+}
+
 GpuOlmo *gpu_olmo_build(const Config *c, int training) {
     card_open();
     card.compare_products = training;
@@ -1442,6 +1450,7 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
     const size_t size = m->layout.size, own = m->segments.at[m->segments.n];
     m->weights = (elem *)gpu_allocate(size, sizeof(elem), "the weights");
     m->staging = (float *)gpu_allocate(CHUNK, sizeof(float), "the staging buffer");
+    m->acts.rope = rope_on_card(c);
     if (training) {
         const auto state = [=](size_t size, const char *what) {
             return m->offload ? host_allocate(own, size, what) : gpu_allocate(own, size, what);
@@ -1471,12 +1480,18 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
     return m;
 }
 
+// Forgets the graph of olmo_decode, because memory that it names is about to move.
+static void graph_drop(GpuOlmo *m) {
+    if (m->one_token) CUDA(cudaGraphExecDestroy(m->one_token));
+    m->one_token = NULL;
+}
+
 void olmo_free(GpuOlmo *m) {
     void *const on_card[] = { m->weights, m->grads, m->buffers, m->arena, m->acts.rope, m->cache,
                               m->staging, m->norm_piece, m->clip };
     void *const state[] = { m->rests, m->moment1, m->moment2 };
     CUDA(cudaStreamSynchronize(card.stream));
-    if (m->one_token) CUDA(cudaGraphExecDestroy(m->one_token));
+    graph_drop(m);
     for (void *p : on_card) gpu_release(p);
     for (void *p : state) (m->offload ? host_release : gpu_release)(p);
     release(m->places.place);
@@ -1484,32 +1499,11 @@ void olmo_free(GpuOlmo *m) {
     release(m);
 }
 
-// Forgets the graph of olmo_decode: memory that it names is about to move.
-static void graph_drop(GpuOlmo *m) {
-    if (m->one_token) CUDA(cudaGraphExecDestroy(m->one_token));
-    m->one_token = NULL;
-}
-
-// Makes the rotary table at least T positions long. (A longer table starts with the shorter one.)
-static void rope_reserve(GpuOlmo *m, int T) {
-    GpuActs *a = &m->acts;
-    const size_t D = m->config.d_model/m->config.n_heads;
-    if (T <= a->rope_T) return;
-    float *table = (float *)allocate(T*D, sizeof(float), "the rotary table");
-    graph_drop(m);
-    gpu_release(a->rope);
-    a->rope = (float *)gpu_allocate(T*D, sizeof(float), "the rotary table");
-    rope_table(table, m->config.rope_theta, T, (int)D);
-    to_card(a->rope, table, T*D);
-    CUDA(cudaStreamSynchronize(card.stream));
-    release(table);
-    a->rope_T = T;
-}
-
-// Activations for B x T tokens. Their memory is kept from call to call, and replaced when it must grow.
+// Activations for B x T tokens, as in the .c.
 static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     GpuActs *a = &m->acts;
-    rope_reserve(m, T);
+    const int most = m->config.seq_len;
+    CHECK(T <= most, "a sequence of %d tokens; this model was built for at most %d", T, most);
     a->has_dlogits = 0;
     if (a->B == B && a->T == T) return a;
     const size_t needed = acts_layout(a, NULL, &m->config, B, T), N = (size_t)B*T;
@@ -1526,30 +1520,30 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     return a;
 }
 
-// tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target is
-// negative (ignored); zlosses[b,t] likewise. olmo_backward will take the gradient of their sum weighted by
-// weights[b,t]; NULL: no backward pass follows. With weights the head goes back at once, chunk by chunk: its
-// weight's gradient is added here, and dxn waits for olmo_backward. past: IN_TREE for olmo_forward_tree.
-void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
-                  const real *weights, int B, int T, int past = 0) {
+// The embedding and the blocks, for B*T tokens that are on the card: they leave the residual stream.
+// `cached`: each layer has its part of the KV cache. past: see attend.
+static void blocks_forward(GpuOlmo *m, int B, int T, int past, int cached) {
     const Config *c = &m->config;
-    const int N = B*T, C = c->d_model, V = c->vocab, last = m->segments.n - 1;
+    GpuActs *a = &m->acts;
+    await_weights(m, 0);
+    embed_forward(a->x, a->tokens, m->wte.weight, B*T, c->d_model, card.stream);
+    for (int l = 0; l < c->n_layers; l++) {
+        elem *cache = cached ? m->cache + cache_size(c)/c->n_layers*l : NULL;
+        await_weights(m, 1 + l);
+        block_forward(a, &a->layer[l], &m->layer[l], cache, c, B, T, past, card.stream);
+    }
+}
+
+// From the residual stream after the last block to the losses of its N rows. With weights the head goes
+// back at once, chunk by chunk: its weight's gradient is added here, and dxn waits for olmo_backward.
+static void head_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
+                         const real *weights, int N) {
+    const Config *c = &m->config;
+    const int C = c->d_model, V = c->vocab, last = m->segments.n - 1;
     int asked = N;
     Stream stream = card.stream;
-    Range range("olmo_forward");
-    CHECK(m->training || !weights, "a model that was built without training has no backward pass");
-    GpuActs *a = past == IN_TREE ? &m->acts : olmo_reserve(m, B, T);        // a tree has its memory already
+    GpuActs *a = &m->acts;
     Places *p = &m->places;
-    to_card(a->tokens, tokens, N);
-    to_card(a->targets, targets, N);
-    if (weights) to_card(a->weights, weights, N);
-
-    await_weights(m, 0);
-    embed_forward(a->x, a->tokens, m->wte.weight, N, C, stream);
-    for (int l = 0; l < c->n_layers; l++) {
-        await_weights(m, 1 + l);
-        block_forward(a, &a->layer[l], &m->layer[l], NULL, c, B, T, past, stream);
-    }
     norm_forward(a->xnf, a->rstdf, a->x, N, C, stream);
     await_weights(m, last);
     m->gathering = 0;
@@ -1568,17 +1562,18 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
         if (!m->training) embed_forward(a->h, a->tokens + n, a->xnf, rows, C, stream);
         if (weights) {
             elem *logits = (elem *)a->logits, *dlogits = logits;
+            const int add = n > 0 || adds_to_grads(m);
             matmul_forward(logits, xnf, m->head.weight, rows, C, V, 0, stream);
             crossentropy(loss, zloss, dlogits, target, a->weights + n, c->z_loss, rows, V, stream);
             matmul_backward_input(a->dxn + (size_t)n*C, dlogits, m->head.weight, rows, C, V, stream);
-            matmul_backward_weight(m->head.grad, dlogits, xnf, rows, C, V, n > 0 || adds_to_grads(m), stream);
+            matmul_backward_weight(m->head.grad, dlogits, xnf, rows, C, V, add, stream);
         } else {
             float *logits = (float *)a->logits;
             matmul_forward(logits, xnf, m->head.weight, rows, C, V, 0, stream);
             crossentropy(loss, zloss, logits, target, (float *)NULL, c->z_loss, rows, V, stream);
         }
     }
-    if (weights) {                                  // found while the card computes
+    if (weights) {                                  // for embed_backward: found while the card computes
         places_find(p, m->count, tokens, N, V);
         a->places.distinct = p->distinct;
         to_card(a->places.place, p->place, N);
@@ -1591,9 +1586,22 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
     a->has_dlogits = weights != NULL;
 }
 
-// grads += the gradient of sum_{b,t} weights[b,t]*(losses[b,t] + zlosses[b,t]) of the last olmo_forward
-// ("=" in the first pass after an update). It overwrites the activations: one backward pass per forward pass
-// with weights.
+// As in the .c.
+void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
+                  const real *weights, int B, int T) {
+    const int N = B*T;
+    Range range("olmo_forward");
+    CHECK(m->training || !weights, "a model that was built without training has no backward pass");
+    GpuActs *a = olmo_reserve(m, B, T);
+    to_card(a->tokens, tokens, N);
+    to_card(a->targets, targets, N);
+    if (weights) to_card(a->weights, weights, N);
+
+    blocks_forward(m, B, T, 0, 0);
+    head_forward(m, losses, zlosses, tokens, targets, weights, N);
+}
+
+// As in the .c; "=" in the first pass after an update.
 void olmo_backward(GpuOlmo *m) {
     const Config *c = &m->config;
     GpuActs *a = &m->acts;
@@ -1618,26 +1626,20 @@ void olmo_backward(GpuOlmo *m) {
     m->grads_used = 0;
 }
 
+// ---- the model with a KV cache -----------------------------------------------------------------
+
 // The launches of olmo_decode. The tokens and `past` are on the card already.
 static void decode_launch(GpuOlmo *m, int n, int past) {
-    const Config *c = &m->config;
+    const int C = m->config.d_model, V = m->config.vocab;
     GpuActs *a = &m->acts;
-    const int C = c->d_model;
-    Stream stream = card.stream;
     card.early = n == 1 && card.hopper && CUDART_VERSION >= 12030;      // before, no graph could hold it
-    embed_forward(a->x, a->tokens, m->wte.weight, n, C, stream);
-    for (int l = 0; l < c->n_layers; l++) {
-        elem *cache = m->cache + cache_size(c)/c->n_layers*l;
-        block_forward(a, &a->layer[l], &m->layer[l], cache, c, 1, n, past, stream);
-    }
-    norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C, stream);
-    matmul_forward((float *)a->logits, a->xnf, m->head.weight, 1, C, c->vocab, 0, stream);
+    blocks_forward(m, 1, n, past, 1);
+    norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C, card.stream);
+    matmul_forward((float *)a->logits, a->xnf, m->head.weight, 1, C, V, 0, card.stream);
     card.early = 0;
 }
 
-// The forward pass of one sequence in pieces: n new tokens at positions past, past + 1, ..., with
-// past + n <= seq_len, after positions 0..past-1 were decoded with the same weights. logits: [V], after the
-// last new token. It uses the activations of olmo_forward, so no olmo_backward may follow.
+// As in the .c. All launches for one token are a CUDA graph.
 void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
     if (!m->cache) m->cache = (elem *)gpu_allocate(cache_size(c), sizeof(elem), "the KV cache");
@@ -1674,9 +1676,12 @@ void olmo_forward_tree(GpuOlmo *m, real *losses, real *zlosses, const int *token
         before[n] = p > 0 ? latest[p - 1] : -1;
         latest[p] = n;
     }
+    to_card(a->tokens, tokens, N);
+    to_card(a->targets, targets, N);
     to_card(a->past, positions, N);
     to_card(a->before, before, N);
-    olmo_forward(m, losses, zlosses, tokens, targets, NULL, N, 1, IN_TREE);
+    blocks_forward(m, N, 1, IN_TREE, 0);
+    head_forward(m, losses, zlosses, tokens, targets, NULL, N);
     release(latest);
 }
 
@@ -1684,26 +1689,14 @@ void olmo_forward_tree(GpuOlmo *m, real *losses, real *zlosses, const int *token
 // 4. Optimizer: AdamW, gradient clipping
 // ================================================================================================
 
-// sqrt(sum of squares) of all gradients, from NORM_PIECES partial sums that are added in their order. From
-// it follow the factor that clips, and whether there is an update at all: none if it is not finite.
-static __host__ __device__ Clip clip_of(double squares, double limit) {
-    Clip clip = { squares, sqrt(squares), 1, 0 };
-    clip.finite = isfinite(clip.norm);
-    if (limit > 0) clip.factor = (float)fmin(1.0, limit/(clip.norm + 1e-6));
-    return clip;
-}
+// sqrt(sum of squares) of all gradients.
 __global__ void norm_pieces_kernel(double *piece, const float *g, size_t size, int add) {
-    __shared__ double part[256];
     double squares = 0;
     for (size_t i = blockIdx.x*256 + threadIdx.x; i < size; i += NORM_PIECES*256) {
         squares += (double)g[i]*(double)g[i];
     }
-    part[threadIdx.x] = squares;
-    for (int half = 128; half; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
-    }
-    if (threadIdx.x == 0) piece[blockIdx.x] = (add ? piece[blockIdx.x] : 0) + part[0];
+    squares = block_sum(squares);
+    if (threadIdx.x == 0) piece[blockIdx.x] = (add ? piece[blockIdx.x] : 0) + squares;
 }
 __global__ void norm_join_kernel(Clip *clip, const double *piece, double limit) {
     double sum = 0;
@@ -1719,14 +1712,7 @@ static void global_norm(GpuOlmo *m, double limit, Stream stream) {
         launch(norm_pieces_kernel, NORM_PIECES, 256, stream, m->norm_piece, g, count, k > 0);
     }
     launch(norm_join_kernel, 1, 1, stream, m->clip, m->norm_piece, limit);
-    if (ranks.world == 1) return;
-    Clip clip;                                              // of this rank's pieces; then of all
-    to_host(&clip, m->clip, 1);
-    CUDA(cudaStreamSynchronize(stream));
-    ranks_sum(&clip.squares, 1);
-    clip = clip_of(clip.squares, limit);
-    to_card(m->clip, &clip, 1);
-    CUDA(cudaStreamSynchronize(stream));
+    if (ranks.world > 1) clip_by_all(m, limit);
 }
 
 typedef struct { float step_size, correction, eps, beta2, one_minus_beta1, one_minus_beta2; } AdamWFactors;
@@ -1775,16 +1761,14 @@ static size_t alike_until(const Layout *list, size_t i, int decay_embeddings, in
 
 // One update: the .c has the formulas. The host learns the norm when all is done.
 double olmo_update(GpuOlmo *model, const AdamW *adamw) {
+    const float beta2 = (float)adamw->beta2, eps = (float)adamw->eps;
+    const float one_minus_beta1 = (float)(1 - adamw->beta1), one_minus_beta2 = (float)(1 - adamw->beta2);
+    const float step_size = (float)(adamw->lr/(1 - pow(adamw->beta1, adamw->step)));
+    const float correction = (float)sqrt(1 - pow(adamw->beta2, adamw->step));
+    const AdamWFactors f = { step_size, correction, eps, beta2, one_minus_beta1, one_minus_beta2 };
     Stream stream = card.stream;
-    AdamWFactors f;
     Clip clip;
     Range range("olmo_update");
-    f.beta2 = (float)adamw->beta2;
-    f.eps = (float)adamw->eps;
-    f.one_minus_beta1 = (float)(1 - adamw->beta1);
-    f.one_minus_beta2 = (float)(1 - adamw->beta2);
-    f.step_size = (float)(adamw->lr/(1 - pow(adamw->beta1, adamw->step)));
-    f.correction = (float)sqrt(1 - pow(adamw->beta2, adamw->step));
     if (ranks.world > 1) computing_waits(talking.reduced[buffer_of(model, 0)]);  // the last to be so
     clear_used(model);
     global_norm(model, adamw->clip, stream);
@@ -2703,7 +2687,7 @@ static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T)
     }
     add_memory(plan, &n, "activations", acts.kept_bytes);
     add_memory(plan, &n, "logits", acts.logits_bytes);
-    const size_t rope = sizeof(float)*T*(c->d_model/c->n_heads);
+    const size_t rope = sizeof(float)*c->seq_len*(c->d_model/c->n_heads);
     add_memory(plan, &n, "workspace", acts.work_bytes + WORKSPACE + rope);
     add_memory(plan, &n, "KV cache", cache_size(c)*sizeof(elem));
     return n;
@@ -2743,11 +2727,7 @@ static void gpu_get(void *model, Space space, size_t offset, size_t count, real 
         if (mine && space == PARAMS) {
             by_elements(join_kernel, k, card.stream, m->staging, m->weights + i, rest_at(m, p, i));
         } else if (mine) to_card(m->staging, state_at(m, space, p, i), k);
-        if (ranks.world > 1) {
-            talking_waits();
-            broadcast(m->staging, k, p.owner);
-            CUDA(cudaStreamSynchronize(talking.stream));
-        }
+        if (ranks.world > 1) broadcast(m->staging, k, p.owner);
         to_host(host, m->staging, k);
     }
     CUDA(cudaStreamSynchronize(card.stream));
@@ -2774,6 +2754,7 @@ static void gpu_open(void) {
     size_t free, total;
     memory_advice = "; try --recompute block, --offload-optimizer, or a smaller --micro-batch or --seq-len";
     card_open();
+    if (ranks.world > 1) talking_open();
     CUDA(cudaMemGetInfo(&free, &total));
     const int slower = sizeof(elem) < sizeof(float) && card.props.major == 9 && !card.hopper;
     snprintf(card_name, sizeof card_name, "%s (%s%s), %.1f of %.1f GB free", card.props.name, precision,

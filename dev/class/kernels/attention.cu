@@ -61,7 +61,9 @@ static void attention_ladder() {
         attention_rung1<<<dim3(T/8, H, B), 256, 0, card.stream>>>(att, qkv, T, H, Q);
     });
     ladder.rung("2  train_olmo.cu, any card: tiles", [&] {
-        attention_forward_tiles(att, lse, tiles, qkv, Q, qkv + H*D, Q, B, T, 0, H, H, D, card.stream);
+        card.plain_attention = 1;
+        attention_forward(att, lse, tiles, qkv, Q, qkv + H*D, Q, B, T, 0, H, H, D, card.stream);
+        card.plain_attention = 0;
     });
     if (on_hopper(D)) ladder.rung("3  train_olmo.cu, Hopper: one kernel", [&] {
         attention_forward(att, lse, work, qkv, Q, qkv + H*D, Q, B, T, 0, H, H, D, card.stream);
