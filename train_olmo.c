@@ -1901,6 +1901,14 @@ static void set_half_written(const char *path) {
     half_written = path;
     pthread_mutex_unlock(&finishing);
 }
+// Renames a directory; then half_written is `half`. Returns whether it could.
+static int rename_directory(const char *from, const char *to, const char *half) {
+    pthread_mutex_lock(&finishing);
+    const int renamed = rename(from, to) == 0;
+    if (renamed) half_written = half;
+    pthread_mutex_unlock(&finishing);
+    return renamed;
+}
 // The program is about to end, so it keeps the lock: no other thread begins anything more.
 static void remove_half_written(void) {
     pthread_mutex_lock(&finishing);
@@ -2885,11 +2893,8 @@ static int begin_directory(const char *path, char *temporary) {
 }
 static void finish_directory(const char *path, const char *temporary, int lock) {
     sync_directory(temporary);
-    pthread_mutex_lock(&finishing);
-    const int renamed = rename(temporary, path) == 0;
-    if (renamed) half_written = NULL;
-    pthread_mutex_unlock(&finishing);
-    CHECK(renamed, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+    CHECK(rename_directory(temporary, path, NULL), "%s: cannot be renamed to %s: %s", temporary, path,
+          strerror(errno));
     close(lock);
 }
 
@@ -2992,9 +2997,7 @@ static void remove_checkpoints(const char *out, int keep) {
         path_print(path, "%s/step%d", out, oldest);
         path_print(temporary, "%s.tmp", path);
         remove_directory(temporary);
-        pthread_mutex_lock(&finishing);
-        if (rename(path, temporary) == 0) half_written = temporary;
-        pthread_mutex_unlock(&finishing);
+        (void)rename_directory(path, temporary, temporary);
         remove_directory(temporary);
         set_half_written(NULL);
         if (!file_exists(path) && !file_exists(temporary)) continue;
@@ -4135,6 +4138,13 @@ enum { TUNINGS = sizeof tunings/sizeof *tunings };
 static const Tuning *tuning_named(const char *name) {
     for (int i = 0; i < TUNINGS; i++) if (!strcmp(tunings[i].name, name)) return &tunings[i];
     die("--recipe %s: there is no such recipe; choose sft or dpo", name);
+}
+
+static void use_tuning(Options *o, const Tuning *t) {
+    o->tuning = t->name;
+    o->recipe = t->recipe;
+    o->epochs = t->epochs;
+    o->warmup = t->warmup;
 }
 
 // The steps of --warmup: "100", or "3%" of all steps.
@@ -5416,12 +5426,14 @@ static void open_data(Run *run, const char *checkpoint) {
 
 // ---- the command line --------------------------------------------------------------------------
 
-// Sizes on the command line must be those of the files that it names.
+// Sizes on the command line must be those of the model that is loaded. Only a run that goes on must also
+// keep the length and the end of its documents.
 static void must_match(const char *flag, double asked, double found, const char *directory) {
     CHECK(asked == found, "%s %g does not fit the model in %s, which has %g", flag, asked,
           directory, found);
 }
-static void check_same_model(const Config *asked, const Config *found, const char *directory) {
+static void check_same_model(const Options *o, const Config *found, const char *directory) {
+    const Config *asked = &o->config;
     must_match("--d-model", asked->d_model, found->d_model, directory);
     must_match("--n-layers", asked->n_layers, found->n_layers, directory);
     must_match("--n-heads", asked->n_heads, found->n_heads, directory);
@@ -5430,6 +5442,8 @@ static void check_same_model(const Config *asked, const Config *found, const cha
     must_match("--vocab", asked->vocab, found->vocab, directory);
     must_match("--rope-theta", asked->rope_theta, found->rope_theta, directory);
     must_match("--clip-qkv", asked->clip_qkv, found->clip_qkv, directory);
+    if (o->resume) must_match("--seq-len", asked->seq_len, found->seq_len, directory);
+    if (o->resume) must_match("--eos", asked->eos, found->eos, directory);
     CHECK(asked->tied == found->tied, "%s does not fit the model in %s, whose head is %s",
           asked->tied ? "--tied" : "--untied", directory,
           found->tied ? "the embedding" : "a matrix of its own");
@@ -5601,13 +5615,7 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
     if (*directory) found = config_read(directory);
 
     *o = options_of_preset(asked.model);
-    if (tuning) {
-        const Tuning *t = tuning_named(tuning);
-        o->tuning = tuning;
-        o->recipe = t->recipe;
-        o->epochs = t->epochs;
-        o->warmup = t->warmup;
-    }
+    if (tuning) use_tuning(o, tuning_named(tuning));
     o->config.n_kv_heads = 0;                               // as many as query heads
     if (*directory) o->config = found;
     const int compared = asked.resume && resume_options(directory, table, n);
@@ -5630,9 +5638,7 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
     check_recipe(o);
     saving = o->saving;
     o->recipe.micro_batch = imin(o->recipe.micro_batch, o->recipe.batch);
-    if (*directory) check_same_model(&o->config, &found, directory);
-    if (o->resume) must_match("--seq-len", o->config.seq_len, found.seq_len, directory);
-    if (o->resume) must_match("--eos", o->config.eos, found.eos, directory);
+    if (*directory) check_same_model(o, &found, directory);
     return *directory != 0;
 }
 
