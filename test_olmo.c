@@ -5064,6 +5064,14 @@ static void bare_resume(void) {
     system_or_die("rm -rf run && cp -r whole run && mv moved/* .");
     mask[0] ^= 1;
     write_bytes("other.mask", mask, 480);
+    unsigned char held_out[200*16];                         // the last 10 windows are the validation data
+    memset(held_out, 1, sizeof held_out), memset(held_out + 190*16, 0, 10*16);
+    write_bytes("held.mask", held_out, sizeof held_out);
+    static const char *const uses[] = { "--steps 1", "--eval" };
+    for (int i = 0; i < 2; i++)
+        refuses("validation data whose labels are all masked", "no token to predict", "",
+                "--model tiny --d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --vocab 64 --seq-len 16 "
+                "--batch 4 --data ids.bin --label-mask held.mask --out masked %s", uses[i]);
     const char *again = "the same data again";
     refuses("a mask that differs in one byte", "other.mask", again,
             "--resume --out run --label-mask few.mask,other.mask");

@@ -4528,8 +4528,6 @@ static double evaluate(const Run *run, const Rows *rows, const Objective *judge,
     batch_free(&b);
     ranks_sum(sums, MAX_SUMS);
     ranks_sum(&denominator, 1);
-    CHECK(denominator > 0 || asked_to_stop,
-          "the validation data has no token to predict; are all labels masked?");
     return denominator;
 }
 
@@ -4939,21 +4937,6 @@ static void check_resumed(Run *run) {
     at->run = text;
 }
 
-// Reads all validation rows, so that a bad token is found now and not at step 500.
-static void check_validation(const Run *run) {
-    const Rows *rows = &run->val;
-    int *tokens = (int *)allocate(2*(size_t)rows->T, sizeof(int), "a row");
-    int *targets = tokens + rows->T;
-    uint64_t predictable = 0;
-    for (uint64_t i = 0; i < rows->groups*(uint64_t)rows->group; i++) {
-        int length = rows->read(rows->source, i, run->o.config.vocab, tokens, targets);
-        for (int t = 0; t < length; t++) predictable += targets[t] >= 0;
-    }
-    release(tokens);
-    CHECK(!rows->groups || predictable,
-          "the validation data has no token to predict; are all labels masked?");
-}
-
 // ---- DPO's reference ---------------------------------------------------------------------------
 // DPO compares the model with its reference, the model that training starts from. The reference gives
 // log p of every row, the sum over its labels, once before training: OLMo has no dropout, so one pass is
@@ -5257,7 +5240,6 @@ static void train(Run *run) {
     Metrics *metrics = &run->metrics;
     static Energy energy;
     check_resumed(run);
-    check_validation(run);
     if (o->energy) energy_begin(&energy, "/sys/class/powercap", "libnvidia-ml.so.1", card, o->watts);
     if (o->sample_every) check_prompt(run);
     if (at->step >= r->steps) {                             // then no file is touched
@@ -5408,6 +5390,21 @@ static void open_conversations(Run *run, const char *checkpoint) {
     run->val = conversation_rows(run->val_text);
 }
 
+// Reads all validation rows, so that a bad token is found now and not at step 500.
+static void check_validation(const Run *run) {
+    const Rows *rows = &run->val;
+    int *tokens = (int *)allocate(2*(size_t)rows->T, sizeof(int), "a row");
+    int *targets = tokens + rows->T;
+    uint64_t predictable = 0;
+    for (uint64_t i = 0; i < rows->groups*(uint64_t)rows->group; i++) {
+        int length = rows->read(rows->source, i, run->o.config.vocab, tokens, targets);
+        for (int t = 0; t < length; t++) predictable += targets[t] >= 0;
+    }
+    release(tokens);
+    CHECK(!rows->groups || predictable,
+          "the validation data has no token to predict; are all labels masked?");
+}
+
 static void open_data(Run *run, const char *checkpoint) {
     Options *o = &run->o;
     static char default_data[PATH], default_val[PATH];
@@ -5422,6 +5419,7 @@ static void open_data(Run *run, const char *checkpoint) {
     run->judge = o->dpo ? run->objective : objectives[0];
     if (is_conversations(o)) open_conversations(run, checkpoint);
     else open_windows(run, checkpoint);
+    check_validation(run);
 }
 
 // ---- the command line --------------------------------------------------------------------------
