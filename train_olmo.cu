@@ -996,9 +996,8 @@ __global__ void split_kernel(elem *weight, int16_t *rest, const float *p, size_t
 // ---- activations -------------------------------------------------------------------------------
 // What a layer needs for its backward pass, and which of that it makes again there rather than keep it.
 // Making SwiGLU's h again costs nothing, because its backward kernel has the operands at hand. BLOCK keeps
-// only the results of the two norms: all the rest follows from these, without the residual stream. Without
-// training no backward pass follows, and nothing is kept: EVERYTHING would be made again.
-typedef enum { NOTHING, SWIGLU, GATE_UP, BLOCK, EVERYTHING } Recompute;
+// only the results of the two norms: all the rest follows from these, without the residual stream.
+typedef enum { NOTHING, SWIGLU, GATE_UP, BLOCK } Recompute;
 
 typedef struct {
     elem *xn1, *xn2;                                // [N, C]
@@ -1010,9 +1009,8 @@ typedef struct {
     elem *h;                                        // [N, F]                   BLOCK, GATE_UP, SWIGLU
 } GpuLayerActs;
 
-static Recompute recomputed(int training) {
+static Recompute recomputed(void) {
     static const char *const names[] = { "none", "swiglu", "gate-up", "block" };
-    if (!training) return EVERYTHING;
     for (int i = NOTHING; i <= BLOCK; i++) if (!strcmp(saving.recompute, names[i])) return (Recompute)i;
     die("--recompute %s: expected none, swiglu, gate-up or block", saving.recompute);
 }
@@ -1023,7 +1021,7 @@ typedef struct {
     int head_rows;                                  // rows of logits that exist at a time
     int has_dlogits;                                // the last forward pass had weights: back is allowed
     int *tokens, *targets;                          // [N]
-    int *past;                                      // [N]             the position of each sequence's first
+    int *positions;                                 // [N]             of each sequence's first token
     int *before;                                    // [N]             in a tree: the token before each
     float *weights, *losses, *zlosses;              // [N]
     Places places;                                  // of the tokens
@@ -1043,14 +1041,14 @@ typedef struct {
 enum { TRAIN_HEAD_ROWS = 4096, EVAL_HEAD_ROWS = 1024 };
 
 // Hands out the memory for B x T tokens, as in the .c.
-static size_t acts_layout(GpuActs *a, char *base, const Config *c, int B, int T) {
-    const int H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H, training = a->recompute != EVERYTHING;
+static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training, int B, int T) {
+    const int H = c->n_heads, G = c->n_kv_heads, D = c->d_model/H;
     const size_t N = (size_t)B*T, C = c->d_model, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
     Arena all = { base, 0 }, *arena = &all;
     a->B = B, a->T = T;
     a->has_dlogits = 0;
     take(a->tokens, arena, N), take(a->targets, arena, N);
-    take(a->past, arena, N), take(a->before, arena, N);
+    take(a->positions, arena, N), take(a->before, arena, N);
     take(a->losses, arena, N), take(a->zlosses, arena, N);
     take(a->x, arena, N*C), a->dx = a->x;
     take(a->h, arena, N*zmax(F, Q)), a->dqkv = a->h;
@@ -1058,10 +1056,9 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int B, int T)
         GpuLayerActs *s = &a->layer[l];
         const Recompute again = l == 0 ? NOTHING : a->recompute;
         if (l > 0) *s = a->layer[0];
-        if (again < EVERYTHING) {
-            take(s->xn1, arena, N*C), take(s->rstd1, arena, N);
-            take(s->xn2, arena, N*C), take(s->rstd2, arena, N);
-        }
+        if (l > 0 && !training) continue;
+        take(s->xn1, arena, N*C), take(s->rstd1, arena, N);
+        take(s->xn2, arena, N*C), take(s->rstd2, arena, N);
         if (again < BLOCK) {
             take(s->qkv, arena, N*Q);
             take(s->att, arena, N*C), take(s->lse, arena, N*H);
@@ -1096,31 +1093,30 @@ typedef struct { Parameter att_proj, attn_out, ff_proj, ff_out; } GpuLayer;
 // From xn1 to att: lines of the .c's block_forward, which stand apart because recomputation needs them a
 // second time. B sequences of T tokens stand at positions past, past + 1, ... cache is NULL in training,
 // else [seq_len, 2*G*D]: the keys and values of all earlier tokens, behind which those of the T new ones are
-// written. In a tree past is IN_TREE: each token is a sequence; a->past and a->before say the rest.
-enum { IN_TREE = -1 };
-static void attend(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, const Config *c,
-                   int B, int T, int past, Stream stream) {
+// written. before: NULL, or in a tree, whose tokens are sequences of their own, the token before each.
+static void attend(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, const int *before,
+                   const Config *c, int B, int T, int past, Stream stream) {
     const int N = B*T, C = c->d_model, H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
     matmul_forward(s->qkv, s->xn1, w->att_proj.weight, N, C, Q, 0, stream);
     if (c->clip_qkv > 0) clip_forward(s->qkv, s->pass, c->clip_qkv, (size_t)N*Q, stream);
-    const int *from = cache || past == IN_TREE ? a->past : NULL;
+    const int *from = cache || before ? a->positions : NULL;
     rope_forward(s->qkv, a->rope, N, T, from, H + G, D, Q, stream, cache, H);
 
     const elem *kv = cache ? cache : s->qkv + H*D;
     const int kv_width = cache ? 2*G*D : Q;
-    if (past == IN_TREE) attention_forward_tree(s->att, s->qkv, a->before, N, H, G, D, stream);
+    if (before) attention_forward_tree(s->att, s->qkv, before, N, H, G, D, stream);
     else if (cache && T == 1)
-        attention_forward_one(s->att, a->work, s->qkv, kv, kv_width, a->past, c->seq_len, H, G, D, stream);
+        attention_forward_one(s->att, a->work, s->qkv, kv, kv_width, from, c->seq_len, H, G, D, stream);
     else attention_forward(s->att, s->lse, a->work, s->qkv, Q, kv, kv_width, B, T, past, H, G, D, stream);
 }
 
 // The block; the .c draws it.
-static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, const Config *c,
-                          int B, int T, int past, Stream stream) {
+static void block_forward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, elem *cache, const int *before,
+                          const Config *c, int B, int T, int past, Stream stream) {
     const int N = B*T, C = c->d_model, F = c->mlp_hidden/2;
     Range range("block_forward");
     norm_forward(s->xn1, s->rstd1, a->x, N, C, stream);
-    attend(a, s, w, cache, c, B, T, past, stream);
+    attend(a, s, w, cache, before, c, B, T, past, stream);
     matmul_forward(a->x, s->att, w->attn_out.weight, N, C, C, 1, stream);   // x += att . attn_out^T
 
     norm_forward(s->xn2, s->rstd2, a->x, N, C, stream);
@@ -1148,7 +1144,7 @@ static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const
     matmul_backward_input(a->dxn, dug, w->ff_proj.weight, N, C, 2*F, stream);
     norm_backward(a->dx, a->dx_elem, a->dxn, s->xn2, s->rstd2, N, C, stream);
 
-    if (a->recompute >= BLOCK) attend(a, s, w, NULL, c, B, T, 0, stream);
+    if (a->recompute >= BLOCK) attend(a, s, w, NULL, NULL, c, B, T, 0, stream);
     matmul_backward_weight(w->attn_out.grad, a->dx_elem, s->att, N, C, C, add, stream);
     matmul_backward_input(datt, a->dx_elem, w->attn_out.weight, N, C, C, stream);
     attention_backward(a->dqkv, a->work, datt, s->att, s->lse, s->qkv, a->rope, B, T, H, G, D, stream);
@@ -1443,7 +1439,7 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
     Weights unused;
     m->config = *c;
     m->training = training;
-    m->acts.recompute = recomputed(training);
+    m->acts.recompute = recomputed();
     m->offload = training && saving.offload_optimizer;
     olmo_layout(&m->layout, &unused, NULL, c);
     m->segments = segments_of(&m->layout);
@@ -1506,14 +1502,14 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
     CHECK(T <= most, "a sequence of %d tokens; this model was built for at most %d", T, most);
     a->has_dlogits = 0;
     if (a->B == B && a->T == T) return a;
-    const size_t needed = acts_layout(a, NULL, &m->config, B, T), N = (size_t)B*T;
+    const size_t needed = acts_layout(a, NULL, &m->config, m->training, B, T), N = (size_t)B*T;
     if (needed > m->arena_size) {
         graph_drop(m);
         gpu_release(m->arena);
         m->arena = gpu_allocate(needed, 1, "the activations", 0);
         m->arena_size = needed;
     }
-    acts_layout(a, (char *)m->arena, &m->config, B, T);
+    acts_layout(a, (char *)m->arena, &m->config, m->training, B, T);
     release(m->places.place);
     m->places.place = (int *)allocate(2*N + 1, sizeof(int), "the places of tokens");
     m->places.first = m->places.place + N;
@@ -1521,8 +1517,8 @@ static GpuActs *olmo_reserve(GpuOlmo *m, int B, int T) {
 }
 
 // The embedding and the blocks, for B*T tokens that are on the card: they leave the residual stream.
-// `cached`: each layer has its part of the KV cache. past: see attend.
-static void blocks_forward(GpuOlmo *m, int B, int T, int past, int cached) {
+// `cached`: each layer has its part of the KV cache. before, past: see attend.
+static void blocks_forward(GpuOlmo *m, const int *before, int B, int T, int past, int cached) {
     const Config *c = &m->config;
     GpuActs *a = &m->acts;
     await_weights(m, 0);
@@ -1530,7 +1526,7 @@ static void blocks_forward(GpuOlmo *m, int B, int T, int past, int cached) {
     for (int l = 0; l < c->n_layers; l++) {
         elem *cache = cached ? m->cache + cache_size(c)/c->n_layers*l : NULL;
         await_weights(m, 1 + l);
-        block_forward(a, &a->layer[l], &m->layer[l], cache, c, B, T, past, card.stream);
+        block_forward(a, &a->layer[l], &m->layer[l], cache, before, c, B, T, past, card.stream);
     }
 }
 
@@ -1554,7 +1550,7 @@ static void head_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tok
         to_card(a->targets, p->first, asked);
     }
     // A model that trains has room for logits of elem. Without weights they are float: half as many rows.
-    const int wide = m->training && !weights, head_rows = wide ? a->head_rows/2 : a->head_rows;
+    const int head_rows = m->training && !weights ? a->head_rows/2 : a->head_rows;
     for (int n = 0; n < asked; n += head_rows) {
         const int rows = imin(head_rows, asked - n), *target = a->targets + n;
         const elem *xnf = m->training ? a->xnf + (size_t)n*C : a->h;
@@ -1597,7 +1593,7 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
     to_card(a->targets, targets, N);
     if (weights) to_card(a->weights, weights, N);
 
-    blocks_forward(m, B, T, 0, 0);
+    blocks_forward(m, NULL, B, T, 0, 0);
     head_forward(m, losses, zlosses, tokens, targets, weights, N);
 }
 
@@ -1633,7 +1629,7 @@ static void decode_launch(GpuOlmo *m, int n, int past) {
     const int C = m->config.d_model, V = m->config.vocab;
     GpuActs *a = &m->acts;
     card.early = n == 1 && card.hopper && CUDART_VERSION >= 12030;      // before, no graph could hold it
-    blocks_forward(m, 1, n, past, 1);
+    blocks_forward(m, NULL, 1, n, past, 1);
     norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C, card.stream);
     matmul_forward((float *)a->logits, a->xnf, m->head.weight, 1, C, V, 0, card.stream);
     card.early = 0;
@@ -1647,7 +1643,7 @@ void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
     for (int k = 0; k < m->segments.n; k++) await_weights(m, k);
     m->gathering = 0;
     to_card(a->tokens, tokens, n);
-    to_card(a->past, &past, 1);
+    to_card(a->positions, &past, 1);
     if (n == 1 && m->tokens_decoded++ > 0) {        // from the second on: the first has loaded all kernels
         cudaGraph_t graph;
         if (!m->one_token) {
@@ -1678,9 +1674,9 @@ void olmo_forward_tree(GpuOlmo *m, real *losses, real *zlosses, const int *token
     }
     to_card(a->tokens, tokens, N);
     to_card(a->targets, targets, N);
-    to_card(a->past, positions, N);
+    to_card(a->positions, positions, N);
     to_card(a->before, before, N);
-    blocks_forward(m, N, 1, IN_TREE, 0);
+    blocks_forward(m, a->before, N, 1, 0, 0);
     head_forward(m, losses, zlosses, tokens, targets, NULL, N);
     release(latest);
 }
@@ -2670,8 +2666,8 @@ static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T)
     static GpuActs acts;
     Weights unused;
     olmo_layout(&layout, &unused, NULL, c);
-    acts.recompute = recomputed(training);
-    acts_layout(&acts, NULL, c, B, T);
+    acts.recompute = recomputed();
+    acts_layout(&acts, NULL, c, training, B, T);
     const Segments segments = segments_of(&layout);
     const size_t size = layout.size, own = segments.at[segments.n];
     int n = 0;
