@@ -1290,8 +1290,18 @@ static double clip_limit(const Recipe *r, int s) {
 // (2) The pieces of a and b that it reads are first packed into the order in which it reads them. So
 //     they fit the caches, and strides cost nothing.
 // (3) c is cut into tiles, and each belongs to one thread. So no two threads add to the same number.
-// From the inside out: gemm_registers computes one MR x NR block, gemm_tile one thread's tile (gemm_few
-// where a has few rows), and gemm cuts c into tiles.
+//
+//     gemm: c [M, N]     gemm_tile: one tile     gemm_registers: one block
+//     +----+----+        +--+--+--+
+//     |    |tile|        |1 |4 |7 |              MR x NR sums in registers. For up to KC of the k:
+//     +----+----+        |2 |5 |8 |              sum += MR numbers from column k of a
+//     |    |    |        |3 |6 |9 |                     times NR numbers from row k of b
+//     +----+----+        +--+--+--+
+//     (each of at most   (blocks of one column share a packed
+//     MC x NC numbers)   panel of b, which stays in L1)
+//
+// (In the literature: macrokernel and microkernel.) gemm_few is for tiles of so few rows that packing b
+// would not pay.
 #if defined(__AVX512F__)                        // 32 registers: 24 sums, 2 of b, 1 of a
 enum { VEC_BYTES = 64, MR = 12 };
 #elif defined(__AVX__)                          // 16 registers: 12 sums, 2 of b, 1 of a
