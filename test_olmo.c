@@ -5992,7 +5992,7 @@ static void test_gpu_state(void) {
 static void test_gpu_decode(void) {
     for (int i = GPU_FIRST; i < GPU_CASES; i++) for (int training = 0; training < 2; training++) {
         const Config c = gpu_cases[i].c;
-        // 541 tokens: more keys than attention_join_kernel joins in one round
+        // 541 tokens: more keys than attention_combine_kernel takes in one round
         const int T = imin(c.seq_len, 600), pieces[] = { 11, 1, 1, 5, 1, 150, 1, 370, 1, 1, 1000 };
         Bench t = bench_of(c, 1, T, c.vocab);
         GpuOlmo *g = gpu_twin(&t, training);

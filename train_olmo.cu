@@ -718,10 +718,12 @@ void attention_backward(elem *dqkv, void *work, const elem *datt, const elem *at
     rope_backward(dqkv, table, B*T, T, H + G, D, Q, stream);
 }
 
-// In generation, one query per head meets all keys of the cache. They are cut into pieces, one for each
-// block. A block leaves a maximum, a sum of exponentials, and a sum of exponentials times values; then these
-// are joined. q: [H*D], kv: [n] rows, width apart; piece: [H, pieces, 2 + D]
-enum { PIECE = 32, PIECE_THREADS = 128 };               // a piece is a warp wide
+// In generation, one query per head meets all keys of the cache, a block for each split of them (split-KV,
+// as in Flash-Decoding). A block leaves m_i, the maximum of its scores s; l_i, the sum of e^(s - m_i); and
+// o_i, that of e^(s - m_i) v. Then, with m the maximum of all m_i:
+//     att = sum_i e^(m_i - m) o_i / sum_i e^(m_i - m) l_i
+// q: [H*D], kv: [n] rows, width apart; partial: [H, splits, 2 + D]
+enum { SPLIT = 32, SPLIT_THREADS = 128 };               // a split's keys are a warp wide
 
 // Asks for `bytes`, a multiple of 16: a load that comes later finds them in the L2 cache.
 static DEVICE void prefetch(const void *from, unsigned bytes) {
@@ -731,20 +733,20 @@ static DEVICE void prefetch(const void *from, unsigned bytes) {
 }
 
 template <int W>
-__global__ void __launch_bounds__(PIECE_THREADS, 4)
-attention_pieces_kernel(float *piece, const elem *q, const elem *kv, int width, const int *past, int group,
-                        int G, int D, float scale) {
-    enum { LANES = PIECE_THREADS/PIECE };               // threads that share a key's product
-    __shared__ float score[PIECE];
-    const int h = blockIdx.x, first = blockIdx.y*PIECE, count = min(PIECE, *past + 1 - first);
+__global__ void __launch_bounds__(SPLIT_THREADS, 4)
+attention_split_kernel(float *partial, const elem *q, const elem *kv, int width, const int *past, int group,
+                       int G, int D, float scale) {
+    enum { LANES = SPLIT_THREADS/SPLIT };               // threads that share a key's product
+    __shared__ float score[SPLIT];
+    const int h = blockIdx.x, first = blockIdx.y*SPLIT, count = min(SPLIT, *past + 1 - first);
     const int key = threadIdx.x/LANES, lane = threadIdx.x % LANES;
     const elem *k = kv + (size_t)first*width + h/group*D, *v = k + G*D;
     float x[W], y[W], dot = 0, o;
     if (count <= 0) return;                             // a grid for the longest sequence; block y = 0 waits
-    if (W > 1 && threadIdx.x < 2*PIECE && threadIdx.x % PIECE < count)      // all but the newest are there
-        prefetch((threadIdx.x < PIECE ? k : v) + threadIdx.x % PIECE*width, D*sizeof(elem));
+    if (W > 1 && threadIdx.x < 2*SPLIT && threadIdx.x % SPLIT < count)      // all but the newest are there
+        prefetch((threadIdx.x < SPLIT ? k : v) + threadIdx.x % SPLIT*width, D*sizeof(elem));
     wait_for_inputs();
-    // The last piece's missing keys are its last key, once more: loads without conditions go out together.
+    // The last split's missing keys are its last key, once more: loads without conditions go out together.
     #pragma unroll 4
     for (int d = lane*W; d < D; d += LANES*W) {
         load(x, q + h*D + d);
@@ -754,31 +756,32 @@ attention_pieces_kernel(float *piece, const elem *q, const elem *kv, int width, 
     for (int other = LANES/2; other; other /= 2) dot += __shfl_xor_sync(~0u, dot, other);
     if (lane == 0) score[key] = key < count ? scale*dot : -INFINITY;
     __syncthreads();
-    const float mine = score[threadIdx.x % PIECE], most = warp_max(mine), p = exponential(mine, most);
+    const float mine = score[threadIdx.x % SPLIT], most = warp_max(mine), p = exponential(mine, most);
     const float sum = warp_sum(p);
-    float *out = piece + ((size_t)h*gridDim.y + blockIdx.y)*(2 + D);
+    float *out = partial + ((size_t)h*gridDim.y + blockIdx.y)*(2 + D);
     if (threadIdx.x == 0) out[0] = most, out[1] = sum;
-    for (int d = threadIdx.x; d < (D + 31)/32*32; d += PIECE_THREADS) {     // whole warps, to exchange p
+    for (int d = threadIdx.x; d < (D + 31)/32*32; d += SPLIT_THREADS) {     // whole warps, to exchange p
         o = 0;
-        elem value[PIECE];
-        UNROLL for (int j = 0; j < PIECE; j++) value[j] = v[min(j, count - 1)*width + min(d, D - 1)];
-        UNROLL for (int j = 0; j < PIECE; j++) o += __shfl_sync(~0u, p, j)*(float)value[j];
+        elem value[SPLIT];
+        UNROLL for (int j = 0; j < SPLIT; j++) value[j] = v[min(j, count - 1)*width + min(d, D - 1)];
+        UNROLL for (int j = 0; j < SPLIT; j++) o += __shfl_sync(~0u, p, j)*(float)value[j];
         if (d < D) out[2 + d] = o;
     }
 }
 
-__global__ void attention_join_kernel(elem *att, const float *piece, const int *past, int longest, int D) {
+__global__ void attention_combine_kernel(elem *att, const float *partial, const int *past, int longest,
+                                         int D) {
     enum { AHEAD = 16 };                                // loads under way together
     wait_for_inputs();
-    const float *in = piece + (size_t)blockIdx.x*longest*(2 + D);
-    const int pieces = *past/PIECE + 1;
+    const float *in = partial + (size_t)blockIdx.x*longest*(2 + D);
+    const int splits = *past/SPLIT + 1;
     for (int d = threadIdx.x; d < D; d += blockDim.x) {
         float most = -INFINITY, sum = 0, o = 0;
-        for (int i = 0; i < pieces; i += AHEAD) {
+        for (int i = 0; i < splits; i += AHEAD) {
             float m[AHEAD], s[AHEAD], v[AHEAD], now = most;
             UNROLL for (int k = 0; k < AHEAD; k++) {
-                const float *at = in + (size_t)min(i + k, pieces - 1)*(2 + D);
-                m[k] = i + k < pieces ? at[0] : -INFINITY, s[k] = at[1], v[k] = at[2 + d];
+                const float *at = in + (size_t)min(i + k, splits - 1)*(2 + D);
+                m[k] = i + k < splits ? at[0] : -INFINITY, s[k] = at[1], v[k] = at[2 + d];
                 now = fmaxf(now, m[k]);
             }
             const float shrink = exponential(most, now);    // of the sums so far, under the new maximum
@@ -795,11 +798,11 @@ __global__ void attention_join_kernel(elem *att, const float *piece, const int *
 // *past + 1 keys, of at most `longest`. The number is the card's, so that one CUDA graph serves them all.
 static void attention_forward_one(elem *att, void *work, const elem *q, const elem *kv, int width,
                                   const int *past, int longest, int H, int G, int D, Stream stream) {
-    const int pieces = ceil_div(longest, PIECE);
-    const auto kernel = D % 8 ? attention_pieces_kernel<1> : attention_pieces_kernel<8>;
-    float *piece = (float *)work, scale = 1/sqrtf((float)D);
-    launch(kernel, dim3(H, pieces), PIECE_THREADS, stream, piece, q, kv, width, past, H/G, G, D, scale);
-    launch(attention_join_kernel, H, threads_for(D), stream, att, piece, past, pieces, D);
+    const int splits = ceil_div(longest, SPLIT);
+    const auto kernel = D % 8 ? attention_split_kernel<1> : attention_split_kernel<8>;
+    float *partial = (float *)work, scale = 1/sqrtf((float)D);
+    launch(kernel, dim3(H, splits), SPLIT_THREADS, stream, partial, q, kv, width, past, H/G, G, D, scale);
+    launch(attention_combine_kernel, H, threads_for(D), stream, att, partial, past, splits, D);
 }
 
 // In a tree of texts a token sees itself, the token before it, the one before that, and so on, until
@@ -851,7 +854,7 @@ static void attention_forward_tree(elem *att, const elem *qkv, const int *before
 // attention. (256: at least the ticket counter of Hopper's forward pass.)
 static size_t attention_work(int B, int T, int H, int G, int D, int training) {
     AttentionWork unused;
-    const size_t one = sizeof(float)*H*ceil_div(T, PIECE)*(2 + D);
+    const size_t one = sizeof(float)*H*ceil_div(T, SPLIT)*(2 + D);
     const size_t tiles = attention_layout(&unused, NULL, T, T, G, D, training && !on_hopper(D));
     return zmax(zmax(one, tiles), on_hopper(D) && training ? hopper::work_bytes(B, T, H, D) : 256);
 }
@@ -1175,11 +1178,13 @@ typedef struct {
     elem *weights;                                  // flat, [layout.size], as all of these
     int16_t *rests;                                 // the lower halves of the weights
     float *grads, *moment1, *moment2;
-    int grads_used;                                 // they stand for zeros: an update has used them
-    Segments segments;                              // rests and moments are this rank's pieces alone
-    size_t grads_size, buffer_size;                 // --shard gradients: so are grads; a pass leaves its
-    float *buffers;                                 //     gradients of whole segments in buffers
-    int last_pass, gathering;                       // an update is next; weights are still on their way
+    size_t grads_size;
+    int grads_used;                                 // 1: already applied; the next pass overwrites them
+    Segments segments;                              // rests and moments are this rank's pieces alone;
+    float *buffers;                                 // with --shard gradients grads, too: then a pass leaves
+    size_t buffer_size;                             //     its gradients of whole segments in buffers
+    int last_pass;                                  // 1: an update is next
+    int gathering;                                  // 1: weights are still on their way
     Parameter wte, head;
     GpuLayer layer[MAX_LAYERS];
     GpuActs acts;
