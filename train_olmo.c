@@ -2485,25 +2485,23 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
     fwrite(header, 1, length, file);
     free(header);
     for (int i = 0; i < n; i++) {
-        size_t count = (size_t)slice[i].rows*slice[i].cols;
-        for (size_t done = 0; done < count; ) {
-            size_t k = zmin(CHUNK, count - done);
-            device->get(model, slice[i].space, slice[i].offset + done, k, numbers);
+        const Slice *s = &slice[i];
+        const size_t count = (size_t)s->rows*s->cols;
+        for (size_t done = 0; done < count && !ferror(file); done += CHUNK) {
+            const size_t k = zmin(CHUNK, count - done);
+            device->get(model, s->space, s->offset + done, k, numbers);
+            for (size_t j = 0; j < k; j++) {
+                const double x = (double)numbers[j];
+                CHECK(isfinite((float)x), "%s: %s has the value %g; this is not worth saving", path,
+                      s->name, x);
+                CHECK(type != F16 || fabs(x) < 65520,
+                      "%s: %s has the value %g, too large for float16; choose bf16", path, s->name, x);
+            }
             floats_to(bytes, numbers, k, type);
-            for (size_t j = 0; j < k; j++)
-                CHECK(isfinite((float)numbers[j]),
-                      "%s: %s has the value %g; this is not worth saving", path, slice[i].name,
-                      (double)numbers[j]);
-            for (size_t j = 0; type == F16 && j < k; j++)
-                CHECK(fabs((double)numbers[j]) < 65520,
-                      "%s: %s has the value %g, too large for float16; choose bf16", path,
-                      slice[i].name, (double)numbers[j]);
-            if (fwrite(bytes, (size_t)dtypes[type].size, k, file) != k) break;      // close_written says why
-            done += k;
+            fwrite(bytes, (size_t)dtypes[type].size, k, file);
         }
-        if (ferror(file)) break;
     }
-    close_written(file, path);
+    close_written(file, path);                              // a disk that is full is said here
 }
 
 // ---- Hugging Face directories ------------------------------------------------------------------
@@ -3373,11 +3371,8 @@ static char *list_item(const char *flag, const char *list, int i, char *out) {
 }
 
 static Corpus corpus_open(const char *paths, const char *masks, int width, int T) {
-    Corpus c;
+    Corpus c = { NULL, 0, T, 0 };
     char path[PATH], mask[PATH];
-    c.n = 0;
-    c.T = T;
-    c.windows = 0;
     CHECK(T > 1, "--seq-len %d: expected at least 2; a window of one token has none to predict", T);
     while (list_item("--data or --val", paths, c.n, path)) c.n++;
     c.file = (TokenFile *)allocate((size_t)c.n, sizeof(TokenFile), "the list of data files");
@@ -3490,9 +3485,7 @@ static Pcg64 pcg64_seed(uint64_t seed) {
         uint64_t high = seed_hash(pool[(2*i + 1) % 4], &b, 0x58f38ded);
         word[i] = low | high << 32;
     }
-    Pcg64 r;
-    memset(&r, 0, sizeof r);
-    r.inc = ((uint128)word[2] << 64 | word[3]) << 1 | 1;
+    Pcg64 r = { 0, ((uint128)word[2] << 64 | word[3]) << 1 | 1, 0, 0 };
     pcg64_next(&r);
     r.state += (uint128)word[0] << 64 | word[1];
     pcg64_next(&r);
@@ -4465,8 +4458,8 @@ static const char *bytes_text(double bytes, char *out) {
 static uint64_t params_hash(const Run *run) {
     static real numbers[CHUNK];
     uint64_t hash = fnv1a_start;
-    for (size_t done = 0; done < run->layout.size; ) {
-        size_t n = zmin(CHUNK, run->layout.size - done);
+    for (size_t done = 0; done < run->layout.size; done += CHUNK) {
+        const size_t n = zmin(CHUNK, run->layout.size - done);
         run->device->get(run->model, PARAMS, done, n, numbers);
         for (size_t i = 0; i < n; i++) {
             float f = (float)numbers[i];
@@ -4474,7 +4467,6 @@ static uint64_t params_hash(const Run *run) {
             memcpy(&bits, &f, 4);
             hash = (hash ^ bits)*0x100000001b3u;
         }
-        done += n;
     }
     return hash;
 }
