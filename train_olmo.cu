@@ -14,20 +14,17 @@ helpers of kernels) serves all the rest: begin at section 2. What differs, and w
 - `elem` is what weights and activations are stored in: bf16, or float in the strict program. Sums are fp32:
   those in kernels and products, the residual stream x, its gradient dx, the gradients of the parameters.
 - The optimizer's fp32 weight is kept in two halves; the upper one is the bf16 weight of the forward pass.
-- The head runs in chunks of rows, forward and back at once: nothing as wide as the vocabulary is kept. So
-  olmo_forward makes the gradient of the head.
+- head_forward goes back, too, by chunks of rows, so that nothing as wide as the vocabulary is kept.
 - One buffer serves where the .c has two or three: dx lies where x was, dh and dqkv where h was, datt
   where dxn was.
 - Some functions do more, or are told more: the cross entropy goes forward and back in one kernel;
   attention_backward rotates q and k back itself; norm_backward also writes dx in bf16; weight gradients say
   whether to add; embed_backward takes the places at which each token stands; rope_forward also writes the
   KV cache.
-- For a single row, in generation, SwiGLU is part of the product, and a kernel starts before the one before it
-  has ended.
+- In generation SwiGLU is part of the product, and a kernel starts before the one before it has ended.
 - Gradients that an update has used up are not cleared, but overwritten by the next backward pass.
 - olmo_forward_tree needs no KV cache: all tokens attend at once, and each is told which one stands before it.
-- The command line says what a layer keeps for its backward pass, and where the optimizer's state lies: less
-  memory for more time, and the same bits.
+- --recompute and --offload-optimizer take less memory and more time, for the same bits.
 
 Every sum has one fixed order: blocks never add to a number in the order in which they happen to arrive. So
 with the same --micro-batch a run repeats bit for bit on the same card.
@@ -119,8 +116,7 @@ template <class X> static void take(X *&p, Arena *arena, size_t count) {
     p = (X *)take_aligned(arena, count, sizeof(X));
 }
 
-// Zeroed memory of the host, which kernels read and write over the bus as if it were the card's. So it
-// must not move.
+// Zeroed memory of the host. It does not move, so that kernels can read and write it, over the bus.
 static void *host_allocate(size_t count, size_t size, const char *what) {
     void *p = allocate(count, size, what);
     CHECK(card.props.canUseHostPointerForRegisteredMem, "%s cannot use the host's addresses, under which "
@@ -187,17 +183,12 @@ template <int W, class X> static DEVICE void load(float (&out)[W], const X *from
     const Vector<X, W> v = *(const Vector<X, W> *)from;
     UNROLL for (int w = 0; w < W; w++) out[w] = (float)v.at[w];
 }
-template <int W, class X> static DEVICE void store(X *to, const float (&in)[W]) {
+// away: it is not read again soon. So it leaves the L2 cache first, and drives out nothing else.
+template <int W, class X> static DEVICE void store(X *to, const float (&in)[W], bool away = false) {
     Vector<X, W> v;
     UNROLL for (int w = 0; w < W; w++) v.at[w] = (X)in[w];
-    *(Vector<X, W> *)to = v;
-}
-// The same for what is not read again soon: it leaves the L2 cache first, and so drives out nothing else.
-template <int W, class X> static DEVICE void store_away(X *to, const float (&in)[W]) {
-    Vector<X, W> v;
-    store(v.at, in);
-    if (sizeof v == sizeof(uint4)) __stcs((uint4 *)to, *(const uint4 *)&v);
-    else store(to, in);
+    if (away && sizeof v == sizeof(uint4)) __stcs((uint4 *)to, *(const uint4 *)&v);
+    else *(Vector<X, W> *)to = v;
 }
 
 template <class X> static DEVICE X warp_sum(X x) {
@@ -392,8 +383,7 @@ template <class X> void embed_forward(X *x, const int *tokens, const elem *wte, 
     by_rows(embed_forward_kernel<8, X>, embed_forward_kernel<1, X>, N, C, stream, x, tokens, wte, C);
 }
 
-// Where each token stands: the k-th distinct token at place[first[k]], ..., place[first[k + 1] - 1], in
-// order.
+// Where each token stands: the k-th distinct one at place[first[k]], ..., place[first[k + 1] - 1], in order.
 typedef struct { int *place, *first, distinct; } Places;
 
 // Found by counting, on the CPU. place: [N], first: [N + 1], count: [V] of scratch.
@@ -909,8 +899,7 @@ void swiglu_backward(elem *dug, elem *h, const elem *dh, const elem *ug, int N, 
 // and, where weights are given, the backward half in the same kernel, in place:
 //     dlogits_j = weight * ((1 + 2 z lse) p_j - [j = target]),    p_j = exp(logits_j - lse)
 // logits: [N, V] of X, which is float where no backward pass follows; losses, zlosses, targets, weights: [N].
-// A block reads its row twice. The second time the row is still in the L2 cache, because dlogits are stored
-// by store_away, and do not drive it out.
+// A block reads its row twice, the second time from the L2 cache, out of which dlogits do not drive it.
 
 // Calls each(v, x) for all numbers that are this thread's, W at a time: x are those from column v on. Four
 // loads are under way at a time; with one, the card would wait more than it reads.
@@ -953,7 +942,7 @@ __global__ void crossentropy_kernel(float *losses, float *zlosses, X *logits, co
         if (v <= target && target < v + W) {
             for (int w = 0; w < W; w++) x[w] -= v + w == target ? weight : 0;
         }
-        store_away(row + v, x);
+        store(row + v, x, true);
     });
 }
 template <class X> void crossentropy(float *losses, float *zlosses, X *logits, const int *targets,
@@ -968,8 +957,7 @@ template <class X> void crossentropy(float *losses, float *zlosses, X *logits, c
 
 // ---- weights in two halves ---------------------------------------------------------------------
 // The bf16 weight is the upper half of the optimizer's float, rounded to nearest. With `rest`, the lower
-// half with a sign, it gives the float exactly. So both together take 4 bytes, and the weights are never
-// cast in a step of its own.
+// half with a sign, it gives the float exactly. So both take 4 bytes, and no step of its own casts weights.
 #ifdef FP32
 static DEVICE float joined(elem weight, int16_t) { return weight; }
 static DEVICE elem upper(float p) { return p; }
@@ -1049,7 +1037,6 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training,
     const size_t N = (size_t)B*T, C = c->d_model, Q = (H + 2*G)*D, F = c->mlp_hidden/2, V = c->vocab;
     Arena all = { base, 0 }, *arena = &all;
     a->B = B, a->T = T;
-    a->has_dlogits = 0;
     take(a->tokens, arena, N), take(a->targets, arena, N);
     take(a->positions, arena, N), take(a->before, arena, N);
     take(a->losses, arena, N), take(a->zlosses, arena, N);
@@ -1162,7 +1149,7 @@ static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const
 // What follows from the norm of all gradients is decided on the card, without asking the host: the factor
 // that clips, and whether there is an update at all: none if the norm is not finite.
 typedef struct { double squares, norm; float factor; int finite; } Clip;
-enum { NORM_PIECES = 1024 };                        // of the sum of squares, added in their order
+enum { NORM_PIECES = 1024 };                        // of the sum of squares: a thread each, in the end
 static __host__ __device__ Clip clip_of(double squares, double limit) {
     Clip clip = { squares, sqrt(squares), 1, 0 };
     clip.finite = isfinite(clip.norm);
@@ -1411,9 +1398,13 @@ static void gather_weights(GpuOlmo *m, int k) {
     CUDA(cudaEventRecord(talking.gathered[k], talking.stream));
     m->gathering = 1;
 }
-// Before the weights of segment k are read.
+// Before the weights of segment k are read; of any.
 static void await_weights(const GpuOlmo *m, int k) {
     if (m->gathering) computing_waits(talking.gathered[k]);
+}
+static void await_all_weights(GpuOlmo *m) {
+    for (int k = 0; k < m->segments.n; k++) await_weights(m, k);
+    m->gathering = 0;
 }
 
 // ---- the model's memory ------------------------------------------------------------------------
@@ -1645,8 +1636,7 @@ void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
     if (!m->cache) m->cache = (elem *)gpu_allocate(cache_size(c), sizeof(elem), "the KV cache");
     GpuActs *a = olmo_reserve(m, 1, c->seq_len);
-    for (int k = 0; k < m->segments.n; k++) await_weights(m, k);
-    m->gathering = 0;
+    await_all_weights(m);
     to_card(a->tokens, tokens, n);
     to_card(a->positions, &past, 1);
     if (n == 1 && m->tokens_decoded++ > 0) {        // from the second on: the first has loaded all kernels
@@ -1700,10 +1690,8 @@ __global__ void norm_pieces_kernel(double *piece, const float *g, size_t size, i
     if (threadIdx.x == 0) piece[blockIdx.x] = (add ? piece[blockIdx.x] : 0) + squares;
 }
 __global__ void norm_join_kernel(Clip *clip, const double *piece, double limit) {
-    double sum = 0;
-    #pragma unroll 16
-    for (int i = 0; i < NORM_PIECES; i++) sum += piece[i];
-    *clip = clip_of(sum, limit);
+    const double squares = block_sum(piece[threadIdx.x]);
+    if (threadIdx.x == 0) *clip = clip_of(squares, limit);
 }
 static void global_norm(GpuOlmo *m, double limit, Stream stream) {
     for (int k = 0; k < m->segments.n; k++) {
@@ -1712,7 +1700,7 @@ static void global_norm(GpuOlmo *m, double limit, Stream stream) {
         const float *g = grad_at(m, mine, mine.begin);
         launch(norm_pieces_kernel, NORM_PIECES, 256, stream, m->norm_piece, g, count, k > 0);
     }
-    launch(norm_join_kernel, 1, 1, stream, m->clip, m->norm_piece, limit);
+    launch(norm_join_kernel, 1, NORM_PIECES, stream, m->clip, m->norm_piece, limit);
     if (ranks.world > 1) clip_by_all(m, limit);
 }
 
@@ -2730,7 +2718,7 @@ static void gpu_get(void *model, Space space, size_t offset, size_t count, real 
 }
 static void gpu_set(void *model, Space space, size_t offset, size_t count, const real *host) {
     GpuOlmo *m = (GpuOlmo *)model;
-    for (int k = 0; k < m->segments.n; k++) await_weights(m, k);   // the last update's may be on their way
+    await_all_weights(m);                                   // of the last update
     for (size_t i = offset, k; i < offset + count; i += k, host += k) {
         const Piece p = piece_at(&m->segments, i);
         const int mine = p.owner == ranks.rank;
