@@ -4561,18 +4561,19 @@ static void load_tokenizer(Run *run, const char *directory, int training) {
     const Options *o = &run->o;
     char beside[PATH];
     const char *path = o->tokenizer, *reason = NULL;
-    const int needed = (o->chat || is_conversations(o) || o->eval_tasks) && o->config.vocab != 256;
-    const int samples = (training ? o->sample_every : o->generate) && !o->prompt_ids;
-    const int text = needed || (samples && o->config.vocab != 256);
+    const int bytes = o->config.vocab == 256;
+    const int needed = !bytes && (o->chat || is_conversations(o) || o->eval_tasks);
+    const int samples = !bytes && (training ? o->sample_every : o->generate) && !o->prompt_ids;
     path_join(beside, directory, "tokenizer.json");
-    if (!path && text && *directory && file_exists(beside)) path = beside;
+    if (!path && (needed || samples) && *directory && file_exists(beside)) path = beside;
     if (!path) return;
-    if (training && path == beside && !o->prompt && !needed) reason = tokenizer_refusal(path);
+    const int optional = training && path == beside && !needed;
+    if (optional && !o->prompt) reason = tokenizer_refusal(path);
     if (!reason) {
         run->tokenizer = tokenizer_load(path);
         if (run->tokenizer->vocab <= o->config.vocab) return;
         reason = "it has more tokens than the model has rows in its embedding";
-        CHECK(training && path == beside && !needed,
+        CHECK(optional,
               "%s: has %d tokens, the model only %d rows in its embedding; is it this model's "
               "tokenizer?", path, run->tokenizer->vocab, o->config.vocab);
         tokenizer_free(run->tokenizer);

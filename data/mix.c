@@ -666,8 +666,7 @@ static Shard *shards_of(Mix mix, int as_released, int *n) {
             shard = (Shard *)room_for_one(shard, &room, (size_t)*n, sizeof *shard);
             Shard *new_one = &shard[(*n)++];
             new_one->stream = s, new_one->first = f, new_one->last = f + 1, bytes = (double)st.st_size;
-            CHECK(snprintf(new_one->path, PATH, "%s/%s-%04d.jsonl.%s", s->output, s->name, number++,
-                           s->packing) < PATH, "%s: this path is too long", s->output);
+            path_print(new_one->path, "%s/%s-%04d.jsonl.%s", s->output, s->name, number++, s->packing);
         }
         char *end = strrchr(shard[*n - 1].path, '.');
         // the last one of a stream

@@ -30,13 +30,13 @@ device will do (make eval_cu). dev/eval/README.md says what each number means, a
 
 // A file has its name only once all of it is written.
 static FILE *open_whole(const char *path, char *temporary) {
-    CHECK(snprintf(temporary, PATH, "%s.tmp", path) < PATH, "%s: this path is too long", path);
+    path_print(temporary, "%s.tmp", path);
     return open_to_write(temporary);
 }
 // Hours of work are not to end at a path that cannot be written to.
 static void check_writable(const char *path) {
     char directory[PATH];
-    CHECK(snprintf(directory, PATH, "%s", path) < PATH, "%s: this path is too long", path);
+    path_print(directory, "%s", path);
     char *slash = strrchr(directory, '/');
     if (slash) slash[slash == directory] = 0;
     CHECK(access(slash ? directory : ".", W_OK) == 0, "%s: cannot be written: %s", path, strerror(errno));
@@ -274,7 +274,7 @@ static void open_scores(const Command *c, void (*use)(void *context, const char 
                         void *context) {
     char path[PATH], temporary[PATH], text[1024], *found;
     describe_model(text, sizeof text, c);
-    CHECK(snprintf(path, PATH, "%s.by", c->scores) < PATH, "%s: this path is too long", c->scores);
+    path_print(path, "%s.by", c->scores);
     const int begun = file_exists(c->scores) || file_exists(path);
     scores_file = fopen(c->scores, "ab");
     CHECK(scores_file, "%s: cannot be written: %s", c->scores, strerror(errno));
