@@ -4568,7 +4568,7 @@ static const struct { const char *flags, *says; } requests[] = {
     { "--as-released --dpo p.jsonl", NULL }, { "--dpo p.jsonl | --resume --as-released", NULL },
     { "--data c.jsonl | --resume --as-released", NULL },
     { "--data a.bin | --resume --as-released", "CHAT.jsonl" },
-    { "--as-released --data c.jsonl", NULL },
+    { "--as-released --data c.jsonl", NULL }, { "--as-released --eval --val c.jsonl", NULL },
     { "--as-released --data c.bin", "CHAT.jsonl" }, { "--as-released", "CHAT.jsonl" },
     { "--watts 3 --energy", NULL },
     { "--energy | --resume --watts 3", NULL }, { "--data a.bin | --resume --watts 3", "--energy" }, { "--watts 3", "--energy" }, { "--pue 2 --energy", NULL },

@@ -5480,8 +5480,7 @@ static void check_command(const Options *o) {
 // prompt and nothing else means that --generate was forgotten.)
 static void check_served(const Options *o) {
     const int continues = o->generate || (o->sample_every && (given(o, &o->sample_every) || o->resume));
-    const int speaks = continues || o->chat, exports = o->export_dir != NULL, pairs = o->dpo != NULL;
-    const int talks = pairs || (o->data && ends_with(o->data, ".jsonl"));
+    const int speaks = continues || o->chat, exports = o->export_dir != NULL;
     const char *const samples = "--generate N, the number of new tokens (or, while training, "
                                 "--sample-every N)";
     const struct { const char *name; const void *field; int served; const char *by; } rows[] = {
@@ -5493,8 +5492,8 @@ static void check_served(const Options *o) {
         { "--export-dtype", &o->export_dtype, exports, "--export DIR" },
         { "--shard-mb", &o->shard_mb, exports, "--export DIR" },
         { "--label-mask", &o->label_mask, o->data != NULL, "--data, the files it belongs to" },
-        { "--dpo-beta", &o->dpo_beta, pairs, "--dpo PAIRS.jsonl" },
-        { "--as-released", &o->as_released, talks, "--data CHAT.jsonl or --dpo PAIRS.jsonl" },
+        { "--dpo-beta", &o->dpo_beta, o->dpo != NULL, "--dpo PAIRS.jsonl" },
+        { "--as-released", &o->as_released, is_conversations(o), "--data CHAT.jsonl or --dpo PAIRS.jsonl" },
         { "--watts", &o->watts, o->energy, "--energy" },
         { "--pue", &o->pue, o->energy, "--energy" },
         { "--carbon-intensity", &o->carbon_intensity, o->energy, "--energy" },
