@@ -65,7 +65,7 @@ static struct {
     int hopper;                                     // 1: it is one, and this program was made for it
     int compare_products;                           // 1: products will run often, so time the choices
     int plain_attention;                            // 1: no Hopper version of attention (for the tests)
-    int early;                                      // 1: kernels start early: see wait_for_inputs
+    int pdl;                                        // 1: kernels start early: see wait_for_inputs
 } card;
 enum { WORKSPACE = 64 << 20 };
 
@@ -82,12 +82,12 @@ enum { WORKSPACE = 64 << 20 };
 template <class... Parameters, class... Arguments>
 static void launch(void (*kernel)(Parameters...), dim3 blocks, int threads, Stream stream,
                    Arguments... arguments) {
-    cudaLaunchAttribute early = {};
+    cudaLaunchAttribute pdl = {};
     cudaLaunchConfig_t how = {};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
+    pdl.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    pdl.val.programmaticStreamSerializationAllowed = 1;
     how.gridDim = blocks, how.blockDim = threads, how.stream = stream;
-    how.attrs = &early, how.numAttrs = card.early;
+    how.attrs = &pdl, how.numAttrs = card.pdl;
     CUDA(cudaLaunchKernelEx(&how, kernel, arguments...));
 }
 
@@ -296,8 +296,8 @@ template <int W> static DEVICE uint4 fetch(const elem *row, int c, int C) {
 
 // One row times a matrix: every weight is read once, and this takes all the time. So each warp always has
 // AHEAD loads of weights under way: the first before the row is there, then those of its next output, while
-// it sums up this one. WARPS warps share an output. gated: weight is up | gate, 2*O rows, and
-// out = up*silu(gate), as in SwiGLU.
+// it sums up this one. WARPS warps share an output: one, or four, whose registers hold a longer row. gated:
+// weight is up | gate, 2*O rows, and out = up*silu(gate), as in SwiGLU; the last four warps have gate.
 template <class X, int W, int WARPS, bool gated>
 __global__ void __launch_bounds__(256, 2) matvec_kernel(X *out, const elem *inp, const elem *weight, int C,
                                                         int O, int add) {
@@ -1178,7 +1178,7 @@ typedef struct {
     void *arena;                                    // what acts points into
     size_t arena_size;
     elem *cache;                                    // [L, seq_len, 2*G*D] keys and values, for olmo_decode
-    cudaGraphExec_t one_token;                      // all launches of olmo_decode for one token, as one
+    cudaGraphExec_t decode_graph;                   // all launches of olmo_decode for one token, as one
     int tokens_decoded;
     float *staging;                                 // [CHUNK]         between host and card
     double *norm_piece;                             // [NORM_PIECES]
@@ -1312,7 +1312,7 @@ static void computing_waits(cudaEvent_t event) {
     CUDA(cudaStreamWaitEvent(card.stream, event, 0));
     if (measured) CUDA(cudaEventRecord(talking.wait[talking.waits++][1], card.stream));
 }
-// Sets ranks.exposed to the seconds of all waits since the last call. card.stream has finished them.
+// Sets ranks.exposed to the seconds of all waits since the previous call. card.stream has finished them.
 static void add_up_waits(void) {
     float ms;
     ranks.exposed = 0;
@@ -1474,8 +1474,8 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
 
 // Forgets the graph of olmo_decode, because memory that it names is about to move.
 static void graph_drop(GpuOlmo *m) {
-    if (m->one_token) CUDA(cudaGraphExecDestroy(m->one_token));
-    m->one_token = NULL;
+    if (m->decode_graph) CUDA(cudaGraphExecDestroy(m->decode_graph));
+    m->decode_graph = NULL;
 }
 
 void olmo_free(GpuOlmo *m) {
@@ -1624,11 +1624,11 @@ void olmo_backward(GpuOlmo *m) {
 static void decode_launch(GpuOlmo *m, int n, int past) {
     const int C = m->config.d_model, V = m->config.vocab;
     GpuActs *a = &m->acts;
-    card.early = n == 1 && card.hopper && CUDART_VERSION >= 12030;      // before, no graph could hold it
+    card.pdl = n == 1 && card.hopper && CUDART_VERSION >= 12030;      // before, no graph could hold it
     blocks_forward(m, NULL, 1, n, past, 1);
     norm_forward(a->xnf, a->rstdf, a->x + (size_t)(n - 1)*C, 1, C, card.stream);
     matmul_forward((float *)a->logits, a->xnf, m->head.weight, 1, C, V, 0, card.stream);
-    card.early = 0;
+    card.pdl = 0;
 }
 
 // As in the .c. All launches for one token are a CUDA graph.
@@ -1641,14 +1641,14 @@ void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
     to_card(a->positions, &past, 1);
     if (n == 1 && m->tokens_decoded++ > 0) {        // from the second on: the first has loaded all kernels
         cudaGraph_t graph;
-        if (!m->one_token) {
+        if (!m->decode_graph) {
             CUDA(cudaStreamBeginCapture(card.stream, cudaStreamCaptureModeThreadLocal));
             decode_launch(m, 1, past);
             CUDA(cudaStreamEndCapture(card.stream, &graph));
-            CUDA(cudaGraphInstantiate(&m->one_token, graph, 0));
+            CUDA(cudaGraphInstantiate(&m->decode_graph, graph, 0));
             CUDA(cudaGraphDestroy(graph));
         }
-        CUDA(cudaGraphLaunch(m->one_token, card.stream));
+        CUDA(cudaGraphLaunch(m->decode_graph, card.stream));
     } else decode_launch(m, n, past);
     to_host(logits, (float *)a->logits, c->vocab);
     CUDA(cudaStreamSynchronize(card.stream));
