@@ -528,14 +528,14 @@ static void bench_kernels(Subject *s) {
 }
 
 // ---- the step -----------------------------------------------------------------------------------
-// Measures steps of so many passes and an update, for 8 seconds, but at least 3; prints and returns their time.
+// Steps of so many passes and an update, for 8 seconds, but at least 3: prints and returns their time.
 static Time bench_steps(Subject *s, int passes) {
     enum { STEPS = 30 };
     static AdamW how = { 1e-6, 0.9, 0.95, 1e-5, 0.1, 0, 1, 1 };
     float step[STEPS], pass[STEPS], update[STEPS];
     double begin = 0;
     int n = 0;
-    for (int i = passes > 1 ? 0 : -2; i < STEPS && (n < 3 || seconds() - begin < 8); i++) {     // 2 to warm up
+    for (int i = passes > 1 ? 0 : -2; i < STEPS && (n < 3 || seconds() - begin < 8); i++) { // < 0: warm-up
         const double start = seconds();
         if (i == 0) begin = start;
         for (int k = 0; k < passes; k++) subject_forward(s), olmo_backward(s->model);
@@ -675,7 +675,8 @@ int main(int argc, char **argv) {
     int wanted = 0, i = 1;
     if (argc > 2 && !strcmp(argv[1], "--tsv")) table = open_to_write(argv[2]), i = 3;
     for (; i < argc && part_named(argv[i]); i++) wanted |= part_named(argv[i]);
-    CHECK(i == argc || argv[i][0] == '-', "%s: expected ceilings, kernels, attention, step or decode", argv[i]);
+    CHECK(i == argc || argv[i][0] == '-',
+          "%s: expected ceilings, kernels, attention, step or decode", argv[i]);
     if (!wanted) wanted = ALL;
     o.recipe.micro_batch = 16;
     if (i < argc) choose_model(&o, &before, argc - i + 1, argv + i - 1, directory);
