@@ -1149,7 +1149,7 @@ static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const
 // What follows from the norm of all gradients is decided on the card, without asking the host: the factor
 // that clips, and whether there is an update at all: none if the norm is not finite.
 typedef struct { double squares, norm; float factor; int finite; } Clip;
-enum { NORM_PIECES = 1024 };                        // of the sum of squares: a thread each, in the end
+enum { NORM_PARTIALS = 1024 };                      // of the sum of squares: a thread each, in the end
 static __host__ __device__ Clip clip_of(double squares, double limit) {
     Clip clip = { squares, sqrt(squares), 1, 0 };
     clip.finite = isfinite(clip.norm);
@@ -1181,7 +1181,7 @@ typedef struct {
     cudaGraphExec_t decode_graph;                   // all launches of olmo_decode for one token, as one
     int tokens_decoded;
     float *staging;                                 // [CHUNK]         between host and card
-    double *norm_piece;                             // [NORM_PIECES]
+    double *norm_partial;                           // [NORM_PARTIALS]
     Clip *clip;
     Places places;                                  // on the host, as count: [V]
     int *count;
@@ -1455,7 +1455,7 @@ GpuOlmo *gpu_olmo_build(const Config *c, int training) {
         if (buffers) m->buffers = (float *)gpu_allocate(buffers, sizeof(float), "a pass's gradients");
         m->moment1 = (float *)state(sizeof(float), "AdamW's first moments");
         m->moment2 = (float *)state(sizeof(float), "AdamW's second moments");
-        m->norm_piece = (double *)gpu_allocate(NORM_PIECES, sizeof(double), "the gradient norm");
+        m->norm_partial = (double *)gpu_allocate(NORM_PARTIALS, sizeof(double), "the gradient norm");
         m->clip = (Clip *)gpu_allocate(1, sizeof(Clip), "the gradient norm");
         m->count = (int *)allocate(c->vocab, sizeof(int), "a count of tokens");
     }
@@ -1480,7 +1480,7 @@ static void graph_drop(GpuOlmo *m) {
 
 void olmo_free(GpuOlmo *m) {
     void *const on_card[] = { m->weights, m->grads, m->buffers, m->arena, m->acts.rope, m->cache,
-                              m->staging, m->norm_piece, m->clip };
+                              m->staging, m->norm_partial, m->clip };
     void *const state[] = { m->rests, m->moment1, m->moment2 };
     CUDA(cudaStreamSynchronize(card.stream));
     graph_drop(m);
@@ -1681,16 +1681,16 @@ void olmo_forward_tree(GpuOlmo *m, real *losses, real *zlosses, const int *token
 // ================================================================================================
 
 // sqrt(sum of squares) of all gradients.
-__global__ void norm_pieces_kernel(double *piece, const float *g, size_t size, int add) {
+__global__ void norm_partials_kernel(double *partial, const float *g, size_t size, int add) {
     double squares = 0;
-    for (size_t i = blockIdx.x*256 + threadIdx.x; i < size; i += NORM_PIECES*256) {
+    for (size_t i = blockIdx.x*256 + threadIdx.x; i < size; i += NORM_PARTIALS*256) {
         squares += (double)g[i]*(double)g[i];
     }
     squares = block_sum(squares);
-    if (threadIdx.x == 0) piece[blockIdx.x] = (add ? piece[blockIdx.x] : 0) + squares;
+    if (threadIdx.x == 0) partial[blockIdx.x] = (add ? partial[blockIdx.x] : 0) + squares;
 }
-__global__ void norm_join_kernel(Clip *clip, const double *piece, double limit) {
-    const double squares = block_sum(piece[threadIdx.x]);
+__global__ void norm_join_kernel(Clip *clip, const double *partial, double limit) {
+    const double squares = block_sum(partial[threadIdx.x]);
     if (threadIdx.x == 0) *clip = clip_of(squares, limit);
 }
 static void global_norm(GpuOlmo *m, double limit, Stream stream) {
@@ -1698,9 +1698,9 @@ static void global_norm(GpuOlmo *m, double limit, Stream stream) {
         const Piece mine = piece_of(&m->segments, k, ranks.rank);
         const size_t count = mine.end - mine.begin;
         const float *g = grad_at(m, mine, mine.begin);
-        launch(norm_pieces_kernel, NORM_PIECES, 256, stream, m->norm_piece, g, count, k > 0);
+        launch(norm_partials_kernel, NORM_PARTIALS, 256, stream, m->norm_partial, g, count, k > 0);
     }
-    launch(norm_join_kernel, 1, NORM_PIECES, stream, m->clip, m->norm_piece, limit);
+    launch(norm_join_kernel, 1, NORM_PARTIALS, stream, m->clip, m->norm_partial, limit);
     if (ranks.world > 1) clip_by_all(m, limit);
 }
 
@@ -1953,9 +1953,9 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
 // written for what an H100 or H200 adds:
 //     wgmma      a warpgroup (4 warps) multiplies 64 rows by a tile in shared memory, while its threads
 //                do something else
-//     TMA        one thread asks the copy engine for a tile, which lands in shared memory by itself
+//     TMA        one thread asks for a tile, which lands in shared memory by itself
 //     mbarrier   counts arrivals and bytes; whoever needs them waits for the end of a phase
-// In every thread block warpgroup 0 feeds the copy engine and the others compute.
+// In every thread block warpgroup 0 feeds TMA and the others compute.
 //
 // A tile in shared memory is cut into panels of 64 columns. A panel's row is 128 bytes, and its eight
 // pieces of 16 bytes are swizzled: piece i of row r lies at i ^ (r % 8), so that neither the pieces of
@@ -1963,7 +1963,7 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
 //
 // What the larger ideas gave, on one H100 at B=8 H=16 T=2048 D=128. Forward, from 430 to 588 TFLOP/s:
 //     +20%  one thread block per multiprocessor, which takes its next queries from a counter, has them
-//           loaded while it finishes the last ones, and writes through the copy engine; heads in groups
+//           loaded while it finishes the previous ones, and writes by TMA; heads in groups
 //     + 6%  ex2.approx in place of exp2f       + 3%  o rescaled only when the maximum has moved far
 //     +11%  at D = 64, T = 1024: blocks of queries counted from the last one, so that the one which is not
 //           full has few keys

@@ -36,7 +36,7 @@ FAULTS = [
     ("AdamW: the lower half is stale (bf16)", "        low.at[w] = lower(now);\n", ""),
     ("export: weights cut off, not rounded (bf16)", "((__float_as_uint(p) + 0x8000) >> 16)", "(__float_as_uint(p) >> 16)"),
     ("AdamW: no clipping", "grad[w] *= clip->factor;", ""),
-    ("norm of the gradients: wrong stride", "i += NORM_PIECES*256)", "i += NORM_PIECES*255)"),
+    ("norm of the gradients: wrong stride", "i += NORM_PARTIALS*256)", "i += NORM_PARTIALS*255)"),
     ("dW: the second micro-batch overwrites the first", "O, C, N, add, stream);", "O, C, N, 0, stream);"),
     ("products: beta is always 0", "beta = plan->product.add ? 1.0f : 0.0f", "beta = 0.0f"),
     ("products: the clock chooses among all proposals", "alike[i] &= hash == first;", ""),
