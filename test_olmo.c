@@ -6454,8 +6454,8 @@ static void test_gpu_products(void) {
     release(random_pair(&a, MOST*K, 1)), release(random_pair(&b, MOST*K, 2));
     float *c = (float *)gpu_allocate(MOST*MOST, sizeof(float), "a test");
     for (int M : { 64, 96 }) for (int N : { 32, 80 }) for (int add : { 0, 1 }) for (int turned : { 0, 1 }) {
-        const Product p = { M, N, K, 1, add, CUDA_R_32F, storage(a, turned ? M : K, 0, turned),
-                            storage(b, N, 0, 0), storage(c, N, 0, 0) };
+        const Product p = { M, N, K, 1, add, CUDA_R_32F, storage(a, M, K, turned ? M : K, 0, turned),
+                            storage(b, K, N, N, 0, 0), storage(c, M, N, N, 0, 0) };
         real *before = noise_reals(M*N, 3, 1), *result[2];
         for (int compare = 0; compare < 2; compare++) {
             Plan plan;

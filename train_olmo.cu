@@ -1379,7 +1379,7 @@ static void await_buffer(const GpuOlmo *m, int k) {
 // Whether a pass adds to gradients that are there, or overwrites what is there.
 static int adds_to_grads(const GpuOlmo *m) { return !m->grads_used && !shards_gradients(); }
 
-// m->clip is of this rank's pieces; then of all.
+// m->clip, which follows from the squares of this rank's pieces, then follows from those of all.
 static void clip_by_all(GpuOlmo *m, double limit) {
     Clip clip;
     to_host(&clip, m->clip, 1);
@@ -1407,7 +1407,7 @@ static void await_all_weights(GpuOlmo *m) {
     m->gathering = 0;
 }
 
-// ---- the model's memory ------------------------------------------------------------------------
+// ---- the whole model: memory, forward, backward ------------------------------------------------
 
 static Parameter parameter(const GpuOlmo *m, int tensor) {
     const size_t offset = m->layout.tensor[tensor].offset;
@@ -1416,7 +1416,7 @@ static Parameter parameter(const GpuOlmo *m, int tensor) {
     return { m->weights + offset, grad };
 }
 
-// The .c's table, on the card.
+// The rotary table of the .c: [seq_len, D]
 static float *rope_on_card(const Config *c) {
     const int T = c->seq_len, D = c->d_model/c->n_heads;
     float *table = (float *)allocate((size_t)T*D, sizeof(float), "the rotary table");
@@ -1578,7 +1578,7 @@ static void head_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tok
     a->has_dlogits = weights != NULL;
 }
 
-// As in the .c.
+// As in the .c. tokens, targets, weights (or NULL), losses, zlosses: [B, T], all on the host
 void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
                   const real *weights, int B, int T) {
     const int N = B*T;
@@ -1593,7 +1593,7 @@ void olmo_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, co
     head_forward(m, losses, zlosses, tokens, targets, weights, N);
 }
 
-// As in the .c; "=" in the first pass after an update.
+// As in the .c: grads += those of the last olmo_forward ("=" in the first pass after an update).
 void olmo_backward(GpuOlmo *m) {
     const Config *c = &m->config;
     GpuActs *a = &m->acts;
@@ -1631,7 +1631,7 @@ static void decode_launch(GpuOlmo *m, int n, int past) {
     card.pdl = 0;
 }
 
-// As in the .c. All launches for one token are a CUDA graph.
+// As in the .c. logits: [V], tokens: [n]. All launches for one token are a CUDA graph.
 void olmo_decode(GpuOlmo *m, real *logits, const int *tokens, int n, int past) {
     const Config *c = &m->config;
     if (!m->cache) m->cache = (elem *)gpu_allocate(cache_size(c), sizeof(elem), "the KV cache");
@@ -1790,7 +1790,7 @@ double olmo_update(GpuOlmo *model, const AdamW *adamw) {
 // ---- the fast product --------------------------------------------------------------------------
 // cuBLASLt multiplies. A Product is all that it wants to know of one; a Plan is what it made of that.
 
-typedef struct { size_t width, stride; int transposed, align; } Storage;
+typedef struct { int rows, cols; size_t width, stride; int transposed, align; } Storage;
 typedef struct {                                    // (no gaps between numbers, so that memcmp sees them all)
     int M, N, K, batch, add;
     cudaDataType type;                              // of c
@@ -1806,10 +1806,12 @@ typedef struct {
 
 template <class X> static const cudaDataType type_of = sizeof(X) == sizeof(float) ? CUDA_R_32F : CUDA_R_16BF;
 
-// align: bytes. Algorithms differ in how many they load at once.
-template <class X> static Storage storage(const X *at, size_t width, size_t stride, int transposed) {
+// Of an operand of M x N numbers. align: bytes; algorithms differ in how many they load at once.
+template <class X>
+static Storage storage(const X *at, int M, int N, size_t width, size_t stride, int transposed) {
     const size_t bits = (uintptr_t)at | stride*sizeof(X) | 256;
-    return { width, stride, transposed, (int)(bits & -bits) };
+    const int rows = transposed ? N : M, cols = transposed ? M : N;
+    return { rows, cols, width, stride, transposed, (int)(bits & -bits) };
 }
 
 // cuBLASLt is told everything through one kind of function: what, and where its value lies.
@@ -1819,10 +1821,9 @@ static void tell(Set set, Whom whom, What what, X value) {
 }
 
 // cuBLASLt counts columns first. So it sees every matrix transposed, and we ask it for c^T = b^T . a^T.
-static void layout_make(cublasLtMatrixLayout_t layout, cudaDataType type, int rows, int cols, Storage s,
-                        int batch) {
+static void layout_make(cublasLtMatrixLayout_t layout, cudaDataType type, Storage s, int batch) {
     const auto set = cublasLtMatrixLayoutSetAttribute;
-    BLAS(cublasLtMatrixLayoutInit(layout, type, cols, rows, (int64_t)s.width));
+    BLAS(cublasLtMatrixLayoutInit(layout, type, s.cols, s.rows, (int64_t)s.width));
     tell(set, layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, (int32_t)batch);
     tell(set, layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, (int64_t)s.stride);
 }
@@ -1862,8 +1863,7 @@ enum { MAX_PROPOSALS = 16 };
 // real ones could hide the order: a sum of zeros, or of one number, has the same bits in every order.
 static int fastest(Plan *plan, const cublasLtMatmulHeuristicResult_t *proposal, int n, Stream stream) {
     const Product *p = &plan->product;
-    const size_t a_size = (p->a.transposed ? p->K : p->M)*p->a.width;
-    const size_t b_size = (p->b.transposed ? p->N : p->K)*p->b.width, x_size = zmax(a_size, b_size);
+    const size_t x_size = zmax(p->a.rows*p->a.width, p->b.rows*p->b.width);
     const size_t bytes = (p->M*p->c.width*(p->type == CUDA_R_32F ? 4 : 2) + 255)/256*256;
     unsigned long long *sum = (unsigned long long *)card.workspace, hash, first = 0;    // between products
     cudaEvent_t start, end;
@@ -1903,15 +1903,14 @@ static void plan_make(Plan *plan, const Product *p, int compare, Stream stream) 
     const uint32_t in_order = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const auto set_how = cublasLtMatmulDescSetAttribute;
     const auto set_wish = cublasLtMatmulPreferenceSetAttribute;
-    const int a_rows = p->a.transposed ? p->K : p->M, b_rows = p->b.transposed ? p->N : p->K;
     int found = 0, n = 0;
     plan->product = *p;
     BLAS(cublasLtMatmulDescInit(&plan->how, CUBLAS_COMPUTE_32F, CUDA_R_32F));       // and no TF32
     if (p->b.transposed) tell(set_how, &plan->how, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
     if (p->a.transposed) tell(set_how, &plan->how, CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_T);
-    layout_make(&plan->a, type_of<elem>, a_rows, p->M + p->K - a_rows, p->a, p->batch);
-    layout_make(&plan->b, type_of<elem>, b_rows, p->N + p->K - b_rows, p->b, p->batch);
-    layout_make(&plan->c, p->type, p->M, p->N, p->c, p->batch);
+    layout_make(&plan->a, type_of<elem>, p->a, p->batch);
+    layout_make(&plan->b, type_of<elem>, p->b, p->batch);
+    layout_make(&plan->c, p->type, p->c, p->batch);
 
     BLAS(cublasLtMatmulPreferenceInit(&wish));
     tell(set_wish, &wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, (uint64_t)WORKSPACE);
@@ -1933,9 +1932,9 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
     static Plan plans[PLANS];
     static int made = 0;
     const Product p = { M, N, K, batch, add, type_of<X>,
-                        storage(a.at, a.width, a.stride, a.is_transposed),
-                        storage(b.at, b.width, b.stride, b.is_transposed),
-                        storage(c, ldc, c_stride, 0) };
+                        storage(a.at, M, K, a.width, a.stride, a.is_transposed),
+                        storage(b.at, K, N, b.width, b.stride, b.is_transposed),
+                        storage(c, M, N, ldc, c_stride, 0) };
     int i = 0;
     while (i < imin(made, PLANS) && memcmp(&plans[i].product, &p, sizeof p)) i++;
     if (i == imin(made, PLANS)) {                           // a new product: the oldest plan makes room
