@@ -4204,11 +4204,12 @@ static void promised_answers(void) {
         if (strncmp(next, "   ", 3)) continue;
         const char *word = next + strspn(next, " "), *end = word + strcspn(word, " \n");
         early += column + 1 + (end - word) <= 100 && !(*end == ' ' && end[1] == '[') && *end != '\n';
-        early += word - next != 24;
+        early += word - next != 28;
     }
-    check(!wide && !early && strstr(said, "\n  --steps               updates in all [3500]\n")
-          && strstr(said, "\n  --lr                  peak learning rate [0.006]\n")
-          && strstr(said, " to the peak to 0 [linear]\n") && strstr(said, "\n\ntraining\n  --recipe "),
+    check(!wide && !early && strstr(said, "\n  --steps N                 updates in all [3500]\n")
+          && strstr(said, "\n  --lr X                    peak learning rate [0.006]\n")
+          && strstr(said, "\n  --tied                    the head is") && strstr(said, "\n  --load TEXT  ")
+          && strstr(said, " to the peak to 0 [linear]\n") && strstr(said, "\n\ntraining\n  --recipe TEXT "),
           "--help is set in columns, with the defaults behind: %d lines too long, %d too short", wide,
           early);
     check(strstr(said, "In brackets: the values of --model tiny.\n\nPresets (--model):\n  tiny  ")

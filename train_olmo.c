@@ -3957,14 +3957,19 @@ static const char *option_text(const Option *option, char *out, size_t size) {
 // Prints the table, broken at column 100. In brackets stand the values that it points to now: the
 // defaults, as long as parse_options has not changed them. (A flag's default is always off.)
 static void print_options(const Option *table, int n) {
-    enum { INDENT = 24, WIDTH = 100 };
+    enum { INDENT = 28, WIDTH = 100 };
     for (int i = 0; i < n; i++) {
         const Option *option = &table[i];
         char value[128], standard[132] = "";
         if (is_heading(option)) { printf("\n%s\n", option->name); continue; }
         const int none = option->kind == FLAG || (is_text(option) && !*(const char **)option->value);
         if (!none) snprintf(standard, sizeof standard, " [%s]", option_text(option, value, sizeof value));
-        int column = printf("  %-*s", INDENT - 3, option->name);
+        const char *takes = is_text(option) ? " TEXT" : "";
+        if (option->kind == WHOLE) takes = " N";
+        if (option->kind == NUMBER) takes = " X";
+        char call[64];
+        snprintf(call, sizeof call, "%s%s", option->name, takes);
+        int column = printf("  %-*s", INDENT - 3, call);
         for (const char *word = option->about; *word; word += strspn(word, " ")) {
             const int length = (int)strcspn(word, " "), last = !word[length];
             if (column + 1 + length + (last ? (int)strlen(standard) : 0) > WIDTH)
