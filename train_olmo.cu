@@ -7,8 +7,8 @@ OLMo in C, on a GPU or several: train_olmo.c again, in kernels.
 
 How to read it. Lay train_olmo.c beside it: sections 2 to 5 come in the same order here, under the same
 names, with nearly the same arguments and then a stream. All the rest - presets and layout, files, data,
-sampling, the training loop - is the .c file itself, included below. What stands before section 2 (the card,
-helpers of kernels) serves all the rest: begin at section 2. What differs, and why:
+sampling, the training loop - is the .c file itself, included below. Begin at "numbers in kernels", the
+helpers that every kernel of section 2 uses, and skip "several cards" at first. What differs, and why:
 
 - A function is a kernel, which says what one thread does, and a launcher, which has the .c function's name.
 - `elem` is what weights and activations are stored in: bf16, or float in the strict program. Sums are fp32:
