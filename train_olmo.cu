@@ -284,67 +284,10 @@ static inline Operand as_transposed(const elem *at, size_t width, size_t stride 
 template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int M, int N, int K,
                                     int add, Stream stream, int batch = 1, size_t c_stride = 0);
 
-// Loads row[c..c+W) as stored; zeros from C on. They stay packed until they are used: unpacked, each bf16
-// would take a register. A streaming load, because no weight is read twice.
-enum { WIDE = sizeof(uint4)/sizeof(elem) };
-template <int W> static DEVICE uint4 fetch(const elem *row, int c, int C) {
-    uint4 packed = {};
-    if (c < C && W > 1) packed = __ldcs((const uint4 *)(row + c));
-    else if (c < C) *(elem *)&packed = row[c];
-    return packed;
-}
-
-// One row times a matrix: every weight is read once, and this takes all the time. So each warp always has
-// AHEAD loads of weights under way: the first before the row is there, then those of its next output, while
-// it sums up this one. WARPS warps share an output: one, or four, whose registers hold a longer row. gated:
-// weight is up | gate, 2*O rows, and out = up*silu(gate), as in SwiGLU; the last four warps have gate.
-template <class X, int W, int WARPS, bool gated>
-__global__ void __launch_bounds__(256, 2) matvec_kernel(X *out, const elem *inp, const elem *weight, int C,
-                                                        int O, int add) {
-    enum { AHEAD = 8, STEP = WARPS*32*W, OUTPUTS = 8/WARPS/(gated ? 2 : 1) };
-    __shared__ float parts[2][8];                       // two, so that one barrier an output suffices
-    const int warp = threadIdx.x/32, lane = threadIdx.x % 32, member = warp/WARPS;
-    const int start = (warp % WARPS*32 + lane)*W, stride = gridDim.x*OUTPUTS;
-    const elem *row = weight + (blockIdx.x*OUTPUTS + member % OUTPUTS + (size_t)member/OUTPUTS*O)*C;
-    int next = blockIdx.x*OUTPUTS + member % OUTPUTS;   // the output whose weights are under way
-    uint4 x[AHEAD], w[AHEAD];
-    UNROLL for (int k = 0; k < AHEAD; k++) w[k] = fetch<W>(row, start + k*STEP, next < O ? C : 0);
-    wait_for_inputs();
-    UNROLL for (int k = 0; k < AHEAD; k++) x[k] = fetch<W>(inp, start + k*STEP, C);
-    for (int first = blockIdx.x*OUTPUTS, turn = 0; first < O; first += stride, turn ^= 1) {
-        const int o = next;
-        const float before = add && o < O ? (float)out[o] : 0;
-        float a[W], b[W], sum = 0, total = 0, gate = 0;
-        int c = start;
-        do {
-            c += AHEAD*STEP;
-            if (c - start >= C) c = start, next += stride, row += (size_t)stride*C;     // the next output's
-            UNROLL for (int k = 0; k < AHEAD; k++) {
-                load(a, (const elem *)&x[k]);
-                load(b, (const elem *)&w[k]);
-                for (int i = 0; i < W; i++) sum += a[i]*b[i];
-                w[k] = fetch<W>(row, c + k*STEP, next < O ? C : 0);
-            }
-            if (C > AHEAD*STEP) UNROLL for (int k = 0; k < AHEAD; k++) x[k] = fetch<W>(inp, c + k*STEP, C);
-        } while (c > start);
-        float (&part)[8] = parts[turn];
-        part[warp] = warp_sum(sum);
-        __syncthreads();
-        if (lane || warp % WARPS || member >= OUTPUTS || o >= O) continue;
-        for (int k = 0; k < WARPS; k++) total += part[warp + k], gate += part[(warp + 4 + k) % 8];
-        if (gated) total *= gate/(1 + exponential(-gate));
-        out[o] = (X)(total + before);
-    }
-}
+// out[O] = inp[C] . weight[O,C]^T, or += if add: in generation (section 5). gated: weight is up | gate, with
+// 2*O rows, and out = up*silu(gate), as in SwiGLU.
 template <bool gated = false, class X>
-static void matvec(X *out, const elem *inp, const elem *weight, int C, int O, int add, Stream stream) {
-    const int aligned = (uintptr_t)weight % sizeof(uint4) == 0;                // behind odd sizes it is not
-    const int wide = C % WIDE == 0 && aligned, warps = wide && C > 4096 ? 4 : 1;
-    const auto one = wide ? matvec_kernel<X, WIDE, 1, gated> : matvec_kernel<X, 1, 1, gated>;
-    const int blocks = imin(ceil_div(O, 8/warps/(gated ? 2 : 1)), 2*card.props.multiProcessorCount);
-    launch(warps == 4 ? matvec_kernel<X, WIDE, 4, gated> : one, blocks, 256, stream,
-           out, inp, weight, C, O, add);
-}
+static void matvec(X *out, const elem *inp, const elem *weight, int C, int O, int add, Stream stream);
 
 // out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: this is how a layer adds to the residual stream.
 template <class X> void matmul_forward(X *out, const elem *inp, const elem *weight, int N, int C, int O,
@@ -708,143 +651,19 @@ void attention_backward(elem *dqkv, void *work, const elem *datt, const elem *at
     rope_backward(dqkv, table, B*T, T, H + G, D, Q, stream);
 }
 
-// In generation, one query per head meets all keys of the cache, a block for each split of them (split-KV,
-// as in Flash-Decoding). A block leaves m_i, the maximum of its scores s; l_i, the sum of e^(s - m_i); and
-// o_i, that of e^(s - m_i) v. Then, with m the maximum of all m_i:
-//     att = sum_i e^(m_i - m) o_i / sum_i e^(m_i - m) l_i
-// q: [H*D], kv: [n] rows, width apart; partial: [H, splits, 2 + D]
-enum { SPLIT = 32, SPLIT_THREADS = 128 };               // a split's keys are a warp wide
-
-// Asks for `bytes`, a multiple of 16: a load that comes later finds them in the L2 cache.
-static DEVICE void prefetch(const void *from, unsigned bytes) {
-#if defined __CUDA_ARCH__ && __CUDA_ARCH__ >= 900
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" :: "l"(from), "r"(bytes));
-#endif
-}
-
-template <int W>
-__global__ void __launch_bounds__(SPLIT_THREADS, 4)
-attention_split_kernel(float *partial, const elem *q, const elem *kv, int width, const int *past, int group,
-                       int G, int D, float scale) {
-    enum { LANES = SPLIT_THREADS/SPLIT };               // threads that share a key's product
-    __shared__ float score[SPLIT];
-    const int h = blockIdx.x, first = blockIdx.y*SPLIT, count = min(SPLIT, *past + 1 - first);
-    const int key = threadIdx.x/LANES, lane = threadIdx.x % LANES;
-    const elem *k = kv + (size_t)first*width + h/group*D, *v = k + G*D;
-    float x[W], y[W], dot = 0, o;
-    if (count <= 0) return;                             // a grid for the longest sequence; block y = 0 waits
-    if (W > 1 && threadIdx.x < 2*SPLIT && threadIdx.x % SPLIT < count)      // all but the newest are there
-        prefetch((threadIdx.x < SPLIT ? k : v) + threadIdx.x % SPLIT*width, D*sizeof(elem));
-    wait_for_inputs();
-    // The last split's missing keys are its last key, once more: loads without conditions go out together.
-    #pragma unroll 4
-    for (int d = lane*W; d < D; d += LANES*W) {
-        load(x, q + h*D + d);
-        load(y, k + min(key, count - 1)*width + d);
-        for (int w = 0; w < W; w++) dot += x[w]*y[w];
-    }
-    for (int other = LANES/2; other; other /= 2) dot += __shfl_xor_sync(~0u, dot, other);
-    if (lane == 0) score[key] = key < count ? scale*dot : -INFINITY;
-    __syncthreads();
-    const float mine = score[threadIdx.x % SPLIT], most = warp_max(mine), p = exponential(mine, most);
-    const float sum = warp_sum(p);
-    float *out = partial + ((size_t)h*gridDim.y + blockIdx.y)*(2 + D);
-    if (threadIdx.x == 0) out[0] = most, out[1] = sum;
-    for (int d = threadIdx.x; d < (D + 31)/32*32; d += SPLIT_THREADS) {     // whole warps, to exchange p
-        o = 0;
-        elem value[SPLIT];
-        UNROLL for (int j = 0; j < SPLIT; j++) value[j] = v[min(j, count - 1)*width + min(d, D - 1)];
-        UNROLL for (int j = 0; j < SPLIT; j++) o += __shfl_sync(~0u, p, j)*(float)value[j];
-        if (d < D) out[2 + d] = o;
-    }
-}
-
-__global__ void attention_combine_kernel(elem *att, const float *partial, const int *past, int longest,
-                                         int D) {
-    enum { AHEAD = 16 };                                // loads under way together
-    wait_for_inputs();
-    const float *in = partial + (size_t)blockIdx.x*longest*(2 + D);
-    const int splits = *past/SPLIT + 1;
-    for (int d = threadIdx.x; d < D; d += blockDim.x) {
-        float most = -INFINITY, sum = 0, o = 0;
-        for (int i = 0; i < splits; i += AHEAD) {
-            float m[AHEAD], s[AHEAD], v[AHEAD], now = most;
-            UNROLL for (int k = 0; k < AHEAD; k++) {
-                const float *at = in + (size_t)min(i + k, splits - 1)*(2 + D);
-                m[k] = i + k < splits ? at[0] : -INFINITY, s[k] = at[1], v[k] = at[2 + d];
-                now = fmaxf(now, m[k]);
-            }
-            const float shrink = exponential(most, now);    // of the sums so far, under the new maximum
-            sum *= shrink, o *= shrink, most = now;
-            UNROLL for (int k = 0; k < AHEAD; k++) {
-                const float share = exponential(m[k], most);
-                sum += share*s[k], o += share*v[k];
-            }
-        }
-        att[(size_t)blockIdx.x*D + d] = (elem)(o/sum);
-    }
-}
-
-// *past + 1 keys, of at most `longest`. The number is the card's, so that one CUDA graph serves them all.
+// For generation, one query at position *past, with work of so many bytes for at most `longest` keys. And for
+// a tree of texts, in which before[n] is the token before token n, or -1. (Section 5 has both.)
 static void attention_forward_one(elem *att, void *work, const elem *q, const elem *kv, int width,
-                                  const int *past, int longest, int H, int G, int D, Stream stream) {
-    const int splits = ceil_div(longest, SPLIT);
-    const auto kernel = D % 8 ? attention_split_kernel<1> : attention_split_kernel<8>;
-    float *partial = (float *)work, scale = 1/sqrtf((float)D);
-    launch(kernel, dim3(H, splits), SPLIT_THREADS, stream, partial, q, kv, width, past, H/G, G, D, scale);
-    launch(attention_combine_kernel, H, threads_for(D), stream, att, partial, past, splits, D);
-}
-
-// In a tree of texts a token sees itself, the token before it, the one before that, and so on, until
-// before[j] is -1. A warp goes this way for two heads, each by LANES threads, a thread for W channels of
-// att; when a score exceeds all so far, the sums shrink (online softmax, arXiv 1805.02867). Eight neighbours
-// are a block: nearly all that they see is the same, and in its cache.
-//     att: [N, H*D], qkv: [N, Q], before: [N]
-enum { LANES = 16, NEIGHBOURS = 8 };
-
-template <int W>
-__global__ void attention_tree_kernel(elem *att, const elem *qkv, const int *before, int N, int H, int G,
-                                      int D, float scale) {
-    const int n = blockIdx.x*NEIGHBOURS + threadIdx.x/32;
-    const int h = min(H - 1, (int)(2*blockIdx.y + threadIdx.x/LANES % 2));
-    const int lane = threadIdx.x % LANES, own = (blockIdx.z*LANES + lane)*W, Q = (H + 2*G)*D;
-    if (n >= N) return;
-    const elem *q = qkv + (size_t)n*Q + h*D, *keys = qkv + (H + h/(H/G))*D;
-    float most = -INFINITY, sum = 0, x[W] = {}, k[W], v[W] = {}, o[W] = {};
-    if (own < D) load(x, q + own);
-    for (int j = n, next; j >= 0; j = next) {
-        const elem *key = keys + (size_t)j*Q;
-        float dot = 0;
-        next = before[j];                               // what is loaded here arrives during the product
-        if (own < D) load(v, key + G*D + own);
-        if (W > 1 && own < D) {                         // a wide head: x is all that this thread needs of q
-            load(k, key + own);
-            for (int w = 0; w < W; w++) dot += x[w]*k[w];
-        }
-        for (int d = lane; W == 1 && d < D; d += LANES) dot += (float)q[d]*(float)key[d];
-        for (int other = LANES/2; other; other /= 2) dot += __shfl_xor_sync(~0u, dot, other);
-        const float now = fmaxf(most, scale*dot), shrink = exponential(most, now);
-        const float p = exponential(scale*dot, now);
-        for (int w = 0; w < W; w++) o[w] = o[w]*shrink + p*v[w];
-        sum = sum*shrink + p;
-        most = now;
-    }
-    for (int w = 0; w < W; w++) o[w] /= sum;
-    if (own < D) store(att + ((size_t)n*H + h)*D + own, o);
-}
+                                  const int *past, int longest, int H, int G, int D, Stream stream);
+static size_t attention_one_work(int longest, int H, int D);
 static void attention_forward_tree(elem *att, const elem *qkv, const int *before, int N, int H, int G,
-                                   int D, Stream stream) {
-    const int wide = D % 8 == 0 && D <= 8*LANES;
-    const dim3 blocks(ceil_div(N, NEIGHBOURS), ceil_div(H, 2), wide ? 1 : ceil_div(D, LANES));
-    launch(wide ? attention_tree_kernel<8> : attention_tree_kernel<1>, blocks, 32*NEIGHBOURS, stream,
-           att, qkv, before, N, H, G, D, 1/sqrtf((float)D));
-}
+                                   int D, Stream stream);
 
 // Bytes of scratch, of any content, for all that olmo_forward, olmo_backward and olmo_decode ask of
 // attention. (256: at least the ticket counter of Hopper's forward pass.)
 static size_t attention_work(int B, int T, int H, int G, int D, int training) {
     AttentionWork unused;
-    const size_t one = sizeof(float)*H*ceil_div(T, SPLIT)*(2 + D);
+    const size_t one = attention_one_work(T, H, D);
     const size_t tiles = attention_layout(&unused, NULL, T, T, G, D, training && !on_hopper(D));
     return zmax(zmax(one, tiles), on_hopper(D) && training ? hopper::work_bytes(B, T, H, D) : 256);
 }
@@ -1942,6 +1761,207 @@ template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int 
         plan_make(&plans[i], &p, card.compare_products && batch == 1 && (double)M*N*K > 5e9, stream);
     }
     BLAS(multiply(&plans[i], &plans[i].algorithm, c, a.at, b.at, stream));
+}
+
+// ---- the product of one row ---------------------------------------------------------------------
+// Loads row[c..c+W) as stored; zeros from C on. They stay packed until they are used: unpacked, each bf16
+// would take a register. A streaming load, because no weight is read twice.
+enum { WIDE = sizeof(uint4)/sizeof(elem) };
+template <int W> static DEVICE uint4 fetch(const elem *row, int c, int C) {
+    uint4 packed = {};
+    if (c < C && W > 1) packed = __ldcs((const uint4 *)(row + c));
+    else if (c < C) *(elem *)&packed = row[c];
+    return packed;
+}
+
+// One row times a matrix: every weight is read once, and this takes all the time. So each warp always has
+// AHEAD loads of weights under way: the first before the row is there, then those of its next output, while
+// it sums up this one. WARPS warps share an output: one, or four, whose registers hold a longer row. gated:
+// weight is up | gate, 2*O rows, and out = up*silu(gate), as in SwiGLU; the last four warps have gate.
+template <class X, int W, int WARPS, bool gated>
+__global__ void __launch_bounds__(256, 2) matvec_kernel(X *out, const elem *inp, const elem *weight, int C,
+                                                        int O, int add) {
+    enum { AHEAD = 8, STEP = WARPS*32*W, OUTPUTS = 8/WARPS/(gated ? 2 : 1) };
+    __shared__ float parts[2][8];                       // two, so that one barrier an output suffices
+    const int warp = threadIdx.x/32, lane = threadIdx.x % 32, member = warp/WARPS;
+    const int start = (warp % WARPS*32 + lane)*W, stride = gridDim.x*OUTPUTS;
+    const elem *row = weight + (blockIdx.x*OUTPUTS + member % OUTPUTS + (size_t)member/OUTPUTS*O)*C;
+    int next = blockIdx.x*OUTPUTS + member % OUTPUTS;   // the output whose weights are under way
+    uint4 x[AHEAD], w[AHEAD];
+    UNROLL for (int k = 0; k < AHEAD; k++) w[k] = fetch<W>(row, start + k*STEP, next < O ? C : 0);
+    wait_for_inputs();
+    UNROLL for (int k = 0; k < AHEAD; k++) x[k] = fetch<W>(inp, start + k*STEP, C);
+    for (int first = blockIdx.x*OUTPUTS, turn = 0; first < O; first += stride, turn ^= 1) {
+        const int o = next;
+        const float before = add && o < O ? (float)out[o] : 0;
+        float a[W], b[W], sum = 0, total = 0, gate = 0;
+        int c = start;
+        do {
+            c += AHEAD*STEP;
+            if (c - start >= C) c = start, next += stride, row += (size_t)stride*C;     // the next output's
+            UNROLL for (int k = 0; k < AHEAD; k++) {
+                load(a, (const elem *)&x[k]);
+                load(b, (const elem *)&w[k]);
+                for (int i = 0; i < W; i++) sum += a[i]*b[i];
+                w[k] = fetch<W>(row, c + k*STEP, next < O ? C : 0);
+            }
+            if (C > AHEAD*STEP) UNROLL for (int k = 0; k < AHEAD; k++) x[k] = fetch<W>(inp, c + k*STEP, C);
+        } while (c > start);
+        float (&part)[8] = parts[turn];
+        part[warp] = warp_sum(sum);
+        __syncthreads();
+        if (lane || warp % WARPS || member >= OUTPUTS || o >= O) continue;
+        for (int k = 0; k < WARPS; k++) total += part[warp + k], gate += part[(warp + 4 + k) % 8];
+        if (gated) total *= gate/(1 + exponential(-gate));
+        out[o] = (X)(total + before);
+    }
+}
+template <bool gated, class X>
+static void matvec(X *out, const elem *inp, const elem *weight, int C, int O, int add, Stream stream) {
+    const int aligned = (uintptr_t)weight % sizeof(uint4) == 0;                // behind odd sizes it is not
+    const int wide = C % WIDE == 0 && aligned, warps = wide && C > 4096 ? 4 : 1;
+    const auto one = wide ? matvec_kernel<X, WIDE, 1, gated> : matvec_kernel<X, 1, 1, gated>;
+    const int blocks = imin(ceil_div(O, 8/warps/(gated ? 2 : 1)), 2*card.props.multiProcessorCount);
+    launch(warps == 4 ? matvec_kernel<X, WIDE, 4, gated> : one, blocks, 256, stream,
+           out, inp, weight, C, O, add);
+}
+
+// ---- attention of one query ---------------------------------------------------------------------
+// In generation, one query per head meets all keys of the cache, a block for each split of them (split-KV,
+// as in Flash-Decoding). A block leaves m_i, the maximum of its scores s; l_i, the sum of e^(s - m_i); and
+// o_i, that of e^(s - m_i) v. Then, with m the maximum of all m_i:
+//     att = sum_i e^(m_i - m) o_i / sum_i e^(m_i - m) l_i
+// q: [H*D], kv: [n] rows, width apart; partial: [H, splits, 2 + D]
+enum { SPLIT = 32, SPLIT_THREADS = 128 };               // a split's keys are a warp wide
+
+// Asks for `bytes`, a multiple of 16: a load that comes later finds them in the L2 cache.
+static DEVICE void prefetch(const void *from, unsigned bytes) {
+#if defined __CUDA_ARCH__ && __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" :: "l"(from), "r"(bytes));
+#endif
+}
+
+template <int W>
+__global__ void __launch_bounds__(SPLIT_THREADS, 4)
+attention_split_kernel(float *partial, const elem *q, const elem *kv, int width, const int *past, int group,
+                       int G, int D, float scale) {
+    enum { LANES = SPLIT_THREADS/SPLIT };               // threads that share a key's product
+    __shared__ float score[SPLIT];
+    const int h = blockIdx.x, first = blockIdx.y*SPLIT, count = min(SPLIT, *past + 1 - first);
+    const int key = threadIdx.x/LANES, lane = threadIdx.x % LANES;
+    const elem *k = kv + (size_t)first*width + h/group*D, *v = k + G*D;
+    float x[W], y[W], dot = 0, o;
+    if (count <= 0) return;                             // a grid for the longest sequence; block y = 0 waits
+    if (W > 1 && threadIdx.x < 2*SPLIT && threadIdx.x % SPLIT < count)      // all but the newest are there
+        prefetch((threadIdx.x < SPLIT ? k : v) + threadIdx.x % SPLIT*width, D*sizeof(elem));
+    wait_for_inputs();
+    // The last split's missing keys are its last key, once more: loads without conditions go out together.
+    #pragma unroll 4
+    for (int d = lane*W; d < D; d += LANES*W) {
+        load(x, q + h*D + d);
+        load(y, k + min(key, count - 1)*width + d);
+        for (int w = 0; w < W; w++) dot += x[w]*y[w];
+    }
+    for (int other = LANES/2; other; other /= 2) dot += __shfl_xor_sync(~0u, dot, other);
+    if (lane == 0) score[key] = key < count ? scale*dot : -INFINITY;
+    __syncthreads();
+    const float mine = score[threadIdx.x % SPLIT], most = warp_max(mine), p = exponential(mine, most);
+    const float sum = warp_sum(p);
+    float *out = partial + ((size_t)h*gridDim.y + blockIdx.y)*(2 + D);
+    if (threadIdx.x == 0) out[0] = most, out[1] = sum;
+    for (int d = threadIdx.x; d < (D + 31)/32*32; d += SPLIT_THREADS) {     // whole warps, to exchange p
+        o = 0;
+        elem value[SPLIT];
+        UNROLL for (int j = 0; j < SPLIT; j++) value[j] = v[min(j, count - 1)*width + min(d, D - 1)];
+        UNROLL for (int j = 0; j < SPLIT; j++) o += __shfl_sync(~0u, p, j)*(float)value[j];
+        if (d < D) out[2 + d] = o;
+    }
+}
+
+__global__ void attention_combine_kernel(elem *att, const float *partial, const int *past, int longest,
+                                         int D) {
+    enum { AHEAD = 16 };                                // loads under way together
+    wait_for_inputs();
+    const float *in = partial + (size_t)blockIdx.x*longest*(2 + D);
+    const int splits = *past/SPLIT + 1;
+    for (int d = threadIdx.x; d < D; d += blockDim.x) {
+        float most = -INFINITY, sum = 0, o = 0;
+        for (int i = 0; i < splits; i += AHEAD) {
+            float m[AHEAD], s[AHEAD], v[AHEAD], now = most;
+            UNROLL for (int k = 0; k < AHEAD; k++) {
+                const float *at = in + (size_t)min(i + k, splits - 1)*(2 + D);
+                m[k] = i + k < splits ? at[0] : -INFINITY, s[k] = at[1], v[k] = at[2 + d];
+                now = fmaxf(now, m[k]);
+            }
+            const float shrink = exponential(most, now);    // of the sums so far, under the new maximum
+            sum *= shrink, o *= shrink, most = now;
+            UNROLL for (int k = 0; k < AHEAD; k++) {
+                const float share = exponential(m[k], most);
+                sum += share*s[k], o += share*v[k];
+            }
+        }
+        att[(size_t)blockIdx.x*D + d] = (elem)(o/sum);
+    }
+}
+
+static size_t attention_one_work(int longest, int H, int D) {
+    return sizeof(float)*H*ceil_div(longest, SPLIT)*(2 + D);
+}
+
+// *past + 1 keys, of at most `longest`. The number is the card's, so that one CUDA graph serves them all.
+static void attention_forward_one(elem *att, void *work, const elem *q, const elem *kv, int width,
+                                  const int *past, int longest, int H, int G, int D, Stream stream) {
+    const int splits = ceil_div(longest, SPLIT);
+    const auto kernel = D % 8 ? attention_split_kernel<1> : attention_split_kernel<8>;
+    float *partial = (float *)work, scale = 1/sqrtf((float)D);
+    launch(kernel, dim3(H, splits), SPLIT_THREADS, stream, partial, q, kv, width, past, H/G, G, D, scale);
+    launch(attention_combine_kernel, H, threads_for(D), stream, att, partial, past, splits, D);
+}
+
+// ---- attention in a tree ------------------------------------------------------------------------
+// In a tree of texts a token sees itself, the token before it, the one before that, and so on, until
+// before[j] is -1. A warp goes this way for two heads, each by LANES threads, a thread for W channels of
+// att; when a score exceeds all so far, the sums shrink (online softmax, arXiv 1805.02867). Eight neighbours
+// are a block: nearly all that they see is the same, and in its cache.
+//     att: [N, H*D], qkv: [N, Q], before: [N]
+enum { LANES = 16, NEIGHBOURS = 8 };
+
+template <int W>
+__global__ void attention_tree_kernel(elem *att, const elem *qkv, const int *before, int N, int H, int G,
+                                      int D, float scale) {
+    const int n = blockIdx.x*NEIGHBOURS + threadIdx.x/32;
+    const int h = min(H - 1, (int)(2*blockIdx.y + threadIdx.x/LANES % 2));
+    const int lane = threadIdx.x % LANES, own = (blockIdx.z*LANES + lane)*W, Q = (H + 2*G)*D;
+    if (n >= N) return;
+    const elem *q = qkv + (size_t)n*Q + h*D, *keys = qkv + (H + h/(H/G))*D;
+    float most = -INFINITY, sum = 0, x[W] = {}, k[W], v[W] = {}, o[W] = {};
+    if (own < D) load(x, q + own);
+    for (int j = n, next; j >= 0; j = next) {
+        const elem *key = keys + (size_t)j*Q;
+        float dot = 0;
+        next = before[j];                               // what is loaded here arrives during the product
+        if (own < D) load(v, key + G*D + own);
+        if (W > 1 && own < D) {                         // a wide head: x is all that this thread needs of q
+            load(k, key + own);
+            for (int w = 0; w < W; w++) dot += x[w]*k[w];
+        }
+        for (int d = lane; W == 1 && d < D; d += LANES) dot += (float)q[d]*(float)key[d];
+        for (int other = LANES/2; other; other /= 2) dot += __shfl_xor_sync(~0u, dot, other);
+        const float now = fmaxf(most, scale*dot), shrink = exponential(most, now);
+        const float p = exponential(scale*dot, now);
+        for (int w = 0; w < W; w++) o[w] = o[w]*shrink + p*v[w];
+        sum = sum*shrink + p;
+        most = now;
+    }
+    for (int w = 0; w < W; w++) o[w] /= sum;
+    if (own < D) store(att + ((size_t)n*H + h)*D + own, o);
+}
+static void attention_forward_tree(elem *att, const elem *qkv, const int *before, int N, int H, int G,
+                                   int D, Stream stream) {
+    const int wide = D % 8 == 0 && D <= 8*LANES;
+    const dim3 blocks(ceil_div(N, NEIGHBOURS), ceil_div(H, 2), wide ? 1 : ceil_div(D, LANES));
+    launch(wide ? attention_tree_kernel<8> : attention_tree_kernel<1>, blocks, 32*NEIGHBOURS, stream,
+           att, qkv, before, N, H, G, D, 1/sqrtf((float)D));
 }
 
 // ---- causal attention on Hopper ----------------------------------------------------------------
