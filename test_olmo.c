@@ -7805,7 +7805,7 @@ static const struct { const char *name; void (*run)(void); When when; } tests[] 
     { "gpu_export", test_gpu_export, ON_GPU },
     { "gpu_resume", test_gpu_resume, ON_GPU },
     { "gpu_ranks", test_gpu_ranks, ON_GPU },
-    { "gpu_saving", test_gpu_saving, ON_GPU },
+    { "gpu_saving", test_gpu_saving, ON_CARD },
     { "gpu_training", test_gpu_training, ON_CARD },
     { "gpu_attention", test_gpu_attention, ON_CARD },
     { "gpu_out_of_memory", test_gpu_out_of_memory, ON_CARD },
