@@ -76,10 +76,9 @@ enum { WORKSPACE = 64 << 20 };
 } while (0)
 #define CUDA(call) CALLED(call, "the GPU", cudaGetErrorString)
 #define BLAS(call) CALLED(call, "cuBLASLt", cublasLtGetStatusString)
-#define LAUNCHED() CUDA(cudaGetLastError())             // a bad launch shows only here
 
-// A kernel starts, or a sentence says why it could not.
-template <class... Parameters, class... Arguments>
+// A kernel starts, with so many bytes of dynamic shared memory, or a sentence says why it could not.
+template <int shared_bytes = 0, class... Parameters, class... Arguments>
 static void launch(void (*kernel)(Parameters...), dim3 blocks, int threads, Stream stream,
                    Arguments... arguments) {
     cudaLaunchAttribute pdl = {};
@@ -87,7 +86,9 @@ static void launch(void (*kernel)(Parameters...), dim3 blocks, int threads, Stre
     pdl.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     pdl.val.programmaticStreamSerializationAllowed = 1;
     how.gridDim = blocks, how.blockDim = threads, how.stream = stream;
-    how.attrs = &pdl, how.numAttrs = card.pdl;
+    how.attrs = &pdl, how.numAttrs = card.pdl, how.dynamicSmemBytes = shared_bytes;
+    if (shared_bytes)                               // a kernel that may want so much has to say so first
+        CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
     CUDA(cudaLaunchKernelEx(&how, kernel, arguments...));
 }
 
@@ -191,12 +192,13 @@ template <int W, class X> static DEVICE void store(X *to, const float (&in)[W], 
     else *(Vector<X, W> *)to = v;
 }
 
-template <class X> static DEVICE X warp_sum(X x) {
-    for (int lane = 16; lane; lane /= 2) x += __shfl_xor_sync(~0u, x, lane);
+// Over N neighbouring lanes, all of which get the result.
+template <int N = 32, class X> static DEVICE X warp_sum(X x) {
+    for (int lane = N/2; lane; lane /= 2) x += __shfl_xor_sync(~0u, x, lane);
     return x;
 }
-static DEVICE float warp_max(float x) {
-    for (int lane = 16; lane; lane /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, lane));
+template <int N = 32> static DEVICE float warp_max(float x) {
+    for (int lane = N/2; lane; lane /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, lane));
     return x;
 }
 
@@ -677,10 +679,7 @@ template <int W> __global__ void swiglu_forward_kernel(elem *h, const elem *ug, 
     for (int f = threadIdx.x*W; f < F; f += blockDim.x*W) {
         load(u, ug + row + f);
         load(z, ug + row + F + f);
-        for (int w = 0; w < W; w++) {
-            const float sigma = 1/(1 + exponential(-z[w])), silu = z[w]*sigma;
-            u[w] *= silu;
-        }
+        for (int w = 0; w < W; w++) u[w] *= z[w]*(1/(1 + exponential(-z[w])));
         store(h + row/2 + f, u);
     }
 }
@@ -1862,7 +1861,7 @@ attention_split_kernel(float *partial, const elem *q, const elem *kv, int width,
         load(y, k + min(key, count - 1)*width + d);
         for (int w = 0; w < W; w++) dot += x[w]*y[w];
     }
-    for (int other = LANES/2; other; other /= 2) dot += __shfl_xor_sync(~0u, dot, other);
+    dot = warp_sum<LANES>(dot);
     if (lane == 0) score[key] = key < count ? scale*dot : -INFINITY;
     __syncthreads();
     const float mine = score[threadIdx.x % SPLIT], most = warp_max(mine), p = exponential(mine, most);
@@ -1946,9 +1945,8 @@ __global__ void attention_tree_kernel(elem *att, const elem *qkv, const int *bef
             for (int w = 0; w < W; w++) dot += x[w]*k[w];
         }
         for (int d = lane; W == 1 && d < D; d += LANES) dot += (float)q[d]*(float)key[d];
-        for (int other = LANES/2; other; other /= 2) dot += __shfl_xor_sync(~0u, dot, other);
-        const float now = fmaxf(most, scale*dot), shrink = exponential(most, now);
-        const float p = exponential(scale*dot, now);
+        const float score = scale*warp_sum<LANES>(dot), now = fmaxf(most, score);
+        const float shrink = exponential(most, now), p = exponential(score, now);
         for (int w = 0; w < W; w++) o[w] = o[w]*shrink + p*v[w];
         sum = sum*shrink + p;
         most = now;
@@ -1965,8 +1963,6 @@ static void attention_forward_tree(elem *att, const elem *qkv, const int *before
 }
 
 // ---- causal attention on Hopper ----------------------------------------------------------------
-//     S = q k^T / sqrt(D),   P = softmax over keys <= query,   att = P v
-//
 // The same function again, for bf16 and head sizes 64 and 128, after FlashAttention-2 and -3 (arXiv
 // 2307.08691 and 2407.08608; that o is rescaled only when the maximum has moved far is FlashAttention-4's),
 // written for what an H100 or H200 adds:
@@ -1980,19 +1976,17 @@ static void attention_forward_tree(elem *att, const elem *qkv, const int *before
 // pieces of 16 bytes are swizzled: piece i of row r lies at i ^ (r % 8), so that neither the pieces of
 // a row nor those of a column meet in one memory bank.
 //
-// What the larger ideas gave, on one H100 at B=8 H=16 T=2048 D=128. Forward, from 430 to 588 TFLOP/s:
+// What the larger ideas gave at B=8 H=16 T=2048 D=128, each beside the one before, forward:
 //     +20%  one thread block per multiprocessor, which takes its next queries from a counter, has them
 //           loaded while it finishes the previous ones, and writes by TMA; heads in groups
 //     + 6%  ex2.approx in place of exp2f       + 3%  o rescaled only when the maximum has moved far
-//     +11%  at D = 64, T = 1024: blocks of queries counted from the last one, so that the one which is not
-//           full has few keys
-// Backward, from 304 (two kernels, 7 products) to 423, each line beside the one before:
+//     +11%  at D = 64, T = 1024: blocks of queries counted from the last one
+// and backward, where two kernels with 7 products came first:
 //     -20%  one kernel and 5 products; dq summed in turns; the next S runs under dq and dk
 //     +28%  the proxy fence limited to shared::cta (without it, it waits for the whole GPU, every tile)
 //     +35%  rotary factors in one batch of loads; dk and dv through shared memory; two buffers for dq
-// These runs had pauses. Without any, as in training, the card reaches its 700 W, and its clock falls from
-// 1,980 MHz to about 1,500: 540 and 397 were left. From there:
-//     + 5%  backward: dk's product runs while the warpgroups exchange dS; lse is read a tile ahead
+//     + 5%  dk's product runs while the warpgroups exchange dS; lse is read a tile ahead
+// (dev/bench/README.md has the speed of all this together, and cuDNN's.)
 // Of no use, so left out: ping-pong of the warpgroups by barriers; dS stored transposed; a part of the
 // exponentials as polynomials; a persistent backward kernel. A loss of 4%: exponentials that stay before the
 // wait for o, behind which the compiler puts them.
@@ -2004,7 +1998,7 @@ namespace hopper {
 #define MAP const __grid_constant__ CUtensorMap         // see tile_map
 #define PTX(...) asm volatile(__VA_ARGS__ : "memory")
 typedef uint64_t Barrier;
-enum { WARPGROUP = 128, KEYS = 128 };                   // threads; keys a tile
+enum { WARPGROUP = 128, KEY_TILE = 128 };               // threads; keys a tile
 enum { PANEL = 64, ROW = 2*PANEL };                     // columns; bytes of a panel's row
 
 // -- barriers and copies
@@ -2141,12 +2135,12 @@ DEVICE void mma_abt(float (&d)[R], const char *a, int a_rows, const char *b, int
         mma<1, 0>(d, da + (k/4*a_rows*ROW + k%4*32)/16, db + (k/4*b_rows*ROW + k%4*32)/16);
     mma_end();
 }
-// d = A^T B over KEYS rows: 64 columns at a, N columns of one panel at b
+// d = A^T B over KEY_TILE rows: 64 columns at a, N columns of one panel at b
 template <int R> DEVICE void mma_atb(float (&d)[R], const char *a, const char *b) {
     const uint64_t da = descriptor(a, 0), db = descriptor(b, 0);
     mma_begin();
     mma<0, 1>(d, da, db);
-    UNROLL for (int k = 1; k < KEYS/16; k++) mma<1, 1>(d, da + k*16*ROW/16, db + k*16*ROW/16);
+    UNROLL for (int k = 1; k < KEY_TILE/16; k++) mma<1, 1>(d, da + k*16*ROW/16, db + k*16*ROW/16);
     mma_end();
 }
 // d += P B: P is 64 x 16K in registers; 16K rows of N columns at b, in a tile of b_rows rows
@@ -2164,7 +2158,7 @@ DEVICE void mma_pb(float (&d)[R], const uint32_t (&p)[4*K], const char *b, int b
 template <int N> DEVICE void registers_down(void) { PTX("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(N)); }
 template <int N> DEVICE void registers_up(void) { PTX("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(N)); }
 
-DEVICE int uniform(int x) { return __shfl_sync(~0u, x, 0); }    // tells the compiler: one value a warp
+DEVICE int warp_uniform(int x) { return __shfl_sync(~0u, x, 0); }  // tells the compiler: one value a warp
 
 DEVICE uint32_t pack2(float a, float b) {
     __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
@@ -2203,9 +2197,9 @@ template <int D> DEVICE Work work_of(int ticket, int B, int heads, int blocks, i
 // diagonal to the left. Its blocks of queries are counted from the last one back: so the block that is
 // not full has few keys. KS, VS: tiles of keys and of values, at D = 128 as many as fit.
 template <int D> struct Forward {
-    enum { GROUPS = D == 64 ? 3 : 2, QUERIES = 64*GROUPS, THREADS = WARPGROUP*(1 + GROUPS) };
+    enum { GROUPS = D == 64 ? 3 : 2, QUERY_TILE = 64*GROUPS, THREADS = WARPGROUP*(1 + GROUPS) };
     enum { KS = D == 64 ? 4 : 3, VS = D == 64 ? 4 : 2 };
-    char q[2][QUERIES*D*2], k[KS][KEYS*D*2], v[VS][KEYS*D*2];
+    char q[2][QUERY_TILE*D*2], k[KS][KEY_TILE*D*2], v[VS][KEY_TILE*D*2];
     Ring<2> of_q;
     Ring<KS> of_k;
     Ring<VS> of_v;
@@ -2215,18 +2209,17 @@ template <int D> struct Forward {
 // One tile of S becomes P, in place, in this thread's two rows; m: their maximum so far, l: their sum. If
 // m moves, what was summed before must shrink. But m has only to be near the maximum: it stays, until P
 // could exceed 2^8. c: e^(scale x) = 2^(c x).
-DEVICE bool softmax(float (&s)[KEYS/2], float (&m)[2], float (&l)[2], float (&shrink)[2], float c) {
+DEVICE bool softmax(float (&s)[KEY_TILE/2], float (&m)[2], float (&l)[2], float (&shrink)[2], float c) {
     float most[2] = {m[0], m[1]};
-    UNROLL for (int j = 0; j < KEYS/2; j++) most[j/2%2] = fmaxf(most[j/2%2], s[j]);
-    UNROLL for (int r = 0; r < 2; r++) for (int other = 1; other < 4; other *= 2)
-        most[r] = fmaxf(most[r], __shfl_xor_sync(~0u, most[r], other));
+    UNROLL for (int j = 0; j < KEY_TILE/2; j++) most[j/2%2] = fmaxf(most[j/2%2], s[j]);
+    UNROLL for (int r = 0; r < 2; r++) most[r] = warp_max<4>(most[r]);
     const bool move = __any_sync(~0u, (most[0] - m[0])*c > 8 || (most[1] - m[1])*c > 8);
     if (move) UNROLL for (int r = 0; r < 2; r++) {
         shrink[r] = ex2((m[r] - most[r])*c);
         m[r] = most[r], l[r] *= shrink[r];
     }
     const float shift[2] = {m[0]*c, m[1]*c};
-    UNROLL for (int j = 0; j < KEYS/2; j += 2) {
+    UNROLL for (int j = 0; j < KEY_TILE/2; j += 2) {
         s[j] = ex2(s[j]*c - shift[j/2%2]), s[j + 1] = ex2(s[j + 1]*c - shift[j/2%2]);
         l[j/2%2] += s[j] + s[j + 1];
     }
@@ -2244,14 +2237,14 @@ template <int D> DEVICE void load_tiles(Forward<D> &s, int *tickets, const CUten
         s.ticket[n%2] = ticket;
         if (ticket >= blocks*a.B*a.H) { bar_arrive(&s.of_q.full[n%2]); return; }
         const Work x = work_of<D>(ticket, a.B, a.H, blocks, a.T);
-        const int first = end - (x.block + 1)*F::QUERIES;
+        const int first = end - (x.block + 1)*F::QUERY_TILE;
         const int k_col = x.head/(a.H/a.G)*D, v_col = k_col + a.G*D;
         bar_expect(&s.of_q.full[n%2], sizeof s.q[0]);
         tile_load(s.q[n%2], queries, &s.of_q.full[n%2], x.b, first, x.head*D);
         #pragma unroll 1
-        for (int i = (first + F::QUERIES - 1)/KEYS; i >= 0; i--, kv++) {
-            tile_load(s.k[kv%F::KS], keys, s.of_k.fill(kv, sizeof s.k[0]), x.b, i*KEYS, k_col);
-            tile_load(s.v[kv%F::VS], keys, s.of_v.fill(kv, sizeof s.v[0]), x.b, i*KEYS, v_col);
+        for (int i = (first + F::QUERY_TILE - 1)/KEY_TILE; i >= 0; i--, kv++) {
+            tile_load(s.k[kv%F::KS], keys, s.of_k.fill(kv, sizeof s.k[0]), x.b, i*KEY_TILE, k_col);
+            tile_load(s.v[kv%F::VS], keys, s.of_v.fill(kv, sizeof s.v[0]), x.b, i*KEY_TILE, v_col);
         }
     }
 }
@@ -2262,8 +2255,8 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
     typedef Forward<D> F;
     extern __shared__ __align__(1024) char raw[];
     F &s = *(F *)raw;
-    const int wg = uniform(threadIdx.x/WARPGROUP), T = a.T, H = a.H, end = (T + 63)/64*64;
-    const int blocks = (end + F::QUERIES - 1)/F::QUERIES, total = blocks*a.B*H;
+    const int wg = warp_uniform(threadIdx.x/WARPGROUP), T = a.T, H = a.H, end = (T + 63)/64*64;
+    const int blocks = (end + F::QUERY_TILE - 1)/F::QUERY_TILE, total = blocks*a.B*H;
     if (threadIdx.x == 0) s.of_q.init(F::GROUPS), s.of_k.init(4*F::GROUPS), s.of_v.init(4*F::GROUPS);
     fence_async();
     __syncthreads();
@@ -2276,17 +2269,17 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
 
     registers_up<F::GROUPS == 3 ? 160 : 240>();
     const int w = wg - 1, t = threadIdx.x%WARPGROUP, lane = t%32, warp_row = t/32*16;
-    float o[D/2], sc[KEYS/2];
-    uint32_t p[KEYS/4];
+    float o[D/2], sc[KEY_TILE/2];
+    uint32_t p[KEY_TILE/4];
     for (int n = 0, kv = 0;; n++) {
         char *q = s.q[n%2] + w*64*ROW;                  // the 64 queries of this warpgroup
         s.of_q.wait(n);
         const int ticket = s.ticket[n%2];
         if (ticket >= total) break;
         const Work x = work_of<D>(ticket, a.B, H, blocks, T);
-        const int last = end - x.block*F::QUERIES - 1, first = last + 1 - F::QUERIES + w*64;
-        const int row = first + warp_row + lane/4, diagonal = max(first, 0)/KEYS;
-        int i = last/KEYS;
+        const int last = end - x.block*F::QUERY_TILE - 1, first = last + 1 - F::QUERY_TILE + w*64;
+        const int row = first + warp_row + lane/4, diagonal = max(first, 0)/KEY_TILE;
+        int i = last/KEY_TILE;
         for (; i > diagonal; i--, kv++) {               // keys that only later warpgroups see
             s.of_k.wait(kv), s.of_k.leave(kv);
             s.of_v.wait(kv), s.of_v.leave(kv);
@@ -2295,10 +2288,10 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
         UNROLL for (int j = 0; j < D/2; j++) o[j] = 0;
         for (; i >= 0; i--, kv++) {
             s.of_k.wait(kv);                            // S = q k^T, in flight ...
-            mma_abt<D>(sc, q, F::QUERIES, s.k[kv%F::KS], KEYS);
+            mma_abt<D>(sc, q, F::QUERY_TILE, s.k[kv%F::KS], KEY_TILE);
             if (i < diagonal) {                         // ... with o += P v of the last tile
                 s.of_v.wait(kv - 1);
-                mma_pb<KEYS/16>(o, p, s.v[(kv - 1)%F::VS], KEYS);
+                mma_pb<KEY_TILE/16>(o, p, s.v[(kv - 1)%F::VS], KEY_TILE);
                 mma_wait<1>(sc);
             } else {
                 if (n > 0 && t == 0) {                  // the last output has left its queries' place
@@ -2306,18 +2299,18 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
                     bar_arrive(&s.of_q.empty[(n - 1)%2]);
                 }
                 mma_wait<0>(sc);
-                UNROLL for (int j = 0; j < KEYS/2; j++)
-                    if (i*KEYS + col_of(j) > row + row_of(j)) sc[j] = -INFINITY;
+                UNROLL for (int j = 0; j < KEY_TILE/2; j++)
+                    if (i*KEY_TILE + col_of(j) > row + row_of(j)) sc[j] = -INFINITY;
             }
             s.of_k.leave(kv);
             const bool move = softmax(sc, m, l, shrink, scale*LOG2E);
             mma_wait<0>(o);
             if (i < diagonal) s.of_v.leave(kv - 1);
-            UNROLL for (int j = 0; j < KEYS/4; j++) p[j] = pack2(sc[2*j], sc[2*j + 1]);
+            UNROLL for (int j = 0; j < KEY_TILE/4; j++) p[j] = pack2(sc[2*j], sc[2*j + 1]);
             if (move) UNROLL for (int j = 0; j < D/2; j++) o[j] *= shrink[j/2%2];
         }
         s.of_v.wait(kv - 1);
-        mma_pb<KEYS/16>(o, p, s.v[(kv - 1)%F::VS], KEYS);
+        mma_pb<KEY_TILE/16>(o, p, s.v[(kv - 1)%F::VS], KEY_TILE);
         UNROLL for (int r = 0; r < 2; r++) {
             for (int other = 1; other < 4; other *= 2) l[r] += __shfl_xor_sync(~0u, l[r], other);
             const int query = row + 8*r;
@@ -2328,12 +2321,12 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
         group_sync(1 + w, WARPGROUP);                   // all four warps are done with q:
         mma_wait<0>(o);
         s.of_v.leave(kv - 1);
-        store_rows(q, F::QUERIES, warp_row, o, l);      // the output takes its place, and leaves
+        store_rows(q, F::QUERY_TILE, warp_row, o, l);   // the output takes its place, and leaves
         fence_async();
         group_sync(1 + w, WARPGROUP);
         if (t > 0 || first < 0) continue;
         for (int j = 0; j < D/PANEL; j++)
-            tile_store(&att, q + j*F::QUERIES*ROW, x.b, first, x.head*D + j*PANEL);
+            tile_store(&att, q + j*F::QUERY_TILE*ROW, x.b, first, x.head*D + j*PANEL);
         stores_start();
     }
     if (t == 0) stores_left();
@@ -2349,18 +2342,18 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
 template <int D>
 __global__ void attention_rows_kernel(float *dots, float *lse2, int *turns, int *tickets,
                                       const elem *datt, const elem *att, const float *lse, Sizes a) {
-    const int padded = (a.T + KEYS - 1)/KEYS*KEYS, i = blockIdx.x*blockDim.x + threadIdx.x;
-    const int row = i/(D/8), lane = i%(D/8), t = row%padded, head = row/padded;
+    const int rows = (a.T + KEY_TILE - 1)/KEY_TILE*KEY_TILE, i = blockIdx.x*blockDim.x + threadIdx.x;
+    const int row = i/(D/8), lane = i%(D/8), t = row%rows, head = row/rows;
     float x[8] = {}, y[8] = {}, dot = 0;
     if (i == 0) *tickets = 0;
-    if (row >= a.B*a.H*padded) return;
+    if (row >= a.B*a.H*rows) return;
     if (t < a.T) {
         const size_t at = (((size_t)head/a.H*a.T + t)*a.H + head%a.H)*D + lane*8;
         load(x, att + at);
         load(y, datt + at);
     }
     for (int w = 0; w < 8; w++) dot += x[w]*y[w];
-    for (int other = D/16; other; other /= 2) dot += __shfl_xor_sync(~0u, dot, other);
+    dot = warp_sum<D/8>(dot);
     if (lane > 0) return;
     dots[row] = dot;
     lse2[row] = t < a.T ? lse[(size_t)head*a.T + t]*LOG2E : INFINITY;
@@ -2387,10 +2380,10 @@ DEVICE void turn_back(float *a, float *b, float2 cosine, float2 sine) {
 // and these are at work already: so the turns come, in whatever order the GPU starts its blocks. And as
 // all begin with the last queries, they mostly have come when they are wanted.
 template <int D> struct Backward {
-    enum { THREADS = 3*WARPGROUP, TILE = 64*D*2 };
+    enum { THREADS = 3*WARPGROUP, TILE_BYTES = 64*D*2 };
     typedef float4 Sums[2][D/16][WARPGROUP];                // of each warpgroup, thread t's numbers
-    char k[2*TILE], v[2*TILE], tile[4][TILE];               // tile: of q and datt in turn
-    char ds[2][KEYS*ROW];
+    char k[2*TILE_BYTES], v[2*TILE_BYTES], tile[4][TILE_BYTES];  // tile: of q and datt in turn
+    char ds[2][KEY_TILE*ROW];
     Sums dq[2];
     float number[4][64];                                    // lse beside q, dots beside datt
     Ring<4> of_tile;
@@ -2435,8 +2428,8 @@ DEVICE void load_tiles(Backward<D> &s, const Task &x, const CUtensorMap *datt, c
                        const CUtensorMap *keys, const float *lse, const float *dots) {
     const int k_col = (x.H + x.g)*D;
     bar_expect(&s.full_kv, sizeof s.k + sizeof s.v);
-    tile_load(s.k, keys, &s.full_kv, x.b, x.block*KEYS, k_col);
-    tile_load(s.v, keys, &s.full_kv, x.b, x.block*KEYS, k_col + x.G*D);
+    tile_load(s.k, keys, &s.full_kv, x.b, x.block*KEY_TILE, k_col);
+    tile_load(s.v, keys, &s.full_kv, x.b, x.block*KEY_TILE, k_col + x.G*D);
     uint32_t n = 0;                                         // counts tiles
     #pragma unroll 1
     for (int h = x.head; h < x.head + x.share; h++) for (int q = x.tiles - 1; q >= x.first; q--) {
@@ -2482,7 +2475,7 @@ template <int D> DEVICE void carry_dq(Backward<D> &s, const Task &x, int i, floa
     }
     bar_arrive(ready);
     bar_wait(full, n%2);
-    tile_store(dkeys, buffer, x.b, x.block*KEYS, (x.H + x.g + (i ? 0 : x.G))*D);
+    tile_store(dkeys, buffer, x.b, x.block*KEY_TILE, (x.H + x.g + (i ? 0 : x.G))*D);
     stores_start();
     stores_left();
 }
@@ -2495,8 +2488,8 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     typedef Backward<D> F;
     extern __shared__ __align__(1024) char raw[];
     F &s = *(F *)raw;
-    const int wg = uniform(threadIdx.x/WARPGROUP), T = a.T, share = a.H/a.G;
-    const int blocks = (T + KEYS - 1)/KEYS, tiles = 2*blocks;
+    const int wg = warp_uniform(threadIdx.x/WARPGROUP), T = a.T, share = a.H/a.G;
+    const int blocks = (T + KEY_TILE - 1)/KEY_TILE, tiles = 2*blocks;
     if (threadIdx.x == 0) {
         s.ticket = atomicAdd(tickets, 1);
         s.of_tile.init(8);
@@ -2505,7 +2498,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     }
     fence_async();
     __syncthreads();
-    const Work work = work_of<D>(uniform(s.ticket), a.B, a.G, blocks, T);
+    const Work work = work_of<D>(warp_uniform(s.ticket), a.B, a.G, blocks, T);
     const int first = 2*work.block;
     const Task x = { a.H, a.G, work.b, work.block, work.head, work.head*share, share, first, tiles };
 
@@ -2520,7 +2513,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     const int row = w*64 + warp_row + lane/4;           // of this thread, in the block of keys
     const float c = scale*LOG2E;
     const char *k = s.k + w*64*ROW, *v = s.v + w*64*ROW;                    // this warpgroup's 64 keys
-    const char *k_half = s.k + (D == 128 ? w*KEYS*ROW : w*ROW/2);           // its half of the columns
+    const char *k_half = s.k + (D == 128 ? w*KEY_TILE*ROW : w*ROW/2);       // its half of the columns
     float dk[D/2], dv[D/2], dq[D/4], sc[32], dp[32];
     float2 l[8];                                        // lse of the tile's queries
     uint32_t p[16], ds[16];
@@ -2530,14 +2523,14 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     UNROLL for (int j = 0; j < D/2; j++) asm volatile("" : "+f"(dk[j]), "+f"(dv[j]));
     bar_wait(&s.full_kv, 0);
     s.of_tile.wait(0);
-    mma_abt<D>(sc, k, KEYS, s.tile[0], 64);
+    mma_abt<D>(sc, k, KEY_TILE, s.tile[0], 64);
     mma_wait<0>(sc);
     UNROLL for (int j = 0; j < 8; j++) l[j] = *(float2 *)&s.number[0][col_of(4*j)];
     for (int more = share*(left + 1); more-- > 0; n++) {              // this tile's S^T and lse are here
         const int i = n%2, q = 2*n, g = q + 1, next = q + 2;                // of these tiles
         const bool diagonal = left < 2;
         s.of_tile.wait(g);                              // dP^T, and meanwhile P
-        mma_abt<D>(dp, v, KEYS, s.tile[g%4], 64);
+        mma_abt<D>(dp, v, KEY_TILE, s.tile[g%4], 64);
         if (diagonal) UNROLL for (int j = 0; j < 32; j++)
             if (row + row_of(j) > left*64 + col_of(j)) sc[j] = -INFINITY;
         UNROLL for (int j = 0; j < 32; j += 2) {
@@ -2560,7 +2553,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
         // S^T of the next tile. (After the last one of anything, unused: a branch here would make the
         // compiler keep the products apart.)
         if (more) s.of_tile.wait(next);
-        mma_abt<D>(sc, k, KEYS, s.tile[next%4], 64);
+        mma_abt<D>(sc, k, KEY_TILE, s.tile[next%4], 64);
         mma_wait<2>(dk);
         s.of_tile.leave(q);
         mma_wait<1>(dq);                                // S^T goes on while dq leaves
@@ -2572,7 +2565,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
         }
         UNROLL for (int j = 0; j < D/16; j++)
             buffer[w][j][t] = make_float4(dq[4*j], dq[4*j + 1], dq[4*j + 2], dq[4*j + 3]);
-        if (diagonal) finish_dq<D>(buffer, table, x.block*KEYS + left*64, T, w, scale);
+        if (diagonal) finish_dq<D>(buffer, table, x.block*KEY_TILE + left*64, T, w, scale);
         fence_async();
         __syncwarp();
         if (lane == 0) bar_arrive(&s.full_dq[i]);
@@ -2582,13 +2575,14 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     }
     const float once[2] = {1, 1}, scales[2] = {scale, scale};
     UNROLL for (int j = 0; j < D/4; j += 2) {
-        const float *angle = table + (size_t)min(x.block*KEYS + row + row_of(j), T - 1)*D + col_of(j);
+        const int position = min(x.block*KEY_TILE + row + row_of(j), T - 1);
+        const float *angle = table + (size_t)position*D + col_of(j);
         turn_back(dk + j, dk + j + D/4, *(const float2 *)angle, *(const float2 *)(angle + D/2));
     }
     bar_wait(&s.ready_dq[0], n/2%2);
-    store_rows((char *)s.dq[0], KEYS, w*64 + warp_row, dv, once);
+    store_rows((char *)s.dq[0], KEY_TILE, w*64 + warp_row, dv, once);
     bar_wait(&s.ready_dq[1], n/2%2);
-    store_rows((char *)s.dq[1], KEYS, w*64 + warp_row, dk, scales);
+    store_rows((char *)s.dq[1], KEY_TILE, w*64 + warp_row, dk, scales);
     fence_async();
     __syncwarp();
     if (lane == 0) bar_arrive(&s.full_dq[0]), bar_arrive(&s.full_dq[1]);
@@ -2617,7 +2611,7 @@ static CUtensorMap tile_map(const elem *tensor, int B, int T, int columns, int r
 // What `work` holds. The forward pass needs the ticket counter alone.
 struct Scratch { int *tickets, *turns; float *lse2, *dots; float4 *sums; size_t bytes; };
 static Scratch scratch_at(void *work, int B, int T, int H, int D) {
-    const size_t rows = (size_t)B*H*padded(T, KEYS);
+    const size_t rows = (size_t)B*H*padded(T, KEY_TILE);
     Arena arena = { (char *)work, 0 };
     Scratch s;
     take(s.tickets, &arena, 1), take(s.turns, &arena, rows/64);
@@ -2632,15 +2626,14 @@ size_t work_bytes(int B, int T, int H, int D) { return scratch_at(NULL, B, T, H,
 template <int D> void forward(elem *att, float *lse, void *work, const elem *q, int q_width,
                               const elem *kv, int kv_width, int B, int T, int H, int G, Stream stream) {
     typedef Forward<D> F;
-    const auto kernel = attention_forward_kernel<D>;
-    const int blocks = B*H*ceil_div(padded(T, 64), F::QUERIES), panels = D/PANEL;
+    const int blocks = B*H*ceil_div(padded(T, 64), F::QUERY_TILE), panels = D/PANEL;
     int *tickets = scratch_at(work, B, T, H, D).tickets;
     CUDA(cudaMemsetAsync(tickets, 0, sizeof *tickets, stream));
-    CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(F)));
-    kernel<<<imin(card.props.multiProcessorCount, blocks), F::THREADS, sizeof(F), stream>>>(
-        lse, tickets, tile_map(att, B, T, H*D, 64, 1), tile_map(q, B, T, q_width, F::QUERIES, panels),
-        tile_map(kv, B, T, kv_width, KEYS, panels), { B, T, H, G }, 1/sqrtf(D));
-    LAUNCHED();
+    const int grid = imin(card.props.multiProcessorCount, blocks);
+    launch<sizeof(F)>(attention_forward_kernel<D>, grid, F::THREADS, stream,
+                      lse, tickets, tile_map(att, B, T, H*D, 64, 1),
+                      tile_map(q, B, T, q_width, F::QUERY_TILE, panels),
+                      tile_map(kv, B, T, kv_width, KEY_TILE, panels), Sizes{ B, T, H, G }, 1/sqrtf(D));
 }
 
 // attention_backward and rope_backward in one. (No card holds tensors for which the largest index that is
@@ -2649,19 +2642,16 @@ template <int D> void backward(elem *dqkv, void *work, const elem *datt, const e
                                const float *lse, const elem *qkv, const float *table, int B, int T, int H,
                                int G, Stream stream) {
     typedef Backward<D> F;
-    const auto kernel = attention_backward_kernel<D>;
-    const int Q = (H + 2*G)*D, blocks = ceil_div(T, KEYS), panels = D/PANEL;
-    const int grid = ceil_div((size_t)B*H*blocks*KEYS*(D/8), 256);
+    const int Q = (H + 2*G)*D, blocks = ceil_div(T, KEY_TILE), panels = D/PANEL;
+    const int grid = ceil_div((size_t)B*H*blocks*KEY_TILE*(D/8), 256);
     const Scratch s = scratch_at(work, B, T, H, D);
     launch(attention_rows_kernel<D>, grid, 256, stream,
            s.dots, s.lse2, s.turns, s.tickets, datt, att, lse, Sizes{ B, T, H, G });
-    CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(F)));
-    kernel<<<B*G*blocks, F::THREADS, sizeof(F), stream>>>(
-        s.sums, s.turns, s.tickets, tile_map(dqkv, B, T, Q, 64, panels),
-        tile_map(dqkv, B, T, Q, KEYS, panels), tile_map(datt, B, T, H*D, 64, panels),
-        tile_map(qkv, B, T, Q, 64, panels), tile_map(qkv, B, T, Q, KEYS, panels),
-        s.lse2, s.dots, table, { B, T, H, G }, 1/sqrtf(D));
-    LAUNCHED();
+    launch<sizeof(F)>(attention_backward_kernel<D>, B*G*blocks, F::THREADS, stream,
+                      s.sums, s.turns, s.tickets, tile_map(dqkv, B, T, Q, 64, panels),
+                      tile_map(dqkv, B, T, Q, KEY_TILE, panels), tile_map(datt, B, T, H*D, 64, panels),
+                      tile_map(qkv, B, T, Q, 64, panels), tile_map(qkv, B, T, Q, KEY_TILE, panels),
+                      s.lse2, s.dots, table, Sizes{ B, T, H, G }, 1/sqrtf(D));
 }
 }
 #endif
@@ -2694,24 +2684,6 @@ static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T)
     add_memory(plan, &n, "workspace", acts.work_bytes + WORKSPACE + rope);
     add_memory(plan, &n, "KV cache", cache_size(c)*sizeof(elem));
     return n;
-}
-static void *gpu_build(const Config *c, int training) { return gpu_olmo_build(c, training); }
-static void gpu_destroy(void *m) { olmo_free((GpuOlmo *)m); }
-static void gpu_forward(void *m, real *losses, real *zlosses, const int *tokens, const int *targets,
-                        const real *weights, int B, int T) {
-    olmo_forward((GpuOlmo *)m, losses, zlosses, tokens, targets, weights, B, T);
-}
-static void gpu_forward_tree(void *m, real *losses, real *zlosses, const int *tokens, const int *positions,
-                             const int *targets, int N) {
-    olmo_forward_tree((GpuOlmo *)m, losses, zlosses, tokens, positions, targets, N);
-}
-static void gpu_backward(void *m, int last) {
-    ((GpuOlmo *)m)->last_pass = last;
-    olmo_backward((GpuOlmo *)m);
-}
-static double gpu_update(void *m, const AdamW *adamw) { return olmo_update((GpuOlmo *)m, adamw); }
-static void gpu_decode(void *m, real *logits, const int *tokens, int n, int past) {
-    olmo_decode((GpuOlmo *)m, logits, tokens, n, past);
 }
 
 // Numbers come and go as float, through the staging buffer: there the halves of parameters meet, and there
@@ -2751,6 +2723,11 @@ static void gpu_set(void *model, Space space, size_t offset, size_t count, const
     CUDA(cudaStreamSynchronize(card.stream));
 }
 
+static void gpu_backward(void *m, int last) {
+    ((GpuOlmo *)m)->last_pass = last;
+    olmo_backward((GpuOlmo *)m);
+}
+
 // The table's name tells the card and its memory, beside which the plan is printed.
 static char card_name[400] = "GPU";
 static void gpu_open(void) {
@@ -2765,8 +2742,15 @@ static void gpu_open(void) {
 }
 
 static const Device gpu_device = {
-    card_name, alone, gpu_open, gpu_memory, gpu_build, gpu_destroy, gpu_forward, gpu_forward_tree,
-    gpu_backward, gpu_update, gpu_decode, gpu_get, gpu_set, precision, 1,
+    card_name, alone, gpu_open, gpu_memory,
+    [](auto... x) -> void * { return gpu_olmo_build(x...); },
+    [](void *m) { olmo_free((GpuOlmo *)m); },
+    [](void *m, auto... x) { olmo_forward((GpuOlmo *)m, x...); },
+    [](void *m, auto... x) { olmo_forward_tree((GpuOlmo *)m, x...); },
+    gpu_backward,
+    [](void *m, auto... x) { return olmo_update((GpuOlmo *)m, x...); },
+    [](void *m, auto... x) { olmo_decode((GpuOlmo *)m, x...); },
+    gpu_get, gpu_set, precision, 1,
 };
 
 #ifdef OLMO_GPU_PROGRAM

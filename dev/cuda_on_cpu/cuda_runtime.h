@@ -274,6 +274,8 @@ struct cudaLaunchConfig_t {
     cudaLaunchAttribute *attrs;
     int numAttrs;
 };
+enum { cudaFuncAttributeMaxDynamicSharedMemorySize };
+template <class Kernel> static cudaError_t cudaFuncSetAttribute(Kernel, int, int) { return cudaSuccess; }
 template <class... Parameters, class... Arguments>
 static cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *how, void (*kernel)(Parameters...),
                                       Arguments... arguments) {

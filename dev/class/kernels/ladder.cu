@@ -80,7 +80,7 @@ static float milliseconds(const Work &run) {
         float ms;
         CUDA(cudaEventRecord(start, card.stream));
         run();
-        LAUNCHED();
+        CUDA(cudaGetLastError());
         CUDA(cudaEventRecord(stop, card.stream));
         CUDA(cudaEventSynchronize(stop));
         CUDA(cudaEventElapsedTime(&ms, start, stop));
@@ -128,7 +128,7 @@ struct Ladder {
         if (!first_ms) printf("\n%s\n", title);
         restore();
         run();
-        LAUNCHED();
+        CUDA(cudaGetLastError());
         const double off = error();
         const float ms = milliseconds(run);
         if (!first_ms) first_ms = ms;
