@@ -4573,6 +4573,7 @@ static const struct { const char *flags, *says; } requests[] = {
     { "--as-released --data c.bin", "CHAT.jsonl" }, { "--as-released", "CHAT.jsonl" },
     { "--watts 3 --energy", NULL },
     { "--energy | --resume --watts 3", NULL }, { "--data a.bin | --resume --watts 3", "--energy" }, { "--watts 3", "--energy" }, { "--pue 2 --energy", NULL },
+    { "--chat --generate 5 --prompt a", "--chat and --prompt" }, { "--chat --generate 5", NULL },
     { "--energy | --resume --pue 2", NULL }, { "--data a.bin | --resume --pue 2", "--energy" },
     { "--pue 2", "--energy" }, { "--carbon-intensity 1 --energy", NULL },
     { "--energy | --resume --carbon-intensity 1", NULL },

@@ -5511,6 +5511,8 @@ static void check_served(const Options *o) {
 // Refuses options that contradict each other.
 static void check_together(const Options *o) {
     CHECK(!o->prompt || !o->prompt_ids, "--prompt and --prompt-ids: only one of them can be continued");
+    CHECK(!o->chat || !(given(o, &o->prompt) || given(o, &o->prompt_ids)),
+          "--chat and --prompt: in a chat, every prompt is typed; --generate N without --chat continues one");
     CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
     CHECK(!o->dpo || !o->data, "--dpo and --data: only one of them can be trained on%s",
           o->resume ? "; --resume goes on with that of the run" : "");
