@@ -4546,7 +4546,7 @@ static void test_options(void) {
 // run that --resume goes on with.
 static const struct { const char *flags, *says; } requests[] = {
     { "", NULL }, { "--prompt a --generate 3", NULL }, { "--prompt a --sample-every 5", NULL },
-    { "--prompt a --chat", "--generate N" },
+    { "--prompt a --chat", "--chat and --prompt" },
     { "--chat --data c.jsonl", "--data is for training, --chat is done" },
     { "--chat --dpo p.jsonl", "--dpo is for training, --chat is done" },
     { "--eval --data a.bin", NULL },

@@ -5476,6 +5476,8 @@ static void check_command(const Options *o) {
         CHECK(!training[i].asked, "%s is for training, %s is done instead of it: these are two commands",
               training[i].name, instead);
     CHECK(o->generate || !given(o, &o->generate), "--generate 0: expected at least one token");
+    CHECK(!o->chat || !(o->prompt || o->prompt_ids),
+          "--chat and --prompt: in a chat, every prompt is typed; --generate N without --chat continues one");
     CHECK(!o->resume || !o->load,
           "--resume goes on from the newest checkpoint in %s, --load starts from another model; "
           "choose one", o->out);
@@ -5511,8 +5513,6 @@ static void check_served(const Options *o) {
 // Refuses options that contradict each other.
 static void check_together(const Options *o) {
     CHECK(!o->prompt || !o->prompt_ids, "--prompt and --prompt-ids: only one of them can be continued");
-    CHECK(!o->chat || !(given(o, &o->prompt) || given(o, &o->prompt_ids)),
-          "--chat and --prompt: in a chat, every prompt is typed; --generate N without --chat continues one");
     CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
     CHECK(!o->dpo || !o->data, "--dpo and --data: only one of them can be trained on%s",
           o->resume ? "; --resume goes on with that of the run" : "");
