@@ -19,10 +19,8 @@ so it does where memory of the host has changed before its copy to the card was 
 
 What does not show: races between blocks; a barrier missing where this order does no harm; the memory model;
 shared memory that is read before it is written (it keeps what the block before has left); how many registers
-or bytes of shared memory a kernel takes; kernels that start early; speed. What card.stream is asked for is
-done at once, so results that are read before a synchronization do not show either. What ranks tell each
-other (nccl.h) is done as late as can be, when it is waited for: so it shows where computing does not wait
-for it, but not where it should have waited for computing.
+or bytes of shared memory a kernel takes; kernels that start early; speed. All work is done when it is asked
+for, so results that are read before a synchronization do not show either.
 */
 #pragma once
 #undef _FORTIFY_SOURCE                                  // it takes a jump to another stack for an attack
@@ -194,7 +192,7 @@ static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
     *p = { "a GPU on a CPU", 8, 0, 3, 1 };
     return cudaSuccess;
 }
-static inline cudaError_t cudaGetDeviceCount(int *n) { return *n = 2, cudaSuccess; }
+static inline cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
 static inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 static inline cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
     return *free = *total = (size_t)16 << 30, cudaSuccess;
@@ -202,24 +200,18 @@ static inline cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
 
 // ---- streams and graphs --------------------------------------------------------------------------
 // All work is done at once, unless it is being captured. Then it is written down, and a graph does it as
-// often as it is launched: with the same pointers, and with what they point to by then. And a stream with a
-// priority, by which ranks talk, is late: it works only when it is waited for.
+// often as it is launched: with the same pointers, and with what they point to by then.
 
 typedef std::vector<std::function<void()>> Work;
-struct CudaStream { Work *captured; bool is_late; Work late; size_t done; };    // done: so many of `late`
+struct CudaStream { Work *captured; };
 struct CudaGraph { Work work; };
 typedef CudaStream *cudaStream_t;
 typedef CudaGraph *cudaGraph_t, *cudaGraphExec_t;
 static int capturing;                                   // streams that are
 
 static cudaError_t enqueue(cudaStream_t s, std::function<void()> work) {
-    if (s && s->captured) s->captured->push_back(std::move(work));
-    else if (s && s->is_late) s->late.push_back(std::move(work));
-    else work();
+    if (s && s->captured) s->captured->push_back(std::move(work)); else work();
     return cudaSuccess;
-}
-static void work_until(cudaStream_t s, size_t end) {
-    while (s && s->done < end) { Work::value_type work = std::move(s->late[s->done++]); work(); }
 }
 static cudaError_t not_in_capture() { return capturing ? cudaErrorStreamCaptureUnsupported : cudaSuccess; }
 
@@ -228,16 +220,13 @@ static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, int) {
     return *s = new CudaStream(), cudaSuccess;
 }
 static inline cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, int, int) {
-    return *s = new CudaStream{ NULL, true, {}, 0 }, cudaSuccess;
+    return cudaStreamCreateWithFlags(s, 0);
 }
 static inline cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *most) {
     return *least = *most = 0, cudaSuccess;
 }
 static void copies_end();
-static inline cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-    if (s && s->is_late) work_until(s, s->late.size());
-    return copies_end(), not_in_capture();
-}
+static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return copies_end(), not_in_capture(); }
 static inline cudaError_t cudaStreamBeginCapture(cudaStream_t s, int) {
     return capturing++, s->captured = new Work, cudaSuccess;
 }
@@ -258,22 +247,21 @@ static inline cudaError_t cudaGraphLaunch(cudaGraphExec_t program, cudaStream_t 
     return cudaSuccess;
 }
 
-struct CudaEvent { double ms; cudaStream_t stream; size_t end; };           // recorded when, and behind what
-typedef CudaEvent *cudaEvent_t;
+typedef double *cudaEvent_t;                            // when it was recorded, in ms
 enum { cudaEventDefault, cudaEventDisableTiming = 2 };
-static inline cudaError_t cudaEventCreate(cudaEvent_t *e) { return *e = new CudaEvent(), cudaSuccess; }
+static inline cudaError_t cudaEventCreate(cudaEvent_t *e) { return *e = new double(0), cudaSuccess; }
 static inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, int) { return cudaEventCreate(e); }
 static inline cudaError_t cudaEventDestroy(cudaEvent_t e) { return delete e, cudaSuccess; }
-static inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+static inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return *e = { 1e3*(double)t.tv_sec + 1e-6*(double)t.tv_nsec, s, s ? s->late.size() : 0 }, cudaSuccess;
+    return *e = 1e3*(double)t.tv_sec + 1e-6*(double)t.tv_nsec, cudaSuccess;
 }
-static inline cudaError_t cudaEventSynchronize(cudaEvent_t e) { return work_until(e->stream, e->end), cudaSuccess; }
+static inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
 static inline cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t a, cudaEvent_t b) {
-    return *ms = (float)(b->ms - a->ms), cudaSuccess;
+    return *ms = (float)(*b - *a), cudaSuccess;
 }
-static inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t e, int) { return cudaEventSynchronize(e); }
+static inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, int) { return cudaSuccess; }
 
 // ---- launches ------------------------------------------------------------------------------------
 
