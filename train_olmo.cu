@@ -15,14 +15,10 @@ helpers that every kernel of section 2 uses, and skip "several cards" at first. 
   those in kernels and products, the residual stream x, its gradient dx, the gradients of the parameters.
 - The optimizer's fp32 weight is kept in two halves; the upper one is the bf16 weight of the forward pass.
 - head_forward goes back, too, by chunks of rows, so that nothing as wide as the vocabulary is kept.
-- One buffer serves where the .c has two or three: dx lies where x was, dh and dqkv where h was, datt
-  where dxn was.
-- Some functions do more, or are told more: the cross entropy goes forward and back in one kernel;
-  attention_backward rotates q and k back itself; norm_backward also writes dx in bf16; weight gradients say
-  whether to add; embed_backward takes the places at which each token stands; rope_forward also writes the
-  KV cache.
+- One buffer serves where the .c has two or three: dx lies where x was, and so on (GpuActs).
+- Some functions do more, or are told more; their comments say so. Cross entropy goes forward and back in
+  one kernel, attention_backward rotates q and k back, and rope_forward also writes the KV cache.
 - In generation SwiGLU is part of the product, and a kernel starts before the one before it has ended.
-- Gradients that an update has used up are not cleared, but overwritten by the next backward pass.
 - olmo_forward_tree needs no KV cache: all tokens attend at once, and each is told which one stands before it.
 - --recompute and --offload-optimizer take less memory and more time, for the same bits.
 
@@ -109,12 +105,9 @@ static void *gpu_allocate(size_t count, size_t size, const char *what, int clear
 static void gpu_release(void *p) { CUDA(cudaFree(p)); }
 
 // A share of the arena that starts on a multiple of 256 bytes, as TMA and the fastest products want it.
-static void *take_aligned(Arena *arena, size_t count, size_t size) {
-    arena->used = (arena->used + 255)/256*256;
-    return take(arena, count, size);
-}
 template <class X> static void take(X *&p, Arena *arena, size_t count) {
-    p = (X *)take_aligned(arena, count, sizeof(X));
+    arena->used = (arena->used + 255)/256*256;
+    p = (X *)take(arena, count, sizeof(X));
 }
 
 // Zeroed memory of the host. It does not move, so that kernels can read and write it, over the bus.
@@ -452,8 +445,7 @@ void clip_backward(elem *dx, const unsigned char *pass, size_t count, Stream str
 // Each head's halves (a, b) are rotated by the angle of the row's position, in place:
 //     a' = a cos - b sin,    b' = b cos + a sin        x: [N, Q]; the first `heads` heads are rotated
 // Row n stands at position past[n/T] + n % T (past NULL: n % T). sign: +1, or -1 to rotate back.
-// In generation the heads from `first` on, of keys and of values (which do not turn), go to row *past + n of
-// the cache as well.
+// In generation keys and values, the heads from `first` on, go to row *past + n of the cache, too.
 template <int W> __global__ void rotate_kernel(elem *x, const float *table, float sign, int T,
                                                const int *past, int heads, int D, int Q, elem *cache,
                                                int first) {
@@ -549,9 +541,8 @@ __global__ void softmax_forward_kernel(elem *P, float *lse, const float *S, floa
     most = block_max(most);
     for (int j = threadIdx.x; j < n; j += blockDim.x) sum += exponential(scale*S[row + j], most);
     sum = block_sum(sum);
-    for (int j = threadIdx.x; j < ld; j += blockDim.x) {
+    for (int j = threadIdx.x; j < ld; j += blockDim.x)
         P[row + j] = (elem)(j < n ? exponential(scale*S[row + j], most)/sum : 0);
-    }
     if (threadIdx.x == 0) lse[(size_t)head*T + t] = most + logf(sum);
 }
 
@@ -585,9 +576,8 @@ void attention_forward(elem *att, float *lse, void *work, const elem *q, int q_w
 
 // P = exp(S - lse),   dS_j = P_j (dP_j - datt . att), times the scale of S. (The .c derives it.)
 __global__ void softmax_backward_kernel(elem *P, elem *dS, const float *S, const float *dP,
-                                        const float *lse, const elem *datt, const elem *att,
-                                        float scale, int ld, int t0, int T, int first, int group, int H,
-                                        int D) {
+                                        const float *lse, const elem *datt, const elem *att, float scale,
+                                        int ld, int t0, int T, int first, int group, int H, int D) {
     const int t = t0 + blockIdx.x, n = t + 1, head = first + blockIdx.y*group;
     const size_t row = ((size_t)blockIdx.y*gridDim.x + blockIdx.x)*ld, at = ((size_t)t*H + head)*D;
     float dot = 0;
@@ -612,8 +602,7 @@ __global__ void keys_values_kernel(elem *dkv, const float *dk, const float *dv, 
 
 //     dq = dS k,    dk += dS^T q,    dv += P^T datt                    (the 1/sqrt(D) is in dS already)
 // dqkv, qkv: [B, T, Q], datt, att: [B, T, H*D], lse: [B, H, T]. rope_backward is in it: "=" the gradient
-// of q and k before they were rotated. The last tile, whose queries see every key, comes first: it sets
-// dk and dv, to which the others add.
+// of q and k before rotation. The last tile sees every key, and so comes first: it sets dk and dv.
 void attention_backward(elem *dqkv, void *work, const elem *datt, const elem *att, const float *lse,
                         const elem *qkv, const float *table, int B, int T, int H, int G, int D,
                         Stream stream) {
@@ -653,19 +642,18 @@ void attention_backward(elem *dqkv, void *work, const elem *datt, const elem *at
     rope_backward(dqkv, table, B*T, T, H + G, D, Q, stream);
 }
 
-// For generation, one query at position *past, with work of so many bytes for at most `longest` keys. And for
-// a tree of texts, in which before[n] is the token before token n, or -1. (Section 5 has both.)
+// For generation, one query at position *past, by splits of its keys, of at most `longest`. And for a
+// tree of texts, in which before[n] is the token before token n, or -1. (Section 5 has both.)
+enum { SPLIT = 32, SPLIT_THREADS = 128 };               // a split's keys are a warp wide
 static void attention_forward_one(elem *att, void *work, const elem *q, const elem *kv, int width,
                                   const int *past, int longest, int H, int G, int D, Stream stream);
-static size_t attention_one_work(int longest, int H, int D);
 static void attention_forward_tree(elem *att, const elem *qkv, const int *before, int N, int H, int G,
                                    int D, Stream stream);
 
-// Bytes of scratch, of any content, for all that olmo_forward, olmo_backward and olmo_decode ask of
-// attention. (256: at least the ticket counter of Hopper's forward pass.)
+// Bytes of scratch, of any content, for all attention. (256: the counter in Hopper's forward pass.)
 static size_t attention_work(int B, int T, int H, int G, int D, int training) {
     AttentionWork unused;
-    const size_t one = attention_one_work(T, H, D);
+    const size_t one = sizeof(float)*H*ceil_div(T, SPLIT)*(2 + D);      // for attention_forward_one
     const size_t tiles = attention_layout(&unused, NULL, T, T, G, D, training && !on_hopper(D));
     return zmax(zmax(one, tiles), on_hopper(D) && training ? hopper::work_bytes(B, T, H, D) : 256);
 }
@@ -757,9 +745,8 @@ __global__ void crossentropy_kernel(float *losses, float *zlosses, X *logits, co
     const float weight = target < 0 ? 0 : weights[n], factor = weight*(1 + 2*z*lse);
     walk<W>(row, V, [&](int v, float (&x)[W]) {
         for (int w = 0; w < W; w++) x[w] = weight == 0 ? 0 : factor*exponential(x[w], lse);
-        if (v <= target && target < v + W) {
+        if (v <= target && target < v + W)
             for (int w = 0; w < W; w++) x[w] -= v + w == target ? weight : 0;
-        }
         store(row + v, x, true);
     });
 }
@@ -776,19 +763,17 @@ template <class X> void crossentropy(float *losses, float *zlosses, X *logits, c
 // ---- weights in two halves ---------------------------------------------------------------------
 // The bf16 weight is the upper half of the optimizer's float, rounded to nearest. With `rest`, the lower
 // half with a sign, it gives the float exactly. So both take 4 bytes, and no step of its own casts weights.
-#ifdef FP32
-static DEVICE float joined(elem weight, int16_t) { return weight; }
-static DEVICE elem upper(float p) { return p; }
-static DEVICE int16_t lower(float) { return 0; }
-#else
 static DEVICE float joined(elem weight, int16_t rest) {
+    if (sizeof(elem) == sizeof(float)) return (float)weight;        // in the strict program
     return __uint_as_float(((uint32_t)__bfloat16_as_ushort(weight) << 16) + (uint32_t)(int32_t)rest);
 }
 static DEVICE elem upper(float p) {
+    if (sizeof(elem) == sizeof(float)) return (elem)p;
     return __ushort_as_bfloat16((uint16_t)((__float_as_uint(p) + 0x8000) >> 16));
 }
-static DEVICE int16_t lower(float p) { return (int16_t)(__float_as_uint(p) & 0xffff); }
-#endif
+static DEVICE int16_t lower(float p) {
+    return sizeof(elem) == sizeof(float) ? 0 : (int16_t)(__float_as_uint(p) & 0xffff);
+}
 
 // p[i] = the float weight; and back. rest: NULL in the strict program, and in a model that is not trained.
 __global__ void join_kernel(float *p, const elem *weight, const int16_t *rest, size_t count) {
@@ -839,9 +824,9 @@ typedef struct {
     GpuLayerActs layer[MAX_LAYERS];
     elem *xnf;                                      // [N, C]          last norm
     float *rstdf;                                   // [N]
-    void *logits;                                   // [head_rows, V]  of elem; without weights, of float
+    char *logits;                                   // [head_rows, V]  of elem; without weights, of float
     elem *dx_elem, *dxn;                            // [N, C]
-    void *work;                                     // scratch of attention
+    char *work;                                     // scratch of attention
     float *rope;                                    // [seq_len, D]    made once, so in no arena
     size_t kept_bytes, logits_bytes, work_bytes;    // how much of all this is what
 } GpuActs;
@@ -879,7 +864,7 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training,
     a->kept_bytes = arena->used;
 
     a->head_rows = imax(2, imin(B*T, training ? TRAIN_HEAD_ROWS : EVAL_HEAD_ROWS));     // 2: one of float
-    a->logits = take_aligned(arena, a->head_rows*V, training ? sizeof(elem) : sizeof(float));
+    take(a->logits, arena, a->head_rows*V*(training ? sizeof(elem) : sizeof(float)));
     a->logits_bytes = arena->used - a->kept_bytes;
 
     if (training) {
@@ -888,7 +873,7 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training,
         if (sizeof(elem) == sizeof(float)) a->dx_elem = (elem *)a->dx; else take(a->dx_elem, arena, N*C);
         take(a->dxn, arena, N*C);
     }
-    a->work = take_aligned(arena, attention_work(B, T, H, G, D, training), 1);
+    take(a->work, arena, attention_work(B, T, H, G, D, training));
     a->work_bytes = arena->used - a->kept_bytes - a->logits_bytes;
     return arena->used;
 }
@@ -1501,9 +1486,8 @@ void olmo_forward_tree(GpuOlmo *m, real *losses, real *zlosses, const int *token
 // sqrt(sum of squares) of all gradients.
 __global__ void norm_partials_kernel(double *partial, const float *g, size_t size, int add) {
     double squares = 0;
-    for (size_t i = blockIdx.x*256 + threadIdx.x; i < size; i += NORM_PARTIALS*256) {
+    for (size_t i = blockIdx.x*256 + threadIdx.x; i < size; i += NORM_PARTIALS*256)
         squares += (double)g[i]*(double)g[i];
-    }
     squares = block_sum(squares);
     if (threadIdx.x == 0) partial[blockIdx.x] = (add ? partial[blockIdx.x] : 0) + squares;
 }
@@ -1608,6 +1592,7 @@ double olmo_update(GpuOlmo *model, const AdamW *adamw) {
 // ---- the fast product --------------------------------------------------------------------------
 // cuBLASLt multiplies. A Product is all that it wants to know of one; a Plan is what it made of that.
 
+enum { MAX_PROPOSALS = 16, PLANS = 512 };
 typedef struct { int rows, cols; size_t width, stride; int transposed, align; } Storage;
 typedef struct {                                    // (no gaps between numbers, so that memcmp sees them all)
     int M, N, K, batch, add;
@@ -1667,13 +1652,10 @@ __global__ void numbers_kernel(elem *x, size_t count) {
 __global__ void hash_kernel(unsigned long long *hash, const unsigned short *x, size_t count) {
     unsigned long long sum = 0;
     const size_t step = (size_t)gridDim.x*blockDim.x;
-    for (size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x; i < count; i += step) {
+    for (size_t i = blockIdx.x*(size_t)blockDim.x + threadIdx.x; i < count; i += step)
         sum += mixed(x[i] + i*65536);
-    }
     atomicAdd(hash, sum);
 }
-
-enum { MAX_PROPOSALS = 16 };
 
 // Which of cuBLASLt's proposals is the fastest? A clock never says the same twice, and a run must give
 // the same bits twice. So the clock may choose only among those whose result has the bits of the first
@@ -1684,7 +1666,7 @@ static int fastest(Plan *plan, const cublasLtMatmulHeuristicResult_t *proposal, 
     const size_t x_size = zmax(p->a.rows*p->a.width, p->b.rows*p->b.width);
     const size_t bytes = (p->M*p->c.width*(p->type == CUDA_R_32F ? 4 : 2) + 255)/256*256;
     unsigned long long *sum = (unsigned long long *)card.workspace, hash, first = 0;    // between products
-    cudaEvent_t start, end;
+    cudaEvent_t event[2];                                   // before and after a product
     int best = -1, alike[MAX_PROPOSALS];
     float times[MAX_PROPOSALS], time;
     elem *c = NULL, *x;                                     // x: both operands
@@ -1692,25 +1674,23 @@ static int fastest(Plan *plan, const cublasLtMatmulHeuristicResult_t *proposal, 
     (void)cudaGetLastError();                                                   // which has the same bits
     x = c + bytes/sizeof(elem);
     if (n > 0) by_elements(numbers_kernel, x_size, stream, x);
-    CUDA(cudaEventCreate(&start));
-    CUDA(cudaEventCreate(&end));
+    make_events(event, 2, cudaEventDefault);
     for (int round = 0; round < 5; round++) for (int i = 0; i < n; i++) if (round == 0 || alike[i]) {
         by_elements(numbers_kernel, bytes/sizeof(elem), stream, c);             // to which products may add
-        CUDA(cudaEventRecord(start, stream));
+        CUDA(cudaEventRecord(event[0], stream));
         alike[i] = multiply(plan, &proposal[i].algo, c, x, x, stream) == CUBLAS_STATUS_SUCCESS;
-        CUDA(cudaEventRecord(end, stream));
+        CUDA(cudaEventRecord(event[1], stream));
         CUDA(cudaMemsetAsync(sum, 0, sizeof *sum, stream));
         launch(hash_kernel, 1024, 256, stream, sum, (const unsigned short *)c, bytes/2);
         to_host(&hash, sum, 1);
         CUDA(cudaStreamSynchronize(stream));
-        CUDA(cudaEventElapsedTime(&time, start, end));
+        CUDA(cudaEventElapsedTime(&time, event[0], event[1]));
         times[i] = round == 0 ? time : fminf(times[i], time);
         if (alike[i] && best < 0) best = i, first = hash;
         alike[i] &= hash == first;
         if (alike[i] && times[i] < times[best]) best = i;
     }
-    CUDA(cudaEventDestroy(start));
-    CUDA(cudaEventDestroy(end));
+    for (cudaEvent_t e : event) CUDA(cudaEventDestroy(e));
     gpu_release(c);
     return imax(best, 0);
 }
@@ -1746,7 +1726,6 @@ static void plan_make(Plan *plan, const Product *p, int compare, Stream stream) 
 
 template <class X> static void gemm(X *c, size_t ldc, Operand a, Operand b, int M, int N, int K,
                                     int add, Stream stream, int batch, size_t c_stride) {
-    enum { PLANS = 512 };
     static Plan plans[PLANS];
     static int made = 0;
     const Product p = { M, N, K, batch, add, type_of<X>,
@@ -1775,8 +1754,7 @@ template <int W> static DEVICE uint4 fetch(const elem *row, int c, int C) {
 
 // One row times a matrix: every weight is read once, and this takes all the time. So each warp always has
 // AHEAD loads of weights under way: the first before the row is there, then those of its next output, while
-// it sums up this one. WARPS warps share an output: one, or four, whose registers hold a longer row. gated:
-// weight is up | gate, 2*O rows, and out = up*silu(gate), as in SwiGLU; the last four warps have gate.
+// it sums up this one. WARPS warps share an output: one, or four if C is large. gated: 4 to 7 have gate.
 template <class X, int W, int WARPS, bool gated>
 __global__ void __launch_bounds__(256, 2) matvec_kernel(X *out, const elem *inp, const elem *weight, int C,
                                                         int O, int add) {
@@ -1831,7 +1809,6 @@ static void matvec(X *out, const elem *inp, const elem *weight, int C, int O, in
 // o_i, that of e^(s - m_i) v. Then, with m the maximum of all m_i:
 //     att = sum_i e^(m_i - m) o_i / sum_i e^(m_i - m) l_i
 // q: [H*D], kv: [n] rows, width apart; partial: [H, splits, 2 + D]
-enum { SPLIT = 32, SPLIT_THREADS = 128 };               // a split's keys are a warp wide
 
 // Asks for `bytes`, a multiple of 16: a load that comes later finds them in the L2 cache.
 static DEVICE void prefetch(const void *from, unsigned bytes) {
@@ -1903,10 +1880,6 @@ __global__ void attention_combine_kernel(elem *att, const float *partial, const 
     }
 }
 
-static size_t attention_one_work(int longest, int H, int D) {
-    return sizeof(float)*H*ceil_div(longest, SPLIT)*(2 + D);
-}
-
 // *past + 1 keys, of at most `longest`. The number is the card's, so that one CUDA graph serves them all.
 static void attention_forward_one(elem *att, void *work, const elem *q, const elem *kv, int width,
                                   const int *past, int longest, int H, int G, int D, Stream stream) {
@@ -1963,11 +1936,9 @@ static void attention_forward_tree(elem *att, const elem *qkv, const int *before
 }
 
 // ---- causal attention on Hopper ----------------------------------------------------------------
-// The same function again, for bf16 and head sizes 64 and 128, after FlashAttention-2 and -3 (arXiv
-// 2307.08691 and 2407.08608; that o is rescaled only when the maximum has moved far is FlashAttention-4's),
-// written for what an H100 or H200 adds:
-//     wgmma      a warpgroup (4 warps) multiplies 64 rows by a tile in shared memory, while its threads
-//                do something else
+// The same again, for bf16 and head sizes 64 and 128, after FlashAttention-2 and -3 (arXiv 2307.08691,
+// 2407.08608; that o is rescaled only if the maximum moved far is version 4's), for what Hopper adds:
+//     wgmma      a warpgroup (4 warps) multiplies 64 rows by a shared-memory tile, and meanwhile goes on
 //     TMA        one thread asks for a tile, which lands in shared memory by itself
 //     mbarrier   counts arrivals and bytes; whoever needs them waits for the end of a phase
 // In every thread block warpgroup 0 feeds TMA and the others compute.
@@ -1986,13 +1957,10 @@ static void attention_forward_tree(elem *att, const elem *qkv, const int *before
 //     +28%  the proxy fence limited to shared::cta (without it, it waits for the whole GPU, every tile)
 //     +35%  rotary factors in one batch of loads; dk and dv through shared memory; two buffers for dq
 //     + 5%  dk's product runs while the warpgroups exchange dS; lse is read a tile ahead
-// (dev/bench/README.md has the speed of all this together, and cuDNN's.)
 // Of no use, so left out: ping-pong of the warpgroups by barriers; dS stored transposed; a part of the
 // exponentials as polynomials; a persistent backward kernel. A loss of 4%: exponentials that stay before the
 // wait for o, behind which the compiler puts them.
-//
-// compute-sanitizer's memcheck, initcheck and synccheck are clean. racecheck does not follow __syncwarp()
-// into an mbarrier: dev/races.cu tells which pairs it names therefore, and any other would be news.
+// The speed of all together, beside cuDNN's: dev/bench/README.md. compute-sanitizer: dev/races.cu.
 #ifndef CUDA_ON_CPU
 namespace hopper {
 #define MAP const __grid_constant__ CUtensorMap         // see tile_map
@@ -2080,8 +2048,7 @@ template <int N> struct Ring {
 
 // -- products of one warpgroup: d (64 x N, in registers) = or += A (64 x 16) B (16 x N)
 // Each warp holds 16 rows of d, and a thread two of them, r = lane/4 and r + 8. Packed to bf16, d has just
-// the layout in which A is taken from registers. mma_abt, mma_atb and mma_pb return while their products, a
-// group, are in flight.
+// the layout in which A is taken from registers. mma_abt, _atb, _pb leave a group of them in flight.
 DEVICE int row_of(int j) { return (j & 2)*4; }          // element d[j] is in row r + row_of(j),
 DEVICE int col_of(int j) { return j/4*8 + threadIdx.x%4*2 + (j & 1); }          // and in this column
 
@@ -2153,8 +2120,7 @@ DEVICE void mma_pb(float (&d)[R], const uint32_t (&p)[4*K], const char *b, int b
 }
 
 // -- small things
-// The loading warpgroup gives registers to the computing ones. Together they cannot have more than the
-// launch allocated: asking for more hangs.
+// The loading warpgroup gives registers to the computing ones. (Asking for more than it gave hangs.)
 template <int N> DEVICE void registers_down(void) { PTX("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(N)); }
 template <int N> DEVICE void registers_up(void) { PTX("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(N)); }
 
@@ -2360,8 +2326,7 @@ __global__ void attention_rows_kernel(float *dots, float *lse2, int *turns, int 
     if (row%64 == 0) turns[row/64] = 0;
 }
 
-// Gradients turn back by their position's angles: two numbers at a, and their partners half a head away,
-// at b.
+// Gradients turn back by their position's angles: two numbers at a; at b their partners, half a head on.
 DEVICE void turn_back(float *a, float *b, float2 cosine, float2 sine) {
     const float x = a[0]*cosine.x + b[0]*sine.x, y = a[1]*cosine.y + b[1]*sine.y;
     b[0] = b[0]*cosine.x - a[0]*sine.x, b[1] = b[1]*cosine.y - a[1]*sine.y;
@@ -2550,8 +2515,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
         mma_atb(dq, s.ds[i], k_half);                   // dq = dS k
         mma_wait<2>(dv);
         s.of_tile.leave(g);
-        // S^T of the next tile. (After the last one of anything, unused: a branch here would make the
-        // compiler keep the products apart.)
+        // S^T of the next tile; after the very last, unused. (A branch would keep the products apart.)
         if (more) s.of_tile.wait(next);
         mma_abt<D>(sc, k, KEY_TILE, s.tile[next%4], 64);
         mma_wait<2>(dk);
@@ -2591,8 +2555,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
 
 // -- host
 // How the copy engine sees a bf16 tensor [B, T, columns]: as {64 columns, T rows, panels, B}, in tiles
-// of `rows` rows and `panels` panels. (The function is the driver's; asked for here, it spares linking
-// with libcuda.)
+// of `rows` rows and `panels` panels. (To ask the driver for its function spares linking with libcuda.)
 static CUtensorMap tile_map(const elem *tensor, int B, int T, int columns, int rows, int panels) {
     static const auto encode = (decltype(&cuTensorMapEncodeTiled))
         dlsym(dlopen("libcuda.so.1", RTLD_LAZY), "cuTensorMapEncodeTiled");
@@ -2626,14 +2589,13 @@ size_t work_bytes(int B, int T, int H, int D) { return scratch_at(NULL, B, T, H,
 template <int D> void forward(elem *att, float *lse, void *work, const elem *q, int q_width,
                               const elem *kv, int kv_width, int B, int T, int H, int G, Stream stream) {
     typedef Forward<D> F;
-    const int blocks = B*H*ceil_div(padded(T, 64), F::QUERY_TILE), panels = D/PANEL;
+    const int blocks = imin(card.props.multiProcessorCount, B*H*ceil_div(padded(T, 64), F::QUERY_TILE));
     int *tickets = scratch_at(work, B, T, H, D).tickets;
     CUDA(cudaMemsetAsync(tickets, 0, sizeof *tickets, stream));
-    const int grid = imin(card.props.multiProcessorCount, blocks);
-    launch<sizeof(F)>(attention_forward_kernel<D>, grid, F::THREADS, stream,
+    launch<sizeof(F)>(attention_forward_kernel<D>, blocks, F::THREADS, stream,
                       lse, tickets, tile_map(att, B, T, H*D, 64, 1),
-                      tile_map(q, B, T, q_width, F::QUERY_TILE, panels),
-                      tile_map(kv, B, T, kv_width, KEY_TILE, panels), Sizes{ B, T, H, G }, 1/sqrtf(D));
+                      tile_map(q, B, T, q_width, F::QUERY_TILE, D/PANEL),
+                      tile_map(kv, B, T, kv_width, KEY_TILE, D/PANEL), Sizes{ B, T, H, G }, 1/sqrtf(D));
 }
 
 // attention_backward and rope_backward in one. (No card holds tensors for which the largest index that is
@@ -2689,9 +2651,9 @@ static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T)
 // Numbers come and go as float, through the staging buffer: there the halves of parameters meet, and there
 // a piece's owner tells it to the others.
 static float *state_at(GpuOlmo *m, Space space, Piece p, size_t i) {
-    if (space == GRADS) clear_used(m);
-    if (space == GRADS) return grad_at(m, p, i);
-    return (space == MOMENT1 ? m->moment1 : m->moment2) + own_at(m, p, i);
+    if (space != GRADS) return (space == MOMENT1 ? m->moment1 : m->moment2) + own_at(m, p, i);
+    clear_used(m);
+    return grad_at(m, p, i);
 }
 static void gpu_get(void *model, Space space, size_t offset, size_t count, real *host) {
     GpuOlmo *m = (GpuOlmo *)model;
@@ -2699,9 +2661,9 @@ static void gpu_get(void *model, Space space, size_t offset, size_t count, real 
         const Piece p = piece_at(&m->segments, i);
         const int mine = p.owner == ranks.rank;
         k = zmin(CHUNK, zmin(p.end, offset + count) - i);
-        if (mine && space == PARAMS) {
+        if (mine && space == PARAMS)
             by_elements(join_kernel, k, card.stream, m->staging, m->weights + i, rest_at(m, p, i));
-        } else if (mine) to_card(m->staging, state_at(m, space, p, i), k);
+        else if (mine) to_card(m->staging, state_at(m, space, p, i), k);
         if (ranks.world > 1) broadcast(m->staging, k, p.owner);
         to_host(host, m->staging, k);
     }
@@ -2723,11 +2685,6 @@ static void gpu_set(void *model, Space space, size_t offset, size_t count, const
     CUDA(cudaStreamSynchronize(card.stream));
 }
 
-static void gpu_backward(void *m, int last) {
-    ((GpuOlmo *)m)->last_pass = last;
-    olmo_backward((GpuOlmo *)m);
-}
-
 // The table's name tells the card and its memory, beside which the plan is printed.
 static char card_name[400] = "GPU";
 static void gpu_open(void) {
@@ -2747,7 +2704,10 @@ static const Device gpu_device = {
     [](void *m) { olmo_free((GpuOlmo *)m); },
     [](void *m, auto... x) { olmo_forward((GpuOlmo *)m, x...); },
     [](void *m, auto... x) { olmo_forward_tree((GpuOlmo *)m, x...); },
-    gpu_backward,
+    [](void *m, int last) {
+        ((GpuOlmo *)m)->last_pass = last;
+        olmo_backward((GpuOlmo *)m);
+    },
     [](void *m, auto... x) { return olmo_update((GpuOlmo *)m, x...); },
     [](void *m, auto... x) { olmo_decode((GpuOlmo *)m, x...); },
     gpu_get, gpu_set, precision, 1,
