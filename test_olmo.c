@@ -5290,6 +5290,9 @@ static void test_save_load_save(void) {
     check(!file_exists("half"), "and no half of an export is left");
     code = train_olmo("--load large/step1 --export half --export-dtype bf16");
     check(went_well(code), "bf16 holds them: code %d", code);
+    refuses("weights that are infinite", "inf", "not worth saving", "%s --steps 1 --warmup 0 --schedule constant "
+            "--lr 1e39 --data ids.bin --val none --out endless", tiny_model);
+    check(!holds("endless", "step1"), "and nothing is saved");
     leave_yard();
 }
 
