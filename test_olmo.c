@@ -4242,6 +4242,8 @@ static void promised_answers(void) {
           "--prompt-ids prints the new ids alone: %.*s", (int)strcspn(first, "\n"), first);
     code = train_olmo("--load good --generate 5 --prompt-ids 1,2,3 --seed 7");
     check(went_well(code) && !strcmp(first, last_line(said)), "the same seed, the same ids");
+    code = train_olmo("--load good --generate 2 --prompt-ids 1 --seq-len 8 --eos 5");
+    check(went_well(code), "a loaded model may get another window, and another end of documents: %s", complained);
     code = train_olmo("--load good --generate 20 --prompt-ids 1,2,3");
     check(went_well(code) && strstr(complained, "13 new tokens"),
           "what does not fit into --seq-len is noted");
