@@ -5094,7 +5094,8 @@ static void bare_resume(void) {
             "--resume --out run --seq-len 15");
     refuses("another end of documents", "--eos 5", "run/step8", "--resume --out run --eos 5");
     static const struct { const char *flags, *says; } idle[] = {
-        { "--model 1b", "--model is where a run begins" }, { "--recipe sft", "--recipe is where a run begins" },
+        { "--model 1b", "--model is where a run begins" },
+        { "--recipe sft", "--recipe is where a run begins" },
         { "--init normal", "--init is for new weights" },
         { "--tied", "--tied does not fit the model in run/step8, whose head is a matrix of its own" },
         { "--dpo-beta 0.3", "--dpo-beta: expected --dpo" }, { "--as-released", "--as-released: expected --data" },
@@ -5292,8 +5293,8 @@ static void test_save_load_save(void) {
     check(!file_exists("half"), "and no half of an export is left");
     code = train_olmo("--load large/step1 --export half --export-dtype bf16");
     check(went_well(code), "bf16 holds them: code %d", code);
-    refuses("weights that are infinite", "inf", "not worth saving", "%s --steps 1 --warmup 0 --schedule constant "
-            "--lr 1e39 --data ids.bin --val none --out endless", tiny_model);
+    refuses("weights that are infinite", "inf", "not worth saving", "%s --steps 1 --warmup 0 --schedule "
+            "constant --lr 1e39 --data ids.bin --val none --out endless", tiny_model);
     check(!holds("endless", "step1"), "and nothing is saved");
     leave_yard();
 }
