@@ -1938,7 +1938,7 @@ static void attention_forward_tree(elem *att, const elem *qkv, const int *before
 // ---- causal attention on Hopper ----------------------------------------------------------------
 // The same again, for bf16 and head sizes 64 and 128, after FlashAttention-2 and -3 (arXiv 2307.08691,
 // 2407.08608; that o is rescaled only if the maximum moved far is version 4's), for what Hopper adds:
-//     wgmma      a warpgroup (4 warps) multiplies 64 rows by a shared-memory tile, and meanwhile goes on
+//     wgmma      a warpgroup (4 warps) multiplies 64 rows by a tile in shared memory; its threads go on
 //     TMA        one thread asks for a tile, which lands in shared memory by itself
 //     mbarrier   counts arrivals and bytes; whoever needs them waits for the end of a phase
 // In every thread block warpgroup 0 feeds TMA and the others compute.
@@ -2048,7 +2048,7 @@ template <int N> struct Ring {
 
 // -- products of one warpgroup: d (64 x N, in registers) = or += A (64 x 16) B (16 x N)
 // Each warp holds 16 rows of d, and a thread two of them, r = lane/4 and r + 8. Packed to bf16, d has just
-// the layout in which A is taken from registers. mma_abt, _atb, _pb leave a group of them in flight.
+// the layout in which A is taken from registers. mma_abt etc. leave a group of products in flight.
 DEVICE int row_of(int j) { return (j & 2)*4; }          // element d[j] is in row r + row_of(j),
 DEVICE int col_of(int j) { return j/4*8 + threadIdx.x%4*2 + (j & 1); }          // and in this column
 
@@ -2698,6 +2698,7 @@ static void gpu_open(void) {
              slower ? ", made without sm_90a: slow attention" : "", (double)free*1e-9, (double)total*1e-9);
 }
 
+// In the order of the .c's Device, which knows a model as void *.
 static const Device gpu_device = {
     card_name, alone, gpu_open, gpu_memory,
     [](auto... x) -> void * { return gpu_olmo_build(x...); },
