@@ -275,14 +275,15 @@ static void test_tunings(void) {
         { "sft", 2e-6, 128, "3%" }, { "dpo", 5e-7, 32, "10%" },
     };
     for (int i = 0; i < 2; i++) {
-        const Tuning *t = tuning_named(rows[i].name);
-        const Recipe *r = &t->recipe;
+        Options o = options_of_preset("1b");
+        const Recipe *r = &o.recipe;
+        use_tuning(&o, tuning_named(rows[i].name));
         check(!strcmp(r->schedule, "finetune") && r->lr == rows[i].lr && r->final_lr == 0
               && r->batch == rows[i].batch && r->micro_batch == 1 && r->weight_decay == 0
               && r->beta1 == 0.9 && r->beta2 == 0.999 && r->eps == 1e-8 && !r->decay_embeddings
               && r->clip == 0 && r->clip_warmup_steps == 0 && r->clip_warmup_factor == 1
-              && t->epochs == 3 && !strcmp(t->warmup, rows[i].warmup), "--recipe %s: every field",
-              rows[i].name);
+              && o.epochs == 3 && !strcmp(o.warmup, rows[i].warmup) && !strcmp(o.tuning, rows[i].name),
+              "--recipe %s: every field", rows[i].name);
     }
     check(TUNINGS == 2, "there is no recipe without a row in this test");
 }
