@@ -75,9 +75,10 @@ test-gpu: $(if $(CARD),test_olmo_cu test_olmo_cu_fp32)
 	@[ "$(CARD)" ] || { echo "error: the tests on a GPU need one; nvidia-smi -L finds no card of NVIDIA's here"; exit 1; }
 	./test_olmo_cu ./test_olmo_cu_fp32
 
-# The same kernels without a card and without nvcc: each thread of a block becomes a fiber. -g: for a debugger.
+# The same kernels without a card and without nvcc: each thread of a block becomes a fiber. -g: for a debugger; -DNCCL: a stand-in
+# for that, too.
 ON_CPU_FLAGS = -std=c++17 -O1 -g $(ARCH) -ffp-contract=fast -fno-strict-aliasing -Wall -Wextra -Wno-unused -Wno-unused-parameter -Wno-sign-compare \
-               -Wno-unknown-pragmas $(filter -fopenmp,$(OPENMP)) -I. -Idev/cuda_on_cpu
+               -Wno-unknown-pragmas $(filter -fopenmp,$(OPENMP)) -DNCCL -I. -Idev/cuda_on_cpu
 test_olmo_on_cpu test_olmo_on_cpu_fp32: $(wildcard dev/cuda_on_cpu/*) train_olmo.cu test_olmo.c data/test/check.c $(SOURCE) build/flags
 	$(CXX) $(ON_CPU_FLAGS) $(if $(findstring fp32,$@),-DFP32) -DPROGRAM='"test_olmo.c"' -o $@ dev/cuda_on_cpu/on_cpu.cc -lm -ldl
 test-gpu-on-cpu: test_olmo_on_cpu test_olmo_on_cpu_fp32

@@ -7496,26 +7496,31 @@ static void ranks_started_by_others(void) {
 }
 
 #ifdef __CUDACC__
-// One run by one card, and by two that share it. (Where there is one card, or no NCCL, only that it
-// says so.) The sizes leave a rest.
-// Steps of 32 sequences, of a model whose sizes are odd, so that no rank has a round piece of it.
-static const char *const ranks_run =
-    "--gpu-device --d-model 60 --n-layers 3 --n-heads 5 --n-kv-heads 1 --mlp-hidden 88 --vocab 67 --seq-len "
-    "16 --untied --steps 50 --batch 32 --warmup 2 --sample-every 0 --lr 0.01 --data ids.bin --val few.bin "
-    "--eval-every 10 --save-every 20";
+// One run by one card, and by several that share it. (Where there is one card, or no NCCL, only that it
+// says so.) The steps of a model whose sizes are odd, so that no rank has a round piece of it; where a CPU
+// runs the kernels few, of a small one.
+static const int ranks_steps = on_cpu ? 5 : 50, ranks_batch = on_cpu ? 6 : 32;
+#define RANKS_FLAGS "--warmup 2 --sample-every 0 --lr 0.01 --data ids.bin --val few.bin"
+static const char *const ranks_model = on_cpu
+    ? "--gpu-device --d-model 12 --n-layers 3 --n-heads 2 --n-kv-heads 1 --mlp-hidden 22 --vocab 67 --seq-len 4 "
+      "--steps 5 --batch 6 --eval-every 1 --save-every 2 " RANKS_FLAGS
+    : "--gpu-device --d-model 60 --n-layers 3 --n-heads 5 --n-kv-heads 1 --mlp-hidden 88 --vocab 67 --seq-len 16 "
+      "--steps 50 --batch 32 --eval-every 10 --save-every 20 " RANKS_FLAGS;
+static char ranks_run[512];                                 // with untied weights
 
 // `world` cards beside the one whose run is in ./one. Leaves the hash of their weights, and ./cards.
 static void cards_beside_one(char hash[64], int world, double allowed) {
     const char *const loss = "train/CrossEntropyLoss", *const judged = "eval/validation/CrossEntropyLoss";
-    const int rows = 32/world;
-    system_or_die("rm -rf cards again mixed && cp -r one mixed && rm -r mixed/step50 mixed/latest");
+    const int steps = ranks_steps, rows = ranks_batch/world, fewer = on_cpu ? 1 : 5;
+    system_or_die("rm -rf cards again mixed && cp -r one mixed && rm -r mixed/step5* mixed/latest");
     int code = train_olmo("%s --gpus %d --micro-batch %d --out cards", ranks_run, world, rows);
     snprintf(hash, 64, "%s", last_line(said));
-    check(went_well(code) && metrics_apart("one", "cards", loss, 50) <= allowed
-          && metrics_apart("one", "cards", judged, 5) <= allowed,
-          "GPU: %d cards beside one, 50 steps: losses %.1e, validation %.1e apart (allowed %.1e)%s", world,
-          metrics_apart("one", "cards", loss, 50), metrics_apart("one", "cards", judged, 5), allowed,
-          complained);
+    const double norms = metrics_apart("one", "cards", "optim/total_grad_norm", steps);
+    check(went_well(code) && metrics_apart("one", "cards", loss, steps) <= allowed
+          && metrics_apart("one", "cards", judged, 5) <= allowed && (sizeof(elem) == 2 || norms <= 10*allowed),
+          "GPU: %d cards beside one, %d steps: losses %.1e, validation %.1e apart (allowed %.1e), norms %.1e%s",
+          world, steps, metrics_apart("one", "cards", loss, steps), metrics_apart("one", "cards", judged, 5),
+          allowed, norms, complained);
     code = train_olmo("%s --gpus %d --micro-batch %d --out again", ranks_run, world, rows);
     check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: %d cards twice: equal bits: %.30s", world,
           last_line(said));
@@ -7523,54 +7528,51 @@ static void cards_beside_one(char hash[64], int world, double allowed) {
     check(went_well(code) && !strcmp(hash, last_line(said)),
           "GPU: ... and with --shard gradients: %.30s", last_line(said));
     for (int shard = 0; shard < 2; shard++) {
-        code = train_olmo("%s --gpus %d --micro-batch 5 --out again %s", ranks_run, world,
-                          shard ? "--shard gradients" : "");
-        check(went_well(code) && metrics_apart("one", "again", loss, 50) <= allowed,
-              "GPU: ... in passes of 5%s: %.1e apart", shard ? ", sharing out gradients" : "",
-              metrics_apart("one", "again", loss, 50));
+        code = train_olmo("%s --gpus %d --micro-batch %d --out again %s", ranks_run, world,
+                          fewer, shard ? "--shard gradients" : "");
+        check(went_well(code) && metrics_apart("one", "again", loss, steps) <= allowed,
+              "GPU: ... in passes of %d%s: %.1e apart", fewer, shard ? ", sharing out gradients" : "",
+              metrics_apart("one", "again", loss, steps));
     }
     code = train_olmo("--gpu-device --resume --out cards");
     check(went_well(code) && !strcmp(hash, last_line(said)),
           "GPU: one card reads the bits that %d have written: %.30s", world, last_line(said));
-    system_or_die("rm -r cards/step50 cards/latest");
+    system_or_die("rm -r cards/step5* cards/latest");
     code = train_olmo("--gpu-device --resume --gpus %d --micro-batch %d --out cards", world, rows);
     check(went_well(code) && !strcmp(hash, last_line(said)),
-          "GPU: resumed at step 40, %d end at the same bits: %.30s", world, last_line(said));
+          "GPU: resumed at step %d, %d end at the same bits: %.30s", steps*4/5, world, last_line(said));
     code = train_olmo("--gpu-device --resume --gpus %d --micro-batch %d --out mixed", world, rows);
-    check(went_well(code) && metrics_apart("one", "mixed", loss, 50) <= allowed,
-          "GPU: begun by one, %d go on: %.1e apart", world, metrics_apart("one", "mixed", loss, 50));
+    check(went_well(code) && metrics_apart("one", "mixed", loss, steps) <= allowed,
+          "GPU: begun by one, %d go on: %.1e apart", world, metrics_apart("one", "mixed", loss, steps));
 }
 
-static void test_gpu_ranks(void) {
-    const Config c = config_of(60, 3, 5, 1, 88, 67, 16, 0, 0, 0);
-    const double allowed = sizeof(elem) == 2 ? 1e-3 : 50*budget(gradient_length(&c, 32, 16));
-    char hash[64], port[16];
-    int cards = 0, free_port = 0, pid[2], code;
-    CUDA(cudaGetDeviceCount(&cards));
-    setenv("TRAIN_OLMO", self, 1);
-    enter_yard();
-    if (alone || cards < 2) {
-        if (alone) refuses("two cards, without NCCL", "--gpus 2", "without NCCL", "%s --gpus 2", ranks_run);
-        else refuses("two cards, of one", "rank 1 of 2", "CUDA shows only", "%s --gpus 2", ranks_run);
-        leave_yard();
-        return;
+// The same of tied weights, whose gradient comes from both ends of the model.
+static void tied_cards_beside_one(int world, double allowed) {
+    const char *const loss = "train/CrossEntropyLoss";
+    char hash[64] = "";
+    int code = train_olmo("%s --tied --micro-batch %d --out one", ranks_model, ranks_batch/world);
+    CHECK(went_well(code), "a test could not train: %s", complained);
+    for (int shard = 0; shard < 2; shard++) {
+        code = train_olmo("%s --tied --gpus %d --micro-batch %d --out cards --shard %s", ranks_model, world,
+                          ranks_batch/world, shard ? "gradients" : "optimizer");
+        const double apart = metrics_apart("one", "cards", loss, ranks_steps);
+        check(went_well(code) && apart <= allowed && (!shard || !strcmp(hash, last_line(said))),
+              "GPU: tied weights, sharing out %s: %.1e apart, %.30s%s", shard ? "gradients" : "moments", apart,
+              last_line(said), complained);
+        snprintf(hash, sizeof hash, "%s", last_line(said));
     }
-    CHECK(went_well(train_olmo("%s --micro-batch 16 --out one", ranks_run)), "a test could not train: %s",
-          complained);
-    if (cards >= 4) {
-        cards_beside_one(hash, 4, allowed);
-        system_or_die("rm -r cards/step50 cards/latest");
-        code = train_olmo("--gpu-device --resume --gpus 2 --micro-batch 16 --shard gradients --out cards");
-        check(went_well(code), "GPU: begun by four, two go on: %.30s%s", last_line(said), complained);
-    }
-    cards_beside_one(hash, 2, allowed);
-    // Two processes that find each other, as those of two machines do.
+}
+
+// Two processes that find each other, as those of two machines do: the same bits.
+static void cards_meet(const char *hash) {
+    char port[16];
+    int free_port = 0, pid[2], code;
     setenv("WORLD_SIZE", "2", 1), setenv("MASTER_ADDR", "localhost", 1);
     close(listen_at(1, &free_port));
     snprintf(port, sizeof port, "%d", free_port), setenv("MASTER_PORT", port, 1);
     for (int r = 1; r >= 0; r--) {
         setenv("RANK", r ? "1" : "0", 1), setenv("LOCAL_RANK", r ? "1" : "0", 1);
-        pid[r] = start_olmo("%s --micro-batch 16 --out met", ranks_run);
+        pid[r] = start_olmo("%s --micro-batch %d --out met", ranks_run, ranks_batch/2);
         if (r) sleep_ms(300);
     }
     code = wait_for(pid[0]);
@@ -7578,11 +7580,51 @@ static void test_gpu_ranks(void) {
     check(went_well(code) && !strcmp(hash, last_line(said)),
           "GPU: two processes that meet by MASTER_ADDR: %.30s%s", last_line(said), complained);
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("LOCAL_RANK");
-    for (int k = 0; k < 3; k++) {                   // ranks 0 and 1 are killed, and rank 0 is stopped
+}
+
+static void test_gpu_ranks(void) {
+    const Config c = on_cpu ? config_of(12, 3, 2, 1, 22, 67, 4, 0, 0, 0)
+        : config_of(60, 3, 5, 1, 88, 67, 16, 0, 0, 0);
+    const double of_fp32 = ranks_steps*budget(gradient_length(&c, ranks_batch, c.seq_len));
+    const double allowed = sizeof(elem) == 2 ? 1e-3 : of_fp32;
+    const int half = ranks_batch/2, many = on_cpu ? 3 : 4;
+    char hash[64];
+    int cards = 0, pid[2], code;
+    CUDA(cudaGetDeviceCount(&cards));
+    setenv("TRAIN_OLMO", self, 1);
+    snprintf(ranks_run, sizeof ranks_run, "%s --untied", ranks_model);
+    enter_yard();
+    if (alone || cards < 2) {
+        if (alone) refuses("two cards, without NCCL", "--gpus 2", "without NCCL", "%s --gpus 2", ranks_run);
+        else refuses("two cards, of one", "rank 1 of 2", "CUDA shows only", "%s --gpus 2", ranks_run);
+    }
+    if (on_cpu) {                                           // now it shows more of them
+        cards = many;
+        setenv("CARDS", "3", 1);
+        write_tokens("few.bin", 60, 64);
+    }
+    if (alone || cards < 2) {
+        leave_yard();
+        return;
+    }
+    CHECK(went_well(train_olmo("%s --micro-batch %d --out one", ranks_run, half)), "a test could not train: %s",
+          complained);
+    if (cards >= many) {
+        cards_beside_one(hash, many, allowed);
+        system_or_die("rm -r cards/step5* cards/latest");
+        code = train_olmo("--gpu-device --resume --gpus 2 --micro-batch %d --shard gradients --out cards", half);
+        check(went_well(code), "GPU: begun by %d, two go on: %.30s%s", many, last_line(said), complained);
+    }
+    if (!on_cpu) {                                          // where three took long enough
+        cards_beside_one(hash, 2, allowed);
+        cards_meet(hash);
+    }
+    tied_cards_beside_one(cards >= many ? many : 2, allowed);
+    for (int k = 0; k < (on_cpu ? 2 : 3); k++) {    // ranks 0 and 1 are killed, and rank 0 is stopped
         const int victim = k % 2, stopped = k == 2;
         if (stopped) setenv("PATIENCE", "5", 1);
-        const pid_t parent = start_olmo("%s --gpus 2 --micro-batch 16 --out endless --steps 10000000",
-                                        ranks_run);
+        const pid_t parent = start_olmo("%s --gpus 2 --micro-batch %d --out endless --steps 10000000",
+                                        ranks_run, half);
         wait_for_metrics("endless/metrics.jsonl", 1000);
         const int n = ranks_of(parent, pid, 2);
         const double killed = seconds();
@@ -7596,7 +7638,7 @@ static void test_gpu_ranks(void) {
               stopped ? "stopped" : "killed", seconds() - killed, complained);
         system_or_die("rm -rf endless");
     }
-    unsetenv("PATIENCE");
+    unsetenv("PATIENCE"), unsetenv("CARDS");
     leave_yard();
 }
 #endif

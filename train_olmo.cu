@@ -1484,23 +1484,25 @@ void olmo_forward_tree(GpuOlmo *m, real *losses, real *zlosses, const int *token
 // ================================================================================================
 
 // sqrt(sum of squares) of all gradients.
-__global__ void norm_partials_kernel(double *partial, const float *g, size_t size, int add) {
+__global__ void norm_partials_kernel(double *partial, const float *g, size_t size) {
     double squares = 0;
     for (size_t i = blockIdx.x*256 + threadIdx.x; i < size; i += NORM_PARTIALS*256)
         squares += (double)g[i]*(double)g[i];
     squares = block_sum(squares);
-    if (threadIdx.x == 0) partial[blockIdx.x] = (add ? partial[blockIdx.x] : 0) + squares;
+    if (threadIdx.x == 0) partial[blockIdx.x] += squares;
 }
 __global__ void norm_join_kernel(Clip *clip, const double *partial, double limit) {
     const double squares = block_sum(partial[threadIdx.x]);
     if (threadIdx.x == 0) *clip = clip_of(squares, limit);
 }
 static void global_norm(GpuOlmo *m, double limit, Stream stream) {
+    CUDA(cudaMemsetAsync(m->norm_partial, 0, NORM_PARTIALS*sizeof(double), stream));
     for (int k = 0; k < m->segments.n; k++) {
         const Piece mine = piece_of(&m->segments, k, ranks.rank);
         const size_t count = mine.end - mine.begin;
         const float *g = grad_at(m, mine, mine.begin);
-        launch(norm_partials_kernel, NORM_PARTIALS, 256, stream, m->norm_partial, g, count, k > 0);
+        const int blocks = (int)zmin(NORM_PARTIALS, ceil_div(count, 256));
+        if (count) launch(norm_partials_kernel, blocks, 256, stream, m->norm_partial, g, count);
     }
     launch(norm_join_kernel, 1, NORM_PARTIALS, stream, m->clip, m->norm_partial, limit);
     if (ranks.world > 1) clip_by_all(m, limit);

@@ -5,12 +5,14 @@ stand, and they can be run, printed from, and stepped through in a debugger, wit
     make test-gpu-on-cpu                            the GPU's tests, in fp32 and in bf16
     OMP_NUM_THREADS=1 gdb --args ./test_olmo_on_cpu gpu_ops
         break norm_forward_kernel<8> if threadIdx.x == 33
+    CARDS=3 ./test_olmo_on_cpu --gpu-device --gpus 3 ...        the whole program, on three such cards
 
 How it works. A launch runs its blocks one after the other (a few at a time, one on each core). The threads
 of a block are fibers: each has a stack, and runs until it meets a barrier or the other lanes of its warp;
 then the next one runs. So a thread may be ahead of another by a whole phase: a barrier that is missing
 mostly shows. Every second block runs its threads from the last to the first, because some are missed in one
-order only.
+order only. The stream on which cards talk does its work as late as it may, when another stream or the host
+waits for it: if nobody does, that shows.
 
 What is stricter than on a card, so that mistakes show: memory is full of NaN until it is written, and so is
 what a lane gets from one that has ended; a write beside an allocation is noticed when that is freed; where
@@ -19,8 +21,9 @@ so it does where memory of the host has changed before its copy to the card was 
 
 What does not show: races between blocks; a barrier missing where this order does no harm; the memory model;
 shared memory that is read before it is written (it keeps what the block before has left); how many registers
-or bytes of shared memory a kernel takes; kernels that start early; speed. All work is done when it is asked
-for, so results that are read before a synchronization do not show either.
+or bytes of shared memory a kernel takes; kernels that start early; speed. All other work is done when it is
+asked for, so results that are read before a synchronization do not show either, nor does what is sent to
+other cards before it is computed.
 */
 #pragma once
 #undef _FORTIFY_SOURCE                                  // it takes a jump to another stack for an attack
@@ -32,6 +35,7 @@ for, so results that are read before a synchronization do not show either.
 #include <string.h>
 #include <time.h>
 #include <ucontext.h>
+#include <deque>
 #include <functional>
 #include <map>
 #include <tuple>
@@ -192,25 +196,37 @@ static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
     *p = { "a GPU on a CPU", 8, 0, 3, 1 };
     return cudaSuccess;
 }
-static inline cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
+static inline cudaError_t cudaGetDeviceCount(int *n) {
+    const char *cards = getenv("CARDS");
+    return *n = cards ? atoi(cards) : 1, cudaSuccess;
+}
 static inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 static inline cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
     return *free = *total = (size_t)16 << 30, cudaSuccess;
 }
 
 // ---- streams and graphs --------------------------------------------------------------------------
-// All work is done at once, unless it is being captured. Then it is written down, and a graph does it as
-// often as it is launched: with the same pointers, and with what they point to by then.
+// All work is done at once, with two exceptions. What is being captured is written down, and a graph does it
+// as often as it is launched: with the same pointers, and with what they point to by then. What is asked of a
+// stream with a priority, in which cards talk, is put off until somebody waits for it.
 
 typedef std::vector<std::function<void()>> Work;
-struct CudaStream { Work *captured; };
+struct CudaStream { Work *captured; bool late; };
 struct CudaGraph { Work work; };
 typedef CudaStream *cudaStream_t;
 typedef CudaGraph *cudaGraph_t, *cudaGraphExec_t;
 static int capturing;                                   // streams that are
+static std::deque<std::function<void()>> put_off;
+static size_t done;                                     // of what has been put off so far
 
+static size_t put_off_so_far() { return done + put_off.size(); }
+static void catch_up(size_t until) {
+    for (; done < until; done++) put_off.front()(), put_off.pop_front();
+}
 static cudaError_t enqueue(cudaStream_t s, std::function<void()> work) {
-    if (s && s->captured) s->captured->push_back(std::move(work)); else work();
+    if (s && s->captured) s->captured->push_back(std::move(work));
+    else if (s && s->late) put_off.push_back(std::move(work));
+    else work();
     return cudaSuccess;
 }
 static cudaError_t not_in_capture() { return capturing ? cudaErrorStreamCaptureUnsupported : cudaSuccess; }
@@ -220,13 +236,16 @@ static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, int) {
     return *s = new CudaStream(), cudaSuccess;
 }
 static inline cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, int, int) {
-    return cudaStreamCreateWithFlags(s, 0);
+    return *s = new CudaStream{ NULL, true }, cudaSuccess;
 }
 static inline cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *most) {
     return *least = *most = 0, cudaSuccess;
 }
 static void copies_end();
-static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return copies_end(), not_in_capture(); }
+static inline cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+    if (s && s->late) catch_up(put_off_so_far());
+    return copies_end(), not_in_capture();
+}
 static inline cudaError_t cudaStreamBeginCapture(cudaStream_t s, int) {
     return capturing++, s->captured = new Work, cudaSuccess;
 }
@@ -247,21 +266,25 @@ static inline cudaError_t cudaGraphLaunch(cudaGraphExec_t program, cudaStream_t 
     return cudaSuccess;
 }
 
-typedef double *cudaEvent_t;                            // when it was recorded, in ms
+struct CudaEvent { double ms; size_t done; };           // when it was recorded; what must be done by then
+typedef CudaEvent *cudaEvent_t;
 enum { cudaEventDefault, cudaEventDisableTiming = 2 };
-static inline cudaError_t cudaEventCreate(cudaEvent_t *e) { return *e = new double(0), cudaSuccess; }
+static inline cudaError_t cudaEventCreate(cudaEvent_t *e) { return *e = new CudaEvent(), cudaSuccess; }
 static inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, int) { return cudaEventCreate(e); }
 static inline cudaError_t cudaEventDestroy(cudaEvent_t e) { return delete e, cudaSuccess; }
-static inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t) {
+static inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return *e = 1e3*(double)t.tv_sec + 1e-6*(double)t.tv_nsec, cudaSuccess;
+    e->ms = 1e3*(double)t.tv_sec + 1e-6*(double)t.tv_nsec;
+    return e->done = s && s->late ? put_off_so_far() : 0, cudaSuccess;
 }
-static inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+static inline cudaError_t cudaEventSynchronize(cudaEvent_t e) { return catch_up(e->done), cudaSuccess; }
 static inline cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t a, cudaEvent_t b) {
-    return *ms = (float)(*b - *a), cudaSuccess;
+    return *ms = (float)(b->ms - a->ms), cudaSuccess;
 }
-static inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, int) { return cudaSuccess; }
+static inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t e, int) {
+    return catch_up(e->done), cudaSuccess;
+}
 
 // ---- launches ------------------------------------------------------------------------------------
 
@@ -306,6 +329,7 @@ static inline cudaError_t cudaFree(void *p) {
     char *at = (char *)p - GUARD;
     size_t size, i = sizeof size;
     if (!p) return cudaSuccess;
+    catch_up(put_off_so_far());                         // a card, too, first finishes all
     memcpy(&size, at, sizeof size);
     while (i < GUARD && at[i] == -1 && at[GUARD + size + i - sizeof size] == -1) i++;
     if (i < GUARD) gpu_fault("something was written beside the memory that is freed here");
