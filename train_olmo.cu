@@ -51,7 +51,6 @@ typedef cudaStream_t Stream;
 static_assert(sizeof(real) == sizeof(float), "the GPU computes in float");
 
 // ---- the card ----------------------------------------------------------------------------------
-
 static struct {
     int ready;
     cudaDeviceProp props;
@@ -879,7 +878,6 @@ static size_t acts_layout(GpuActs *a, char *base, const Config *c, int training,
 }
 
 // ---- one block ---------------------------------------------------------------------------------
-
 typedef struct { elem *weight; float *grad; } Parameter;    // a matrix and its gradient, at the same offset
 typedef struct { Parameter att_proj, attn_out, ff_proj, ff_out; } GpuLayer;
 
