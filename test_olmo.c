@@ -6674,7 +6674,7 @@ static void test_runs(void) {
     code = train_olmo("%s --steps 1 --data few.bin", tiny_model);
     check(went_well(code), "a run that was done: code %d", code);
     code = train_olmo("%s --data few.bin --resume --steps 1", tiny_model);
-    check(went_well(code) && strstr(said, "nothing to do: step 1 of 1 is done already"),
+    check(went_well(code) && strstr(said, "nothing to do: the run is at step 1, and ends at step 1; --steps"),
           "and is not done again");
 
     // `latest` where it cannot be made: something else has the name.

@@ -3857,8 +3857,7 @@ static int option_table(Options *o, Option *table) {
         { "--recipe", TEXT, &o->tuning,
           "sft or dpo: as OLMo-7B was fine-tuned (the default with --load, unless --model names a preset)" },
         { "--steps", WHOLE, &r->steps, "updates in all" },
-        { "--epochs", WHOLE, &o->epochs,
-          "instead of --steps: passes over all the data (0: --steps decides)" },
+        { "--epochs", WHOLE, &o->epochs, "instead of --steps: passes over all the data" },
         { "--batch", WHOLE, &r->batch, "sequences per update" },
         { "--seed", WHOLE, &o->seed, "of init, data order and sampling" },
         { "--lr", NUMBER, &r->lr, "peak learning rate" },
@@ -5251,8 +5250,8 @@ static void train(Run *run) {
     if (o->energy) energy_begin(&energy, "/sys/class/powercap", "libnvidia-ml.so.1", card, o->watts);
     if (o->sample_every) check_prompt(run);
     if (at->step >= r->steps) {                             // then no file is touched
-        if (r->steps) printf("nothing to do: step %d of %d is done already; --steps N goes further\n",
-                             at->step, r->steps);
+        if (r->steps) printf("nothing to do: the run is at step %d, and ends at step %d; --steps N goes "
+                             "further\n", at->step, r->steps);
         by_rank_0(run, print_hash);
         return;
     }
