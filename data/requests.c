@@ -82,7 +82,8 @@ static size_t lines_read(Lines *l, char *out, size_t room) {
 #ifdef ZLIB
     int code = Z_OK, n = gzread((gzFile)l->file, out, (unsigned)room);
     const char *said = gzerror((gzFile)l->file, &code), *why = strstr(said, ": ");  // "<fd:4>: why", or "why"
-    CHECK(n >= 0 && code == Z_OK, "%s: cannot be read behind line %llu: %s", l->path, at, why ? why + 2 : said);
+    CHECK(n >= 0 && code == Z_OK, "%s: cannot be read behind line %llu: %s", l->path, at,
+          why ? why + 2 : said);
 #else
     size_t n = fread(out, 1, room, (FILE *)l->file);
     const char *why = strerror(errno);

@@ -191,7 +191,10 @@ static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 
 // It is older than Hopper, so it has the attention of every card. 3 multiprocessors: blocks that share out
 // rows have several each.
-struct cudaDeviceProp { char name[256]; int major, minor, multiProcessorCount, canUseHostPointerForRegisteredMem; };
+struct cudaDeviceProp {
+    char name[256];
+    int major, minor, multiProcessorCount, canUseHostPointerForRegisteredMem;
+};
 static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
     *p = { "a GPU on a CPU", 8, 0, 3, 1 };
     return cudaSuccess;

@@ -523,10 +523,12 @@ static void test_hostile_requests(void) {
 #ifdef ZLIB
         { "a gzip file that is cut off", "gzip -c colours/rc_0shot/requests.jsonl | head -c 150 > "
          "hostile/rc_0shot/requests.jsonl; "
-          "$EVAL tasks --load model hostile", "requests.jsonl: cannot be read behind line 0: unexpected end of file" },
+          "$EVAL tasks --load model hostile",
+          "requests.jsonl: cannot be read behind line 0: unexpected end of file" },
         { "a damaged gzip file", "gzip -c colours/rc_0shot/requests.jsonl | tr 'a-f' 'b-g' > "
          "hostile/rc_0shot/requests.jsonl; "
-          "$EVAL tasks --load model hostile", "error: hostile/rc_0shot/requests.jsonl: cannot be read behind line 0: i" },
+          "$EVAL tasks --load model hostile",
+          "error: hostile/rc_0shot/requests.jsonl: cannot be read behind line 0: i" },
 #endif
     };
     for (size_t i = 0; i < sizeof more/sizeof *more; i++) {
