@@ -135,6 +135,8 @@ static inline int imin(int a, int b) { return a < b ? a : b; }
 static inline int imax(int a, int b) { return a > b ? a : b; }
 static inline size_t zmin(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t zmax(size_t a, size_t b) { return a > b ? a : b; }
+static inline unsigned ceil_div(size_t n, size_t by) { return (unsigned)((n + by - 1)/by); }
+static inline int padded(int n, int to) { return (n + to - 1)/to*to; }
 
 // ================================================================================================
 // 1. Config: sizes and presets
@@ -454,7 +456,7 @@ void attention_forward(real *att, real *lse, real *work, const real *q, int q_wi
                        const real *kv, int kv_width, int B, int T, int past, int H, int G, int D) {
     const int keys = past + T;
     const int row = scratch_row(keys);
-    const int tiles = (T + QUERIES - 1)/QUERIES;
+    const int tiles = ceil_div(T, QUERIES);
     const real scale = 1/(real)sqrt((real)D);
     #pragma omp parallel for collapse(3) schedule(dynamic)          // the last tiles first: they take longest
     for (int tile = tiles - 1; tile >= 0; tile--) for (int b = 0; b < B; b++) for (int h = 0; h < H; h++) {
@@ -499,7 +501,7 @@ enum { KEYS = 512 };
 
 // How many numbers of scratch: P and dS of each thread, and the parts.
 static size_t attention_backward_work(int B, int T, int H, int G, int D) {
-    const size_t N = (size_t)B*T, blocks = (T + KEYS - 1)/KEYS;
+    const size_t N = (size_t)B*T, blocks = ceil_div(T, KEYS);
     const size_t tiles = (size_t)omp_get_max_threads()*2*QUERIES*scratch_row(imin(T, KEYS));
     return tiles + (blocks - 1)*N*H*D + (H/G - 1)*N*2*G*D;
 }
@@ -525,7 +527,7 @@ static void attention_add_parts(real *dqkv, const real *dq_parts, const real *dk
 void attention_backward(real *dqkv, real *work, const real *datt, const real *att, const real *lse,
                         const real *qkv, int B, int T, int H, int G, int D) {
     const int Q = (H + 2*G)*D, group = H/G;
-    const int blocks = (T + KEYS - 1)/KEYS;
+    const int blocks = ceil_div(T, KEYS);
     const int row = scratch_row(imin(T, KEYS));
     const size_t N = (size_t)B*T, C = (size_t)H*D, KV = (size_t)2*G*D;
     const real scale = 1/(real)sqrt((real)D);
@@ -1174,7 +1176,7 @@ void olmo_forward_tree(Olmo *m, real *losses, real *zlosses, const int *tokens, 
                        const int *targets, int N) {
     const int T = m->config.seq_len;
     check_tree(positions, N, T);
-    Acts *a = olmo_reserve(m, (N + T - 1)/T, T);            // as for whole sequences
+    Acts *a = olmo_reserve(m, ceil_div(N, T), T);              // as for whole sequences
     memcpy(a->positions, positions, sizeof(int)*N);
     memcpy(a->targets, targets, sizeof(int)*N);
     blocks_with_cache(m, tokens, N);
@@ -1354,7 +1356,7 @@ static inline __attribute__((always_inline)) void transpose(eight *out, const re
 
 // The number of vectors that n numbers fill, made odd, so that rows this far apart do not all fall into
 // one set of the cache.
-static inline int odd_vectors(int n) { return (n + VL - 1)/VL | 1; }
+static inline int odd_vectors(int n) { return ceil_div(n, VL) | 1; }
 
 // For code that reads eight rows side by side, 8 x 8 numbers per step: fetches 64 numbers of the next
 // eight rows into the cache. It takes them one row after the other, which is fastest for memory; a
@@ -1523,8 +1525,6 @@ static void causal_product(real *c, size_t ldc, Matrix a, Matrix b, int M, int N
     gemm_tile(c, ldc, a, b, M, N, K, K, add, causal, past);
 }
 
-static int divide_up(int n, int by) { return (n + by - 1)/by; }
-
 // Cuts M x N into equal tiles of whole panels, at most MC x NC, which is what the caches hold. A tile takes
 // about (mc + 16)*(nc + 8)*K: packing, and its edges, count as 16 more rows and 8 more columns. The product
 // ends with the thread that has the most tiles, and a quarter of a tile later, because threads are not
@@ -1534,10 +1534,10 @@ static int divide_up(int n, int by) { return (n + by - 1)/by; }
 static void choose_tiles(int *mc, int *nc, int M, int N, int threads) {
     double first = INFINITY;
     for (int most = NC; most >= NR; most /= 2) for (int each = 1; each <= 8; each++) {
-        const int n = divide_up(divide_up(N, divide_up(N, most)), NR)*NR, columns = divide_up(N, n);
-        const int rows = imax(divide_up(M, MC), each*threads/columns);
-        const int m = divide_up(divide_up(M, rows), MR)*MR;
-        const int rounds = divide_up(divide_up(M, m)*columns, threads);
+        const int n = padded(ceil_div(N, ceil_div(N, most)), NR), columns = ceil_div(N, n);
+        const int rows = imax(ceil_div(M, MC), each*threads/columns);
+        const int m = padded(ceil_div(M, rows), MR);
+        const int rounds = ceil_div(ceil_div(M, m)*columns, threads);
         const double end = (rounds + 0.25)*(m + 16)*(n + 8);
         if (end < first) first = end, *mc = m, *nc = n;
     }
@@ -3578,7 +3578,7 @@ typedef struct { int B, T; size_t start; } Pass;
 // Room for this rank's share of `groups` groups of these rows.
 static Batch batch_of(const Rows *rows, int groups, int micro) {
     Batch b;
-    groups = (groups + ranks.world - 1)/ranks.world;
+    groups = ceil_div(groups, ranks.world);
     size_t n = (size_t)groups*(size_t)rows->group, room = n*(size_t)rows->T;
     b.n = 0;
     b.group = rows->group;
@@ -3621,7 +3621,7 @@ static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64
                        int groups, int vocab, int pad) {
     const uint64_t G = (uint64_t)rows->group;
     size_t start = 0;
-    b->n = (groups + ranks.world - 1)/ranks.world*rows->group;
+    b->n = (int)ceil_div(groups, ranks.world)*rows->group;
     for (int r = 0; r < b->n; r++) {
         uint64_t g = (uint64_t)r/G*(uint64_t)ranks.world + (uint64_t)ranks.rank;
         b->order[r] = &b->row[r];

@@ -238,9 +238,6 @@ static DEVICE void wait_for_inputs() {
 #endif
 }
 
-static inline unsigned ceil_div(size_t n, size_t by) { return (unsigned)((n + by - 1)/by); }
-static inline int padded(int n, int to) { return (n + to - 1)/to*to; }
-
 // Threads that walk along n things: whole warps, at most 512.
 static inline int threads_for(int n) { return imin(512, padded(imax(n, 1), 32)); }
 

@@ -331,7 +331,7 @@ static Kernels kernels_of(const Subject *s) {
 }
 
 static GpuLayerActs *layer(const Kernels &k, int i) { return &k.a->layer[i % k.L]; }
-static int head_chunks(const Kernels &k) { return (k.N + k.head_rows - 1)/k.head_rows; }
+static int head_chunks(const Kernels &k) { return ceil_div(k.N, k.head_rows); }
 static const char *shape_of(int rows, int cols) {
     static char shape[64];
     snprintf(shape, sizeof shape, "%dx%d", rows, cols);

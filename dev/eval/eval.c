@@ -181,7 +181,7 @@ static void open_model(const Command *c) {
     open_tokenizer(c);
     if (the_device->open) the_device->open();
     olmo_layout(&run.layout, &unused, NULL, config);
-    const int T = config->seq_len, n = the_device->memory(plan, config, 0, (c->pass + T - 1)/T, T);
+    const int T = config->seq_len, n = the_device->memory(plan, config, 0, ceil_div(c->pass, T), T);
     for (int i = 0; i < n; i++) bytes += (double)plan[i].bytes;
     fprintf(stderr, "model: %s, %s parameters, T %d; device %s, %s\n", c->load,
             with_commas((double)run.layout.size, parameters), T, the_device->name, bytes_text(bytes, memory));
