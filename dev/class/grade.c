@@ -433,21 +433,23 @@ static Verdict judge_here(const Exercise *e, const char *path, int verbose) {
     return WRONG_ANSWER;
 }
 
-// The first verdict that is not RIGHT, with `seeds` seeds from `seed` on.
-static Verdict judge_seeds(const Exercise *e, const char *path, int seeds, int verbose) {
+// The first verdict that is not the expected one, with `seeds` seeds from `seed` on.
+static Verdict judge_seeds(const Exercise *e, const char *path, int seeds, Verdict expected,
+                           int verbose) {
     for (int k = 0; k < seeds; k++, seed++) {
         Verdict v = judge_here(e, path, verbose);
-        if (v != RIGHT && seeds > 1) printf("    with seed %llu\n", (unsigned long long)seed);
-        if (v != RIGHT) return v;
+        if (v != expected && seeds > 1) printf("    in %s it %s with seed %llu\n",
+            in_double ? "double" : "float", v == RIGHT ? "passes" : "fails", (unsigned long long)seed);
+        if (v != expected) return v;
     }
-    return RIGHT;
+    return expected;
 }
 
 // Judges a C file in one type, in a process of its own: the program for that type, called as `judge
-// NAME LIBRARY SEED SEEDS VERBOSE`.
+// NAME LIBRARY SEED SEEDS EXPECTED VERBOSE`. One that ends by a signal is judged with that seed alone.
 static Verdict judge(const Exercise *e, const char *source, const char *type, int wrong, int seeds,
-                     int verbose) {
-    char built[PATH], text[32], count[32], program[PATH];
+                     Verdict expected, int verbose) {
+    char built[PATH], text[32], count[32], wanted[32], program[PATH];
     snprintf(built, sizeof built, "build/class/%s.%s.%d.so", e->name, type, wrong);
     if (!compile(built, source, type, wrong, !verbose)) {
         if (verbose) printf("    %s does not compile: the compiler's reasons stand above\n", source);
@@ -456,13 +458,14 @@ static Verdict judge(const Exercise *e, const char *source, const char *type, in
     path_of(program, "build/class/grade_%s", type);
     snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
     snprintf(count, sizeof count, "%d", seeds);
+    snprintf(wanted, sizeof wanted, "%d", (int)expected);
     fflush(stdout);
     pid_t child = fork();
     CHECK(child >= 0, "no process can be made: %s", strerror(errno));
     if (child == 0) {
         if (!verbose) (void)!freopen("/dev/null", "w", stderr);
-        execl(program, program, "judge", e->name, built, text, count, verbose ? "1" : "0",
-              (char *)NULL);
+        execl(program, program, "judge", e->name, built, text, count, wanted,
+              verbose ? "1" : "0", (char *)NULL);
         _exit(127);
     }
     int status;
@@ -480,10 +483,17 @@ static Verdict judge(const Exercise *e, const char *source, const char *type, in
     return code == RIGHT || code == WRONG_ANSWER ? (Verdict)code : NOT_JUDGED;
 }
 
-// The first verdict that is not RIGHT, of float and of double.
-static Verdict judge_both(const Exercise *e, const char *source, int wrong, int seeds, int verbose) {
-    Verdict v = judge(e, source, "float", wrong, seeds, verbose);
-    return v == RIGHT ? judge(e, source, "double", wrong, seeds, verbose) : v;
+// Whether a right solution is right with every seed, in float and in double.
+static int always_right(const Exercise *e, const char *source, int seeds) {
+    return judge(e, source, "float", 0, seeds, RIGHT, 1) == RIGHT
+        && judge(e, source, "double", 0, seeds, RIGHT, 1) == RIGHT;
+}
+
+// Whether a wrong one fails with every seed, in float or in double: with a seed that lets a mistake
+// pass, a student's would pass, too.
+static int always_wrong(const Exercise *e, const char *source, int wrong, int seeds) {
+    return judge(e, source, "float", wrong, seeds, WRONG_ANSWER, 0) == WRONG_ANSWER
+        || judge(e, source, "double", wrong, seeds, WRONG_ANSWER, 0) == WRONG_ANSWER;
 }
 
 // ---- a student's work ---------------------------------------------------------------------------
@@ -521,7 +531,7 @@ static State grade(const Exercise *e, int verbose) {
     State state = PASSED;
     for (int type = 0; type < 2; type++) {
         const char *name = type ? "double" : "float";
-        Verdict v = judge(e, mine, name, 0, 1, verbose);
+        Verdict v = judge(e, mine, name, 0, 1, RIGHT, verbose);
         const char *said = v == RIGHT ? "right" : v == NOT_JUDGED ? "not judged" : "wrong";
         if (verbose) printf("in %s: %s\n", name, said);
         if (v != RIGHT) { state = v == NOT_JUDGED ? UNJUDGED : FAILED; break; }
@@ -660,7 +670,8 @@ static void check_commands(void) {
     pclose(quotes);
 }
 
-// number NULL: all exercises. The right solutions must pass with `seeds` seeds.
+// number NULL: all exercises. The right solutions must pass, and the wrong ones fail, with each of
+// `seeds` seeds.
 static int check_exercises(const char *number, int seeds) {
     if (!number) check_commands();
 
@@ -669,14 +680,15 @@ static int check_exercises(const char *number, int seeds) {
         char path[PATH], mistake[MAX_WRONG][160], what[256];
         if (number && e != exercise_named(number)) continue;
         path_of(path, "dev/class/%s/stub.c", e->name);
-        check(judge_both(e, path, 0, 1, 0) == WRONG_ANSWER, e->name, "the untouched stub fails");
+        check(always_wrong(e, path, 0, seeds), e->name, "the untouched stub fails");
         path_of(path, "dev/class/solutions/%s.c", e->name);
         int wrong = known_mistakes(path, mistake);
-        snprintf(what, sizeof what, "the right solution passes with %d seed%s", seeds, seeds == 1 ? "" : "s");
-        check(judge_both(e, path, 0, seeds, 1) == RIGHT, e->name, what);
+        snprintf(what, sizeof what, "the right solution passes with %d seed%s", seeds,
+            seeds == 1 ? "" : "s");
+        check(always_right(e, path, seeds), e->name, what);
         for (int k = 1; k <= wrong; k++) {
             snprintf(what, sizeof what, "fails if %s", mistake[k]);
-            check(judge_both(e, path, k, 1, 0) == WRONG_ANSWER, e->name, what);
+            check(always_wrong(e, path, k, seeds), e->name, what);
         }
         check(wrong >= 6, e->name, "six wrong solutions at least");
         check_forgeries(e);
@@ -739,7 +751,7 @@ static int witness(int part) {
     for (size_t i = 0; i < sizeof numbers/sizeof *numbers && !in_double; i++) {
         const Exercise *e = exercise_named(numbers[i]);
         const char *source = "dev/class/plain.c -DOLMO_LIBRARY";
-        check(judge_both(e, source, 0, 1, 1) == RIGHT, "plain.c", e->functions);
+        check(always_right(e, source, 1), "plain.c", e->functions);
     }
     CHECK(compile(in_double ? "build/class/plain.double.so" : "build/class/plain.float.so",
                   "dev/class/plain_witness.c", in_double ? "double" : "float", 0, 0),
@@ -845,10 +857,13 @@ int main(int argc, char **argv) {
     // Named build/class/witness, the program is one of those that make test runs.
     int as_witness = ends_with(argv[0], "/witness");
     const char *what = as_witness ? "witness" : argc > 1 ? argv[1] : "list";
-    seed = whole_number("SEED", (uint64_t)time(NULL));
-    if (!strcmp(what, "judge") && argc == 7) {
+    // Students get new inputs every time; the grader's own proofs are the same for everybody.
+    const int is_proof = !strcmp(what, "check") || !strcmp(what, "witness");
+    seed = whole_number("SEED", is_proof ? 1 : (uint64_t)time(NULL));
+    if (!strcmp(what, "judge") && argc == 8) {
         seed = strtoull(argv[4], NULL, 10);
-        return judge_seeds(exercise_named(argv[2]), argv[3], atoi(argv[5]), atoi(argv[6]));
+        return judge_seeds(exercise_named(argv[2]), argv[3], atoi(argv[5]), (Verdict)atoi(argv[6]),
+            atoi(argv[7]));
     }
     make_directory("build/class");
     if (!strcmp(what, "list")) { list(); return finished(); }
