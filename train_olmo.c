@@ -20,12 +20,12 @@ How to read it. The file is told in the order in which its parts depend on each 
     1. config      sizes and presets                    6. files       safetensors, config.json, checkpoints
     2. layers      each x_forward beside x_backward     7. data        token files, text, order, batches
     3. model       layout, init, forward, backward      8. generation  sampling with the KV cache
-    4. optimizer   AdamW, gradient clipping, schedules  9. program     one command line, one training loop
-    5. device      how the CPU is fast; its table
+    4. optimizer   AdamW, gradient clipping, schedules  9. options     one table, the command line
+    5. device      how the CPU is fast; its table       10. program    a run from its data to its last step
 
 Sections 1-4 are the lesson: whoever stops there has seen the whole of OLMo. They say what is computed,
 in plain loops over a few sums and one matrix product. Section 5 tells how the CPU computes those fast,
-and may be skipped. Sections 6-9 make the model usable. What stands before section 1 (headers, errors,
+and may be skipped. Sections 6-10 make the model usable. What stands before section 1 (headers, errors,
 memory) serves all of them, and teaches nothing: begin at "1. Config".
 
 Conventions, kept everywhere:
@@ -1990,8 +1990,8 @@ static char *own_path(char *out) {
 // signal ends the program at once. But a terminal and a program around ours may both send one, so
 // signals closer than a fifth of a second count as one.
 //
-// Several ranks must stop at the same step. A signal sets only asked_here, and agreed_to_stop (section
-// 9) sets asked_to_stop on all ranks if one was asked.
+// Several ranks must stop at the same step. A signal sets only asked_here, and agreed_to_stop
+// (data/ranks.c) sets asked_to_stop on all ranks if one was asked.
 
 static volatile sig_atomic_t asked_to_stop = 0, asked_here = 0;
 
@@ -3764,11 +3764,10 @@ static int generate(const Device *device, void *model, const Config *c, int *tok
 #include "data/requests.c"                                 // questions with choices: --eval-tasks
 
 // ================================================================================================
-// 9. Program: one command line, one training loop
+// 9. Options: one table, recipes, the command line
 // ================================================================================================
-// Easiest to read from its end: olmo_main, then train, then train_step.
 
-// ---- options -----------------------------------------------------------------------------------
+// ---- every option ------------------------------------------------------------------------------
 // An option is a field of Options, its default in options_of_preset, and a row of option_table.
 
 enum { MAX_OPTIONS = 96 };
@@ -3943,6 +3942,8 @@ static int option_table(Options *o, Option *table) {
     return n;
 }
 
+// ---- reading and printing them -----------------------------------------------------------------
+
 // An option's value, as a sentence quotes it.
 static const char *option_text(const Option *option, char *out, size_t size) {
     const char *text = is_text(option) ? *(const char **)option->value : NULL;
@@ -4054,6 +4055,8 @@ static int parse_options(const Option *table, int n, int argc, char **argv, cons
     return found;
 }
 
+// ---- what a checkpoint keeps of them -----------------------------------------------------------
+
 // What --resume does with this option: what its heading says.
 static Kind keeping(const Option *option) {
     while (!is_heading(option)) option--;
@@ -4098,33 +4101,37 @@ static void read_options(const char *object, const char *path, const Option *tab
     }
 }
 
-// ---- how a program begins and ends -------------------------------------------------------------
-
-// n 0: as many threads as OMP_NUM_THREADS says, or as there are processors.
-static void use_threads(int n) {
-    enum { MOST = 1024 };
-    CHECK(n <= MOST, "--threads %d: expected at most %d", n, MOST);
-    CHECK(n || omp_get_max_threads() <= MOST,
-          "%d threads (OMP_NUM_THREADS, or the processors of this machine): expected at most %d",
-          omp_get_max_threads(), MOST);
-    if (n) omp_set_num_threads(n);
+// Makes the options of a checkpoint the defaults. Returns whether it has kept them.
+static int resume_options(const char *directory, const Option *table, int n) {
+    char path[PATH];
+    path_join(path, directory, "train.json");
+    char *text = read_text(path);
+    const char *options = json_get(json_root(text, path), "options");
+    const int kept_any = options && *options == '{';
+    if (kept_any) read_options(options, path, table, n);
+    else fprintf(stderr, "note: %s: keeps no options; all of them must be given again\n", path);
+    release(text);
+    return kept_any;
 }
 
-// What a program does first. If whoever started it closed descriptor 0, 1 or 2, the next file would get
-// that number, and what is printed would go into it. So these numbers are taken. And a file that may not
-// grow (`ulimit -f`) must end in a sentence, not in a signal.
-static void begin_program(void) {
-    int fd;
-    do fd = open("/dev/null", O_RDONLY); while (fd >= 0 && fd <= 2);
-    if (fd >= 0) close(fd);
-    signal(SIGXFSZ, SIG_IGN);
-}
-
-// A program's exit code, after all is printed. If that did not reach its file, it is an error, too.
-static int finished(void) {
-    CHECK(fflush(stdout) == 0 && !ferror(stdout), "standard output: writing failed: %s",
-          strerror(errno));
-    return EXIT_SUCCESS;
+// Names the options that have another value than in the checkpoint. This is the user's choice, but from
+// here on the run has other bits than without it.
+static void say_changes(Options *then, Options *now, int step) {
+    Option old[MAX_OPTIONS], new_[MAX_OPTIONS];
+    const int n = option_table(then, old);
+    char a[128], b[128];
+    int changes = 0;
+    option_table(now, new_);
+    for (int i = 0; i < n; i++) {
+        if (is_heading(&old[i]) || keeping(&old[i]) != DECISIVE) continue;
+        option_text(&old[i], a, sizeof a);
+        option_text(&new_[i], b, sizeof b);
+        if (!strcmp(a, b)) continue;
+        if (!changes++) fprintf(stderr, "note: from step %d on ", step + 1);
+        else fprintf(stderr, ", ");
+        fprintf(stderr, "%s is %s (it was %s)", old[i].name, b, a);
+    }
+    if (changes) fprintf(stderr, ": so these are not the bits of the run as it began\n");
 }
 
 // ---- recipes -----------------------------------------------------------------------------------
@@ -4163,33 +4170,6 @@ static int warmup_steps(const char *text, int steps) {
     CHECK(end != text && !end[share] && x >= 0 && x <= most && (share || x == floor(x)),
           "--warmup %s: expected a whole number of steps, or a part of all like 3%%", text);
     return (int)(share ? x*steps/100 : x);
-}
-
-// Completes a recipe by what depends on the data: steps from epochs, the warm-up as a part of the steps,
-// and no batch larger than the data.
-static void complete_recipe(Options *o, const Rows *rows) {
-    Recipe *r = &o->recipe;
-    const Tuning *tuning = o->tuning ? tuning_named(o->tuning) : NULL;
-    if (tuning && !given(o, &r->batch)) {
-        r->batch = (int)zmin((size_t)r->batch, rows->groups);
-        if (r->batch > ranks.world) r->batch -= r->batch % ranks.world;
-    }
-    CHECK(r->batch % ranks.world == 0,
-          "--batch %d: cannot be dealt out evenly to %d ranks; choose a multiple of %d", r->batch,
-          ranks.world, ranks.world);
-    CHECK(rows->keep_rest || rows->groups >= (uint64_t)r->batch,
-          "--batch %d: the training data has only %llu %s of %d tokens", r->batch,
-          (unsigned long long)rows->groups, rows->unit, rows->T);
-    r->micro_batch = imin(r->micro_batch, r->batch/ranks.world);
-    const int decided = o->resume && !given(o, &o->epochs);             // by the checkpoint
-    if (o->epochs && !given(o, &r->steps) && !decided) {
-        const uint64_t batch = (uint64_t)r->batch, rest = rows->keep_rest ? batch - 1 : 0;
-        double steps = (double)o->epochs*(double)((rows->groups + rest)/batch);
-        CHECK(steps <= INT32_MAX, "--epochs %d: %.0f steps are more than %d", o->epochs, steps,
-              INT32_MAX);
-        r->steps = (int)steps;
-    }
-    r->warmup = warmup_steps(o->warmup, r->steps);
 }
 
 // All defaults: those of a preset, and the others.
@@ -4236,6 +4216,225 @@ static void print_help(Options *o) {
            "values can be changed, by --lr, --epochs and the others. With --model NAME it is that preset's\n"
            "recipe instead, as if training from scratch.\n");
 }
+
+// ---- what is refused ---------------------------------------------------------------------------
+
+// Whether this run trains on conversations, or is measured on them.
+static int is_conversations(const Options *o) {
+    const char *paths = o->data ? o->data : o->val;
+    char first[PATH];
+    return o->dpo || (paths && ends_with(list_item("--data or --val", paths, 0, first), ".jsonl"));
+}
+
+// The option that asks for something instead of training, or NULL.
+static const char *instead_of_training(const Options *o) {
+    if (o->chat) return "--chat";
+    if (o->generate) return "--generate";
+    if (o->eval) return "--eval";
+    return o->export_dir ? "--export" : NULL;
+}
+
+// Sizes on the command line must be those of the model that is loaded. Only a run that goes on must also
+// keep the length and the end of its documents.
+static void must_match(const char *flag, double asked, double found, const char *directory) {
+    CHECK(asked == found, "%s %g does not fit the model in %s, which has %g", flag, asked,
+          directory, found);
+}
+static void check_same_model(const Options *o, const Config *found, const char *directory) {
+    const Config *asked = &o->config;
+    must_match("--d-model", asked->d_model, found->d_model, directory);
+    must_match("--n-layers", asked->n_layers, found->n_layers, directory);
+    must_match("--n-heads", asked->n_heads, found->n_heads, directory);
+    must_match("--n-kv-heads", asked->n_kv_heads, found->n_kv_heads, directory);
+    must_match("--mlp-hidden", asked->mlp_hidden, found->mlp_hidden, directory);
+    must_match("--vocab", asked->vocab, found->vocab, directory);
+    must_match("--rope-theta", asked->rope_theta, found->rope_theta, directory);
+    must_match("--clip-qkv", asked->clip_qkv, found->clip_qkv, directory);
+    if (o->resume) must_match("--seq-len", asked->seq_len, found->seq_len, directory);
+    if (o->resume) must_match("--eos", asked->eos, found->eos, directory);
+    CHECK(asked->tied == found->tied, "%s does not fit the model in %s, whose head is %s",
+          asked->tied ? "--tied" : "--untied", directory,
+          found->tied ? "the embedding" : "a matrix of its own");
+}
+
+// Refuses what is done instead of training together with what is only for training. (--eval reads --data,
+// to measure the part of it that is held out.)
+static void check_command(const Options *o) {
+    const char *instead = instead_of_training(o);
+    const struct { const char *name; int asked; } training[] = {
+        { "--resume", o->resume }, { "--energy", o->energy },
+        { "--steps", given(o, &o->recipe.steps) }, { "--epochs", given(o, &o->epochs) },
+        { "--data", o->data && !o->eval }, { "--dpo", o->dpo && !o->eval },
+    };
+    for (size_t i = 0; instead && i < sizeof training/sizeof *training; i++)
+        CHECK(!training[i].asked, "%s is for training, %s is done instead of it: these are two commands",
+              training[i].name, instead);
+    CHECK(o->generate || !given(o, &o->generate), "--generate 0: expected at least one token");
+    CHECK(!o->chat || !(o->prompt || o->prompt_ids),
+          "--chat and --prompt: in a chat, every prompt is typed; --generate N without --chat continues one");
+    CHECK(!o->resume || !o->load,
+          "--resume goes on from the newest checkpoint in %s, --load starts from another model; "
+          "choose one", o->out);
+}
+
+// Refuses an option that only serves another one, which is missing. (A run prints samples by default, but a
+// prompt and nothing else means that --generate was forgotten.)
+static void check_served(const Options *o) {
+    const int continues = o->generate || (o->sample_every && (given(o, &o->sample_every) || o->resume));
+    const int speaks = continues || o->chat, exports = o->export_dir != NULL;
+    const char *const samples = "--generate N, the number of new tokens (or, while training, "
+                                "--sample-every N)";
+    const struct { const char *name; const void *field; int served; const char *by; } rows[] = {
+        { "--prompt", &o->prompt, continues, samples },
+        { "--prompt-ids", &o->prompt_ids, continues, samples },
+        { "--temperature", &o->sampling.temperature, speaks, samples },
+        { "--top-k", &o->sampling.top_k, speaks, samples },
+        { "--top-p", &o->sampling.top_p, speaks, samples },
+        { "--export-dtype", &o->export_dtype, exports, "--export DIR" },
+        { "--shard-mb", &o->shard_mb, exports, "--export DIR" },
+        { "--label-mask", &o->label_mask, o->data != NULL, "--data, the files it belongs to" },
+        { "--dpo-beta", &o->dpo_beta, o->dpo != NULL, "--dpo PAIRS.jsonl" },
+        { "--as-released", &o->as_released, is_conversations(o), "--data CHAT.jsonl or --dpo PAIRS.jsonl" },
+        { "--watts", &o->watts, o->energy, "--energy" },
+        { "--pue", &o->pue, o->energy, "--energy" },
+        { "--carbon-intensity", &o->carbon_intensity, o->energy, "--energy" },
+    };
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
+        CHECK(rows[i].served || !given(o, rows[i].field), "%s: expected %s beside it", rows[i].name,
+              rows[i].by);
+}
+
+// Refuses options that contradict each other.
+static void check_together(const Options *o) {
+    CHECK(!o->prompt || !o->prompt_ids, "--prompt and --prompt-ids: only one of them can be continued");
+    CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
+    CHECK(!o->dpo || !o->data, "--dpo and --data: only one of them can be trained on%s",
+          o->resume ? "; --resume goes on with that of the run" : "");
+    CHECK(!given(o, &o->epochs) || !given(o, &o->recipe.steps),
+          "--epochs and --steps: only one of them can decide");
+    CHECK(o->epochs || !given(o, &o->epochs),
+          "--epochs 0: expected at least one (--steps 0 makes no update)");
+    if (!o->dpo) return;
+    CHECK(!given(o, &o->denominator), "--denominator: DPO takes the mean over pairs; it has no other");
+    CHECK(!o->config.z_loss, "--z-loss: DPO has none; its weights are negative for rejected answers");
+    CHECK(!o->eval, "--eval: beside --dpo the reference would be the same model; expected --val CHAT.jsonl "
+          "alone");
+}
+
+// Refuses values that no run can be made with.
+static void check_recipe(const Options *o) {
+    const Recipe *r = &o->recipe;
+    CHECK(r->batch > 0 && r->micro_batch > 0,
+          "--batch %d --micro-batch %d: expected at least one sequence", r->batch, r->micro_batch);
+    CHECK((uint64_t)r->micro_batch*(uint64_t)o->config.seq_len < 1 << 30,
+          "--micro-batch %d: too many tokens in one pass", r->micro_batch);
+    CHECK(r->beta1 < 1 && r->beta2 < 1, "--beta1 %g --beta2 %g: expected numbers below 1", r->beta1,
+          r->beta2);
+    CHECK(o->sampling.top_p > 0 && o->sampling.top_p <= 1,
+          "--top-p %g: expected a probability above 0", o->sampling.top_p);
+    CHECK(o->dpo_beta > 0, "--dpo-beta %g: expected a number above 0; at 0 nothing is learned", o->dpo_beta);
+    CHECK(!strcmp(o->shard, "optimizer") || !strcmp(o->shard, "gradients"),
+          "--shard %s: expected optimizer or gradients", o->shard);
+    CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"),
+          "--dtype %s: expected uint16 or uint32", o->dtype);
+    (void)warmup_steps(o->warmup, 1);                       // dies if it is no number of steps
+    (void)learning_rate(r, r->warmup + 1);                  // dies if there is no such schedule
+}
+
+static Dtype dtype_named(const char *name) {
+    if (!strcmp(name, "fp32")) return F32;
+    if (!strcmp(name, "bf16")) return BF16;
+    CHECK(!strcmp(name, "fp16"), "--export-dtype %s: expected fp32, bf16 or fp16", name);
+    return F16;
+}
+
+// A preset and a recipe are where a run begins. When it goes on with all its options, they would do nothing.
+static void check_begun(const Options *asked, const Options *o, const char *directory) {
+    const char *name = given(asked, &o->model) ? "--model" : given(asked, &o->tuning) ? "--recipe" : NULL;
+    CHECK(!name, "%s is where a run begins, and --resume goes on with all options of %s; leave it out "
+          "(--lr, --batch and others change one value each)", name, directory);
+}
+
+// ---- the command line --------------------------------------------------------------------------
+
+// "out/" becomes "out".
+static const char *without_slash(const char *flag, const char *path, char *out) {
+    size_t n = strlen(path);
+    CHECK(n > 0 && n < PATH, "%s: expected the path of a directory", flag);
+    memcpy(out, path, n + 1);
+    while (n > 1 && out[n - 1] == '/') out[--n] = 0;
+    return out;
+}
+
+// Where the weights come from: the directory that --load names; what was trained last in --out, for
+// --resume, or to be used instead of training; or "", nowhere: they are initialized.
+static void find_weights(const Options *o, char *directory) {
+    const int newest = newest_checkpoint(o->out);
+    const int last = o->resume || (instead_of_training(o) && !given(o, &o->model) && newest >= 0);
+    CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
+    CHECK(!o->resume || newest >= 0, "--resume: %s holds no checkpoint stepN%s", o->out, earlier_run(o->out));
+    *directory = 0;
+    if (o->load) path_print(directory, "%s", o->load);
+    else if (last) path_print(directory, "%s/step%d", o->out, newest);
+}
+
+// Reads the command line twice: first for what names a preset, a recipe or a directory, because these
+// give the defaults; then all of it over them. `before` gets the options of the run that --resume goes on
+// with. Returns whether weights are to be read from `directory`.
+static int choose_model(Options *o, Options *before, int argc, char **argv, char *directory) {
+    static char out[PATH], export_dir[PATH];
+    Option table[MAX_OPTIONS];
+    const int n = option_table(o, table);
+    *directory = 0;
+    *o = options_of_preset("tiny");
+    parse_options(table, n, argc, argv, NULL, o->given);
+    const Options asked = *o;
+    if (asked.help || asked.version) {                      // whatever else was asked for
+        *o = options_of_preset(asked.model);
+        o->help = asked.help;
+        o->version = asked.version;
+        return 0;
+    }
+    check_command(o);
+    // Weights that have learned already are fine-tuned, unless a preset's recipe is asked for.
+    const char *tuning = o->tuning;
+    if (o->load && !given(o, &o->model) && !tuning) tuning = o->dpo ? "dpo" : "sft";
+    find_weights(o, directory);
+    Config found;
+    if (*directory) found = config_read(directory);
+
+    *o = options_of_preset(asked.model);
+    if (tuning) use_tuning(o, tuning_named(tuning));
+    o->config.n_kv_heads = 0;                               // as many as query heads
+    if (*directory) o->config = found;
+    const int compared = asked.resume && resume_options(directory, table, n);
+    if (compared) check_begun(&asked, o, directory);
+    CHECK(!*directory || !given(&asked, &o->init), "--init is for new weights; these come from %s",
+          directory);
+    *before = *o;
+    before->resume = compared;
+    if (asked.prompt) o->prompt_ids = NULL;                 // one replaces the other of the run
+    if (asked.prompt_ids) o->prompt = NULL;
+    parse_options(table, n, argc, argv, NULL, o->given);
+
+    check_served(o);
+    check_together(o);
+    if (o->tied || o->untied) o->config.tied = o->tied;
+    if (!o->config.n_kv_heads) o->config.n_kv_heads = o->config.n_heads;
+    o->out = without_slash("--out", o->out, out);
+    if (o->export_dir) o->export_dir = without_slash("--export", o->export_dir, export_dir);
+    config_check(&o->config, "command line");
+    check_recipe(o);
+    saving = o->saving;
+    o->recipe.micro_batch = imin(o->recipe.micro_batch, o->recipe.batch);
+    if (*directory) check_same_model(o, &found, directory);
+    return *directory != 0;
+}
+
+// ================================================================================================
+// 10. Program: a run from its data to its last step
+// ================================================================================================
+// Easiest to read from its end: olmo_main, then train, then train_step.
 
 #include "data/ranks.c"                                     // several ranks: how they start, meet, end
 
@@ -4439,23 +4638,297 @@ static void by_rank_0(Run *run, void (*work)(Run *run)) {
     } else ranks_answer(run->model);
 }
 
-// A number as OLMo's console prints it: 12,345  123.4  12.34  1.234  0.1234  1e-05. out: [48]
-static const char *figure(double x, char *out) {
-    if (x < 0) {
-        out[0] = '-';
-        figure(-x, out + 1);
-        return out;
+// ---- its data ----------------------------------------------------------------------------------
+
+// Describes a run's data for train.json: path, size and fingerprint of each file, in their order. If the
+// data is conversations, the tokenizer comes last, because it makes their tokens.
+static void write_data_file(FILE *file, const char *path, uint64_t size, uint64_t hash) {
+    fprintf(file, "%s\n  {\"path\": ", ftell(file) > 1 ? "," : "");
+    write_json_string(file, path);
+    fprintf(file, ", \"bytes\": %llu, \"hash\": \"0x%016llx\"}", (unsigned long long)size,
+            (unsigned long long)hash);
+}
+static char *data_text(const Run *run) {
+    const Options *o = &run->o;
+    const char *const lists[] = { o->data, o->dpo, o->label_mask };
+    char path[PATH], *text = NULL;
+    size_t length;
+    FILE *file = open_memstream(&text, &length);
+    CHECK(file, "not enough memory for the list of data files");
+    fprintf(file, "[");
+    for (int k = 0; k < 3; k++) for (int i = 0; list_item("--data", lists[k], i, path); i++) {
+        uint64_t size, hash = file_hash(path, &size);
+        write_data_file(file, path, size, hash);
     }
-    if (x > 1000 && x < 1e18) return with_commas(x, out);
-    if (!(x > 1e-4 && x < 1e18)) sprintf(out, "%.3g", x);
-    else sprintf(out, "%.*f", x > 100 ? 1 : x > 10 ? 2 : x > 1 ? 3 : 4, x);
+    if (run->train_text && run->tokenizer) {
+        const uint64_t size = run->companions.size[0];
+        const uint64_t hash = fnv1a(fnv1a_start, (unsigned char *)run->companions.bytes[0], size);
+        write_data_file(file, o->tokenizer ? o->tokenizer : companion_names[0], size, hash);
+    }
+    fprintf(file, "]");
+    fclose(file);
+    return text;
+}
+
+// The files of a resumed run must be those that it has seen, by size and fingerprint; they may lie
+// elsewhere now.
+static void check_same_data(const char *then, const char *now, const char *checkpoint) {
+    const char *advice = "give the same data again, or start a new run from its weights with --load";
+    const char *a = json_first_of(then), *b = json_first_of(now);
+    for (; a && b; a = json_next_of(a), b = json_next_of(b)) {
+        const char *old_hash = json_get(a, "hash"), *hash = json_get(b, "hash");
+        int same = old_hash && !strncmp(old_hash, hash, 20);
+        const double old_size = json_number(a, checkpoint, "bytes", 0, 1e18, NAN);
+        same = same && old_size == json_number(b, checkpoint, "bytes", 0, 1e18, NAN);
+        CHECK(same, "--resume: %s was made with %s, which is not what is now in %s; %s", checkpoint,
+              json_quoted(json_get(a, "path")), json_quoted(json_get(b, "path")), advice);
+    }
+    CHECK(!a && !b, "--resume: %s was made with %s files than there are now; %s", checkpoint,
+          a ? "more" : "fewer", advice);
+}
+
+// Dies if the data is not what the checkpoint says it was trained on. Returns 0 if the checkpoint does not
+// say; if it does, the tokens have been checked before.
+static int seen_before(const Run *run, const char *checkpoint) {
+    char path[PATH];
+    path_join(path, checkpoint, "train.json");
+    char *text = read_text(path);
+    const char *then = json_get(json_root(text, path), "data");
+    const int says = then && *then == '[';
+    if (says) check_same_data(then, run->data_text, checkpoint);
+    release(text);
+    return says;
+}
+
+// The loss of a perfect model on the validation data, or NAN. It stands in "PATH.floor" beside a
+// validation file that data/stories.c wrote, and holds only for these bytes, cut into windows of that
+// length.
+static double known_floor(const Corpus *val) {
+    char path[PATH];
+    double floor = NAN;
+    int T = 0;
+    unsigned long long hash = 0;
+    const TokenFile *f = val->file;
+    if (val->n != 1) return NAN;
+    path_print(path, "%s.floor", f->path);
+    FILE *file = fopen(path, "r");
+    if (!file) return NAN;
+    CHECK(fscanf(file, "%lf", &floor) == 1 && floor > 0 && isfinite(floor),
+          "%s: expected a positive number", path);
+    int known = fscanf(file, " windows of %d bytes, in a file with the FNV-1a hash 0x%llx", &T, &hash) == 2;
+    fclose(file);
+    const int its_file = known && hash == fnv1a(fnv1a_start, f->data, f->tokens*(uint64_t)f->width);
+    return its_file && T == val->T ? floor : NAN;
+}
+
+// Where a file of the repository is: in the current directory, or beside the program.
+static const char *beside_program(const char *name, char *out) {
+    char program[PATH];
+    char *slash = strrchr(own_path(program), '/');
+    snprintf(out, PATH, "%s", name);
+    if (slash) *slash = 0;
+    if (slash && !file_exists(out)) path_join(out, program, name);
+    CHECK(file_exists(out),
+          "%s: the default corpus is missing; `make %s` writes it, or give --data", name, name);
     return out;
 }
 
-static const char *bytes_text(double bytes, char *out) {
-    if (bytes < 1e9) sprintf(out, "%.1f MB", bytes*1e-6); else sprintf(out, "%.2f GB", bytes*1e-9);
-    return out;
+// Opens token files. What is not given for validation is held out of the training data.
+static void open_windows(Run *run, const char *checkpoint) {
+    const Options *o = &run->o;
+    const int T = o->config.seq_len, width = !strcmp(o->dtype, "uint16") ? 2 : 4;
+    if (o->data) {
+        run->train_files = corpus_open(o->data, o->label_mask, width, T);
+        run->data_text = data_text(run);
+        for (int i = 0; i < run->train_files.n; i++)
+            CHECK(!run->train_files.file[i].text || o->config.vocab == 256 || !run->companions.bytes[0],
+                  "%s: is text, but this model's tokens are those of its tokenizer.json; "
+                  "data/tokenize makes a token file of it", run->train_files.file[i].path);
+        if (!o->resume || !seen_before(run, checkpoint))
+            corpus_check(&run->train_files, o->config.vocab);
+    }
+    if (!o->val) run->val_files = corpus_hold_out(&run->train_files);
+    else if (strcmp(o->val, "none")) {
+        run->val_files = corpus_open(o->val, NULL, width, T);
+        corpus_check(&run->val_files, o->config.vocab);
+    }
+    run->train = corpus_rows(&run->train_files);
+    run->val = corpus_rows(&run->val_files);
+    run->floor = o->val && run->val_files.n ? known_floor(&run->val_files) : NAN;
 }
+
+// Opens conversations, or with --dpo pairs of them. For a model of bytes, a turn ends with byte 0.
+static void open_conversations(Run *run, const char *checkpoint) {
+    Options *o = &run->o;
+    static Conversations held;
+    const int group = o->dpo ? 2 : 1, T = o->config.seq_len;
+    const char *data = o->dpo ? o->dpo : o->data, *flag = o->dpo ? "--dpo" : "--data";
+    CHECK(!o->label_mask,
+          "--label-mask: conversations know their labels; expected token files beside it");
+    if (!run->tokenizer && o->config.vocab == 256 && o->config.eos < 0) o->config.eos = 0;
+    CHECK(run->tokenizer || o->config.vocab == 256,
+          "%s: conversations are text, and this model's vocabulary of %d is not bytes; give "
+          "--tokenizer FILE (data/tokenize makes tokens of documents)", data ? data : o->val,
+          o->config.vocab);
+    CHECK(o->config.eos >= 0,
+          "%s: a conversation begins, and every answer ends, with the id that ends a document; "
+          "name it with --eos", flag);
+    const Tokenizer *t = run->tokenizer;
+    if (data) {
+        run->train_text = conversations_open(flag, data, group, t, o->config.eos, T, o->as_released);
+        run->train = conversation_rows(run->train_text);
+        run->data_text = data_text(run);
+        if (o->resume) (void)seen_before(run, checkpoint);
+        set_chat_template(&run->companions, t, o->config.eos);
+    }
+    if (!o->val) run->val = hold_out_conversations(&run->train, &held);
+    if (!o->val || !strcmp(o->val, "none")) return;
+    run->val_text = conversations_open("--val", o->val, group, t, o->config.eos, T, o->as_released);
+    run->val = conversation_rows(run->val_text);
+}
+
+// Reads all validation rows, so that a bad token is found now and not at step 500.
+static void check_validation(const Run *run) {
+    const Rows *rows = &run->val;
+    int *tokens = (int *)allocate(2*(size_t)rows->T, sizeof(int), "a row");
+    int *targets = tokens + rows->T;
+    uint64_t predictable = 0;
+    for (uint64_t i = 0; i < rows->groups*(uint64_t)rows->group; i++) {
+        int length = rows->read(rows->source, i, run->o.config.vocab, tokens, targets);
+        for (int t = 0; t < length; t++) predictable += targets[t] >= 0;
+    }
+    release(tokens);
+    CHECK(!rows->groups || predictable,
+          "the validation data has no token to predict; are all labels masked?");
+}
+
+static void open_data(Run *run, const char *checkpoint) {
+    Options *o = &run->o;
+    static char default_data[PATH], default_val[PATH];
+    if (!o->data && !o->dpo && !(o->eval && o->val)) {
+        CHECK(o->config.vocab == 256,
+              "--data: expected token files for a vocabulary of %d; the default stories are bytes",
+              o->config.vocab);
+        o->data = beside_program("data/stories.txt", default_data);
+        if (!o->val) o->val = beside_program("data/stories_val.txt", default_val);
+    }
+    if (is_conversations(o)) open_conversations(run, checkpoint);
+    else open_windows(run, checkpoint);
+    check_validation(run);
+}
+
+// Completes a recipe by what depends on the data: steps from epochs, the warm-up as a part of the steps,
+// and no batch larger than the data.
+static void complete_recipe(Options *o, const Rows *rows) {
+    Recipe *r = &o->recipe;
+    const Tuning *tuning = o->tuning ? tuning_named(o->tuning) : NULL;
+    if (tuning && !given(o, &r->batch)) {
+        r->batch = (int)zmin((size_t)r->batch, rows->groups);
+        if (r->batch > ranks.world) r->batch -= r->batch % ranks.world;
+    }
+    CHECK(r->batch % ranks.world == 0,
+          "--batch %d: cannot be dealt out evenly to %d ranks; choose a multiple of %d", r->batch,
+          ranks.world, ranks.world);
+    CHECK(rows->keep_rest || rows->groups >= (uint64_t)r->batch,
+          "--batch %d: the training data has only %llu %s of %d tokens", r->batch,
+          (unsigned long long)rows->groups, rows->unit, rows->T);
+    r->micro_batch = imin(r->micro_batch, r->batch/ranks.world);
+    const int decided = o->resume && !given(o, &o->epochs);             // by the checkpoint
+    if (o->epochs && !given(o, &r->steps) && !decided) {
+        const uint64_t batch = (uint64_t)r->batch, rest = rows->keep_rest ? batch - 1 : 0;
+        double steps = (double)o->epochs*(double)((rows->groups + rest)/batch);
+        CHECK(steps <= INT32_MAX, "--epochs %d: %.0f steps are more than %d", o->epochs, steps,
+              INT32_MAX);
+        r->steps = (int)steps;
+    }
+    r->warmup = warmup_steps(o->warmup, r->steps);
+}
+
+// ---- its directory -----------------------------------------------------------------------------
+
+// A new run never writes into the directory of an earlier one, but moves it aside, to the first free name
+// of out.1, out.2, ...
+static int holds_run(const char *out) {
+    char metrics[PATH];
+    path_join(metrics, out, "metrics.jsonl");
+    return newest_checkpoint(out) >= 0 || file_exists(metrics);
+}
+static const char *free_name(const char *out) {
+    static char aside[PATH];
+    int n = 1;
+    do path_print(aside, "%s.%d", out, n++); while (file_exists(aside));
+    return aside;
+}
+static void fresh_directory(Run *run) {
+    const char *const out = run->o.out;
+    int lock = file_exists(out) ? lock_directory(out) : -1;
+    if (holds_run(out)) {
+        const char *aside = free_name(out);
+        CHECK(rename(out, aside) == 0, "%s: holds an earlier run and cannot be moved to %s: %s",
+              out, aside, strerror(errno));
+        printf("%s held an earlier run: moved to %s (--resume would have gone on with it)\n", out,
+               aside);
+        close(lock);                                        // it has moved with its directory
+        lock = -1;
+    }
+    make_directory(out);
+    if (lock < 0) lock_directory(out);
+}
+static void own_directory(Run *run) {
+    lock_directory(run->o.out);
+    remove_leftovers(run->o.out);
+}
+
+// Says where the weights came from. If that is the run which this one is about to move aside, it says under
+// which name they can be found then.
+static void say_origin(const Options *o, const char *directory) {
+    char origin[PATH], out[PATH];
+    const char *aside = NULL, *rest = directory;
+    const int moves = !o->resume && o->recipe.steps > 0;
+    if (moves && realpath(directory, origin) && realpath(o->out, out) && holds_run(o->out)) {
+        size_t n = strlen(out);
+        if (!strncmp(origin, out, n) && origin[n] == '/') {
+            aside = free_name(o->out);
+            rest = origin + n;
+        }
+    }
+    printf("%s %s%s\n", o->resume ? "going on from" : "starting from", aside ? aside : "", rest);
+}
+
+// Opens metrics.jsonl to append to. Only the lines up to the step from which a resumed run continues are
+// kept; a line that a crash cut off is not.
+static void metrics_open(Run *run) {
+    const int step = run->at.step;
+    char path[PATH], temporary[PATH], *line = NULL;
+    size_t capacity = 0;
+    path_join(path, run->o.out, "metrics.jsonl");
+    path_join(temporary, run->o.out, "metrics.jsonl.tmp");
+    FILE *old = step ? fopen(path, "rb") : NULL, *file = open_to_write(temporary);
+    while (old && getline(&line, &capacity, old) > 0) {
+        const char *end = *line == '{' ? json_skip(line, 0) : NULL;
+        const char *value = end && !strcmp(end, "\n") ? json_get(line, "step") : NULL;
+        if (value && strchr("0123456789", *value) && strtod(value, NULL) <= step) fputs(line, file);
+    }
+    free(line);
+    if (old) fclose(old);
+    CHECK(fflush(file) == 0 && rename(temporary, path) == 0, "%s: cannot be written: %s", path,
+          strerror(errno));
+    run->metrics_file = file;
+}
+static void metrics_close(Run *run) { fclose(run->metrics_file); }
+
+static void save(Run *run) {
+    const Options *o = &run->o;
+    char path[PATH];
+    if (o->no_save) return;
+    path_print(path, "%s/step%d", o->out, run->at.step);
+    checkpoint_write(path, &o->config, &run->layout, &run->companions, run->device, run->model,
+                     &run->at);
+    printf("saved %s\n", path);
+    if (o->keep) remove_checkpoints(o->out, o->keep);
+}
+
+// ---- its model ---------------------------------------------------------------------------------
 
 // A 64-bit fingerprint of all parameters: FNV-1a that takes the 32 bits of a float at a time, where the
 // usual one takes a byte. Equal runs print equal hashes.
@@ -4492,52 +4965,20 @@ static void model_init(const Run *run) {
     }
 }
 
-// ---- a batch through the model -----------------------------------------------------------------
-
-// Sends the whole batch through the model, pass by pass, and sums up the losses of each row. With `learn`,
-// the weighted gradients add up. Returns 0 if it was asked to stop before the end.
-static int batch_through(const Run *run, Batch *b, int learn) {
-    int k = 0;
-    for (; k < b->n && !asked_to_stop; k += batch_pass(b, k).B) {
-        const Pass p = batch_pass(b, k);
-        run->device->forward(run->model, b->losses + p.start, b->zlosses + p.start,
-                             b->tokens + p.start, b->targets + p.start,
-                             learn ? b->weights + p.start : NULL, p.B, p.T);
-        if (learn) run->device->backward(run->model, k + p.B >= b->n);
-        for (int i = k; i < k + p.B; i++) {
-            Row *row = b->order[i];
-            const real *losses = b->losses + row->start, *zlosses = b->zlosses + row->start;
-            row->loss = row->zloss = 0;
-            for (int t = 0; t < row->length; t++) {
-                row->loss += (double)losses[t];
-                row->zloss += (double)zlosses[t];
-            }
-        }
-    }
-    return k >= b->n;
+// The model of this run, with its weights: those of a checkpoint, those of `directory`, or fresh ones.
+static void make_model(Run *run, const char *directory, int loaded, int training) {
+    const Options *o = &run->o;
+    const Device *device = run->device;
+    run->model = device->build(&o->config, training);
+    if (o->resume) run->at = checkpoint_read(directory, &run->layout, device, run->model, o->config.tied);
+    else if (loaded) weights_read(directory, &run->layout, device, run->model, o->config.tied);
+    else model_init(run);
+    ranks_must_agree();                                     // they have read the same files
+    if (training && loaded) say_origin(o, directory);
+    if (!training)
+        fprintf(stderr, loaded ? "model: %s\n" : "note: an untrained model; --load names another\n",
+                directory);
 }
-
-// Sets sums[MAX_SUMS] to the sums that `judge` makes of all these rows; returns their denominator. Rows
-// for several passes are read at a time, so that rows of similar length can share a pass.
-static double evaluate(const Run *run, const Rows *rows, const Objective *judge, double *sums) {
-    const Config *c = &run->o.config;
-    const int micro = run->o.recipe.micro_batch, some = 8*micro*ranks.world;
-    Batch b = batch_of(rows, some, micro);
-    double denominator = 0;
-    memset(sums, 0, MAX_SUMS*sizeof *sums);
-    for (uint64_t g = 0; g < rows->groups; g += (uint64_t)some) {
-        batch_read(&b, rows, NULL, g, (int)zmin((size_t)some, rows->groups - g), c->vocab,
-                   imax(0, c->eos));
-        if (agreed_to_stop() || !batch_through(run, &b, 0)) break;
-        denominator += objective_sums(judge, &b, sums);
-    }
-    batch_free(&b);
-    ranks_sum(sums, MAX_SUMS);
-    ranks_sum(&denominator, 1);
-    return denominator;
-}
-
-// ---- tokenizer and samples ---------------------------------------------------------------------
 
 // Reads the companions of the model: the files beside its weights, and with --tokenizer that file and
 // those beside it.
@@ -4549,13 +4990,6 @@ static void load_companions(Run *run, const char *directory) {
     snprintf(beside, sizeof beside, "%.*s", slash ? (int)(slash - named) : 1, slash ? named : ".");
     companions_read(&run->companions, beside);
     companion_read(&run->companions, 0, named);
-}
-
-// Whether this run trains on conversations, or is measured on them.
-static int is_conversations(const Options *o) {
-    const char *paths = o->data ? o->data : o->val;
-    char first[PATH];
-    return o->dpo || (paths && ends_with(list_item("--data or --val", paths, 0, first), ".jsonl"));
 }
 
 // Loads the tokenizer that --tokenizer names; or, where there is text to read or to write, the one that
@@ -4585,6 +5019,8 @@ static void load_tokenizer(Run *run, const char *directory, int training) {
     }
     fprintf(stderr, "note: %s: samples will be bare ids: %s\n", path, reason);
 }
+
+// ---- samples -----------------------------------------------------------------------------------
 
 // --prompt-ids 1,2,3 into tokens[0..T); returns how many.
 static int listed_tokens(const Options *o, int *tokens, int T) {
@@ -4677,88 +5113,49 @@ static void print_sample(const Run *run, int wanted) {
     release(tokens);
 }
 
-// ---- the directory of a run --------------------------------------------------------------------
+// ---- a batch through the model -----------------------------------------------------------------
 
-// A new run never writes into the directory of an earlier one, but moves it aside, to the first free name
-// of out.1, out.2, ...
-static int holds_run(const char *out) {
-    char metrics[PATH];
-    path_join(metrics, out, "metrics.jsonl");
-    return newest_checkpoint(out) >= 0 || file_exists(metrics);
-}
-static const char *free_name(const char *out) {
-    static char aside[PATH];
-    int n = 1;
-    do path_print(aside, "%s.%d", out, n++); while (file_exists(aside));
-    return aside;
-}
-static void fresh_directory(Run *run) {
-    const char *const out = run->o.out;
-    int lock = file_exists(out) ? lock_directory(out) : -1;
-    if (holds_run(out)) {
-        const char *aside = free_name(out);
-        CHECK(rename(out, aside) == 0, "%s: holds an earlier run and cannot be moved to %s: %s",
-              out, aside, strerror(errno));
-        printf("%s held an earlier run: moved to %s (--resume would have gone on with it)\n", out,
-               aside);
-        close(lock);                                        // it has moved with its directory
-        lock = -1;
-    }
-    make_directory(out);
-    if (lock < 0) lock_directory(out);
-}
-static void own_directory(Run *run) {
-    lock_directory(run->o.out);
-    remove_leftovers(run->o.out);
-}
-
-// Says where the weights came from. If that is the run which this one is about to move aside, it says under
-// which name they can be found then.
-static void say_origin(const Options *o, const char *directory) {
-    char origin[PATH], out[PATH];
-    const char *aside = NULL, *rest = directory;
-    const int moves = !o->resume && o->recipe.steps > 0;
-    if (moves && realpath(directory, origin) && realpath(o->out, out) && holds_run(o->out)) {
-        size_t n = strlen(out);
-        if (!strncmp(origin, out, n) && origin[n] == '/') {
-            aside = free_name(o->out);
-            rest = origin + n;
+// Sends the whole batch through the model, pass by pass, and sums up the losses of each row. With `learn`,
+// the weighted gradients add up. Returns 0 if it was asked to stop before the end.
+static int batch_through(const Run *run, Batch *b, int learn) {
+    int k = 0;
+    for (; k < b->n && !asked_to_stop; k += batch_pass(b, k).B) {
+        const Pass p = batch_pass(b, k);
+        run->device->forward(run->model, b->losses + p.start, b->zlosses + p.start,
+                             b->tokens + p.start, b->targets + p.start,
+                             learn ? b->weights + p.start : NULL, p.B, p.T);
+        if (learn) run->device->backward(run->model, k + p.B >= b->n);
+        for (int i = k; i < k + p.B; i++) {
+            Row *row = b->order[i];
+            const real *losses = b->losses + row->start, *zlosses = b->zlosses + row->start;
+            row->loss = row->zloss = 0;
+            for (int t = 0; t < row->length; t++) {
+                row->loss += (double)losses[t];
+                row->zloss += (double)zlosses[t];
+            }
         }
     }
-    printf("%s %s%s\n", o->resume ? "going on from" : "starting from", aside ? aside : "", rest);
+    return k >= b->n;
 }
 
-// Opens metrics.jsonl to append to. Only the lines up to the step from which a resumed run continues are
-// kept; a line that a crash cut off is not.
-static void metrics_open(Run *run) {
-    const int step = run->at.step;
-    char path[PATH], temporary[PATH], *line = NULL;
-    size_t capacity = 0;
-    path_join(path, run->o.out, "metrics.jsonl");
-    path_join(temporary, run->o.out, "metrics.jsonl.tmp");
-    FILE *old = step ? fopen(path, "rb") : NULL, *file = open_to_write(temporary);
-    while (old && getline(&line, &capacity, old) > 0) {
-        const char *end = *line == '{' ? json_skip(line, 0) : NULL;
-        const char *value = end && !strcmp(end, "\n") ? json_get(line, "step") : NULL;
-        if (value && strchr("0123456789", *value) && strtod(value, NULL) <= step) fputs(line, file);
+// Sets sums[MAX_SUMS] to the sums that `judge` makes of all these rows; returns their denominator. Rows
+// for several passes are read at a time, so that rows of similar length can share a pass.
+static double evaluate(const Run *run, const Rows *rows, const Objective *judge, double *sums) {
+    const Config *c = &run->o.config;
+    const int micro = run->o.recipe.micro_batch, some = 8*micro*ranks.world;
+    Batch b = batch_of(rows, some, micro);
+    double denominator = 0;
+    memset(sums, 0, MAX_SUMS*sizeof *sums);
+    for (uint64_t g = 0; g < rows->groups; g += (uint64_t)some) {
+        batch_read(&b, rows, NULL, g, (int)zmin((size_t)some, rows->groups - g), c->vocab,
+                   imax(0, c->eos));
+        if (agreed_to_stop() || !batch_through(run, &b, 0)) break;
+        denominator += objective_sums(judge, &b, sums);
     }
-    free(line);
-    if (old) fclose(old);
-    CHECK(fflush(file) == 0 && rename(temporary, path) == 0, "%s: cannot be written: %s", path,
-          strerror(errno));
-    run->metrics_file = file;
-}
-static void metrics_close(Run *run) { fclose(run->metrics_file); }
-
-static void save(Run *run) {
-    const Options *o = &run->o;
-    char path[PATH];
-    if (o->no_save) return;
-    path_print(path, "%s/step%d", o->out, run->at.step);
-    checkpoint_write(path, &o->config, &run->layout, &run->companions, run->device, run->model,
-                     &run->at);
-    printf("saved %s\n", path);
-    if (o->keep) remove_checkpoints(o->out, o->keep);
+    batch_free(&b);
+    ranks_sum(sums, MAX_SUMS);
+    ranks_sum(&denominator, 1);
+    return denominator;
 }
 
 // ---- one step ----------------------------------------------------------------------------------
@@ -4835,113 +5232,71 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
     return 1;
 }
 
-// ---- what --resume must find again -------------------------------------------------------------
+// ---- what a step tells -------------------------------------------------------------------------
 
-// Describes a run's data for train.json: path, size and fingerprint of each file, in their order. If the
-// data is conversations, the tokenizer comes last, because it makes their tokens.
-static void write_data_file(FILE *file, const char *path, uint64_t size, uint64_t hash) {
-    fprintf(file, "%s\n  {\"path\": ", ftell(file) > 1 ? "," : "");
-    write_json_string(file, path);
-    fprintf(file, ", \"bytes\": %llu, \"hash\": \"0x%016llx\"}", (unsigned long long)size,
-            (unsigned long long)hash);
-}
-static char *data_text(const Run *run) {
-    const Options *o = &run->o;
-    const char *const lists[] = { o->data, o->dpo, o->label_mask };
-    char path[PATH], *text = NULL;
-    size_t length;
-    FILE *file = open_memstream(&text, &length);
-    CHECK(file, "not enough memory for the list of data files");
-    fprintf(file, "[");
-    for (int k = 0; k < 3; k++) for (int i = 0; list_item("--data", lists[k], i, path); i++) {
-        uint64_t size, hash = file_hash(path, &size);
-        write_data_file(file, path, size, hash);
+// A number as OLMo's console prints it: 12,345  123.4  12.34  1.234  0.1234  1e-05. out: [48]
+static const char *figure(double x, char *out) {
+    if (x < 0) {
+        out[0] = '-';
+        figure(-x, out + 1);
+        return out;
     }
-    if (run->train_text && run->tokenizer) {
-        const uint64_t size = run->companions.size[0];
-        const uint64_t hash = fnv1a(fnv1a_start, (unsigned char *)run->companions.bytes[0], size);
-        write_data_file(file, o->tokenizer ? o->tokenizer : companion_names[0], size, hash);
-    }
-    fprintf(file, "]");
-    fclose(file);
-    return text;
+    if (x > 1000 && x < 1e18) return with_commas(x, out);
+    if (!(x > 1e-4 && x < 1e18)) sprintf(out, "%.3g", x);
+    else sprintf(out, "%.*f", x > 100 ? 1 : x > 10 ? 2 : x > 1 ? 3 : 4, x);
+    return out;
 }
 
-// The files of a resumed run must be those that it has seen, by size and fingerprint; they may lie
-// elsewhere now.
-static void check_same_data(const char *then, const char *now, const char *checkpoint) {
-    const char *advice = "give the same data again, or start a new run from its weights with --load";
-    const char *a = json_first_of(then), *b = json_first_of(now);
-    for (; a && b; a = json_next_of(a), b = json_next_of(b)) {
-        const char *old_hash = json_get(a, "hash"), *hash = json_get(b, "hash");
-        int same = old_hash && !strncmp(old_hash, hash, 20);
-        const double old_size = json_number(a, checkpoint, "bytes", 0, 1e18, NAN);
-        same = same && old_size == json_number(b, checkpoint, "bytes", 0, 1e18, NAN);
-        CHECK(same, "--resume: %s was made with %s, which is not what is now in %s; %s", checkpoint,
-              json_quoted(json_get(a, "path")), json_quoted(json_get(b, "path")), advice);
+// Writes a step's line in metrics.jsonl, under OLMo's names (OLMO_SPEC 6.1).
+static void write_metrics(Run *run) {
+    const Metrics *m = &run->metrics;
+    FILE *file = run->metrics_file;
+    fprintf(file, "{\"step\": %d", run->at.step);
+    for (int i = 0; i < m->n; i++) {
+        const double x = m->list[i].value;
+        fprintf(file, x == floor(x) && fabs(x) < 1e15 ? ", \"%s\": %.0f" : ", \"%s\": %.9g",
+                m->list[i].name, x);
     }
-    CHECK(!a && !b, "--resume: %s was made with %s files than there are now; %s", checkpoint,
-          a ? "more" : "fewer", advice);
+    fprintf(file, "}\n");
+    CHECK(fflush(file) == 0, "%s/metrics.jsonl: writing failed: %s", run->o.out, strerror(errno));
 }
 
-// Dies if the data is not what the checkpoint says it was trained on. Returns 0 if the checkpoint does not
-// say; if it does, the tokens have been checked before.
-static int seen_before(const Run *run, const char *checkpoint) {
-    char path[PATH];
-    path_join(path, checkpoint, "train.json");
-    char *text = read_text(path);
-    const char *then = json_get(json_root(text, path), "data");
-    const int says = then && *then == '[';
-    if (says) check_same_data(then, run->data_text, checkpoint);
-    release(text);
-    return says;
+static int is_evaluation(const Metric *m) { return !strncmp(m->name, "eval/", 5); }
+
+// Prints the same on the console: training on one line, each set of an evaluation on a line of its own.
+static void print_metrics(const Run *run, const Metrics *m, int eta) {
+    const Progress *at = &run->at;
+    const char *set = "";                                   // the name up to its last slash
+    char x[48];
+    printf("[step=%d/%d,epoch=%d]", at->step, run->o.recipe.steps, at->epoch);
+    for (int i = 0; i < m->n; i++) {
+        const Metric *one = &m->list[i];
+        if (one->label && !is_evaluation(one)) printf(" %s=%s", one->label, figure(one->value, x));
+    }
+    printf(" eta=%d:%02d", eta/60, eta % 60);
+    for (int i = 0; i < m->n; i++) {
+        const Metric *one = &m->list[i];
+        if (!one->label || !is_evaluation(one)) continue;
+        size_t length = (size_t)(strrchr(one->name, '/') + 1 - one->name);
+        int same = !strncmp(set, one->name, length);
+        const char *last = *one->label ? one->label : one->name + length;
+        printf("%s%s=%s%s", same ? " " : "\n    ", same ? last : one->name, figure(one->value, x),
+               one->note);
+        set = one->name;
+    }
+    printf("\n");
 }
 
-// Names the options that have another value than in the checkpoint. This is the user's choice, but from
-// here on the run has other bits than without it.
-static void say_changes(Options *then, Options *now, int step) {
-    Option old[MAX_OPTIONS], new_[MAX_OPTIONS];
-    const int n = option_table(then, old);
-    char a[128], b[128];
-    int changes = 0;
-    option_table(now, new_);
-    for (int i = 0; i < n; i++) {
-        if (is_heading(&old[i]) || keeping(&old[i]) != DECISIVE) continue;
-        option_text(&old[i], a, sizeof a);
-        option_text(&new_[i], b, sizeof b);
-        if (!strcmp(a, b)) continue;
-        if (!changes++) fprintf(stderr, "note: from step %d on ", step + 1);
-        else fprintf(stderr, ", ");
-        fprintf(stderr, "%s is %s (it was %s)", old[i].name, b, a);
-    }
-    if (changes) fprintf(stderr, ": so these are not the bits of the run as it began\n");
-}
-
-// Checks that a resumed run goes on in the data and the order that it began with; and writes down what later
-// checkpoints say of the run.
-static void check_resumed(Run *run) {
-    Options *o = &run->o;
-    Progress *at = &run->at;
-    if (at->step == 0) {
-        at->instances = run->train.groups;
-        at->seed = (uint64_t)o->seed;
-    }
-    CHECK(at->instances == run->train.groups && at->seed == (uint64_t)o->seed,
-          "--resume: the checkpoint was made with --seed %llu and %llu %s of data, now there are "
-          "--seed %d and %llu; give the same data and options again",
-          (unsigned long long)at->seed, (unsigned long long)at->instances, run->train.unit, o->seed,
-          (unsigned long long)run->train.groups);
-    if (run->before.resume) say_changes(&run->before, o, at->step);
-
-    Option table[MAX_OPTIONS];
-    char *text = NULL;
-    size_t length;
-    FILE *file = open_memstream(&text, &length);
-    CHECK(file, "not enough memory for the run's options");
-    fprintf(file, " \"data\": %s,\n \"options\": ", run->data_text);
-    write_options(file, table, option_table(o, table));
-    fclose(file);
-    at->run = text;
+// Measures the validation loss, beside that of a perfect model where one is known.
+static void validate(const Run *run, Metrics *metrics) {
+    double sums[MAX_SUMS], denominator = evaluate(run, &run->val, &run->judge, sums);
+    double loss = sums[0]/denominator;
+    if (asked_to_stop) return;
+    CHECK(isfinite(loss), "step %d: the validation loss is %g", run->at.step, loss);
+    metric_means(metrics, &run->judge, run->judge.set, sums, denominator);
+    if (isnan(run->floor)) return;
+    Metric *floor = metric(metrics, run->floor, "  a perfect model", "eval/validation/floor");
+    snprintf(floor->note, sizeof floor->note, " (we are %.1f%% above)", 100*(loss/run->floor - 1));
 }
 
 // ---- DPO's reference ---------------------------------------------------------------------------
@@ -5056,60 +5411,6 @@ static void compute_reference(Run *run) {
     by_rank_0(run, reference_sync);                         // before the first checkpoint that needs it
 }
 
-// ---- what a step tells -------------------------------------------------------------------------
-
-// Writes a step's line in metrics.jsonl, under OLMo's names (OLMO_SPEC 6.1).
-static void write_metrics(Run *run) {
-    const Metrics *m = &run->metrics;
-    FILE *file = run->metrics_file;
-    fprintf(file, "{\"step\": %d", run->at.step);
-    for (int i = 0; i < m->n; i++) {
-        const double x = m->list[i].value;
-        fprintf(file, x == floor(x) && fabs(x) < 1e15 ? ", \"%s\": %.0f" : ", \"%s\": %.9g",
-                m->list[i].name, x);
-    }
-    fprintf(file, "}\n");
-    CHECK(fflush(file) == 0, "%s/metrics.jsonl: writing failed: %s", run->o.out, strerror(errno));
-}
-
-static int is_evaluation(const Metric *m) { return !strncmp(m->name, "eval/", 5); }
-
-// Prints the same on the console: training on one line, each set of an evaluation on a line of its own.
-static void print_metrics(const Run *run, const Metrics *m, int eta) {
-    const Progress *at = &run->at;
-    const char *set = "";                                   // the name up to its last slash
-    char x[48];
-    printf("[step=%d/%d,epoch=%d]", at->step, run->o.recipe.steps, at->epoch);
-    for (int i = 0; i < m->n; i++) {
-        const Metric *one = &m->list[i];
-        if (one->label && !is_evaluation(one)) printf(" %s=%s", one->label, figure(one->value, x));
-    }
-    printf(" eta=%d:%02d", eta/60, eta % 60);
-    for (int i = 0; i < m->n; i++) {
-        const Metric *one = &m->list[i];
-        if (!one->label || !is_evaluation(one)) continue;
-        size_t length = (size_t)(strrchr(one->name, '/') + 1 - one->name);
-        int same = !strncmp(set, one->name, length);
-        const char *last = *one->label ? one->label : one->name + length;
-        printf("%s%s=%s%s", same ? " " : "\n    ", same ? last : one->name, figure(one->value, x),
-               one->note);
-        set = one->name;
-    }
-    printf("\n");
-}
-
-// Measures the validation loss, beside that of a perfect model where one is known.
-static void validate(const Run *run, Metrics *metrics) {
-    double sums[MAX_SUMS], denominator = evaluate(run, &run->val, &run->judge, sums);
-    double loss = sums[0]/denominator;
-    if (asked_to_stop) return;
-    CHECK(isfinite(loss), "step %d: the validation loss is %g", run->at.step, loss);
-    metric_means(metrics, &run->judge, run->judge.set, sums, denominator);
-    if (isnan(run->floor)) return;
-    Metric *floor = metric(metrics, run->floor, "  a perfect model", "eval/validation/floor");
-    snprintf(floor->note, sizeof floor->note, " (we are %.1f%% above)", 100*(loss/run->floor - 1));
-}
-
 // ---- evaluators: --eval-set and --eval-tasks ---------------------------------------------------
 
 // Opens one item of --eval-set, NAME=PATH: a corpus of its own.
@@ -5221,6 +5522,33 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
 
 // ---- the training loop -------------------------------------------------------------------------
 
+// Checks that a resumed run goes on in the data and the order that it began with; and writes down what later
+// checkpoints say of the run.
+static void check_resumed(Run *run) {
+    Options *o = &run->o;
+    Progress *at = &run->at;
+    if (at->step == 0) {
+        at->instances = run->train.groups;
+        at->seed = (uint64_t)o->seed;
+    }
+    CHECK(at->instances == run->train.groups && at->seed == (uint64_t)o->seed,
+          "--resume: the checkpoint was made with --seed %llu and %llu %s of data, now there are "
+          "--seed %d and %llu; give the same data and options again",
+          (unsigned long long)at->seed, (unsigned long long)at->instances, run->train.unit, o->seed,
+          (unsigned long long)run->train.groups);
+    if (run->before.resume) say_changes(&run->before, o, at->step);
+
+    Option table[MAX_OPTIONS];
+    char *text = NULL;
+    size_t length;
+    FILE *file = open_memstream(&text, &length);
+    CHECK(file, "not enough memory for the run's options");
+    fprintf(file, " \"data\": %s,\n \"options\": ", run->data_text);
+    write_options(file, table, option_table(o, table));
+    fclose(file);
+    at->run = text;
+}
+
 // Whether what comes every `steps` steps (0: never) is due at this one.
 static int every(int steps, int step) { return steps && step % steps == 0; }
 
@@ -5308,347 +5636,51 @@ static void train(Run *run) {
     by_rank_0(run, print_hash);
 }
 
-// ---- the data of a run -------------------------------------------------------------------------
+// ---- how a program begins and ends -------------------------------------------------------------
 
-// The loss of a perfect model on the validation data, or NAN. It stands in "PATH.floor" beside a
-// validation file that data/stories.c wrote, and holds only for these bytes, cut into windows of that
-// length.
-static double known_floor(const Corpus *val) {
+// n 0: as many threads as OMP_NUM_THREADS says, or as there are processors.
+static void use_threads(int n) {
+    enum { MOST = 1024 };
+    CHECK(n <= MOST, "--threads %d: expected at most %d", n, MOST);
+    CHECK(n || omp_get_max_threads() <= MOST,
+          "%d threads (OMP_NUM_THREADS, or the processors of this machine): expected at most %d",
+          omp_get_max_threads(), MOST);
+    if (n) omp_set_num_threads(n);
+}
+
+// What a program does first. If whoever started it closed descriptor 0, 1 or 2, the next file would get
+// that number, and what is printed would go into it. So these numbers are taken. And a file that may not
+// grow (`ulimit -f`) must end in a sentence, not in a signal.
+static void begin_program(void) {
+    int fd;
+    do fd = open("/dev/null", O_RDONLY); while (fd >= 0 && fd <= 2);
+    if (fd >= 0) close(fd);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+// A program's exit code, after all is printed. If that did not reach its file, it is an error, too.
+static int finished(void) {
+    CHECK(fflush(stdout) == 0 && !ferror(stdout), "standard output: writing failed: %s",
+          strerror(errno));
+    return EXIT_SUCCESS;
+}
+
+// Between two parallel loops, idle threads of GNU's OpenMP spin for a while. By default this takes so long
+// that on a busy machine a spinning thread takes the processor from a working one, and training becomes
+// ten times slower. The setting is read before main. So the program sets it to less, and starts again.
+static void spin_less(char **argv) {
+    // By its own path, which gives the process its name.
     char path[PATH];
-    double floor = NAN;
-    int T = 0;
-    unsigned long long hash = 0;
-    const TokenFile *f = val->file;
-    if (val->n != 1) return NAN;
-    path_print(path, "%s.floor", f->path);
-    FILE *file = fopen(path, "r");
-    if (!file) return NAN;
-    CHECK(fscanf(file, "%lf", &floor) == 1 && floor > 0 && isfinite(floor),
-          "%s: expected a positive number", path);
-    int known = fscanf(file, " windows of %d bytes, in a file with the FNV-1a hash 0x%llx", &T, &hash) == 2;
-    fclose(file);
-    const int its_file = known && hash == fnv1a(fnv1a_start, f->data, f->tokens*(uint64_t)f->width);
-    return its_file && T == val->T ? floor : NAN;
-}
-
-// Where a file of the repository is: in the current directory, or beside the program.
-static const char *beside_program(const char *name, char *out) {
-    char program[PATH];
-    char *slash = strrchr(own_path(program), '/');
-    snprintf(out, PATH, "%s", name);
-    if (slash) *slash = 0;
-    if (slash && !file_exists(out)) path_join(out, program, name);
-    CHECK(file_exists(out),
-          "%s: the default corpus is missing; `make %s` writes it, or give --data", name, name);
-    return out;
-}
-
-// Opens token files. What is not given for validation is held out of the training data.
-static void open_windows(Run *run, const char *checkpoint) {
-    const Options *o = &run->o;
-    const int T = o->config.seq_len, width = !strcmp(o->dtype, "uint16") ? 2 : 4;
-    if (o->data) {
-        run->train_files = corpus_open(o->data, o->label_mask, width, T);
-        run->data_text = data_text(run);
-        for (int i = 0; i < run->train_files.n; i++)
-            CHECK(!run->train_files.file[i].text || o->config.vocab == 256 || !run->companions.bytes[0],
-                  "%s: is text, but this model's tokens are those of its tokenizer.json; "
-                  "data/tokenize makes a token file of it", run->train_files.file[i].path);
-        if (!o->resume || !seen_before(run, checkpoint))
-            corpus_check(&run->train_files, o->config.vocab);
-    }
-    if (!o->val) run->val_files = corpus_hold_out(&run->train_files);
-    else if (strcmp(o->val, "none")) {
-        run->val_files = corpus_open(o->val, NULL, width, T);
-        corpus_check(&run->val_files, o->config.vocab);
-    }
-    run->train = corpus_rows(&run->train_files);
-    run->val = corpus_rows(&run->val_files);
-    run->floor = o->val && run->val_files.n ? known_floor(&run->val_files) : NAN;
-}
-
-// Opens conversations, or with --dpo pairs of them. For a model of bytes, a turn ends with byte 0.
-static void open_conversations(Run *run, const char *checkpoint) {
-    Options *o = &run->o;
-    static Conversations held;
-    const int group = o->dpo ? 2 : 1, T = o->config.seq_len;
-    const char *data = o->dpo ? o->dpo : o->data, *flag = o->dpo ? "--dpo" : "--data";
-    CHECK(!o->label_mask,
-          "--label-mask: conversations know their labels; expected token files beside it");
-    if (!run->tokenizer && o->config.vocab == 256 && o->config.eos < 0) o->config.eos = 0;
-    CHECK(run->tokenizer || o->config.vocab == 256,
-          "%s: conversations are text, and this model's vocabulary of %d is not bytes; give "
-          "--tokenizer FILE (data/tokenize makes tokens of documents)", data ? data : o->val,
-          o->config.vocab);
-    CHECK(o->config.eos >= 0,
-          "%s: a conversation begins, and every answer ends, with the id that ends a document; "
-          "name it with --eos", flag);
-    const Tokenizer *t = run->tokenizer;
-    if (data) {
-        run->train_text = conversations_open(flag, data, group, t, o->config.eos, T, o->as_released);
-        run->train = conversation_rows(run->train_text);
-        run->data_text = data_text(run);
-        if (o->resume) (void)seen_before(run, checkpoint);
-        set_chat_template(&run->companions, t, o->config.eos);
-    }
-    if (!o->val) run->val = hold_out_conversations(&run->train, &held);
-    if (!o->val || !strcmp(o->val, "none")) return;
-    run->val_text = conversations_open("--val", o->val, group, t, o->config.eos, T, o->as_released);
-    run->val = conversation_rows(run->val_text);
-}
-
-// Reads all validation rows, so that a bad token is found now and not at step 500.
-static void check_validation(const Run *run) {
-    const Rows *rows = &run->val;
-    int *tokens = (int *)allocate(2*(size_t)rows->T, sizeof(int), "a row");
-    int *targets = tokens + rows->T;
-    uint64_t predictable = 0;
-    for (uint64_t i = 0; i < rows->groups*(uint64_t)rows->group; i++) {
-        int length = rows->read(rows->source, i, run->o.config.vocab, tokens, targets);
-        for (int t = 0; t < length; t++) predictable += targets[t] >= 0;
-    }
-    release(tokens);
-    CHECK(!rows->groups || predictable,
-          "the validation data has no token to predict; are all labels masked?");
-}
-
-static void open_data(Run *run, const char *checkpoint) {
-    Options *o = &run->o;
-    static char default_data[PATH], default_val[PATH];
-    if (!o->data && !o->dpo && !(o->eval && o->val)) {
-        CHECK(o->config.vocab == 256,
-              "--data: expected token files for a vocabulary of %d; the default stories are bytes",
-              o->config.vocab);
-        o->data = beside_program("data/stories.txt", default_data);
-        if (!o->val) o->val = beside_program("data/stories_val.txt", default_val);
-    }
-    run->objective = o->dpo ? dpo_objective(o->dpo_beta) : objective_named(o->denominator);
-    run->judge = o->dpo ? run->objective : objectives[0];
-    if (is_conversations(o)) open_conversations(run, checkpoint);
-    else open_windows(run, checkpoint);
-    check_validation(run);
-}
-
-// ---- the command line --------------------------------------------------------------------------
-
-// Sizes on the command line must be those of the model that is loaded. Only a run that goes on must also
-// keep the length and the end of its documents.
-static void must_match(const char *flag, double asked, double found, const char *directory) {
-    CHECK(asked == found, "%s %g does not fit the model in %s, which has %g", flag, asked,
-          directory, found);
-}
-static void check_same_model(const Options *o, const Config *found, const char *directory) {
-    const Config *asked = &o->config;
-    must_match("--d-model", asked->d_model, found->d_model, directory);
-    must_match("--n-layers", asked->n_layers, found->n_layers, directory);
-    must_match("--n-heads", asked->n_heads, found->n_heads, directory);
-    must_match("--n-kv-heads", asked->n_kv_heads, found->n_kv_heads, directory);
-    must_match("--mlp-hidden", asked->mlp_hidden, found->mlp_hidden, directory);
-    must_match("--vocab", asked->vocab, found->vocab, directory);
-    must_match("--rope-theta", asked->rope_theta, found->rope_theta, directory);
-    must_match("--clip-qkv", asked->clip_qkv, found->clip_qkv, directory);
-    if (o->resume) must_match("--seq-len", asked->seq_len, found->seq_len, directory);
-    if (o->resume) must_match("--eos", asked->eos, found->eos, directory);
-    CHECK(asked->tied == found->tied, "%s does not fit the model in %s, whose head is %s",
-          asked->tied ? "--tied" : "--untied", directory,
-          found->tied ? "the embedding" : "a matrix of its own");
-}
-
-// The option that asks for something instead of training, or NULL.
-static const char *instead_of_training(const Options *o) {
-    if (o->chat) return "--chat";
-    if (o->generate) return "--generate";
-    if (o->eval) return "--eval";
-    return o->export_dir ? "--export" : NULL;
-}
-
-// Refuses what is done instead of training together with what is only for training. (--eval reads --data,
-// to measure the part of it that is held out.)
-static void check_command(const Options *o) {
-    const char *instead = instead_of_training(o);
-    const struct { const char *name; int asked; } training[] = {
-        { "--resume", o->resume }, { "--energy", o->energy },
-        { "--steps", given(o, &o->recipe.steps) }, { "--epochs", given(o, &o->epochs) },
-        { "--data", o->data && !o->eval }, { "--dpo", o->dpo && !o->eval },
-    };
-    for (size_t i = 0; instead && i < sizeof training/sizeof *training; i++)
-        CHECK(!training[i].asked, "%s is for training, %s is done instead of it: these are two commands",
-              training[i].name, instead);
-    CHECK(o->generate || !given(o, &o->generate), "--generate 0: expected at least one token");
-    CHECK(!o->chat || !(o->prompt || o->prompt_ids),
-          "--chat and --prompt: in a chat, every prompt is typed; --generate N without --chat continues one");
-    CHECK(!o->resume || !o->load,
-          "--resume goes on from the newest checkpoint in %s, --load starts from another model; "
-          "choose one", o->out);
-}
-
-// Refuses an option that only serves another one, which is missing. (A run prints samples by default, but a
-// prompt and nothing else means that --generate was forgotten.)
-static void check_served(const Options *o) {
-    const int continues = o->generate || (o->sample_every && (given(o, &o->sample_every) || o->resume));
-    const int speaks = continues || o->chat, exports = o->export_dir != NULL;
-    const char *const samples = "--generate N, the number of new tokens (or, while training, "
-                                "--sample-every N)";
-    const struct { const char *name; const void *field; int served; const char *by; } rows[] = {
-        { "--prompt", &o->prompt, continues, samples },
-        { "--prompt-ids", &o->prompt_ids, continues, samples },
-        { "--temperature", &o->sampling.temperature, speaks, samples },
-        { "--top-k", &o->sampling.top_k, speaks, samples },
-        { "--top-p", &o->sampling.top_p, speaks, samples },
-        { "--export-dtype", &o->export_dtype, exports, "--export DIR" },
-        { "--shard-mb", &o->shard_mb, exports, "--export DIR" },
-        { "--label-mask", &o->label_mask, o->data != NULL, "--data, the files it belongs to" },
-        { "--dpo-beta", &o->dpo_beta, o->dpo != NULL, "--dpo PAIRS.jsonl" },
-        { "--as-released", &o->as_released, is_conversations(o), "--data CHAT.jsonl or --dpo PAIRS.jsonl" },
-        { "--watts", &o->watts, o->energy, "--energy" },
-        { "--pue", &o->pue, o->energy, "--energy" },
-        { "--carbon-intensity", &o->carbon_intensity, o->energy, "--energy" },
-    };
-    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++)
-        CHECK(rows[i].served || !given(o, rows[i].field), "%s: expected %s beside it", rows[i].name,
-              rows[i].by);
-}
-
-// Refuses options that contradict each other.
-static void check_together(const Options *o) {
-    CHECK(!o->prompt || !o->prompt_ids, "--prompt and --prompt-ids: only one of them can be continued");
-    CHECK(!o->tied || !o->untied, "--tied and --untied: only one of them can be");
-    CHECK(!o->dpo || !o->data, "--dpo and --data: only one of them can be trained on%s",
-          o->resume ? "; --resume goes on with that of the run" : "");
-    CHECK(!given(o, &o->epochs) || !given(o, &o->recipe.steps),
-          "--epochs and --steps: only one of them can decide");
-    CHECK(o->epochs || !given(o, &o->epochs),
-          "--epochs 0: expected at least one (--steps 0 makes no update)");
-    if (!o->dpo) return;
-    CHECK(!given(o, &o->denominator), "--denominator: DPO takes the mean over pairs; it has no other");
-    CHECK(!o->config.z_loss, "--z-loss: DPO has none; its weights are negative for rejected answers");
-    CHECK(!o->eval, "--eval: beside --dpo the reference would be the same model; expected --val CHAT.jsonl "
-          "alone");
-}
-
-// Refuses values that no run can be made with.
-static void check_recipe(const Options *o) {
-    const Recipe *r = &o->recipe;
-    CHECK(r->batch > 0 && r->micro_batch > 0,
-          "--batch %d --micro-batch %d: expected at least one sequence", r->batch, r->micro_batch);
-    CHECK((uint64_t)r->micro_batch*(uint64_t)o->config.seq_len < 1 << 30,
-          "--micro-batch %d: too many tokens in one pass", r->micro_batch);
-    CHECK(r->beta1 < 1 && r->beta2 < 1, "--beta1 %g --beta2 %g: expected numbers below 1", r->beta1,
-          r->beta2);
-    CHECK(o->sampling.top_p > 0 && o->sampling.top_p <= 1,
-          "--top-p %g: expected a probability above 0", o->sampling.top_p);
-    (void)objective_named(o->denominator);
-    CHECK(o->dpo_beta > 0, "--dpo-beta %g: expected a number above 0; at 0 nothing is learned", o->dpo_beta);
-    CHECK(!strcmp(o->shard, "optimizer") || !strcmp(o->shard, "gradients"),
-          "--shard %s: expected optimizer or gradients", o->shard);
-    CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"),
-          "--dtype %s: expected uint16 or uint32", o->dtype);
-    (void)warmup_steps(o->warmup, 1);                       // dies if it is no number of steps
-    (void)learning_rate(r, r->warmup + 1);                  // dies if there is no such schedule
-}
-
-static Dtype dtype_named(const char *name) {
-    if (!strcmp(name, "fp32")) return F32;
-    if (!strcmp(name, "bf16")) return BF16;
-    CHECK(!strcmp(name, "fp16"), "--export-dtype %s: expected fp32, bf16 or fp16", name);
-    return F16;
-}
-
-// "out/" becomes "out".
-static const char *without_slash(const char *flag, const char *path, char *out) {
-    size_t n = strlen(path);
-    CHECK(n > 0 && n < PATH, "%s: expected the path of a directory", flag);
-    memcpy(out, path, n + 1);
-    while (n > 1 && out[n - 1] == '/') out[--n] = 0;
-    return out;
-}
-
-// Makes the options of a checkpoint the defaults. Returns whether it has kept them.
-static int resume_options(const char *directory, const Option *table, int n) {
-    char path[PATH];
-    path_join(path, directory, "train.json");
-    char *text = read_text(path);
-    const char *options = json_get(json_root(text, path), "options");
-    const int kept_any = options && *options == '{';
-    if (kept_any) read_options(options, path, table, n);
-    else fprintf(stderr, "note: %s: keeps no options; all of them must be given again\n", path);
-    release(text);
-    return kept_any;
-}
-
-// A preset and a recipe are where a run begins. When it goes on with all its options, they would do nothing.
-static void check_begun(const Options *asked, const Options *o, const char *directory) {
-    const char *name = given(asked, &o->model) ? "--model" : given(asked, &o->tuning) ? "--recipe" : NULL;
-    CHECK(!name, "%s is where a run begins, and --resume goes on with all options of %s; leave it out "
-          "(--lr, --batch and others change one value each)", name, directory);
-}
-
-// Where the weights come from: the directory that --load names; what was trained last in --out, for
-// --resume, or to be used instead of training; or "", nowhere: they are initialized.
-static void find_weights(const Options *o, char *directory) {
-    const int newest = newest_checkpoint(o->out);
-    const int last = o->resume || (instead_of_training(o) && !given(o, &o->model) && newest >= 0);
-    CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
-    CHECK(!o->resume || newest >= 0, "--resume: %s holds no checkpoint stepN%s", o->out, earlier_run(o->out));
-    *directory = 0;
-    if (o->load) path_print(directory, "%s", o->load);
-    else if (last) path_print(directory, "%s/step%d", o->out, newest);
-}
-
-// Reads the command line twice: first for what names a preset, a recipe or a directory, because these
-// give the defaults; then all of it over them. `before` gets the options of the run that --resume goes on
-// with. Returns whether weights are to be read from `directory`.
-static int choose_model(Options *o, Options *before, int argc, char **argv, char *directory) {
-    static char out[PATH], export_dir[PATH];
-    Option table[MAX_OPTIONS];
-    const int n = option_table(o, table);
-    *directory = 0;
-    *o = options_of_preset("tiny");
-    parse_options(table, n, argc, argv, NULL, o->given);
-    const Options asked = *o;
-    if (asked.help || asked.version) {                      // whatever else was asked for
-        *o = options_of_preset(asked.model);
-        o->help = asked.help;
-        o->version = asked.version;
-        return 0;
-    }
-    check_command(o);
-    // Weights that have learned already are fine-tuned, unless a preset's recipe is asked for.
-    const char *tuning = o->tuning;
-    if (o->load && !given(o, &o->model) && !tuning) tuning = o->dpo ? "dpo" : "sft";
-    find_weights(o, directory);
-    Config found;
-    if (*directory) found = config_read(directory);
-
-    *o = options_of_preset(asked.model);
-    if (tuning) use_tuning(o, tuning_named(tuning));
-    o->config.n_kv_heads = 0;                               // as many as query heads
-    if (*directory) o->config = found;
-    const int compared = asked.resume && resume_options(directory, table, n);
-    if (compared) check_begun(&asked, o, directory);
-    CHECK(!*directory || !given(&asked, &o->init), "--init is for new weights; these come from %s",
-          directory);
-    *before = *o;
-    before->resume = compared;
-    if (asked.prompt) o->prompt_ids = NULL;                 // one replaces the other of the run
-    if (asked.prompt_ids) o->prompt = NULL;
-    parse_options(table, n, argc, argv, NULL, o->given);
-
-    check_served(o);
-    check_together(o);
-    if (o->tied || o->untied) o->config.tied = o->tied;
-    if (!o->config.n_kv_heads) o->config.n_kv_heads = o->config.n_heads;
-    o->out = without_slash("--out", o->out, out);
-    if (o->export_dir) o->export_dir = without_slash("--export", o->export_dir, export_dir);
-    config_check(&o->config, "command line");
-    check_recipe(o);
-    saving = o->saving;
-    o->recipe.micro_batch = imin(o->recipe.micro_batch, o->recipe.batch);
-    if (*directory) check_same_model(o, &found, directory);
-    return *directory != 0;
+    int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");
+    if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv(own_path(path), argv);
 }
 
 // ---- main --------------------------------------------------------------------------------------
+
+static const char *bytes_text(double bytes, char *out) {
+    if (bytes < 1e9) sprintf(out, "%.1f MB", bytes*1e-6); else sprintf(out, "%.2f GB", bytes*1e-9);
+    return out;
+}
 
 // Says what model it is and what memory it will take, before anything is allocated.
 static void print_banner(const Run *run) {
@@ -5731,21 +5763,6 @@ static void use_model(Run *run) {
     }
 }
 
-// The model of this run, with its weights: those of a checkpoint, those of `directory`, or fresh ones.
-static void make_model(Run *run, const char *directory, int loaded, int training) {
-    const Options *o = &run->o;
-    const Device *device = run->device;
-    run->model = device->build(&o->config, training);
-    if (o->resume) run->at = checkpoint_read(directory, &run->layout, device, run->model, o->config.tied);
-    else if (loaded) weights_read(directory, &run->layout, device, run->model, o->config.tied);
-    else model_init(run);
-    ranks_must_agree();                                     // they have read the same files
-    if (training && loaded) say_origin(o, directory);
-    if (!training)
-        fprintf(stderr, loaded ? "model: %s\n" : "note: an untrained model; --load names another\n",
-                directory);
-}
-
 // The program on any device: the main of the CPU, below, and that of the GPU differ only in this.
 int olmo_main(int argc, char **argv, const Device *device) {
     static Run run;
@@ -5761,6 +5778,8 @@ int olmo_main(int argc, char **argv, const Device *device) {
         return finished();
     }
     const int training = !instead_of_training(o);
+    run.objective = o->dpo ? dpo_objective(o->dpo_beta) : objective_named(o->denominator);
+    run.judge = o->dpo ? run.objective : objectives[0];
     CHECK(device->is_card || !(given(o, &o->saving.recompute) || o->saving.offload_optimizer),
           "--recompute and --offload-optimizer save the memory of a GPU, for train_olmo_cu; here "
           "--micro-batch does");
@@ -5802,16 +5821,6 @@ int olmo_main(int argc, char **argv, const Device *device) {
     conversations_free(run.train_text);
     conversations_free(run.val_text);
     return finished();
-}
-
-// Between two parallel loops, idle threads of GNU's OpenMP spin for a while. By default this takes so long
-// that on a busy machine a spinning thread takes the processor from a working one, and training becomes
-// ten times slower. The setting is read before main. So the program sets it to less, and starts again.
-static void spin_less(char **argv) {
-    // By its own path, which gives the process its name.
-    char path[PATH];
-    int chosen = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");
-    if (!chosen && setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv(own_path(path), argv);
 }
 
 #ifndef OLMO_LIBRARY                    // tests and tools include this file without main
