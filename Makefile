@@ -16,7 +16,7 @@ ARCH   ?= -march=native
 CFLAGS ?= -O3 $(ARCH)
 THREADS = $(if $(filter -fopenmp,$(OPENMP)),-fopenmp,-fopenmp-simd -Wno-unknown-pragmas)
 FLAGS   = -std=c11 -pthread -Wall -Wextra -ffp-contract=fast -fno-math-errno $(THREADS) $(CFLAGS)
-SOURCE  = train_olmo.c data/tokenizer.c data/chat.c data/requests.c data/energy.c data/ranks.c Makefile
+SOURCE  = train_olmo.c data/tokenizer.c data/chat.c data/requests.c data/ranks.c data/reference.c data/evaluators.c data/energy.c Makefile
 CORPUS  = data/stories.txt data/stories_val.txt
 
 # Unicode for the tokenizer, where ICU is installed; `make data` needs it, and the rest.
