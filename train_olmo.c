@@ -15,7 +15,7 @@ that have no parameters, rotary position embeddings (RoPE) and SwiGLU. For token
     x  <- x + swiglu(norm(x))              in every layer: up and gate from one matrix
     loss_i = -log softmax(head . norm(x_i))[t_{i+1}]                       the cross entropy
 
-How to read it. The file is told in the order in which its parts depend on each other:
+How to read it: from the top. A section needs only those above it.
 
     1. config      sizes and presets                    6. files       safetensors, config.json, checkpoints
     2. layers      each x_forward beside x_backward     7. data        token files, text, order, batches
@@ -24,15 +24,17 @@ How to read it. The file is told in the order in which its parts depend on each 
     5. device      how the CPU is fast; its table       10. program    a run from its data to its last step
 
 Sections 1-4 are the lesson: whoever stops there has seen the whole of OLMo. They say what is computed,
-in plain loops over a few sums and one matrix product. Section 5 tells how the CPU computes those fast,
-and may be skipped. Sections 6-10 make the model usable. What stands before section 1 (headers, errors,
-memory) serves all of them, and teaches nothing: begin at "1. Config".
+in plain loops over a few sums and one matrix product. Section 2 only declares those; section 5 tells how
+the CPU computes them fast, and may be skipped. Sections 6-10 make the model usable. What stands before
+section 1 (headers, errors, memory) serves all of them, and teaches nothing: begin at "1. Config".
 
 Conventions, kept everywhere:
-- Arguments come in this order: outputs, scratch, inputs, weights, constants, sizes. What a forward pass
-  saves for its backward pass is an output. The inputs of a backward pass are gradients, then what was saved.
+- Arguments come in this order: outputs, scratch, inputs, weights, constants, sizes, flags. What a forward
+  pass saves for its backward pass is an output. The inputs of a backward pass are gradients, then what was
+  saved.
 - dx is the gradient of the loss with respect to x; d y/d x, with blanks, is a derivative. "=" overwrites
-  an output, "+=" adds to it. In formulas, [i = j] is 1 where i = j, and 0 elsewhere.
+  an output, "+=" adds to it; where both are wanted, the flag `add` chooses. In formulas, [i = j] is 1 where
+  i = j, and 0 elsewhere.
 - Shapes: B sequences of T tokens, N = B*T rows (but in gemm, M, N and K are those of BLAS); C = d_model;
   H query heads and G key/value heads of size D = C/H; Q = (H + 2G)*D, the width of a fused q|k|v row;
   F = inner width of the MLP (mlp_hidden counts 2F); V = vocabulary rows; L layers.
@@ -84,7 +86,7 @@ typedef REAL real;
 static const char *half_written = NULL;         // a directory being written: removed if we fail
 static void remove_half_written(void);
 static void (*last_words)(const char *sentence) = NULL;     // one of several ranks: tells the others
-static int error_output = 2;
+static int error_output = 2;                                // ranks that are not heard keep stderr here
 
 static void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 static void die(const char *format, ...) {
@@ -158,7 +160,7 @@ typedef struct {
 typedef struct {
     const char *schedule;
     double lr, final_lr;                        // peak, and the fraction of it at the end
-    int warmup, steps;                          // of the learning rate; of the run: in updates
+    int warmup, steps;                          // updates of warm-up; updates of the whole run
     int batch, micro_batch;                     // sequences per update; sequences per forward pass
     double weight_decay, beta1, beta2, eps;
     int decay_embeddings;
@@ -203,8 +205,10 @@ static Preset preset_named(const char *name) {
 
 // Dies if the sizes do not fit together; the sentence begins with where they come from.
 static void config_check(const Config *c, const char *source) {
-    CHECK(c->d_model > 0 && c->n_heads > 0 && c->d_model % c->n_heads == 0 && c->d_model <= 1 << 16,
-          "%s: d_model %d cannot be cut into %d heads; it must be a positive multiple of the number of heads",
+    CHECK(c->d_model > 0 && c->d_model <= 1 << 16,
+          "%s: d_model %d; expected 1 to %d", source, c->d_model, 1 << 16);
+    CHECK(c->n_heads > 0 && c->d_model % c->n_heads == 0,
+          "%s: d_model %d cannot be cut into %d heads; it must be a multiple of the number of heads",
           source, c->d_model, c->n_heads);
     CHECK(c->d_model/c->n_heads % 2 == 0,
           "%s: the head size %d is odd; RoPE needs pairs", source, c->d_model/c->n_heads);
@@ -213,8 +217,8 @@ static void config_check(const Config *c, const char *source) {
     CHECK(c->n_layers > 0 && c->n_layers <= MAX_LAYERS,
           "%s: %d layers; expected 1 to %d", source, c->n_layers, MAX_LAYERS);
     CHECK(c->mlp_hidden > 0 && c->mlp_hidden % 2 == 0 && c->mlp_hidden <= 1 << 20,
-          "%s: mlp_hidden %d must be positive and even: it counts the up half and the gate half",
-          source, c->mlp_hidden);
+          "%s: mlp_hidden %d; expected an even number from 2 to %d: it counts the up half and the gate half",
+          source, c->mlp_hidden, 1 << 20);
     CHECK(c->vocab > 1 && c->vocab <= 1 << 24,
           "%s: a vocabulary of %d; expected 2 to %d", source, c->vocab, 1 << 24);
     CHECK(c->seq_len > 0 && c->seq_len <= 1 << 20,
@@ -234,8 +238,8 @@ static void config_check(const Config *c, const char *source) {
 // ================================================================================================
 
 // ---- matrix products ---------------------------------------------------------------------------
-// A Matrix is a view: element (i,j) lies at at[i*row + j*col]. Swapping the strides transposes it,
-// and nothing is moved. So one product serves all three uses of a linear layer:
+// A Matrix is a view: element (i,j) is at[i*row + j*col]. Swapping the two strides transposes it, and
+// nothing is moved. So one product serves all three uses of a linear layer:
 //     forward     out  = inp . W^T
 //     backward    dinp = dout . W,    dW += dout^T . inp
 
@@ -248,7 +252,7 @@ static inline Matrix strided(const real *at, size_t row, size_t col) {
     m.col = col;
     return m;
 }
-// A matrix as it is stored, with rows `width` numbers apart; and the same numbers as its transpose.
+// A matrix as it is stored, its rows `width` numbers apart, and its transpose.
 static inline Matrix matrix(const real *at, size_t width) { return strided(at, width, 1); }
 static inline Matrix transposed(const real *at, size_t width) { return strided(at, 1, width); }
 
@@ -263,7 +267,7 @@ void gemm_naive(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, in
 
 // What the model calls: gemm_naive's result up to rounding, but fast (section 5). The sum over k is
 // taken in runs that never cross a multiple of `span`, and the runs are added one after the other.
-// So a batch may be cut at such a multiple without changing a bit.
+// So a batch may be cut at such a multiple without changing a bit. (span = K: it is not cut along k.)
 void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span, int add);
 
 // out[N,O] = inp[N,C] . weight[O,C]^T,  or += if add: this is how a layer adds to the residual stream.
@@ -372,8 +376,8 @@ void clip_backward(real *dx, const unsigned char *pass, size_t count) {
 //
 // table[t, 0:D/2] = cos and table[t, D/2:D] = sin of the angle t/theta^(2i/D), for i = 0 .. D/2-1.
 // They are computed in float whatever `real` is, because the official code does so (OLMO_SPEC 1.6): the
-// released models were trained with these angles, which differ from exact ones by up to 6e-5 at
-// position 2000.
+// released models were trained with these angles, which differ from the exact ones by up to 1e-4 in 2,048
+// positions.
 void rope_table(real *table, double theta, int T, int D) {
     for (int t = 0; t < T; t++) for (int i = 0; i < D/2; i++) {
         const float angle = (float)t*(1.0f/powf((float)theta, (float)(2*i)/(float)D));
@@ -383,8 +387,8 @@ void rope_table(real *table, double theta, int T, int D) {
 }
 
 // A pair (a, b) is numbers i and D/2 + i of a head, as in the official code:
-//     a' = a cos - b sin,    b' = b cos + a sin                    x: [N, Q]; its first `heads` heads turn
-// In place. Row n stands at position past + n % T (in training, past is 0). turn: +1, or -1 to turn back.
+//     a' = a cos - b sin,    b' = b cos + a sin                                 x: [N, Q], in place
+// The first `heads` heads of a row turn. Row n stands at position past + n % T. turn: +1, or -1 to turn back.
 static void rotate(real *x, const real *table, real turn, int N, int T, int past, int heads, int D, int Q) {
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
@@ -401,10 +405,12 @@ static void rotate(real *x, const real *table, real turn, int N, int T, int past
         }
     }
 }
+// qkv: [N, Q], in place. heads = H + G: q and k turn, v does not. past: in training 0; in generation the
+// number of tokens before the first.
 void rope_forward(real *qkv, const real *table, int N, int T, int past, int heads, int D, int Q) {
     rotate(qkv, table, 1, N, T, past, heads, D, Q);
 }
-// A rotation's transpose is the rotation back.
+// dqkv: [N, Q], in place. A rotation's transpose is the rotation back.
 void rope_backward(real *dqkv, const real *table, int N, int T, int heads, int D, int Q) {
     rotate(dqkv, table, -1, N, T, 0, heads, D, Q);
 }
@@ -435,9 +441,9 @@ enum { QUERIES = 96 };
 //           2    x x x x            in a, must be 0, because some of it is multiplied
 typedef enum {
     DENSE,                      // everything counts
-    SCORES,                     // c is the triangle: [queries, keys]
-    AVERAGE,                    // a is the triangle
-    GRADIENT,                   // a is its transpose; always with add: a key that no query sees keeps its c
+    SCORES,                     // S  = q k^T:    c is the triangle, [queries, keys]
+    AVERAGE,                    // att = P v:     a is the triangle
+    GRADIENT,                   // dv += P^T datt: a is its transpose. A key that no query sees keeps its c
 } Causal;
 static void causal_product(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int add,
                            Causal causal, int past);
@@ -506,7 +512,7 @@ static size_t attention_backward_work(int B, int T, int H, int G, int D) {
     return tiles + (blocks - 1)*N*H*D + (H/G - 1)*N*2*G*D;
 }
 
-// dqkv += the parts: of later blocks for a row's query, of a group's other heads for its keys and values.
+// dqkv += the parts: those of later blocks to a row's dq, those of its group's other heads to its dk and dv.
 static void attention_add_parts(real *dqkv, const real *dq_parts, const real *dkv_parts, size_t N, int T,
                                 int Q, size_t C, size_t KV, int group) {
     #pragma omp parallel for
@@ -662,15 +668,15 @@ void crossentropy_backward(real *dlogits, const real *weights, const real *lse, 
 // ---- one list of tensors -----------------------------------------------------------------------
 // olmo_layout names every parameter tensor once, in order. Allocation, init, weight decay, files,
 // tests and printing walk the list it makes. Parameters, gradients and both AdamW moments are flat
-// arrays that share these offsets. (What a new tensor takes: the end of dev/class/reading.md.)
+// arrays that share these offsets. (What a new tensor takes: "To add a tensor" in dev/class/reading.md.)
 
 typedef enum {
     EMBEDDING,                                      // [V, C]   a row for each token
     INPUT,                                          //          reads from the residual stream
     OUTPUT,                                         //          adds to the residual stream
     HEAD,                                           // [V, C]   from the last norm to the logits
-    GAIN,                                           // [rows]   starts as ones, and does not decay
-} Role;                                             //          (OLMo-1 has none; its variants may)
+    GAIN,                                           // [rows]   of a norm: ones at first; OLMo-1 has none
+} Role;
 
 typedef struct { char name[80]; int rows; } Part;   // rows that are one tensor in Hugging Face's files
 
@@ -934,7 +940,7 @@ static void block_backward(Acts *a, LayerActs *s, const LayerWeights *w, const L
     const int B = a->B, T = a->T, N = B*T, C = c->d_model, F = c->mlp_hidden/2;
     const int H = c->n_heads, G = c->n_kv_heads, D = C/H, Q = (H + 2*G)*D;
 
-    real *dug = s->ug;                                                      // ug is read for the last time
+    real *dug = s->ug;                              // overwrites ug, which nothing reads afterwards
     matmul_backward_input(a->dh, a->dx, w->ff_out, N, F, C);
     swiglu_backward(dug, a->h, a->dh, s->ug, N, F);                         // makes h again
     matmul_backward_weight(dw->ff_out, a->dx, a->h, B, T, F, C);
@@ -1009,8 +1015,8 @@ static Acts *olmo_reserve(Olmo *m, int B, int T) {
     return a;
 }
 
-// Without training, only rows that have a target go through the head: in a question with choices they are
-// few. row[k] = the k-th of them, kept[k] = its target (kept may be targets); returns how many they are.
+// Without training, only rows with a target go through the head: in a question with choices they are few.
+// row[k] is the k-th of them, kept[k] its target (kept may be targets). Returns how many there are.
 static int keep_asked(int *row, int *kept, const int *targets, int N) {
     int k = 0;
     for (int n = 0; n < N; n++) if (targets[n] >= 0) {
@@ -1019,7 +1025,7 @@ static int keep_asked(int *row, int *kept, const int *targets, int N) {
     }
     return k;
 }
-// Their losses move back, the last one first, and the loss of every other row is 0.
+// Moves their losses back to their rows, the last one first. The loss of every other row is 0.
 static void put_back(const int *row, real *losses, real *zlosses, int asked, int N) {
     for (int n = N - 1, k = asked - 1; n >= 0; n--) {
         const int mine = k >= 0 && row[k] == n;
@@ -1034,12 +1040,14 @@ static void head_forward(Olmo *m, real *losses, real *zlosses, const real *weigh
     const Config *c = &m->config;
     const int C = c->d_model, V = c->vocab;
     Acts *a = &m->acts;
-    int *row = a->tokens, asked = N;                        // without training, nothing needs the tokens now
+    int *row = a->tokens;                                   // only without training, where it is free now
+    int asked = N;
     norm_forward(a->xnf, a->rstdf, a->x, N, C);
     if (!m->training) {
         asked = keep_asked(row, a->targets, a->targets, N);
-        for (int k = 0; k < asked; k++)
+        for (int k = 0; k < asked; k++) {
             if (row[k] > k) memcpy(a->xnf + (size_t)k*C, a->xnf + (size_t)row[k]*C, sizeof(real)*C);
+        }
     }
     for (int n = 0; n < asked; n += a->head_rows) {         // in training: once, for all rows
         const int rows = imin(a->head_rows, asked - n);
@@ -1099,7 +1107,7 @@ void olmo_backward(Olmo *m) {
 
 // ---- the model with a KV cache -----------------------------------------------------------------
 
-// Numbers in the cache of all layers.
+// How many numbers the caches of all layers hold.
 static size_t cache_size(const Config *c) {
     return (size_t)c->n_layers*c->seq_len*2*c->n_kv_heads*(c->d_model/c->n_heads);
 }
@@ -1150,7 +1158,7 @@ void olmo_decode(Olmo *m, real *logits, const int *tokens, int n, int past) {
     matmul_forward(logits, a->xnf, m->weight.head, 1, C, c->vocab, 0);
 }
 
-// A token of a tree goes on from the one listed before it, or from one at an earlier position.
+// A token continues the one listed before it, or branches off at an earlier position.
 static void check_tree(const int *positions, int N, int T) {
     for (int i = 0, next = 0; i < N; next = positions[i++] + 1) {
         const int p = positions[i], most = imin(next, T - 1);
@@ -1249,12 +1257,13 @@ double olmo_update(Olmo *model, const AdamW *adamw) {
 
 // The learning rate of step s = 1, 2, ...: linear warm-up from a tenth of the peak, then the schedule
 // (OLMO_SPEC 4.5). `finetune` is transformers' linear schedule, from 0 up to the peak and down to 0. It
-// counts the updates that are done, s - 1 before update s. So update 1 has rate 0, and changes nothing.
+// counts the updates before this one. So with a warm-up, update 1 has rate 0, and changes no parameter.
 static double learning_rate(const Recipe *r, int s) {
     const double warmup = r->warmup, peak = r->lr, low = r->lr*r->final_lr;
     if (!strcmp(r->schedule, "finetune")) {
-        const double made = s - 1;
-        return made < warmup ? peak*made/warmup : peak*fmax(0, r->steps - made)/fmax(1, r->steps - warmup);
+        const double before = s - 1;
+        if (before < warmup) return peak*before/warmup;
+        return peak*fmax(0, r->steps - before)/fmax(1, r->steps - warmup);
     }
     if (s < warmup) return peak*(0.1 + 0.9*s/warmup);
 
@@ -1282,9 +1291,9 @@ static double clip_limit(const Recipe *r, int s) {
 // ================================================================================================
 // 5. Device: how the CPU is fast, and its table of functions
 // ================================================================================================
-// The lesson is over. This section has the fast product and the sums over rows that section 2
-// declared, for those who want to know how; then the table of functions through which everything below
-// computes.
+// The lesson is over. For those who want to know how, here are the fast product and the sums over rows that
+// section 2 declared; then how several ranks share one model, and the table of functions through which
+// everything below computes.
 
 // ---- the fast product --------------------------------------------------------------------------
 // After Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication". Three ideas:
@@ -1314,14 +1323,14 @@ enum { VEC_BYTES = 16, MR = 6 };
 typedef real vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
 enum { VL = VEC_BYTES/sizeof(real) };           // numbers in a vector
 enum { NR = 2*VL };                             // MR rows of NR numbers are in registers at a time
-enum { MC = 480, NC = 512, KC = 256 };          // MC x KC of a fit into L2, a panel KC x NR of b into L1
+enum { MC = 480, NC = 512, KC = 256 };          // MC x KC of a for L2: 0.5 MB; KC x NR of b for L1: <= 32 KB
 enum { FEW = 8 };                               // so few rows of a are not worth packing b
 enum { SIDE = NR < 8 ? NR : 8 };                // packing moves blocks of SIDE x SIDE: none spans two panels
 
 // The part of a matrix that begins at element (i,j).
 static inline Matrix block(Matrix m, int i, int j) { m.at += i*m.row + j*m.col; return m; }
 
-// Eight numbers, whatever a vector holds, and half of them.
+// Eight and four numbers, however many a vec holds.
 typedef real eight __attribute__((vector_size(8*sizeof(real)), aligned(sizeof(real)), may_alias));
 typedef real four __attribute__((vector_size(4*sizeof(real)), aligned(sizeof(real)), may_alias));
 
@@ -1554,8 +1563,8 @@ void gemm(real *c, size_t ldc, Matrix a, Matrix b, int M, int N, int K, int span
 }
 
 // ---- sums over a row ---------------------------------------------------------------------------
-// All are computed in VL interleaved partial sums: the compiler makes vector code of this, and their order
-// does not depend on where a row lies in memory.
+// Each is VL interleaved partial sums: the compiler makes vector code of them, and their order does not
+// depend on where a row lies in memory.
 
 // From one row of attention's scratch to the next: an odd number of vectors.
 static int scratch_row(int keys) { return odd_vectors(keys)*VL; }
@@ -1673,6 +1682,7 @@ typedef struct {
 
 typedef struct { size_t begin, end; int segment, owner; } Piece;
 
+// The rank's piece of the segment, as a range of the flat arrays.
 static Piece piece_of(const Segments *s, int segment, int rank) {
     const size_t begin = s->begin[segment], end = s->begin[segment + 1];
     const size_t length = (end - begin)/(size_t)ranks.world/8*8;
@@ -1689,7 +1699,7 @@ Piece piece_at(const Segments *s, size_t offset) {
     return piece_of(s, k, r);
 }
 
-// A rank that is alone has one segment, and all of it is its own.
+// Cuts the flat arrays where the layer changes. A rank that is alone has one segment, and owns all of it.
 Segments segments_of(const Layout *layout) {
     Segments s;
     s.n = 0;
@@ -1727,7 +1737,7 @@ typedef struct {
     // Why several of this device cannot share a run; NULL: they can.
     const char *alone;
 
-    // Each rank chooses its card, and those of all ranks find each other. NULL: there is nothing to choose.
+    // Each rank chooses its card, and connects it to those of the others. NULL: there is nothing to choose.
     void (*open)(void);
 
     // What a model for passes over B x T tokens will take, entry by entry. Returns how many entries, at
