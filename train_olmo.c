@@ -1869,13 +1869,13 @@ static int file_exists(const char *path) { struct stat s; return stat(path, &s) 
 static void (*on_reading)(const char *path) = NULL;
 
 // Looks before it opens, because opening a pipe would wait for a writer, perhaps for ever.
-static FILE *open_to_read(const char *path, uint64_t *size) {
+static FILE *open_to_read(const char *path, size_t *size) {
     struct stat s;
     CHECK(stat(path, &s) == 0, "%s: cannot be read: %s", path, strerror(errno));
     CHECK(S_ISREG(s.st_mode), "%s: expected a file, found something else", path);
     FILE *file = fopen(path, "rb");
     CHECK(file && fstat(fileno(file), &s) == 0, "%s: cannot be read: %s", path, strerror(errno));
-    *size = (uint64_t)s.st_size;
+    *size = (size_t)s.st_size;
     if (on_reading) on_reading(path);
     return file;
 }
@@ -1955,14 +1955,13 @@ static FILE *open_to_write(const char *path) {
 
 // A whole small file as a string. No text of ours is larger than 100 MB, or has a NUL byte.
 static char *read_text(const char *path) {
-    uint64_t size;
+    size_t size;
     FILE *file = open_to_read(path, &size);
-    CHECK(size < 100 << 20, "%s: expected a small JSON text, found %llu bytes", path,
-          (unsigned long long)size);
+    CHECK(size < 100 << 20, "%s: expected a small JSON text, found %zu bytes", path, size);
     char *text = (char *)allocate(size + 1, 1, path);
     size_t got = fread(text, 1, size, file);
     fclose(file);
-    CHECK(got == size, "%s: %zu of %llu bytes could be read", path, got, (unsigned long long)size);
+    CHECK(got == size, "%s: %zu of %zu bytes could be read", path, got, size);
     CHECK(strlen(text) == got, "%s: expected text, found a NUL byte at byte %zu", path, strlen(text));
     return text;
 }
@@ -2186,7 +2185,7 @@ static int json_flag(const char *object, const char *name) {
 
 // The whole numbers of an array, at most `most`. Returns how many, or -1 if the array holds more or
 // anything else.
-static int json_whole_numbers(const char *array, uint64_t *out, int most) {
+static int json_whole_numbers(const char *array, size_t *out, int most) {
     int n = 0;
     if (*array != '[') return -1;
     for (const char *s = json_space(array + 1); *s != ']'; s = json_space(s + (*s == ','))) {
@@ -2290,19 +2289,19 @@ typedef struct {
     Dtype type;
     size_t rows, cols;                          // cols: all dimensions but the first, multiplied
     int dims;
-    uint64_t begin, end;                        // in bytes
+    size_t begin, end;                          // in bytes
 } Entry;
 
 typedef struct {
     char path[PATH];
     FILE *file;
-    uint64_t data;                              // where the numbers begin in the file
+    size_t data;                                // where the numbers begin in the file
     int n;
     Entry *entry;
 } Safetensors;
 
 static int by_begin(const void *a, const void *b) {
-    uint64_t x = ((const Entry *)a)->begin, y = ((const Entry *)b)->begin;
+    size_t x = ((const Entry *)a)->begin, y = ((const Entry *)b)->begin;
     return (x > y) - (x < y);
 }
 
@@ -2320,20 +2319,21 @@ static void read_entry(Entry *e, const char *path, const char *key, const char *
     CHECK(type < DTYPES, "%s: tensor %s has dtype %s; expected F32, BF16 or F16", path, e->name,
           json_quoted(dtype));
     e->type = (Dtype)type;
-    uint64_t dim[4] = {1, 1, 1, 1}, bound[2] = {0, 0}, count = 1;
+    size_t dim[4] = {1, 1, 1, 1}, bound[2] = {0, 0}, count = 1;
     e->dims = json_whole_numbers(shape, dim, 4);
     CHECK(e->dims >= 0, "%s: tensor %s has shape %s; expected at most four whole numbers", path,
           e->name, json_quoted(shape));
     for (int i = 0; i < e->dims; i++) {
-        CHECK(dim[i] == 0 || count <= ((uint64_t)1 << 50)/dim[i],
+        CHECK(dim[i] == 0 || count <= ((size_t)1 << 50)/dim[i],
               "%s: tensor %s has shape %s, which is larger than any file", path, e->name,
               json_quoted(shape));
         count *= dim[i];
     }
     n = json_whole_numbers(offsets, bound, 2);
-    CHECK(n == 2 && bound[0] <= bound[1] && bound[1] - bound[0] == count*(uint64_t)dtypes[type].size,
-          "%s: tensor %s needs %llu bytes for its shape, but data_offsets are %s", path, e->name,
-          (unsigned long long)count*(unsigned)dtypes[type].size, json_quoted(offsets));
+    const size_t bytes = count*dtypes[type].size;
+    CHECK(n == 2 && bound[0] <= bound[1] && bound[1] - bound[0] == bytes,
+          "%s: tensor %s needs %zu bytes for its shape, but data_offsets are %s", path, e->name, bytes,
+          json_quoted(offsets));
     e->begin = bound[0];
     e->end = bound[1];
     e->rows = dim[0];
@@ -2343,16 +2343,15 @@ static void read_entry(Entry *e, const char *path, const char *key, const char *
 static Safetensors *safetensors_open(const char *path) {
     Safetensors *st = (Safetensors *)allocate(1, sizeof *st, path);
     path_print(st->path, "%s", path);
-    uint64_t size;
+    size_t size;
     st->file = open_to_read(path, &size);
     unsigned char bytes[8];
     CHECK(size >= 8 && fread(bytes, 1, 8, st->file) == 8,
-          "%s: expected a safetensors file, found %llu bytes", path, (unsigned long long)size);
-    const uint64_t length = little_endian(bytes, 8);
+          "%s: expected a safetensors file, found %zu bytes", path, size);
+    const size_t length = little_endian(bytes, 8);
     CHECK(length >= 2 && length <= size - 8 && length < 100 << 20,
-          "%s: expected a safetensors header, found one of %llu bytes in a file of %llu; is it "
-          "cut off, or not safetensors?", path, (unsigned long long)length,
-          (unsigned long long)size);
+          "%s: expected a safetensors header, found one of %zu bytes in a file of %zu; is it cut off, or not "
+          "safetensors?", path, length, size);
     char *header = (char *)allocate(length + 1, 1, path);
     CHECK(fread(header, 1, length, st->file) == length, "%s: the header could not be read", path);
     CHECK(strlen(header) == length, "%s: the header holds a NUL byte; it is damaged", path);
@@ -2370,17 +2369,16 @@ static Safetensors *safetensors_open(const char *path) {
     release(header);
     st->data = 8 + length;
     qsort(st->entry, (size_t)st->n, sizeof(Entry), by_begin);
-    uint64_t end = 0;
+    size_t end = 0;
     for (int i = 0; i < st->n; i++) {
         CHECK(st->entry[i].begin == end,
-              "%s: tensor %s starts at byte %llu of the data, but the one before it ends at %llu; "
-              "they must not overlap or leave holes", path, st->entry[i].name,
-              (unsigned long long)st->entry[i].begin, (unsigned long long)end);
+              "%s: tensor %s starts at byte %zu of the data, but the one before it ends at %zu; they must "
+              "not overlap or leave holes", path, st->entry[i].name, st->entry[i].begin, end);
         end = st->entry[i].end;
     }
     CHECK(end == size - st->data,
-          "%s: the header describes %llu bytes of numbers, the file has %llu; is it cut off?", path,
-          (unsigned long long)end, (unsigned long long)(size - st->data));
+          "%s: the header describes %zu bytes of numbers, the file has %zu; is it cut off?", path, end,
+          size - st->data);
     return st;
 }
 
@@ -2453,8 +2451,8 @@ static Slice slice_of(const Tensor *t, Space space, size_t offset, int rows) {
     Slice s = { "", space, offset, rows, t->cols, t->dims };
     return s;
 }
-static uint64_t slice_bytes(const Slice *s, Dtype type) {
-    return (uint64_t)s->rows*(uint64_t)s->cols*(uint64_t)dtypes[type].size;
+static size_t slice_bytes(const Slice *s, Dtype type) {
+    return (size_t)s->rows*s->cols*dtypes[type].size;
 }
 
 static int has_shape_of(const Entry *e, const Slice *s) {
@@ -2463,16 +2461,16 @@ static int has_shape_of(const Entry *e, const Slice *s) {
 
 // Writes the header of a file that holds these slices, padded so that the numbers start aligned.
 static void safetensors_header(FILE *text, const Slice *slice, int n, Dtype type) {
-    uint64_t end = 0;
+    size_t end = 0;
     // Transformers refuses a file without "format".
     fprintf(text, "{\"__metadata__\":{\"format\":\"pt\"}");
     for (int i = 0; i < n; i++) {
         const Slice *s = &slice[i];
         fprintf(text, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%d", s->name, dtypes[type].safetensors, s->rows);
         if (s->dims == 2) fprintf(text, ",%d", s->cols);
-        fprintf(text, "],\"data_offsets\":[%llu,", (unsigned long long)end);
+        fprintf(text, "],\"data_offsets\":[%zu,", end);
         end += slice_bytes(s, type);
-        fprintf(text, "%llu]}", (unsigned long long)end);
+        fprintf(text, "%zu]}", end);
     }
     fputc('}', text);
     while (ftell(text) % 8) fputc(' ', text);
@@ -2559,16 +2557,16 @@ static void find_config(char *path, const char *directory) {
 static int config_eos(const char *config, const char *path, int vocab) {
     enum { MOST = 64 };
     const char *value = json_get(config, "eos_token_id");
-    uint64_t id[MOST];
+    size_t id[MOST];
     int n = value && *value == '[' ? json_whole_numbers(value, id, MOST) : 0;
     if (n == 0 && !(value && *value == '[')) {
         int one = json_int(config, path, "eos_token_id", 0, 1 << 24, -1);
         if (one < 0) return -1;
-        id[n++] = (uint64_t)one;
+        id[n++] = (size_t)one;
     }
     CHECK(n >= 0, "%s: expected \"eos_token_id\" to be an id or a list of them, found %s", path,
           json_quoted(value));
-    for (int i = 0; i < n; i++) if (id[i] < (uint64_t)vocab) {
+    for (int i = 0; i < n; i++) if (id[i] < (size_t)vocab) {
         if (n > 1)
             fprintf(stderr,
                     "note: %s: \"eos_token_id\" is %s; a document ends with %d (--eos names "
@@ -2788,7 +2786,7 @@ static const char *const companion_names[] = {
 enum { COMPANIONS = sizeof companion_names/sizeof *companion_names };
 typedef struct {
     char *bytes[COMPANIONS];                                // NULL: there is none
-    uint64_t size[COMPANIONS];
+    size_t size[COMPANIONS];
 } Companions;
 
 // Companion i from this file. It is a convenience: if it cannot be read, a note says so, and it is left
@@ -2830,11 +2828,11 @@ static void companions_write(const Companions *with, const char *directory) {
 
 // Deals tensors out to shards of at most `most` bytes (0: to one): each is filled until the next tensor
 // would not fit. of[i]: the shard of tensor i. Returns how many shards there are.
-static int deal_out(int *of, const Slice *slice, int n, Dtype type, uint64_t most) {
-    uint64_t inside = 0;                                    // bytes of the last shard so far
+static int deal_out(int *of, const Slice *slice, int n, Dtype type, size_t most) {
+    size_t inside = 0;                                      // bytes of the last shard so far
     int shards = 1;
     for (int i = 0; i < n; i++) {
-        const uint64_t bytes = slice_bytes(&slice[i], type);
+        const size_t bytes = slice_bytes(&slice[i], type);
         if (most && inside && inside + bytes > most) {
             shards++;
             inside = 0;
@@ -2855,11 +2853,11 @@ static const char *shard_name(char *out, size_t size, int shard, int shards) {
 static void index_write(const char *directory, const Slice *slice, const int *of, int n, int shards,
                         Dtype type) {
     char path[PATH], name[64];
-    uint64_t total = 0;
+    size_t total = 0;
     for (int i = 0; i < n; i++) total += slice_bytes(&slice[i], type);
     path_join(path, directory, "model.safetensors.index.json");
     FILE *file = open_to_write(path);
-    fprintf(file, "{\n  \"metadata\": {\"total_size\": %llu},\n", (unsigned long long)total);
+    fprintf(file, "{\n  \"metadata\": {\"total_size\": %zu},\n", total);
     fprintf(file, "  \"weight_map\": {");
     for (int i = 0; i < n; i++) {
         fprintf(file, "%s\n    \"%s\": \"%s\"", i ? "," : "", slice[i].name,
@@ -2873,7 +2871,7 @@ static void index_write(const char *directory, const Slice *slice, const int *of
 // shard_bytes (0: one file).
 static void hugging_face_write(const char *directory, const Config *c, const Layout *layout,
                                const Companions *with, const Device *device, void *model,
-                               Dtype type, uint64_t shard_bytes) {
+                               Dtype type, size_t shard_bytes) {
     char path[PATH], name[64];
     int n;
     Slice *slice = hugging_face_slices(layout, &n);
@@ -2919,7 +2917,7 @@ static void finish_directory(const char *path, const char *temporary, int lock) 
 // hugging_face_write into a new directory, which is complete or does not appear at all.
 static void export_write(const char *path, const Config *c, const Layout *layout,
                          const Companions *with, const Device *device, void *model, Dtype type,
-                         uint64_t shard_bytes) {
+                         size_t shard_bytes) {
     char temporary[PATH];
     CHECK(!file_exists(path), "--export %s: exists already; choose a new directory", path);
     const int lock = begin_directory(path, temporary);
@@ -2935,9 +2933,10 @@ static void export_write(const char *path, const Config *c, const Layout *layout
 
 typedef struct {
     int step, epoch;
-    uint64_t tokens;                                        // seen so far
-    uint64_t instance;                                      // the next one of this epoch's order
-    uint64_t instances, seed;                               // what the order was made from
+    size_t tokens;                                          // seen so far
+    size_t instance;                                        // the next one of this epoch's order
+    size_t instances;                                       // what the order was made from ...
+    int seed;                                               // ... and by
     const char *run;                                        // the run's data and options, as JSON
 } Progress;
 
@@ -2982,18 +2981,16 @@ static void checkpoint_write(const char *path, const Config *c, const Layout *la
                              const Progress *at) {
     char temporary[PATH], file_name[PATH];
     const int lock = begin_directory(path, temporary);
-    hugging_face_write(temporary, c, layout, with, device, model, F32, (uint64_t)5 << 30);
+    hugging_face_write(temporary, c, layout, with, device, model, F32, (size_t)5 << 30);
     Slice *moments = moment_slices(layout);
     path_join(file_name, temporary, "optimizer.safetensors");
     safetensors_write(file_name, moments, 2*layout->n, F32, device, model);
     release(moments);
     path_join(file_name, temporary, "train.json");
     FILE *file = open_to_write(file_name);
-    fprintf(file, "{\"step\": %d, \"epoch\": %d, \"tokens\": %llu,\n", at->step, at->epoch,
-            (unsigned long long)at->tokens);
-    fprintf(file, " \"instance\": %llu, \"instances\": %llu, \"seed\": %llu",
-            (unsigned long long)at->instance, (unsigned long long)at->instances,
-            (unsigned long long)at->seed);
+    fprintf(file, "{\"step\": %d, \"epoch\": %d, \"tokens\": %zu,\n", at->step, at->epoch, at->tokens);
+    fprintf(file, " \"instance\": %zu, \"instances\": %zu, ", at->instance, at->instances);
+    fprintf(file, "\"seed\": %d", at->seed);
     fprintf(file, "%s%s}\n", at->run ? ",\n" : "", at->run ? at->run : "");
     close_written(file, file_name);
     finish_directory(path, temporary, lock);
@@ -3065,14 +3062,14 @@ static Progress checkpoint_read(const char *path, const Layout *layout, const De
     Progress at;
     at.step = json_int(o, name, "step", 0, 1 << 30, NAN);
     at.epoch = json_int(o, name, "epoch", 0, 1 << 30, NAN);
-    at.tokens = (uint64_t)json_whole(o, name, "tokens", 0, exact, NAN);
-    at.seed = (uint64_t)json_whole(o, name, "seed", 0, exact, NAN);
-    at.instance = (uint64_t)json_whole(o, name, "instance", 0, exact, NAN);
-    at.instances = (uint64_t)json_whole(o, name, "instances", 0, exact, NAN);
+    at.tokens = (size_t)json_whole(o, name, "tokens", 0, exact, NAN);
+    at.seed = json_int(o, name, "seed", 0, INT32_MAX, NAN);
+    at.instance = (size_t)json_whole(o, name, "instance", 0, exact, NAN);
+    at.instances = (size_t)json_whole(o, name, "instances", 0, exact, NAN);
     at.run = NULL;
     release(text);
-    CHECK(at.instance <= at.instances, "%s: \"instance\" %llu is behind the last of %llu", name,
-          (unsigned long long)at.instance, (unsigned long long)at.instances);
+    CHECK(at.instance <= at.instances, "%s: \"instance\" %zu is behind the last of %zu", name, at.instance,
+          at.instances);
     const char *digits = strstr(strrchr(path, '/'), "step");
     CHECK(digits && atoi(digits + 4) == at.step,
           "%s: is the state of step %d, but not in a directory step%d", name, at.step, at.step);
@@ -3102,7 +3099,7 @@ enum { IGNORE = -100 };                                     // a target without 
 typedef struct {
     const char *unit;                                       // the plural of a group: "windows"
     int files;
-    uint64_t groups;
+    size_t groups;
     int group;                                              // rows per group: g begins with row g*group
     int T;                                                  // no row has more tokens
     int keep_rest;                                          // an epoch's last batch may be smaller
@@ -3110,7 +3107,7 @@ typedef struct {
     const void *source;                                     // what `read` reads from
     // Row i into tokens[T] and targets[T], where targets[t] = tokens[t+1] or IGNORE. Returns its
     // length; NULL, NULL: no more.
-    int (*read)(const void *source, uint64_t i, int vocab, int *tokens, int *targets);
+    int (*read)(const void *source, size_t i, int vocab, int *tokens, int *targets);
 } Rows;
 
 // ---- token files -------------------------------------------------------------------------------
@@ -3123,17 +3120,17 @@ typedef struct {
     const unsigned char *mask;                              // per token: may it be a label? NULL: all
     int text;                                               // 1: every byte is a token
     int width;                                              // bytes of a token
-    uint64_t tokens;                                        // in the file
-    uint64_t first, windows;                                // the corpus has windows [first, first + windows)
+    size_t tokens;                                          // in the file
+    size_t first, windows;                                  // the corpus has windows [first, first + windows)
 } TokenFile;
 
-typedef struct { TokenFile *file; int n, T; uint64_t windows; } Corpus;
+typedef struct { TokenFile *file; int n, T; size_t windows; } Corpus;
 
 // If a mapped file becomes shorter, reading beyond its new end raises SIGBUS. Every mapping is on a list, so
 // that this, too, ends with a sentence. (on_bus_error may only call what a signal handler may.)
 typedef struct Mapped {
     const unsigned char *start;
-    uint64_t size;
+    size_t size;
     char *path;
     struct Mapped *next;
 } Mapped;
@@ -3156,7 +3153,7 @@ static void on_bus_error(int number, siginfo_t *info, void *context) {
 }
 
 // Maps all of an open file, and closes it. protection: PROT_READ, and PROT_WRITE if it is written to.
-static unsigned char *map_open_file(FILE *file, const char *path, uint64_t size, int protection) {
+static unsigned char *map_open_file(FILE *file, const char *path, size_t size, int protection) {
     void *start = mmap(NULL, size, protection, MAP_SHARED, fileno(file), 0);
     CHECK(start != MAP_FAILED, "%s: cannot be mapped: %s", path, strerror(errno));
     fclose(file);
@@ -3175,7 +3172,7 @@ static unsigned char *map_open_file(FILE *file, const char *path, uint64_t size,
     mapped_files = m;
     return (unsigned char *)start;
 }
-static const unsigned char *map_file(const char *path, uint64_t *size) {
+static const unsigned char *map_file(const char *path, size_t *size) {
     FILE *file = open_to_read(path, size);
     CHECK(*size > 0, "%s: the file is empty", path);
     return map_open_file(file, path, *size, PROT_READ);
@@ -3189,15 +3186,15 @@ static int ends_with(const char *s, const char *end) {
 // A real NumPy file begins with "\x93NUMPY", a version, the header's length, and a Python dict. (OLMo's
 // own ".npy" files have no header at all.) Returns the header's length (0: none), and in *width the bytes
 // of an item.
-static uint64_t numpy_header(const unsigned char *data, uint64_t size, const char *path, int *width) {
+static size_t numpy_header(const unsigned char *data, size_t size, const char *path, int *width) {
     static const struct { const char *name; int width; } types[] = {
         { "'<u2'", 2 }, { "'<i2'", 2 }, { "'<u4'", 4 }, { "'<i4'", 4 }, { "'<u8'", 8 }, { "'<i8'", 8 },
         { "'|u1'", 1 }, { "'|i1'", 1 }, { "'|b1'", 1 },
     };
     if (size < 12 || memcmp(data, "\x93NUMPY", 6)) return 0;
     const int version = data[6];
-    const uint64_t start = version >= 2 ? 12 : 10;
-    const uint64_t length = little_endian(data + 8, version >= 2 ? 4 : 2);
+    const size_t start = version >= 2 ? 12 : 10;
+    const size_t length = little_endian(data + 8, version >= 2 ? 4 : 2);
     const char *advice = "numpy.save(PATH, array.reshape(-1).astype('<u2')) writes what can be read";
     char header[1024], *at, *end;
     CHECK(version >= 1 && version <= 3 && length < sizeof header && start + length <= size,
@@ -3219,33 +3216,31 @@ static uint64_t numpy_header(const unsigned char *data, uint64_t size, const cha
           header, advice);
     CHECK(strstr(header, "'fortran_order': False") && (at = strstr(header, "'shape': (")),
           "%s: expected a plain NumPy array, found %s; %s", path, header, advice);
-    const uint64_t items = strtoull(at + strlen("'shape': ("), &end, 10);
-    const uint64_t bytes = size - start - length;
+    const size_t items = strtoull(at + strlen("'shape': ("), &end, 10);
+    const size_t bytes = size - start - length;
     CHECK((*end == ',' && end[1 + (end[1] == ' ')] == ')') || *end == ')',
           "%s: expected a NumPy array of one dimension, found %s; %s", path, at, advice);
-    CHECK(items == bytes/(uint64_t)*width && bytes % (uint64_t)*width == 0,
-          "%s: the NumPy header announces %llu items, the file holds %llu bytes of them", path,
-          (unsigned long long)items, (unsigned long long)bytes);
+    CHECK(items == bytes / *width && bytes % *width == 0,
+          "%s: the NumPy header announces %zu items, the file holds %zu bytes of them", path, items, bytes);
     return start + length;
 }
 
 // llm.c's files begin with 256 numbers of 32 bits: a magic number, a version, and how many tokens
 // follow. Returns the header's length (0: none), and in *width the bytes of a token.
-static uint64_t llmc_header(const unsigned char *data, uint64_t size, const char *path, int *width) {
+static size_t llmc_header(const unsigned char *data, size_t size, const char *path, int *width) {
     static const struct { uint32_t magic; int width; const char *tokens; } kinds[] = {
         { 20240520, 2, "GPT-2" }, { 20240801, 4, "Llama 3" },
     };
     enum { LENGTH = 256*4 };
     for (size_t i = 0; i < sizeof kinds/sizeof *kinds && size >= LENGTH; i++) {
         if (little_endian(data, 4) != kinds[i].magic) continue;
-        const uint64_t version = little_endian(data + 4, 4), tokens = little_endian(data + 8, 4);
+        const size_t version = little_endian(data + 4, 4), tokens = little_endian(data + 8, 4);
         *width = kinds[i].width;
-        CHECK(version == 1 && tokens == (size - LENGTH)/(uint64_t)*width,
-              "%s: has llm.c's header of version %llu, which announces %llu tokens of %s; the "
-              "file holds %llu bytes of them", path, (unsigned long long)version,
-              (unsigned long long)tokens, kinds[i].tokens, (unsigned long long)(size - LENGTH));
-        fprintf(stderr, "note: %s: has llm.c's header; its %llu tokens are those of %s\n",
-                path, (unsigned long long)tokens, kinds[i].tokens);
+        CHECK(version == 1 && tokens == (size - LENGTH) / *width,
+              "%s: has llm.c's header of version %zu, which announces %zu tokens of %s; the file holds %zu "
+              "bytes of them", path, version, tokens, kinds[i].tokens, size - LENGTH);
+        fprintf(stderr, "note: %s: has llm.c's header; its %zu tokens are those of %s\n", path, tokens,
+                kinds[i].tokens);
         return LENGTH;
     }
     return 0;
@@ -3253,9 +3248,9 @@ static uint64_t llmc_header(const unsigned char *data, uint64_t size, const char
 
 // Text has no control characters but those that move the cursor. Token files have zero bytes almost at
 // once.
-static int looks_like_text(const unsigned char *data, uint64_t size) {
+static int looks_like_text(const unsigned char *data, size_t size) {
     const char allowed[] = { '\t', '\n', '\v', '\f', '\r', '\033' };
-    for (uint64_t i = 0; i < size && i < 1 << 16; i++) {
+    for (size_t i = 0; i < size && i < 1 << 16; i++) {
         if (data[i] < ' ' && !memchr(allowed, data[i], sizeof allowed)) return 0;
     }
     return 1;
@@ -3265,7 +3260,7 @@ static int looks_like_text(const unsigned char *data, uint64_t size) {
 // and in any other file that looks like text, every byte is a token.
 static TokenFile token_file(const char *path, const char *mask, int width, int T) {
     TokenFile f;
-    uint64_t size, header = 0;
+    size_t size, header = 0;
     memset(&f, 0, sizeof f);
     path_print(f.path, "%s", path);
     f.data = map_file(path, &size);
@@ -3281,30 +3276,29 @@ static TokenFile token_file(const char *path, const char *mask, int width, int T
     if (tokens && !header) header = llmc_header(f.data, size, path, &f.width);
     f.data += header;
     size -= header;
-    CHECK(size % (uint64_t)f.width == 0,
-          "%s: %llu bytes are no whole number of %d-byte tokens; is it cut off, or is --dtype "
-          "wrong?", path, (unsigned long long)size, f.width);
-    f.tokens = size/(uint64_t)f.width;
-    f.windows = f.tokens/(uint64_t)T;
-    CHECK(f.windows,
-          "%s: %llu tokens are fewer than one window of %d; use more text or a smaller --seq-len",
-          path, (unsigned long long)f.tokens, T);
+    CHECK(size % f.width == 0,
+          "%s: %zu bytes are no whole number of %d-byte tokens; is it cut off, or is --dtype wrong?", path,
+          size, f.width);
+    f.tokens = size/f.width;
+    f.windows = f.tokens/T;
+    CHECK(f.windows, "%s: %zu tokens are fewer than one window of %d; use more text or a smaller --seq-len",
+          path, f.tokens, T);
     if (mask) {
         int item = 1;
         f.mask = map_file(mask, &size);
         header = numpy_header(f.mask, size, mask, &item);
         f.mask += header;
         CHECK(item == 1 && size - header == f.tokens,
-              "%s: expected one byte for each of the %llu tokens of %s, found %llu bytes", mask,
-              (unsigned long long)f.tokens, path, (unsigned long long)(size - header));
+              "%s: expected one byte for each of the %zu tokens of %s, found %zu bytes", mask, f.tokens, path,
+              size - header);
     }
     return f;
 }
 
-static void outside_vocabulary(const TokenFile *f, uint64_t token, int vocab) {
-    const uint64_t id = little_endian(f->data + token*(uint64_t)f->width, f->width);
-    die("%s: token %llu is %lld, but the model's vocabulary ends at %d; wrong --dtype, or another "
-        "tokenizer?", f->path, (unsigned long long)token, (long long)id, vocab - 1);
+static void outside_vocabulary(const TokenFile *f, size_t token, int vocab) {
+    const uint64_t id = little_endian(f->data + token*f->width, f->width);
+    die("%s: token %zu is %lld, but the model's vocabulary ends at %d; wrong --dtype, or another "
+        "tokenizer?", f->path, token, (long long)id, vocab - 1);
 }
 
 // The largest of n tokens. (There are four loops, because each must run as fast as memory.)
@@ -3329,17 +3323,17 @@ static void corpus_check(const Corpus *c, int vocab) {
     if (bytes > 1e10) printf("checking %.0f GB of tokens\n", bytes*1e-9);
     for (int i = 0; i < c->n; i++) {
         const TokenFile *f = &c->file[i];
-        const uint64_t first = f->first*(uint64_t)c->T, end = first + f->windows*(uint64_t)c->T;
+        const size_t first = f->first*c->T, end = first + f->windows*c->T;
         const int64_t blocks = (int64_t)((end - first + BLOCK - 1)/BLOCK);
         int64_t bad = blocks;                               // the first block that holds such a token
         #pragma omp parallel for schedule(dynamic) reduction(min: bad)
         for (int64_t k = 0; k < blocks; k++) {
-            const uint64_t from = first + (uint64_t)k*BLOCK, n = zmin(BLOCK, end - from);
-            const unsigned char *block = f->data + from*(uint64_t)f->width;
+            const size_t from = first + (size_t)k*BLOCK, n = zmin(BLOCK, end - from);
+            const unsigned char *block = f->data + from*f->width;
             if (k < bad && largest_token(block, n, f->width) >= (uint64_t)vocab) bad = k;
         }
-        for (uint64_t t = first + (uint64_t)bad*BLOCK; bad < blocks && t < end; t++) {
-            if (largest_token(f->data + t*(uint64_t)f->width, 1, f->width) >= (uint64_t)vocab)
+        for (size_t t = first + (size_t)bad*BLOCK; bad < blocks && t < end; t++) {
+            if (largest_token(f->data + t*f->width, 1, f->width) >= (uint64_t)vocab)
                 outside_vocabulary(f, t, vocab);
         }
     }
@@ -3354,13 +3348,13 @@ static const uint64_t fnv1a_start = 0xcbf29ce484222325u;
 
 // A file's fingerprint: of all its bytes, or, where they are many, of pieces spread from its start to its
 // end.
-static uint64_t file_hash(const char *path, uint64_t *size) {
+static uint64_t file_hash(const char *path, size_t *size) {
     enum { PIECES = 16, PIECE = 4096 };
     FILE *file = open_to_read(path, size);
     uint64_t hash = fnv1a_start;
-    for (uint64_t k = 0; k < PIECES && k*PIECE < *size; k++) {
+    for (size_t k = 0; k < PIECES && k*PIECE < *size; k++) {
         unsigned char bytes[PIECE];
-        const uint64_t start = *size <= PIECES*PIECE ? k*PIECE : (*size - PIECE)/(PIECES - 1)*k;
+        const size_t start = *size <= PIECES*PIECE ? k*PIECE : (*size - PIECE)/(PIECES - 1)*k;
         CHECK(fseeko(file, (off_t)start, SEEK_SET) == 0, "%s: cannot be read: %s", path,
               strerror(errno));
         hash = fnv1a(hash, bytes, fread(bytes, 1, PIECE, file));
@@ -3407,7 +3401,7 @@ static Corpus corpus_hold_out(Corpus *train) {
     val.windows = 0;
     for (int i = 0; i < val.n; i++) {
         TokenFile *from = &train->file[i], *to = &val.file[i];
-        uint64_t held = from->windows/20;
+        size_t held = from->windows/20;
         held = held > 256 ? 256 : held < 1 ? from->windows > 1 : held;
         *to = *from;
         to->first = from->windows - held;
@@ -3420,25 +3414,23 @@ static Corpus corpus_hold_out(Corpus *train) {
 }
 
 // Window `index` of the corpus: tokens[T], and targets[T], where targets[t] = tokens[t+1] or IGNORE.
-static void corpus_window(const Corpus *c, uint64_t index, int vocab, int *tokens, int *targets) {
+static void corpus_window(const Corpus *c, size_t index, int vocab, int *tokens, int *targets) {
     const TokenFile *f = c->file;
-    CHECK(index < c->windows, "window %llu was asked for, of %llu", (unsigned long long)index,
-          (unsigned long long)c->windows);
+    CHECK(index < c->windows, "window %zu was asked for, of %zu", index, c->windows);
     for (; index >= f->windows; f++) index -= f->windows;
-    uint64_t start = (f->first + index)*(uint64_t)c->T;
+    const size_t start = (f->first + index)*c->T;
     for (int t = 0; t < c->T; t++) {
-        const uint64_t id = little_endian(f->data + (start + (uint64_t)t)*(uint64_t)f->width,
-                                          f->width);
-        if (id >= (uint64_t)vocab) outside_vocabulary(f, start + (uint64_t)t, vocab);
+        const uint64_t id = little_endian(f->data + (start + t)*f->width, f->width);
+        if (id >= (uint64_t)vocab) outside_vocabulary(f, start + t, vocab);
         tokens[t] = (int)id;
-        if (t) targets[t - 1] = f->mask && !f->mask[start + (uint64_t)t] ? IGNORE : (int)id;
+        if (t) targets[t - 1] = f->mask && !f->mask[start + t] ? IGNORE : (int)id;
     }
     targets[c->T - 1] = IGNORE;
 }
 
 // The windows of a corpus as rows. As in OLMo, an epoch's last windows are left out if they do not fill a
 // batch.
-static int read_window(const void *corpus, uint64_t i, int vocab, int *tokens, int *targets) {
+static int read_window(const void *corpus, size_t i, int vocab, int *tokens, int *targets) {
     const Corpus *c = (const Corpus *)corpus;
     if (tokens) corpus_window(c, i, vocab, tokens, targets);
     return c->T;
@@ -3561,7 +3553,7 @@ static void meter_show(Meter *m, double done) {
 // changes no bit of a row's numbers. So the gradients do not depend on `micro` either.
 
 typedef struct {
-    uint64_t index;                                         // which of the rows it is
+    size_t index;                                           // which of the rows it is
     int length;                                             // tokens
     int padded;                                             // tokens with padding: T of its pass
     int filler;                                             // 1: no row was left for this rank
@@ -3627,19 +3619,19 @@ static Pass batch_pass(const Batch *b, int k) {
 // `first` on. Rows are padded with `pad`. As in OLMo, rank r takes the groups r, r + world, ... If some
 // ranks have one group less, they read the first one again, as a filler without labels, so that all make
 // equally many passes.
-static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, uint64_t first,
+static void batch_read(Batch *b, const Rows *rows, const uint32_t *order, size_t first,
                        int groups, int vocab, int pad) {
-    const uint64_t G = (uint64_t)rows->group;
+    const int G = rows->group;
     size_t start = 0;
     b->n = (int)ceil_div(groups, ranks.world)*rows->group;
     for (int r = 0; r < b->n; r++) {
-        uint64_t g = (uint64_t)r/G*(uint64_t)ranks.world + (uint64_t)ranks.rank;
-        b->order[r] = &b->row[r];
-        b->row[r].filler = g >= (uint64_t)groups;
-        if (b->row[r].filler) g = 0;
-        b->row[r].index = (order ? order[g] : first + g)*G + (uint64_t)r % G;
-        b->row[r].length = rows->read(rows->source, b->row[r].index, vocab, NULL, NULL);
-        b->row[r].reference = rows->reference ? rows->reference[b->row[r].index] : 0;
+        Row *row = b->order[r] = &b->row[r];
+        int g = r/G*ranks.world + ranks.rank;
+        row->filler = g >= groups;
+        if (row->filler) g = 0;
+        row->index = (order ? order[g] : first + g)*G + r % G;
+        row->length = rows->read(rows->source, row->index, vocab, NULL, NULL);
+        row->reference = rows->reference ? rows->reference[row->index] : 0;
     }
     qsort(b->order, (size_t)b->n, sizeof *b->order, by_length);
     for (int k = 0; k < b->n; ) {
@@ -4336,7 +4328,7 @@ static void check_recipe(const Options *o) {
     const Recipe *r = &o->recipe;
     CHECK(r->batch > 0 && r->micro_batch > 0,
           "--batch %d --micro-batch %d: expected at least one sequence", r->batch, r->micro_batch);
-    CHECK((uint64_t)r->micro_batch*(uint64_t)o->config.seq_len < 1 << 30,
+    CHECK((size_t)r->micro_batch*(size_t)o->config.seq_len < 1 << 30,
           "--micro-batch %d: too many tokens in one pass", r->micro_batch);
     CHECK(r->beta1 < 1 && r->beta2 < 1, "--beta1 %g --beta2 %g: expected numbers below 1", r->beta1,
           r->beta2);
@@ -4652,11 +4644,10 @@ static void by_rank_0(Run *run, void (*work)(Run *run)) {
 
 // Describes a run's data for train.json: path, size and fingerprint of each file, in their order. If the
 // data is conversations, the tokenizer comes last, because it makes their tokens.
-static void write_data_file(FILE *file, const char *path, uint64_t size, uint64_t hash) {
+static void write_data_file(FILE *file, const char *path, size_t size, uint64_t hash) {
     fprintf(file, "%s\n  {\"path\": ", ftell(file) > 1 ? "," : "");
     write_json_string(file, path);
-    fprintf(file, ", \"bytes\": %llu, \"hash\": \"0x%016llx\"}", (unsigned long long)size,
-            (unsigned long long)hash);
+    fprintf(file, ", \"bytes\": %zu, \"hash\": \"0x%016llx\"}", size, (unsigned long long)hash);
 }
 static char *data_text(const Run *run) {
     const Options *o = &run->o;
@@ -4667,11 +4658,12 @@ static char *data_text(const Run *run) {
     CHECK(file, "not enough memory for the list of data files");
     fprintf(file, "[");
     for (int k = 0; k < 3; k++) for (int i = 0; list_item("--data", lists[k], i, path); i++) {
-        uint64_t size, hash = file_hash(path, &size);
+        size_t size;
+        const uint64_t hash = file_hash(path, &size);
         write_data_file(file, path, size, hash);
     }
     if (run->train_text && run->tokenizer) {
-        const uint64_t size = run->companions.size[0];
+        const size_t size = run->companions.size[0];
         const uint64_t hash = fnv1a(fnv1a_start, (unsigned char *)run->companions.bytes[0], size);
         write_data_file(file, o->tokenizer ? o->tokenizer : companion_names[0], size, hash);
     }
@@ -4802,8 +4794,8 @@ static void check_validation(const Run *run) {
     const Rows *rows = &run->val;
     int *tokens = (int *)allocate(2*(size_t)rows->T, sizeof(int), "a row");
     int *targets = tokens + rows->T;
-    uint64_t predictable = 0;
-    for (uint64_t i = 0; i < rows->groups*(uint64_t)rows->group; i++) {
+    size_t predictable = 0;
+    for (size_t i = 0; i < rows->groups*rows->group; i++) {
         int length = rows->read(rows->source, i, run->o.config.vocab, tokens, targets);
         for (int t = 0; t < length; t++) predictable += targets[t] >= 0;
     }
@@ -4839,13 +4831,13 @@ static void complete_recipe(Options *o, const Rows *rows) {
     CHECK(r->batch % ranks.world == 0,
           "--batch %d: cannot be dealt out evenly to %d ranks; choose a multiple of %d", r->batch,
           ranks.world, ranks.world);
-    CHECK(rows->keep_rest || rows->groups >= (uint64_t)r->batch,
-          "--batch %d: the training data has only %llu %s of %d tokens", r->batch,
-          (unsigned long long)rows->groups, rows->unit, rows->T);
+    CHECK(rows->keep_rest || rows->groups >= (size_t)r->batch,
+          "--batch %d: the training data has only %zu %s of %d tokens", r->batch, rows->groups, rows->unit,
+          rows->T);
     r->micro_batch = imin(r->micro_batch, r->batch/ranks.world);
     const int decided = o->resume && !given(o, &o->epochs);             // by the checkpoint
     if (o->epochs && !given(o, &r->steps) && !decided) {
-        const uint64_t batch = (uint64_t)r->batch, rest = rows->keep_rest ? batch - 1 : 0;
+        const size_t batch = (size_t)r->batch, rest = rows->keep_rest ? batch - 1 : 0;
         double steps = (double)o->epochs*(double)((rows->groups + rest)/batch);
         CHECK(steps <= INT32_MAX, "--epochs %d: %.0f steps are more than %d", o->epochs, steps,
               INT32_MAX);
@@ -5108,7 +5100,7 @@ static void print_sample(const Run *run, int wanted) {
         fprintf(stderr, "note: only %d new tokens; then the model's --seq-len of %d is full\n",
                 end - start, T);
     int n = generate(run->device, run->model, &o->config, tokens, start, end, o->sampling,
-                     (uint64_t)o->seed + (uint64_t)run->at.step);
+                     (uint64_t)o->seed + run->at.step);
     if (o->prompt_ids || (!t && o->config.vocab != 256)) {
         for (int i = start; i < n; i++) printf("%s%d", i > start ? "," : "", tokens[i]);
     } else if (t) {
@@ -5156,7 +5148,7 @@ static double evaluate(const Run *run, const Rows *rows, const Objective *judge,
     Batch b = batch_of(rows, some, micro);
     double denominator = 0;
     memset(sums, 0, MAX_SUMS*sizeof *sums);
-    for (uint64_t g = 0; g < rows->groups; g += (uint64_t)some) {
+    for (size_t g = 0; g < rows->groups; g += some) {
         batch_read(&b, rows, NULL, g, (int)zmin((size_t)some, rows->groups - g), c->vocab,
                    imax(0, c->eos));
         if (agreed_to_stop() || !batch_through(run, &b, 0)) break;
@@ -5175,7 +5167,7 @@ static void next_batch(Run *run, Batch *batch) {
     const Config *c = &run->o.config;
     const Rows *rows = &run->train;
     Progress *at = &run->at;
-    const uint64_t left = rows->groups - at->instance, wanted = (uint64_t)run->o.recipe.batch;
+    const size_t left = rows->groups - at->instance, wanted = (size_t)run->o.recipe.batch;
     if (left == 0 || (left < wanted && !rows->keep_rest)) {
         at->epoch++;
         at->instance = 0;
@@ -5192,8 +5184,8 @@ static void next_batch(Run *run, Batch *batch) {
     double tokens = 0;
     for (int r = 0; r < batch->n; r++) if (!batch->row[r].filler) tokens += batch->row[r].length;
     ranks_sum(&tokens, 1);
-    at->tokens += (uint64_t)tokens;
-    at->instance += (uint64_t)groups;
+    at->tokens += (size_t)tokens;
+    at->instance += groups;
 }
 
 // One update: pick the rows, weigh them, forward and backward, AdamW. Returns 0 if it was asked to stop
@@ -5322,13 +5314,12 @@ static void check_resumed(Run *run) {
     Progress *at = &run->at;
     if (at->step == 0) {
         at->instances = run->train.groups;
-        at->seed = (uint64_t)o->seed;
+        at->seed = o->seed;
     }
-    CHECK(at->instances == run->train.groups && at->seed == (uint64_t)o->seed,
-          "--resume: the checkpoint was made with --seed %llu and %llu %s of data, now there are "
-          "--seed %d and %llu; give the same data and options again",
-          (unsigned long long)at->seed, (unsigned long long)at->instances, run->train.unit, o->seed,
-          (unsigned long long)run->train.groups);
+    CHECK(at->instances == run->train.groups && at->seed == o->seed,
+          "--resume: the checkpoint was made with --seed %d and %zu %s of data, now there are --seed %d and "
+          "%zu; give the same data and options again", at->seed, at->instances, run->train.unit, o->seed,
+          run->train.groups);
     if (run->before.resume) say_changes(&run->before, o, at->step);
 
     Option table[MAX_OPTIONS];
@@ -5393,7 +5384,7 @@ static void train(Run *run) {
     int saved = at->step;
     while (at->step < r->steps && !agreed_to_stop()) {
         const double start = seconds();
-        const uint64_t tokens = at->tokens;
+        const size_t tokens = at->tokens;
         metrics->n = 0;
         if (!train_step(run, &batch, metrics)) break;
         const double now = seconds(), left = (now - begun)/(at->step - first)*(r->steps - at->step);
@@ -5511,12 +5502,10 @@ static void print_data(const Run *run) {
            rows->T, rows->files, rows->files > 1 ? "s" : "",
            run->val.groups ? with_commas((double)run->val.groups, b) : "none");
     if (run->train_text && run->train_text->dropped)
-        printf("dropped: %llu without a label on %s\n",
-               (unsigned long long)run->train_text->dropped,
+        printf("dropped: %zu without a label on %s\n", run->train_text->dropped,
                rows->group > 1 ? "one side" : "any token");
     if (run->train_text && run->train_text->cut)
-        printf("cut: %llu rows are longer than --seq-len %d\n",
-               (unsigned long long)run->train_text->cut, rows->T);
+        printf("cut: %zu rows are longer than --seq-len %d\n", run->train_text->cut, rows->T);
     if (!o->resume) printf("recipe %s: ", o->tuning ? o->tuning : o->model); else printf("recipe: ");
     printf("%s steps of %d %s; %s, %d steps of warm-up to lr %s\n", with_commas(r->steps, a),
            r->batch, run->train.group > 1 ? run->train.unit : "sequences", r->schedule, r->warmup,
@@ -5551,7 +5540,7 @@ static void use_model(Run *run) {
             fprintf(stderr, "note: --export-dtype %s: this device stores weights in %s, so what it exports "
                     "is rounded to that; ./train_olmo does not round it\n", o->export_dtype, device->stores);
         export_write(o->export_dir, &o->config, &run->layout, &run->companions, device, run->model,
-                     dtype_named(o->export_dtype), (uint64_t)o->shard_mb*1000000);
+                     dtype_named(o->export_dtype), (size_t)o->shard_mb*1000000);
         printf("wrote %s\n", o->export_dir);
     }
 }

@@ -37,7 +37,7 @@ static const char *const chat_template =
     "{% if not loop.last or add_generation_prompt %}{{ '\\n' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}";
 
-static const char **config_file(Companions *with, uint64_t **size) {
+static const char **config_file(Companions *with, size_t **size) {
     int i = 0;
     while (strcmp(companion_names[i], "tokenizer_config.json")) i++;
     *size = &with->size[i];
@@ -49,7 +49,7 @@ static const char *config_object(const char *text) {
     return start && *start == '{' && json_skip(start, 0) ? start : NULL;
 }
 static int has_chat_template(Companions *with) {
-    uint64_t *size;
+    size_t *size;
     const char *object = config_object(*config_file(with, &size));
     return object && json_get(object, "chat_template");
 }
@@ -57,7 +57,7 @@ static int has_chat_template(Companions *with) {
 // Puts ours into tokenizer_config.json, in place of any other; and the text of EOS, if it does not
 // say.
 static void set_chat_template(Companions *with, const Tokenizer *t, int eos) {
-    uint64_t *size;
+    size_t *size;
     const char **bytes = config_file(with, &size), *object = config_object(*bytes), *key;
     char *text = NULL, eos_token[LONGEST_TOKEN + 1] = "";
     size_t length;
@@ -206,14 +206,14 @@ static void user_turn(Rendering *r, int first, const char *text, size_t n) {
 
 static const char *const roles[] = { "system", "user", "assistant" };
 
-typedef struct { const char *path; uint64_t line; } ChatPlace;  // of a conversation, for sentences
+typedef struct { const char *path; size_t line; } ChatPlace;    // of a conversation, for sentences
 
 // json_get, of a name that stands there once: of two, other readers take the second one.
 static const char *get_once(const char *object, const char *name, const ChatPlace *at) {
     const char *value = json_get(object, name), *key;
     for (const char *other = value; other && (other = json_next(other, &key)); )
-        CHECK(!json_is(key, name), "%s: line %llu: \"%s\" stands twice in one object", at->path,
-              (unsigned long long)at->line, name);
+        CHECK(!json_is(key, name), "%s: line %zu: \"%s\" stands twice in one object", at->path,
+              at->line, name);
     return value;
 }
 
@@ -221,43 +221,43 @@ static const char *get_once(const char *object, const char *name, const ChatPlac
 // (see shift_labels).
 static void render(Rendering *r, const char *messages, const char *name, int as_released,
                    const ChatPlace *at) {
-    const unsigned long long line = at->line;
+    const size_t line = at->line;
     CHECK(messages,
-          "%s: line %llu: expected \"%s\", an array of messages, found none (data/tokenize makes "
+          "%s: line %zu: expected \"%s\", an array of messages, found none (data/tokenize makes "
           "tokens of documents)",
           at->path, line, name);
     CHECK(*messages == '[',
-          "%s: line %llu: expected \"%s\" to be an array of messages, found %.40s", at->path, line,
+          "%s: line %zu: expected \"%s\" to be an array of messages, found %.40s", at->path, line,
           name, messages);
     const char *message = json_first_of(messages);
-    CHECK(message, "%s: line %llu: \"%s\" holds no message", at->path, line, name);
+    CHECK(message, "%s: line %zu: \"%s\" holds no message", at->path, line, name);
     int speaker = -1, number = 1;                           // of the message before
     begin_conversation(r);
     for (const char *next; message; message = next, number++) {
         CHECK(*message == '{',
-              "%s: line %llu: expected message %d of \"%s\" to be an object, found %.40s", at->path,
+              "%s: line %zu: expected message %d of \"%s\" to be an object, found %.40s", at->path,
               line, number, name, message);
         const char *role = get_once(message, "role", at), *content = get_once(message, "content", at);
         int who = 0;
         next = json_next_of(message);
         while (role && who < 3 && !json_is(role, roles[who])) who++;
         CHECK(role && who < 3,
-              "%s: line %llu: expected message %d to have the \"role\" system, user or assistant, "
+              "%s: line %zu: expected message %d to have the \"role\" system, user or assistant, "
               "found %.40s",
               at->path, line, number, role ? role : "none");
         CHECK(content && *content == '"',
-              "%s: line %llu: expected message %d to have a string \"content\", found %.40s",
+              "%s: line %zu: expected message %d to have a string \"content\", found %.40s",
               at->path, line, number, content ? content : "none");
         size_t room = (size_t)(json_skip(content, 0) - content) + 8;
         char *buffer = (char *)allocate(room, 1, "a message");
         int size = json_unescape(buffer, (int)room, content);
         CHECK(size >= 0,
-              "%s: line %llu: the content of message %d holds half a character: a lone surrogate, "
+              "%s: line %zu: the content of message %d holds half a character: a lone surrogate, "
               "or a \\u without four digits",
               at->path, line, number);
         size_t n = (size_t)size;
         const char *text = stripped(buffer, &n);
-        CHECK(n, "%s: line %llu: message %d (%s) says nothing: its content is empty", at->path,
+        CHECK(n, "%s: line %zu: message %d (%s) says nothing: its content is empty", at->path,
               line, number, roles[who]);
         if (who == 2) {
             begin_answer(r, as_released && (speaker == 2 || speaker < 0));
@@ -296,7 +296,7 @@ typedef struct {
     size_t rows, start_room;
     int files;
     size_t first;                                           // the row that is number 0 to Rows
-    uint64_t dropped, cut;                                  // groups without a label; rows beyond T
+    size_t dropped, cut;                                    // groups without a label; rows beyond T
 } Conversations;
 
 static void add_row(Conversations *c, const Rendering *r) {
@@ -339,7 +339,7 @@ static void add_waiting(Conversations *c, ChatReader *r) {
             add_row(c, &r->side[side]);
             labels &= has_label(c, c->rows - 1), cut += r->side[side].n > (size_t)c->T;
         }
-        if (labels) c->cut += (uint64_t)cut;
+        if (labels) c->cut += cut;
         else c->rows -= (size_t)c->group, c->n = c->start[c->rows], c->dropped++;
     }
     r->done += (double)r->waiting;
@@ -352,9 +352,9 @@ static void read_group(const Conversations *c, ChatReader *r, const char *json, 
     static const char *const names[2][2] = { { "messages", NULL }, { "chosen", "rejected" } };
     const char *start = json_space(json), *end = *start == '{' ? json_skip(start, 0) : NULL;
     CHECK(end && !*json_space(end),
-          "%s: line %llu: expected one JSON object; this is none, or it is cut off, or too deep: "
+          "%s: line %zu: expected one JSON object; this is none, or it is cut off, or too deep: "
           "%.40s",
-          at->path, (unsigned long long)at->line, start);
+          at->path, at->line, start);
     for (int side = 0; side < c->group; side++) {
         const char *name = names[c->group - 1][side];
         render(&r->side[r->sides++], get_once(start, name, at), name, r->as_released, at);
@@ -362,7 +362,7 @@ static void read_group(const Conversations *c, ChatReader *r, const char *json, 
 }
 
 static void read_chat_file(Conversations *c, ChatReader *r, const char *path) {
-    uint64_t size;
+    size_t size;
     const char *text = (const char *)map_file(path, &size), *end = text + size;
     ChatPlace at = { path, 0 };
     char *line = NULL;
@@ -374,13 +374,13 @@ static void read_chat_file(Conversations *c, ChatReader *r, const char *path) {
         const char *newline = (const char *)memchr(p, '\n', (size_t)(end - p));
         const size_t n = (size_t)((newline ? newline : end) - p),
                      valid = utf8_valid(p, zmin(n, LONGEST_LINE));
-        const unsigned long long number = ++at.line;
+        const size_t number = ++at.line;
         next = newline ? newline + 1 : end;
-        CHECK(n < LONGEST_LINE, "%s: line %llu: %zu MB in one line; expected a conversation", path,
+        CHECK(n < LONGEST_LINE, "%s: line %zu: %zu MB in one line; expected a conversation", path,
               number, n >> 20);
-        CHECK(valid == n, "%s: line %llu: expected UTF-8, found another byte at byte %zu", path,
+        CHECK(valid == n, "%s: line %zu: expected UTF-8, found another byte at byte %zu", path,
               number, valid);
-        CHECK(!memchr(p, 0, n), "%s: line %llu: expected text, found a NUL byte", path, number);
+        CHECK(!memchr(p, 0, n), "%s: line %zu: expected text, found a NUL byte", path, number);
         line = (char *)with_room(line, 0, n + 1, &room, 1, "a line");
         memcpy(line, p, n), line[n] = 0;
         if (*json_space(line)) read_group(c, r, line, &at);
@@ -429,8 +429,8 @@ static Conversations *conversations_open(const char *flag, const char *paths, in
     add_waiting(c, &r);
     chat_reader_free(&r);
     CHECK(c->rows,
-          "%s: no conversation in it has anything to learn within %d tokens (%llu have none)",
-          paths, T, (unsigned long long)c->dropped);
+          "%s: no conversation in it has anything to learn within %d tokens (%zu have none)",
+          paths, T, c->dropped);
     CHECK(c->rows <= UINT32_MAX, "%s: more than 2^32 conversations", paths);
     return c;
 }
@@ -438,7 +438,7 @@ static void conversations_free(Conversations *c) {
     if (c) release(c->ids), release(c->start), release(c);
 }
 
-static int read_conversation(const void *source, uint64_t i, int vocab, int *tokens, int *targets) {
+static int read_conversation(const void *source, size_t i, int vocab, int *tokens, int *targets) {
     const Conversations *c = (const Conversations *)source;
     const size_t row = c->first + i;
     const int *ids = c->ids + c->start[row], n = (int)(c->start[row + 1] - c->start[row]);
@@ -452,7 +452,7 @@ static int read_conversation(const void *source, uint64_t i, int vocab, int *tok
     return n;
 }
 static Rows conversation_rows(const Conversations *c) {
-    const uint64_t groups = (c->rows - c->first)/(uint64_t)c->group;
+    const size_t groups = (c->rows - c->first)/c->group;
     Rows rows = { c->group == 2 ? "pairs" : "conversations",
                   c->files,
                   groups,
@@ -468,11 +468,11 @@ static Rows conversation_rows(const Conversations *c) {
 // Takes the last twentieth of the groups (at least one of two, at most 256) out of `train`, for
 // validation.
 static Rows hold_out_conversations(Rows *train, Conversations *view) {
-    uint64_t held = train->groups/20;
+    size_t held = train->groups/20;
     held = held > 256 ? 256 : held < 1 ? train->groups > 1 : held;
     *view = *(const Conversations *)train->source;
     train->groups -= held;
-    view->first += train->groups*(uint64_t)train->group;
+    view->first += train->groups*train->group;
     return conversation_rows(view);
 }
 

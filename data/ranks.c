@@ -166,10 +166,9 @@ static FILE *own_list;                                      // writes them
 
 // A file, known by its size and fingerprint.
 static void list_bytes(const char *name, const char *path) {
-    uint64_t size;
+    size_t size;
     const uint64_t hash = file_hash(path, &size);
-    fprintf(own_list, "%s of %llu bytes, fingerprint 0x%016llx\n", name, (unsigned long long)size,
-            (unsigned long long)hash);
+    fprintf(own_list, "%s of %zu bytes, fingerprint 0x%016llx\n", name, size, (unsigned long long)hash);
 }
 // open_to_read calls this: on_reading.
 static void list_file(const char *path) {

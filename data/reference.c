@@ -11,12 +11,12 @@ static const char *const reference_begins = "{\"__metadata__\":{\"params\":\"";
 
 // The header that this file must have. params: the weights' hash, 16 digits.
 static void reference_header(char header[REFERENCE_HEADER + 1], const Run *run, const char *params) {
-    const unsigned long long train = run->train.groups, val = run->val.groups;
+    const size_t train = run->train.groups, val = run->val.groups;
     const uint64_t judged = run->val_text ? hash64(conversations_hash(run->val_text)) : 0;
     const uint64_t data = conversations_hash(run->train_text) ^ judged;
     int n = snprintf(header, REFERENCE_HEADER + 1, "%s%.16s\",\"data\":\"%016llx\"},"
-                     "\"train\":{\"dtype\":\"F64\",\"shape\":[%llu,2],\"data_offsets\":[0,%llu]},"
-                     "\"validation\":{\"dtype\":\"F64\",\"shape\":[%llu,2],\"data_offsets\":[%llu,%llu]}}",
+                     "\"train\":{\"dtype\":\"F64\",\"shape\":[%zu,2],\"data_offsets\":[0,%zu]},"
+                     "\"validation\":{\"dtype\":\"F64\",\"shape\":[%zu,2],\"data_offsets\":[%zu,%zu]}}",
                      reference_begins, params, (unsigned long long)data, train, 16*train, val, 16*train,
                      16*(train + val));
     memset(header + n, ' ', (size_t)(REFERENCE_HEADER - n));
@@ -32,7 +32,7 @@ static int reference_found(FILE *file, char header[REFERENCE_HEADER + 1]) {
 // Makes the file, all of whose numbers still have to be computed.
 static void reference_make(const char *path, const char *header, size_t numbers) {
     const double unknown = NAN;
-    const uint64_t length = REFERENCE_HEADER;
+    const size_t length = REFERENCE_HEADER;
     FILE *file = open_to_write(path);
     fwrite(&length, 8, 1, file);
     fwrite(header, 1, REFERENCE_HEADER, file);
@@ -79,7 +79,7 @@ static void reference_pass(Run *run, Rows *rows, double *reference, const char *
     double *part = (double *)allocate(2*(size_t)some, sizeof *part, "a reference");
     Meter meter = meter_of(what, rows->unit, (double)rows->groups, 0);
     Batch b = batch_of(rows, some, micro);
-    for (uint64_t g = 0; g < rows->groups; g += (uint64_t)some) {
+    for (size_t g = 0; g < rows->groups; g += some) {
         const int n = (int)zmin((size_t)some, rows->groups - g);
         double *const here = reference + 2*g;
         int missing = 0;

@@ -46,7 +46,7 @@ typedef struct {
 } Lines;
 
 static Lines *lines_open(const char *path) {
-    uint64_t size;
+    size_t size;
     FILE *file = open_to_read(path, &size);
     const int packed = fgetc(file) == 0x1f && fgetc(file) == 0x8b;
     Lines *l = (Lines *)allocate(1, sizeof *l, path);
