@@ -5569,6 +5569,99 @@ static void test_full_disk(void) {
     leave_yard();
 }
 
+// test_olmo --asked-device is the whole program on the CPU, which is asked to stop in a pass that a test
+// has chosen: in the forward pass ASKED_AT it gets ASKED_TIMES signals, SIGTERM and SIGINT by turns.
+static void asked_forward(void *m, real *l, real *z, const int *t, const int *y, const real *w, int B, int T) {
+    static int pass;
+    cpu_device.forward(m, l, z, t, y, w, B, T);
+    if (++pass != environment("ASKED_AT", 1, INT_MAX)) return;
+    for (int i = 0; i < environment("ASKED_TIMES", 1, 9); i++) raise(i % 2 ? SIGINT : SIGTERM);
+}
+static int asked_main(int argc, char **argv) {
+    Device d = cpu_device;
+    d.forward = asked_forward;
+    return olmo_main(argc, argv, &d);
+}
+// Runs it; `apart`: the seconds between two signals.
+static int asked_in_pass(int pass, int times, const char *apart, const char *flags) {
+    char number[16];
+    snprintf(number, sizeof number, "%d", pass), setenv("ASKED_AT", number, 1);
+    snprintf(number, sizeof number, "%d", times), setenv("ASKED_TIMES", number, 1);
+    setenv("CLOCK_STEP", apart, 1);
+    const int code = train_olmo("--asked-device %s %s", tiny_model, flags);
+    unsetenv("ASKED_AT"), unsetenv("ASKED_TIMES"), unsetenv("CLOCK_STEP");
+    return code;
+}
+
+// In each pass of a step: one that is not whole is given up, and comes again on --resume, with the same
+// bits.
+static void asked_in_a_step(void) {
+    const char *flags = "--batch 8 --steps 3 --data few.bin --out run";             // 4 passes per step
+    char hash[64];
+    CHECK(went_well(train_olmo("--asked-device %s --batch 8 --steps 3 --data few.bin --out straight",
+                               tiny_model)), "a test could not train: %s", complained);
+    snprintf(hash, sizeof hash, "%s", last_line(said));
+    for (int pass = 3; pass <= 9; pass++) {
+        int code = asked_in_pass(pass, 1, "0", flags);
+        const int newest = newest_checkpoint("run"), whole = pass/4;
+        check(went_well(code) && newest == (whole ? whole : -1) && !holds("run", ".tmp"),
+              "SIGTERM in pass %d, of which a step has 4: code %d, the last step is %d", pass, code, newest);
+        if (newest < 0) continue;
+        code = train_olmo("--asked-device --out run --resume");
+        check(went_well(code) && !strcmp(last_line(said), hash)
+              && same_checkpoints("straight/step3", "run/step3"),
+              "and resumed, it has the same bits: %.30s", last_line(said));
+        system_or_die("rm -rf run");
+    }
+    system_or_die("rm -rf straight");
+}
+
+// In a validation, and in an evaluation: the checkpoint is there at once, the line of the step without
+// what is not measured, and the run of one step is not asked to go on.
+static void asked_in_a_validation(void) {
+    char flags[256];
+    for (int steps = 1; steps <= 2; steps++) for (int judged = 0; judged < 2; judged++) {
+        snprintf(flags, sizeof flags, "--val few.bin --data few.bin --eval-set few=few.bin --eval-every 1 "
+                 "--out run --steps %d", steps);
+        const int code = asked_in_pass(judged ? 3 + 15 : 3, 1, "0", flags);          // of 30 windows, by two
+        const int newest = newest_checkpoint("run");
+        char *metrics = slurp("run/metrics.jsonl", NULL);
+        check(went_well(code) && newest == 1 && metrics && strstr(metrics, "\"step\": 1")
+              && (strstr(metrics, "eval/validation/") != NULL) == judged && !strstr(metrics, "eval/few/"),
+              "SIGTERM in %s: code %d, a checkpoint of step %d, and nothing of this in its line",
+              judged ? "an evaluation" : "the validation", code, newest);
+        check(strstr(complained, "note: asked to stop after 0 of 1 evaluations: the line of step 1") != NULL,
+              "what is missing in its line is said");
+        check(went_well(code) && (strstr(said, "--resume") != NULL) == (steps == 2)
+              && strstr(last_line(said), "params hash"), "%s",
+              steps == 1 ? "a finished run is not asked to go on" : "another is");
+        release(metrics);
+        system_or_die("rm -rf run run.1");
+    }
+}
+
+// Several signals within a fifth of a second, as a terminal and a program around ours send them, are one. A
+// later one does not wait for anything.
+static void asked_again(void) {
+    static const struct { int times; const char *apart; int ends_by; } rows[] = {
+        { 6, "0.03", 0 }, { 2, "0.19", 0 }, { 2, "0.21", SIGINT }, { 3, "0.11", SIGTERM },
+    };
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        const int code = asked_in_pass(5, rows[i].times, rows[i].apart, "--steps 9 --data few.bin --out run");
+        const int newest = newest_checkpoint("run");
+        if (rows[i].ends_by)
+            check(code == 128 + rows[i].ends_by && newest < 0 && strstr(complained, "a second signal ends at "
+                  "once") && strstr(said, "\nrecipe tiny: ") && said[strlen(said) - 1] == '\n',
+                  "%d signals, %s s apart: it ends at once by %s, and what it had printed is there: code %d",
+                  rows[i].times, rows[i].apart, rows[i].ends_by == SIGINT ? "SIGINT" : "SIGTERM", code);
+        else
+            check(went_well(code) && newest == 2 && !holds("run", ".tmp") && strstr(said, "--resume goes on"),
+                  "%d signals, %s s apart: code %d, and a checkpoint of step %d", rows[i].times,
+                  rows[i].apart, code, newest);
+        system_or_die("rm -rf run");
+    }
+}
+
 static void test_signals(void) {
     static const struct { int number; const char *name; } signals[] =
         { { SIGINT, "SIGINT" }, { SIGTERM, "SIGTERM" }, { SIGHUP, "SIGHUP" } };
@@ -5596,19 +5689,10 @@ static void test_signals(void) {
               "resumed, it ends as if nothing had been: %.30s", last_line(said));
         system_or_die("rm -rf run straight");
     }
-    // Several at once, as a terminal and a program around ours send them: the first is enough.
-    pid_t pid = start_olmo("%s %s %s --out run", tiny_model, recipe, endless);
-    wait_for_metrics("run/metrics.jsonl", 1000);
-    for (int i = 0; i < 6; i++) kill(pid, i % 2 ? SIGINT : SIGTERM);
-    int code = wait_for(pid), newest = newest_checkpoint("run");
-    check(went_well(code) && newest > 0 && !holds("run", ".tmp") && strstr(said, "--resume goes on"),
-          "six signals at once: code %d, and a checkpoint of step %d", code, newest);
-    system_or_die("rm -rf run");
-
     // What is ignored from the start stays so: nohup, and jobs in the background.
     struct stat before;
     signal(SIGHUP, SIG_IGN);
-    pid = start_olmo("%s %s %s --out run", tiny_model, recipe, endless);
+    pid_t pid = start_olmo("%s %s %s --out run", tiny_model, recipe, endless);
     signal(SIGHUP, SIG_DFL);
     wait_for_metrics("run/metrics.jsonl", 1000);
     kill(pid, SIGHUP);
@@ -5616,7 +5700,7 @@ static void test_signals(void) {
     wait_for_metrics("run/metrics.jsonl", before.st_size + 5000);
     int runs = kill(pid, 0) == 0 && !strstr(slurp("stderr", NULL), "asked to stop");
     kill(pid, SIGTERM);
-    code = wait_for(pid);
+    int code = wait_for(pid);
     check(went_well(code) && runs, "a SIGHUP that is ignored ends nothing: code %d", code);
     system_or_die("rm -rf run");
     // A bus error that comes of no file of ours.
@@ -5628,68 +5712,6 @@ static void test_signals(void) {
           "a bus error of no file of ours ends a run as it always does");
     system_or_die("rm -rf run");
 
-    // In the middle of a validation of minutes: the checkpoint is there in a moment, and the run of
-    // one step is not asked to go on.
-    write_tokens("long.bin", 8 << 20, 64);
-    char *model = replaced(tiny_model, " --val none",
-                           " --val long.bin --data few.bin --eval-set few=few.bin --out run");
-    for (int steps = 1; steps <= 2; steps++) {
-        pid = start_olmo("%s --steps %d --eval-every 1", model, steps);
-        wait_for_metrics("run/metrics.jsonl", 0);
-        sleep_ms(500);
-        kill(pid, SIGTERM);
-        code = wait_for(pid), newest = newest_checkpoint("run");
-        char *metrics = slurp("run/metrics.jsonl", NULL);
-        check(went_well(code) && newest == 1 && metrics && strstr(metrics, "\"step\": 1")
-              && !strstr(metrics, "eval/"),
-              "SIGTERM in a long validation: code %d, a checkpoint of step %d, and nothing of the "
-              "validation", code, newest);
-        check(strstr(complained, "note: asked to stop after 0 of 1 evaluations: the line of step 1") != NULL,
-              "what is missing in its line is said");
-        check(went_well(code) && (strstr(said, "--resume") != NULL) == (steps == 2)
-              && strstr(last_line(said), "params hash"), "%s",
-              steps == 1 ? "a finished run is not asked to go on" : "another is");
-        release(metrics);
-        system_or_die("rm -rf run run.1");
-    }
-    release(model);
-
-    // In the middle of a step of many passes: it is given up, and comes again on --resume, with the
-    // same bits.
-    const char *slow = "--d-model 32 --n-layers 1 --n-heads 2 --mlp-hidden 64 --vocab 64 --seq-len 512 "
-                       "--batch 200 --micro-batch 1 --steps 2 --sample-every 0 --val none --data long.bin";
-    CHECK(went_well(train_olmo("%s --out straight", slow)), "a test could not train: %s", complained);
-    snprintf(hash, sizeof hash, "%s", last_line(said));
-    pid = start_olmo("%s --out run", slow);
-    wait_for_metrics("run/metrics.jsonl", 100);
-    kill(pid, SIGTERM);
-    code = wait_for(pid);
-    check(went_well(code) && newest_checkpoint("run") == 1,
-          "SIGTERM within the second step, of 200 passes: code %d, the last step is %d", code,
-          newest_checkpoint("run"));
-    code = train_olmo("--out run --resume");
-    check(went_well(code) && !strcmp(last_line(said), hash)
-          && same_checkpoints("straight/step2", "run/step2"),
-          "and resumed, it has the same bits: %.30s", last_line(said));
-    system_or_die("rm -rf straight");
-    system_or_die("rm -rf run");
-
-    // A second signal does not wait for anything.
-    pid = start_olmo("--d-model 256 --n-layers 4 --n-heads 4 --mlp-hidden 1024 --vocab 64 --seq-len "
-                     "4096 --batch 4 --micro-batch 4 --steps 2 --sample-every 0 --val none --data "
-                     "long.bin --out run");
-    wait_for_metrics("run/metrics.jsonl", 0);
-    sleep_ms(300);
-    kill(pid, SIGTERM);
-    sleep_ms(400);
-    kill(pid, SIGTERM);
-    code = wait_for(pid);
-    check(code == 128 + SIGTERM && strstr(complained, "a second signal ends at once"),
-          "a second signal ends at once: code %d, %.80s", code, complained);
-    check(strstr(said, "\nrecipe tiny: ") && said[strlen(said) - 1] == '\n',
-          "and what the run had printed is there, line by line");
-    system_or_die("rm -rf run");
-
     // A console that is gone ends nothing: the run is as long as it was to be.
     char out[256];
     code = shell(out, sizeof out, "'%s' %s --steps 300 --data few.bin --out run 2>gone | head -n 1",
@@ -5697,6 +5719,10 @@ static void test_signals(void) {
     for (int ms = 0; newest_checkpoint("run") < 300 && ms < 1000*PATIENCE; ms++) sleep_ms(1);
     check(code == 0 && newest_checkpoint("run") == 300, "| head ends nothing: the last step is %d",
           newest_checkpoint("run"));
+    snprintf(program, sizeof program, "%s", self);
+    asked_in_a_step();
+    asked_in_a_validation();
+    asked_again();
     leave_yard();
 }
 
@@ -7909,6 +7935,7 @@ int main(int argc, char **argv) {
     spin_less(argv);
     if (argc > 1 && !strcmp(argv[1], "--dump")) { dump_precision(argv[2]); return EXIT_SUCCESS; }
     if (argc > 1 && !strcmp(argv[1], "--counting-device")) return counting_main(argc - 1, argv + 1);
+    if (argc > 1 && !strcmp(argv[1], "--asked-device")) return asked_main(argc - 1, argv + 1);
     if (getenv("PATIENCE")) patience = atoi(getenv("PATIENCE"));
     if (argc > 1 && !strcmp(argv[1], "--ranks-device")) return ranked_main(argc - 1, argv + 1);
     if (getenv("FAIL_ALLOCATION")) failing_allocation = atoi(getenv("FAIL_ALLOCATION"));
