@@ -2599,6 +2599,7 @@ static void energy_of_card(int card) {
 }
 
 // Two processors, of which one counter begins again; then two cards of a library that counts as NVML does.
+// (The clock stands, but for what a test puts back: test_energy.)
 static void energy_counters(void) {
     static Energy e;
     char out[256], path[PATH];
@@ -2616,25 +2617,24 @@ static void energy_counters(void) {
     snprintf(path, sizeof path, "%s/intel-rapl:0/energy_uj", root), write_number(path, 8.5e9);
     snprintf(path, sizeof path, "%s/intel-rapl:1/energy_uj", root), write_number(path, 0.25e9);
     e.begun -= 10, e.read -= 10, e.since -= 10;
-    double watts = energy_read(&e), power = 1750/(e.read - e.begun);
-    check(e.n == 2 && near(e.joules, 500 + 1250, 0.01) && fabs(watts/power - 1) < 1e-6 && power < 175,
+    double watts = energy_read(&e);
+    check(e.n == 2 && near(e.joules, 500 + 1250, 0.01) && near(watts, 175, 1e-6),
           "RAPL: 500 J, and 1250 J of a counter that began again, in 10 s: %.6g J, %.6g W", e.joules, watts);
     unlink(path), write_number("build/test/powercap/intel-rapl:0/energy_uj", 8.6e9);
     watts = energy_read(&e);
-    check(near(e.joules, 1850, 0.01) && watts > 0,
-          "a counter that is silent once is passed over: %.6g J", e.joules);
-    check(near(watts, power, 1e-6), "a step of no time has the power of the seconds before: %.6g W", watts);
+    check(near(e.joules, 1850, 0.01), "a counter that is silent once is passed over: %.6g J", e.joules);
+    check(near(watts, 175, 1e-6), "a step of no time has the power of the seconds before: %.6g W", watts);
     write_number("build/test/powercap/intel-rapl:0/energy_uj", 8.9e9);
     e.read -= 4, e.since -= 4;
-    watts = energy_read(&e);                                // 100 J and 300 J in a little more than 4 s
-    check(watts > 60 && watts <= 100, "and 400 J in the four seconds after are %.6g W", watts);
+    watts = energy_read(&e);
+    check(near(watts, 100, 1e-6), "and 100 J and 300 J in the four seconds after are %.6g W", watts);
     // 350 J and 100 J in 1.5 s each: only both together are two seconds
     for (int step = 0; step < 2; step++) {
         const double before = watts;
         write_number("build/test/powercap/intel-rapl:0/energy_uj", step ? 0.35e9 : 0.25e9);
         e.read -= 1.5, e.since -= 1.5;
         watts = energy_read(&e);
-        check(step ? watts > 120 && watts <= 150 : watts == before,
+        check(step ? near(watts, 150, 1e-6) : watts == before,
               "after %g seconds the power is %.6g W, before %.6g W", 1.5*(step + 1), watts, before);
     }
     energy_begin(&e, root, library, -1, 0);
@@ -2697,13 +2697,14 @@ static void test_energy(void) {                              // ADAPT_SPEC 5
         fine &= near(tonnes, rows[i].tonnes, 0.0501) && near(tonnes, rows[i].printed, 0.501);
     }
     check(fine, "the paper's table: MWh, PUE and intensity give its tonnes of CO2e");
+    setenv("CLOCK_STEP", "0", 1);                            // the clock stands
     energy_begin(&e, "nowhere", "nowhere", 0, 100);
     e.begun -= 10, e.read -= 10, e.since -= 10;
-    // a little more than one of them
-    const double watts = energy_read(&e), tens = (e.read - e.begun)/10;
-    check(fabs(1e3*kwh(&e)/(0.277778*tens) - 1) < 1e-5 && fabs(watts/100 - 1) < 1e-9 && tens > 1
-          && tens < 6, "100 W for 10 s are 0.2778 Wh: %.6g", 1e3*kwh(&e));
+    const double watts = energy_read(&e);
+    check(near(1e3*kwh(&e), 0.277778, 1e-6) && near(watts, 100, 1e-9),
+          "100 W for 10 s are 0.2778 Wh: %.6g", 1e3*kwh(&e));
     energy_counters();
+    unsetenv("CLOCK_STEP");
 
     // FLOP per token at T = 2048: 3*(2P + attention), counted by hand for both models.
     static const struct { const char *model; double palm, causal; } models[] =
@@ -2988,8 +2989,8 @@ static void test_durability(void) {
 static char program[PATH], home[PATH];                       // absolute: every test works inside the yard
 // what the last run wrote to stdout and to stderr
 static char *said, *complained;
-// seconds until a run counts as hanging, and is killed
-enum { PATIENCE = 60 };
+// seconds until a run counts as hanging, and is killed: a hundred times what the longest takes
+enum { PATIENCE = 300 };
 // bytes a run may write to one file: our full disk
 static rlim_t largest_file = RLIM_INFINITY;
 
