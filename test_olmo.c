@@ -6877,7 +6877,7 @@ static void ranked_forward(void *d, real *losses, real *zlosses, const int *toke
                            const real *weights, int B, int T) {
     olmo_forward(((Ranked *)d)->m, losses, zlosses, tokens, targets, weights, B, T);
     const char *ill = weights ? getenv("ILL_RANK") : NULL, *slow = weights ? getenv("SLOW_RANK") : NULL;
-    if (slow && atoi(slow) == ranks.rank) sleep_ms(4000);
+    if (slow && atoi(slow) == ranks.rank) sleep_ms(6000);
     if (ill && atoi(ill) == ranks.rank) losses[0] = (real)NAN;
 }
 // Sums over ranks, of all gradients: into the pieces.
@@ -7029,7 +7029,7 @@ static void ranks_talk(void) {
             // The other end closes, when the run is over.
             close(line[1][0]), close(line[r][0]);
             leaving = 1;
-            alarm(20), signal(SIGALRM, SIG_DFL), dup2(open("/dev/null", O_WRONLY), 2);
+            alarm(PATIENCE), signal(SIGALRM, SIG_DFL), dup2(open("/dev/null", O_WRONLY), 2);
             if (fine) ranks_wait();
             _exit(2);
         }
@@ -7202,22 +7202,22 @@ static int ranks_of(pid_t parent, int *pid, int most) {
     if (file) fclose(file);
     return n;
 }
-static int alive(const int *pid, int n) {
-    int living = 0;
-    for (int r = 0; r < n; r++) living += kill(pid[r], 0) == 0;
-    return living;
-}
-
-static int stopped(const int *pid, int n) {                  // how many of them: a stop takes a moment
-    char path[64], state;
-    int still = 0;
+// How many of these processes are in this state: 'T' stopped, 'Z' ended, and nobody has asked how.
+static int in_state(char state, const int *pid, int n) {
+    char path[64], found;
+    int count = 0;
     for (int r = 0; r < n; r++) {
         snprintf(path, sizeof path, "/proc/%d/stat", pid[r]);
         FILE *file = fopen(path, "r");
-        still += file && fscanf(file, "%*d (%*[^)]) %c", &state) == 1 && state == 'T';
+        count += file && fscanf(file, "%*d (%*[^)]) %c", &found) == 1 && found == state;
         if (file) fclose(file);
     }
-    return still;
+    return count;
+}
+static int alive(const int *pid, int n) {
+    int living = 0;
+    for (int r = 0; r < n; r++) living += kill(pid[r], 0) == 0;
+    return living - in_state('Z', pid, n);                  // not everywhere does process 1 ask for orphans
 }
 
 // However one rank ends, all end, and one sentence says which it was.
@@ -7243,7 +7243,7 @@ static void ranks_fail(void) {
     const int n = ranks_of(run, pid, MOST_RANKS);
     kill(run, SIGKILL);
     wait_for(run);
-    for (int ms = 0; alive(pid, n) && ms < 5000; ms++) sleep_ms(1);
+    for (int ms = 0; alive(pid, n) && ms < 1000*PATIENCE; ms++) sleep_ms(1);
     check(n == 3 && !alive(pid, n), "the parent killed: no rank is left running");
     system_or_die("rm -rf endless");
     setenv("ILL_RANK", "1", 1);
@@ -7278,7 +7278,7 @@ static void ranks_fall_silent(int free_port) {
     const char *endless = "--steps 100000000 --save-every 0 --eval-every 0 --out endless";
     int pid[MOST_RANKS], status[2], code;
     char port[16];
-    setenv("PATIENCE", "2", 1);
+    setenv("PATIENCE", "4", 1);
     // One of three is stopped. The others end, and then their parent ends it.
     pid_t run = start_olmo("%s --gpus 3 %s --micro-batch 10", odd_model, endless);
     wait_for_metrics("endless/metrics.jsonl", 1000);
@@ -7286,7 +7286,7 @@ static void ranks_fall_silent(int free_port) {
     if (n == 3) kill(pid[2], SIGSTOP);
     const double begun = seconds();
     code = wait_for(run);
-    check(n == 3 && code == 1 && seconds() - begun < 30 && error_lines() == 1
+    check(n == 3 && code == 1 && seconds() - begun < 45 && error_lines() == 1
           && strstr(complained, "rank 2 of 3: has fallen silent") && !alive(pid, n),
           "rank 2 stopped: %.60s", complained);
     system_or_die("rm -rf endless");
@@ -7295,9 +7295,9 @@ static void ranks_fall_silent(int free_port) {
     wait_for_metrics("endless/metrics.jsonl", 1000);
     n = ranks_of(run, pid, MOST_RANKS);
     for (int r = 0; r < 2; r++) kill(pid[r], SIGSTOP);
-    for (int ms = 0; stopped(pid, 2) < 2 && ms < 5000; ms++) sleep_ms(1);
+    for (int ms = 0; in_state('T', pid, 2) < 2 && ms < 1000*PATIENCE; ms++) sleep_ms(1);
     kill(pid[1], SIGKILL);
-    for (int ms = 0; alive(&pid[1], 1) && ms < 5000; ms++) sleep_ms(1);
+    for (int ms = 0; alive(&pid[1], 1) && ms < 1000*PATIENCE; ms++) sleep_ms(1);
     kill(pid[0], SIGKILL);
     code = wait_for(run);
     check(n == 3 && code == 1 && error_lines() == 1
@@ -7327,16 +7327,16 @@ static void ranks_fall_silent(int free_port) {
     wait_for_metrics("endless/metrics.jsonl", 1000);
     n = ranks_of(run, pid, MOST_RANKS);
     for (int r = 0; r < n; r++) kill(pid[r], SIGSTOP);
-    sleep_ms(4000);
+    sleep_ms(6000);
     for (int r = 0; r < n; r++) kill(pid[r], SIGCONT);
-    sleep_ms(1500);
+    sleep_ms(1500);                                         // each counts its next second
     kill(run, SIGTERM);
     code = wait_for(run);
-    check(n == 3 && went_well(code), "all stopped for 4 s: they go on%s", code ? complained : "");
+    check(n == 3 && went_well(code), "all stopped for 6 s: they go on%s", code ? complained : "");
     system_or_die("rm -rf endless");
     setenv("SLOW_RANK", "0", 1);
     code = train_olmo("%s --gpus 2 --micro-batch 60 --steps 1 --out endless", odd_model);
-    check(went_well(code), "rank 0 is 4 s late: rank 1 waits%s", complained);
+    check(went_well(code), "rank 0 is 6 s late: rank 1 waits%s", complained);
     system_or_die("rm -rf endless");
     unsetenv("SLOW_RANK"), unsetenv("PATIENCE");
     setenv("BROKEN_LINK", "1", 1);
@@ -7399,7 +7399,7 @@ static void ranks_do_not_meet(int busy, int free_port) {
     system_or_die("echo >> other/program; chmod +x other/program");
     ranks_differ("another program", "2", "", "rank 1 of 2: here is a program of");
     // The same rank twice.
-    setenv("PATIENCE", "10", 1), setenv("WORLD_SIZE", "3", 1), setenv("LOCAL_RANK", "0", 1);
+    setenv("WORLD_SIZE", "3", 1), setenv("LOCAL_RANK", "0", 1);
     setenv("RANK", "0", 1);
     pid_t first = start_olmo("%s --steps 2 --out met", odd_model), second, third;
     setenv("RANK", "1", 1);
@@ -7419,7 +7419,7 @@ static void ranks_do_not_meet(int busy, int free_port) {
     struct addrinfo *at = NULL;
     CHECK(getaddrinfo("127.0.0.1", port, &kind, &at) == 0, "127.0.0.1 has no address");
     for (int i = 0; i < 12; i++)
-        for (int ms = 0; ms < 5000; ms++, sleep_ms(1)) {
+        for (int ms = 0; ms < 1000*PATIENCE; ms++, sleep_ms(1)) {
             stranger[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
             if (connect(stranger[i], at->ai_addr, at->ai_addrlen) == 0) break;
             close(stranger[i]);
@@ -7451,8 +7451,9 @@ static void ranks_do_not_meet(int busy, int free_port) {
     setenv("MASTER_ADDR", "localhost", 1);
     refuses("another program where rank 0 should be", busy_port, "something else is there",
             "%s --steps 2 --out met", odd_model);
-    setenv("MASTER_ADDR", "nobody.invalid", 1);
+    setenv("MASTER_ADDR", "nobody.invalid", 1), setenv("RES_OPTIONS", "timeout:1 attempts:1", 1);
     refuses("a host that nobody knows", "nobody.invalid", "MASTER_ADDR", "%s --steps 2 --out met", odd_model);
+    unsetenv("RES_OPTIONS");
     unsetenv("RANK");
     refuses("a rank without a number", "WORLD_SIZE=2", "there is no RANK", "%s --steps 2 --out met",
             odd_model);
@@ -7469,16 +7470,21 @@ static int can_connect(const char *host, int port) {
     close(line);
     return yes;
 }
-static int can_listen(int port) {                            // listen_at would die
-    const pid_t pid = fork();
-    int status;
-    if (pid == 0) {
-        dup2(open("/dev/null", O_WRONLY), 2);
-        listen_at(1, &port);
-        _exit(0);
-    }
-    waitpid(pid, &status, 0);
-    return status == 0;
+// Keeps a port for the ranks of these tests: port, or any that is free if it is 0. A socket is bound to it and
+// does not listen, so a rank may still wait there, and the system gives it to nobody else. Returns the port,
+// or 0: it is not free.
+static int keep_port(int *keeper, int port) {
+    const int yes = 1;
+    struct sockaddr_in at;
+    socklen_t size = sizeof at;
+    memset(&at, 0, sizeof at);
+    at.sin_family = AF_INET, at.sin_port = htons((uint16_t)port);
+    *keeper = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(*keeper, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    if (bind(*keeper, (struct sockaddr *)(void *)&at, size) == 0
+        && getsockname(*keeper, (struct sockaddr *)(void *)&at, &size) == 0) return ntohs(at.sin_port);
+    close(*keeper);
+    return 0;
 }
 
 // Other launchers' variables; and what cannot be.
@@ -7490,7 +7496,7 @@ static void ranks_started_by_others(void) {
         { "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID" },
         { "PMI_RANK", "PMI_SIZE", "SLURM_LOCALID" } };       // srun --mpi=pmi2
     char forked[64], port[16];
-    int taken = 0, busy, free_port = 0;
+    int taken = 0, busy, free_port, keeper;
     CHECK(went_well(train_olmo("%s --gpus 2 --micro-batch 60 --steps 2 --out forked", odd_model)),
           "a test could not train: %s", complained);
     snprintf(forked, sizeof forked, "%s", last_line(said));
@@ -7500,9 +7506,9 @@ static void ranks_started_by_others(void) {
     do {                                                     // torchrun waits at one port, we at the next
         close(busy), taken = 0;
         busy = listen_at(1, &taken);
-    } while (taken == 65535 || !can_listen(taken + 1));
+        free_port = taken == 65535 ? 0 : keep_port(&keeper, taken + 1);
+    } while (!free_port);
     check(can_connect("127.0.0.2", taken), "others meet at any");
-    close(listen_at(1, &free_port));
     for (int k = 0; k < 5; k++) {
         const int machines = k < 3 ? 1 : 2;                  // each counts its watts once
         pid_t pid[2];
@@ -7525,8 +7531,9 @@ static void ranks_started_by_others(void) {
               complained);
         waitpid(pid[1], &code, 0);
         check(code == 0, "and the other one ends as well: code %d", code);
+        // The other machine's seconds are its own: more than none, but nobody knows how many.
         const double watts = last_metric("met", "energy/watts");
-        check(fabs(watts - (machines == 2 ? 160 : 100)) < 25,
+        check(machines == 2 ? watts > 101 : near(watts, 100, 1e-3),
               "on machines of 100 and 60 W, %d of them: %.0f W", machines, watts);
         snprintf(port, sizeof port, "%d", taken);
         setenv("MASTER_PORT", port, 1);
@@ -7557,7 +7564,7 @@ static void ranks_started_by_others(void) {
     setenv("RANK", "1st", 1);
     refuses("a rank that is no number", "RANK=1st", "from 0 to 1", "%s --steps 2 --out met", odd_model);
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("MASTER_PORT"), unsetenv("MASTER_ADDR");
-    close(busy);
+    close(busy), close(keeper);
     refuses("a batch that cannot be dealt out", "--batch 120", "7 ranks", "%s --steps 2 --gpus 7", odd_model);
     refuses("several ranks for one answer", "--generate", "--gpus 1",
             "--ranks-device --load forked/step2 --generate 3 --gpus 2 --prompt-ids 1");
@@ -7638,10 +7645,9 @@ static void tied_cards_beside_one(int world, double allowed) {
 // Two processes that find each other, as those of two machines do: the same bits.
 static void cards_meet(const char *hash) {
     char port[16];
-    int free_port = 0, pid[2], code;
+    int keeper, pid[2], code;
     setenv("WORLD_SIZE", "2", 1), setenv("MASTER_ADDR", "localhost", 1);
-    close(listen_at(1, &free_port));
-    snprintf(port, sizeof port, "%d", free_port), setenv("MASTER_PORT", port, 1);
+    snprintf(port, sizeof port, "%d", keep_port(&keeper, 0)), setenv("MASTER_PORT", port, 1);
     for (int r = 1; r >= 0; r--) {
         setenv("RANK", r ? "1" : "0", 1), setenv("LOCAL_RANK", r ? "1" : "0", 1);
         pid[r] = start_olmo("%s --micro-batch %d --out met", ranks_run, ranks_batch/2);
@@ -7652,6 +7658,7 @@ static void cards_meet(const char *hash) {
     check(went_well(code) && !strcmp(hash, last_line(said)),
           "GPU: two processes that meet by MASTER_ADDR: %.30s%s", last_line(said), complained);
     unsetenv("WORLD_SIZE"), unsetenv("RANK"), unsetenv("LOCAL_RANK");
+    close(keeper);
 }
 
 static void test_gpu_ranks(void) {
