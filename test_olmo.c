@@ -7470,6 +7470,17 @@ static int can_connect(const char *host, int port) {
     close(line);
     return yes;
 }
+// Is ::1 this machine? A container may have IPv6, and no address of it.
+static int speaks_ipv6(void) {
+    const int line = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in6 at;
+    memset(&at, 0, sizeof at);
+    at.sin6_family = AF_INET6, at.sin6_addr = in6addr_loopback;
+    const int yes = bind(line, (struct sockaddr *)(void *)&at, sizeof at) == 0;
+    close(line);
+    return yes;
+}
+
 // Keeps a port for the ranks of these tests: port, or any that is free if it is 0. A socket is bound to it and
 // does not listen, so a rank may still wait there, and the system gives it to nobody else. Returns the port,
 // or 0: it is not free.
@@ -7516,7 +7527,7 @@ static void ranks_started_by_others(void) {
         snprintf(port, sizeof port, "%d", torchrun ? taken : free_port);
         setenv("TORCHELASTIC_USE_AGENT_STORE", torchrun ? "True" : "False", 1);
         setenv("MASTER_PORT", port, 1), setenv(names[k][1], "2", 1);
-        setenv("MASTER_ADDR", k == 1 && file_exists("/proc/net/if_inet6") ? "::1" : "localhost", 1);
+        setenv("MASTER_ADDR", k == 1 && speaks_ipv6() ? "::1" : "localhost", 1);
         if (k == 4) unsetenv("MASTER_ADDR");                 // then it is this machine
         for (int r = 1; r >= 0; r--) {                       // rank 1 first: it waits
             setenv(names[k][0], r ? "1" : "0", 1), setenv(names[k][2], r && machines == 1 ? "1" : "0", 1);
