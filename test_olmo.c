@@ -5453,6 +5453,12 @@ static void test_companions(void) {
     check(went_well(code) && strstr(complained, "note: model/tokenizer.json: samples will be bare ids")
           && same_in("model", "other/step1", names[0]),
           "a tokenizer of another kind does not stop training: code %d", code);
+    // Samples can do without a tokenizer, conversations cannot.
+    write_text("talk.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+                             "{\"role\": \"assistant\", \"content\": \"b\"}]}\n");
+    refuses("conversations, and a tokenizer of another kind", "error: model/tokenizer.json: ",
+            tokenizer_refusal("model/tokenizer.json"),
+            "--load model --data talk.jsonl --val none --steps 1 --eos 7");
     write_text("book.txt", "Once upon a time there was a fox that could not read at all.");
     refuses("text for a model that has a tokenizer", "book.txt", "data/tokenize",
             "--load model --data book.txt --val none --steps 1");
