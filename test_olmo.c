@@ -1484,7 +1484,28 @@ static void train_bits(Config c, int B, int T, int micro, int threads, real *gra
     bench_free(&t);
     omp_set_num_threads(before);
 }
+// A model takes passes of one shape after another. Of 12 tokens, 3 x 4 are not 2 x 6.
+static void shapes_of_passes(void) {
+    enum { N = 12 };
+    Config c = config_of(16, 1, 2, 2, 16, 20, 8, 1, 0, 0);
+    Olmo *m[2];
+    int tokens[N];
+    real losses[N], zlosses[N], weights[N];
+    for (int i = 0; i < N; i++) tokens[i] = i*7 % 20, weights[i] = 1;
+    for (int k = 0; k < 2; k++) {
+        m[k] = olmo_build(&c, 1);
+        fill_noise(m[k]->params, m[k]->layout.size, 5, 1);
+        if (k) olmo_forward(m[k], losses, zlosses, tokens, tokens, weights, 2, 6);
+        olmo_forward(m[k], losses, zlosses, tokens, tokens, weights, 3, 4);
+        olmo_backward(m[k]);
+    }
+    check(same_bits(m[0]->grads, m[1]->grads, m[0]->layout.size),
+          "gradients of 3 x 4 tokens do not depend on a pass of 2 x 6 before");
+    olmo_free(m[0]), olmo_free(m[1]);
+}
+
 static void test_training_bits(void) {
+    shapes_of_passes();
     const struct { const char *name; Config c; int B, T; } cases[] = {
         { "tied, T=33", config_of(48, 2, 4, 4, 100, 61, 33, 1, 0, 0), 5, 33 },
         { "untied GQA, clip_qkv, z-loss, T=300", config_of(36, 2, 6, 2, 50, 37, 300, 0, 0.7, 1e-3), 3, 300 },
@@ -1826,6 +1847,10 @@ static void test_json(void) {
           && json_number(json_get(o, "x"), "o", "y", 0, 9, 0) == 3
           && json_number(o, "o", "no", 0, 9, 7) == 7 && !json_get(o, "z"),
           "members are found in their own object only");
+    static const char *const others[] = { "\"\"", "[\"y\", 1]", "[]", "\"y\"", "1", "null" };
+    int none = 1;
+    for (size_t i = 0; i < sizeof others/sizeof *others; i++) none &= !json_get(others[i], "y");
+    check(none, "what is no object has no members");
     check(json_whole_numbers(json_get(o, "list"), list, 2) == 2 && list[0] == 10 && list[1] == 20
           && json_whole_numbers("[1, 2, 3]", list, 2) == -1
           && json_whole_numbers("[1.5]", list, 2) == -1, "lists of whole numbers");
@@ -1850,6 +1875,7 @@ static void write_bytes(const char *path, const void *bytes, size_t n) {
     fwrite(bytes, 1, n, file);
     close_written(file, path);
 }
+static void write_text(const char *path, const char *text) { write_bytes(path, text, strlen(text)); }
 
 static void test_data(void) {
     uint16_t ids16[103];
@@ -2092,6 +2118,12 @@ static void path_of(int bytes) {
     path_join(path, "12345", name);
     CHECK((int)strlen(path) == bytes, "a path of %zu bytes, expected %d", strlen(path), bytes);
 }
+static void directory_of(int bytes) {
+    char path[PATH], out[PATH];
+    snprintf(path, sizeof path, "%0*d", bytes, 0);
+    without_slash("--out", path, out);
+    path_join(path, out, "step1073741824.tmp/model-00001-of-00009.safetensors");
+}
 static void file_of(int which) {
     char path[PATH];
     if (which == 1) read_text("build/test/limit");
@@ -2109,8 +2141,10 @@ static void file_of(int which) {
     }
 }
 static void file_limits(void) {
-    int fine = dies(path_of, PATH, "longer than 4096 bytes");       // with its NUL it is
+    int fine = dies(path_of, PATH, "longer than 4095 bytes");
     path_of(PATH - 1);
+    directory_of(PATH - 64);
+    fine &= dies(directory_of, PATH - 63, "--out: expected a path of at most 4032 bytes, found one of 4033");
     check(fine, "the longest path, and one longer");
     const uint64_t most = 100 << 20;
     for (int beyond = 0; beyond < 2; beyond++) {
@@ -2309,7 +2343,8 @@ static void test_limits(void) {
     char item[PATH];
     fine = !list_item("--flag", NULL, 0, item) && !strcmp(list_item("--flag", "a,bc", 0, item), "a");
     fine &= !strcmp(list_item("--flag", "a,bc", 1, item), "bc") && !list_item("--flag", "a,bc", 2, item);
-    for (int i = 0; i < 5; i++) fine &= dies(list_of, i, "separated by single commas");
+    for (int i = 0; i < 4; i++) fine &= dies(list_of, i, "separated by single commas");
+    fine &= dies(list_of, 4, "longer than 4095 bytes");
     char longest[PATH] = { 0 };
     memset(longest, 'a', PATH - 1);
     fine &= !strcmp(list_item("--flag", longest, 0, item), longest);
@@ -2975,6 +3010,15 @@ static void test_durability(void) {
         "fsync safe/copy.tmp/model.safetensors\n"
         "fsync safe/copy.tmp\n"
         "rename build/test/safe/copy\n", 117);
+    static Run run;
+    run.o.out = "build/test/safe";
+    run.at.step = 3;
+    write_text("build/test/safe/metrics.jsonl", "{\"step\": 3}\n{\"step\": 4}\n");
+    traced[0] = 0;
+    metrics_open(&run);
+    metrics_close(&run);
+    check(on_gpu || !strcmp(traced, "fsync safe/metrics.jsonl.tmp\nrename build/test/safe/metrics.jsonl\n"),
+          "and so do the metrics of a run that goes on");
     check(export_too, "and so does an export%s%s", export_too ? "" : ":\n", export_too ? "" : traced);
     olmo_free(m);
 }
@@ -3183,7 +3227,6 @@ static void edit_file(const char *path, const char *find, const char *replace) {
     write_bytes(path, edited, strlen(edited));
     release(text), release(edited);
 }
-static void write_text(const char *path, const char *text) { write_bytes(path, text, strlen(text)); }
 
 // a sound safetensors file
 typedef struct { char *bytes, *header, *data; size_t size, header_size, data_size; } Parsed;
@@ -3993,6 +4036,7 @@ static void hostile_checkpoints(void) {
         { "a state of 1.5 windows", "\"instance\": 8", "\"instance\": 1.5", "instance" },
         { "a state of other data", "\"instances\": 200", "\"instances\": 201", "--resume" },
         { "a state of another seed", "\"seed\": 6198", "\"seed\": 6199", "--seed 6199" },
+        { "a state whose data is a text", "\"data\": [\n  {", "\"data\": [\"\", {", "\"bytes\"" },
         { "a state that keeps -1 checkpoints", "\"--keep\": 0", "\"--keep\": -1", "from 0 to" },
     };
     const char *resume = "--steps 3 --data ids.bin --out run --resume",
@@ -4042,6 +4086,22 @@ static void hostile_checkpoints(void) {
     write_text("run/step5", "not a directory");
     refuses("a file in place of a checkpoint", "run/step5", "cannot be read", "%s %s", tiny_model, resume);
     unlink("run/step5");
+    // A resumed run keeps the lines of metrics.jsonl: what it cannot read, it must not replace.
+    rename("run/metrics.jsonl", "sound/metrics.jsonl");
+    CHECK(mkfifo("run/metrics.jsonl", 0666) == 0, "run/metrics.jsonl: %s", strerror(errno));
+    refuses("metrics that are no file", "run/metrics.jsonl", "expected a file", "%s %s", tiny_model, resume);
+    unlink("run/metrics.jsonl");
+    if (symlink("/proc/self/mem", "run/metrics.jsonl") == 0 && file_exists("run/metrics.jsonl")) {
+        const int code = train_olmo("%s %s", tiny_model, resume);     // its first byte is at no one's address
+        check(code == 1 && error_lines() == 1 && strstr(complained, "run/metrics.jsonl: cannot be read")
+              && !holds("run", "step3"), "metrics that cannot be read: code %d, %.80s", code, complained);
+    }
+    unlink("run/metrics.jsonl"), unlink("run/metrics.jsonl.tmp");
+    rename("sound/metrics.jsonl", "run/metrics.jsonl");
+    refuses("an export into a file", "ids.bin/copy.tmp", "cannot make this directory: Not a directory",
+            "--load sound --export ids.bin/copy");
+    refuses("a file in place of --out", "ids.bin: cannot be opened", "Not a directory",
+            "%s %s --out ids.bin", tiny_model, resume);
     refuses("other data than the checkpoint's", "--resume", "not what is now in \"few.bin\"",
             "%s %s --data few.bin", tiny_model, resume);
     refuses("another seed than the checkpoint's", "--resume", "--seed 1", "%s %s --seed 1", tiny_model,
@@ -4124,7 +4184,8 @@ static void refused_flags(void) {
         { "--mlp-hidden 31", "mlp_hidden 31" },
         { "--mlp-hidden 2147483646", "mlp_hidden 2147483646" }, { "--vocab 0", "vocabulary of 0" },
         { "--vocab 2000000000", "vocabulary of 2000000000" }, { "--seq-len 0", "sequence length of 0" },
-        { "--seq-len 2000000000", "sequence length of 2000000000" }, { "--rope-theta 0", "rope_theta 0" },
+        { "--seq-len 2000000000", "sequence length of 2000000000" },
+        { "--eos 64", "eos id 64" }, { "--rope-theta 0", "rope_theta 0" },
         { "--seq-len 1", "--seq-len 1: expected at least 2" },
         { "--generate 4 --prompt-ids 64", "--prompt-ids 64" },
         { "--generate 4 --prompt-ids -1", "--prompt-ids -1" },
@@ -6746,6 +6807,8 @@ static void test_runs(void) {
             "out holds no checkpoint yet", "--eval --val few.bin --load out/latest");
     refuses("what it would go on from", "before it was moved: out.1/latest", "out holds no checkpoint stepN",
             "%s --data few.bin --out out --resume", tiny_model);
+    refuses("the same, of out/", "before it was moved: out.1/latest", "out holds no checkpoint stepN",
+            "--resume --out out/");
     code = train_olmo("--eval --val few.bin --load out.1/latest");
     check(went_well(code), "and there it is");
     system_or_die("rm -rf out out.1");

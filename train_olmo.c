@@ -1858,7 +1858,7 @@ static void path_print(char *out, const char *format, ...) {
     va_start(args, format);
     const int n = vsnprintf(out, PATH, format, args);
     va_end(args);
-    CHECK(n < PATH, "%s...: this path is longer than %d bytes", out, PATH);
+    CHECK(n < PATH, "%s...: this path is longer than %d bytes", out, PATH - 1);
 }
 static void path_join(char *out, const char *directory, const char *name) {
     path_print(out, "%s/%s", directory, name);
@@ -2115,7 +2115,7 @@ static const char *json_quoted(const char *value) {
 }
 
 // Walking over an object's members: json_first and json_next return a member's value, and its key;
-// NULL after the last. (json_member: the member whose key is at `at`.)
+// NULL after the last, and of any other value. (json_member: the member whose key is at `at`.)
 static const char *json_member(const char *at, const char **key) {
     at = json_space(at);
     if (*at != '"') return NULL;
@@ -2123,7 +2123,8 @@ static const char *json_member(const char *at, const char **key) {
     return json_space(json_space(json_skip(at, 0)) + 1);
 }
 static const char *json_first(const char *object, const char **key) {
-    return json_member(json_space(object) + 1, key);
+    object = json_space(object);
+    return *object == '{' ? json_member(object + 1, key) : NULL;
 }
 static const char *json_next(const char *value, const char **key) {
     const char *at = json_space(json_skip(value, 0));
@@ -3076,10 +3077,11 @@ static Progress checkpoint_read(const char *path, const Layout *layout, const De
     return at;
 }
 
-// The N of the newest OUT/stepN, or -1.
+// The N of the newest OUT/stepN, or -1. Dies if OUT is there and cannot be read: it may hold a run.
 static int newest_checkpoint(const char *out) {
     DIR *directory = opendir(out);
     int newest = -1;
+    CHECK(directory || !file_exists(out), "%s: cannot be opened: %s", out, strerror(errno));
     if (!directory) return -1;
     for (struct dirent *entry; (entry = readdir(directory)) != NULL; )
         newest = imax(newest, checkpoint_step(entry->d_name));
@@ -3367,10 +3369,9 @@ static uint64_t file_hash(const char *path, size_t *size) {
 static char *list_item(const char *flag, const char *list, int i, char *out) {
     for (; list && i > 0; i--) list = (list = strchr(list, ',')) ? list + 1 : NULL;
     if (!list) return NULL;
-    int n = (int)strcspn(list, ",");
-    CHECK(n > 0 && n < PATH, "%s: expected paths or names separated by single commas, found \"%s\"",
-          flag, list);
-    snprintf(out, PATH, "%.*s", n, list);
+    const int n = (int)strcspn(list, ",");
+    CHECK(n > 0, "%s: expected paths or names separated by single commas, found \"%s\"", flag, list);
+    path_print(out, "%.*s", n, list);
     return out;
 }
 
@@ -4359,10 +4360,12 @@ static void check_begun(const Options *asked, const Options *o, const char *dire
 
 // ---- the command line --------------------------------------------------------------------------
 
-// "out/" becomes "out".
+// "out/" becomes "out". Its files' paths are longer, and must fit, too: now, not at the first checkpoint.
 static const char *without_slash(const char *flag, const char *path, char *out) {
+    enum { MOST = PATH - 64 };
     size_t n = strlen(path);
-    CHECK(n > 0 && n < PATH, "%s: expected the path of a directory", flag);
+    CHECK(n > 0, "%s: expected the path of a directory", flag);
+    CHECK(n <= MOST, "%s: expected a path of at most %d bytes, found one of %zu", flag, MOST, n);
     memcpy(out, path, n + 1);
     while (n > 1 && out[n - 1] == '/') out[--n] = 0;
     return out;
@@ -4371,13 +4374,13 @@ static const char *without_slash(const char *flag, const char *path, char *out) 
 // Where the weights come from: the directory that --load names; what was trained last in --out, for
 // --resume, or to be used instead of training; or "", nowhere: they are initialized.
 static void find_weights(const Options *o, char *directory) {
-    const int newest = newest_checkpoint(o->out);
-    const int last = o->resume || (instead_of_training(o) && !given(o, &o->model) && newest >= 0);
+    const int last = o->resume || (instead_of_training(o) && !o->load && !given(o, &o->model));
+    const int newest = last ? newest_checkpoint(o->out) : -1;
     CHECK(!o->load || *o->load, "--load: expected the directory that holds config.json");
     CHECK(!o->resume || newest >= 0, "--resume: %s holds no checkpoint stepN%s", o->out, earlier_run(o->out));
     *directory = 0;
     if (o->load) path_print(directory, "%s", o->load);
-    else if (last) path_print(directory, "%s/step%d", o->out, newest);
+    if (newest >= 0) path_print(directory, "%s/step%d", o->out, newest);
 }
 
 // Reads the command line twice: first for what names a preset, a recipe or a directory, because these
@@ -4398,6 +4401,7 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
         return 0;
     }
     check_command(o);
+    o->out = without_slash("--out", o->out, out);
     // Weights that have learned already are fine-tuned, unless a preset's recipe is asked for.
     const char *tuning = o->tuning;
     if (o->load && !given(o, &o->model) && !tuning) tuning = o->dpo ? "dpo" : "sft";
@@ -4903,18 +4907,21 @@ static void metrics_open(Run *run) {
     const int step = run->at.step;
     char path[PATH], temporary[PATH], *line = NULL;
     size_t capacity = 0;
+    uint64_t size;
     path_join(path, run->o.out, "metrics.jsonl");
     path_join(temporary, run->o.out, "metrics.jsonl.tmp");
-    FILE *old = step ? fopen(path, "rb") : NULL, *file = open_to_write(temporary);
+    FILE *old = step && file_exists(path) ? open_to_read(path, &size) : NULL;
+    FILE *file = open_to_write(temporary);
     while (old && getline(&line, &capacity, old) > 0) {
         const char *end = *line == '{' ? json_skip(line, 0) : NULL;
         const char *value = end && !strcmp(end, "\n") ? json_get(line, "step") : NULL;
         if (value && strchr("0123456789", *value) && strtod(value, NULL) <= step) fputs(line, file);
     }
     free(line);
+    CHECK(!old || !ferror(old), "%s: cannot be read: %s", path, strerror(errno));
     if (old) fclose(old);
-    CHECK(fflush(file) == 0 && rename(temporary, path) == 0, "%s: cannot be written: %s", path,
-          strerror(errno));
+    flush_written(file, temporary);
+    CHECK(rename(temporary, path) == 0, "%s: cannot be written: %s", path, strerror(errno));
     run->metrics_file = file;
 }
 static void metrics_close(Run *run) { fclose(run->metrics_file); }
