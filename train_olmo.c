@@ -1848,6 +1848,8 @@ static const Device cpu_device = {
 // ================================================================================================
 // No file is trusted before it has been checked.
 
+// ---- paths and files ---------------------------------------------------------------------------
+
 enum { PATH = 4096 };                           // bytes that a path may have
 enum { CHUNK = 1 << 16 };                       // numbers moved at a time between a file and a device
 
@@ -1897,45 +1899,6 @@ static void make_directory(const char *path) {
     make_parents(inside);
 }
 
-// Removes the plain files in a directory: a checkpoint has no others.
-static void empty_directory(const char *path) {
-    DIR *directory = opendir(path);
-    if (!directory) return;
-    for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) {
-        char file[PATH];
-        if (snprintf(file, sizeof file, "%s/%s", path, entry->d_name) < PATH) unlink(file);
-    }
-    closedir(directory);
-}
-static void remove_directory(const char *path) {
-    empty_directory(path);
-    rmdir(path);
-}
-
-// Whoever begins or finishes a directory, or removes one that is not whole, holds this lock: no other thread
-// may do any of these meanwhile.
-static pthread_mutex_t finishing = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
-
-static void set_half_written(const char *path) {
-    pthread_mutex_lock(&finishing);
-    half_written = path;
-    pthread_mutex_unlock(&finishing);
-}
-// Renames a directory; then half_written is `half`. Returns whether it could.
-static int rename_directory(const char *from, const char *to, const char *half) {
-    pthread_mutex_lock(&finishing);
-    const int renamed = rename(from, to) == 0;
-    if (renamed) half_written = half;
-    pthread_mutex_unlock(&finishing);
-    return renamed;
-}
-// The program is about to end, so it keeps the lock: no other thread begins anything more.
-static void remove_half_written(void) {
-    pthread_mutex_lock(&finishing);
-    // A thread that is writing may add one more file; for the next one it finds no directory.
-    for (int i = 0; half_written && i < 10 && file_exists(half_written); i++) remove_directory(half_written);
-}
-
 // Written bytes are only safe once they have reached the disk. A full disk may say so only here.
 static void flush_written(FILE *file, const char *path) {
     int failed = fflush(file) || ferror(file);
@@ -1966,6 +1929,38 @@ static char *read_text(const char *path) {
     return text;
 }
 
+// The path of this program's file, links followed; empty where the system does not say.
+static char *own_path(char *out) {
+    ssize_t n = readlink("/proc/self/exe", out, PATH - 1);
+    out[n > 0 ? n : 0] = 0;
+    return out;
+}
+
+// ---- directories that are whole, or not there --------------------------------------------------
+// A directory that others may read, a checkpoint above all, is written under the name PATH.tmp, and gets its
+// own name when its last file is on the disk. So whenever the power fails, what has that name is whole.
+
+// Removes the plain files in a directory: a checkpoint has no others.
+static void empty_directory(const char *path) {
+    DIR *directory = opendir(path);
+    if (!directory) return;
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL; ) {
+        char file[PATH];
+        if (snprintf(file, sizeof file, "%s/%s", path, entry->d_name) < PATH) unlink(file);
+    }
+    closedir(directory);
+}
+static void remove_directory(const char *path) {
+    empty_directory(path);
+    rmdir(path);
+}
+
+// After this, a rename in the directory survives a power failure.
+static void sync_directory(const char *path) {
+    int fd = open(path, O_RDONLY);
+    if (fd >= 0) { fsync(fd); close(fd); }
+}
+
 // Only one run may write into a directory. The lock belongs to the process: however that ends, the
 // directory is free again. Returns the lock, a file descriptor.
 static int lock_directory(const char *path) {
@@ -1986,11 +1981,46 @@ static int lock_directory(const char *path) {
     return fd;
 }
 
-// The path of this program's file, links followed; empty where the system does not say.
-static char *own_path(char *out) {
-    ssize_t n = readlink("/proc/self/exe", out, PATH - 1);
-    out[n > 0 ? n : 0] = 0;
-    return out;
+// Whoever begins or finishes a directory, or removes one that is not whole, holds this lock: no other thread
+// may do any of these meanwhile.
+static pthread_mutex_t finishing = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+static void set_half_written(const char *path) {
+    pthread_mutex_lock(&finishing);
+    half_written = path;
+    pthread_mutex_unlock(&finishing);
+}
+// Renames a directory; then half_written is `half`. Returns whether it could.
+static int rename_directory(const char *from, const char *to, const char *half) {
+    pthread_mutex_lock(&finishing);
+    const int renamed = rename(from, to) == 0;
+    if (renamed) half_written = half;
+    pthread_mutex_unlock(&finishing);
+    return renamed;
+}
+// The program is about to end, so it keeps the lock: no other thread begins anything more.
+static void remove_half_written(void) {
+    pthread_mutex_lock(&finishing);
+    // A thread that is writing may add one more file; for the next one it finds no directory.
+    for (int i = 0; half_written && i < 10 && file_exists(half_written); i++) remove_directory(half_written);
+}
+
+// Sets temporary[PATH] to PATH.tmp, an empty directory, and returns its lock: another run may want it, too.
+static int begin_directory(const char *path, char *temporary) {
+    path_print(temporary, "%s.tmp", path);
+    pthread_mutex_lock(&finishing);
+    make_directory(temporary);
+    const int lock = lock_directory(temporary);
+    set_half_written(temporary);
+    pthread_mutex_unlock(&finishing);
+    empty_directory(temporary);
+    return lock;
+}
+static void finish_directory(const char *path, const char *temporary, int lock) {
+    sync_directory(temporary);
+    CHECK(rename_directory(temporary, path, NULL), "%s: cannot be renamed to %s: %s", temporary, path,
+          strerror(errno));
+    close(lock);
 }
 
 // ---- stopping ----------------------------------------------------------------------------------
@@ -2890,31 +2920,6 @@ static void hugging_face_write(const char *directory, const Config *c, const Lay
     release(slice);
 }
 
-// After this, a rename in the directory survives a power failure.
-static void sync_directory(const char *path) {
-    int fd = open(path, O_RDONLY);
-    if (fd >= 0) { fsync(fd); close(fd); }
-}
-
-// A directory that has the name `path` is complete: its files are written into path.tmp, which is renamed
-// when the last of them is on the disk. Returns the lock of path.tmp, which another run may want, too.
-static int begin_directory(const char *path, char *temporary) {
-    path_print(temporary, "%s.tmp", path);
-    pthread_mutex_lock(&finishing);
-    make_directory(temporary);
-    const int lock = lock_directory(temporary);
-    set_half_written(temporary);
-    pthread_mutex_unlock(&finishing);
-    empty_directory(temporary);
-    return lock;
-}
-static void finish_directory(const char *path, const char *temporary, int lock) {
-    sync_directory(temporary);
-    CHECK(rename_directory(temporary, path, NULL), "%s: cannot be renamed to %s: %s", temporary, path,
-          strerror(errno));
-    close(lock);
-}
-
 // hugging_face_write into a new directory, which is complete or does not appear at all.
 static void export_write(const char *path, const Config *c, const Layout *layout,
                          const Companions *with, const Device *device, void *model, Dtype type,
@@ -2929,8 +2934,7 @@ static void export_write(const char *path, const Config *c, const Layout *layout
 // ---- checkpoints -------------------------------------------------------------------------------
 // OUT/stepN is a Hugging Face directory with two files more: optimizer.safetensors (AdamW's moments) and
 // train.json (where the run is, with which options, on which data: all that the bits of a resumed run
-// depend on). It is written as OUT/stepN.tmp and renamed when it is complete. So whenever the power
-// fails, what has the final name is whole.
+// depend on).
 
 typedef struct {
     int step, epoch;
@@ -3111,6 +3115,10 @@ typedef struct {
     // length; NULL, NULL: no more.
     int (*read)(const void *source, size_t i, int vocab, int *tokens, int *targets);
 } Rows;
+
+// How many of n windows or groups are held out for validation where no other data is given: the last
+// twentieth, at least one (of two), at most 256.
+static size_t held_out(size_t n) { return n < 20 ? n > 1 : zmin(n/20, 256); }
 
 // ---- token files -------------------------------------------------------------------------------
 // A file of n tokens is cut into floor(n/T) windows of T tokens; the rest is dropped. A window has T-1
@@ -3394,16 +3402,14 @@ static Corpus corpus_open(const char *paths, const char *masks, int width, int T
     return c;
 }
 
-// Takes the last twentieth of each file's windows (at least one, at most 256) out of `train`, for
-// validation.
+// Takes the last windows of each file out of `train`, for validation.
 static Corpus corpus_hold_out(Corpus *train) {
     Corpus val = *train;
     val.file = (TokenFile *)allocate((size_t)val.n, sizeof(TokenFile), "the list of data files");
     val.windows = 0;
     for (int i = 0; i < val.n; i++) {
         TokenFile *from = &train->file[i], *to = &val.file[i];
-        size_t held = from->windows/20;
-        held = held > 256 ? 256 : held < 1 ? from->windows > 1 : held;
+        const size_t held = held_out(from->windows);
         *to = *from;
         to->first = from->windows - held;
         to->windows = held;
@@ -4324,6 +4330,13 @@ static void check_together(const Options *o) {
           "alone");
 }
 
+// The bytes of a token in files that do not say it.
+static int token_width(const char *dtype) {
+    CHECK(!strcmp(dtype, "uint16") || !strcmp(dtype, "uint32"),
+          "--dtype %s: expected uint16 or uint32", dtype);
+    return !strcmp(dtype, "uint16") ? 2 : 4;
+}
+
 // Refuses values that no run can be made with.
 static void check_recipe(const Options *o) {
     const Recipe *r = &o->recipe;
@@ -4338,8 +4351,7 @@ static void check_recipe(const Options *o) {
     CHECK(o->dpo_beta > 0, "--dpo-beta %g: expected a number above 0; at 0 nothing is learned", o->dpo_beta);
     CHECK(!strcmp(o->shard, "optimizer") || !strcmp(o->shard, "gradients"),
           "--shard %s: expected optimizer or gradients", o->shard);
-    CHECK(!strcmp(o->dtype, "uint16") || !strcmp(o->dtype, "uint32"),
-          "--dtype %s: expected uint16 or uint32", o->dtype);
+    (void)token_width(o->dtype);
     (void)warmup_steps(o->warmup, 1);                       // dies if it is no number of steps
     (void)learning_rate(r, r->warmup + 1);                  // dies if there is no such schedule
 }
@@ -4742,7 +4754,7 @@ static const char *beside_program(const char *name, char *out) {
 // Opens token files. What is not given for validation is held out of the training data.
 static void open_windows(Run *run, const char *checkpoint) {
     const Options *o = &run->o;
-    const int T = o->config.seq_len, width = !strcmp(o->dtype, "uint16") ? 2 : 4;
+    const int T = o->config.seq_len, width = token_width(o->dtype);
     if (o->data) {
         run->train_files = corpus_open(o->data, o->label_mask, width, T);
         run->data_text = data_text(run);
@@ -4907,7 +4919,7 @@ static void metrics_open(Run *run) {
     const int step = run->at.step;
     char path[PATH], temporary[PATH], *line = NULL;
     size_t capacity = 0;
-    uint64_t size;
+    size_t size;
     path_join(path, run->o.out, "metrics.jsonl");
     path_join(temporary, run->o.out, "metrics.jsonl.tmp");
     FILE *old = step && file_exists(path) ? open_to_read(path, &size) : NULL;
@@ -4924,7 +4936,6 @@ static void metrics_open(Run *run) {
     CHECK(rename(temporary, path) == 0, "%s: cannot be written: %s", path, strerror(errno));
     run->metrics_file = file;
 }
-static void metrics_close(Run *run) { fclose(run->metrics_file); }
 
 static void save(Run *run) {
     const Options *o = &run->o;
@@ -5417,7 +5428,7 @@ static void train(Run *run) {
         }
     }
     if (saved != at->step) by_rank_0(run, save);
-    by_rank_0(run, metrics_close);
+    if (run->metrics_file) fclose(run->metrics_file);       // of rank 0
     batch_free(&batch);
     release(metrics->list);
     release(run->order);

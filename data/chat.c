@@ -465,11 +465,9 @@ static Rows conversation_rows(const Conversations *c) {
     return rows;
 }
 
-// Takes the last twentieth of the groups (at least one of two, at most 256) out of `train`, for
-// validation.
+// Takes the last groups out of `train`, for validation.
 static Rows hold_out_conversations(Rows *train, Conversations *view) {
-    size_t held = train->groups/20;
-    held = held > 256 ? 256 : held < 1 ? train->groups > 1 : held;
+    const size_t held = held_out(train->groups);
     *view = *(const Conversations *)train->source;
     train->groups -= held;
     view->first += train->groups*train->group;

@@ -11,7 +11,7 @@ static EvalSet open_set(const Options *o, const char *item) {
     CHECK(length && length < sizeof s.name && item + length == equals,
           "--eval-set %s: expected a short name of letters, digits, _ and - before the =", item);
     snprintf(s.name, sizeof s.name, "%.*s", (int)length, item);
-    s.files = corpus_open(equals + 1, NULL, !strcmp(o->dtype, "uint16") ? 2 : 4, o->config.seq_len);
+    s.files = corpus_open(equals + 1, NULL, token_width(o->dtype), o->config.seq_len);
     corpus_check(&s.files, o->config.vocab);
     return s;
 }
