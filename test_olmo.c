@@ -6593,7 +6593,40 @@ static void test_gpu_update(void) {
     olmo_free(g), bench_free(&t);
 }
 
-// The clock chooses among cuBLASLt's proposals, but not the bits: they are those of the first proposal.
+// The clock may choose among cuBLASLt's proposals, but only one that has the bits of the first that runs. What
+// stands in for cuBLASLt on a CPU has some that are faster, and differ in the first or the last number of c
+// alone. c: of bf16 or float, with gaps between its rows; so large that hash_kernel goes round; and so large
+// that there is no room to compare.
+#ifdef CUDA_ON_CPU
+static void proposals_are_judged(const elem *x) {
+    const struct { int proposed[4], best; } lists[] = {
+        { { SLOW, LAST, FIRST, SAME }, 3 }, { { REFUSES, SLOW, LAST, SAME }, 3 },
+        { { SAME, LAST, REFUSES, SLOW }, 0 }, { { LAST, SAME, FIRST, SLOW }, 0 } };
+    const struct { int M, N, ldc, lists; } shapes[] = { { 33, 20, 20, 4 }, { 33, 20, 25, 4 },
+                                                        { 3, 90000, 90000, 1 } };
+    int right = 0, tried = 0;
+    for (auto [M, N, ldc, n] : shapes) for (auto type : { CUDA_R_16BF, CUDA_R_32F }) for (int k = 0; k < n; k++) {
+        const int K = 7;
+        const Product p = { M, N, K, 1, 0, type, storage(x, M, K, K, 0, 0), storage(x, K, N, N, 0, 0),
+                            storage(x, M, N, ldc, 0, 0) };
+        cublasLtMatmulHeuristicResult_t proposal[4];
+        Plan plan;
+        for (int i = 0; i < 4; i++) proposal[i] = { { lists[k].proposed[i] }, CUBLAS_STATUS_SUCCESS };
+        plan_make(&plan, &p, 0, card.stream);
+        right += fastest(&plan, proposal, 4, card.stream) == lists[k].best, tried++;
+    }
+    check(right == tried, "GPU: of %d lists of proposals the fastest that has the first one's bits is chosen "
+          "in %d", tried, right);
+    const int M = 1 << 17;
+    const Product p = { M, M, 1, 1, 0, CUDA_R_32F, storage(x, M, 1, 1, 0, 0), storage(x, 1, M, M, 0, 0),
+                        storage(x, M, M, M, 0, 0) };
+    cublasLtMatmulHeuristicResult_t proposal[2] = { { { SLOW }, CUBLAS_STATUS_SUCCESS },
+                                                    { { SAME }, CUBLAS_STATUS_SUCCESS } };
+    Plan plan;
+    plan_make(&plan, &p, 0, card.stream);
+    check(fastest(&plan, proposal, 2, card.stream) == 0, "GPU: ... and the first where no room is left");
+}
+#endif
 static void test_gpu_products(void) {
     enum { K = 2048, MOST = 96 };
     elem *a, *b;
@@ -6619,6 +6652,9 @@ static void test_gpu_products(void) {
     }
     check(same == tried, "GPU: %d of %d products have the same bits, whether or not the clock chose", same,
           tried);
+#ifdef CUDA_ON_CPU
+    proposals_are_judged(a);
+#endif
     gpu_release(a), gpu_release(b), gpu_release(c);
 }
 

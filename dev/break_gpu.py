@@ -40,6 +40,8 @@ FAULTS = [
     ("dW: the second micro-batch overwrites the first", "O, C, N, add, stream);", "O, C, N, 0, stream);"),
     ("products: beta is always 0", "beta = plan->product.add ? 1.0f : 0.0f", "beta = 0.0f"),
     ("products: the clock chooses among all proposals", "alike[i] &= hash == first;", ""),
+    ("products: their bits are compared in half of c", "(const unsigned short *)c, bytes/2);", "(const unsigned short *)c, bytes/4);"),
+    ("products: a proposal that fails counts", "multiply(plan, &proposal[i].algo, c, x, x, stream) == CUBLAS_STATUS_SUCCESS;", "(multiply(plan, &proposal[i].algo, c, x, x, stream), 1);"),
     ("attention in tiles: dk and dv of the last tile alone", "add = seen < T || member > 0;", "add = member > 0;"),
     ("attention in tiles: the mask is one late", "    const int t = t0 + blockIdx.x, n = t + 1,", "    const int t = t0 + blockIdx.x, n = t + 2,"),
     ("attention of one query: no barrier", "score[key] = key < count ? scale*dot : -INFINITY;\n    __syncthreads();",
