@@ -5386,6 +5386,8 @@ static void test_save_load_save(void) {
     refuses("weights that are infinite", "inf", "not worth saving", "%s --steps 1 --warmup 0 --schedule "
             "constant --lr 1e39 --data ids.bin --val none --out endless", tiny_model);
     check(!holds("endless", "step1"), "and nothing is saved");
+    refuses("their loss", "--eval-set few", "damaged", "%s --steps 1 --warmup 0 --schedule constant "
+            "--lr 1e39 --data ids.bin --val none --eval-set few=few.bin --no-save --out ill", tiny_model);
     leave_yard();
 }
 

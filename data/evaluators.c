@@ -93,6 +93,8 @@ static void ask_evaluators(const Run *run, Metrics *metrics) {
         double denominator = evaluate(run, &run->set[i].rows, &objectives[0], sums);
         snprintf(name, sizeof name, "eval/%s/", run->set[i].name);
         if (asked_to_stop) break;
+        CHECK(isfinite(sums[0]), "step %d: the loss on --eval-set %s is %g; are the model's weights damaged?",
+              run->at.step, run->set[i].name, sums[0]);
         metric_means(metrics, &objectives[0], name, sums, denominator);
         done++;
     }
