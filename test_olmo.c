@@ -4064,6 +4064,10 @@ static void hostile_checkpoints(void) {
     release(header), header = replaced(p.header, "[64,16]", "[16,64]");
     write_weights(moments, strlen(header), header, strlen(header), p.data, p.data_size);
     refuses("a moment of another shape", moments, "another shape", "%s %s", tiny_model, resume);
+    release(header), header = replaced(p.header, "{\"__meta", "{\"exp_avg.more\":{\"dtype\":\"F32\","
+                                       "\"shape\":[0],\"data_offsets\":[0,0]},\"__meta");
+    write_weights(moments, strlen(header), header, strlen(header), p.data, p.data_size);
+    refuses("a moment too many", moments, "expected 10 tensors, found 11", "%s %s", tiny_model, resume);
     release(header);
     write_bytes(moments, p.bytes, p.size - 4);
     refuses("moments that are cut off", moments, "cut off", "%s %s", tiny_model, resume);
