@@ -98,7 +98,7 @@ test: train_olmo test_olmo test_olmo_double dev/eval/eval dev/eval/test_eval bui
 	./test_olmo $(GPU_TESTS:%=./%) dev/eval/test_eval build/class/witness $(DATA_TESTS)
 
 # Evaluation: one program, and the same on a GPU.
-EVAL    = $(wildcard dev/eval/*.c) data/test/check.c $(SOURCE) build/flags
+EVAL    = $(wildcard dev/eval/*.c) data/whole.c data/test/check.c $(SOURCE) build/flags
 eval: dev/eval/eval
 eval_cu: dev/eval/eval_cu
 dev/eval/eval dev/eval/test_eval: %: %.c $(EVAL)

@@ -33,12 +33,12 @@ writes JSON. Nobody reads the rest of a document: `curate mix` copies its bytes 
 #include <ftw.h>
 #include <jansson.h>
 #include <strings.h>
-#include <sys/file.h>
 #include <zlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+#include "whole.c"
 
 // ---- small things -----------------------------------------------------------------------------------
 
@@ -797,81 +797,7 @@ static int document_read(Reader *r, Document *d) {
 }
 
 // ---- writing ----------------------------------------------------------------------------------------
-// A file is written as path.tmp and renamed when the last byte is on the disk: what has its name is
-// whole.
-
-// A file that has its name only when it is whole. What is unfinished when the program fails is removed.
-typedef struct Whole { char path[PATH], temporary[PATH]; FILE *file; struct Whole *next; } Whole;
-
-static Whole *unfinished = NULL;
-static void remove_unfinished(void) { for (Whole *w = unfinished; w; w = w->next) unlink(w->temporary); }
-
-// w->file is open, or something else may write to w->temporary. Only a file is replaced, no device
-// or pipe; and a lock keeps out other runs that write to the same name.
-static Whole *whole_begin(const char *path) {
-    static int registered = 0;
-    Whole *w = (Whole *)allocate(1, sizeof *w, "a file's name");
-    struct stat s, named;
-    int fits = *path && snprintf(w->path, PATH, "%s", path) < PATH &&
-        snprintf(w->temporary, PATH, "%s.tmp", path) < PATH;
-    CHECK(fits, "%s: expected the name of a file, of less than %d bytes", path, PATH);
-    CHECK(stat(path, &s) || S_ISREG(s.st_mode),
-          "%s: expected the name of a file, found a directory, a pipe or a device", path);
-    make_parents(path);
-    int fd = open(w->temporary, O_RDWR | O_CREAT, 0666);
-    CHECK(fd >= 0, "%s: cannot be written: %s", w->temporary, strerror(errno));
-    // where there are no locks, we do without
-    int locked = !flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK;
-    int ours = locked && !fstat(fd, &s) && !stat(w->temporary, &named) && s.st_ino == named.st_ino;
-    CHECK(ours, "%s: another run is writing it", path);
-    int emptied = ftruncate(fd, 0) == 0 && (w->file = fdopen(fd, "wb"));
-    CHECK(emptied, "%s: cannot be written: %s", w->temporary, strerror(errno));
-    #pragma omp critical (unfinished)
-    {
-        if (!registered) atexit(remove_unfinished);
-        registered = 1, w->next = unfinished, unfinished = w;
-    }
-    return w;
-}
-static void whole_forget(Whole *w) {
-    #pragma omp critical (unfinished)
-    {
-        Whole **link = &unfinished;
-        while (*link != w) link = &(*link)->next;
-        *link = w->next;
-    }
-    release(w);
-}
-static int same_bytes(const char *a, const char *b) {
-    struct stat s, t;
-    if (stat(a, &s) || stat(b, &t) || s.st_size != t.st_size) return 0;
-    FILE *f = fopen(a, "rb"), *g = fopen(b, "rb");
-    char x[4096], y[4096];
-    size_t n = 1;
-    int same = f && g;
-    while (same && n) {
-        n = fread(x, 1, sizeof x, f);
-        same = fread(y, 1, sizeof y, g) == n && !memcmp(x, y, n);
-    }
-    if (f) fclose(f);
-    if (g) fclose(g);
-    return same;
-}
-// A file that is there already, with the same bytes, stays: with its time, by which others know it.
-static void whole_end(Whole *w) {
-    flush_written(w->file, w->temporary);
-    if (same_bytes(w->temporary, w->path)) unlink(w->temporary);
-    else
-        CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary,
-              w->path, strerror(errno));
-    fclose(w->file), whole_forget(w);      // and with it the lock, when nobody can take our file for theirs
-}
-// Can it be written when a long run is over? NULL, nothing, and "-" can.
-static void whole_check(const char *path) {
-    if (!path || !strcmp(path, "-")) return;
-    Whole *w = whole_begin(path);
-    unlink(w->temporary), fclose(w->file), whole_forget(w);
-}
+// To a file that has its name when it is whole (whole.c), compressed if its name says so.
 
 typedef struct {
     const char *path;                                       // as sentences name it
@@ -1225,7 +1151,7 @@ static void note_path(char out[PATH], const char *documents, const char *name) {
 // attributes depend on it. Another command may neither add to them nor replace some. documents: one
 // of its input files.
 static void note_command(const char *command, const char *documents, const char *name) {
-    char note[PATH], directory[PATH], temporary[PATH], whole[2*PATH], reading[PATH];
+    char note[PATH], directory[PATH], own[PATH], whole[2*PATH], reading[PATH];
     reading_note(reading, sizeof reading);
     int size = snprintf(whole, sizeof whole, "%s%s", command, reading);
     CHECK(size < (int)sizeof whole, "this command is too long to be noted: %.100s ...", command);
@@ -1236,14 +1162,12 @@ static void note_command(const char *command, const char *documents, const char 
         CHECK(!missing, "%s is missing: who made the attributes there? Choose another --name, or "
                         "remove them", note);
     }
-    int n = snprintf(temporary, PATH, "%s.%ld.tmp", note, (long)getpid());
+    int n = snprintf(own, PATH, "%s.%ld", note, (long)getpid());
     CHECK(n < PATH, "%s: this path is too long", documents);
     if (missing) {
-        make_parents(note);
-        FILE *file = open_to_write(temporary);
-        fprintf(file, "%s\n", whole), close_written(file, temporary);
-        CHECK(rename(temporary, note) == 0, "%s: cannot be renamed to %s: %s", temporary, note,
-              strerror(errno));
+        Whole *w = whole_begin(own);                        // a run beside us may write the same now
+        fprintf(w->file, "%s\n", whole), whole_end(w);
+        CHECK(rename(own, note) == 0, "%s: cannot be renamed to %s: %s", own, note, strerror(errno));
     }
     char *before = read_text(note);
     before[strcspn(before, "\n")] = 0;

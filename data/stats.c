@@ -914,11 +914,7 @@ static void draw(const json_t *report, const char *path) {
     int failed = ferror(plot);
     CHECK(pclose(plot) == 0 && !failed,
           "%s: gnuplot failed, or is not installed (Debian: gnuplot-nox)", path);
-    char end[12] = "";                                    // gnuplot's exit code says nothing of a full disk
-    FILE *drawn = fopen(w->temporary, "rb");
-    CHECK(drawn && !fseek(drawn, -12, SEEK_END) && fread(end, 1, 12, drawn) == 12 &&
-          !memcmp(end + 4, "IEND", 4), "%s: the picture is cut off; is the disk full?", path);
-    fclose(drawn), whole_end(w);
+    whole_end_png(w);
 }
 
 static void write_json(const json_t *report, const char *path) {

@@ -220,7 +220,7 @@ OLMO = [f"{MAKE} test_olmo && ./test_olmo units"] + [f"{MAKE} test_olmo train_ol
         f"{MAKE} dev/eval/eval dev/eval/test_eval && dev/eval/test_eval"] + [
         f"{MAKE} test_olmo train_olmo && ./test_olmo {test}" for test in "ranks signals kill_while_saving".split()]
 DATA_TESTS = "tokenizer documents classifier command stats mix dedupe taggers tokenize".split()
-DATA_PROGRAMS = {"tokenizer": "train_olmo data", "documents": "data", "tokenize": "data/tokenize", "stats": "data/stats",
+DATA_PROGRAMS = {"tokenizer": "train_olmo data", "documents": "data", "whole": "data", "tokenize": "data/tokenize", "stats": "data/stats",
                  "words": "data/curate data/stats", "taggers": "data/curate data/stats", "dedupe": "data/curate",
                  "mix": "data/curate", "classifier": "data/curate", "curate": "data/curate"}     # that a file goes into
 PROGRAMS = """train_olmo test_olmo test_olmo_double data/stories data/tokenize data/curate data/stats data/test/test_data

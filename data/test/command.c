@@ -103,6 +103,10 @@ static void test_outputs(void) {
                    ">/dev/null); ls full*", scratch);
     check(code && (strstr(out, "is the disk full?") || strstr(out, "gnuplot failed")) &&
           !strstr(out, "full.png\n"), "a picture that is cut off is none: %s", out);
+    code = run(out, sizeof out, "cd %s/c; (ulimit -f 0; $OLDPWD/data/curate tag --taggers char_length_v1 "
+               "--name full documents) || find attributes/full -type f", scratch);
+    check(!code && strstr(out, "/full/.command") && ends_with(out, "is the disk full?\n"),
+          "a command that cannot be noted leaves nothing: %s", out);
 }
 
 // What users do: every command twice, side by side, with files that were added, restored, or come

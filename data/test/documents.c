@@ -432,6 +432,7 @@ static void test_beside_documents(void) {
         { "documents/x/documents/a.ndjson", "x/documents/a.ndjson",
           "attributes/n/x/documents/a.ndjson" },
         { "x/documents/a.ndjson", "a.ndjson", "x/attributes/n/a.ndjson" },
+        { "documents/a.json.ZST", "a.json.ZST", "attributes/n/a.json.ZST" },
         { "x/mydocuments/a.jsonl", "x/mydocuments/a.jsonl", NULL },
         { "documents/mydocuments/a.jsonl", "mydocuments/a.jsonl", "attributes/n/mydocuments/a.jsonl" },
     };
@@ -445,6 +446,22 @@ static void test_beside_documents(void) {
         check(!strcmp(out, cases[i].attributes), "the attributes of %s are in %s: %s", cases[i].path,
               cases[i].attributes, out);
     }
+    // The command line decides where several directories are called so.
+    static const struct { const char *named, *below; } named[] = {
+        { "documents", "x/documents/a.txt" }, { "documents/x", "x/documents/a.txt" },
+        { "documents/x/documents", "a.txt" }, { "documents/x/documents/", "a.txt" },
+        { "documents/x/documents/a.txt", "a.txt" }, { "documents/x/document", "x/documents/a.txt" },
+    };
+    char **const names = named_inputs.name, *name;
+    const int n = named_inputs.n;
+    for (size_t i = 0; i < sizeof named/sizeof *named; i++) {
+        name = strdup(named[i].named), named_inputs.name = &name, named_inputs.n = 1;
+        const char *below = below_documents("documents/x/documents/a.txt");
+        check(!strcmp(below, named[i].below), "... as %s is named, it is %s: %s", named[i].named,
+              named[i].below, below);
+        free(name);
+    }
+    named_inputs.name = names, named_inputs.n = n;
 }
 
 // Attributes are as old as their documents, to the nanosecond.
@@ -597,11 +614,12 @@ static void test_many_sentences(void) {
     check(atoi(out) == 50, "a hundred broken files: %s", out);
 }
 
-// The last words name three inputs that gave nothing.
+// The last words name three inputs that gave nothing; not one that gave something.
 static void test_hollow_inputs(void) {
     char out[4096];
     for (int n = 3; n <= 4; n++) {
-        run(out, sizeof out, "cd %s; rm -rf hollow; mkdir hollow; echo '{\"text\":\"a\"}' > hollow/0.jsonl; "
+        run(out, sizeof out, "cd %s; rm -rf hollow; mkdir hollow; printf '{\"text\":\"a\"}\\nrubbish\\n' > "
+            "hollow/0.jsonl; "
             "for i in $(seq %d); do echo rubbish > hollow/$i.jsonl; done; %s/data/stats hollow 2>&1 "
             ">/dev/null | tail -n 1", scratch, n, getenv("PWD"));
         check(!strcmp(out, n == 3 ? "WARNING: no document at all came of 3 of 4 inputs: hollow/3.jsonl, "

@@ -233,9 +233,13 @@ static void test_tags_by_hand(void) {
             code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 ||
             code == 0x202f || code == 0x205f || code == 0x3000;
         spaces += space, wrong += space_at(bytes) != (space ? n : 0);
+        char text[8] = "a";
+        size_t size = 0, all = (size_t)n + 2;
+        memcpy(text + 1, bytes, (size_t)n), text[n + 1] = 'b';
+        wrong += next_word(text, text + all, &size) != text || size != (space ? 1 : all);
     }
     check(spaces == 29 && !wrong,
-          "of all code points, the 29 that Python calls white space are: %d differ", wrong);
+          "of all code points, the 29 that Python calls white space are, and end words: %d differ", wrong);
     check(!tag_at(tags_of_text(tag_paragraph_words, "a\n"), "paragraph", 1),
           "no paragraph after the last newline");
     tags_of_text(tag_char_length, "\xc2\xa0" "a\x1c" "b\xe3\x80\x80" "c\xe2\x80\x8b" "d");

@@ -277,6 +277,7 @@ static void plot_panel(FILE *gnuplot, const Points *p, int bits) {
 static void plot_points(const Points *p, const char *terminal, const char *output) {
     int panels[2] = { 0, 0 };
     for (size_t i = 0; i < p->n; i++) panels[p->list[i].bits] = 1;
+    signal(SIGPIPE, SIG_IGN);                               // gnuplot's failure has a sentence of its own
     FILE *gnuplot = popen("gnuplot", "w");
     CHECK(gnuplot, "gnuplot cannot be started: %s", strerror(errno));
     fprintf(gnuplot, "set terminal %s\nset termoption noenhanced\n", terminal);
@@ -303,12 +304,10 @@ static void curves_main(const Command *c) {
     qsort(p.list, p.n, sizeof *p.list, by_curve);
     fflush(stdout);
     if (c->png) {
-        char temporary[PATH];
-        CHECK(snprintf(temporary, PATH, "%s.tmp", c->png) < PATH && !strchr(c->png, '\''),
-              "%s: this name will not do", c->png);
-        plot_points(&p, "pngcairo size 1000,640", temporary);
-        CHECK(rename(temporary, c->png) == 0,
-              "%s: cannot be renamed to %s: %s", temporary, c->png, strerror(errno));
+        CHECK(!strchr(c->png, '\''), "%s: expected a name without a quotation mark", c->png);
+        Whole *w = whole_begin(c->png);
+        plot_points(&p, "pngcairo size 1000,640", w->temporary);
+        whole_end_png(w);
     }
     plot_points(&p, "dumb 110 32", NULL);
     release(p.list);

@@ -26,26 +26,7 @@ device will do (make eval_cu). dev/eval/README.md says what each number means, a
 #endif
 #include <stddef.h>
 
-// ---- files out ----------------------------------------------------------------------------------------
-
-// A file has its name only once all of it is written.
-static FILE *open_whole(const char *path, char *temporary) {
-    path_print(temporary, "%s.tmp", path);
-    return open_to_write(temporary);
-}
-// Hours of work are not to end at a path that cannot be written to.
-static void check_writable(const char *path) {
-    char directory[PATH];
-    path_print(directory, "%s", path);
-    char *slash = strrchr(directory, '/');
-    if (slash) slash[slash == directory] = 0;
-    CHECK(access(slash ? directory : ".", W_OK) == 0, "%s: cannot be written: %s", path, strerror(errno));
-}
-static double file_bytes(const char *path) { struct stat s; return stat(path, &s) ? 0 : (double)s.st_size; }
-static void close_whole(FILE *file, const char *path, const char *temporary) {
-    close_written(file, temporary);
-    CHECK(rename(temporary, path) == 0, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
-}
+#include "../../data/whole.c"
 
 // ---- the command line ---------------------------------------------------------------------------------
 
@@ -111,7 +92,7 @@ static Command read_command(const char *name, const char *usage, int argc, char 
           "--split %s: expected val or test", c.split);
     CHECK(!c.limit || !c.sample, "--limit and --sample: only one of them can be");
     CHECK(c.pass > 0 && c.pass <= 1 << 28, "--pass %d: expected at least one token", c.pass);
-    if (c.json) check_writable(c.json);
+    whole_check(c.json), whole_check(c.png);                // hours of work are not to end in vain
     use_threads(c.threads);
     return c;
 }
@@ -143,8 +124,7 @@ static double training_tokens = NAN;            // that a checkpoint of ours has
 
 static uint64_t hash_of_file(const char *path) {
     char *text = read_text(path);
-    uint64_t hash = 0xcbf29ce484222325u;        // FNV-1a
-    for (const char *s = text; *s; s++) hash = (hash ^ (unsigned char)*s)*0x100000001b3u;
+    const uint64_t hash = fnv1a(fnv1a_start, (const unsigned char *)text, strlen(text));
     release(text);
     return hash;
 }
@@ -252,6 +232,9 @@ static void bar_to(double done, double tokens) {        // done: of the total; t
 }
 static void bar_end(void) { if (isatty(2)) fprintf(stderr, "\r%*s\r", 100, ""); }
 
+// 0 if there is no file.
+static double file_bytes(const char *path) { struct stat s; return stat(path, &s) ? 0 : (double)s.st_size; }
+
 // ---- the file of scores -------------------------------------------------------------------------------
 // With --scores FILE.jsonl every score is appended to it as soon as it is known, so that a run that was
 // stopped goes on there. FILE.by says what scored it: another model, or other options, are refused.
@@ -272,10 +255,10 @@ static void drop_broken_line(const char *path) {
 // Calls `use` for every line that is there already, as the members of a JSON object.
 static void open_scores(const Command *c, void (*use)(void *context, const char *o, const char *place),
                         void *context) {
-    char path[PATH], temporary[PATH], text[1024], *found;
+    char path[PATH], text[1024], *found;
     describe_model(text, sizeof text, c);
     path_print(path, "%s.by", c->scores);
-    const int begun = file_exists(c->scores) || file_exists(path);
+    const int begun = file_bytes(c->scores) > 0 || file_exists(path);
     scores_file = fopen(c->scores, "ab");
     CHECK(scores_file, "%s: cannot be written: %s", c->scores, strerror(errno));
     CHECK(flock(fileno(scores_file), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
@@ -290,9 +273,8 @@ static void open_scores(const Command *c, void (*use)(void *context, const char 
               c->scores, found, text);
         release(found);
     } else {
-        FILE *f = open_whole(path, temporary);
-        fprintf(f, "{%s}\n", text);
-        close_whole(f, path, temporary);
+        Whole *w = whole_begin(path);
+        fprintf(w->file, "{%s}\n", text), whole_end(w);
     }
     drop_broken_line(c->scores);
     if (file_bytes(c->scores) > 0) {

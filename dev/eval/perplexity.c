@@ -307,7 +307,7 @@ static void perplexity_main(const Command *c) {
     CHECK(c->n == 1, "expected one folder, with source/val/x.jsonl[.gz] or source/test/x.jsonl[.gz] in it");
     const char *folder = c->files[0];
     CHECK(is_directory(folder), "%s: expected a folder", folder);
-    char path[PATH], temporary[PATH];
+    char path[PATH];
     size_t n, sources = 0;
     char **entry = directory_entries(folder, &n);
     for (size_t i = 0; i < n; i++) {
@@ -335,10 +335,11 @@ static void perplexity_main(const Command *c) {
     release(entry);
     if (c->scores) close_written(scores_file, c->scores);
     if (c->json) {
-        FILE *f = open_whole(c->json, temporary);
+        Whole *w = whole_begin(c->json);
+        FILE *f = w->file;
         put_model(f, c), fprintf(f, " \"sources\": {\n");
         for (size_t i = 0; i < sources; i++) fprintf(f, i ? ",\n" : ""), put_source(f, &source[i]);
-        fprintf(f, "}}\n"), close_whole(f, c->json, temporary);
+        fprintf(f, "}}\n"), whole_end(w);
     }
     for (size_t i = 0; i < sources; i++) source_free(&source[i]);
     release(source);

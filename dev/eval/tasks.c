@@ -108,13 +108,12 @@ static void put_score(FILE *f, const Task *t, const Request *r) {
 }
 
 static void write_scores(const Tasks *tasks, const char *path) {
-    char temporary[PATH];
-    FILE *f = open_whole(path, temporary);
+    Whole *w = whole_begin(path);
     for (size_t i = 0; i < tasks->n; i++) for (int k = 0; k < tasks->task[i]->lines; k++) {
         const Request *r = &tasks->task[i]->request[k];
-        if (r->span.known && !r->skip) put_score(f, tasks->task[i], r);
+        if (r->span.known && !r->skip) put_score(w->file, tasks->task[i], r);
     }
-    close_whole(f, path, temporary);
+    whole_end(w);
 }
 
 // order[i]: the lines of task i, sorted by question and choice
@@ -272,13 +271,13 @@ static void put_task(FILE *f, const Task *t) {
 }
 
 static void write_tasks_json(const Tasks *tasks, const Command *c) {
-    char temporary[PATH];
-    FILE *f = open_whole(c->json, temporary);
+    Whole *w = whole_begin(c->json);
+    FILE *f = w->file;
     put_model(f, c);
     fprintf(f, " \"tasks\": {\n");
     for (size_t i = 0; i < tasks->n; i++) fprintf(f, i ? ",\n" : ""), put_task(f, tasks->task[i]);
     fprintf(f, "}}\n");
-    close_whole(f, c->json, temporary);
+    whole_end(w);
 }
 
 static void print_task_header(void) {
@@ -410,15 +409,15 @@ static void mmlu_main(const Command *c) {
            100*right/n, 100*standard_error(right/n, (int)n), 100*macro, 100*chance/n);
     if (cut) printf("(%d requests were longer than the model's window, and cut in front)\n", cut);
     if (c->json) {
-        char temporary[PATH];
-        FILE *f = open_whole(c->json, temporary);
+        Whole *w = whole_begin(c->json);
+        FILE *f = w->file;
         put_model(f, c);
         fprintf(f, " \"tasks\": {\n");
         put_shares(f, "mmlu", &tasks, 0, tasks.n);
         for (size_t i = 0; i < tasks.n; i++) fprintf(f, ",\n"), put_shares(f, tasks.task[i]->name, &tasks,
             i, i + 1);
         fprintf(f, "}}\n");
-        close_whole(f, c->json, temporary);
+        whole_end(w);
     }
     close_tasks(&tasks);
 }

@@ -512,11 +512,8 @@ static void test_hostile_requests(void) {
          "printf %s '{\"task_name\": \"a b/c\\\\d\\\"e\\u007ff\\u001f~\\u0021\", \"task_config\": "
          "{\"primary_metric\": \"acc_raw\"}}' > na/rc_0shot/config.json; $EVAL tasks --load model na na",
           "both are called a_b_c_d_e_f_~!" },
-        { "a full disk", "test -e /dev/full || exit 1; ln -sf /dev/full f.tmp; $EVAL tasks --load model "
-         "--json f colours",
-          "writing failed" },
-        { "no directory for --json", "$EVAL tasks --load model --json no/j --scores unused colours; "
-         "test -e unused", "no/j: cannot be written" },
+        { "a file in place of a directory for --json", "touch no; $EVAL tasks --load model --json no/j "
+         "--scores unused colours; test -e unused", "no/j.tmp: cannot be written" },
         { "another command's option", "$EVAL tasks --load model --chat colours",
           "--chat: there is no such option" },
         { "no command", "$EVAL", "expected a command" },
@@ -740,6 +737,49 @@ static void test_perplexity(void) {
     }
 }
 
+// ---- where figures go ---------------------------------------------------------------------------------
+
+// Hours of work are not to end at a name that cannot be written: it is refused before any question is asked,
+// and nothing lies there afterwards.
+static void test_outputs(void) {
+    char out[1 << 14];
+    static const struct { const char *what, *command, *sentence; } rows[] = {
+        { "a directory", "tasks --load model --json dir tasks", "dir: expected the name of a file" },
+        { "no name", "tasks --load model --json '' tasks", ": expected the name of a file" },
+        { "a pipe", "mmlu --load model --json pipe tasks", "pipe: expected the name of a file" },
+        { "a directory, of perplexity", "perplexity --load model --json dir texts", "dir: expected" },
+        { "a directory, for a picture", "curves --png dir A", "dir: expected the name of a file" },
+        { "no gnuplot", "curves --png new A", "gnuplot failed" },
+    };
+    put_task_files("out/tasks/colours", "acc_raw", task_lines);
+    put_text("out/texts/s/val/a.jsonl", "{\"text\": \"a\"}\n");
+    put_text("out/A", "{\"tasks\": {\"piqa\": {\"primary\": 0.5}}, \"model\": {\"training_tokens\": 1000}}");
+    shell(out, sizeof out, "cd out; mkdir dir; mkfifo pipe; ln -s ../model model");
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        const int code = shell(out, sizeof out, "cd out; PATH=nowhere $EVAL %s", rows[i].command);
+        const char *error = strstr(out, "error: ");
+        check(code == 1 && error && strstr(error, rows[i].sentence) && !strstr(out, "scored:"), "%s: %.200s",
+              rows[i].what, out);
+    }
+    shell(out, sizeof out, "cd out; ls; test -p pipe && echo a pipe; ls dir");
+    check(!strcmp(out, "A\ndir\nmodel\npipe\ntasks\ntexts\na pipe\n"), "nothing is left behind: %s", out);
+
+    // A disk that is full from the first byte on. With room again the same command does its work.
+    static const char *const full[] = {
+        "tasks --load model --json j tasks", "tasks --load model --scores s tasks",
+        "perplexity --load model --scores s texts",
+    };
+    for (int i = 0; i < 3; i++) {
+        int code = shell(out, sizeof out, "cd out; ulimit -f 0; $EVAL %s", full[i]);
+        check(code == 1 && strstr(out, "is the disk full?"), "a full disk: %s: %.300s", full[i], out);
+        shell(out, sizeof out, "cd out; ls -d j* s*");
+        check(!strstr(out, ".tmp"), "... and nothing half-written: %s", out);
+        code = shell(out, sizeof out, "cd out; $EVAL %s", full[i]);
+        check(code == 0, "... the same command does it when there is room: %.300s", out);
+        shell(out, sizeof out, "cd out; rm -f j s s.by");
+    }
+}
+
 // ---- in the training loop --------------------------------------------------------------------------------
 
 static void test_in_loop(void) {
@@ -870,6 +910,7 @@ int main(int argc, char **argv) {
     test_golden();
     test_mmlu();
     test_perplexity();
+    test_outputs();
     test_in_loop();
     test_compare();
     char out[256];
