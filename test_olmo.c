@@ -152,6 +152,11 @@ static Config config_of(int d, int L, int H, int G, int mlp, int vocab, int T, i
     return c;
 }
 
+static Model cpu_model(Olmo *m, const Config *c) {
+    const Model model = { &cpu_device, m, c, &m->layout };
+    return model;
+}
+
 // The deterministic weights of A.1: uniform with mitchell's standard deviations, rounded to float.
 static void golden_weights(Olmo *m) {
     for (int k = 0; k < m->layout.n; k++) {
@@ -503,7 +508,7 @@ static void test_generation_golden(void) {                   // A.5: greedy
         int tokens[14], fine = 1;
         double sum = 0;
         memcpy(tokens, t.tokens + row*32, 6*sizeof(int));
-        fine &= generate(&cpu_device, t.m, &c, tokens, 6, 14, greedy, 1) == 14;
+        fine &= generate(cpu_model(t.m, &c), tokens, 6, 14, greedy, 1) == 14;
         for (int n = 6; n < 14; n++) {
             real losses[14], zlosses[14];
             int targets[14];
@@ -905,7 +910,8 @@ static double *read_entry_of(const Safetensors *st, const char *name, size_t n) 
         return NULL;
     }
     double *x = (double *)allocate(n, sizeof(double), "a reference");
-    safetensors_read(st, e, &host, x, PARAMS, 0);
+    const Model numbers = { &host, x, NULL, NULL };
+    safetensors_read(st, e, numbers, PARAMS, 0);
     return x;
 }
 static void compare_with(const Safetensors *st, const Named *list, int n, double scale, Line *table,
@@ -1064,7 +1070,7 @@ static void test_exchange(void) {
         check(same_config(&c, &cases[i].config), "%s: transformers' config.json says what it should",
               directory);
         Olmo *m = olmo_build(&c, 1);
-        weights_read(directory, &m->layout, &cpu_device, m, c.tied);
+        weights_read(directory, cpu_model(m, &m->config));
         Safetensors *st = safetensors_open(path);
         double *ids = read_entry_of(st, "ids", N), *logits = read_entry_of(st, "logits", (size_t)N*c.vocab);
         CHECK(ids && logits, "%s: a test needs it", path);
@@ -1135,7 +1141,7 @@ static void test_written_directory(void) {
         Olmo *m = olmo_build(c, 0);
         golden_weights(m);
         remove_directory(directory), make_directory(directory);
-        hugging_face_write(directory, c, &m->layout, NULL, &cpu_device, m, F32, 0);
+        hugging_face_write(directory, cpu_model(m, c), NULL, F32, 0);
 
         path_join(path, directory, "config.json");
         char *text = read_text(path);
@@ -2265,9 +2271,9 @@ static void shard_limits(void) {
     golden_weights(m);
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         shell(out, sizeof out, "rm -rf build/test/shards && mkdir -p build/test/shards");
-        hugging_face_write("build/test/shards", &c, &m->layout, NULL, &cpu_device, m, F32, rows[i].bytes);
+        hugging_face_write("build/test/shards", cpu_model(m, &c), NULL, F32, rows[i].bytes);
         memset(back->params, 0, back->layout.size*sizeof(real));
-        weights_read("build/test/shards", &back->layout, &cpu_device, back, 0);
+        weights_read("build/test/shards", cpu_model(back, &back->config));
         int same = !memcmp(m->params, back->params, m->layout.size*sizeof(real)) || in_double;
         shell(out, sizeof out,
               "cd build/test/shards && ls *.safetensors | wc -l && ls | tail -n 2 | head -n 1 && cat "
@@ -2302,7 +2308,7 @@ static void shard_limits(void) {
             if (file && k) large->weight.wte[places[k - 1]] += 1;
             snprintf(out, sizeof out, "build/test/shards/%d", file);
             make_directory(out),
-                hugging_face_write(out, &wide, &large->layout, NULL, &cpu_device, large, F32, 0);
+                hugging_face_write(out, cpu_model(large, &wide), NULL, F32, 0);
             strcat(out, "/model.safetensors"), st[file] = safetensors_open(out);
             e[file] = safetensors_find(st[file], "model.embed_tokens.weight");
         }
@@ -2488,7 +2494,7 @@ static void test_eos(void) {
     c.eos = 3;
     for (uint64_t seed = 0; seed < 30; seed++) {
         tokens[0] = 1;
-        int n = generate(&cpu_device, t.m, &c, tokens, 1, 32, plain, seed);
+        int n = generate(cpu_model(t.m, &c), tokens, 1, 32, plain, seed);
         for (int i = 1; i < n - 1; i++) fine &= tokens[i] != 3;
         if (n < 32) { ended++; fine &= tokens[n - 1] == 3; }
     }
@@ -2574,7 +2580,7 @@ static void test_vectors(void) {
     }
     Layout *list = &m[0]->layout;
     const size_t size = list->size, gains = size - MORE;
-    run->device = &cpu_device, run->model = m[0], run->layout = *list;
+    run->model = cpu_model(m[0], c);
     model_init(run);
     int ones = 1, still = 1, shapes = 1;
     for (size_t i = gains; i < size; i++) ones &= m[0]->params[i] == 1;
@@ -2596,9 +2602,9 @@ static void test_vectors(void) {
     make_directory(directory);
     path_join(weights_path, directory, "model.safetensors"),
         path_join(moments_path, directory, "optimizer.safetensors");
-    safetensors_write(weights_path, slice, n, F32, &cpu_device, m[0]);
-    safetensors_write(moments_path, moments, 2*list->n, F32, &cpu_device, m[0]);
-    weights_read(directory, list, &cpu_device, m[1], 0);
+    safetensors_write(weights_path, slice, n, F32, run->model);
+    safetensors_write(moments_path, moments, 2*list->n, F32, run->model);
+    weights_read(directory, cpu_model(m[1], c));
     Safetensors *st = safetensors_open(weights_path), *states = safetensors_open(moments_path);
     const Entry *gain = safetensors_find(st, "model.layers.1.input_layernorm.weight");
     const Entry *moment = safetensors_find(states, "exp_avg_sq.transformer.blocks.0.attn_norm.weight");
@@ -2606,7 +2612,7 @@ static void test_vectors(void) {
     for (int i = 0; i < 2*list->n; i++) {
         const Entry *e = safetensors_find(states, moments[i].name);
         shapes &= e && has_shape_of(e, &moments[i]);
-        if (e) safetensors_read(states, e, &cpu_device, m[1], moments[i].space, moments[i].offset);
+        if (e) safetensors_read(states, e, cpu_model(m[1], c), moments[i].space, moments[i].offset);
     }
     Slice as_matrix = slice[n - 1];
     as_matrix.dims = 2;
@@ -2777,7 +2783,7 @@ static void test_energy(void) {                              // ADAPT_SPEC 5
     static Run run;
     Metrics m = { NULL, 0, 0 };
     double palm, causal;
-    run.device = &cpu_device, run.o.config = config_of(32, 1, 2, 2, 8, 256, 96, 0, 0, 0);
+    run.model.device = &cpu_device, run.o.config = config_of(32, 1, 2, 2, 8, 256, 96, 0, 0, 0);
     run.layout.size = 12345, run.o.peak_tflops = 2, ranks.world = 4;
     speed_metrics(&run, 1000, &m);
     ranks.world = 1;
@@ -2821,14 +2827,14 @@ static void test_train_step(void) {
         Recipe r = { "linear", 1e-2, 0.1, 2, 9, G, 3, 0.1, 0.8, 0.9, 1e-5, k == 1, 0.05, 2, 4 };
         run->o.recipe = r, run->o.seed = 41 + k, run->o.denominator = k == 1 ? "all" : "predicted",
             run->o.init = inits[k];
-        run->device = &cpu_device, run->order_epoch = -1;
+        run->order_epoch = -1;
         run->train_files = corpus_open("build/test/step.bin", "build/test/step_mask.bin", 2, T);
         run->train = run->val = corpus_rows(&run->train_files);
         run->objective = objective_named(run->o.denominator), run->judge = objectives[0];
         olmo_layout(&run->layout, &unused, NULL, &run->o.config);
-        run->model = olmo_build(&run->o.config, 1);
+        run->model = cpu_model(olmo_build(&run->o.config, 1), &run->o.config);
         model_init(run);
-        Olmo *theirs = (Olmo *)run->model, *m = olmo_build(&run->o.config, 1);
+        Olmo *theirs = (Olmo *)run->model.handle, *m = olmo_build(&run->o.config, 1);
         int init = 1, fine = 1;
         for (int i = 0; i < m->layout.n; i++) {
             const Tensor *t = &m->layout.tensor[i];
@@ -2948,7 +2954,7 @@ static void test_edges(void) {
     Olmo *m = olmo_build(&c, 1);
     const Sampling plain = { 1, 1, 0 };
     int tokens[16] = {0};
-    fine = generate(&cpu_device, m, &c, tokens, 1, 16, plain, 9) == 16;
+    fine = generate(cpu_model(m, &c), tokens, 1, 16, plain, 9) == 16;
     for (int n = 1; n < 16; n++) fine &= tokens[n] == (int)(50*uniform(hash64(hash64(9) + (uint64_t)n)));
     check(fine, "generation draws a number for each seed and position");
     m->grads[0] = (real)1e-6;
@@ -2985,7 +2991,7 @@ static void test_durability(void) {
                 "&& echo of an earlier try >step3.tmp/model.safetensors.index.json && ln -s nowhere "
                 "latest.tmp") == 0, "a test needs build/test/safe");
     traced[0] = 0;
-    checkpoint_write("build/test/safe/step3", &c, &m->layout, NULL, &cpu_device, m, &at);
+    checkpoint_write("build/test/safe/step3", cpu_model(m, &c), NULL, &at);
     const int in_order = on_gpu || !strcmp(traced,
         "fsync safe/step3.tmp/config.json\n"
         "fsync safe/step3.tmp/model.safetensors\n"
@@ -3004,7 +3010,7 @@ static void test_durability(void) {
                 "step3 | wc -l") == 0 && !strcmp(found, "latest step3 step3 4\n"),
                 "and nothing of an earlier try stays: %s", found);
     traced[0] = 0;
-    export_write("build/test/safe/copy", &c, &m->layout, NULL, &cpu_device, m, BF16, 0);
+    export_write("build/test/safe/copy", cpu_model(m, &c), NULL, BF16, 0);
     const int export_too = on_gpu || !strncmp(traced,
         "fsync safe/copy.tmp/config.json\n"
         "fsync safe/copy.tmp/model.safetensors\n"
@@ -4750,13 +4756,14 @@ static void test_evaluators(void) {
             Device stopping = cpu_device;
             Metrics whole = { NULL, 0, 0 }, cut = { NULL, 0, 0 };
             stopping.forward_tree = stopping_forward_tree;
-            run->o.recipe.micro_batch = 1, run->model = cpu_device.build(&run->o.config, 0);
-            run->device = &cpu_device, ask_evaluators(run, &whole);
-            run->device = &stopping, ask_evaluators(run, &cut);
+            Olmo *m = olmo_build(&run->o.config, 0);
+            run->o.recipe.micro_batch = 1;
+            run->model = cpu_model(m, &run->o.config), ask_evaluators(run, &whole);
+            run->model.device = &stopping, ask_evaluators(run, &cut);
             asked_to_stop = asked_here = 0;
             check(whole.n == 7 && cut.n == 0, "a task that was not asked to its end has no metrics: %d",
                   cut.n);
-            cpu_device.destroy(run->model), release(whole.list), release(cut.list);
+            olmo_free(m), release(whole.list), release(cut.list);
         }
         release(run);
     }
@@ -4856,11 +4863,11 @@ static void sampling_options(void) {
                                     { 1.3, 0.8, 6 }, { 0, 1, 0 } };
     Config c = config_read("good");
     Olmo *m = olmo_build(&c, 0);
-    weights_read("good", &m->layout, &cpu_device, m, c.tied);
+    weights_read("good", cpu_model(m, &m->config));
     for (size_t i = 0; i < sizeof how/sizeof *how; i++) {
         int tokens[16] = { 5, 6, 7 };
         char expected[128] = "";
-        generate(&cpu_device, m, &c, tokens, 3, 13, how[i], 40 + i);
+        generate(cpu_model(m, &c), tokens, 3, 13, how[i], 40 + i);
         for (int k = 3; k < 13; k++)
             sprintf(expected + strlen(expected), "%d%s", tokens[k], k < 12 ? "," : "\n");
         int code =
@@ -4904,7 +4911,7 @@ static void write_chain(const char *directory, const unsigned char *chain, int n
         m->weight.head[chain[i + 1]*32 + i] = 1;
     }
     make_directory(directory);
-    hugging_face_write(directory, &c, &m->layout, NULL, &cpu_device, m, F32, 0);
+    hugging_face_write(directory, cpu_model(m, &c), NULL, F32, 0);
     olmo_free(m);
 }
 static void samples_as_text(void) {
@@ -6555,8 +6562,8 @@ static void test_gpu_export(void) {
           "GPU: --export %s that it rounds: %s", rounds ? "says" : "need not say", out);
     const Config c = config_of(64, 2, 1, 1, 256, 256, 96, 1, 0, 0);
     Olmo *given = olmo_build(&c, 0), *read = olmo_build(&c, 0);
-    weights_read("build/test/given/step2", &given->layout, &cpu_device, given, c.tied);
-    weights_read("build/test/exported", &read->layout, &cpu_device, read, c.tied);
+    weights_read("build/test/given/step2", cpu_model(given, &given->config));
+    weights_read("build/test/exported", cpu_model(read, &read->config));
     size_t wrong = 0, rounded = 0;
     for (size_t i = 0; i < given->layout.size; i++) {
         uint32_t x, y;

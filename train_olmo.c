@@ -1843,6 +1843,14 @@ static const Device cpu_device = {
     cpu_get, cpu_set, "fp32", 0,
 };
 
+// A model on a device, as what stands below takes it. It is a view, like a Matrix: a copy is the same model.
+typedef struct {
+    const Device *device;
+    void *handle;                                           // what device->build has returned
+    const Config *config;
+    const Layout *layout;
+} Model;
+
 // ================================================================================================
 // 6. Files: JSON, safetensors, Hugging Face directories, checkpoints
 // ================================================================================================
@@ -2435,8 +2443,7 @@ static void read_numbers(float *out, const Safetensors *st, const Entry *e, size
 }
 
 // Copies a tensor into one of the device's flat arrays, a chunk at a time. Every number must be finite.
-static void safetensors_read(const Safetensors *st, const Entry *e, const Device *device,
-                             void *model, Space space, size_t offset) {
+static void safetensors_read(const Safetensors *st, const Entry *e, Model m, Space space, size_t offset) {
     static float floats[CHUNK];
     static real numbers[CHUNK];
     const size_t count = e->rows*e->cols;
@@ -2454,7 +2461,7 @@ static void safetensors_read(const Safetensors *st, const Entry *e, const Device
                   (double)floats[i]);
             numbers[i] = (real)floats[i];
         }
-        device->set(model, space, offset + done, n, numbers);
+        m.device->set(m.handle, space, offset + done, n, numbers);
     }
 }
 
@@ -2508,8 +2515,7 @@ static void safetensors_header(FILE *text, const Slice *slice, int n, Dtype type
 }
 
 // Writes a file of these slices, a chunk at a time from the device. Every number must be finite.
-static void safetensors_write(const char *path, const Slice *slice, int n, Dtype type,
-                              const Device *device, void *model) {
+static void safetensors_write(const char *path, const Slice *slice, int n, Dtype type, Model m) {
     static real numbers[CHUNK];
     static unsigned char bytes[4*CHUNK];
     char *header = NULL;
@@ -2528,7 +2534,7 @@ static void safetensors_write(const char *path, const Slice *slice, int n, Dtype
         const size_t count = (size_t)s->rows*s->cols;
         for (size_t done = 0; done < count && !ferror(file); done += CHUNK) {
             const size_t k = zmin(CHUNK, count - done);
-            device->get(model, s->space, s->offset + done, k, numbers);
+            m.device->get(m.handle, s->space, s->offset + done, k, numbers);
             for (size_t j = 0; j < k; j++) {
                 const double x = (double)numbers[j];
                 CHECK(isfinite((float)x), "%s: %s has the value %g; this is not worth saving", path,
@@ -2774,12 +2780,12 @@ static int is_buffer(const Entry *e, int tied) {
 
 // Fills the parameters from model.safetensors or its shards: each tensor that the layout names must
 // be there with its shape, and nothing else but buffers.
-static void weights_read(const char *directory, const Layout *layout, const Device *device,
-                         void *model, int tied) {
+static void weights_read(const char *directory, Model m) {
+    const int tied = m.config->tied;
     Shards shards = shards_open(directory);
     const Safetensors *in = NULL, *other = NULL;
     int wanted = 0, present = 0;
-    Slice *slice = hugging_face_slices(layout, &wanted);
+    Slice *slice = hugging_face_slices(m.layout, &wanted);
     for (int i = 0; i < wanted; i++) {
         const Entry *e = shards_find(&shards, slice[i].name, &in);
         CHECK(e, "%s: tensor %s is missing; the config asks for it", directory, slice[i].name);
@@ -2787,7 +2793,7 @@ static void weights_read(const char *directory, const Layout *layout, const Devi
               "%s: tensor %s is %zu x %zu (%d dimensions) of %s, but the config asks for %d x %d "
               "(%d dimensions) of F32, BF16 or F16", in->path, e->name, e->rows, e->cols, e->dims,
               dtypes[e->type].safetensors, slice[i].rows, slice[i].cols, slice[i].dims);
-        safetensors_read(in, e, device, model, slice[i].space, slice[i].offset);
+        safetensors_read(in, e, m, slice[i].space, slice[i].offset);
     }
     const Entry *head = shards_find(&shards, "lm_head.weight", &in);
     const Entry *embedding = shards_find(&shards, "model.embed_tokens.weight", &other);
@@ -2900,20 +2906,19 @@ static void index_write(const char *directory, const Slice *slice, const int *of
 
 // Writes config.json and the weights into a directory, in one file or in shards of at most
 // shard_bytes (0: one file).
-static void hugging_face_write(const char *directory, const Config *c, const Layout *layout,
-                               const Companions *with, const Device *device, void *model,
-                               Dtype type, size_t shard_bytes) {
+static void hugging_face_write(const char *directory, Model m, const Companions *with, Dtype type,
+                               size_t shard_bytes) {
     char path[PATH], name[64];
     int n;
-    Slice *slice = hugging_face_slices(layout, &n);
+    Slice *slice = hugging_face_slices(m.layout, &n);
     int *of = (int *)allocate((size_t)n, sizeof *of, "the list of shards");
     const int shards = deal_out(of, slice, n, type, shard_bytes);
-    config_write(directory, c, type);
+    config_write(directory, m.config, type);
     companions_write(with, directory);
     for (int s = 0, first = 0, end; s < shards; s++, first = end) {
         for (end = first; end < n && of[end] == s; end++) {}
         path_join(path, directory, shard_name(name, sizeof name, s, shards));
-        safetensors_write(path, slice + first, end - first, type, device, model);
+        safetensors_write(path, slice + first, end - first, type, m);
     }
     if (shards > 1) index_write(directory, slice, of, n, shards, type);
     release(of);
@@ -2921,13 +2926,11 @@ static void hugging_face_write(const char *directory, const Config *c, const Lay
 }
 
 // hugging_face_write into a new directory, which is complete or does not appear at all.
-static void export_write(const char *path, const Config *c, const Layout *layout,
-                         const Companions *with, const Device *device, void *model, Dtype type,
-                         size_t shard_bytes) {
+static void export_write(const char *path, Model m, const Companions *with, Dtype type, size_t shard_bytes) {
     char temporary[PATH];
     CHECK(!file_exists(path), "--export %s: exists already; choose a new directory", path);
     const int lock = begin_directory(path, temporary);
-    hugging_face_write(temporary, c, layout, with, device, model, type, shard_bytes);
+    hugging_face_write(temporary, m, with, type, shard_bytes);
     finish_directory(path, temporary, lock);
 }
 
@@ -2981,15 +2984,13 @@ static int checkpoint_step(const char *name) {
 }
 
 // Writes a complete checkpoint at `path`, or none: `path` itself never holds half of one.
-static void checkpoint_write(const char *path, const Config *c, const Layout *layout,
-                             const Companions *with, const Device *device, void *model,
-                             const Progress *at) {
+static void checkpoint_write(const char *path, Model m, const Companions *with, const Progress *at) {
     char temporary[PATH], file_name[PATH];
     const int lock = begin_directory(path, temporary);
-    hugging_face_write(temporary, c, layout, with, device, model, F32, (size_t)5 << 30);
-    Slice *moments = moment_slices(layout);
+    hugging_face_write(temporary, m, with, F32, (size_t)5 << 30);
+    Slice *moments = moment_slices(m.layout);
     path_join(file_name, temporary, "optimizer.safetensors");
-    safetensors_write(file_name, moments, 2*layout->n, F32, device, model);
+    safetensors_write(file_name, moments, 2*m.layout->n, F32, m);
     release(moments);
     path_join(file_name, temporary, "train.json");
     FILE *file = open_to_write(file_name);
@@ -3042,20 +3043,20 @@ static void remove_leftovers(const char *out) {
 }
 
 // Loads weights and moments from a checkpoint into the model, and returns where its run was.
-static Progress checkpoint_read(const char *path, const Layout *layout, const Device *device,
-                                void *model, int tied) {
+static Progress checkpoint_read(const char *path, Model m) {
+    const int n = 2*m.layout->n;
     char name[PATH];
-    weights_read(path, layout, device, model, tied);
+    weights_read(path, m);
     path_join(name, path, "optimizer.safetensors");
     Safetensors *st = safetensors_open(name);
-    Slice *moments = moment_slices(layout);
-    CHECK(st->n == 2*layout->n, "%s: expected %d tensors, found %d", name, 2*layout->n, st->n);
-    for (int i = 0; i < 2*layout->n; i++) {
+    Slice *moments = moment_slices(m.layout);
+    CHECK(st->n == n, "%s: expected %d tensors, found %d", name, n, st->n);
+    for (int i = 0; i < n; i++) {
         const Entry *e = safetensors_find(st, moments[i].name);
         CHECK(e && has_shape_of(e, &moments[i]),
               "%s: expected a tensor %s of %d x %d, found %s", name, moments[i].name,
               moments[i].rows, moments[i].cols, e ? "another shape" : "none");
-        safetensors_read(st, e, device, model, moments[i].space, moments[i].offset);
+        safetensors_read(st, e, m, moments[i].space, moments[i].offset);
     }
     release(moments);
     safetensors_close(st);
@@ -3753,16 +3754,14 @@ static int sample(const real *logits, int V, Sampling how, double u, Candidate *
 
 // Continues tokens[0..n) up to `limit` tokens in all, or to the id that ends a document, which is kept.
 // Returns the new length.
-static int generate(const Device *device, void *model, const Config *c, int *tokens, int n,
-                    int limit, Sampling how, uint64_t seed) {
-    real *logits = (real *)allocate((size_t)c->vocab, sizeof(real), "the logits");
-    Candidate *candidate = (Candidate *)allocate((size_t)c->vocab, sizeof(Candidate),
-                                                 "the candidates");
+static int generate(Model m, int *tokens, int n, int limit, Sampling how, uint64_t seed) {
+    const int V = m.config->vocab;
+    real *logits = (real *)allocate((size_t)V, sizeof(real), "the logits");
+    Candidate *candidate = (Candidate *)allocate((size_t)V, sizeof(Candidate), "the candidates");
     for (int past = 0; n < limit && !asked_to_stop; past = n++) {
-        device->decode(model, logits, tokens + past, n - past, past);
-        tokens[n] = sample(logits, c->vocab, how, uniform(hash64(hash64(seed) + (uint64_t)n)),
-                           candidate);
-        if (tokens[n] == c->eos) { n++; break; }
+        m.device->decode(m.handle, logits, tokens + past, n - past, past);
+        tokens[n] = sample(logits, V, how, uniform(hash64(hash64(seed) + (uint64_t)n)), candidate);
+        if (tokens[n] == m.config->eos) { n++; break; }
     }
     release(logits);
     release(candidate);
@@ -4623,8 +4622,7 @@ typedef struct { char name[64]; Corpus files; Rows rows; } EvalSet;
 
 typedef struct {
     Options o;
-    const Device *device;
-    void *model;
+    Model model;                                            // o.config and layout, on a device
     Tokenizer *tokenizer;                                   // NULL: tokens are bytes, or bare ids
     Companions companions;                                  // the tokenizer's files, and others
     Layout layout;
@@ -4653,7 +4651,7 @@ static void by_rank_0(Run *run, void (*work)(Run *run)) {
     if (ranks.rank == 0) {
         work(run);
         ranks_dismiss();
-    } else ranks_answer(run->model);
+    } else ranks_answer(run->model.handle);
 }
 
 // ---- its data ----------------------------------------------------------------------------------
@@ -4942,8 +4940,7 @@ static void save(Run *run) {
     char path[PATH];
     if (o->no_save) return;
     path_print(path, "%s/step%d", o->out, run->at.step);
-    checkpoint_write(path, &o->config, &run->layout, &run->companions, run->device, run->model,
-                     &run->at);
+    checkpoint_write(path, run->model, &run->companions, &run->at);
     printf("saved %s\n", path);
     if (o->keep) remove_checkpoints(o->out, o->keep);
 }
@@ -4955,9 +4952,10 @@ static void save(Run *run) {
 static uint64_t params_hash(const Run *run) {
     static real numbers[CHUNK];
     uint64_t hash = fnv1a_start;
-    for (size_t done = 0; done < run->layout.size; done += CHUNK) {
-        const size_t n = zmin(CHUNK, run->layout.size - done);
-        run->device->get(run->model, PARAMS, done, n, numbers);
+    const Model m = run->model;
+    for (size_t done = 0; done < m.layout->size; done += CHUNK) {
+        const size_t n = zmin(CHUNK, m.layout->size - done);
+        m.device->get(m.handle, PARAMS, done, n, numbers);
         for (size_t i = 0; i < n; i++) {
             float f = (float)numbers[i];
             uint32_t bits;
@@ -4971,16 +4969,17 @@ static uint64_t params_hash(const Run *run) {
 // Fills the parameters with their first values.
 static void model_init(const Run *run) {
     static real numbers[CHUNK];
-    for (int k = 0; k < run->layout.n; k++) {
-        const Tensor *t = &run->layout.tensor[k];
-        double std = init_std(t, &run->o.config, run->o.init), cut = init_cut(run->o.init);
+    const Model m = run->model;
+    for (int k = 0; k < m.layout->n; k++) {
+        const Tensor *t = &m.layout->tensor[k];
+        double std = init_std(t, m.config, run->o.init), cut = init_cut(run->o.init);
         size_t count = (size_t)t->rows*t->cols;
         for (size_t done = 0; done < count; done += CHUNK) {
             int n = (int)zmin(CHUNK, count - done);
             #pragma omp parallel for
             for (int i = 0; i < n; i++)
                 numbers[i] = init_value((uint64_t)run->o.seed, t, done + (size_t)i, std, cut);
-            run->device->set(run->model, PARAMS, t->offset + done, (size_t)n, numbers);
+            m.device->set(m.handle, PARAMS, t->offset + done, (size_t)n, numbers);
         }
     }
 }
@@ -4988,10 +4987,9 @@ static void model_init(const Run *run) {
 // The model of this run, with its weights: those of a checkpoint, those of `directory`, or fresh ones.
 static void make_model(Run *run, const char *directory, int loaded, int training) {
     const Options *o = &run->o;
-    const Device *device = run->device;
-    run->model = device->build(&o->config, training);
-    if (o->resume) run->at = checkpoint_read(directory, &run->layout, device, run->model, o->config.tied);
-    else if (loaded) weights_read(directory, &run->layout, device, run->model, o->config.tied);
+    run->model.handle = run->model.device->build(&o->config, training);
+    if (o->resume) run->at = checkpoint_read(directory, run->model);
+    else if (loaded) weights_read(directory, run->model);
     else model_init(run);
     ranks_must_agree();                                     // they have read the same files
     if (training && loaded) say_origin(o, directory);
@@ -5117,8 +5115,7 @@ static void print_sample(const Run *run, int wanted) {
     if (o->generate && end - start < wanted)
         fprintf(stderr, "note: only %d new tokens; then the model's --seq-len of %d is full\n",
                 end - start, T);
-    int n = generate(run->device, run->model, &o->config, tokens, start, end, o->sampling,
-                     (uint64_t)o->seed + run->at.step);
+    int n = generate(run->model, tokens, start, end, o->sampling, (uint64_t)o->seed + run->at.step);
     if (o->prompt_ids || (!t && o->config.vocab != 256)) {
         for (int i = start; i < n; i++) printf("%s%d", i > start ? "," : "", tokens[i]);
     } else if (t) {
@@ -5138,13 +5135,13 @@ static void print_sample(const Run *run, int wanted) {
 // Sends the whole batch through the model, pass by pass, and sums up the losses of each row. With `learn`,
 // the weighted gradients add up. Returns 0 if it was asked to stop before the end.
 static int batch_through(const Run *run, Batch *b, int learn) {
+    const Model m = run->model;
     int k = 0;
     for (; k < b->n && !asked_to_stop; k += batch_pass(b, k).B) {
         const Pass p = batch_pass(b, k);
-        run->device->forward(run->model, b->losses + p.start, b->zlosses + p.start,
-                             b->tokens + p.start, b->targets + p.start,
-                             learn ? b->weights + p.start : NULL, p.B, p.T);
-        if (learn) run->device->backward(run->model, k + p.B >= b->n);
+        m.device->forward(m.handle, b->losses + p.start, b->zlosses + p.start, b->tokens + p.start,
+                          b->targets + p.start, learn ? b->weights + p.start : NULL, p.B, p.T);
+        if (learn) m.device->backward(m.handle, k + p.B >= b->n);
         for (int i = k; i < k + p.B; i++) {
             Row *row = b->order[i];
             const real *losses = b->losses + row->start, *zlosses = b->zlosses + row->start;
@@ -5239,7 +5236,7 @@ static int train_step(Run *run, Batch *batch, Metrics *metrics) {
     const double lr = learning_rate(r, at->step), loss = sums[0]/fmax(1, denominator);
     AdamW how = { lr, r->beta1, r->beta2, r->eps, r->weight_decay, r->decay_embeddings,
                   clip_limit(r, at->step), at->step };
-    const double norm = run->device->update(run->model, &how);
+    const double norm = run->model.device->update(run->model.handle, &how);
     CHECK(isfinite(loss) && isfinite(norm),
           "step %d: the loss is %g and the gradient norm %g; this step was not saved. "
           "Go on from the last checkpoint with a lower --lr or --clip", at->step, loss, norm);
@@ -5361,7 +5358,7 @@ static void print_hash(Run *run) {
 // Appends how fast a step was, in tokens per second, and what share of the device's peak that is.
 static void speed_metrics(const Run *run, double speed, Metrics *metrics) {
     const Options *o = &run->o;
-    const double tflops = o->peak_tflops > 0 ? o->peak_tflops : peak_tflops(run->device->name);
+    const double tflops = o->peak_tflops > 0 ? o->peak_tflops : peak_tflops(run->model.device->name);
     const double each = speed/ranks.world;
     if (ranks.world > 1) metric(metrics, speed, "tokens/s", "throughput/tokens_per_second");
     metric(metrics, each, ranks.world > 1 ? "each" : "tokens/s", "throughput/device/tokens_per_second");
@@ -5373,7 +5370,7 @@ static void train(Run *run) {
     const Options *o = &run->o;
     const Recipe *r = &o->recipe;
     Progress *at = &run->at;
-    const int first = at->step, card = run->device->is_card ? ranks.local : -1;
+    const int first = at->step, card = run->model.device->is_card ? ranks.local : -1;
     Metrics *metrics = &run->metrics;
     static Energy energy;
     check_resumed(run);
@@ -5490,7 +5487,7 @@ static void print_banner(const Run *run) {
     const Config *c = &o->config;
     Memory plan[MAX_MEMORY];
     const int rows = o->recipe.micro_batch*(o->dpo ? 2 : 1);
-    const int entries = run->device->memory(plan, c, 1, rows, c->seq_len);
+    const int entries = run->model.device->memory(plan, c, 1, rows, c->seq_len);
     double total = 0;
     char a[48];
     printf("OLMo in C: %d layers, d_model %d, %d heads (%d key/value), mlp_hidden %d, vocabulary "
@@ -5498,7 +5495,7 @@ static void print_banner(const Run *run) {
            c->mlp_hidden, c->vocab, c->tied ? "tied" : "untied", c->seq_len,
            c->clip_qkv > 0 ? ", clipped q, k, v" : "");
     printf("%s parameters; device %s, %d thread%s%s\n", with_commas((double)run->layout.size, a),
-           run->device->name, omp_get_max_threads(), omp_get_max_threads() > 1 ? "s" : "",
+           run->model.device->name, omp_get_max_threads(), omp_get_max_threads() > 1 ? "s" : "",
            openmp_note);
     if (ranks.world > 1) printf("%d ranks, each on such a device; they share out %s\n", ranks.world,
                                 ranks.shard_gradients ? "gradients and moments" : "the moments");
@@ -5536,7 +5533,7 @@ static void print_data(const Run *run) {
 // What was asked for instead of training: --eval, --chat or --generate, --export.
 static void use_model(Run *run) {
     const Options *o = &run->o;
-    const Device *device = run->device;
+    const char *stores = run->model.device->stores;
     if (o->eval) {
         CHECK(run->val.groups, "--eval: there is no validation data; give --val");
         double sums[MAX_SUMS], predicted = evaluate(run, &run->val, &run->judge, sums);
@@ -5551,14 +5548,14 @@ static void use_model(Run *run) {
         if (!has_chat_template(&run->companions))
             fprintf(stderr, "note: no chat_template came with this model: it was never tuned on "
                             "conversations, so expect nonsense; `make chat` makes one that was\n");
-        chat(device, run->model, &o->config, run->tokenizer, o->sampling, o->generate, (uint64_t)o->seed);
+        chat(run->model, run->tokenizer, o->sampling, o->generate, (uint64_t)o->seed);
     } else if (o->generate) print_sample(run, o->generate);
     if (o->export_dir) {
-        if (strcmp(device->stores, "fp32") && strcmp(o->export_dtype, device->stores))
+        if (strcmp(stores, "fp32") && strcmp(o->export_dtype, stores))
             fprintf(stderr, "note: --export-dtype %s: this device stores weights in %s, so what it exports "
-                    "is rounded to that; ./train_olmo does not round it\n", o->export_dtype, device->stores);
-        export_write(o->export_dir, &o->config, &run->layout, &run->companions, device, run->model,
-                     dtype_named(o->export_dtype), (size_t)o->shard_mb*1000000);
+                    "is rounded to that; ./train_olmo does not round it\n", o->export_dtype, stores);
+        export_write(o->export_dir, run->model, &run->companions, dtype_named(o->export_dtype),
+                     (size_t)o->shard_mb*1000000);
         printf("wrote %s\n", o->export_dir);
     }
 }
@@ -5588,7 +5585,8 @@ int olmo_main(int argc, char **argv, const Device *device) {
     ranks_start(o, device);
     use_threads(o->threads);
     if (device->open) device->open();
-    run.device = device = ranks_device(device);
+    const Model model = { ranks_device(device), NULL, &o->config, &run.layout };
+    run.model = model;
     CHECK(ranks.world == 1 || training || o->eval,
           "--generate, --chat and --export are work for one rank, not %d; --gpus 1 is one", ranks.world);
 
@@ -5616,7 +5614,7 @@ int olmo_main(int argc, char **argv, const Device *device) {
     if (training) train(&run);
     else use_model(&run);
     ranks_part();
-    device->destroy(run.model);
+    device->destroy(run.model.handle);
     tokenizer_free(run.tokenizer);
     conversations_free(run.train_text);
     conversations_free(run.val_text);

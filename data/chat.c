@@ -500,8 +500,9 @@ static void print_piece(char *pending, size_t *n, const char *more, size_t m, in
 // The model's turn: tokens[0..n) end with the header of its answer, and the first `past` of them
 // have been decoded. Prints and appends up to `most` tokens (0: as many as fit), and EOS. Returns
 // the new n; *past follows.
-static int reply(const Device *device, void *model, const Config *c, const Tokenizer *tokenizer,
-                 int *tokens, int n, int *past, int most, Sampling how, uint64_t seed) {
+static int reply(Model m, const Tokenizer *tokenizer, int *tokens, int n, int *past, int most, Sampling how,
+                 uint64_t seed) {
+    const Config *c = m.config;
     real *logits = (real *)allocate((size_t)c->vocab, sizeof(real), "the logits");
     Candidate *candidate =
         (Candidate *)allocate((size_t)c->vocab, sizeof(Candidate), "the candidates");
@@ -509,7 +510,7 @@ static int reply(const Device *device, void *model, const Config *c, const Token
     size_t waiting = 0;
     const int start = n, limit = most && most < c->seq_len - n ? n + most : c->seq_len;
     while (n < limit) {
-        device->decode(model, logits, tokens + *past, n - *past, *past);
+        m.device->decode(m.handle, logits, tokens + *past, n - *past, *past);
         *past = n;
         tokens[n] =
             sample(logits, c->vocab, how, uniform(hash64(hash64(seed) + (uint64_t)n)), candidate);
@@ -528,9 +529,9 @@ static int reply(const Device *device, void *model, const Config *c, const Token
 
 // One line of standard input is one turn of the user. The cache keeps the conversation, so that
 // only what is new is decoded.
-static void chat(const Device *device, void *model, const Config *config,
-                 const Tokenizer *tokenizer, Sampling how, int most, uint64_t seed) {
-    Config c = *config;
+static void chat(Model m, const Tokenizer *tokenizer, Sampling how, int most, uint64_t seed) {
+    Config c = *m.config;
+    m.config = &c;
     if (!tokenizer && c.vocab == 256 && c.eos < 0) c.eos = 0;
     CHECK(tokenizer || c.vocab == 256,
           "--chat: this model's vocabulary of %d is not bytes; give --tokenizer FILE", c.vocab);
@@ -556,7 +557,7 @@ static void chat(const Device *device, void *model, const Config *config,
         user_turn(&r, n == 0, text, size), find_ids(&r, encoder);
         if (r.n < (size_t)(c.seq_len - n)) {
             memcpy(tokens + n, r.ids, r.n*sizeof *tokens);
-            n = reply(device, model, &c, tokenizer, tokens, n + (int)r.n, &past, most, how, seed);
+            n = reply(m, tokenizer, tokens, n + (int)r.n, &past, most, how, seed);
         } else n = c.seq_len;
         if (n < c.seq_len) continue;
         printf("(the context of %d tokens is full: the conversation ends here)\n", c.seq_len);

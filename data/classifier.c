@@ -201,6 +201,7 @@ static void weights_set(void *model, Space space, size_t offset, size_t count, c
     for (size_t i = 0; i < count; i++) *weight_at(model, offset + i) = (float)host[i];
 }
 static const Device classifier_device = { .name = "classifier", .get = weights_get, .set = weights_set };
+static Model model_of(Classifier *c) { return (Model){ .device = &classifier_device, .handle = c }; }
 
 static void classifier_allocate(Classifier *c) {
     c->weight = (float *)allocate((size_t)c->buckets*(size_t)c->labels, sizeof *c->weight,
@@ -216,7 +217,7 @@ static void classifier_save(const char *path, Classifier *c) {
         snprintf(slice[l].name, sizeof slice[l].name, "%s%d/%s", c->words ? "words" : "chars", c->n,
                  c->label[l]);
     }
-    safetensors_write(w->temporary, slice, c->labels, F16, &classifier_device, c);
+    safetensors_write(w->temporary, slice, c->labels, F16, model_of(c));
     whole_end(w);
 }
 
@@ -253,7 +254,7 @@ static Classifier *classifier_load(const char *path) {
     }
     classifier_allocate(c);
     for (int l = 0; l < c->labels; l++)
-        safetensors_read(st, &st->entry[l], &classifier_device, c, PARAMS, (size_t)l*(size_t)c->buckets);
+        safetensors_read(st, &st->entry[l], model_of(c), PARAMS, (size_t)l*(size_t)c->buckets);
     safetensors_close(st);
     return c;
 }

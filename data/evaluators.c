@@ -73,7 +73,7 @@ static int ask_task(const Run *run, Task *t) {
         span[k]->logprob = 0;
     }
     memcpy(mine, span + first, share*sizeof *mine);         // in one piece: choices stay together
-    const int all = score_spans(run->device, run->model, mine, share, budget, not_asked_to_stop, NULL);
+    const int all = score_spans(run->model, mine, share, budget, not_asked_to_stop, NULL);
     double *logprob = (double *)allocate(n, sizeof *logprob, "the answers");    // of all ranks, at once
     for (size_t k = 0; k < n; k++) logprob[k] = span[k]->logprob;
     ranks_sum(logprob, (int)n);

@@ -15,7 +15,7 @@ that is measured differs from task to task: choice_score has all the ways (EVAL_
     Task *t = task_read("arc_easy/rc_0shot", 1);            every line checked, or one sentence
     task_encode(t, &coder);                                 text to tokens, cut to what the model looks at
     n = task_spans(t, span);                                what it is asked
-    score_spans(device, model, span, n, ...);               its answers: sums of losses, in full passes
+    score_spans(model, span, n, ...);                       its answers: sums of losses, in full passes
     task_accuracy(t, PER_CHAR), task_bits_per_byte(t, 0)    what they are worth
 */
 #ifdef ZLIB
@@ -250,8 +250,7 @@ static size_t plan_pass(Span **span, size_t n, size_t budget, int tree, size_t *
 
 // n planned spans through the model. tokens, positions, targets, row: [4, rows]; losses: [2, rows]. What is
 // shorter than its row is padded behind, where causal attention never looks.
-static void score_pass(const Device *device, void *model, Span **span, size_t n, size_t rows,
-                       int *tokens, real *losses) {
+static void score_pass(Model m, Span **span, size_t n, size_t rows, int *tokens, real *losses) {
     int *positions = tokens + rows, *targets = positions + rows, *row = targets + rows;
     const int N = (int)rows, T = span[0]->n - 1;
     for (size_t i = 0; i < rows; i++) tokens[i] = 0, targets[i] = IGNORE;
@@ -262,8 +261,9 @@ static void score_pass(const Device *device, void *model, Span **span, size_t n,
         for (int t = s->n - 1 - s->scored; t < s->n - 1; t++) targets[row[t]] = s->ids[t + 1];
     }
     real *zlosses = losses + rows;
-    if (device->forward_tree) device->forward_tree(model, losses, zlosses, tokens, positions, targets, N);
-    else device->forward(model, losses, zlosses, tokens, targets, NULL, N/T, T);
+    const Device *device = m.device;
+    if (device->forward_tree) device->forward_tree(m.handle, losses, zlosses, tokens, positions, targets, N);
+    else device->forward(m.handle, losses, zlosses, tokens, targets, NULL, N/T, T);
     for (size_t i = 0; i < n; i++) {
         Span *s = span[i];
         double sum = 0;
@@ -280,9 +280,8 @@ typedef int Progressed(void *context, Span **span, size_t n);
 // span[i]->logprob for all i < n, by forward passes of at most `budget` tokens, or one span; but not of
 // what is known already. Reorders `span`. Returns whether all are known: not if `progressed` (it may be
 // NULL) has said stop.
-static int score_spans(const Device *device, void *model, Span **span, size_t n, size_t budget,
-                       Progressed *progressed, void *context) {
-    const int tree = device->forward_tree != NULL;
+static int score_spans(Model m, Span **span, size_t n, size_t budget, Progressed *progressed, void *context) {
+    const int tree = m.device->forward_tree != NULL;
     size_t left = 0, N = budget;
     int go_on = 1;
     if (!n) return 1;
@@ -298,7 +297,7 @@ static int score_spans(const Device *device, void *model, Span **span, size_t n,
     real *losses = (real *)allocate(2*N, sizeof(real), "the losses");
     for (size_t i = 0, some, rows; i < left && go_on; i += some) {
         some = plan_pass(fresh + i, left - i, budget, tree, &rows);
-        score_pass(device, model, fresh + i, some, rows, tokens, losses);
+        score_pass(m, fresh + i, some, rows, tokens, losses);
         if (progressed) go_on = progressed(context, fresh + i, some);
     }
     share_known(span, n);

@@ -51,7 +51,8 @@ int main(int argc, char **argv) {
     CHECK(t || c.vocab == 256, "%s: a vocabulary of %d is not bytes; give --tokenizer FILE", load,
           c.vocab);
     Olmo *m = olmo_build(&c, 0);
-    weights_read(load, &m->layout, &cpu_device, m, c.tied);
+    const Model model = { &cpu_device, m, &c, &m->layout };
+    weights_read(load, model);
     Conversations *pairs = conversations_open("PAIRS.jsonl", files[0], 2, t, eos, T, 0);
     const Rows rows = conversation_rows(pairs);
     int *tokens = (int *)allocate(5 * (size_t)T, sizeof(int), "a row"),
@@ -67,7 +68,7 @@ int main(int argc, char **argv) {
         while (targets[0][start] < 0) start++; // the first label is the token after this one
         start++;
         memcpy(tokens, row[0], (size_t)start*sizeof *tokens);
-        const int n = generate(&cpu_device, m, &c, tokens, start, T, greedy, 0);
+        const int n = generate(model, tokens, start, T, greedy, 0);
         for (int k = 0; k < 2; k++)
             right[k] += is[k] = is_answer(tokens, start, n, row[k], targets[k], length[k]);
         if (is[0] || is[1] || t || show-- <= 0) continue;

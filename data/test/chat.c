@@ -262,7 +262,7 @@ static void test_reply(void) {
     for (int i = 0; i < 2; i++) {
         const Sampling greedy = { 0, 1, 0 };
         int tokens[32] = { 0, '\n' }, past = 0, fine = 1;
-        const int n = reply(&cpu_device, m, &c, NULL, tokens, 2, &past, rows[i].most, greedy, 0);
+        const int n = reply(cpu_model(m, &c), NULL, tokens, 2, &past, rows[i].most, greedy, 0);
         for (int k = 0; k < n - 2; k++) fine &= tokens[2 + k] == rows[i].says[k];
         check(fine && n == 2 + rows[i].n, "an answer %s ends with one EOS: %d tokens",
               rows[i].most ? "that is cut" : "of its own length", n - 2);
@@ -275,7 +275,7 @@ static void test_reply(void) {
     const Sampling fair = { 1, 1, 0 };
     int tokens[32] = { 7 }, past = 0, drawn = 0;
     const int console = print_into(stdout, "/dev/null");
-    const int n = reply(&cpu_device, m, &c, NULL, tokens, 1, &past, 20, fair, 5);
+    const int n = reply(cpu_model(m, &c), NULL, tokens, 1, &past, 20, fair, 5);
     print_again(stdout, console);
     for (int k = 1; k <= 20; k++)
         drawn += tokens[k] == (int)ceil(256*uniform(hash64(hash64(5) + (uint64_t)k))) - 1;
@@ -309,7 +309,8 @@ static void test_chat(void) {
     write_bytes("build/test/turns", turns, strlen(turns));
     const int console = print_into(stdout, "build/test/replies"), input = dup(0);
     CHECK(freopen("build/test/turns", "r", stdin), "build/test/turns: cannot be read");
-    chat(&stage, NULL, &c, NULL, greedy, 0, 0);
+    const Model m = { &stage, NULL, &c, NULL };
+    chat(m, NULL, greedy, 0, 0);
     char pending[LONGEST_TOKEN + 8];
     size_t waiting = 0, longest = 0;
     for (const char *p = "\xff" "abcdefgh"; *p; p++) {
@@ -353,7 +354,7 @@ static void test_sample_text(void) {
     const char *refusal = tokenizer_refusal(path);
     Tokenizer *t = refusal ? NULL : tokenizer_load(path);
     if (refusal) printf("skipped: samples by a tokenizer: %s\n", refusal);
-    stage.decode = act, run.device = &stage;
+    stage.decode = act, run.model.device = &stage, run.model.config = &run.o.config;
     run.o.sampling = greedy;
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
         if (rows[i].tokenizer && !t) continue;
@@ -393,7 +394,8 @@ static void test_chat_at_terminal(void) {
     dup2(user, 0);
     CHECK((stdin = fdopen(user, "r")) && write(terminal, "a?\nb?\n\4", 7) == 7,
           "a terminal cannot be written to");
-    chat(&stage, NULL, &c, NULL, greedy, 0, 0);
+    const Model m = { &stage, NULL, &c, NULL };
+    chat(m, NULL, greedy, 0, 0);
     fflush(stdout);
     fclose(stdin), stdin = before;
     dup2(console, 1), close(console);
@@ -567,14 +569,14 @@ static Run *run_of(Conversations *c, Objective objective, int batch, int micro) 
     run->o = options_of_preset("tiny");
     run->o.config = config_of(16, 2, 4, 2, 24, 256, 80, 1, 0, 0), run->o.config.eos = 0;
     Recipe r = { "constant", 1e-2, 0, 0, 9, batch, micro, 0, 0.9, 0.95, 1e-8, 0, 0, 0, 1 };
-    run->o.recipe = r, run->o.seed = 5, run->device = &cpu_device, run->order_epoch = -1;
+    run->o.recipe = r, run->o.seed = 5, run->order_epoch = -1;
     run->train = conversation_rows(c), run->objective = run->judge = objective;
     olmo_layout(&run->layout, &unused, NULL, &run->o.config);
-    run->model = olmo_build(&run->o.config, 1);
+    run->model = cpu_model(olmo_build(&run->o.config, 1), &run->o.config);
     model_init(run);
     return run;
 }
-static void run_free(Run *run) { olmo_free((Olmo *)run->model), release(run->order), release(run); }
+static void run_free(Run *run) { olmo_free((Olmo *)run->model.handle), release(run->order), release(run); }
 
 // The gradient of one update over all groups, with the log-probabilities of the model itself as
 // reference, moved by `shift` for the chosen rows. Returns the objective's value.
@@ -583,7 +585,7 @@ static double gradient_of(Run *run, real *grads, double shift) {
     double *reference = (double *)allocate(2 * rows->groups, sizeof *reference, "a test"),
            sums[MAX_SUMS] = { 0 };
     Batch b = batch_of(rows, (int)rows->groups, run->o.recipe.micro_batch);
-    Olmo *m = (Olmo *)run->model;
+    Olmo *m = (Olmo *)run->model.handle;
     batch_read(&b, rows, NULL, 0, (int)rows->groups, 256, 0);
     batch_through(run, &b, 0);
     for (int r = 0; r < b.n; r++) b.row[r].reference = -b.row[r].loss + (r % 2 ? 0 : shift);
@@ -618,7 +620,7 @@ static void test_adaptation_bits(void) {
                 Batch b = batch_of(&run->train, run->o.recipe.batch, micro);
                 Metrics metrics = { NULL, 0, 0 };
                 for (int s = 0; s < 4; s++) metrics.n = 0, train_step(run, &b, &metrics);
-                const Olmo *m = (const Olmo *)run->model;
+                const Olmo *m = (const Olmo *)run->model.handle;
                 size = m->layout.size;
                 if (!first) {
                     first = noise_reals(size, 0, 0);
@@ -722,7 +724,7 @@ static void test_adaptation_differences(void) {
         if (k == 1) c->group = 1;
         Run *run = run_of(c, cases[k].objective, 3, 2);
         const size_t size = run->layout.size;
-        Olmo *m = (Olmo *)run->model;
+        Olmo *m = (Olmo *)run->model.handle;
         real *g = noise_reals(size, 0, 0), *u = noise_reals(size, 77, 1), *w = noise_reals(size, 0, 0);
         double fixed[6], moved[2], slope = 0;
         // The reference stays where it was while the weights move.

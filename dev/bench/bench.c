@@ -374,8 +374,9 @@ typedef struct {
 static Subject subject_build(const Options *o) {
     Subject s;
     memset(&s, 0, sizeof s);
-    s.run.o = *o, s.run.device = &cpu_device;
-    s.run.model = s.model = olmo_build(&o->config, 1), s.run.layout = s.model->layout;
+    s.model = olmo_build(&o->config, 1);
+    const Model model = { &cpu_device, s.model, &s.model->config, &s.model->layout };
+    s.run.o = *o, s.run.model = model;
     s.B = o->recipe.micro_batch, s.T = o->config.seq_len;
     int N = s.B*s.T;
     s.tokens = (int *)allocate(2*(size_t)N, sizeof(int), "a batch");
@@ -563,10 +564,11 @@ static void bench_generation(int layers) {
     };
     Run run;
     memset(&run, 0, sizeof run);
-    run.o = options_of_preset("1b"), run.o.config.n_layers = layers, run.device = &cpu_device;
+    run.o = options_of_preset("1b"), run.o.config.n_layers = layers;
     const Config c = run.o.config;
     Olmo *m = olmo_build(&c, 0);
-    run.model = m, run.layout = m->layout;
+    const Model model = { &cpu_device, m, &m->config, &m->layout };
+    run.model = model;
     model_init(&run);
     real *logits = (real *)allocate((size_t)c.vocab, sizeof(real), "the logits");
     Candidate *scratch = (Candidate *)allocate((size_t)c.vocab, sizeof(Candidate), "the candidates");

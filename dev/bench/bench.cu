@@ -169,8 +169,8 @@ typedef struct { Run run; GpuOlmo *model; int B, T, *tokens, *targets; real *los
 static Subject subject_build(const Options *o, int training) {
     Subject s;
     memset(&s, 0, sizeof s);
-    s.run.o = *o, s.run.device = &gpu_device, s.run.model = s.model = gpu_olmo_build(&o->config, training);
-    s.run.layout = s.model->layout;
+    s.model = gpu_olmo_build(&o->config, training);
+    s.run.o = *o, s.run.model = { &gpu_device, s.model, &s.model->config, &s.model->layout };
     s.B = o->recipe.micro_batch, s.T = o->config.seq_len;
     const int N = s.B*s.T, V = o->config.vocab;
     s.tokens = (int *)allocate(2*(size_t)N, sizeof(int), "a batch"), s.targets = s.tokens + N;
@@ -635,7 +635,7 @@ static void bench_decode(const Options *o) {
         const double first = milliseconds(begin), middle = seconds();
         for (int n = 0; n < more; n++) olmo_decode(s.model, logits, s.tokens + n, 1, prompt + n);
         const double alone = milliseconds(middle)/more, last = seconds();
-        (void)generate(s.run.device, s.model, c, s.tokens, prompt, prompt + more, greedy, 0);
+        (void)generate(s.run.model, s.tokens, prompt, prompt + more, greedy, 0);
         const double chosen = (milliseconds(last) - first)/more, limit = 100e-9*bytes/alone/copy_rate;
         if (!warm) continue;
         record("decode, without the choice", "1", more, { alone, alone, alone },

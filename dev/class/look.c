@@ -197,7 +197,8 @@ int main(int argc, char **argv) {
         tokenizer->vocab, c.vocab);
     const int T = prompt_ids(tokenizer, &c, prompt, tokens);
     Olmo *m = olmo_build(&c, 1);
-    weights_read(load, &layout, &cpu_device, m, c.tied);
+    const Model model = { &cpu_device, m, &c, &layout };
+    weights_read(load, model);
 
     // The page is dev/class/look.html with the data in place of its mark.
     static const char mark[] = "/*DATA*/null";

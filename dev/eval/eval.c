@@ -167,8 +167,9 @@ static void open_model(const Command *c) {
             with_commas((double)run.layout.size, parameters), T, the_device->name, bytes_text(bytes, memory));
     fprintf(stderr, "tokens: %s; %d stands before an empty context\n",
             tokenizer ? "a tokenizer's" : "bytes", coder.first);
-    run.device = the_device, run.model = the_device->build(config, 0);
-    weights_read(c->load, &run.layout, the_device, run.model, config->tied);
+    const Model model = { the_device, the_device->build(config, 0), config, &run.layout };
+    run.model = model;
+    weights_read(c->load, model);
     model_hash = params_hash(&run);
     path_join(path, c->load, "train.json");
     if (!file_exists(path)) return;
@@ -178,7 +179,7 @@ static void open_model(const Command *c) {
 }
 
 static void close_model(void) {
-    the_device->destroy(run.model);
+    the_device->destroy(run.model.handle);
     encoder_free(coder.encoder);
     tokenizer_free(tokenizer);
 }

@@ -153,7 +153,7 @@ static int windows_scored(void *context, Span **span, size_t n) {
 static void score_waiting(Waiting *w, Source *s, const Command *c) {
     Span **span = (Span **)allocate(w->n + 1, sizeof *span, "the windows");
     for (size_t i = 0; i < w->n; i++) span[i] = &w->window[i].span;
-    int all = score_spans(the_device, run.model, span, w->n, (size_t)c->pass, windows_scored, NULL);
+    int all = score_spans(run.model, span, w->n, (size_t)c->pass, windows_scored, NULL);
     for (size_t i = 0; i < w->n; i++)                       // those that are equal to others as well
         if (w->window[i].span.known) put_window_score(&w->window[i]);
     flush_scores();

@@ -187,7 +187,7 @@ static void score_task(Task *t, const Command *c) {
     scoring.task = t, scoring.done = 0;
     for (size_t i = 0; i < n; i++) total += span[i]->known ? 0 : span[i]->n;
     bar_begin(t->name, total);
-    if (!score_spans(the_device, run.model, span, n, (size_t)c->pass, spans_scored, NULL)) stop_here(c);
+    if (!score_spans(run.model, span, n, (size_t)c->pass, spans_scored, NULL)) stop_here(c);
     bar_end();
     release(span);
 }

@@ -94,7 +94,8 @@ static void put_model_files(const char *name, double std, int T) {
     void *model = noise_model(&c, std);
     olmo_layout(&layout, &unused, NULL, &c);
     static const Companions none = { { NULL }, { 0 } };
-    export_write(in_scratch(name), &c, &layout, &none, &cpu_device, model, F32, 0);
+    const Model m = { &cpu_device, model, &c, &layout };
+    export_write(in_scratch(name), m, &none, F32, 0);
     cpu_device.destroy(model);
 }
 
@@ -162,6 +163,11 @@ static double plain_score(void *model, const Span *s) {
 }
 
 static int counted_passes, counted_spans;
+static Model on_device(const Device *device, void *model) {
+    const Model m = { device, model, NULL, NULL };
+    return m;
+}
+
 static int count_spans(void *context, Span **span, size_t n) {
     (void)span;
     counted_passes++, counted_spans += (int)n;
@@ -182,21 +188,21 @@ static void test_scoring(void) {
             span[i] = ask_about(&bytes, text + k % 7, (size_t)(k*5 % 31), text + k, (size_t)(1 + k*3 % 12));
             list[i] = &span[i];
         }
-        all &= score_spans(&cpu_device, model, list, N, (size_t)budget, NULL, NULL);
+        all &= score_spans(on_device(&cpu_device, model), list, N, (size_t)budget, NULL, NULL);
         for (int i = 0; i < N; i++) same &= span[i].known && span[i].logprob == plain_score(model, &span[i]);
         if (budget < 4096) for (int i = 0; i < N; i++) release(span[i].ids);
     }
     check(all && same, "scores do not depend on the batch: equal bits to one text a pass");
     for (int i = 0; i < N; i++) list[i] = &span[i], span[i].known = i % 5 == 0;
     counted_spans = counted_passes = 0;
-    score_spans(&cpu_device, model, list, N, 256, count_spans, NULL);
+    score_spans(on_device(&cpu_device, model), list, N, 256, count_spans, NULL);
     for (int i = 0; i < N; i++) same &= span[i].logprob == plain_score(model, &span[i]);
     check(same && counted_spans < N*4/5 - 10, "what is known, or asked twice, is not computed again: %d of "
           "%d", counted_spans, N);
     for (int i = 0; i < N; i++) list[i] = &span[i], span[i].known = 0;
     int two = 2, known = 0;
     counted_passes = 0;
-    all = score_spans(&cpu_device, model, list, N, 64, count_spans, &two);
+    all = score_spans(on_device(&cpu_device, model), list, N, 64, count_spans, &two);
     for (int i = 0; i < N; i++) known += span[i].known;
     check(!all && counted_passes == 2 && known > 0 && known < N, "and it stops when told: after %d of %d",
           known, N);
@@ -249,7 +255,7 @@ static void test_sharing(void) {
         for (int tree = 1; tree >= 0; tree--) for (int budget = 1; budget <= 100; budget *= 10) {
             for (int i = 0; i < n; i++) list[i] = &span[n - 1 - i], span[i].known = 0, span[i].logprob = 0;
             counted_tokens = largest_pass = 0;
-            score_spans(tree ? &with_trees : &without, model, list, (size_t)n, (size_t)budget, NULL, NULL);
+            score_spans(on_device(tree ? &with_trees : &without, model), list, (size_t)n, (size_t)budget, NULL, NULL);
             for (int i = 0; i < n; i++)
                 same &= span[i].known && span[i].logprob == plain_score(model, &span[i]);
             if (tree) tokens = counted_tokens;
@@ -324,7 +330,7 @@ static void test_uniform(void) {
             "0 q| bbbbb\n"), 1);
     Span *span[64];
     task_encode(t, &bytes);
-    score_spans(&cpu_device, model, span, task_spans(t, span), 64, NULL, NULL);
+    score_spans(on_device(&cpu_device, model), span, task_spans(t, span), 64, NULL, NULL);
     check(task_accuracy(t, PER_TOKEN) == 0.5 && task_accuracy(t, PER_CHAR) == 0.5
           && task_accuracy(t, UNCOND) == 0.5,
           "all equal: the first choice is taken, so accuracy is the share of label 0");

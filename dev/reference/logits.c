@@ -12,7 +12,7 @@ The logits of our program, for check_hf.py to compare with transformers' OlmoFor
 int main(int argc, char **argv) {
     static Run run;
     CHECK(argc == 4, "usage: logits DIRECTORY 1,2,3 OUTPUT");
-    run.o = options_of_preset("tiny"), run.device = &cpu_device;
+    run.o = options_of_preset("tiny");
     run.o.config = config_read(argv[1]), run.o.prompt_ids = argv[2];
     const Config *c = &run.o.config;
     int *tokens = (int *)allocate(2*(size_t)c->seq_len, sizeof(int), "the ids");
@@ -20,7 +20,8 @@ int main(int argc, char **argv) {
     real *losses = (real *)allocate(2*(size_t)T, sizeof(real), "the losses");
     Olmo *m = olmo_build(c, 1);                              // a training model keeps the logits of all rows
     for (int t = 0; t < T; t++) targets[t] = IGNORE;
-    weights_read(argv[1], &m->layout, &cpu_device, m, c->tied);
+    const Model model = { &cpu_device, m, c, &m->layout };
+    weights_read(argv[1], model);
     olmo_forward(m, losses, losses + T, tokens, targets, NULL, 1, T);
     FILE *file = open_to_write(argv[3]);
     fwrite(m->acts.logits, sizeof(real), (size_t)T*c->vocab, file);
