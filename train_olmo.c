@@ -105,7 +105,7 @@ static void die(const char *format, ...) {
 #define CHECK(fine, ...) do { if (!(fine)) die(__VA_ARGS__); } while (0)
 
 // ---- memory ------------------------------------------------------------------------------------
-// For the tests: which allocation must fail, counted from 1; 0: none.
+// For the tests: failing_allocation = k makes the k-th allocation fail; 0: none fails.
 static int allocations, failing_allocation;
 static int must_fail(void) { return failing_allocation && ++allocations == failing_allocation; }
 
@@ -203,7 +203,7 @@ static Preset preset_named(const char *name) {
     die("--model %s: there is no such preset; choose tiny, 150m, 1b, 7b or 7b-0424", name);
 }
 
-// Dies if the sizes do not fit together; the sentence begins with where they come from.
+// Dies if the sizes do not fit together. source: where they come from; the sentence begins with it.
 static void config_check(const Config *c, const char *source) {
     CHECK(c->d_model > 0 && c->d_model <= 1 << 16,
           "%s: d_model %d; expected 1 to %d", source, c->d_model, 1 << 16);
@@ -496,9 +496,9 @@ void attention_forward(real *att, real *lse, real *work, const real *q, int q_wi
 // one product of D numbers per query, instead of one of T. Then
 //     dq = dS k / sqrt(D),    dk += dS^T q / sqrt(D),    dv += P^T datt
 //
-// A task is one query head's block of KEYS keys, with all queries that see it: enough tasks for all threads
-// even where one sequence has one key/value head. The gradient of a query adds up over the blocks, that of
-// a key and its value over the heads that share them:
+// A task is one query head, one block of KEYS keys, and all queries that see it: this makes enough tasks for
+// all threads, even of one sequence with one key/value head. The gradient of a query adds up over the blocks,
+// that of a key and its value over the heads that share them:
 //     dq        block 0 writes to dqkv, later blocks to dq_parts
 //     dk, dv    a group's first head writes to dqkv, the others to dkv_parts
 // At the end the parts are added in a fixed order, so the bits do not depend on the threads.
@@ -630,7 +630,8 @@ void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *lo
     enum { PIECE = 512 };                                   // 2 KB: stays in L1
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
-        const real *row = logits + (size_t)n*V, most = row_max(row, V);
+        const real *row = logits + (size_t)n*V;
+        const real most = row_max(row, V);                  // exp(logit - most) cannot overflow
         real unused[PIECE];                                 // only the sum of the exponentials is wanted
         real sum = 0;
         for (int v = 0; v < V; v += PIECE) {
@@ -1062,8 +1063,9 @@ static void head_forward(Olmo *m, real *losses, real *zlosses, const real *weigh
 }
 
 // tokens, targets [B,T] -> losses[b,t] = -log p(targets[b,t] | tokens[b,0..t]), 0 where the target
-// is negative (ignored); zlosses[b,t] likewise. olmo_backward will take the gradient of their sum
-// weighted by weights[b,t]: this is how the caller chooses an objective. NULL: no backward pass follows.
+// is negative (ignored); zlosses[b,t] likewise. Ids must be below V; whoever reads them sees to that.
+// olmo_backward will take the gradient of losses + zlosses weighted by weights[b,t]: this is how the caller
+// chooses an objective. NULL: no backward pass follows.
 void olmo_forward(Olmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
                   const real *weights, int B, int T) {
     const Config *c = &m->config;
@@ -1367,16 +1369,16 @@ static inline __attribute__((always_inline)) void transpose(eight *out, const re
 // one set of the cache.
 static inline int odd_vectors(int n) { return ceil_div(n, VL) | 1; }
 
-// For code that reads eight rows side by side, 8 x 8 numbers per step: fetches 64 numbers of the next
-// eight rows into the cache. It takes them one row after the other, which is fastest for memory; a
-// processor does not foresee eight streams by itself. rows: the next eight, `width` apart, K numbers each.
+// Fetches 64 numbers of the next eight rows into the cache, for code that reads eight rows side by side,
+// 8 x 8 numbers per step: a processor does not foresee eight streams by itself. It takes one row after the
+// other, which is fastest for memory. rows: the next eight, `width` apart, K numbers each.
 static inline void prefetch(const real *rows, size_t width, int K, int step) {
     const real *next = rows + 64*step/K*width + 64*step % K;
     for (int line = 0; line < 64; line += 64/sizeof(real)) __builtin_prefetch(next + line, 0, 2);
 }
 
-// Packs the rows of x, `width` at a time, into panels p[k*width + r], in blocks of 8 x 8. Rows missing
-// in the last panel are not written. For the prefetcher, the blocks come in the order of memory.
+// Packs the rows of x, `width` at a time, into panels p[k*width + r]. Rows missing in the last panel are
+// not written. It moves blocks of SIDE x SIDE, in the order of memory, which the prefetcher foresees.
 static void pack(real *p, Matrix x, int rows, int K, int width) {
     const int by_rows = x.col == 1, outer = by_rows ? rows : K, inner = by_rows ? K : rows;
     for (int o = 0; o < outer; o += SIDE) for (int i = 0; i < inner; i += SIDE) {
@@ -1548,7 +1550,11 @@ static void choose_tiles(int *mc, int *nc, int M, int N, int threads) {
         const int m = padded(ceil_div(M, rows), MR);
         const int rounds = ceil_div(ceil_div(M, m)*columns, threads);
         const double end = (rounds + 0.25)*(m + 16)*(n + 8);
-        if (end < first) first = end, *mc = m, *nc = n;
+        if (end < first) {
+            first = end;
+            *mc = m;
+            *nc = n;
+        }
     }
 }
 
@@ -1617,8 +1623,8 @@ static void row_add(real *y, const real *x, int n) {
 
 // e^x = 2^n e^r with n = round(x/ln 2), so |r| <= ln(2)/2, where eight terms of the Taylor series reach
 // float precision. It is plain arithmetic, so that a loop over it becomes vector code; libm's exp would
-// cost as much as the matrix products. x is clamped to [-87, 88]; a NaN stays a NaN. In the double of
-// the tests it is exp itself.
+// cost as much as the matrix products. x is clamped to [-87, 88]; a NaN stays a NaN. In double, which only
+// the tests use, it is exp itself.
 static inline real fast_exp(real x) {
     if (sizeof(real) == sizeof(double)) return (real)exp((double)x);
     const float to_integer = 12582912.0f;                   // 1.5 * 2^23: adding it rounds, and leaves n
@@ -1670,7 +1676,7 @@ static struct {
     int local;                                      // which of those on this machine
     int forked;                                     // 1: started by --gpus
     int shard_gradients;
-    double exposed;                                 // seconds of the last update that a device waited
+    double exposed;                                 // seconds of the last update in which a device waited
 } ranks = { 0, 1, 0, 0, 0, 0 };
 
 enum { MAX_SEGMENTS = MAX_LAYERS + 2 };
@@ -1815,7 +1821,10 @@ static void cpu_forward_tree(void *m, real *losses, real *zlosses, const int *to
                              const int *targets, int N) {
     olmo_forward_tree((Olmo *)m, losses, zlosses, tokens, positions, targets, N);
 }
-static void cpu_backward(void *m, int last) { (void)last, olmo_backward((Olmo *)m); }
+static void cpu_backward(void *m, int last) {
+    (void)last;                                             // for ranks, which then send their gradients
+    olmo_backward((Olmo *)m);
+}
 static double cpu_update(void *m, const AdamW *adamw) { return olmo_update((Olmo *)m, adamw); }
 static void cpu_decode(void *m, real *logits, const int *tokens, int n, int past) {
     olmo_decode((Olmo *)m, logits, tokens, n, past);
