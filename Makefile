@@ -18,6 +18,7 @@ THREADS = $(if $(filter -fopenmp,$(OPENMP)),-fopenmp,-fopenmp-simd -Wno-unknown-
 FLAGS   = -std=c11 -pthread -Wall -Wextra -ffp-contract=fast -fno-math-errno $(THREADS) $(CFLAGS)
 SOURCE  = train_olmo.c data/tokenizer.c data/chat.c data/requests.c data/ranks.c data/reference.c data/evaluators.c data/energy.c Makefile
 CORPUS  = data/stories.txt data/stories_val.txt
+CHECKS  = data/test/chat.c data/test/check.c data/test/clock.c
 
 # Unicode for the tokenizer, where ICU is installed; `make data` needs it, and the rest.
 ICU     = $(shell pkg-config --exists icu-uc 2>/dev/null && pkg-config --cflags --libs icu-uc | sed 's/^/-DICU /')
@@ -66,7 +67,7 @@ NCCL     ?= $(shell if [ -e /usr/include/nccl.h ] && echo 'int main(void){return
             print(f"-I{at}/include -L{at}/lib -l:libnccl.so.2 -Xlinker -rpath,{at}/lib")' 2>/dev/null; fi)
 GPU_LIBS += $(if $(NCCL),-DNCCL $(NCCL))
 
-train_olmo_cu train_olmo_cu_fp32 test_olmo_cu test_olmo_cu_fp32: train_olmo.cu test_olmo.c data/test/check.c $(SOURCE) $(CORPUS) build/flags
+train_olmo_cu train_olmo_cu_fp32 test_olmo_cu test_olmo_cu_fp32: train_olmo.cu test_olmo.c $(CHECKS) $(SOURCE) $(CORPUS) build/flags
 	@[ "$(NVCC_AT)" ] || { echo "error: $@ needs CUDA's compiler, nvcc, which is not installed here"; exit 1; }
 	$(NVCC) $(GPU_FLAGS) $(if $(findstring fp32,$@),-DFP32) -o $@ $(if $(findstring test,$@),test_olmo.c,$<) $(GPU_LIBS) $(ICU) $(ZLIB)
 
@@ -79,15 +80,15 @@ test-gpu: $(if $(CARD),test_olmo_cu test_olmo_cu_fp32)
 # for that, too.
 ON_CPU_FLAGS = -std=c++17 -O1 -g $(ARCH) -ffp-contract=fast -fno-strict-aliasing -Wall -Wextra -Wno-unused -Wno-unused-parameter -Wno-sign-compare \
                -Wno-unknown-pragmas $(filter -fopenmp,$(OPENMP)) -DNCCL -I. -Idev/cuda_on_cpu
-test_olmo_on_cpu test_olmo_on_cpu_fp32: $(wildcard dev/cuda_on_cpu/*) train_olmo.cu test_olmo.c data/test/check.c $(SOURCE) build/flags
+test_olmo_on_cpu test_olmo_on_cpu_fp32: $(wildcard dev/cuda_on_cpu/*) train_olmo.cu test_olmo.c $(CHECKS) $(SOURCE) build/flags
 	$(CXX) $(ON_CPU_FLAGS) $(if $(findstring fp32,$@),-DFP32) -DPROGRAM='"test_olmo.c"' -o $@ dev/cuda_on_cpu/on_cpu.cc -lm -ldl
 test-gpu-on-cpu: test_olmo_on_cpu test_olmo_on_cpu_fp32
 	./test_olmo_on_cpu ./test_olmo_on_cpu_fp32
 
 # The same tests twice: in float, and in double, where finite differences can see every gradient.
-test_olmo: test_olmo.c data/test/chat.c data/test/check.c $(SOURCE) build/flags
+test_olmo: test_olmo.c $(CHECKS) $(SOURCE) build/flags
 	$(CC) $(FLAGS) -Wno-unused-function -o $@ $< -lm -ldl $(ICU) $(ZLIB)
-test_olmo_double: test_olmo.c data/test/chat.c data/test/check.c $(SOURCE) build/flags
+test_olmo_double: test_olmo.c $(CHECKS) $(SOURCE) build/flags
 	$(CC) $(FLAGS) -Wno-unused-function -DREAL=double -o $@ $< -lm -ldl $(ICU) $(ZLIB)
 
 # ... and those of the data room, where its libraries are installed.
@@ -98,7 +99,7 @@ test: train_olmo test_olmo test_olmo_double dev/eval/eval dev/eval/test_eval bui
 	./test_olmo $(GPU_TESTS:%=./%) dev/eval/test_eval build/class/witness $(DATA_TESTS)
 
 # Evaluation: one program, and the same on a GPU.
-EVAL    = $(wildcard dev/eval/*.c) data/whole.c data/test/check.c $(SOURCE) build/flags
+EVAL    = $(wildcard dev/eval/*.c) data/whole.c $(CHECKS) $(SOURCE) build/flags
 eval: dev/eval/eval
 eval_cu: dev/eval/eval_cu
 dev/eval/eval dev/eval/test_eval: %: %.c $(EVAL)

@@ -22,13 +22,25 @@ static int check(int fine, const char *format, ...) {
     return fine;
 }
 
+// Whoever started this program may have closed files 0 to 2, and left others open. What a test starts has the
+// first three, and no others.
+static void only_three_files(void) {
+    int file;
+    do CHECK((file = open("/dev/null", O_RDWR)) >= 0, "/dev/null: %s", strerror(errno)); while (file < 3);
+    close(file);
+    for (file = 3; file < 1024; file++) fcntl(file, F_SETFD, FD_CLOEXEC);
+}
+
 // To be called before the first check.
 static void begin_tests(void) {
-    // A shell's jobs in the background ignore these two, and so does all that they start.
-    signal(SIGINT, SIG_DFL);
-    signal(SIGHUP, SIG_DFL);
+    // A shell's jobs in the background ignore the first, nohup's the second, some runners of tests the third;
+    // and so does all that they start.
+    const int ignored[] = { SIGINT, SIGHUP, SIGPIPE };
+    for (int i = 0; i < 3; i++) signal(ignored[i], SIG_DFL);
+    only_three_files();
     failures = tmpfile();
     CHECK(failures, "no temporary file can be made");
+    fcntl(fileno(failures), F_SETFD, FD_CLOEXEC);
 }
 
 // The files that this process holds open.

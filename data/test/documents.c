@@ -365,10 +365,10 @@ static void test_bar(void) {
 // The bar as it is drawn; on a terminal, at most five times a second.
 static void draw_bar(const char *parts) {
     bar_begin("test", 200);
-    bar.done = atof(parts), bar.documents = 1234, bar.unpacked = 5e6, bar.began = seconds() - 10;
+    bar.done = atof(parts), bar.documents = 1234, bar.unpacked = 5e6, bar.began -= 10;
     bar_print(" end\n");
 }
-static void test_bar_drawn(void) {
+static void bar_drawn(void) {
     static const struct { const char *done, *drawn; } cases[] = {
         { "0", "\rtest [                              ]   0%" },
         { "51", "\rtest [#######                       ]  26%" },
@@ -394,13 +394,19 @@ static void test_bar_drawn(void) {
     int before = dup(2);
     dup2(screen, 2), close(screen);
     bar_begin("test", 0);
-    bar_add(NULL, 1), bar_add(NULL, 1), bar.shown -= 0.21, bar_add(NULL, 1), bar_add(NULL, 1);
+    bar.shown -= 0.19, bar_add(NULL, 1), bar_add(NULL, 1);
+    bar.shown -= 0.02, bar_add(NULL, 1), bar_add(NULL, 1);
     dup2(before, 2), close(before);
     const ssize_t n = read(terminal, said, sizeof said - 1);
     close(terminal);
     check(n > 0 && strstr(said, "  3 documents  0.0 MB/s of text  0 s") && !strchr(said + 1, '\r') &&
           !strchr(said, '\n'),
           "on a terminal the bar is drawn once in a fifth of a second: %s", said + 1);
+}
+static void test_bar_drawn(void) {
+    setenv("CLOCK_STEP", "0", 1);                            // the clock stands, but for what a test puts back
+    bar_drawn();
+    unsetenv("CLOCK_STEP");
 }
 
 // A directory's files in the order of their names, whatever their order there; no hidden ones, none

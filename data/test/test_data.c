@@ -5,6 +5,8 @@ last line is `N passed, N failed`.
 
 A check that cannot fail is a defect: each has been seen red, with the code broken on purpose.
 */
+#define _GNU_SOURCE
+#include "clock.c"
 #define OLMO_LIBRARY
 #include "../../train_olmo.c"
 #include "../documents.c"
@@ -78,6 +80,13 @@ static const char *put_file(const char *name, const char *bytes, size_t size) {
 }
 static const char *put_text(const char *name, const char *text) {
     return put_file(name, text, strlen(text));
+}
+
+// What this thread has computed so far, in seconds: others that are busy do not count.
+static double processor_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9*(double)t.tv_nsec;
 }
 
 // All of the document that was read last, as a tree that document_free frees.
