@@ -6829,6 +6829,13 @@ static void test_runs(void) {
           && !holds("out", ".tmp"), "a killed run leaves nothing locked, and --keep 2 keeps two: %d",
           checkpoints_in("out"));
     system_or_die("rm -rf out");
+    code = train_olmo("%s --steps 2 --save-every 1 --data few.bin --out less", tiny_model);
+    system_or_die("mkdir less/step1/kept");
+    code = train_olmo("%s --steps 4 --save-every 1 --keep 1 --data few.bin --out less --resume", tiny_model);
+    check(went_well(code) && strstr(complained, "note: less/step1: cannot be removed: Directory not empty")
+          && file_exists("less/step1.tmp/kept") && checkpoints_in("less") == 1,
+          "a checkpoint that cannot be removed: %s", complained);
+    system_or_die("rm -rf less");
     code = train_olmo("%s --steps 4 --save-every 1 --no-save --data few.bin", tiny_model);
     check(went_well(code) && checkpoints_in("out") == 0 && file_exists("out/metrics.jsonl")
           && strstr(last_line(said), "params hash"), "--no-save: metrics alone");

@@ -1967,9 +1967,9 @@ static void empty_directory(const char *path) {
     }
     closedir(directory);
 }
-static void remove_directory(const char *path) {
+static int remove_directory(const char *path) {              // returns whether it could
     empty_directory(path);
-    rmdir(path);
+    return rmdir(path) == 0;
 }
 
 // After this, a rename in the directory survives a power failure.
@@ -3027,12 +3027,10 @@ static void remove_checkpoints(const char *out, int keep) {
         path_print(path, "%s/step%d", out, oldest);
         path_print(temporary, "%s.tmp", path);
         remove_directory(temporary);
-        (void)rename_directory(path, temporary, temporary);
-        remove_directory(temporary);
+        const int removed = rename_directory(path, temporary, temporary) && remove_directory(temporary);
+        if (!removed) fprintf(stderr, "note: %s: cannot be removed: %s\n", path, strerror(errno));
         set_half_written(NULL);
-        if (!file_exists(path) && !file_exists(temporary)) continue;
-        fprintf(stderr, "note: %s: cannot be removed: %s\n", path, strerror(errno));
-        return;
+        if (!removed) return;
     }
 }
 
