@@ -2276,7 +2276,18 @@ static void shard_limits(void) {
                  rows[i].shards);
         check(same && !strcmp(out, expected), "%d shards of at most %d bytes: %.60s", rows[i].shards,
               (int)rows[i].bytes, out);
+        Shards shards = shards_open("build/test/shards");
+        int aligned = 1;
+        for (int k = 0; k < shards.n; k++) {
+            aligned &= shards.at[k]->data % 8 == 0;
+            safetensors_close(shards.at[k]);
+        }
+        check(aligned, "their numbers begin where those of 8 bytes may");
+        release(shards.at);
     }
+    hugging_face_write("build/test/shards", cpu_model(m, &c), NULL, BF16, 1024);
+    shell(out, sizeof out, "grep -c '\"total_size\": 7680' build/test/shards/*.index.json");
+    check(!strcmp(out, "1\n"), "in bf16, their index announces half the bytes");
     olmo_free(m), olmo_free(back);
     for (int vocab = 50000; vocab <= 50001; vocab++) {
         Config padded = config_of(2, 1, 1, 1, 2, vocab, 16, 1, 0, 0);
@@ -3294,6 +3305,8 @@ static void hostile_headers(const Parsed *good) {
           "[2251799813685250,2048]", "larger than any file" },
         { "five dimensions", "[64,16]", "[4,4,4,4,4]", "shape" },
         { "64-bit integers", "\"F32\",\"shape\":[64,16]", "\"I64\",\"shape\":[64,8]", "I64" },
+        { "32-bit integers", "\"F32\",\"shape\":[64,16]", "\"I32\",\"shape\":[64,16]",
+          "has dtype I32; expected F32, BF16 or F16" },
         { "doubles", "\"F32\",\"shape\":[64,16]", "\"F64\",\"shape\":[64,8]", "F64" },
         { "a dtype that only begins like one", "\"F32\",\"shape\":[64,16]",
           "\"F32X\",\"shape\":[64,16]", "F32X" },
@@ -3780,9 +3793,12 @@ static void numpy_versions(const char *train) {
         snprintf(hash[masked], sizeof hash[0], "%s", last_line(said));
     }
     check(strcmp(hash[0], hash[1]) != 0, "a label mask changes what is learned");
+    write_numpy("v.npy", 1, "{'descr':'<u2', 'fortran_order': False, 'shape': (64,)}", 116, 2);
+    int code = train_olmo("%s %s v.npy", tiny_model, train);
+    check(went_well(code) && !strcmp(last_line(said), hash[0]), "a NumPy header with fewer blanks");
     for (int version = 1; version <= 3; version++) {
         write_numpy("v.npy", version, "{'descr': '<u2', 'fortran_order': False, 'shape': (64,), }", 116, 2);
-        int code = train_olmo("%s %s v.npy", tiny_model, train);
+        code = train_olmo("%s %s v.npy", tiny_model, train);
         check(went_well(code) && !strcmp(last_line(said), hash[0]),
               "a NumPy header of version %d before tokens", version);
         for (int k = 0; k < 2; k++) {
