@@ -2492,10 +2492,16 @@ static int safetensors_same(const Safetensors *a, const Entry *x, const Safetens
 
 // A tensor in a file that we write: numbers of one of the device's flat arrays, under a name. It is a
 // matrix, or (dims 1) a vector of `rows` numbers, like the Tensor that they belong to.
-typedef struct { char name[96]; Space space; size_t offset; int rows, cols, dims; } Slice;
+typedef struct {
+    char name[96];
+    Space space;
+    size_t offset;
+    int rows, cols, dims;
+    int shard;                                  // which of the files it is in
+} Slice;
 
 static Slice slice_of(const Tensor *t, Space space, size_t offset, int rows) {
-    Slice s = { "", space, offset, rows, t->cols, t->dims };
+    Slice s = { "", space, offset, rows, t->cols, t->dims, 0 };
     return s;
 }
 static size_t slice_bytes(const Slice *s, Dtype type) {
@@ -2873,8 +2879,8 @@ static void companions_write(const Companions *with, const char *directory) {
 }
 
 // Deals tensors out to shards of at most `most` bytes (0: to one): each is filled until the next tensor
-// would not fit. of[i]: the shard of tensor i. Returns how many shards there are.
-static int deal_out(int *of, const Slice *slice, int n, Dtype type, size_t most) {
+// would not fit. Sets the slices' shards, and returns how many there are.
+static int deal_out(Slice *slice, int n, Dtype type, size_t most) {
     size_t inside = 0;                                      // bytes of the last shard so far
     int shards = 1;
     for (int i = 0; i < n; i++) {
@@ -2883,7 +2889,7 @@ static int deal_out(int *of, const Slice *slice, int n, Dtype type, size_t most)
             shards++;
             inside = 0;
         }
-        of[i] = shards - 1;
+        slice[i].shard = shards - 1;
         inside += bytes;
     }
     return shards;
@@ -2896,8 +2902,7 @@ static const char *shard_name(char *out, size_t size, int shard, int shards) {
 }
 
 // Writes the list of which tensor is in which shard.
-static void index_write(const char *directory, const Slice *slice, const int *of, int n, int shards,
-                        Dtype type) {
+static void index_write(const char *directory, const Slice *slice, int n, int shards, Dtype type) {
     char path[PATH], name[64];
     size_t total = 0;
     for (int i = 0; i < n; i++) total += slice_bytes(&slice[i], type);
@@ -2907,7 +2912,7 @@ static void index_write(const char *directory, const Slice *slice, const int *of
     fprintf(file, "  \"weight_map\": {");
     for (int i = 0; i < n; i++) {
         fprintf(file, "%s\n    \"%s\": \"%s\"", i ? "," : "", slice[i].name,
-                shard_name(name, sizeof name, of[i], shards));
+                shard_name(name, sizeof name, slice[i].shard, shards));
     }
     fprintf(file, "\n  }\n}\n");
     close_written(file, path);
@@ -2920,17 +2925,15 @@ static void hugging_face_write(const char *directory, Model m, const Companions 
     char path[PATH], name[64];
     int n;
     Slice *slice = hugging_face_slices(m.layout, &n);
-    int *of = (int *)allocate((size_t)n, sizeof *of, "the list of shards");
-    const int shards = deal_out(of, slice, n, type, shard_bytes);
+    const int shards = deal_out(slice, n, type, shard_bytes);
     config_write(directory, m.config, type);
     companions_write(with, directory);
     for (int s = 0, first = 0, end; s < shards; s++, first = end) {
-        for (end = first; end < n && of[end] == s; end++) {}
+        for (end = first; end < n && slice[end].shard == s; end++) {}
         path_join(path, directory, shard_name(name, sizeof name, s, shards));
         safetensors_write(path, slice + first, end - first, type, m);
     }
-    if (shards > 1) index_write(directory, slice, of, n, shards, type);
-    release(of);
+    if (shards > 1) index_write(directory, slice, n, shards, type);
     release(slice);
 }
 
@@ -5195,11 +5198,9 @@ static void next_batch(Run *run, Batch *batch) {
         at->instance = 0;
     }
     if (!run->order)
-        run->order = (uint32_t *)allocate(rows->groups, sizeof *run->order,
-                                          "the order of the data");
+        run->order = (uint32_t *)allocate(rows->groups, sizeof *run->order, "the order of the data");
     if (run->order_epoch != at->epoch)
-        epoch_order(run->order, (uint32_t)rows->groups,
-                    (uint64_t)run->o.seed + (uint64_t)at->epoch);
+        epoch_order(run->order, (uint32_t)rows->groups, (uint64_t)run->o.seed + at->epoch);
     run->order_epoch = at->epoch;
     const int groups = (int)zmin(wanted, rows->groups - at->instance);
     batch_read(batch, rows, run->order + at->instance, 0, groups, c->vocab, imax(0, c->eos));
@@ -5210,27 +5211,28 @@ static void next_batch(Run *run, Batch *batch) {
     at->instance += groups;
 }
 
-// One update: pick the rows, weigh them, forward and backward, AdamW. Returns 0 if it was asked to stop
-// on the way; then nothing has changed.
+// Weighs the rows of a batch, and adds up their gradients. Returns 0 if it was asked to stop on the way.
+static int batch_gradients(const Run *run, Batch *batch, double *denominator) {
+    if (run->objective.looks_first && !batch_through(run, batch, 0)) return 0;
+    *denominator = objective_weigh(&run->objective, batch);
+    if (*denominator == 0)
+        fprintf(stderr, "note: step %d: no token of this batch is to be predicted; all its labels are "
+                "masked\n", run->at.step);
+    return batch_through(run, batch, 1);
+}
+
+// One update: rows, gradients, AdamW; and what is measured on the way. Returns 0 if it was asked to stop
+// before the update; then nothing has changed.
 static int train_step(Run *run, Batch *batch, Metrics *metrics) {
     const Recipe *r = &run->o.recipe;
     const Objective *objective = &run->objective;
     Progress *at = &run->at;
     const Progress before = *at;
-    double sums[MAX_SUMS] = { 0 };
+    double sums[MAX_SUMS] = { 0 }, denominator;
 
     at->step++;
     next_batch(run, batch);
-    if (objective->looks_first && !batch_through(run, batch, 0)) {
-        *at = before;
-        return 0;
-    }
-    double denominator = objective_weigh(objective, batch);
-    if (denominator == 0)
-        fprintf(stderr,
-                "note: step %d: no token of this batch is to be predicted; all its labels are "
-                "masked\n", at->step);
-    if (!batch_through(run, batch, 1)) {
+    if (!batch_gradients(run, batch, &denominator)) {
         *at = before;
         return 0;
     }
@@ -5372,36 +5374,45 @@ static void speed_metrics(const Run *run, double speed, Metrics *metrics) {
     if (!run->train_text) mfu_metrics(&o->config, run->layout.size, tflops, each, metrics);
 }
 
-// Trains from where the run is to its last step. A step is: update, measure, write down, show, save.
-static void train(Run *run) {
+// What comes before the first step. Returns 0 if there is none to make.
+static int begin_training(Run *run, Energy *energy) {
     const Options *o = &run->o;
-    const Recipe *r = &o->recipe;
-    Progress *at = &run->at;
-    const int first = at->step, card = run->model.device->is_card ? ranks.local : -1;
-    Metrics *metrics = &run->metrics;
-    static Energy energy;
+    const int step = run->at.step, steps = o->recipe.steps;
+    const int card = run->model.device->is_card ? ranks.local : -1;
     check_resumed(run);
-    if (o->energy) energy_begin(&energy, "/sys/class/powercap", "libnvidia-ml.so.1", card, o->watts);
+    if (o->energy) energy_begin(energy, "/sys/class/powercap", "libnvidia-ml.so.1", card, o->watts);
     if (o->sample_every) check_prompt(run);
-    if (at->step >= r->steps) {                             // then no file is touched
-        if (r->steps) printf("nothing to do: the run is at step %d, and ends at step %d; --steps N goes "
-                             "further\n", at->step, r->steps);
+    if (step >= steps) {                                    // then no file is touched
+        if (steps) printf("nothing to do: the run is at step %d, and ends at step %d; --steps N goes "
+                          "further\n", step, steps);
         by_rank_0(run, print_hash);
-        return;
+        return 0;
     }
     // The directory is only touched after all ranks have read what lies there, and found the options and
     // the data right.
     ranks_wait();
     if (!o->resume) by_rank_0(run, fresh_directory);
-    Batch batch = batch_of(&run->train, r->batch, r->micro_batch);
     heed_signals();
     if (run->objective.looks_first) compute_reference(run);
     if (asked_to_stop) {
         printf("stopped as asked; the same command goes on with the reference\n");
-        return;
+        return 0;
     }
     by_rank_0(run, metrics_open);
+    return 1;
+}
 
+// Trains from where the run is to its last step. A step is: update, measure, write down, show, save.
+static void train(Run *run) {
+    const Options *o = &run->o;
+    const Recipe *r = &o->recipe;
+    Progress *at = &run->at;
+    const int first = at->step;
+    Metrics *metrics = &run->metrics;
+    static Energy energy;
+    if (!begin_training(run, &energy)) return;
+
+    Batch batch = batch_of(&run->train, r->batch, r->micro_batch);
     double begun = seconds(), shown = 0;
     int saved = at->step;
     while (at->step < r->steps && !agreed_to_stop()) {
