@@ -1661,10 +1661,11 @@ static real row_exp(real *y, const real *x, real scale, real shift, int n) {
 }
 
 // ---- ranks and their pieces --------------------------------------------------------------------
-// Several processes, each with a device of its own, can train one model: rank 0, 1, ... world - 1. Each
-// has all weights and takes its share of every batch; the gradients of all are added up. What only the
-// optimizer needs is cut into pieces, and each rank keeps its own (ZeRO; Rajbhandari et al. 2020, arXiv
-// 1910.02054): with --shard optimizer the moments, with --shard gradients also the sums of gradients.
+// Several processes, each with a card of its own, can train one model: rank 0, 1, ... world - 1. (The CPU
+// is always rank 0 of 1.) Each has all weights and takes its share of every batch; the gradients of all are
+// added up. What only the optimizer needs is cut into pieces, and each rank keeps its own (ZeRO; Rajbhandari
+// et al. 2020, arXiv 1910.02054): with --shard optimizer the moments, with --shard gradients also the sums
+// of gradients.
 //
 // The flat arrays are cut into segments (the embedding, each layer, the head), because a layer's
 // gradients can leave as soon as they are complete, while those of the layers below are still to come.

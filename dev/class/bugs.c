@@ -259,7 +259,7 @@ static int witness_sees(int number, const char *name) {
     snprintf(directory, sizeof directory, "build/class/bug_%02d", number);
     for (int twice = 0; twice < 2 && !seen; twice++) {
         const char *type = twice ? "double" : "float";
-        if (shell("%s -w -I. -DREAL=%s -o %s/test_%s %s/test_olmo.c -lm", compiler(), type, directory,
+        if (shell("%s -O1 -w -I. -DREAL=%s -o %s/test_%s %s/test_olmo.c -lm", compiler(), type, directory,
                   type, directory)) die("the tests cannot be built around the copy");
         (void)shell("TRAIN_OLMO=%s/train %s/test_%s --part %s >%s/log 2>&1", directory, directory, type,
                     name, directory);
@@ -336,6 +336,7 @@ int main(int argc, char **argv) {
     CHECK(number >= 1 && number <= N_BUGS, "make bug N=...: expected a number from 1 to %d", N_BUGS);
     if (argc > 3 && !strcmp(argv[2], "line")) return check_guess(number, atoi(argv[3]));
     if (argc > 3 && !strcmp(argv[2], "witness")) {
+        printf("Building the tests around the copy, which takes a minute ...\n");
         printf(witness_sees(number, argv[3]) ? "%s sees it.\n" :
                "%s is green: it does not see this bug, or there is no such test.\n", argv[3]);
         return finished();
