@@ -2251,9 +2251,22 @@ static void header_limits(void) {
     check(fine, "llm.c's header of 1024 bytes, and what it announces");
 }
 
+// The least number that rounds to more than float16 has, and the one below it.
+static void save_float16(int below) {
+    Config c = config_of(2, 1, 1, 1, 2, 2, 16, 1, 0, 0);
+    Olmo *m = olmo_build(&c, 0);
+    make_directory("build/test/shards");
+    m->params[3] = below ? (real)-65519.996 : (real)-65520;
+    hugging_face_write("build/test/shards", cpu_model(m, &c), NULL, F16, 0);
+    olmo_free(m);
+}
+
 // Weights in shards: what the index says, where one ends, and that they come back; heads compared to
 // the last number.
 static void shard_limits(void) {
+    save_float16(1);
+    check(dies(save_float16, 0, "has the value -65520, too large for float16"),
+          "float16 holds less than 65520");
     static const struct { uint64_t bytes; int shards; } rows[] =
         { { 0, 1 }, { 4096, 4 }, { 2048, 6 }, { 2047, 9 }, { 15360, 1 }, { 15359, 2 } };
     Config c = config_of(16, 1, 2, 2, 32, 64, 16, 0, 0, 0);
