@@ -1105,7 +1105,26 @@ static int layer_tensor_is(const Safetensors *st, const char *name, int layer, c
     snprintf(full, sizeof full, "model.layers.%d.%s.weight", layer, name);
     return tensor_is(st, full, w, first, rows, cols);
 }
+// What config.json leaves out is as transformers' OlmoConfig has it.
+static void shortest_config(void) {
+    const char *const sizes = "\"model_type\": \"olmo\", \"hidden_size\": 16, \"num_hidden_layers\": 1, "
+                              "\"num_attention_heads\": 4, \"intermediate_size\": 8, \"vocab_size\": 64";
+    const char *const directory = "build/test/short";
+    make_directory(directory);
+    for (int older = 0; older < 2; older++) {
+        FILE *file = open_to_write("build/test/short/config.json");
+        fprintf(file, "{%s%s}", sizes, older ? ", \"rope_parameters\": {\"rope_type\": \"default\"}, "
+                "\"rope_theta\": 500" : "");
+        close_written(file, directory);
+        const Config c = config_read(directory);
+        check(c.n_kv_heads == 4 && c.seq_len == 2048 && c.rope_theta == (older ? 500 : 10000)
+              && c.clip_qkv == 0 && !c.tied && c.eos == -1, "the shortest config.json%s: the other values are transformers' own",
+              older ? " with RoPE's base where older files have it" : "");
+    }
+}
+
 static void test_written_directory(void) {
+    shortest_config();
     static const struct { Config config; const char *field[9]; } cases[] = {
         { { 24, 3, 4, 2, 20, 31, 48, 0, 7, 12345.5, 0.75, 0 },
           { "12345.5", "0.75", "7", "false", "2", "10", "31", "48", "3" } },
@@ -1771,6 +1790,13 @@ static void test_console_by_the_clock(void) {
           && !strcmp(out,
                      "energy 0.04485 kWh: 720 W for 0.0622917 hours, by --watts; 0.04485 kg CO2e "
                      "(PUE 2, 0.5 kg per kWh)\n"), "and the energy: %s", out);
+    // A run that goes on has not made the steps before it in its own time.
+    code = shell(out, sizeof out,
+                 "cd build/test/clock && rm -rf later && export CLOCK_STEP=0.75 && "
+                 "'%s' --plain-device %.*s --steps 90 --out later >first && "
+                 "'%s' --plain-device --resume --steps 99 --out later 2>changes | grep 'step=91/99'",
+                 self, (int)(strstr(flags, " --no-save") - flags), flags, self);
+    check(code == 0 && strstr(out, " eta=0:12\n"), "eta of a run that goes on: %s", out);
 }
 
 // Long work before the first update tells how far it is, every two seconds, by its speed since it began.
@@ -3652,17 +3678,19 @@ static void foreign_directories(const Parsed *good) {
     check(went_well(code) && config_read("eos").eos == 5, "--eos names another end of text");
     copy_file("good/config.json", "bad/config.json");
 
-    // 8 int64, and 4 bool, that are no weights
+    // 8 int64, 4 bool, and RoPE's frequencies, that are no weights
     char *header = replaced(good->header, "{\"__meta",
                             "{\"position_ids\":{\"dtype\":\"I64\","
                             "\"shape\":[8],\"data_offsets\":[10240,10304]},"
                             "\"mask\":{\"dtype\":\"BOOL\","
-                            "\"shape\":[4],\"data_offsets\":[10304,10308]},\"__meta");
+                            "\"shape\":[4],\"data_offsets\":[10304,10308]},"
+                            "\"model.layers.0.self_attn.rotary_emb.inv_freq\":{\"dtype\":\"F32\","
+                            "\"shape\":[4],\"data_offsets\":[10308,10324]},\"__meta");
     char *data = (char *)allocate(good->data_size + 4096, 1, "a test");
     memcpy(data, good->data, good->data_size);
-    write_weights(bad_weights, strlen(header), header, strlen(header), data, good->data_size + 68);
+    write_weights(bad_weights, strlen(header), header, strlen(header), data, good->data_size + 84);
     code = train_olmo("%s", load_bad);
-    check(went_well(code), "buffers of other types than weights load: code %d", code);
+    check(went_well(code), "buffers beside the weights do no harm: code %d", code);
     release(header);
     header = replaced(good->header, "{\"__meta",
                       "{\"lm_head.weight\":{\"dtype\":\"F32\","
@@ -4001,6 +4029,17 @@ static void hostile_tokens(void) {
             "%s %s few.bin,late.bin", tiny_model, train);
     check(!strstr(said, "[step="), "that, too, before the first step");
     release(late);
+    // The first of several, far apart.
+    FILE *sparse = open_to_write("sparse.bin");
+    const long million = 1 << 20;
+    for (int block = 3; block > 0; block--) {
+        fseek(sparse, 2*million*block, SEEK_SET);
+        fputc(64, sparse);
+    }
+    CHECK(fclose(sparse) == 0 && truncate("sparse.bin", 2*4*million) == 0, "sparse.bin: %s", strerror(errno));
+    refuses("three tokens outside the vocabulary", "sparse.bin", "token 1048576 is 64",
+            "%s %s sparse.bin --threads 1", tiny_model, train);
+    unlink("sparse.bin");
 
     memset(zeros, 1, 4096);
     write_bytes("mask.bin", zeros, 200*16), write_bytes("short.bin", zeros, 200*16 - 1),
@@ -5741,12 +5780,13 @@ static void asked_in_a_validation(void) {
     char flags[256];
     for (int steps = 1; steps <= 2; steps++) for (int judged = 0; judged < 2; judged++) {
         snprintf(flags, sizeof flags, "--val few.bin --data few.bin --eval-set few=few.bin --eval-every 1 "
-                 "--out run --steps %d", steps);
+                 "--sample-every 1 --out run --steps %d", steps);
         const int code = asked_in_pass(judged ? 3 + 15 : 3, 1, "0", flags);          // of 30 windows, by two
         const int newest = newest_checkpoint("run");
         char *metrics = slurp("run/metrics.jsonl", NULL);
         check(went_well(code) && newest == 1 && metrics && strstr(metrics, "\"step\": 1")
-              && (strstr(metrics, "eval/validation/") != NULL) == judged && !strstr(metrics, "eval/few/"),
+              && (strstr(metrics, "eval/validation/") != NULL) == judged && !strstr(metrics, "eval/few/")
+              && !strstr(said, "\n    \n"),
               "SIGTERM in %s: code %d, a checkpoint of step %d, and nothing of this in its line",
               judged ? "an evaluation" : "the validation", code, newest);
         check(strstr(complained, "note: asked to stop after 0 of 1 evaluations: the line of step 1") != NULL,
@@ -6864,6 +6904,11 @@ static void test_runs(void) {
     check(went_well(code) && strstr(complained, "note: less/step1: cannot be removed: Directory not empty")
           && file_exists("less/step1.tmp/kept") && checkpoints_in("less") == 1,
           "a checkpoint that cannot be removed: %s", complained);
+    system_or_die("rm -rf less");
+    code = train_olmo("%s --steps 3 --sample-every 2 --no-save --data few.bin --out less", tiny_model);
+    const char *second = strstr(said, "\n    "), *third = second ? strstr(second + 1, "\n    ") : NULL;
+    check(went_well(code) && third && !strstr(third + 1, "\n    "),
+          "samples come every so many steps, and after the last one");
     system_or_die("rm -rf less");
     code = train_olmo("%s --steps 4 --save-every 1 --no-save --data few.bin", tiny_model);
     check(went_well(code) && checkpoints_in("out") == 0 && file_exists("out/metrics.jsonl")
