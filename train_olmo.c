@@ -622,8 +622,8 @@ void swiglu_backward(real *dug, real *h, const real *dh, const real *ug, int N, 
 
 // ---- softmax cross entropy, with optional z-loss -----------------------------------------------
 // lse = log sum_j exp(logits_j),    loss = -log softmax(logits)[target] = lse - logits[target]
-// Softmax does not see a number that is added to all logits: zloss = z*lse^2 holds it near 0 (PaLM, arXiv
-// 2204.02311). Both losses are 0 where the target is negative. All V columns count, the padding too
+// A number added to all logits changes no probability, but moves lse: zloss = z*lse^2 keeps it near 0 (PaLM,
+// arXiv 2204.02311). Both losses are 0 where the target is negative. All V columns count, the padding too
 // (OLMO_SPEC 1.10).                                      logits: [N, V]; losses, zlosses, lse: [N]
 void crossentropy_forward(real *losses, real *zlosses, real *lse, const real *logits, const int *targets,
                           double z, int N, int V) {
@@ -691,8 +691,14 @@ typedef struct {
     Part part[3];
 } Tensor;
 
-typedef struct { real *att_proj, *attn_out, *ff_proj, *ff_out; } LayerWeights;
-typedef struct { real *wte, *head; LayerWeights layer[MAX_LAYERS]; } Weights;
+typedef struct {
+    real *att_proj, *attn_out;                      // [Q, C]   rows q|k|v;   [C, C]
+    real *ff_proj, *ff_out;                         // [2F, C]  rows up|gate; [C, F]
+} LayerWeights;
+typedef struct {
+    real *wte, *head;                               // [V, C] each; with a tied head the same array
+    LayerWeights layer[MAX_LAYERS];
+} Weights;
 
 enum { MAX_TENSORS = 2 + 16*MAX_LAYERS };           // at most 16 tensors per layer; OLMo-1 has 4
 
