@@ -356,9 +356,11 @@ static void accumulation_scenario(void) {
     int micro = random_int(2, 3), batch = micro*random_int(2, 3) + 1, T = random_int(9, 20);
     int targets[MOST];
     for (int n = 0; n < batch*T; n++) {                     // unevenly ignored, by two numbers
-        const int ignored = random_uniform() < 0.1 + 0.08*(n/T);
+        const int ignored = n >= T && random_uniform() < 0.1 + 0.08*(n/T);
         targets[n] = !ignored ? random_int(0, 9) : n % 2 ? -100 : -1;
     }
+    // The first sequence predicts all of its tokens; the last one some, but not all, with every seed.
+    targets[(batch - 1)*T] = random_int(0, 9), targets[batch*T - 1] = -1;
     real *weights = poisoned((size_t)batch*T);
     STUDENT(loss_weights)(weights, targets, batch, T, micro);
     record("weights[sequence][position]", weights, 1, 2, (int[]){ batch, T });
@@ -408,7 +410,11 @@ static void cache_scenario(void) {
     record("att[position][column]", att, T + D, 2, (int[]){ T, H*D });
     record("keys[position][column]", keys, 1, 2, (int[]){ T, G*D });
     record("values[position][column]", values, 1, 2, (int[]){ T, G*D });
-    real *large = random_reals((size_t)T*Q, 0.2, 18);       // scores whose exponentials overflow
+    // Scores whose exponentials overflow. Most would do so by chance; the first one is made to be 1000.
+    real *large = random_reals((size_t)T*Q, 0.2, 18);
+    double square = 0;
+    for (int d = 0; d < D; d++) square += (double)large[d]*(double)large[d];
+    for (int d = 0; d < D; d++) large[H*D + d] = (real)((double)large[d]*1000*sqrt(D)/square);
     for (int t = 0; t < T; t++) {
         STUDENT(attention_step)(att + (size_t)t*H*D, keys, values, large + (size_t)t*Q, t, H, G, D);
     }
@@ -527,9 +533,9 @@ static void shuffle_scenario(void) {
     enum { MOST = 70001 };                                  // more than 16 bits
     static uint32_t order[MOST], ours[MOST];
     static int shown[MOST];
-    // Two elements take one 32-bit number for every seed, and so leave half of a 64-bit number over:
-    // 257 that begin with it are another order.
-    const uint32_t sizes[] = { 1, 2, 257, 3, 0, 10, 2, 5, 1000, MOST };
+    // Neither 2 nor 256 elements reject their first number. So with every seed, 2 take one of 32 bits
+    // and leave half of a 64-bit number over, and 256 that begin with this half are another order.
+    const uint32_t sizes[] = { 1, 2, 256, 3, 0, 10, 2, 257, 5, 1000, MOST };
     for (size_t k = 0; k < sizeof sizes/sizeof *sizes; k++) {
         const uint32_t n = sizes[k];
         uint64_t from = 6198 + (uint64_t)(random_uniform()*1e6);
