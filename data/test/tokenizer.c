@@ -286,6 +286,30 @@ static void test_other_tokenizers(void) {
         encoder_free(e), tokenizer_free(t);
     }
 }
+// Of neighbours those are merged first whose merge was learned first; what a merge has taken away is merged
+// with nothing more. Of added tokens the longest fits; where they are normalized, the normal form of a text.
+static void test_orders(void) {
+    enum { YZ = 281, ZX, XY, TWO, THREE, E_BAR };
+    static const char merges[] = "\"yz\": 281, \"zx\": 282, \"xy\": 283, \"ld\": 264}, "
+                                 "\"merges\": [\"y z\", \"z x\", \"x y\", ";
+    static const char added[] = "\"added_tokens\": [{\"id\": 284, \"content\": \"<<\", \"normalized\": false}, "
+                                "{\"id\": 285, \"content\": \"<<<\", \"normalized\": false}, "
+                                "{\"id\": 286, \"content\": \"\\u00e9|\", \"normalized\": true}, ";
+    static const struct { const char *text; int added, ids[3], n; } cases[] = {
+        { "xyz", 0, { 'x', YZ }, 2 }, { "zxy", 0, { ZX, 'y' }, 2 }, { "yzxy", 0, { YZ, XY }, 2 },
+        { "xyzx", 0, { 'x', YZ, 'x' }, 3 },
+        { "<<", 1, { TWO }, 1 }, { "<<<", 1, { THREE }, 1 }, { "<<<<", 1, { THREE, '<' }, 2 },
+        { "\u00e9|", 1, { E_BAR }, 1 }, { "e\u0301|", 1, { E_BAR }, 1 },
+    };
+    for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
+        Tokenizer *t = tokenizer_load(cases[i].added ? damaged("\"added_tokens\": [", added)
+                                      : damaged("\"ld\": 264}, \"merges\": [", merges));
+        Encoder *e = encoder_new(t);
+        check(encodes_to(e, cases[i].text, cases[i].ids, cases[i].n),
+              "what is merged, or found, first: \"%s\"", cases[i].text);
+        encoder_free(e), tokenizer_free(t);
+    }
+}
 // A name in "vocab" that stands for no bytes (ByteLevel has no space) is text, and comes of no merge.
 static void test_text_in_vocab(void) {
     Tokenizer *t = tokenizer_load(damaged("\"vocab\": {", "\"vocab\": {\"x\\u0020y\": 281, "));
@@ -299,6 +323,7 @@ static void test_text_in_vocab(void) {
 static void test_hostile_tokenizers(void) {
     test_other_tokenizers();
     test_text_in_vocab();
+    test_orders();
     struct { const char *old, *new_text, *sentence; } cases[] = {
         { "\"merges\"", NULL, "cut off" }, { "\"version\"", "\"version", "not JSON" },
         { "\"model\"", "\"other\"", "of type BPE" },
