@@ -86,27 +86,6 @@ static void set_chat_template(Companions *with, const Tokenizer *t, int eos) {
     *bytes = copy, *size = length;
 }
 
-// ---- text ----------------------------------------------------------------------------------------
-
-// What Python's str.strip takes for white space.
-static int is_python_space(int code) {
-    return (code >= 9 && code <= 13) || (code >= 28 && code <= 32) || code == 0x85 ||
-           code == 0xa0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 ||
-           code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
-}
-// The part of text[0..*n), valid UTF-8, between its leading and its trailing white space; *n: its
-// bytes.
-static const char *stripped(const char *text, size_t *n) {
-    const char *end = text + *n, *last = text;
-    int length;
-    while (text < end && is_python_space(utf8_decode(text, (size_t)(end - text), &length)))
-        text += length;
-    for (const char *p = last = text; p < end; p += length)
-        if (!is_python_space(utf8_decode(p, (size_t)(end - p), &length))) last = p + length;
-    *n = (size_t)(last - text);
-    return text;
-}
-
 // ---- rendering -----------------------------------------------------------------------------------
 
 // A piece is the text from the piece before it up to `end`, or (id >= 0) that id alone. label: is it one?
@@ -137,7 +116,7 @@ static void rendering_free(Rendering *r) {
 static void *with_room(void *data, size_t used, size_t needed, size_t *room, size_t size,
                        const char *what) {
     if (needed <= *room) return data;
-    *room = needed + needed/2 + 1024;
+    *room = needed + needed/2 + 16;
     void *larger = allocate(*room, size, what);
     if (used) memcpy(larger, data, used*size);
     release(data);
@@ -256,7 +235,7 @@ static void render(Rendering *r, const char *messages, const char *name, int as_
               "or a \\u without four digits",
               at->path, line, number);
         size_t n = (size_t)size;
-        const char *text = stripped(buffer, &n);
+        const char *text = strip(buffer, &n);
         CHECK(n, "%s: line %zu: message %d (%s) says nothing: its content is empty", at->path,
               line, number, roles[who]);
         if (who == 2) {
@@ -550,7 +529,7 @@ static void chat(Model m, const Tokenizer *tokenizer, Sampling how, int most, ui
         if (got < 0) break;
         size_t size = (size_t)got;
         const int readable = utf8_valid(line, size) == size;
-        const char *text = readable ? stripped(line, &size) : line;
+        const char *text = readable ? strip(line, &size) : line;
         if (!readable) fprintf(stderr, "note: expected UTF-8; this line is left out\n");
         if (!readable) continue;
         if (!size) continue;

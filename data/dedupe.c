@@ -85,7 +85,7 @@ static Filter filter_new(double expected, double rate, const char *what, const c
     // visits are random: small pages would each cost a walk of the page table
     madvise(bits, f.header.bytes, MADV_HUGEPAGE);
     f.bits = (uint64_t *)bits;
-    f.names = (char *)grown(NULL, &f.names_room, 1, 1, "the names of the files");
+    f.names = (char *)with_room(NULL, 0, 1, &f.names_room, 1, "the names of the files");
     return f;
 }
 static void filter_free(Filter *f) { munmap(f->bits, f->header.bytes), release(f->names); }
@@ -135,7 +135,7 @@ static Filter filter_load(const char *path, const char *what, const char *option
     Filter f = filter_new(h.expected, h.rate, h.what, h.options);
     f.header = h;
     CHECK(fstat(fileno(file), &f.on_disk) == 0, "%s: cannot be read: %s", path, strerror(errno));
-    f.names = (char *)grown(f.names, &f.names_room, h.names + 1, 1, "the names of the files");
+    f.names = (char *)with_room(f.names, 0, h.names + 1, &f.names_room, 1, "the names of the files");
     CHECK(fread(f.bits, 1, h.bytes, file) == h.bytes && fread(f.names, 1, h.names, file) == h.names,
           "%s: cannot be read", path);
     fclose(file);
@@ -339,7 +339,8 @@ static void add_document(Portion *b, const Dedupe *how, const Document *d) {
     Record record = { b->ids_size, d->id_size, b->passages };
     b->record = (Record *)room_for_one(b->record, &b->record_room, b->records, sizeof record);
     b->record[b->records++] = record;
-    b->ids = (char *)grown(b->ids, &b->ids_room, b->ids_size + record.id_size, 1, "a file's ids");
+    b->ids = (char *)with_room(b->ids, b->ids_size, b->ids_size + record.id_size, &b->ids_room, 1,
+                               "a file's ids");
     memcpy(b->ids + record.id, d->id, record.id_size);
     b->ids_size += record.id_size, b->bytes += d->size;
 }
@@ -458,8 +459,8 @@ static char *marked_path(const char *from, const char *end) {
 }
 static void name_append(Filter *f, const char *path) {
     size_t n = strlen(path);
-    f->names = (char *)grown(f->names, &f->names_room, f->header.names + n + 2, 1,
-                             "the names of the files");
+    f->names = (char *)with_room(f->names, f->header.names, f->header.names + n + 2, &f->names_room, 1,
+                                 "the names of the files");
     memcpy(f->names + f->header.names, path, n), memcpy(f->names + f->header.names + n, "\n", 2);
     f->header.names += n + 1;
 }

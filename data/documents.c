@@ -42,25 +42,10 @@ writes JSON. Nobody reads the rest of a document: `curate mix` copies its bytes 
 
 // ---- small things -----------------------------------------------------------------------------------
 
-// Room for `need` elements in an array that has `*room`; what it holds is kept.
-static void *grown(void *array, size_t *room, size_t need, size_t size, const char *what) {
-    if (need <= *room) return array;
-    size_t more = need + need/2 + 16;
-    void *bigger = allocate(more, size, what);
-    if (array) memcpy(bigger, array, *room*size);
-    release(array);
-    *room = more;
-    return bigger;
-}
 static void *room_for_one(void *array, size_t *room, size_t used, size_t size) {
-    return grown(array, room, used + 1, size, "a document's parts");
+    return with_room(array, used, used + 1, room, size, "a document's parts");
 }
 
-static size_t code_points(const char *text, size_t size) {
-    size_t n = 0;
-    for (size_t i = 0; i < size; i++) n += (text[i] & 0xc0) != 0x80;
-    return n;
-}
 // x in decimal; returns the end.
 static char *put_digits(char *out, size_t x) {
     char digits[24], *d = digits;
@@ -96,8 +81,8 @@ static void check_memory(double bytes, const char *what, const char *advice) {
 
 // ---- white space ------------------------------------------------------------------------------------
 // Two kinds. Unicode's: the tokenizer's SPACE, and what Rust trims. And Python's, of str.split() and
-// str.strip(): that and U+001C to U+001F (DATA_SPEC 1.3). Dolma is written in both languages; each
-// function here says whose it is. Text is valid UTF-8.
+// str.strip(): that and U+001C to U+001F (tokenizer.c: space_at, strip). Dolma is written in both
+// languages; each function here says whose it is. Text is valid UTF-8.
 
 // Is all of it Unicode's?
 static int all_unicode_space(const char *s, const char *end) {
@@ -106,24 +91,6 @@ static int all_unicode_space(const char *s, const char *end) {
     return 1;
 }
 
-// The bytes of Python's at s, 0 if there is none: by hand, for every tagger asks this of every
-// word's end.
-static inline int space_at(const char *s) {
-    const unsigned char *b = (const unsigned char *)s;
-    if (*b < 0x80) return *b == ' ' || (*b >= 9 && *b <= 13) || (*b >= 0x1c && *b <= 0x1f);
-    switch (*b) {
-    case 0xc2:                                              // U+0085, 00A0
-        return b[1] == 0x85 || b[1] == 0xa0 ? 2 : 0;
-    case 0xe1:                                              // U+1680
-        return b[1] == 0x9a && b[2] == 0x80 ? 3 : 0;
-    case 0xe2:                                              // U+2000-200A, 2028, 2029, 202F; 205F
-        if (b[1] == 0x80) return b[2] <= 0x8a || b[2] == 0xa8 || b[2] == 0xa9 || b[2] == 0xaf ? 3 : 0;
-        return b[1] == 0x81 && b[2] == 0x9f ? 3 : 0;
-    case 0xe3:                                              // U+3000
-        return b[1] == 0x80 && b[2] == 0x80 ? 3 : 0;
-    }
-    return 0;
-}
 // Bytes that no white space begins with, by one comparison: nearly all of a text.
 static inline int is_solid(char c) { return (unsigned char)((unsigned char)c - 0x21) < 0xc2 - 0x21; }
 
@@ -132,17 +99,6 @@ static int all_python_space(const char *text, size_t size) {
     size_t i = 0;
     for (int n; i < size && (n = space_at(text + i)); i += (size_t)n) {}
     return i == size;
-}
-// The text between Python's at its ends; its *size becomes less.
-static const char *strip(const char *text, size_t *size) {
-    const char *end = text + *size, *last;
-    for (int n; text < end && (n = space_at(text)); text += n) {}
-    for (; text < end; end = last) {
-        for (last = end - 1; last > text && (*last & 0xc0) == 0x80; last--) {}
-        if (!space_at(last)) break;
-    }
-    *size = (size_t)(end - text);
-    return text;
 }
 
 // ---- what is wrong with the input -------------------------------------------------------------------

@@ -28,12 +28,6 @@ static char *copy_of(const char *text, size_t size) {
     return copy;
 }
 
-static int count_characters(const char *text, size_t size) {            // code points
-    int n = 0;
-    for (size_t i = 0; i < size; i++) n += (text[i] & 0xc0) != 0x80;
-    return n;
-}
-
 // ---- lines of a file, plain or gzip -------------------------------------------------------------------
 
 typedef struct {
@@ -495,7 +489,7 @@ static void task_encode(Task *t, const Coder *coder) {
         CHECK(s->scored, "%s:%d: the tokenizer makes no token of this continuation", t->path, r->at + 1);
         char *rest = s->lost ? rest_of_text(coder, s, &r->size) : NULL;
         if (rest) release(r->text), r->text = rest;
-        r->bytes = (int)r->size, r->characters = count_characters(r->text, r->size);
+        r->bytes = (int)r->size, r->characters = (int)code_points(r->text, r->size);
         for (r->lead = 1; r->lead < r->bytes && (r->text[r->lead] & 0xc0) == 0x80; r->lead++) {}
         if (r->at >= 0) t->cut_contexts += s->cut > s->lost, t->cut_texts += s->lost > 0;
     }

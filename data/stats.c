@@ -71,7 +71,7 @@ static uint64_t hash_of(const void *bytes, size_t size) {
 }
 static void cut_piece(Sample *s, Cut cut, const char *text, size_t size) {
     Pieces *p = &s->cut[cut];
-    p->piece = (Excerpt *)grown(p->piece, &p->room, p->n + 1, sizeof *p->piece, "a document's pieces");
+    p->piece = (Excerpt *)room_for_one(p->piece, &p->room, p->n, sizeof *p->piece);
     p->piece[p->n++] = (Excerpt){ text, size, hash_of(text, size) };
 }
 
@@ -128,7 +128,7 @@ static void cut_tokens(Sample *s, Encoder *e) {
     size_t size = s->d.size;
     const char *text = strip(s->d.text, &size);
     s->tokens = encode(e, text, size);
-    s->ids = (int *)grown(s->ids, &s->ids_room, s->tokens, sizeof *s->ids, "a document's tokens");
+    s->ids = (int *)with_room(s->ids, 0, s->tokens, &s->ids_room, sizeof *s->ids, "a document's tokens");
     if (s->tokens) memcpy(s->ids, e->ids, s->tokens*sizeof *s->ids);
 }
 
@@ -952,8 +952,7 @@ static void tracker_add(Trackers *all, const char *name, const char *what, doubl
     char *full = format_text("%s/%s", name, what);
     uint64_t *number = table_count(&all->numbers, hash_of(full, strlen(full)));
     if (!*number) {
-        all->tracker = (Tracker *)grown(all->tracker, &all->room, all->n + 1, sizeof *all->tracker,
-                                        "the names of attributes");
+        all->tracker = (Tracker *)room_for_one(all->tracker, &all->room, all->n, sizeof *all->tracker);
         all->tracker[all->n++] = (Tracker){ .name = full, .least = x, .most = x };
         *number = all->n;
     } else free(full);
@@ -1101,7 +1100,7 @@ static int next_sample(Input *in, Sample *s) {
         while (reader_line(in->reader)) {
             const Reader *r = in->reader;
             if (line_is_blank(&r->line)) continue;
-            s->copy = (char *)grown(s->copy, &s->copy_room, r->line.size + PADDING, 1, "a line");
+            s->copy = (char *)with_room(s->copy, 0, r->line.size + PADDING, &s->copy_room, 1, "a line");
             memcpy(s->copy, r->line.text, r->line.size);
             s->line = r->line, s->line.text = s->copy;
             bar_add(in->reader, 0);

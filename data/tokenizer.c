@@ -75,6 +75,42 @@ static size_t utf8_repair(char *out, const char *s, size_t n) {
     return m;
 }
 
+static size_t code_points(const char *text, size_t size) {
+    size_t n = 0;
+    for (size_t i = 0; i < size; i++) n += (text[i] & 0xc0) != 0x80;
+    return n;
+}
+
+// The bytes at s of what Python's str.split and str.strip take for white space; 0 if there is none. By hand:
+// taggers.c asks this of every word's end. s: valid UTF-8 (DATA_SPEC 1.3).
+static inline int space_at(const char *s) {
+    const unsigned char *b = (const unsigned char *)s;
+    if (*b < 0x80) return *b == ' ' || (*b >= 9 && *b <= 13) || (*b >= 0x1c && *b <= 0x1f);
+    switch (*b) {
+    case 0xc2:                                              // U+0085, 00A0
+        return b[1] == 0x85 || b[1] == 0xa0 ? 2 : 0;
+    case 0xe1:                                              // U+1680
+        return b[1] == 0x9a && b[2] == 0x80 ? 3 : 0;
+    case 0xe2:                                              // U+2000-200A, 2028, 2029, 202F; 205F
+        if (b[1] == 0x80) return b[2] <= 0x8a || b[2] == 0xa8 || b[2] == 0xa9 || b[2] == 0xaf ? 3 : 0;
+        return b[1] == 0x81 && b[2] == 0x9f ? 3 : 0;
+    case 0xe3:                                              // U+3000
+        return b[1] == 0x80 && b[2] == 0x80 ? 3 : 0;
+    }
+    return 0;
+}
+// The text between such white space at its ends; its *size becomes less.
+static const char *strip(const char *text, size_t *size) {
+    const char *end = text + *size, *last;
+    for (int n; text < end && (n = space_at(text)); text += n) {}
+    for (; text < end; end = last) {
+        for (last = end - 1; last > text && (*last & 0xc0) == 0x80; last--) {}
+        if (!space_at(last)) break;
+    }
+    *size = (size_t)(end - text);
+    return text;
+}
+
 // What the pre-tokenizer sees in a code point: \s, \p{L}, \p{N}, or none of them (marks are none of
 // them). The reference's regex library, Oniguruma 6.9.8, knows Unicode 14: whatever was assigned
 // later is none of them either, whatever ICU knows by now.

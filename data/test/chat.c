@@ -37,8 +37,10 @@ static void test_white_space(void) {
     };
     size_t found = 0, wrong = 0;
     for (int code = 0; code < 0x110000; code++) {
+        char bytes[8] = "";
+        const int n = utf8_encode(bytes, code);
         const int expected = found < sizeof spaces/sizeof *spaces && code == spaces[found];
-        wrong += is_python_space(code) != expected, found += (size_t)expected;
+        wrong += space_at(bytes) != (expected ? n : 0), found += (size_t)expected;
     }
     check(!wrong && found == 29, "of all code points the 29 that Python strips are white space (%zu are not)",
           wrong);
@@ -281,6 +283,12 @@ static void test_reply(void) {
         drawn += tokens[k] == (int)ceil(256*uniform(hash64(hash64(5) + (uint64_t)k))) - 1;
     check(n == 22 && past == 20 && drawn == 20,
           "a token is drawn by the seed and its place: %d of 20", drawn);
+    int room[64] = { 7 };
+    past = 0;
+    const int before = print_into(stdout, "/dev/null");
+    const int all = reply(&cpu_device, m, &c, NULL, room, 1, &past, INT32_MAX, fair, 5);
+    print_again(stdout, before);
+    check(all == 32 && !room[32], "an answer ends with the context, however much is asked for: %d", all);
     olmo_free(m);
 }
 
@@ -941,6 +949,9 @@ static void hostile_conversations(void) {
             "%s --dpo chat.jsonl --steps 1", small);
     refuses("--label-mask beside conversations", "--label-mask", "know their labels",
             "%s --data chat.jsonl --label-mask mask.bin --steps 1", small);
+    system_or_die("cp pairs.jsonl pairs.txt");
+    refuses("pairs by another name", "pairs.txt", "a name that ends in .jsonl",
+            "%s --dpo pairs.txt --steps 1", small);
     refuses("--dpo beside --data", "--dpo and --data", "only one",
             "%s --dpo pairs.jsonl --data chat.jsonl --steps 1", small);
     refuses("--dpo-beta 0", "--dpo-beta 0", "nothing is learned",

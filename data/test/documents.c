@@ -111,8 +111,8 @@ static void test_packings(void) {
                      "breaks off after line 1");
     }
     for (int i = 0; i < 2; i++) {
-        run(out, sizeof out, "cd %s; { printf '{\"text\":\"no newline\"}' | %s -c; echo rubbish; } > sum.jsonl",
-            scratch, i ? "zstd -q" : "gzip");
+        run(out, sizeof out, "cd %s; { printf '{\"text\":\"no newline\"}' | %s -c; echo rubbish; } > "
+            "sum.jsonl", scratch, i ? "zstd -q" : "gzip");
         snprintf(out, sizeof out, "%s:1=no newline", in_scratch("sum.jsonl"));
         test_reading("rubbish after a last line without a newline", in_scratch("sum.jsonl"), out,
                      "breaks off after line 0");

@@ -289,17 +289,20 @@ static void test_other_tokenizers(void) {
 // Of neighbours those are merged first whose merge was learned first; what a merge has taken away is merged
 // with nothing more. Of added tokens the longest fits; where they are normalized, the normal form of a text.
 static void test_orders(void) {
-    enum { YZ = 281, ZX, XY, TWO, THREE, E_BAR };
+    enum { E_ACUTE = 263, YZ = 281, ZX, XY, TWO, THREE, E_BAR };
     static const char merges[] = "\"yz\": 281, \"zx\": 282, \"xy\": 283, \"ld\": 264}, "
                                  "\"merges\": [\"y z\", \"z x\", \"x y\", ";
-    static const char added[] = "\"added_tokens\": [{\"id\": 284, \"content\": \"<<\", \"normalized\": false}, "
+    static const char added[] = "\"added_tokens\": ["
+                                "{\"id\": 284, \"content\": \"<<\", \"normalized\": false}, "
                                 "{\"id\": 285, \"content\": \"<<<\", \"normalized\": false}, "
-                                "{\"id\": 286, \"content\": \"\\u00e9|\", \"normalized\": true}, ";
+                                "{\"id\": 286, \"content\": \"\\u00e9|\", \"normalized\": true}, "
+                                "{\"id\": 287, \"content\": \"<<\\u00e9\", \"normalized\": true}, ";
     static const struct { const char *text; int added, ids[3], n; } cases[] = {
         { "xyz", 0, { 'x', YZ }, 2 }, { "zxy", 0, { ZX, 'y' }, 2 }, { "yzxy", 0, { YZ, XY }, 2 },
         { "xyzx", 0, { 'x', YZ, 'x' }, 3 },
         { "<<", 1, { TWO }, 1 }, { "<<<", 1, { THREE }, 1 }, { "<<<<", 1, { THREE, '<' }, 2 },
         { "\u00e9|", 1, { E_BAR }, 1 }, { "e\u0301|", 1, { E_BAR }, 1 },
+        { "<<\u00e9", 1, { TWO, E_ACUTE }, 2 },              // what is not normalized is found before
     };
     for (size_t i = 0; i < sizeof cases/sizeof *cases; i++) {
         Tokenizer *t = tokenizer_load(cases[i].added ? damaged("\"added_tokens\": [", added)
@@ -318,6 +321,9 @@ static void test_text_in_vocab(void) {
     char text[64];
     check(decode(t, text, &id, 1) == 3 && !memcmp(text, "x y", 3) && encodes_to(e, "x y", bytes, 3),
           "a token of \"vocab\" that is no bytes' name is read, not written");
+    const int none[] = { 280, -1, 282, INT32_MAX };
+    check(decode(t, text, none, 4) == 12 && !memcmp(text, "\ufffd\ufffd\ufffd\ufffd", 12),
+          "an id that no token has is U+FFFD");
     encoder_free(e), tokenizer_free(t);
 }
 static void test_hostile_tokenizers(void) {

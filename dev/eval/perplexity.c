@@ -43,10 +43,10 @@ typedef struct { Window *window; size_t n, room, tokens; } Waiting;
 // counts.
 static double count_words(const char *text, size_t size) {
     double words = 1;
-    int within = 0, length;
-    for (size_t i = 0; i < size; i += (size_t)length) {
-        int space = is_python_space(utf8_decode(text + i, size - i, &length));
-        words += space && !within, within = space;
+    int within = 0;
+    for (size_t i = 0, space; i < size; i += space ? space : 1) {
+        space = (size_t)space_at(text + i);
+        words += space && !within, within = space > 0;
     }
     return words;
 }
@@ -180,7 +180,7 @@ static void read_document(Waiting *w, Source *s, const Lines *l, const char *lin
     append_ids(&all, &room, &coder, text, size);
     n = (size_t)all.n;
     d->documents++, d->tokens += (double)n, d->bytes += (double)size;
-    d->characters += count_characters(text, size), d->words += count_words(text, size);
+    d->characters += (double)code_points(text, size), d->words += count_words(text, size);
     const Place at = { path, (int)l->number, (int)size };
     cut_windows(w, (size_t)(d - s->domain), at, all.ids, n, c);
     release(text), release(name), release(all.ids);
