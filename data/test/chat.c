@@ -286,7 +286,7 @@ static void test_reply(void) {
     int room[64] = { 7 };
     past = 0;
     const int before = print_into(stdout, "/dev/null");
-    const int all = reply(&cpu_device, m, &c, NULL, room, 1, &past, INT32_MAX, fair, 5);
+    const int all = reply(cpu_model(m, &c), NULL, room, 1, &past, INT32_MAX, fair, 5);
     print_again(stdout, before);
     check(all == 32 && !room[32], "an answer ends with the context, however much is asked for: %d", all);
     olmo_free(m);

@@ -313,23 +313,27 @@ static void test_writing(void) {
                                -2.2250738585072014e-308 };
     for (int i = 0; i < 9; i++) writer_number(w, numbers[i]), writer_text(w, " ");
     writer_json_string(w, "a\"\n\xc3\xa9\0z", 7);
+    writer_text(w, " "), writer_real(w, 1e300), writer_text(w, " "), writer_real(w, -2), writer_real(w, 0.5);
     writer_close(w);
     char *text = read_text(path), *rest = text;
     int same = 1;
     for (int i = 0; i < 9; i++) same &= strtod(rest, &rest) == numbers[i];
     check(same && !strncmp(text, "0.1 0.30000000000000004 1e+300 5e-324 -0.25 123456789 "
                                  "0.6666666666666666 -7 ", 75) &&
-          !strcmp(rest, " \"a\\\"\\n\xc3\xa9\\u0000z\""),
+          !strcmp(rest, " \"a\\\"\\n\xc3\xa9\\u0000z\" 1e+300 -2.00.5"),
           "numbers and strings are written so that they read back: %s", text);
     release(text);
 }
 
-// Bytes that are put in pieces, of more than a block, come back.
+// Bytes that are put in pieces, of more than a block, come back; though nothing packs them.
 static void test_blocks(void) {
     static const char *const names[] = { "blocks.jsonl", "blocks.jsonl.gz", "blocks.jsonl.zst" };
     size_t n = 3*BLOCK + 5;
     char *text = (char *)allocate(n + 1, 1, "a test");
-    for (size_t i = 0; i < n; i++) text[i] = (char)('a' + hash64(i) % 26);
+    for (size_t i = 0; i < n; i++) {
+        const char byte = (char)hash64(i);
+        text[i] = byte == '\r' || byte == '\n' ? 'x' : byte;         // all of it is one line
+    }
     for (int k = 0; k < 3; k++) {
         Writer *w = writer_open(in_scratch(names[k]));
         writer_put(w, text, 7), writer_put(w, text + 7, BLOCK - 8);
@@ -540,6 +544,17 @@ static void test_kinds(void) {
                  "a=1", "");
     snprintf(out, sizeof out, "%s=44", put_text("kind/x.txt", line));
     test_reading("a .txt of JSON lines is text", in_scratch("kind/x.txt"), out, "");
+    Reader *r = reader_open(in_scratch("kind/x.txt"));
+    Document d;
+    check(document_read(r, &d) && d.source_size == 4 && !strcmp(d.source, "text"),
+          "... whose source is text");
+    document_free(&d), reader_close(r);
+    enum { LONG = 600000 };                                 // more than a block
+    char *first = (char *)allocate(LONG + 64, 1, "a test");
+    memset(first + sprintf(first, "{\"id\":\"a\",\"text\":\""), 'x', LONG);
+    strcat(first, "\"}\n{\"id\":\"b\",\"text\":\"2\"}\n");
+    test_reading("a long first line", put_text("kind/long", first), "a=600000 b=2", "");
+    release(first);
     snprintf(out, sizeof out, "%s={\n\"text\": \"1\"\n}\n",
              put_text("kind/object", "{\n\"text\": \"1\"\n}\n"));
     test_reading("a text that begins like JSON", in_scratch("kind/object"), out, "");
@@ -580,6 +595,9 @@ static void test_crlf(void) {
     const char *path = put_text("crlf.txt", "a\r\nb\r\n\r\nc\rd\r\r\n");
     snprintf(out, sizeof out, "%s:1=a\nb %s:2=c\rd\r\n", path, path);
     test_reading("CR LF", path, out, "");
+    separator = "--", path = put_text("blanks.txt", "a-- --b");
+    snprintf(out, sizeof out, "%s:1=a %s:2=  %s:3=b", path, path, path);
+    test_reading("a text of blanks is a document, a blank line is none", path, out, "");
     separator = NULL;
     snprintf(out, sizeof out, "%s=a\r", put_text("cr.txt", "a\r"));
     test_reading("a CR at the end", in_scratch("cr.txt"), out, "");

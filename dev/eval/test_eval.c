@@ -320,6 +320,30 @@ static void test_metrics(void) {
     task_free(t);
 }
 
+// What is divided by: characters or bytes, of what is left of a text that does not fit; with _v1, which takes
+// the first character for a space, without that.
+static void test_lengths(void) {
+    Coder bytes = { NULL, NULL, '\n', 8 };
+    const char *path = put_task_files("lengths", "acc_raw", "0 0 0 q?|\u00e9\u00e9\n"
+                                      "1 0 0 q|\u00e9\u00e9\u00e9\u00e9abcdefgh\n"
+                                      "1000000 0 0 Answer:|\u00e9\u00e9\n");
+    Task *t = task_read(path, 0);
+    task_encode(t, &bytes);
+    const Request *r = t->request;
+    check(t->n == 2 && t->lines == 2, "twins that nobody asked for are left out: %d requests", t->n);
+    check(r[0].bytes == 4 && r[0].characters == 2 && r[0].lead == 2, "bytes, characters, bytes of the first: "
+          "%d, %d, %d", r[0].bytes, r[0].characters, r[0].lead);
+    check(r[1].bytes == 8 && r[1].characters == 8 && r[1].lead == 1, "... of what is left of it: %d, %d, %d",
+          r[1].bytes, r[1].characters, r[1].lead);
+    check(t->cut_contexts == 0 && t->cut_texts == 1, "what is cut is a continuation");
+    t->request[0].span.logprob = -6, t->questions = 1;
+    check(task_ce_loss(t, 0) == 3 && task_ce_loss(t, 1) == 6, "ce_loss: %g, _v1 %g", task_ce_loss(t, 0),
+          task_ce_loss(t, 1));
+    const double rate = task_bits_per_byte(t, 0)*log(2), v1 = task_bits_per_byte(t, 1)*log(2);
+    check(fabs(rate - 1.5) < 1e-15 && fabs(v1 - 3) < 1e-15, "bits per byte, in nats: %g, _v1 %g", rate, v1);
+    t->questions = 2, task_free(t);
+}
+
 // A model of zeros: exact ties, which go to the first choice, and -log 256 a byte.
 static void test_uniform(void) {
     Config c = small_config(64);
@@ -520,6 +544,7 @@ static void test_hostile_requests(void) {
           "both are called a_b_c_d_e_f_~!" },
         { "a file in place of a directory for --json", "touch no; $EVAL tasks --load model --json no/j "
          "--scores unused colours; test -e unused", "no/j.tmp: cannot be written" },
+        { "a model beyond all bounds", "$EVAL tasks --load mad colours", "are its weights damaged?" },
         { "another command's option", "$EVAL tasks --load model --chat colours",
           "--chat: there is no such option" },
         { "no command", "$EVAL", "expected a command" },
@@ -534,6 +559,7 @@ static void test_hostile_requests(void) {
           "error: hostile/rc_0shot/requests.jsonl: cannot be read behind line 0: i" },
 #endif
     };
+    put_model_files("mad", 3e38, 48);
     for (size_t i = 0; i < sizeof more/sizeof *more; i++) {
         int code = shell(out, sizeof out, "%s", more[i].command);
         const char *error = strstr(out, "error: ");
@@ -686,6 +712,32 @@ static void test_perplexity(void) {
     check(code == 0 && strstr(out, "\"words\": 1, ")
           && strstr(out, "\"bits_per_byte\": null, \"perplexity\": null"),
           "without bytes there are no bits per byte");
+    put_text("prefix/s/val/a.jsonl", "{\"text\": \"ab\", \"subdomain\": \"xy\"}\n"
+             "{\"text\": \"c\", \"subdomain\": \"x\"}\n{\"text\": \"\", \"subdomain\": \"nothing\"}\n");
+    code = shell(out, sizeof out, "$EVAL perplexity --load model --json p --scores gs prefix");
+    check(code == 0 && figure_of("p", "s", "xy", "tokens") == 2 && figure_of("p", "s", "x", "tokens") == 1,
+          "a domain whose name begins another's is one of its own");
+    mean = (figure_of("p", "s", "xy", "bits_per_byte") + figure_of("p", "s", "x", "bits_per_byte"))/2;
+    check(fabs(figure_of("p", "s", NULL, "bits_per_byte") - mean) < 1e-6*mean, "a domain without text has no "
+          "part in the mean");
+    const Domain of_words = { NULL, 0, (int128)6 << 32, 2, 24, 3, 24, 1 };      // 6 nats, 2 tokens, 24 bytes
+    check(fabs(domain_perplexity(&of_words) - exp(3)) < 1e-12 &&
+          fabs(domain_bits_per_byte(&of_words) - 0.25/log(2)) < 1e-15,
+          "perplexity is per token, bits are per byte");
+    char longer[256];
+    snprintf(longer, sizeof longer, "{\"text\": \"%048d\", \"subdomain\": \"z\"}\n", 0);
+    put_text("prefix/s/val/z.jsonl", longer);
+    shell(out, sizeof out, "$EVAL perplexity --load model --scores gs prefix");
+    snprintf(longer, sizeof longer, "{\"text\": \"%049d\", \"subdomain\": \"z\"}\n", 0);
+    put_text("prefix/s/val/z.jsonl", longer);
+    code = shell(out, sizeof out, "$EVAL perplexity --load model --scores gs prefix");
+    check(code == 1 && strstr(out, "a document of 48 bytes; now it has 48, of 49"),
+          "a document that has grown behind its windows is another: %s", out);
+#ifdef ZLIB
+    code = shell(out, sizeof out, "$EVAL perplexity --load model --json p prefix && gzip prefix/s/val/*.jsonl "
+                 "&& $EVAL perplexity --load model --json q prefix && cmp p q");
+    check(code == 0, "documents are as good in gzip: %s", out);
+#endif
     put_model_files("zero", 0, 48);
     code = shell(out, sizeof out, "$EVAL perplexity --load zero --json p paloma");
     check(code == 0 && fabs(figure_of("p", "edges", NULL, "perplexity") - 256) < 1e-4
@@ -909,6 +961,7 @@ int main(int argc, char **argv) {
     test_scoring();
     test_sharing();
     test_metrics();
+    test_lengths();
     test_uniform();
     test_sample();
     test_scores_file();
