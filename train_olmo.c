@@ -2821,10 +2821,9 @@ static void weights_read(const char *directory, Model m) {
     const Entry *embedding = shards_find(&shards, "model.embed_tokens.weight", &other);
     if (tied && head && !safetensors_same(in, head, other, embedding))
         fprintf(stderr,
-                "note: %s: lm_head.weight is left out, for \"tie_word_embeddings\" is true, "
-                "though it differs from the "
-                "embedding; if the model has a head of its own, write false in config.json\n",
-                in->path);
+                "note: %s: lm_head.weight is left out, for \"tie_word_embeddings\" is true, though "
+                "it differs from the embedding; if the model has a head of its own, write false in "
+                "config.json\n", in->path);
     for (int s = 0; s < shards.n; s++) {
         for (int i = 0; i < shards.at[s]->n; i++) present += !is_buffer(&shards.at[s]->entry[i], tied);
         safetensors_close(shards.at[s]);
@@ -3696,6 +3695,14 @@ static void print_text(const char *text, size_t n) {
 
 #include "data/tokenizer.c"                                // a tokenizer.json: encode and decode
 
+// The text of n ids; without a tokenizer each is a byte. *size: its bytes. The caller releases it.
+static char *decoded(const Tokenizer *t, const int *ids, size_t n, size_t *size) {
+    char *text = (char *)allocate(n*(t ? (size_t)t->longest : 1) + 1, 1, "a text");
+    *size = t ? decode(t, text, ids, n) : n;
+    for (size_t i = 0; !t && i < n; i++) text[i] = (char)ids[i];
+    return text;
+}
+
 // temperature 0: greedy; top_k 0, top_p 1: off.
 typedef struct { double temperature, top_p; int top_k; } Sampling;
 
@@ -4468,6 +4475,7 @@ static int choose_model(Options *o, Options *before, int argc, char **argv, char
 // ================================================================================================
 // 10. Program: a run from its data to its last step
 // ================================================================================================
+// Told in the order of a run: what it minimizes; its data, directory and model; a step; the loop; main.
 // Easiest to read from its end: olmo_main, then train, then train_step.
 
 #include "data/ranks.c"                                     // several ranks: how they start, meet, end
@@ -4594,18 +4602,13 @@ typedef struct {
     double value;
     char note[48];                                          // for the console
 } Metric;
-typedef struct { Metric *list; int n, room; } Metrics;
+typedef struct { Metric *list; int n; size_t room; } Metrics;
 
 static Metric *metric(Metrics *m, double value, const char *label, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 static Metric *metric(Metrics *m, double value, const char *label, const char *format, ...) {
-    if (m->n == m->room) {
-        m->room = 2*m->room + 16;
-        Metric *list = (Metric *)allocate((size_t)m->room, sizeof *list, "the metrics");
-        if (m->n) memcpy(list, m->list, (size_t)m->n*sizeof *list);
-        release(m->list);
-        m->list = list;
-    }
+    m->list = (Metric *)with_room(m->list, (size_t)m->n, (size_t)m->n + 1, &m->room, sizeof *m->list,
+                                  "the metrics");
     Metric *new_one = &m->list[m->n++];
     va_list args;
     va_start(args, format);
@@ -4720,10 +4723,12 @@ static void check_same_data(const char *then, const char *now, const char *check
           a ? "more" : "fewer", advice);
 }
 
-// Dies if the data is not what the checkpoint says it was trained on. Returns 0 if the checkpoint does not
-// say; if it does, the tokens have been checked before.
-static int seen_before(const Run *run, const char *checkpoint) {
+// Describes the data in run->data_text. A run that goes on dies if its checkpoint was trained on other data.
+// Returns whether that says on which: then the tokens have been checked before.
+static int seen_before(Run *run, const char *checkpoint) {
     char path[PATH];
+    run->data_text = data_text(run);
+    if (!run->o.resume) return 0;
     path_join(path, checkpoint, "train.json");
     char *text = read_text(path);
     const char *then = json_get(json_root(text, path), "data");
@@ -4772,13 +4777,11 @@ static void open_windows(Run *run, const char *checkpoint) {
     const int T = o->config.seq_len, width = token_width(o->dtype);
     if (o->data) {
         run->train_files = corpus_open(o->data, o->label_mask, width, T);
-        run->data_text = data_text(run);
         for (int i = 0; i < run->train_files.n; i++)
             CHECK(!run->train_files.file[i].text || o->config.vocab == 256 || !run->companions.bytes[0],
                   "%s: is text, but this model's tokens are those of its tokenizer.json; "
                   "data/tokenize makes a token file of it", run->train_files.file[i].path);
-        if (!o->resume || !seen_before(run, checkpoint))
-            corpus_check(&run->train_files, o->config.vocab);
+        if (!seen_before(run, checkpoint)) corpus_check(&run->train_files, o->config.vocab);
     }
     if (!o->val) run->val_files = corpus_hold_out(&run->train_files);
     else if (strcmp(o->val, "none")) {
@@ -4810,8 +4813,7 @@ static void open_conversations(Run *run, const char *checkpoint) {
     if (data) {
         run->train_text = conversations_open(flag, data, group, t, o->config.eos, T, o->as_released);
         run->train = conversation_rows(run->train_text);
-        run->data_text = data_text(run);
-        if (o->resume) (void)seen_before(run, checkpoint);
+        (void)seen_before(run, checkpoint);
         set_chat_template(&run->companions, t, o->config.eos);
     }
     if (!o->val) run->val = hold_out_conversations(&run->train, &held);
@@ -5111,12 +5113,8 @@ static void check_prompt(const Run *run) {
 
 // Prints tokens as text: through the tokenizer, or as bytes.
 static void print_tokens(const Tokenizer *t, const int *tokens, size_t n) {
-    const size_t room = n*(t ? (size_t)t->longest : 1);
-    char *raw = (char *)allocate(room + 1, 1, "a sample");
-    char *text = (char *)allocate(3*room + 1, 1, "a sample");
-    size_t size = n;
-    if (t) size = decode(t, raw, tokens, n);
-    else for (size_t i = 0; i < n; i++) raw[i] = (char)tokens[i];
+    size_t size;
+    char *raw = decoded(t, tokens, n, &size), *text = (char *)allocate(3*size + 1, 1, "a sample");
     print_text(text, utf8_repair(text, raw, size));
     release(raw);
     release(text);

@@ -471,12 +471,7 @@ static Task *task_read(const char *directory, int twins) {
 
 // What is left of a text whose first tokens did not fit: what is divided by bytes must be of the same text.
 static char *rest_of_text(const Coder *coder, const Span *s, size_t *size) {
-    const int *ids = s->ids + s->n - s->scored, longest = coder->tokenizer ? coder->tokenizer->longest : 1;
-    char *text = (char *)allocate((size_t)s->scored*(size_t)longest + 1, 1, "a text");
-    *size = (size_t)s->scored;
-    if (coder->tokenizer) *size = decode(coder->tokenizer, text, ids, (size_t)s->scored);
-    else for (int i = 0; i < s->scored; i++) text[i] = (char)ids[i];
-    return text;
+    return decoded(coder->tokenizer, s->ids + s->n - s->scored, (size_t)s->scored, size);
 }
 
 // Text to tokens, for all requests that are wanted.
