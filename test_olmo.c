@@ -5799,6 +5799,24 @@ static void asked_in_a_validation(void) {
     }
 }
 
+static void write_conversations(const char *path, int n, int pairs);            // data/test/chat.c
+
+// In DPO's reference, which comes before the first step: the same command goes on with it.
+static void asked_in_the_reference(void) {
+    const char *flags = "--vocab 256 --seq-len 96 --dpo pairs.jsonl --recipe dpo --steps 2 --out run";
+    write_conversations("pairs.jsonl", 9, 1);
+    CHECK(went_well(train_olmo("--asked-device %s %s --out straight", tiny_model, flags)),
+          "a test could not train: %s", complained);
+    char hash[64];
+    snprintf(hash, sizeof hash, "%s", last_line(said));
+    int code = asked_in_pass(2, 1, "0", flags);
+    check(went_well(code) && newest_checkpoint("run") < 0 && strstr(said, "goes on with the reference"),
+          "SIGTERM in the reference: code %d", code);
+    code = train_olmo("--asked-device %s %s", tiny_model, flags);
+    check(went_well(code) && !strcmp(last_line(said), hash), "and then it goes on: %.30s", last_line(said));
+    system_or_die("rm -rf run straight");
+}
+
 // Several signals within a fifth of a second, as a terminal and a program around ours send them, are one. A
 // later one does not wait for anything.
 static void asked_again(void) {
@@ -5881,6 +5899,7 @@ static void test_signals(void) {
     snprintf(program, sizeof program, "%s", self);
     asked_in_a_step();
     asked_in_a_validation();
+    asked_in_the_reference();
     asked_again();
     leave_yard();
 }
@@ -6909,7 +6928,11 @@ static void test_runs(void) {
     const char *second = strstr(said, "\n    "), *third = second ? strstr(second + 1, "\n    ") : NULL;
     check(went_well(code) && third && !strstr(third + 1, "\n    "),
           "samples come every so many steps, and after the last one");
-    system_or_die("rm -rf less");
+    code = train_olmo("--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 256 --steps 1 --no-save "
+                      "--sample-every 0 --val none --out less");
+    check(went_well(code) && strstr(said, "data: 24,000 windows of 256 tokens in 1 file, none for validation"),
+          "the stories, without those for validation");
+    system_or_die("rm -rf less*");
     code = train_olmo("%s --steps 4 --save-every 1 --no-save --data few.bin", tiny_model);
     check(went_well(code) && checkpoints_in("out") == 0 && file_exists("out/metrics.jsonl")
           && strstr(last_line(said), "params hash"), "--no-save: metrics alone");
