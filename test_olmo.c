@@ -1118,7 +1118,8 @@ static void shortest_config(void) {
         close_written(file, directory);
         const Config c = config_read(directory);
         check(c.n_kv_heads == 4 && c.seq_len == 2048 && c.rope_theta == (older ? 500 : 10000)
-              && c.clip_qkv == 0 && !c.tied && c.eos == -1, "the shortest config.json%s: the other values are transformers' own",
+              && c.clip_qkv == 0 && !c.tied && c.eos == -1,
+              "the shortest config.json%s: the other values are transformers' own",
               older ? " with RoPE's base where older files have it" : "");
     }
 }
@@ -6924,13 +6925,16 @@ static void test_runs(void) {
           && file_exists("less/step1.tmp/kept") && checkpoints_in("less") == 1,
           "a checkpoint that cannot be removed: %s", complained);
     system_or_die("rm -rf less");
-    code = train_olmo("%s --steps 3 --sample-every 2 --no-save --data few.bin --out less", tiny_model);
+    code = train_olmo("%s --steps 3 --batch 1 --sample-every 2 --no-save --data few.bin --out less",
+                      tiny_model);
     const char *second = strstr(said, "\n    "), *third = second ? strstr(second + 1, "\n    ") : NULL;
     check(went_well(code) && third && !strstr(third + 1, "\n    "),
           "samples come every so many steps, and after the last one");
-    code = train_olmo("--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 256 --steps 1 --no-save "
-                      "--sample-every 0 --val none --out less");
-    check(went_well(code) && strstr(said, "data: 24,000 windows of 256 tokens in 1 file, none for validation"),
+    check(strstr(said, "memory: ") && strstr(said, " for passes of 1 x 16 tokens: "),
+          "no pass is planned that is larger than a batch");
+    code = train_olmo("--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 256 --steps 1 "
+                      "--no-save --sample-every 0 --val none --out less");
+    check(went_well(code) && strstr(said, "24,000 windows of 256 tokens in 1 file, none for validation"),
           "the stories, without those for validation");
     system_or_die("rm -rf less*");
     code = train_olmo("%s --steps 4 --save-every 1 --no-save --data few.bin", tiny_model);
