@@ -4663,18 +4663,19 @@ static const Arrival *arrival_of(const char *name) {
 }
 
 static void test_options(void) {
-    // What every preset has in common.
-    const Options usual = options_of_preset("150m");
-    check(usual.seed == 6198 && usual.eval_every == 500 && usual.save_every == 1000 && usual.sample_every == 1000
-          && !usual.keep && usual.sampling.temperature == 0.8 && usual.sampling.top_p == 1
-          && !usual.sampling.top_k && usual.dpo_beta == 0.1 && usual.pue == 1 && !usual.epochs
-          && !strcmp(usual.init, "mitchell") && !strcmp(usual.denominator, "predicted")
-          && !strcmp(usual.dtype, "uint16") && !strcmp(usual.export_dtype, "fp32")
-          && !strcmp(usual.shard, "optimizer") && !strcmp(usual.out, "out") && !strcmp(usual.warmup, "5000"),
-          "the defaults of all options that belong to no preset");
     static Options o, before;
     Option table[MAX_OPTIONS];
     int n = option_table(&o, table), count = 0;
+    // What every preset has in common.
+    const Options usual = options_of_preset("150m");
+    check(usual.seed == 6198 && usual.eval_every == 500 && usual.save_every == 1000
+          && usual.sample_every == 1000 && !usual.keep && usual.sampling.temperature == 0.8
+          && usual.sampling.top_p == 1 && !usual.sampling.top_k && usual.dpo_beta == 0.1 && usual.pue == 1 && !usual.epochs
+          && !strcmp(usual.init, "mitchell") && !strcmp(usual.denominator, "predicted")
+          && !strcmp(usual.dtype, "uint16") && !strcmp(usual.export_dtype, "fp32")
+          && !strcmp(usual.shard, "optimizer") && !strcmp(usual.out, "out")
+          && !strcmp(usual.warmup, "5000"),
+          "the defaults of all options that belong to no preset");
     for (int i = 0; i < n; i++) {
         if (is_heading(&table[i])) continue;
         const Arrival *a = arrival_of(table[i].name);
@@ -5555,6 +5556,7 @@ static void test_companions(void) {
     // one more.
     char line[512];
     system_or_die("cp model/*.json . && rm config.json && cp -r model equal && cp -r model narrow");
+    edit_file("equal/tokenizer.json", "\"vocab\": {", "\"vocab\": {\"ab\": 256, ");
     code = train_olmo("%s --steps 1 --sample-every 0 --out here --tokenizer tokenizer.json", model), same = 1;
     for (int i = 0; i < 4; i++) same &= same_in("model", "here/step1", names[i]);
     check(went_well(code) && same, "--tokenizer without a directory: %s", complained);
@@ -5596,9 +5598,14 @@ static void test_companions(void) {
     check(went_well(code) && strstr(complained, "note: model/tokenizer.json: samples will be bare ids")
           && same_in("model", "other/step1", names[0]),
           "a tokenizer of another kind does not stop training: code %d", code);
-    // Samples can do without a tokenizer, conversations cannot.
+    code = train_olmo("--load model --generate 2 --prompt-ids 1");
+    check(went_well(code) && strspn(said, "0123456789,") == strcspn(said, "\n"), "ids need none: %s", said);
+    // Samples can do without a tokenizer, a prompt and conversations cannot.
     write_text("talk.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
                              "{\"role\": \"assistant\", \"content\": \"b\"}]}\n");
+    refuses("a prompt, and a tokenizer of another kind", "error: model/tokenizer.json: ",
+            tokenizer_refusal("model/tokenizer.json"),
+            "--load model --data ids.bin --val none --steps 1 --sample-every 1 --prompt a");
     refuses("conversations, and a tokenizer of another kind", "error: model/tokenizer.json: ",
             tokenizer_refusal("model/tokenizer.json"),
             "--load model --data talk.jsonl --val none --steps 1 --eos 7");
