@@ -419,7 +419,7 @@ static void test_other_recipes(void) {
                                     "s/\"group\":1/\"group\":\"x\"/", "s/\"file\":1/\"file\":7/",
         "s/\"open\":..,/\"open\":[[9,1]],/", "s/\"open\":..,/\"open\":3,/",
         "s/\"files\":.*\"next\"/\"files\":0,\"next\"/",
-        "s/part-0-00000.npy/..\\/x/", "s/part-0-00000.npy/tokenize/",
+        "s/part-0-00000.npy/..\\/r\\/&/", "s/part-0-00000.npy/tokenize/",
         "s/\"shard\":0/\"shard\":99999999999/", "s/,\"text_bytes\":5//" };
     int fine = 0, n = (int)(sizeof damaged_states/sizeof *damaged_states);
     for (int i = 0; i < n; i++) {

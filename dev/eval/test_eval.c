@@ -342,6 +342,60 @@ static void test_lengths(void) {
     const double rate = task_bits_per_byte(t, 0)*log(2), v1 = task_bits_per_byte(t, 1)*log(2);
     check(fabs(rate - 1.5) < 1e-15 && fabs(v1 - 3) < 1e-15, "bits per byte, in nats: %g, _v1 %g", rate, v1);
     t->questions = 2, task_free(t);
+    check(standard_error(0.5, 100) == 0.05, "the standard error of 50 of 100: %g", standard_error(0.5, 100));
+}
+
+// The questions that are kept take their twins along, those in the file and ours; --limit and --sample keep
+// some, where there are more. Scores that are written are those of the file's lines.
+static void test_kept(void) {
+    Coder bytes = { NULL, NULL, '\n', 64 };
+    Task *t = task_read(put_task_files("kept", "acc_raw", "0 0 0 a?| x\n1 0 0 b?| y\n2 0 0 c?| z\n"
+                                       "1000000 0 0 Answer:| x\n1000001 0 0 Answer:| y\n"), 1);
+    const int second[] = { 1 };
+    task_encode(t, &bytes);
+    Request *own = &t->request[t->question[0].twin[0]];
+    Span *both[] = { &t->request[0].span, &own->span };
+    scores_file = open_to_write(in_scratch("both")), scoring.task = t;
+    (void)spans_scored(NULL, both, 2);
+    fclose(scores_file), scores_file = NULL;
+    char *written = read_text(in_scratch("both"));
+    check(own->at < 0 && strchr(written, '\n') == written + strlen(written) - 1,
+          "one line of two scores, of which one is of a twin of ours: %s", written);
+    release(written);
+    task_keep(t, second, 1);
+    check(t->request[0].skip && t->request[3].skip && !t->request[1].skip && !t->request[4].skip,
+          "a question goes with its twin");
+    task_free(t);
+    Command c;
+    memset(&c, 0, sizeof c);
+    static const struct { int limit, sample, doc[3], n; } rows[] = {
+        { 0, 0, { 0, 1, 2 }, 3 }, { 2, 0, { 0, 1 }, 2 }, { 3, 0, { 0, 1, 2 }, 3 }, { 0, 2, { 1, 0 }, 2 },
+        { 0, 3, { 0, 1, 2 }, 3 },
+    };
+    for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {
+        t = task_read(in_scratch("kept/rc_0shot"), 1);
+        c.limit = rows[i].limit, c.sample = rows[i].sample;
+        choose_questions(t, &c);
+        int fine = t->questions == rows[i].n;
+        for (int k = 0; k < rows[i].n && fine; k++) fine = t->question[k].doc == rows[i].doc[k];
+        check(fine, "--limit %d --sample %d: %d questions", c.limit, c.sample, t->questions);
+        task_free(t);
+    }
+    Task named;
+    memset(&named, 0, sizeof named);
+    static const struct { const char *name; int way; } paper[] = {
+        { "hellaswag", PER_TOKEN }, { "hellaswag:rc_5shot", PER_TOKEN }, { "hellas", -1 },
+        { "hellaswags", -1 },
+        { "arc_easy", UNCOND }, { "arc_challenge", UNCOND }, { "boolq", RAW }, { "openbookqa", UNCOND },
+        { "piqa", PER_TOKEN }, { "sciq", RAW }, { "winogrande", PER_TOKEN }, { "headqa_en", UNCOND },
+        { "logiqa", RAW }, { "mrpc", RAW }, { "qnli", RAW }, { "wic", RAW }, { "wnli", RAW }, { "copa", RAW },
+        { "rte", RAW }, { "mmlu", -1 },
+    };
+    for (size_t i = 0; i < sizeof paper/sizeof *paper; i++) {
+        strcpy(named.name, paper[i].name);
+        const int way = paper_way(&named);
+        check(way == paper[i].way, "the paper measures %s in way %d", named.name, way);
+    }
 }
 
 // A model of zeros: exact ties, which go to the first choice, and -log 256 a byte.
@@ -383,6 +437,12 @@ static void test_sample(void) {
               && different == 1000,
               "1000 of %d: %d, %d, %d ... as Python draws them", rows[i].n, sample[0], sample[1], sample[2]);
     }
+    // Python draws from a pool up to here, and from there on again what it has drawn before.
+    static const int of_21[] = { 14, 3, 0, 2, 1 }, of_22[] = { 14, 3, 0, 2, 18 };
+    python_sample(sample, 21, 5, 1234);
+    int fine = !memcmp(sample, of_21, sizeof of_21);
+    python_sample(sample, 22, 5, 1234);
+    check(fine && !memcmp(sample, of_22, sizeof of_22), "5 of 21, and 5 of 22");
 }
 
 // ---- the program: tasks -------------------------------------------------------------------------------
@@ -439,6 +499,9 @@ static void test_scores_file(void) {
     code = shell(out, sizeof out, "$EVAL tasks --load model --scores s colours/rc_0shot");
     check(code == 1 && strstr(out, "are these other request files?") && same_text("s", "whole"),
           "and other questions: %.300s", out);
+    code = shell(out, sizeof out, "sed 's/\"bytes\": 7/\"bytes\": 8/' whole > s; $EVAL tasks --load model "
+                 "--scores s colours/rc_0shot; cp whole s");
+    check(strstr(out, "tokens of 8 bytes, but") != NULL, "and the same tokens of another text: %.200s", out);
     put_task_files("flowers", "acc_raw", "0 0 1 What is red?| a rose\n0 1 1 What is red?| the sea\n");
     code = shell(out, sizeof out, "$EVAL tasks --load model --scores s flowers/rc_0shot");
     check(code == 1 && strstr(out, "\"colours\", which is not asked for now") && same_text("s", "whole"),
@@ -734,8 +797,8 @@ static void test_perplexity(void) {
     check(code == 1 && strstr(out, "a document of 48 bytes; now it has 48, of 49"),
           "a document that has grown behind its windows is another: %s", out);
 #ifdef ZLIB
-    code = shell(out, sizeof out, "$EVAL perplexity --load model --json p prefix && gzip prefix/s/val/*.jsonl "
-                 "&& $EVAL perplexity --load model --json q prefix && cmp p q");
+    code = shell(out, sizeof out, "$EVAL perplexity --load model --json p prefix && "
+                 "gzip prefix/s/val/*.jsonl && $EVAL perplexity --load model --json q prefix && cmp p q");
     check(code == 0, "documents are as good in gzip: %s", out);
 #endif
     put_model_files("zero", 0, 48);
@@ -962,6 +1025,7 @@ int main(int argc, char **argv) {
     test_sharing();
     test_metrics();
     test_lengths();
+    test_kept();
     test_uniform();
     test_sample();
     test_scores_file();
