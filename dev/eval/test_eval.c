@@ -682,6 +682,13 @@ static void test_mmlu(void) {
     Span s = letter_span(&r, NULL);
     check(s.n == 5 && s.scored == 1 && s.ids[4] == 'B' && s.ids[3] == '?', "the letter alone is asked about");
     release(s.ids);
+    for (int T = 3; T <= 4; T++) {
+        coder.T = T, s = letter_span(&r, NULL);
+        check(s.n == T + 1 && s.cut == 4 - T && s.ids[T] == 'B' && s.ids[T - 1] == '?',
+              "in a window of %d the model reads the last %d of 4 tokens", T, T);
+        release(s.ids);
+    }
+    coder.T = 64;
     Rendering chat = rendering_of(0);
     s = letter_span(&r, &chat);
     const char *whole = "<|user|>\nWhy?\n<|assistant|>\nThe answer is:B";
