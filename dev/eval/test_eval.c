@@ -1009,6 +1009,22 @@ static void test_compare(void) {
     code = shell(out, sizeof out, "$EVAL compare C D");
     check(code == 0 && strstr(out, "1.5000") && strstr(out, "1.3000 -0.200+-0.100"),
           "bits per byte, domain by domain: %s", out);
+    put_text("F", "{\"tasks\": {\"t\": {\"primary\": 1, \"right\": \"11\"}}, \"sources\": "
+             "{\"s\": {\"bits_per_byte\": 2, \"domains\": {\"x\": {\"bits_per_byte\": 2}}}}}");
+    put_text("G", "{\"tasks\": {\"t\": {\"primary\": 0, \"right\": \"000\"}}, \"sources\": "
+             "{\"s\": {\"bits_per_byte\": 3, \"domains\": {\"x\": {\"bits_per_byte\": 3}}}}}");
+    code = shell(out, sizeof out, "$EVAL compare F G | grep '^[st] ' | tr -s ' '");
+    check(code == 0 && !strcmp(out, "t 100.0 0.0 \ns 2.0000 3.0000 \n"), "a name has one row; other "
+          "questions are not paired, and one domain has no error: %s", out);
+    Points p = { NULL, 0, 0 };
+    points_of_line(&p, "{\"throughput/total_tokens\": 9, \"eval/downstream/x_acc_v2\": 0.5}");
+    points_of_line(&p, "{\"throughput/total_tokens\": 5, \"eval/downstream/x_acc_v2\": 0.25, "
+                   "\"eval/downstream/x_chance\": 0.125}");
+    qsort(p.list, p.n, sizeof *p.list, by_curve);
+    check(p.n == 2 && p.list[0].tokens == 5 && p.list[0].value == 0.25 && p.list[0].chance == 0.125 &&
+          p.list[1].tokens == 9 && isnan(p.list[1].chance) && !strcmp(p.list[1].name, "x"),
+          "a curve's points, by tokens, each with its chance");
+    release(p.list);
     code = shell(out, sizeof out, "echo '{}' > E; $EVAL compare E");
     check(code == 1 && strstr(out, "E: expected \"tasks\" or \"sources\""), "what is no result");
     if (shell(out, sizeof out, "command -v gnuplot")) {
