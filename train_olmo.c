@@ -26,7 +26,7 @@ How to read it: from the top. A section needs only those above it.
 Sections 1-4 are the lesson: whoever stops there has seen the whole of OLMo. They say what is computed,
 in plain loops over a few sums and one matrix product. Section 2 only declares those; section 5 tells how
 the CPU computes them fast, and may be skipped. Sections 6-10 make the model usable. What stands before
-section 1 (headers, errors, memory) serves all of them, and teaches nothing: begin at "1. Config".
+section 1 (headers, errors, memory, time) serves all of them, and teaches nothing: begin at "1. Config".
 
 Conventions, kept everywhere:
 - Arguments come in this order: outputs, scratch, inputs, weights, constants, sizes, flags. What a forward
@@ -139,6 +139,27 @@ static inline size_t zmin(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t zmax(size_t a, size_t b) { return a > b ? a : b; }
 static inline unsigned ceil_div(size_t n, size_t by) { return (unsigned)((n + by - 1)/by); }
 static inline int padded(int n, int to) { return (n + to - 1)/to*to; }
+
+// ---- time and figures --------------------------------------------------------------------------
+
+// Of a clock that nobody sets.
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9*(double)t.tv_nsec;
+}
+
+// 12345678 as 12,345,678
+static const char *with_commas(double x, char *out) {
+    char digits[32];
+    int n = snprintf(digits, sizeof digits, "%.0f", x), k = 0;
+    for (int i = 0; i < n && k < 40; i++) {
+        if (i && (n - i) % 3 == 0) out[k++] = ',';
+        out[k++] = digits[i];
+    }
+    out[k] = 0;
+    return out;
+}
 
 // ================================================================================================
 // 1. Config: sizes and presets
@@ -2064,18 +2085,15 @@ static void say(const char *text) {
 }
 
 static void on_signal(int number) {
-    static struct timespec first;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    static double first;
     if (!asked_here) {
-        first = now;
+        first = seconds();
         asked_here = 1;
         asked_to_stop = ranks.world == 1;
         say("note: asked to stop; a second signal ends at once\n");
         return;
     }
-    const double seconds = (double)(now.tv_sec - first.tv_sec);
-    if (seconds + 1e-9*(double)(now.tv_nsec - first.tv_nsec) > 0.2) {
+    if (seconds() - first > 0.2) {
         signal(number, SIG_DFL);
         raise(number);
     }
@@ -3530,44 +3548,6 @@ static void epoch_order(uint32_t *order, uint32_t n, uint64_t seed) {
         order[i] = order[j];
         order[j] = swap;
     }
-}
-
-// ---- progress ----------------------------------------------------------------------------------
-
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9*(double)t.tv_nsec;
-}
-
-// 12345678 as 12,345,678
-static const char *with_commas(double x, char *out) {
-    char digits[32];
-    int n = snprintf(digits, sizeof digits, "%.0f", x), k = 0;
-    for (int i = 0; i < n && k < 40; i++) {
-        if (i && (n - i) % 3 == 0) out[k++] = ',';
-        out[k++] = digits[i];
-    }
-    out[k] = 0;
-    return out;
-}
-
-// Work that takes long shows its progress, a line every two seconds:
-//     reference: 1,200 of 5,000 pairs, 40 per second, 1:35 left
-typedef struct { const char *what, *unit; double total, first, began, shown; } Meter;
-
-static Meter meter_of(const char *what, const char *unit, double total, double first) {
-    const Meter m = { what, unit, total, first, seconds(), seconds() };
-    return m;
-}
-static void meter_show(Meter *m, double done) {
-    const double now = seconds(), rate = (done - m->first)/(now - m->began + 1e-9);
-    char a[48], b[48], c[48];
-    if (now - m->shown < 2 || rate <= 0) return;
-    const int left = (int)fmin((m->total - done)/rate, 1e9);
-    printf("%s: %s of %s %s, %s per second, %d:%02d left\n", m->what, with_commas(done, a),
-           with_commas(m->total, b), m->unit, with_commas(rate, c), left/60, left % 60);
-    m->shown = now;
 }
 
 // ---- batches -----------------------------------------------------------------------------------

@@ -264,6 +264,26 @@ static void shift_labels(Rendering *r) {
     r->labels[r->n - 1] = (unsigned char)last;
 }
 
+// ---- progress -----------------------------------------------------------------------------------
+
+// Work that takes long shows its progress, a line every two seconds:
+//     reference: 1,200 of 5,000 pairs, 40 per second, 1:35 left
+typedef struct { const char *what, *unit; double total, first, began, shown; } Meter;
+
+static Meter meter_of(const char *what, const char *unit, double total, double first) {
+    const Meter m = { what, unit, total, first, seconds(), seconds() };
+    return m;
+}
+static void meter_show(Meter *m, double done) {
+    const double now = seconds(), rate = (done - m->first)/(now - m->began + 1e-9);
+    char a[48], b[48], c[48];
+    if (now - m->shown < 2 || rate <= 0) return;
+    const int left = (int)fmin((m->total - done)/rate, 1e9);
+    printf("%s: %s of %s %s, %s per second, %d:%02d left\n", m->what, with_commas(done, a),
+           with_commas(m->total, b), m->unit, with_commas(rate, c), left/60, left % 60);
+    m->shown = now;
+}
+
 // ---- conversations as rows -----------------------------------------------------------------------
 
 typedef struct {
