@@ -6,8 +6,8 @@
 #   dev/quotes.sh                  all of it; ends with `N passed, N failed`
 #   dev/quotes.sh --update         writes README.md's sample run anew, from a run of this machine (but for its speed)
 #
-# Commands run in a directory of their own, where small files have the names that the READMEs use (book.txt, DIR, web/documents),
-# and for a few seconds each: a training run is then asked to stop, and saves. DEFAULT_RUN=FILE is the output of a whole
+# Commands run in a directory of their own, where small files have the names that the READMEs use (book.txt, DIR, web/documents).
+# A training run is asked to stop when it has shown its first step, and saves. DEFAULT_RUN=FILE is the output of a whole
 # ./train_olmo, if there is one already.
 set -u
 cd "$(dirname "$0")/.."
@@ -148,18 +148,29 @@ commands() {                                    # the commands of a README, one 
                   sub(/^[$] /, "", line); sub(/ +# .*/, "", line); sub(/^D=[^ ]+ +/, "", line)
                   if (line ~ /^(make|apt|python3?|\.\/[a-z_]+|(data|dev|build)\/[a-z_\/]+(\.sh|\.py)?)( [^ ]|$)/ && line !~ /^[a-z]+\/[a-z_.\/]*  +/) print line }' "$root/$1"
 }
-trained_last() { rm -rf out out.* && timeout --preserve-status -s INT 3 ./train_olmo >/dev/null; }
+# run SECONDS COMMAND: its output to $yard/said. It is asked to stop after its first step, or so many seconds. (By SIGTERM: a
+# shell's jobs in the background ignore SIGINT, and so does all that they start.)
+run() {
+    timeout --preserve-status -k 600 "$1" bash -c "$2" </dev/null >"$yard/said" 2>&1 &
+    local job=$!
+    while kill -0 $job 2>/dev/null && ! grep -aq '^\[step=' "$yard/said"; do sleep 0.1; done
+    kill $job 2>/dev/null                                   # timeout passes it on
+    wait $job
+}
+trained_last() {
+    rm -rf out out.* && run 600 ./train_olmo
+    [ -e out/latest ] || echo "FAIL  ./train_olmo, asked to stop after its first step, has saved nothing: $(tail -n 2 "$yard/said" | tr '\n' ' ')"
+}
 for readme in $readmes; do
     trained_last
     while IFS= read -r command; do
         why=$(elsewhere "$command")
         if [ -n "$why" ]; then echo "skipped: $readme: $command ($why)"; continue; fi
-        case $command in *--resume*) trained_last ;; esac   # a large model's first step was not done in its seconds
-        seconds=5
-        case $command in make\ *) seconds=600 ;; esac
-        timeout --preserve-status -s INT -k 60 $seconds bash -c "$command" </dev/null >"$yard/said" 2>&1
-        code=$?                                 # 130: was still getting ready, and ended when it was asked to
-        result $((code != 0 && code != 130)) "$readme: $command" "code $code, $(tail -n 2 "$yard/said" | tr '\n' ' ')"
+        seconds=600
+        case $command in *--resume*) trained_last ;; *--model*) seconds=10 ;; esac      # a large model's first step takes minutes
+        run $seconds "$command"
+        code=$?                                 # 143: was still getting ready, and ended when it was asked to
+        result $((code != 0 && (code != 143 || seconds == 600))) "$readme: $command" "code $code, $(tail -n 2 "$yard/said" | tr '\n' ' ')"
     done < <(commands "$readme")
 done
 echo "$passed passed, $failed failed"
