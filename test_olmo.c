@@ -4668,13 +4668,12 @@ static void test_options(void) {
     int n = option_table(&o, table), count = 0;
     // What every preset has in common.
     const Options usual = options_of_preset("150m");
-    check(usual.seed == 6198 && usual.eval_every == 500 && usual.save_every == 1000
-          && usual.sample_every == 1000 && !usual.keep && usual.sampling.temperature == 0.8
-          && usual.sampling.top_p == 1 && !usual.sampling.top_k && usual.dpo_beta == 0.1 && usual.pue == 1 && !usual.epochs
+    check(usual.seed == 6198 && usual.eval_every == 500 && usual.save_every == 1000 && !usual.keep
+          && usual.sample_every == 1000 && usual.sampling.temperature == 0.8 && !usual.sampling.top_k
+          && usual.sampling.top_p == 1 && usual.dpo_beta == 0.1 && usual.pue == 1 && !usual.epochs
           && !strcmp(usual.init, "mitchell") && !strcmp(usual.denominator, "predicted")
           && !strcmp(usual.dtype, "uint16") && !strcmp(usual.export_dtype, "fp32")
-          && !strcmp(usual.shard, "optimizer") && !strcmp(usual.out, "out")
-          && !strcmp(usual.warmup, "5000"),
+          && !strcmp(usual.shard, "optimizer") && !strcmp(usual.out, "out") && !strcmp(usual.warmup, "5000"),
           "the defaults of all options that belong to no preset");
     for (int i = 0; i < n; i++) {
         if (is_heading(&table[i])) continue;
