@@ -2426,6 +2426,13 @@ static void test_limits(void) {
     text[(1 << 16) - 1] = 0;
     check(fine && !looks_like_text(text, sizeof text), "text is told from tokens by its first 64 KiB");
 
+    Metrics metrics = { NULL, 0, 0 };                       // e^800 is no number, and JSON has no infinity
+    const double sums[MAX_SUMS] = { 8000 };
+    metric_means(&metrics, &objectives[0], NULL, sums, 10);
+    check(metrics.n == 3 && metrics.list[0].value == 800 && !strcmp(metrics.list[1].name, "train/Perplexity")
+          && metrics.list[1].value == 1e300, "the perplexity of a loss of 800");
+    release(metrics.list);
+
     corpus_edges();
     tree_limits();
     fingerprints();
@@ -5027,7 +5034,7 @@ static void console_tells_the_truth(void) {
     const struct { double x; const char *text; } figures[] = {
         { 0, "0" }, { 1e-5, "1e-05" }, { 0.00012, "0.0001" }, { 0.18614, "0.1861" }, { 1, "1.0000" },
         { 1.2345, "1.234" }, { 9.87654, "9.877" },
-        { 10.5, "10.50" }, { 99.994, "99.99" }, { 100.25, "100.2" }, { 999.96, "1000.0" },
+        { 10.5, "10.50" }, { 99.994, "99.99" }, { 100.25, "100.2" }, { 999.96, "1000.0" }, { 1000, "1000.0" },
         { 1234.4, "1,234" }, { 1234567, "1,234,567" },
         { 1e19, "1e+19" }, { -12.345, "-12.35" }, { INFINITY, "inf" },
     };
@@ -6947,11 +6954,24 @@ static void test_runs(void) {
           "samples come every so many steps, and after the last one");
     check(strstr(said, "memory: ") && strstr(said, " for passes of 1 x 16 tokens: "),
           "no pass is planned that is larger than a batch");
+    // --steps has decided, although the recipe is one of epochs; and still does when the run goes on.
+    CHECK(went_well(train_olmo("%s --recipe sft --steps 1 --data few.bin --out less", tiny_model)),
+          "a test could not train: %s", complained);
+    code = train_olmo("--out less --resume");
+    check(went_well(code) && strstr(said, "nothing to do: the run is at step 1, and ends at step 1"),
+          "a recipe of epochs with --steps ends there, resumed, too: %s", last_line(said));
+    // Whoever starts us may have closed all three: what is printed must not get into a file of ours.
+    code = train_olmo("%s --steps 2 --data few.bin --out closed <&- >&- 2>&-", tiny_model);
+    char *metrics = slurp("closed/metrics.jsonl", NULL);
+    check(code == 1 && metrics && !strncmp(metrics, "{\"step\": 1, ", 12)
+          && strstr(metrics, "}\n{\"step\": 2, ") && went_well(train_olmo("--out closed --resume --steps 3")),
+          "a run without stdin, stdout and stderr");
+    release(metrics);
     code = train_olmo("--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 256 --steps 1 "
                       "--no-save --sample-every 0 --val none --out less");
     check(went_well(code) && strstr(said, "24,000 windows of 256 tokens in 1 file, none for validation"),
           "the stories, without those for validation");
-    system_or_die("rm -rf less*");
+    system_or_die("rm -rf less* closed");
     code = train_olmo("%s --steps 4 --save-every 1 --no-save --data few.bin", tiny_model);
     check(went_well(code) && checkpoints_in("out") == 0 && file_exists("out/metrics.jsonl")
           && strstr(last_line(said), "params hash"), "--no-save: metrics alone");
