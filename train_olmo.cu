@@ -506,7 +506,8 @@ template <int D> void backward(elem *dqkv, void *work, const elem *datt, const e
 size_t work_bytes(int B, int T, int H, int D);
 }
 
-enum { TILE = 256, MAX_SCORES = 16 << 20 };     // queries; numbers of S at a time, unless a head needs more
+enum { TILE = 256 };                                // queries
+static size_t most_scores = 16 << 20;               // of S at a time, unless a head needs more (a test: fewer)
 
 typedef struct {
     int heads;                                      // key/value heads at a time
@@ -518,7 +519,7 @@ typedef struct {
 static size_t attention_layout(AttentionWork *w, char *base, int keys, int T, int G, int D, int backward) {
     Arena arena = { base, 0 };
     const size_t tile = (size_t)imin(T, TILE)*padded(keys, 8);
-    const size_t scores = zmax(tile, zmin(G*tile, MAX_SCORES));
+    const size_t scores = zmax(tile, zmin(G*tile, most_scores));
     w->heads = (int)(scores/tile);
     take(w->S, &arena, scores), take(w->P, &arena, scores);
     if (!backward) return arena.used;
