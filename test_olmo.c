@@ -6059,7 +6059,9 @@ enum { GPU_CASES = 3 };                                     // the others take m
 enum { GPU_CASES = sizeof gpu_cases/sizeof *gpu_cases };
 #endif
 
-// Every activation, loss and gradient against the C file's; some targets ignored, weights uneven.
+// Every activation, loss and gradient against the C file's; some targets ignored, weights uneven. Gradients
+// that are no numbers, and count as used, must be overwritten before anything is added. A pass without weights
+// must leave what lies behind its logits.
 static void gpu_tensors(int plain) {
     for (int i = 0; i < GPU_CASES; i++) {
         const Config c = gpu_cases[i].c;
@@ -6072,9 +6074,14 @@ static void gpu_tensors(int plain) {
         real *losses = (real *)allocate(2*(size_t)N, sizeof(real), "a test"), *alone = losses + N;
         Line table[64];
         int lines = 0, same = 1;
+        CUDA(cudaMemsetAsync(g->grads, 255, sizeof(float)*g->grads_size, card.stream));
+        g->grads_used = 1;
         for (int n = 0; n < N; n++) t.weights[n] *= (real)(n % 7 == 3 ? 0 : 1 + n % 3);
         olmo_forward(t.m, t.losses, t.zlosses, t.tokens, t.targets, t.weights, B, c.seq_len);
+        to_card(olmo_reserve(g, B, c.seq_len)->weights, t.weights, N);
         olmo_forward(g, alone, t.zlosses, t.tokens, t.targets, NULL, B, c.seq_len);
+        real *behind = fetched(g->acts.weights, N);
+        same &= same_bits(behind, t.weights, N);
         olmo_forward(g, losses, t.zlosses, t.tokens, t.targets, t.weights, B, c.seq_len);
         compare_activations(table, &lines, &t, g, losses);
         add_line(table, &lines, "losses alone", difference(alone, t.losses, N),
@@ -6088,7 +6095,7 @@ static void gpu_tensors(int plain) {
         check(print_lines(gpu_cases[i].what, table, lines) && same,
               "GPU against CPU, %s%s: within the budget", gpu_cases[i].what,
               card.plain_attention ? ", plain attention" : "");
-        release(grads), release(losses), olmo_free(g), bench_free(&t);
+        release(grads), release(behind), release(losses), olmo_free(g), bench_free(&t);
     }
 }
 // ... with Hopper's attention, where it serves, and once more as on every other card.
@@ -6180,8 +6187,8 @@ static void test_gpu_saving(void) {
     saving.recompute = "swiglu", saving.offload_optimizer = 0;
 }
 
-// The memory plan is what is allocated, to the byte, but for three small things: for every way to save memory,
-// with and without training, alone and as one rank of two. (What a card has given out only the CPU's knows.)
+// The memory plan is what is allocated, to the byte, but for three small things: for every way to save
+// memory, with and without training, alone and as one rank of two. (Only the CPU's card counts bytes.)
 #ifdef CUDA_ON_CPU
 static size_t bytes_given(void) {
     size_t all = 0;
@@ -6223,7 +6230,8 @@ static void gpu_wrong_call(int which) {
     static real losses[64], weights[64];
     if (which == 0) olmo_backward(the_card);
     if (which == 2) the_card->training = 0;
-    olmo_forward(the_card, losses, losses, tokens, tokens, weights, 1, the_card->config.seq_len + (which == 1));
+    const int T = the_card->config.seq_len + (which == 1);
+    olmo_forward(the_card, losses, losses, tokens, tokens, weights, 1, T);
 }
 
 // A batch cut in two adds up to the whole one's gradients; an update with a gradient that is not finite
@@ -6335,12 +6343,12 @@ static void test_gpu_decode(void) {
         check(alike, "GPU, %s, %s training: a token decoded 50 times, to the same bits", gpu_cases[i].what,
               training ? "with" : "without");
         const int N = 4*c.seq_len;                          // so many tokens move the activations' memory
-        const void *arena = g->arena;
+        const size_t arena = g->arena_size;
         real *losses = (real *)allocate(2*(size_t)N, sizeof(real), "a test");
         int *zeros = (int *)allocate(N, sizeof(int), "a test");
         olmo_forward(g, losses, losses + N, zeros, zeros, NULL, 4, c.seq_len);
         olmo_decode(g, gpu, t.tokens + T - 1, 1, T - 1);
-        check(arena != g->arena && same_bits(gpu, cpu, (size_t)c.vocab),
+        check(g->arena_size > arena && same_bits(gpu, cpu, (size_t)c.vocab),
               "GPU, %s, %s training: ... and once more after a longer pass", gpu_cases[i].what,
               training ? "with" : "without");
         release(losses), release(zeros);
@@ -6527,7 +6535,7 @@ static void test_gpu_attention(void) {
         int lines = 0, same = 1;
         card.plain_attention = plain;
         const int shapes = on_cpu ? 1 : plain || !on_hopper(D) ? 9 : (int)(sizeof shape/sizeof *shape);
-        if (D == 20) most_scores = 2*256*304;               // two of the first shape's three key heads, then one
+        if (D == 20) most_scores = 2*256*304;               // of three key heads two, then one
         for (int i = 0; i < shapes; i++)
             attention_case(table, &lines, &same, shape[i].B, shape[i].T, shape[i].H, shape[i].G, D);
         char title[64];
@@ -6761,7 +6769,8 @@ static void test_gpu_update(void) {
     real *const spaces[] = { m->params, m->grads, m->moment1, m->moment2 };
     for (int space = PARAMS; space <= MOMENT2; space++) gpu_set(g, (Space)space, 0, size, spaces[space]);
     // once more where the embedding decays, and nothing is clipped
-    const AdamW how[] = { { 1e-3, 0.9, 0.95, 1e-5, 0.1, 0, 1.0, 3 }, { 1e-3, 0.9, 0.95, 1e-5, 0.5, 1, 0, 4 } };
+    const AdamW how[] = { { 1e-3, 0.9, 0.95, 1e-5, 0.1, 0, 1.0, 3 },
+                          { 1e-3, 0.9, 0.95, 1e-5, 0.5, 1, 0.0, 4 } };
     for (int k = 0; k < 2; k++) {
         if (k) fill_noise(m->grads, size, 4, 0.1), gpu_set(g, GRADS, 0, size, m->grads);
         const double norm = olmo_update(g, &how[k]), expected = olmo_update(m, &how[k]);
@@ -6771,7 +6780,8 @@ static void test_gpu_update(void) {
         for (int space = PARAMS; space <= MOMENT2; space++) {
             real *x = gpu_fetch(g, (Space)space);
             const double e = difference(x, spaces[space], size);
-            static const char *const names[] = { "parameters", "gradients", "first moments", "second moments" };
+            static const char *const names[] = { "parameters", "gradients", "first moments",
+                                                 "second moments" };
             check(e <= allowed, "GPU: after %d update(s) the %s differ by %.1e from the CPU's (budget %.1e)",
                   k + 1, names[space], e, allowed);
             release(x);
@@ -6780,10 +6790,10 @@ static void test_gpu_update(void) {
     olmo_free(g), bench_free(&t);
 }
 
-// The clock may choose among cuBLASLt's proposals, but only one that has the bits of the first that runs. What
-// stands in for cuBLASLt on a CPU has some that are faster, and differ in the first or the last number of c
-// alone. c: of bf16 or float, with gaps between its rows; so large that hash_kernel goes round; and so large
-// that there is no room to compare.
+// The clock may choose among cuBLASLt's proposals, but only one that has the bits of the first that runs.
+// What stands in for cuBLASLt on a CPU has some that are faster, and differ in the first or the last number
+// of c alone. c: of bf16 or float, with gaps between its rows; so large that hash_kernel goes round; and so
+// large that there is no room to compare.
 #ifdef CUDA_ON_CPU
 static void proposals_are_judged(const elem *x) {
     const struct { int proposed[4], best; } lists[] = {
@@ -6792,7 +6802,8 @@ static void proposals_are_judged(const elem *x) {
     const struct { int M, N, ldc, lists; } shapes[] = { { 33, 20, 20, 4 }, { 33, 20, 25, 4 },
                                                         { 3, 90000, 90000, 1 } };
     int right = 0, tried = 0;
-    for (auto [M, N, ldc, n] : shapes) for (auto type : { CUDA_R_16BF, CUDA_R_32F }) for (int k = 0; k < n; k++) {
+    for (auto [M, N, ldc, n] : shapes) for (auto type : { CUDA_R_16BF, CUDA_R_32F })
+    for (int k = 0; k < n; k++) {
         const int K = 7;
         const Product p = { M, N, K, 1, 0, type, storage(x, M, K, K, 0, 0), storage(x, K, N, N, 0, 0),
                             storage(x, M, N, ldc, 0, 0) };
@@ -7939,6 +7950,8 @@ static void cards_beside_one(char hash[64], int world, double allowed) {
     code = train_olmo("%s --gpus %d --micro-batch %d --out again", ranks_run, world, rows);
     check(went_well(code) && !strcmp(hash, last_line(said)), "GPU: %d cards twice: equal bits: %.30s", world,
           last_line(said));
+    const double waited = last_metric("again", "throughput/device/exposed_communication_seconds");
+    check(waited > 0, "GPU: ... that waited %.1e s for each other in the last step", waited);
     code = train_olmo("%s --gpus %d --micro-batch %d --shard gradients --out again", ranks_run, world, rows);
     check(went_well(code) && !strcmp(hash, last_line(said)),
           "GPU: ... and with --shard gradients: %.30s", last_line(said));

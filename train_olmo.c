@@ -409,8 +409,8 @@ void rope_table(real *table, double theta, int T, int D) {
 
 // A pair (a, b) is numbers i and D/2 + i of a head, as in the official code:
 //     a' = a cos - b sin,    b' = b cos + a sin                                 x: [N, Q], in place
-// The first `heads` heads of a row turn. Row n stands at position past + n % T. turn: +1, or -1 to turn back.
-static void rotate(real *x, const real *table, real turn, int N, int T, int past, int heads, int D, int Q) {
+// The first `heads` heads of a row turn. Row n stands at position past + n % T. sign: +1, or -1 to turn back.
+static void rotate(real *x, const real *table, real sign, int N, int T, int past, int heads, int D, int Q) {
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
         const real *cosine = table + (size_t)(past + n % T)*D, *sine = cosine + D/2;
@@ -418,8 +418,8 @@ static void rotate(real *x, const real *table, real turn, int N, int T, int past
             real *a = x + (size_t)n*Q + h*D, *b = a + D/2;
             #pragma omp simd
             for (int i = 0; i < D/2; i++) {
-                const real first = a[i]*cosine[i] - turn*b[i]*sine[i];
-                const real second = b[i]*cosine[i] + turn*a[i]*sine[i];
+                const real first = a[i]*cosine[i] - sign*b[i]*sine[i];
+                const real second = b[i]*cosine[i] + sign*a[i]*sine[i];
                 a[i] = first;
                 b[i] = second;
             }

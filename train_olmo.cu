@@ -10,7 +10,8 @@ names, with nearly the same arguments and then a stream. All the rest - presets 
 sampling, the training loop - is the .c file itself, included below. Begin at "numbers in kernels", the
 helpers that every kernel of section 2 uses, and skip "several cards" at first. What differs, and why:
 
-- A function is a kernel, which says what one thread does, and a launcher, which has the .c function's name.
+- A function is a kernel, which says what one thread does, and a launcher, which has the .c function's name:
+  C++ tells the two apart by their arguments. (Not olmo_build, whose are the same: here gpu_olmo_build.)
 - `elem` is what weights and activations are stored in: bf16, or float in the strict program. Sums are fp32:
   those in kernels and products, the residual stream x, its gradient dx, the gradients of the parameters.
 - The optimizer's fp32 weight is kept in two halves; the upper one is the bf16 weight of the forward pass.
@@ -166,7 +167,9 @@ static void card_open(void) {
 }
 
 // ---- numbers in kernels ------------------------------------------------------------------------
-// A thread moves W numbers at a time: 8, which are 16 bytes of bf16, where the sizes allow it, else one.
+// Products and attention are as fast as the card multiplies, every other kernel as fast as its memory. So
+// these read and write a number once, where they can, and a thread moves W at a time: 8, which are 16 bytes
+// of bf16, where the sizes allow it, else one. (How many bytes each moves: dev/bench/bench.cu.)
 #define DEVICE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 
@@ -202,7 +205,7 @@ template <class X> static DEVICE X of_warps(X (&part)[32], X x, X none) {
     __syncthreads();
     return lane < blockDim.x/32 ? part[lane] : none;
 }
-// Over all threads of the block, a multiple of 32; all of them get the result.
+// The .c's row_sum and row_max: over all threads of the block, a multiple of 32, which all get the result.
 template <class X> static __device__ X block_sum(X x) {
     __shared__ X part[32];
     return warp_sum(of_warps(part, warp_sum(x), X(0)));
@@ -293,7 +296,8 @@ void matmul_backward_input(elem *dinp, const elem *dout, const elem *weight, int
     gemm(dinp, C, as_stored(dout, O), as_stored(weight, C), N, C, O, 0, stream);
 }
 
-// dweight[O,C] = dout[N,O]^T . inp[N,C],  or += if add: not in the first pass after an update
+// dweight[O,C] = dout[N,O]^T . inp[N,C],  or += if add: not in the first pass after an update. One sum over
+// all N rows, where the .c has one for each sequence: so the bits depend on --micro-batch.
 void matmul_backward_weight(float *dweight, const elem *dout, const elem *inp, int N, int C, int O,
                             int add, Stream stream) {
     gemm(dweight, C, as_transposed(dout, O), as_stored(inp, C), O, C, N, add, stream);
@@ -301,7 +305,7 @@ void matmul_backward_weight(float *dweight, const elem *dout, const elem *inp, i
 
 // ---- embedding ---------------------------------------------------------------------------------
 // x[n,:] = wte[tokens[n],:]                                                        x: [N, C], wte: [V, C]
-// (olmo_forward also gathers rows of xnf by it. That x is of elem.)
+// (head_forward also gathers rows of xnf by it. That x is of elem.)
 template <int W, class X> __global__ void embed_forward_kernel(X *x, const int *tokens, const elem *wte,
                                                                int C) {
     wait_for_inputs();
@@ -437,10 +441,10 @@ void clip_backward(elem *dx, const unsigned char *pass, size_t count, Stream str
     by_elements(clip_backward_kernel, count, stream, dx, pass);
 }
 
-// ---- rotary positions (RoPE) -------------------------------------------------------------------
+// ---- rotary position embeddings (RoPE) ---------------------------------------------------------
 // Each head's halves (a, b) are rotated by the angle of the row's position, in place:
 //     a' = a cos - b sin,    b' = b cos + a sin        x: [N, Q]; the first `heads` heads are rotated
-// Row n stands at position past[n/T] + n % T (past NULL: n % T). sign: +1, or -1 to rotate back.
+// A block takes row n, at position past[n/T] + n % T (past NULL: n % T). sign: +1, or -1 to rotate back.
 // In generation keys and values, the heads from `first` on, go to row *past + n of the cache, too.
 template <int W> __global__ void rotate_kernel(elem *x, const float *table, float sign, int T,
                                                const int *past, int heads, int D, int Q, elem *cache,
@@ -483,8 +487,7 @@ void rope_forward(elem *qkv, const float *table, int N, int T, const int *past, 
     rotate(qkv, table, 1, N, T, past, heads, D, Q, stream, cache, first);
 }
 // A rotation's transpose is the rotation back.
-void rope_backward(elem *dqkv, const float *table, int N, int T, int heads, int D, int Q,
-                   Stream stream) {
+void rope_backward(elem *dqkv, const float *table, int N, int T, int heads, int D, int Q, Stream stream) {
     rotate(dqkv, table, -1, N, T, NULL, heads, D, Q, stream);
 }
 
@@ -507,7 +510,7 @@ size_t work_bytes(int B, int T, int H, int D);
 }
 
 enum { TILE = 256 };                                // queries
-static size_t most_scores = 16 << 20;               // of S at a time, unless a head needs more (a test: fewer)
+static size_t most_scores = 16 << 20;               // numbers of S at a time, unless a head needs more
 
 typedef struct {
     int heads;                                      // key/value heads at a time
@@ -528,6 +531,7 @@ static size_t attention_layout(AttentionWork *w, char *base, int keys, int T, in
     return arena.used;
 }
 
+// P_j = exp(scale S_j - lse),   lse = log sum_j exp(scale S_j),   over the n keys that the query sees.
 // A block per row of S: query t0 + blockIdx.x of head first + blockIdx.y*group, at position past + t.
 __global__ void softmax_forward_kernel(elem *P, float *lse, const float *S, float scale, int ld,
                                        int past, int t0, int T, int first, int group) {
@@ -571,7 +575,7 @@ void attention_forward(elem *att, float *lse, void *work, const elem *q, int q_w
     }
 }
 
-// P = exp(S - lse),   dS_j = P_j (dP_j - datt . att), times the scale of S. (The .c derives it.)
+// P_j = exp(scale S_j - lse),   dS_j = scale P_j (dP_j - datt . att), as the .c derives it. A block per row.
 __global__ void softmax_backward_kernel(elem *P, elem *dS, const float *S, const float *dP,
                                         const float *lse, const elem *datt, const elem *att, float scale,
                                         int ld, int t0, int T, int first, int group, int H, int D) {
@@ -587,7 +591,7 @@ __global__ void softmax_backward_kernel(elem *P, elem *dS, const float *S, const
     }
 }
 
-// Moves dk and dv, summed in float, to their columns of dqkv.      dkv: [T, Q] from the first head's k on
+// Moves dk, dv, [heads, T, D] of float, to dkv, [T, Q] from the first head's k on. A block per row and head.
 __global__ void keys_values_kernel(elem *dkv, const float *dk, const float *dv, int T, int G, int D,
                                    int Q) {
     const int t = blockIdx.x, g = blockIdx.y;
@@ -598,8 +602,9 @@ __global__ void keys_values_kernel(elem *dkv, const float *dk, const float *dv, 
 }
 
 //     dq = dS k,    dk += dS^T q,    dv += P^T datt                    (the 1/sqrt(D) is in dS already)
-// dqkv, qkv: [B, T, Q], datt, att: [B, T, H*D], lse: [B, H, T]. rope_backward is in it: "=" the gradient
-// of q and k before rotation. The last tile sees every key, and so comes first: it sets dk and dv.
+// dqkv, qkv: [B, T, Q], datt, att: [B, T, H*D], lse: [B, H, T]. "=": dqkv is the gradient of q and k before
+// their rotation (rope_backward is in it), and of v. The last tile sees every key, and so comes first: it
+// sets dk and dv, to which the others add.
 void attention_backward(elem *dqkv, void *work, const elem *datt, const elem *att, const float *lse,
                         const elem *qkv, const float *table, int B, int T, int H, int G, int D,
                         Stream stream) {
@@ -944,7 +949,6 @@ static void block_backward(GpuActs *a, GpuLayerActs *s, const GpuLayer *w, const
 }
 
 // ---- the whole model ---------------------------------------------------------------------------
-
 // What follows from the norm of all gradients is decided on the card, without asking the host: the factor
 // that clips, and whether there is an update at all: none if the norm is not finite.
 typedef struct { double squares, norm; float factor; int finite; } Clip;
@@ -1006,7 +1010,7 @@ typedef struct {
 // The ranks and the sizes fix the order in which NCCL adds. (This does not hold if switches add, by
 // NVLS; that stays off, unless the user has said otherwise.)
 
-enum { BUFFERS = 3, MAX_WAITS = 4*MAX_SEGMENTS };
+enum { BUFFERS = 3, MAX_WAITS = 4*MAX_SEGMENTS };     // the weights, and the gradients of three passes
 static struct {
     Stream stream;
     cudaEvent_t computed;                           // by card.stream: what the other stream waits for
@@ -1207,7 +1211,6 @@ static void await_all_weights(GpuOlmo *m) {
 }
 
 // ---- the whole model: memory, forward, backward ------------------------------------------------
-
 static Parameter parameter(const GpuOlmo *m, int tensor) {
     const size_t offset = m->layout.tensor[tensor].offset;
     const int k = piece_at(&m->segments, offset).segment;
@@ -1325,8 +1328,9 @@ static void blocks_forward(GpuOlmo *m, const int *before, int B, int T, int past
     }
 }
 
-// From the residual stream after the last block to the losses of its N rows. With weights the head goes
-// back at once, chunk by chunk: its weight's gradient is added here, and dxn waits for olmo_backward.
+// From the residual stream after the last block to the losses of its N rows; all arguments are the host's.
+// With weights the head goes back at once, chunk by chunk: the gradient of its weight is added here, and dxn
+// waits for olmo_backward.
 static void head_forward(GpuOlmo *m, real *losses, real *zlosses, const int *tokens, const int *targets,
                          const real *weights, int N) {
     const Config *c = &m->config;
@@ -1418,7 +1422,6 @@ void olmo_backward(GpuOlmo *m) {
 }
 
 // ---- the model with a KV cache -----------------------------------------------------------------
-
 // The launches of olmo_decode. The tokens and `past` are on the card already.
 static void decode_launch(GpuOlmo *m, int n, int past) {
     const int C = m->config.d_model, V = m->config.vocab;
@@ -1459,7 +1462,7 @@ void olmo_forward_tree(GpuOlmo *m, real *losses, real *zlosses, const int *token
                        const int *targets, int N) {
     const int T = m->config.seq_len;
     check_tree(positions, N, T);
-    GpuActs *a = olmo_reserve(m, (N + T - 1)/T, T); // as for whole sequences
+    GpuActs *a = olmo_reserve(m, ceil_div(N, T), T);           // as for whole sequences
     int *latest = (int *)allocate((size_t)T + N, sizeof(int), "a tree"), *before = latest + T;
     for (int n = 0; n < N; n++) {                   // latest[p]: the last token at position p so far
         const int p = positions[n];
@@ -1479,7 +1482,7 @@ void olmo_forward_tree(GpuOlmo *m, real *losses, real *zlosses, const int *token
 // 4. Optimizer: AdamW, gradient clipping
 // ================================================================================================
 
-// sqrt(sum of squares) of all gradients.
+// sqrt(sum of squares) of all gradients: 256 threads make each partial sum, and one block joins these.
 __global__ void norm_partials_kernel(double *partial, const float *g, size_t size) {
     double squares = 0;
     for (size_t i = blockIdx.x*256 + threadIdx.x; i < size; i += NORM_PARTIALS*256)
@@ -1506,6 +1509,8 @@ static void global_norm(GpuOlmo *m, double limit, Stream stream) {
 
 typedef struct { float step_size, correction, eps, beta2, one_minus_beta1, one_minus_beta2; } AdamWFactors;
 
+// The .c's update of one tensor, W numbers a thread. 28 bytes a number move: g, m, v and both halves of the
+// weight are read, and all but g are written.
 template <int W> __global__ void adamw_kernel(elem *weight, int16_t *rest, const float *g, float *m,
                                               float *v, size_t count, const Clip *clip, float decay,
                                               AdamWFactors f) {
@@ -1589,7 +1594,6 @@ double olmo_update(GpuOlmo *model, const AdamW *adamw) {
 
 // ---- the fast product --------------------------------------------------------------------------
 // cuBLASLt multiplies. A Product is all that it wants to know of one; a Plan is what it made of that.
-
 enum { MAX_PROPOSALS = 16, PLANS = 512 };
 typedef struct { int rows, cols; size_t width, stride; int transposed, align; } Storage;
 typedef struct {                                    // (no gaps between numbers, so that memcmp sees them all)
@@ -1611,8 +1615,7 @@ template <class X> static const cudaDataType type_of = sizeof(X) == sizeof(float
 template <class X>
 static Storage storage(const X *at, int M, int N, size_t width, size_t stride, int transposed) {
     const size_t bits = (uintptr_t)at | stride*sizeof(X) | 256;
-    const int rows = transposed ? N : M, cols = transposed ? M : N;
-    return { rows, cols, width, stride, transposed, (int)(bits & -bits) };
+    return { transposed ? N : M, transposed ? M : N, width, stride, transposed, (int)(bits & -bits) };
 }
 
 // cuBLASLt is told everything through one kind of function: what, and where its value lies.
@@ -1983,7 +1986,7 @@ DEVICE void bar_wait(Barrier *b, int phase) {           // until the phase of th
 }
 DEVICE void group_sync(int id, int threads) { PTX("bar.sync %0, %1;" :: "r"(id), "r"(threads)); }
 
-// What this thread wrote to shared memory becomes visible to wgmma and to the copy engine.
+// What this thread wrote to shared memory becomes visible to wgmma and to TMA.
 DEVICE void fence_async(void) { PTX("fence.proxy.async.shared::cta;" ::); }
 
 // Tiles of a [B, T, columns] tensor (see tile_map). Rows outside of it are read as zeros, and those past T
@@ -2067,14 +2070,14 @@ template <int N, int R> DEVICE void mma_wait(float (&d)[R]) {
 #define LIST32(io) LIST16(io), REGS16(io, 16)
 #define LIST64(io) LIST32(io), REGS16(io, 32), REGS16(io, 48)
 #define WGMMA(R, N) "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" NAMES##R "}, "
-// mma: A and B in shared memory; `turned`: both have the 16 along their rows.
-// mma_reg: A in registers, and B turned. (The numbers in quotes are the operands after d's.)
+// mma: A and B in shared memory; `transposed`: both have the 16 along their rows.
+// mma_reg: A in registers, and B transposed. (The numbers in quotes are the operands after d's.)
 #define MMA(R, N, A, B, C, D, E) \
-    template <int add, int turned> DEVICE void mma(float (&d)[R], uint64_t a, uint64_t b) { \
+    template <int add, int transposed> DEVICE void mma(float (&d)[R], uint64_t a, uint64_t b) { \
         if (add) asm volatile(WGMMA(R, N) "%" A ", %" B ", 1, 1, 1, %" C ", %" C ";" \
-                              : LIST##R("+f") : "l"(a), "l"(b), "n"(turned)); \
+                              : LIST##R("+f") : "l"(a), "l"(b), "n"(transposed)); \
         else asm volatile(WGMMA(R, N) "%" A ", %" B ", 0, 1, 1, %" C ", %" C ";" \
-                          : LIST##R("=f") : "l"(a), "l"(b), "n"(turned)); \
+                          : LIST##R("=f") : "l"(a), "l"(b), "n"(transposed)); \
     } \
     DEVICE void mma_reg(float (&d)[R], const uint32_t *a, uint64_t b) { \
         asm volatile(WGMMA(R, N) "{%" A ", %" B ", %" C ", %" D "}, %" E ", 1, 1, 1, 1;" \
@@ -2253,12 +2256,12 @@ attention_forward_kernel(float *lse, int *tickets, MAP att, MAP queries, MAP key
         for (; i >= 0; i--, kv++) {
             s.of_k.wait(kv);                            // S = q k^T, in flight ...
             mma_abt<D>(sc, q, F::QUERY_TILE, s.k[kv%F::KS], KEY_TILE);
-            if (i < diagonal) {                         // ... with o += P v of the last tile
+            if (i < diagonal) {                         // ... with o += P v of the previous tile
                 s.of_v.wait(kv - 1);
                 mma_pb<KEY_TILE/16>(o, p, s.v[(kv - 1)%F::VS], KEY_TILE);
                 mma_wait<1>(sc);
             } else {
-                if (n > 0 && t == 0) {                  // the last output has left its queries' place
+                if (n > 0 && t == 0) {                  // the previous output has left its queries' place
                     stores_left();
                     bar_arrive(&s.of_q.empty[(n - 1)%2]);
                 }
@@ -2324,8 +2327,8 @@ __global__ void attention_rows_kernel(float *dots, float *lse2, int *turns, int 
     if (row%64 == 0) turns[row/64] = 0;
 }
 
-// Gradients turn back by their position's angles: two numbers at a; at b their partners, half a head on.
-DEVICE void turn_back(float *a, float *b, float2 cosine, float2 sine) {
+// Gradients rotate back by their position's angles: two numbers at a; at b their partners, half a head on.
+DEVICE void rotate_back(float *a, float *b, float2 cosine, float2 sine) {
     const float x = a[0]*cosine.x + b[0]*sine.x, y = a[1]*cosine.y + b[1]*sine.y;
     b[0] = b[0]*cosine.x - a[0]*sine.x, b[1] = b[1]*cosine.y - a[1]*sine.y;
     a[0] = x, a[1] = y;
@@ -2368,8 +2371,8 @@ template <int D> DEVICE void finish_dq(typename Backward<D>::Sums &sums, const f
     group_sync(1, 2*WARPGROUP);                             // both halves are there
     UNROLL for (int j = 0; j < D/32; j++) {
         float4 a = sums[0][col/8 + j][t], b = sums[1][col/8 + j][t];
-        turn_back(&a.x, &b.x, cosine[0][j], sine[0][j]);
-        turn_back(&a.z, &b.z, cosine[1][j], sine[1][j]);
+        rotate_back(&a.x, &b.x, cosine[0][j], sine[0][j]);
+        rotate_back(&a.z, &b.z, cosine[1][j], sine[1][j]);
         lower[2*j] = pack2(a.x*scale, a.y*scale), lower[2*j + 1] = pack2(a.z*scale, a.w*scale);
         upper[2*j] = pack2(b.x*scale, b.y*scale), upper[2*j + 1] = pack2(b.z*scale, b.w*scale);
     }
@@ -2539,7 +2542,7 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
     UNROLL for (int j = 0; j < D/4; j += 2) {
         const int position = min(x.block*KEY_TILE + row + row_of(j), T - 1);
         const float *angle = table + (size_t)position*D + col_of(j);
-        turn_back(dk + j, dk + j + D/4, *(const float2 *)angle, *(const float2 *)(angle + D/2));
+        rotate_back(dk + j, dk + j + D/4, *(const float2 *)angle, *(const float2 *)(angle + D/2));
     }
     bar_wait(&s.ready_dq[0], n/2%2);
     store_rows((char *)s.dq[0], KEY_TILE, w*64 + warp_row, dv, once);
@@ -2552,8 +2555,8 @@ attention_backward_kernel(float4 *sums, int *turns, int *tickets, MAP dqueries, 
 }
 
 // -- host
-// How the copy engine sees a bf16 tensor [B, T, columns]: as {64 columns, T rows, panels, B}, in tiles
-// of `rows` rows and `panels` panels. (To ask the driver for its function spares linking with libcuda.)
+// How TMA sees a bf16 tensor [B, T, columns]: as {64 columns, T rows, panels, B}, in tiles of `rows` rows and
+// `panels` panels. (To ask the driver for its function spares linking with libcuda.)
 static CUtensorMap tile_map(const elem *tensor, int B, int T, int columns, int rows, int panels) {
     static const auto encode = (decltype(&cuTensorMapEncodeTiled))
         dlsym(dlopen("libcuda.so.1", RTLD_LAZY), "cuTensorMapEncodeTiled");
@@ -2617,7 +2620,6 @@ template <int D> void backward(elem *dqkv, void *work, const elem *datt, const e
 #endif
 
 // ---- the table ---------------------------------------------------------------------------------
-
 static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T) {
     static Layout layout;
     static GpuActs acts;
@@ -2646,8 +2648,8 @@ static int gpu_memory(Memory *plan, const Config *c, int training, int B, int T)
     return n;
 }
 
-// Numbers come and go as float, through the staging buffer: there the halves of parameters meet, and there
-// a piece's owner tells it to the others.
+// Numbers come and go as float. In the staging buffer the halves of parameters meet, and from there a piece's
+// owner tells it to the others.
 static float *state_at(GpuOlmo *m, Space space, Piece p, size_t i) {
     if (space != GRADS) return (space == MOMENT1 ? m->moment1 : m->moment2) + own_at(m, p, i);
     clear_used(m);

@@ -16,7 +16,7 @@ enum { CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_
 // rows x cols, a column `width` numbers behind the one before
 typedef struct { cudaDataType type; size_t rows, cols; int64_t width, stride; int32_t batch; }
     cublasLtMatrixLayoutOpaque_t, *cublasLtMatrixLayout_t;
-typedef struct { int turned[2]; } cublasLtMatmulDescOpaque_t, *cublasLtMatmulDesc_t;
+typedef struct { int transposed[2]; } cublasLtMatmulDescOpaque_t, *cublasLtMatmulDesc_t;
 
 static cublasStatus_t cublasLtMatrixLayoutInit(cublasLtMatrixLayout_t m, cudaDataType type, size_t rows,
                                                size_t cols, int64_t width) {
@@ -37,13 +37,13 @@ static cublasStatus_t cublasLtMatmulDescInit(cublasLtMatmulDesc_t how, int, cuda
 static cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t how, int which, const void *value,
                                                      size_t size) {
     if (size != sizeof(int)) return CUBLAS_STATUS_INVALID_VALUE;
-    memcpy(&how->turned[which], value, size);
+    memcpy(&how->transposed[which], value, size);
     return CUBLAS_STATUS_SUCCESS;
 }
 
-// Algorithms, which have no wishes. Two are of no use: one is proposed with a bad state, one refuses. Three are
-// fast, but give other bits: one sums in another order, two differ in the first number of c alone, or in the
-// last. SAME has the bits of SLOW. `takes`: how long, by the card's clock; nobody waits for that.
+// Algorithms, which have no wishes. Two are of no use: one is proposed with a bad state, one refuses. Three
+// are fast, but give other bits: one sums in another order, two differ in the first number of c alone, or in
+// the last. SAME has the bits of SLOW. `takes`: how long, by the card's clock; nobody waits for that.
 typedef void *cublasLtHandle_t;
 enum { UNFIT, SLOW, REFUSES, BACKWARDS, FIRST, LAST, SAME, ALGORITHMS };
 static const double takes[ALGORITHMS] = { 0, 2000, 0, 0, 0, 0, 1000 };                  // ms
@@ -88,10 +88,10 @@ static cublasStatus_t cublasLtMatmul(
     void *d, cublasLtMatrixLayout_t d_is, const cublasLtMatmulAlgo_t *algorithm, void *, size_t,
     cudaStream_t stream) {
     const auto A = *a_is, B = *b_is, C = *c_is, D = *d_is;
-    const int order = algorithm->order, turn_a = how->turned[0], turn_b = how->turned[1];
-    const size_t M = D.rows, N = D.cols, K = turn_a ? A.rows : A.cols;
+    const int order = algorithm->order, ta = how->transposed[0], tb = how->transposed[1];
+    const size_t M = D.rows, N = D.cols, K = ta ? A.rows : A.cols;
     const float times = *alpha, keep = *beta;
-    if ((turn_a ? A.cols : A.rows) != M || (turn_b ? B.rows : B.cols) != N || (turn_b ? B.cols : B.rows) != K
+    if ((ta ? A.cols : A.rows) != M || (tb ? B.rows : B.cols) != N || (tb ? B.cols : B.rows) != K
         || C.rows != M || C.cols != N || A.batch != D.batch || B.batch != D.batch || C.batch != D.batch
         || order == UNFIT || order == REFUSES)
         return CUBLAS_STATUS_INVALID_VALUE;
@@ -100,14 +100,14 @@ static cublasStatus_t cublasLtMatmul(
         clock_ahead += takes[order];
         for (int i = 0; i < D.batch; i++) {
             for (size_t k = 0; k < K; k++) for (size_t m = 0; m < M; m++)
-                columns[k*M + m] = number(a, A.type, i*A.stride + (turn_a ? m*A.width + k : k*A.width + m));
+                columns[k*M + m] = number(a, A.type, i*A.stride + (ta ? m*A.width + k : k*A.width + m));
             #pragma omp parallel for
             for (size_t n = 0; n < N; n++) {
                 std::vector<float> sums(M);
                 float *sum = sums.data();
                 for (size_t step = 0; step < K; step++) {
                     const size_t k = order == BACKWARDS ? K - 1 - step : step;
-                    const float y = number(b, B.type, i*B.stride + (turn_b ? k*B.width + n : n*B.width + k));
+                    const float y = number(b, B.type, i*B.stride + (tb ? k*B.width + n : n*B.width + k));
                     const float *x = &columns[k*M];
                     #pragma omp simd
                     for (size_t m = 0; m < M; m++) sum[m] += x[m]*y;

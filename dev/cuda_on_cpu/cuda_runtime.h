@@ -272,7 +272,7 @@ static inline cudaError_t cudaGraphLaunch(cudaGraphExec_t program, cudaStream_t 
 
 struct CudaEvent { double ms; size_t done; };           // when it was recorded; what must be done by then
 typedef CudaEvent *cudaEvent_t;
-static double clock_ahead;                              // ms: of work that is said to take longer than it does
+static double clock_ahead;                              // ms: of work that is said to take so much longer
 enum { cudaEventDefault, cudaEventDisableTiming = 2 };
 static inline cudaError_t cudaEventCreate(cudaEvent_t *e) { return *e = new CudaEvent(), cudaSuccess; }
 static inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, int) { return cudaEventCreate(e); }
