@@ -199,6 +199,9 @@ static void test_mix_documents(void) {
           "fields stay; the bad line shifts nothing");
     check(!strcmp(mix_of(pii, ", \"discard_fields\": [\"attributes\"], \"min_text_length\": 2", ""), a),
           "mix: a text of one byte between blanks is shorter than two");
+    check(strstr(mix_of(pii, ", \"discard_fields\": [\"other\", \"metadata\", \"attributes\"]", ""),
+                 "now\",\"source\":\"s\",\"metadata\":{\"provenance\":\"d.jsonl:1\"}}\n") != NULL,
+          "mix: other fields can be discarded, too: %s", mix_out);
     check(strstr(mix_of(pii, "", ""),
                  "\"attributes\":{\"old\":[[0,1,1]],\"words\":[[0,14,3]],\"pii\":[[5,10,1]]}") != NULL,
           "mix: attributes join those that a document has");
@@ -213,6 +216,8 @@ static void test_mix_documents(void) {
     static const struct { const char *what, *attributes, *expected; } broken[] = {
         { "another id", "{\"id\":\"a\",\"attributes\":{}}\n{\"id\":\"c\",\"attributes\":{}}\n"
                         "{\"id\":\"c\",\"attributes\":{}}\n", ":2: the id is c, that of" },
+        { "a longer id", "{\"id\":\"a\",\"attributes\":{}}\n{\"id\":\"bb\",\"attributes\":{}}\n"
+                         "{\"id\":\"c\",\"attributes\":{}}\n", ":2: the id is bb, that of" },
         { "a line too few", "{\"id\":\"a\",\"attributes\":{}}\n{\"id\":\"b\",\"attributes\":{}}\n",
           "ends before" },
         { "a line too many",
@@ -232,7 +237,7 @@ static void test_mix_documents(void) {
         check(!strncmp(found, "error: ", 7) && strstr(found, broken[i].expected),
               "mix: attributes with %s: `%s`", broken[i].what, broken[i].expected);
     }
-    static const char *const spans[] = { "3", "[3]", "[[0,1]]", "[[1,0,1]]", "[[-1,2,1]]",
+    static const char *const spans[] = { "3", "[3]", "[[0,1]]", "[[0,1,1,1]]", "[[1,0,1]]", "[[-1,2,1]]",
                                          "[[0,1,\"x\"]]", "[[0,99999999999999999,1],[0,1,null]]", "{}" };
     for (size_t i = 0; i < sizeof spans/sizeof *spans; i++) {
         char line[512];
@@ -250,6 +255,10 @@ static void test_mix_documents(void) {
     run(mix_out, sizeof mix_out, "grep 'list of spans' %s/m/errors", scratch);
     check(strstr(mix_out, "d.jsonl:3: expected \"words\" of this document") && !strstr(mix_out, "pii"),
           "mix: of two broken lists the one that was asked for first is named: %s", mix_out);
+    put_text("m/attributes/t/d.jsonl", "{\"id\":\"a\",\"attributes\":{\"pii\":3}}\n"
+             "{\"id\":\"b\",\"attributes\":{\"pii\":3}}\n{\"id\":\"c\",\"attributes\":{\"pii\":3}}\n");
+    check(!strncmp(mix_of(pii, "", ""), "error: no document at all came of ", 34),
+          "mix: nothing but broken lists is a failure: %s", mix_out);
 }
 
 // What a mix does not change leaves it as it came, byte for byte, whatever any JSON library thinks

@@ -508,6 +508,12 @@ static void test_scores_file(void) {
           "and another task, whose run would lose these scores: %.200s", out);
     code = shell(out, sizeof out, "$EVAL mmlu --load model --scores s colours/rc_0shot");
     check(code == 1 && strstr(out, "error: s: was scored by {") && same_text("s", "whole"), "and MMLU");
+    code = shell(out, sizeof out, "cp s.by by; sed -i 's/}$/, \"more\": 1}/' s.by; $EVAL tasks --load model "
+                 "--scores s colours/rc_0shot; cp by s.by");
+    check(strstr(out, "error: s: was scored by {") && same_text("s", "whole"), "and by more than we know");
+    code = shell(out, sizeof out, "cp -r model bytes; echo '{}' > bytes/tokenizer.json; $EVAL tasks --load "
+                 "bytes colours/rc_0shot");
+    check(code == 0, "a model of bytes needs no tokenizer.json, and reads none: %s", out);
     code = shell(out, sizeof out, "rm s.by; $EVAL tasks --load model --scores s colours/rc_0shot");
     check(code == 1 && strstr(out, "s: exists, but not s.by") && same_text("s", "whole"),
           "a file of others is not touched");
@@ -608,6 +614,8 @@ static void test_hostile_requests(void) {
         { "a file in place of a directory for --json", "touch no; $EVAL tasks --load model --json no/j "
          "--scores unused colours; test -e unused", "no/j.tmp: cannot be written" },
         { "a model beyond all bounds", "$EVAL tasks --load mad colours", "are its weights damaged?" },
+        { "two choices of questions", "$EVAL tasks --load model --limit 1 --sample 1 colours",
+          "--limit and --sample: only one" },
         { "another command's option", "$EVAL tasks --load model --chat colours",
           "--chat: there is no such option" },
         { "no command", "$EVAL", "expected a command" },
@@ -709,6 +717,11 @@ static void test_mmlu(void) {
     code = shell(out, sizeof out, "cp ms whole; head -c 300 whole > ms; $EVAL mmlu --load even --scores ms "
                  "--json mj2 mmlu >/dev/null 2>&1 && cmp ms whole && cmp mj mj2");
     check(code == 0 && !*out, "MMLU goes on where it was: %s", out);
+    code = shell(out, sizeof out, "$EVAL mmlu --chat --load even --scores ms mmlu");
+    check(code == 1 && strstr(out, "ms: was scored by {") && same_text("ms", "whole"), "... not as a chat");
+    code = shell(out, sizeof out, "cp -r even 'a\\b\"'; $EVAL mmlu --load 'a\\b\"' --json quoted "
+                 "mmlu && cat quoted");
+    check(code == 0 && strstr(out, "{\"directory\": \"a\\\\b\\\"\""), "a directory's name is written as JSON: %s", out);
 }
 
 // ---- the program: perplexity --------------------------------------------------------------------------
