@@ -583,6 +583,7 @@ static void test_remembered_files(void) {
     snprintf(command, sizeof command,
              "$P/data/curate dedupe --by document --expected 9 --bloom %s/met.bloom --name x", scratch);
     put_text("met/documents/a.jsonl", "{\"text\":\"one\"}\n");
+    put_text("met/c", "{\"text\":\"three\"}\n");
     int code = run(out, sizeof out,
                    "P=$PWD; %s %s/met/documents >/dev/null 2>&1; cd %s/met && %s documents "
                    ">/dev/null", command, scratch, scratch, command);
@@ -593,6 +594,18 @@ static void test_remembered_files(void) {
                "&& touch -r time documents/a.jsonl; %s documents", scratch, command);
     check(code == 1 && strstr(out, "has changed since"),
           "dedupe: a file of another size is another, whatever its time: %s", out);
+
+    code = run(out, sizeof out,
+               "P=$PWD; cd %s/met && touch -d 2004-04-04 c && mv c documents/c.jsonl && %s "
+               "documents/c.jsonl >/dev/null 2>&1 && mv documents/c.jsonl documents/d.jsonl; %s "
+               "documents/d.jsonl; rm documents/d.jsonl", scratch, command, command);
+    check(code == 0 && strstr(out, "has it been moved?"), "dedupe: a file that was moved: %s", out);
+    code = run(out, sizeof out,
+               "P=$PWD; cd %s/met && N=\"new\nline\" && mkdir \"$N\" && cp -r documents \"$N\" && cd \"$N\" && "
+               "touch -d 2003-03-03 documents/a.jsonl && %s documents >/dev/null 2>&1; %s documents "
+               ">/dev/null", scratch, command, command);
+    check(code == 0 && strstr(out, "1 of 1 files were done before"),
+          "dedupe: a path with a newline in it is remembered: %s", out);
 
     // What root cannot open either: a socket.
     struct sockaddr_un address = { .sun_family = AF_UNIX };

@@ -251,6 +251,11 @@ static void test_tags_by_hand(void) {
     check(score_of(tag_gopher_v1, "x\n\nx\n\ny", "fraction_of_duplicate_lines") == 0.8 &&
           score_of(tag_gopher_v2, "x\n\nx\n\ny", "fraction_of_duplicate_lines") == 2.0/3,
           "duplicate lines with empty ones (v1) and without (v2)");
+    const char *bullets = "fraction_of_lines_starting_with_bullet_point";
+    check(score_of(tag_gopher_v2, "\n\n- a\n\n- b", bullets) == 2.0/3 &&
+          score_of(tag_gopher_v2, "- a\n- b\n\n", bullets) == 2.0/3,
+          "... but for one empty line at either end, which re.split leaves");
+    check(score_of(tag_c4_v1, "a\nLorem Ipsum b", "has_lorem_ipsum") == 1, "lorem ipsum in capitals");
     check(isnan(score_of(tag_c4_v1, "a javascripted b", "has_javascript")) &&
           score_of(tag_c4_v2, "a javascripted b", "has_javascript") == 1 &&
           score_of(tag_c4_v1, "a JavaScript b", "has_javascript") == 1,
@@ -279,7 +284,7 @@ static void test_tags_by_hand(void) {
           score_of(tag_c4_v1, "awesome phrase hereby", "has_naughty_word") == 1 &&
           isnan(score_of(tag_c4_v1, "some\nphrase here", "has_naughty_word")) &&
           score_of(tag_c4_v2, "\xf0\x9f\x96\x95", "has_naughty_word") == 1 &&
-          isnan(score_of(tag_c4_v1, "a list", "has_naughty_word")),
+          isnan(score_of(tag_c4_v1, "a # a list", "has_naughty_word")),
           "naughty words by equality, phrases anywhere in a line, comments nowhere");
     check(isnan(score_of(tag_c4_v1, "one two three.\u3000", "lines_with_no_ending_punctuation")) &&
           isnan(score_of(tag_c4_v1, "a\u1680b\u1680c.", "lines_with_too_few_words")) &&
@@ -295,6 +300,12 @@ static void test_tags_by_hand(void) {
           "words of a paragraph, negative, after an empty one");
     t = tag_at(tags_of_text(tag_not_alphanum, "a\n--- \xe2\x9d\xa4\n"), "all_punct", 0);
     check(t && t->start == 2 && t->end == 8 && t->score == 1, "a paragraph of dashes and a heart");
+    check(score_of(tag_not_alphanum, "\u2776 \u27bf", "all_punct") == 1 &&
+          score_of(tag_not_alphanum, "\u2460", "all_punct") == 0, "numbers are none, but for the dingbats");
+    const Tags *blank = tags_of_text(tag_not_alphanum, "a\n \nb");
+    check(blank->tags == 1 && blank->tag[0].score == 0 && blank->tag[0].end == 5,
+          "a blank paragraph is not one of punctuation; where there is none, that is said");
+    check(score_of(tag_paragraph_words, "a \x1c b", "paragraph") == 2, "Python's white space is no word");
     prepare_pii();
     t = tag_at(tags_of_text(tag_pii, "256.1.1.1"), "IP_ADDRESS", 0);
     check(t && t->start == 1 && t->end == 9 && score_of(tag_pii, "256.1.1.1", "doc_count") == 1,

@@ -721,7 +721,7 @@ static void test_mmlu(void) {
     check(code == 1 && strstr(out, "ms: was scored by {") && same_text("ms", "whole"), "... not as a chat");
     code = shell(out, sizeof out, "cp -r even 'a\\b\"'; $EVAL mmlu --load 'a\\b\"' --json quoted "
                  "mmlu && cat quoted");
-    check(code == 0 && strstr(out, "{\"directory\": \"a\\\\b\\\"\""), "a directory's name is written as JSON: %s", out);
+    check(code == 0 && strstr(out, "{\"directory\": \"a\\\\b\\\"\""), "names are written as JSON: %s", out);
 }
 
 // ---- the program: perplexity --------------------------------------------------------------------------
