@@ -7029,6 +7029,9 @@ static void test_runs(void) {
     check(went_well(code) && strstr(complained, "note: less/step1: cannot be removed: Directory not empty")
           && file_exists("less/step1.tmp/kept") && checkpoints_in("less") == 1,
           "a checkpoint that cannot be removed: %s", complained);
+    system_or_die("rm -r less/step4");
+    refuses("`latest`, when the newest was removed by hand", "less/latest: is a link",
+            "gone; name a checkpoint", "--load less/latest --eval --val few.bin");
     system_or_die("rm -rf less");
     code = train_olmo("%s --steps 3 --batch 1 --sample-every 2 --no-save --data few.bin --out less",
                       tiny_model);

@@ -2619,6 +2619,9 @@ static void find_config(char *path, const char *directory) {
     const int one_slash = slash && slash[1] && !strchr(slash + 1, '/');
     if (!one_slash || strchr("./~", *directory) || file_exists(directory)) return;
 
+    struct stat link;
+    CHECK(lstat(directory, &link) != 0,
+          "%s: is a link, and what it leads to is gone; name a checkpoint", directory);
     char parent[PATH];                                      // OUT of OUT/latest, or a hub's OWNER/NAME
     snprintf(parent, sizeof parent, "%.*s", (int)(slash - directory), directory);
     CHECK(strcmp(slash, "/latest"), "%s: there is no such directory; %s holds no checkpoint yet%s",
