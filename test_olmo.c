@@ -7083,9 +7083,9 @@ static void test_runs(void) {
     system_or_die("rm -rf out out.1");
     code = train_olmo("%s --steps 1 --data few.bin", tiny_model);
     check(went_well(code), "a run that was done: code %d", code);
-    code = train_olmo("%s --data few.bin --resume --steps 1", tiny_model);
-    check(went_well(code) && strstr(said, "nothing to do: the run is at step 1, and ends at step 1; --steps"),
-          "and is not done again");
+    code = train_olmo("%s --data few.bin --resume --steps 1 --lr 0.5", tiny_model);
+    check(went_well(code) && strstr(said, "nothing to do: the run is at step 1, and ends at step 1; --steps")
+          && !strstr(complained, "from step 2"), "and is not done again, nor said to go on with another rate");
 
     // `latest` where it cannot be made: something else has the name.
     system_or_die("rm -rf out && mkdir -p out/latest/full");

@@ -5332,7 +5332,7 @@ static void check_resumed(Run *run) {
           "--resume: the checkpoint was made with --seed %d and %zu %s of data, now there are --seed %d and "
           "%zu; give the same data and options again", at->seed, at->instances, run->train.unit, o->seed,
           run->train.groups);
-    if (run->before.resume) say_changes(&run->before, o, at->step);
+    if (run->before.resume && at->step < o->recipe.steps) say_changes(&run->before, o, at->step);
 
     Option table[MAX_OPTIONS];
     char *text = NULL;
