@@ -79,7 +79,7 @@ static void test_small_tokenizer(void) {
         { "e<|end|>\xcc\x81", { 'e', END, 0xcc, 0x81 }, 4 },                  // cut before it is normalized
         // a mark of Unicode 10 does not change places,
         { "q\xcc\x81\xe1\xb7\xb9", { 'q', 0xcc, 0x81, 0xe1, 0xb7, 0xb9 }, 6 },
-        // nor U+0EBA
+        // nor does U+0EBA, of Unicode 12
         { "\xe0\xba\x81\xe0\xbb\x88\xe0\xba\xba",
           { 0xe0, 0xba, 0x81, 0xe0, 0xbb, 0x88, 0xe0, 0xba, 0xba }, 9 },
         { "", { 0 }, 0 },
@@ -92,6 +92,14 @@ static void test_small_tokenizer(void) {
           "nothing beyond the end of a text is looked at");
     const char *tab = "\thello";
     check(word_end(tab, tab + 6) == tab + 1, "only a space goes with the word that follows it");
+    static const char *const endings[] = { "'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'" };
+    int ends = 0;
+    for (size_t i = 0; i < 8; i++) {
+        char s[8];
+        const int size = snprintf(s, sizeof s, "%sX", endings[i]);
+        ends += word_end(s, s + size) == s + size - 1;
+    }
+    check(ends == 8, "%d of 8 endings are words of their own, whatever follows", ends);
     enum { PIECES = 5000 };                // the ids of the first pieces stay while the room for them grows
     char *text = (char *)allocate(12*PIECES + 1, 1, "a test");
     for (int i = 0; i < PIECES; i++) memcpy(text + 12*i, "hello<|end|>", 12);
