@@ -76,15 +76,15 @@ static int traced_symlink(const char *to, const char *path) {
 #endif
 #ifdef __CUDACC__
 #include "train_olmo.cu"
-static const int on_gpu = 1;
+enum { on_gpu = 1 };
 #else
 #include "train_olmo.c"
-static const int on_gpu = 0;
+enum { on_gpu = 0 };
 #endif
 #ifdef CUDA_ON_CPU
-static const int on_cpu = 1;                                // the GPU's kernels, run by dev/cuda_on_cpu
+enum { on_cpu = 1 };                                        // the GPU's kernels, run by dev/cuda_on_cpu
 #else
-static const int on_cpu = 0;
+enum { on_cpu = 0 };
 #endif
 #include <arpa/inet.h>
 #include <stddef.h>
