@@ -3005,7 +3005,10 @@ static void test_edges(void) {
     int tokens[16] = {0};
     fine = generate(cpu_model(m, &c), tokens, 1, 16, plain, 9) == 16;
     for (int n = 1; n < 16; n++) fine &= tokens[n] == (int)(50*uniform(hash64(hash64(9) + (uint64_t)n)));
-    check(fine, "generation draws a number for each seed and position");
+    asked_to_stop = 1;
+    fine &= generate(cpu_model(m, &c), tokens, 1, 16, plain, 9) == 1;
+    asked_to_stop = 0;
+    check(fine, "generation draws a number for each seed and position, until it is asked to stop");
     m->grads[0] = (real)1e-6;
     AdamW how = { 1e-3, 0.9, 0.95, 1e-5, 0, 0, 1e-6, 1 };
     olmo_update(m, &how);
@@ -3927,10 +3930,10 @@ static void floors_hold(void) {
 }
 
 // The processor's signal for it becomes a sentence.
-static void shrinking_file(void) {
+static void shrinking_file(int first) {                        // of two files
     copy_file("ids.bin", "shrinks.bin");
-    pid_t pid = start_olmo("%s --steps 100000000 --data few.bin,shrinks.bin --out shrinks",
-                           tiny_model);
+    pid_t pid = start_olmo("%s --steps 100000000 --data %s --out shrinks", tiny_model,
+                           first ? "shrinks.bin,few.bin" : "few.bin,shrinks.bin");
     wait_for_metrics("shrinks/metrics.jsonl", 1000);
     CHECK(truncate("shrinks.bin", 100) == 0, "shrinks.bin: %s", strerror(errno));
     int code = wait_for(pid);
@@ -4058,6 +4061,9 @@ static void hostile_tokens(void) {
     numpy_versions(train);
     refuses("a mask that is too short", "short.bin", "3199", "%s %s ids.bin --label-mask short.bin",
             tiny_model, train);
+    write_bytes("long.bin", zeros, 200*16 + 1);
+    refuses("a mask that is too long", "long.bin", "3201", "%s %s ids.bin --label-mask long.bin",
+            tiny_model, train);
     refuses("a mask of 2-byte numbers", "wide.npy", "one byte", "%s %s 128.bin --label-mask wide.npy",
             tiny_model, train);
     refuses("one mask for two files", "--label-mask", "one mask for each",
@@ -4110,6 +4116,8 @@ static void hostile_checkpoints(void) {
         { "a state of other data", "\"instances\": 200", "\"instances\": 201", "--resume" },
         { "a state of another seed", "\"seed\": 6198", "\"seed\": 6199", "--seed 6199" },
         { "a state whose data is a text", "\"data\": [\n  {", "\"data\": [\"\", {", "\"bytes\"" },
+        { "a state whose --data is a number", "\"--data\": \"ids.bin\"", "\"--data\": 5",
+          "expected a text \"--data\", found 5" },
         { "a state that keeps -1 checkpoints", "\"--keep\": 0", "\"--keep\": -1", "from 0 to" },
     };
     const char *resume = "--steps 3 --data ids.bin --out run --resume",
@@ -4212,7 +4220,7 @@ static void test_hostile_files(void) {
     foreign_directories(&good);
     hostile_tokens();
     floors_hold();
-    shrinking_file();
+    shrinking_file(0), shrinking_file(1);
     hostile_checkpoints();
     release(good.bytes), release(good.header);
     leave_yard();
@@ -4275,7 +4283,8 @@ static void refused_flags(void) {
         { "--generate 4 --prompt-ids 4294967297", "--prompt-ids" },
         { "--generate 4 --prompt-ids 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "--prompt-ids" },
         { "--generate 4 --prompt One", "--prompt" },
-        { "--generate 4 --prompt ''", "--prompt" }, { "--eval --val none", "--eval" },
+        { "--generate 4 --prompt ''", "--prompt" }, { "--eval --val none", "no validation data; give --val" },
+        { "--recompute none", "--recompute and" },
         { "--export copy --export-dtype fp8", "--export-dtype fp8" },
         { "--export copy --shard-mb -1", "--shard-mb" }, { "--data ids.bin,", "--data" },
         { "--data ''", "--data" }, { "--eval-set =few.bin", "--eval-set =few.bin: expected a short name" },
@@ -4295,6 +4304,8 @@ static void refused_flags(void) {
         refuses(flags, rows[i].names, "", "%s %s %s %s", loads ? "" : tiny_model, instead ? "" : "--steps 1",
                 data ? "" : "--data ids.bin", flags);
     }
+    refuses("epochs of more steps than there are", "--epochs 2147483647", "steps are more than 2147483647",
+            "%s --data ids.bin --epochs 2147483647", tiny_model);
     check(!file_exists("copy") && !file_exists("out"), "and none of these has made a directory");
 }
 
@@ -6989,8 +7000,13 @@ static int checkpoints_in(const char *out) {
 
 static void test_runs(void) {
     enter_yard();
+    // It moves an earlier run aside, and then holds the directory that it has made in its place.
+    CHECK(went_well(train_olmo("%s --steps 1 --data few.bin", tiny_model)), "a test could not train: %s",
+          complained);
     pid_t pid = start_olmo("%s --steps 100000000 --save-every 1000 --keep 2 --data few.bin",
                            tiny_model);
+    for (int ms = 0; !file_exists("out.1") && ms < 1000*PATIENCE; ms++) sleep_ms(1);
+    system_or_die("rm -rf out.1");
     wait_for_checkpoint("out", 0);
     pid_t other = start_olmo("%s --steps 3 --data few.bin", tiny_model);
     int code = wait_for(other);
