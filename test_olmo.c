@@ -7135,7 +7135,7 @@ static void test_runs(void) {
     code = shell(out, sizeof out,
                  "env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT bin/olmo_named %s --steps 100000000 "
                  "--out named >console & pid=$!; "
-                 "for i in $(seq 600); do [ -s named/metrics.jsonl ] && break; sleep 0.1; done; "
+                 "for i in $(seq 3000); do [ -s named/metrics.jsonl ] && break; sleep 0.1; done; "
                  "cat /proc/$pid/comm; kill -9 $pid", small);
     check(!strcmp(out, "olmo_named\n"), "after its restart the process has its name: %.10s", out);
     code = shell(out, sizeof out,

@@ -638,7 +638,7 @@ static void test_checkpoint(void) {
     for (int every = 600; every >= 0; every -= 600) {
         run(out, sizeof out,
             "P=$PWD; cd %s/pipe; rm -rf attributes documents/26.jsonl; mkfifo documents/26.jsonl; "
-            "%s --save-every %d >/dev/null 2>&1 & p=$!; for i in $(seq 1000); do test -e %s && "
+            "%s --save-every %d >/dev/null 2>&1 & p=$!; for i in $(seq 15000); do test -e %s && "
             "break; sleep 0.02; done; kill -9 $p; wait $p; echo $?; ls", scratch, command, every,
             every ? "attributes/x/25.jsonl" : "f.bloom");
         check(strstr(out, "137\n") && (strstr(out, "f.bloom\n") != NULL) == !every,

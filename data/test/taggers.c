@@ -703,7 +703,7 @@ static void test_tag_rough(void) {
                    "for i in 1 2 3 4 5; do echo '{\"id\":\"a\",\"text\":\"b\"}' > $i.jsonl; done; "
                    "ln -s %s/rough/documents %s/rough/link", scratch, scratch, scratch, scratch);
     code = run(out, sizeof out,
-               "OMP_MAX_ACTIVE_LEVELS=2 OMP_NUM_THREADS=4 timeout 60 data/curate tag --taggers "
+               "OMP_MAX_ACTIVE_LEVELS=2 OMP_NUM_THREADS=4 timeout 300 data/curate tag --taggers "
                "gopher_v1 %s/rough/documents 2>&1", scratch);
     check(code == 0, "tag: nested threads allowed, and a pipe in the directory: exit code %d", code);
     code = run(out, sizeof out, "data/curate tag --threads 100000 --taggers gopher_v1 - </dev/null");
