@@ -3147,6 +3147,8 @@ static void write_tokens(const char *path, int n, int vocab) {
     release(bytes);
 }
 
+static pid_t started;                                        // the last run that a test has started
+
 // Starts the program; the shell splits its arguments. kill() and wait_for() reach the program itself,
 // for the shell becomes it.
 static pid_t start_with(const char *format, va_list args) {
@@ -3166,7 +3168,12 @@ static pid_t start_with(const char *format, va_list args) {
         execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(127);
     }
-    return pid;
+    return started = pid;
+}
+static int still_runs(void) {
+    siginfo_t how;
+    how.si_pid = 0;
+    return waitid(P_PID, (id_t)started, &how, WEXITED | WNOHANG | WNOWAIT) == 0 && how.si_pid == 0;
 }
 static int wait_for(pid_t pid) {                             // the exit code, or 128 + the signal
     int status;
@@ -3186,10 +3193,10 @@ static pid_t start_olmo(const char *format, ...) {
 }
 static void sleep_ms(int ms) { struct timespec t = { ms/1000, ms % 1000*1000000L }; nanosleep(&t, NULL); }
 
-// Waits until the run has written so many bytes of metrics.
+// Waits until the run has written so many bytes of metrics, or has ended.
 static void wait_for_metrics(const char *path, off_t bytes) {
     struct stat s;
-    for (int ms = 0; (stat(path, &s) || s.st_size < bytes) && ms < 1000*PATIENCE; ms++) sleep_ms(1);
+    while ((stat(path, &s) || s.st_size < bytes) && still_runs()) sleep_ms(1);
 }
 
 static int train_olmo(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -5637,9 +5644,9 @@ static void test_companions(void) {
 }
 
 // ---- kill -9, full disks, signals ---------------------------------------------------------------
-// Waits until the run has saved a checkpoint after this one.
+// Waits until the run has saved a checkpoint after this one, or has ended.
 static void wait_for_checkpoint(const char *out, int step) {
-    for (int ms = 0; newest_checkpoint(out) <= step && ms < 1000*PATIENCE; ms++) sleep_ms(1);
+    while (newest_checkpoint(out) <= step && still_runs()) sleep_ms(1);
 }
 
 // Is a checkpoint half written there?
@@ -5653,7 +5660,8 @@ static int half_saved(const char *out) {
 // Stops a run inside a save: it is stopped at any moment, and goes on until that was one.
 static void stop_while_saving(pid_t pid, const char *out) {
     int status;
-    for (int ms = 0; ms < 1000*PATIENCE; ms++, sleep_ms(1)) {
+    for (; ; sleep_ms(1)) {
+        CHECK(still_runs(), "a run that was to save for ever has ended, or never saves");
         if (!half_saved(out)) continue;
         kill(pid, SIGSTOP);
         CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status), "a run that saves has ended");
