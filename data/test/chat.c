@@ -1,11 +1,12 @@
 /*
 What a conversation becomes, and what is learned from it. #included by test_olmo.c.
 
-    rendering      ids and masks against the official code's, in bytes and, where it has been
-fetched, in OLMo's own tokenizer objectives     DPO's check values (ADAPT_SPEC 3.3), the means, the
-gradient by differences invariances    splits, padding, masked positions, identical and swapped
-pairs, masked prompts the program    SFT and DPO on the command line: threads, micro-batches,
-resume, the reference, .jsonl files that are none, --chat
+    rendering      ids and masks against the official code's: in bytes, and in OLMo's own tokenizer where
+                   that has been fetched
+    objectives     DPO's check values (ADAPT_SPEC 3.3), the means, the gradient by differences
+    invariances    splits, padding, masked positions, identical and swapped pairs, masked prompts
+    the program    SFT and DPO on the command line: threads, micro-batches, resume, the reference, .jsonl
+                   files that are none, --chat
 */
 
 // ---- rendering -----------------------------------------------------------------------------------

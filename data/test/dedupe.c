@@ -601,8 +601,8 @@ static void test_remembered_files(void) {
                "documents/d.jsonl; rm documents/d.jsonl", scratch, command, command);
     check(code == 0 && strstr(out, "has it been moved?"), "dedupe: a file that was moved: %s", out);
     code = run(out, sizeof out,
-               "P=$PWD; cd %s/met && N=\"new\nline\" && mkdir \"$N\" && cp -r documents \"$N\" && cd \"$N\" && "
-               "touch -d 2003-03-03 documents/a.jsonl && %s documents >/dev/null 2>&1; %s documents "
+               "P=$PWD; cd %s/met && N=\"new\nline\" && mkdir \"$N\" && cp -r documents \"$N\" && cd \"$N\" "
+               "&& touch -d 2003-03-03 documents/a.jsonl && %s documents >/dev/null 2>&1; %s documents "
                ">/dev/null", scratch, command, command);
     check(code == 0 && strstr(out, "1 of 1 files were done before"),
           "dedupe: a path with a newline in it is remembered: %s", out);
