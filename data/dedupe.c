@@ -381,8 +381,8 @@ static uint64_t attributes_write(const Portion *b, const Dedupe *how, const char
         writer_text(w, "{\"id\":");
         writer_json_string(w, b->ids + b->record[i].id, b->record[i].id_size);
         writer_text(w, ",\"attributes\":{\""), writer_text(w, how->name), writer_text(w, "\":[");
-        for (; s < b->record[i].passages; s++)
-            if (is_duplicate(b, &b->passage[s], how->overlap, &score)) {
+        for (; s < b->record[i].passages; s++) {
+            if (!is_duplicate(b, &b->passage[s], how->overlap, &score)) continue;
             writer_text(w, comma), writer_span(w, b->passage[s].start, b->passage[s].end, score);
             comma = ",", duplicates++;
         }

@@ -279,8 +279,8 @@ static void tag_gopher(Tags *out, View *v, int skip_empty_lines) {
         letters += (size_t)has_letter(word, size), required += (size_t)is_required_word(word, size);
     }
     double words = v->words ? (double)v->words : 1;
-    double median = v->words ? ((double)kth_length(v, (v->words - 1)/2) + (double)kth_length(v,
-            v->words/2))/2 : 0;
+    double median = 0;                                      // of an even number: the mean of the middle two
+    if (v->words) median = ((double)kth_length(v, (v->words - 1)/2) + (double)kth_length(v, v->words/2))/2;
     add_tag(out, "character_count", 0, v->chars, (double)v->chars);
     add_tag(out, "word_count", 0, v->chars, (double)v->words);
     add_tag(out, "median_word_length", 0, v->chars, median);

@@ -483,8 +483,8 @@ static void check_same(const char *path, const char *what, const json_t *was, co
     json_t *value;
     size_t i;
     if (json_is_object(was) && json_is_object(is))
-        json_object_foreach((json_t *)is, key, value) check_same(path, key,
-                json_object_get(was, key), value);
+        json_object_foreach((json_t *)is, key, value)
+            check_same(path, key, json_object_get(was, key), value);
     else if (json_is_string(json_array_get(is, 0)) &&
              json_equal(json_array_get(was, 0), json_array_get(is, 0)))
         CHECK(json_equal(was, is),

@@ -37,8 +37,7 @@ than guess.
 // least 1 (Unicode 3.9, "maximal subparts").
 static int utf8_decode(const char *s, size_t n, int *length) {
     const unsigned char *b = (const unsigned char *)s;
-    int size = b[0] < 0x80 ? 1 : b[0] < 0xc2 ? 0 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : b[0] < 0xf5
-        ? 4 : 0;
+    int size = b[0] < 0x80 ? 1 : b[0] < 0xc2 ? 0 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : b[0] < 0xf5 ? 4 : 0;
     int code = size < 2 ? b[0] : b[0] & (0x7f >> size);
     int low = b[0] == 0xe0 ? 0xa0 : b[0] == 0xf0 ? 0x90 : 0x80;     // of the second byte: nothing overlong,
     int high = b[0] == 0xed ? 0x9f : b[0] == 0xf4 ? 0x8f : 0xbf;    // no surrogates, nothing above U+10FFFF
@@ -608,12 +607,11 @@ static void cut_at_added(Encoder *e, const char *text, size_t n, int normalized,
     for (const char *p = text; p + 1 < end; ) {
         unsigned two = (unsigned char)p[0] << 8 | (unsigned char)p[1];
         const Added *found = NULL;
-        if (t->begins[normalized][two >> 3] >> (two & 7) & 1)
-            for (int i = 0; i < t->n_added && !found; i++) {
+        int may_begin = t->begins[normalized][two >> 3] >> (two & 7) & 1;
+        for (int i = 0; may_begin && i < t->n_added && !found; i++) {
             const Added *a = &t->added[i];
-            if (a->normalized == normalized && a->size <= end - p &&
-                !memcmp(p, a->text, (size_t)a->size))
-                found = a;
+            int fits = a->normalized == normalized && a->size <= end - p;
+            if (fits && !memcmp(p, a->text, (size_t)a->size)) found = a;
         }
         if (!found) { p++; continue; }
         encode_rest(e, rest, (size_t)(p - rest));

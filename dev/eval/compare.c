@@ -153,8 +153,7 @@ static void compare_paper(const Results *r, int n) {
         any |= !isnan(figure_in(member_like(r[i].tasks, core[k]), "paper"));
     if (!any) return;
     printf("\n%-20s %8s %8s %8s %8s %8s %8s %8s %8s %6s\n", "as the paper, %", "arc_c", "arc_e", "boolq",
-           "hella", "obqa",
-           "piqa", "sciq", "wino", "mean");
+           "hella", "obqa", "piqa", "sciq", "wino", "mean");
     for (int i = 0; i < n; i++) {
         double sum = 0;
         printf("%-20c", 'A' + i);
@@ -180,8 +179,8 @@ static void compare_main(const Command *c) {
     CHECK(c->n >= 1 && c->n <= 26, "compare: expected 1 to 26 files that --json has written, found %d", c->n);
     for (int i = 0; i < c->n; i++) r[i] = read_results(c->files[i]);
     for (int i = 0; i < c->n; i++) {
-        const char *model = json_get(r[i].root, "model"), *directory = model ? json_get(model,
-            "directory") : NULL;
+        const char *model = json_get(r[i].root, "model");
+        const char *directory = model ? json_get(model, "directory") : NULL;
         printf("%c  %s", 'A' + i, r[i].path);
         if (directory) printf("  %.*s", (int)(json_skip(directory, 0) - directory), directory);
         printf("\n");
@@ -195,8 +194,8 @@ static void compare_main(const Command *c) {
 // A point is a figure of one checkpoint: from --json files of several, or from the lines of a
 // metrics.jsonl.
 
-typedef struct { char name[96]; int bits; double tokens, value,
-                chance; } Point;      // bits: per byte; else accuracy
+// value: bits per byte, or (bits 0) accuracy
+typedef struct { char name[96]; int bits; double tokens, value, chance; } Point;
 
 typedef struct { Point *list; size_t n, room; } Points;
 

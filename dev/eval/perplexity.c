@@ -322,8 +322,7 @@ static void perplexity_main(const Command *c) {
     if (scores.n) qsort(scores.list, scores.n, sizeof *scores.list, by_place_and_number);
     heed_signals();
     printf("%-32s %7s %9s %11s %11s %8s %10s\n", "source", "domains", "documents", "tokens", "bytes",
-           "bits/B",
-           "perplexity");
+           "bits/B", "perplexity");
     Source *source = (Source *)allocate(sources, sizeof *source, "the sources");
     sources = 0;
     for (size_t i = 0; i < n; i++) {

@@ -286,8 +286,8 @@ static void print_task_header(void) {
     printf(" %6s %7s %6s %6s\n", "paper", "bits/B", "chance", "major");
 }
 static void print_task(const Task *t) {
-    const double primary = task_primary(t), paper = task_paper(t), error = standard_error(primary,
-        t->questions);
+    const double primary = task_primary(t), paper = task_paper(t);
+    const double error = standard_error(primary, t->questions);
     char plus_minus[16] = "-", as_paper[16] = "-";
     if (!task_wants_f1(t)) snprintf(plus_minus, sizeof plus_minus, "%.1f", 100*error);
     if (!isnan(paper)) snprintf(as_paper, sizeof as_paper, "%.1f", 100*paper);
@@ -414,8 +414,8 @@ static void mmlu_main(const Command *c) {
         put_model(f, c);
         fprintf(f, " \"tasks\": {\n");
         put_shares(f, "mmlu", &tasks, 0, tasks.n);
-        for (size_t i = 0; i < tasks.n; i++) fprintf(f, ",\n"), put_shares(f, tasks.task[i]->name, &tasks,
-            i, i + 1);
+        for (size_t i = 0; i < tasks.n; i++)
+            fprintf(f, ",\n"), put_shares(f, tasks.task[i]->name, &tasks, i, i + 1);
         fprintf(f, "}}\n");
         whole_end(w);
     }
