@@ -12,7 +12,13 @@ reads it, and the next run writes over it.
 typedef struct Whole { char path[PATH], temporary[PATH]; FILE *file; struct Whole *next; } Whole;
 
 static Whole *unfinished = NULL;
-static void remove_unfinished(void) { for (Whole *w = unfinished; w; w = w->next) unlink(w->temporary); }
+static pthread_mutex_t naming = PTHREAD_MUTEX_INITIALIZER;
+
+// The program ends, and keeps the lock: no other thread begins a file any more, or gives one its name.
+static void remove_unfinished(void) {
+    pthread_mutex_lock(&naming);
+    for (Whole *w = unfinished; w; w = w->next) unlink(w->temporary);
+}
 
 // w->file is open, or something else may write to w->temporary. Only a file is replaced, no device
 // or pipe; and a lock keeps out other runs that write to the same name.
@@ -26,29 +32,29 @@ static Whole *whole_begin(const char *path) {
     CHECK(stat(path, &s) || S_ISREG(s.st_mode),
           "%s: expected the name of a file, found a directory, a pipe or a device", path);
     make_parents(path);
-    int fd = open(w->temporary, O_RDWR | O_CREAT, 0666);
-    CHECK(fd >= 0, "%s: cannot be written: %s", w->temporary, strerror(errno));
+    pthread_mutex_lock(&naming);
+    int fd = open(w->temporary, O_RDWR | O_CREAT, 0666), why = errno;
     // where there are no locks, we do without
-    int locked = !flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK;
+    int locked = fd >= 0 && (!flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK);
     int ours = locked && !fstat(fd, &s) && !stat(w->temporary, &named) && s.st_ino == named.st_ino;
-    CHECK(ours, "%s: another run is writing it", path);
-    int emptied = ftruncate(fd, 0) == 0 && (w->file = fdopen(fd, "wb"));
-    CHECK(emptied, "%s: cannot be written: %s", w->temporary, strerror(errno));
-    #pragma omp critical (unfinished)
-    {
-        if (!registered) atexit(remove_unfinished);
-        registered = 1, w->next = unfinished, unfinished = w;
-    }
+    int emptied = ours && ftruncate(fd, 0) == 0 && (w->file = fdopen(fd, "wb"));
+    if (fd >= 0) why = errno;
+    if (emptied) w->next = unfinished, unfinished = w;
+    if (emptied && !registered++) atexit(remove_unfinished);
+    pthread_mutex_unlock(&naming);
+    CHECK(fd < 0 || ours, "%s: another run is writing it", path);
+    CHECK(emptied, "%s: cannot be written: %s", w->temporary, strerror(why));
     return w;
 }
-static void whole_forget(Whole *w) {
-    #pragma omp critical (unfinished)
-    {
-        Whole **link = &unfinished;
-        while (*link != w) link = &(*link)->next;
-        *link = w->next;
-    }
-    release(w);
+// Gives the file its name, or (to: NULL) removes it. Returns 0, or what went wrong.
+static int whole_leave(Whole *w, const char *to) {
+    pthread_mutex_lock(&naming);
+    Whole **link = &unfinished;
+    int failed = to ? rename(w->temporary, to) : unlink(w->temporary), why = errno;
+    while (*link != w) link = &(*link)->next;
+    if (!failed || !to) *link = w->next;
+    pthread_mutex_unlock(&naming);
+    return failed ? why : 0;
 }
 static int same_bytes(const char *a, const char *b) {
     struct stat s, t;
@@ -68,17 +74,16 @@ static int same_bytes(const char *a, const char *b) {
 // A file that is there already, with the same bytes, stays: with its time, by which others know it.
 static void whole_end(Whole *w) {
     flush_written(w->file, w->temporary);
-    if (same_bytes(w->temporary, w->path)) unlink(w->temporary);
-    else
-        CHECK(rename(w->temporary, w->path) == 0, "%s: cannot be renamed to %s: %s", w->temporary,
-              w->path, strerror(errno));
-    fclose(w->file), whole_forget(w);      // and with it the lock, when nobody can take our file for theirs
+    const int why = whole_leave(w, same_bytes(w->temporary, w->path) ? NULL : w->path);
+    CHECK(!why, "%s: cannot be renamed to %s: %s", w->temporary, w->path, strerror(why));
+    fclose(w->file), release(w);            // and with it the lock, when nobody can take our file for theirs
 }
 // Can it be written when a long run is over? NULL, nothing, and "-" can.
 static void whole_check(const char *path) {
     if (!path || !strcmp(path, "-")) return;
     Whole *w = whole_begin(path);
-    unlink(w->temporary), fclose(w->file), whole_forget(w);
+    (void)whole_leave(w, NULL);
+    fclose(w->file), release(w);
 }
 
 // The same for a picture that gnuplot has drawn: its exit code says nothing of a full disk.

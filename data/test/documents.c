@@ -639,6 +639,41 @@ static void test_many_sentences(void) {
     check(atoi(out) == 50, "a hundred broken files: %s", out);
 }
 
+// A program that fails while other threads still write leaves nothing half-written: not even if it takes its
+// time to end.
+static void take_time(void) { usleep(20000); }
+static void *write_on(void *directory) {
+    char path[PATH];
+    for (unsigned i = 0; i < UINT32_MAX; i++) {
+        path_print(path, "%s/%u", (const char *)directory, i % 8);
+        Whole *w = whole_begin(path);
+        fprintf(w->file, "%u\n", i), whole_end(w);
+    }
+    return NULL;
+}
+static void test_ending(void) {
+    char directory[PATH], out[1024];
+    int code = 0;
+    strcpy(directory, in_scratch("ending"));
+    for (int i = 0; i < 10; i++) {
+        fflush(stdout);
+        pid_t child = fork();
+        if (!child) {
+            pthread_t writer;
+            atexit(take_time);                              // the last one to be called
+            whole_check(in_scratch("ending/first"));
+            if (pthread_create(&writer, NULL, write_on, directory)) _exit(2);
+            while (!file_exists(in_scratch("ending/0"))) usleep(100);
+            exit(1);
+        }
+        waitpid(child, &code, 0);
+        if (!WIFEXITED(code) || WEXITSTATUS(code) != 1) break;
+    }
+    run(out, sizeof out, "ls %s | grep tmp", directory);
+    check(WIFEXITED(code) && WEXITSTATUS(code) == 1 && !*out, "what other threads write when a program fails "
+          "is removed: %s", out);
+}
+
 // The last words name three inputs that gave nothing; not one that gave something.
 static void test_hollow_inputs(void) {
     char out[4096];
@@ -671,4 +706,5 @@ static void test_documents(void) {
     test_times();
     test_odd_names();
     test_hollow_inputs();
+    test_ending();
 }
