@@ -297,9 +297,10 @@ static void test_other_tokenizers(void) {
 // Of neighbours those are merged first whose merge was learned first; what a merge has taken away is merged
 // with nothing more. Of added tokens the longest fits; where they are normalized, the normal form of a text.
 static void test_orders(void) {
-    enum { E_ACUTE = 263, YZ = 281, ZX, XY, TWO, THREE, E_BAR };
-    static const char merges[] = "\"yz\": 281, \"zx\": 282, \"xy\": 283, \"ld\": 264}, "
-                                 "\"merges\": [\"y z\", \"z x\", \"x y\", ";
+    enum { E_ACUTE = 263, YZ = 281, ZX, XY, TWO, THREE, E_BAR, XWV = 289 };
+    static const char merges[] = "\"yz\": 281, \"zx\": 282, \"xy\": 283, \"wv\": 288, "
+                                 "\"xwv\": 289, \"ld\": 264}, "
+                                 "\"merges\": [\"y z\", \"z x\", \"x y\", \"w v\", \"x wv\", ";
     static const char added[] = "\"added_tokens\": ["
                                 "{\"id\": 284, \"content\": \"<<\", \"normalized\": false}, "
                                 "{\"id\": 285, \"content\": \"<<<\", \"normalized\": false}, "
@@ -307,7 +308,7 @@ static void test_orders(void) {
                                 "{\"id\": 287, \"content\": \"<<\\u00e9\", \"normalized\": true}, ";
     static const struct { const char *text; int added, ids[3], n; } cases[] = {
         { "xyz", 0, { 'x', YZ }, 2 }, { "zxy", 0, { ZX, 'y' }, 2 }, { "yzxy", 0, { YZ, XY }, 2 },
-        { "xyzx", 0, { 'x', YZ, 'x' }, 3 },
+        { "xyzx", 0, { 'x', YZ, 'x' }, 3 }, { "yzxwv", 0, { YZ, XWV }, 2 },
         { "<<", 1, { TWO }, 1 }, { "<<<", 1, { THREE }, 1 }, { "<<<<", 1, { THREE, '<' }, 2 },
         { "\u00e9|", 1, { E_BAR }, 1 }, { "e\u0301|", 1, { E_BAR }, 1 },
         { "<<\u00e9", 1, { TWO, E_ACUTE }, 2 },              // what is not normalized is found before

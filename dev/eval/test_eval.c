@@ -495,13 +495,13 @@ static void test_scores_file(void) {
                  "$EVAL tasks --load model --limit 2 --scores s colours/rc_0shot");
     check(code == 1 && same_text("s", "whole"), "so are another window and another choice of questions; "
           "and nothing is lost");
+    code = shell(out, sizeof out, "sed 's/\"bytes\": 7/\"bytes\": 8/' whole > s; $EVAL tasks --load model "
+                 "--scores s colours/rc_0shot; cp whole s");
+    check(strstr(out, "tokens of 8 bytes, but") != NULL, "and the same tokens of another text: %.200s", out);
     put_task_files("colours", "acc_raw", "0 0 1 What is red?| a tulip\n0 1 1 What is red?| the sea\n");
     code = shell(out, sizeof out, "$EVAL tasks --load model --scores s colours/rc_0shot");
     check(code == 1 && strstr(out, "are these other request files?") && same_text("s", "whole"),
           "and other questions: %.300s", out);
-    code = shell(out, sizeof out, "sed 's/\"bytes\": 7/\"bytes\": 8/' whole > s; $EVAL tasks --load model "
-                 "--scores s colours/rc_0shot; cp whole s");
-    check(strstr(out, "tokens of 8 bytes, but") != NULL, "and the same tokens of another text: %.200s", out);
     put_task_files("flowers", "acc_raw", "0 0 1 What is red?| a rose\n0 1 1 What is red?| the sea\n");
     code = shell(out, sizeof out, "$EVAL tasks --load model --scores s flowers/rc_0shot");
     check(code == 1 && strstr(out, "\"colours\", which is not asked for now") && same_text("s", "whole"),
