@@ -6289,6 +6289,7 @@ static void test_gpu_state(void) {
     olmo_forward(g, t.losses, t.zlosses, t.tokens, t.targets, t.weights, B, T), olmo_backward(g);
     real *whole = gpu_fetch(g, GRADS);
     (void)olmo_update(g, &how);
+    zero &= olmo_update(g, &how) == 0;
     real *used = gpu_fetch(g, GRADS);
     for (size_t i = 0; i < size; i++) zero &= used[i] == 0;
     check(zero, "GPU: an update leaves zeros for gradients");
