@@ -7665,7 +7665,8 @@ static void ranks_fall_silent(int free_port) {
     for (int r = 0; r < 2; r++) kill(pid[r], SIGSTOP);
     for (int ms = 0; in_state('T', pid, 2) < 2 && ms < 1000*PATIENCE; ms++) sleep_ms(1);
     kill(pid[1], SIGKILL);
-    for (int ms = 0; alive(&pid[1], 1) && ms < 1000*PATIENCE; ms++) sleep_ms(1);
+    // Until its parent has asked how it ended: else that may see rank 0 first.
+    for (int ms = 0; kill(pid[1], 0) == 0 && ms < 1000*PATIENCE; ms++) sleep_ms(1);
     kill(pid[0], SIGKILL);
     code = wait_for(run);
     check(n == 3 && code == 1 && error_lines() == 1
