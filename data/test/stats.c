@@ -811,7 +811,8 @@ static void test_stats_pages(void) {
     static const struct { const char *golden, *command; } pages[] = {
         { "page.txt", "data/stats --top 3 $G/page.jsonl" },
         { "page.json", "data/stats --top 3 --json - --tokenizer $T $G/page.jsonl" },
-        { "plot.txt", "PATH=data/../build/test:$PATH data/stats --png $S/plot.png --tokenizer $T $G/page.jsonl >$S/said && "
+        { "plot.txt", "PATH=data/../build/test:$PATH data/stats --png $S/plot.png --tokenizer $T "
+                      "$G/page.jsonl >$S/said && "
                       "cat $S/plotted" },
         { "scores.json", "data/stats --attributes --json - $G/scores.jsonl" },
         { "scores.txt", "data/stats --attributes $G/scores.jsonl" },
