@@ -2122,7 +2122,7 @@ static void json_limits(void) {
     uint64_t list[3];
     check(json_number(o, "o", "x", 0, 2, NAN) == 2 && json_number(o, "o", "y", 0, 2, NAN) == 0
           && json_number(o, "o", "z", 0, 2, 9) == 9 && json_int(o, "o", "xx", 3, 3, NAN) == 3
-          && json_flag(o, "on") && !json_flag(o, "off") && !json_flag(o, "no"),
+          && json_flag(o, "o", "on") && !json_flag(o, "o", "off") && !json_flag(o, "o", "no"),
           "numbers on their limits");
     for (int i = 0; i < 6; i++)
         fine &= dies(number_of, i,
@@ -3585,6 +3585,8 @@ static void hostile_configs(void) {
          "layers.1.self_attn.q_proj.weight is missing" },
         { "a head the weights lack", "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false",
           "lm_head.weight is missing" },
+        { "a flag that is a text", "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": \"true\"",
+          "to be true or false" },
     };
     copy_file("good/model.safetensors", bad_weights);
     for (size_t i = 0; i < sizeof rows/sizeof *rows; i++) {

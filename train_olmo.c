@@ -2251,9 +2251,13 @@ static int json_int(const char *object, const char *path, const char *name, int 
                     double otherwise) {
     return (int)json_whole(object, path, name, low, high, otherwise);
 }
-static int json_flag(const char *object, const char *name) {
+// Whether `name` is true; absent or null is false.
+static int json_flag(const char *object, const char *path, const char *name) {
     const char *value = json_get(object, name);
-    return value && *value == 't';
+    if (!value || *value == 'n') return 0;
+    CHECK(*value == 't' || *value == 'f', "%s: expected \"%s\" to be true or false, found %s", path, name,
+          json_quoted(value));
+    return *value == 't';
 }
 
 // The whole numbers of an array, at most `most`. Returns how many, or -1 if the array holds more or
@@ -2683,7 +2687,7 @@ static Config config_read(const char *directory) {
           "the older hf_olmo format, and OLMo-2, are other models", path, json_quoted(type));
     CHECK(!act || json_is(act, "silu"), "%s: expected \"hidden_act\": \"silu\", found %s", path,
           json_quoted(act));
-    CHECK(!json_flag(o, "attention_bias"), "%s: \"attention_bias\" is true; OLMo has no biases", path);
+    CHECK(!json_flag(o, path, "attention_bias"), "%s: \"attention_bias\" is true; OLMo has no biases", path);
     check_rope(o, path, "rope_parameters");
     check_rope(o, path, "rope_scaling");
     const char *rope = json_get(o, "rope_parameters");
@@ -2700,7 +2704,7 @@ static Config config_read(const char *directory) {
     c.eos = config_eos(o, path, c.vocab);
     c.rope_theta = json_number(rope, path, "rope_theta", 1e-3, 1e12, 10000);
     c.clip_qkv = json_number(o, path, "clip_qkv", 0, 1e30, 0);
-    c.tied = json_flag(o, "tie_word_embeddings");
+    c.tied = json_flag(o, path, "tie_word_embeddings");
     c.z_loss = 0;
     release(text);
     config_check(&c, path);

@@ -334,10 +334,10 @@ static void read_added(Tokenizer *t, const char *root, const char *path) {
         Added *a = &t->added[t->n_added++];
         a->id = json_int(item, path, "id", 0, MOST_TOKENS - 1, NAN);
         a->size = read_name(name, json_get(item, "content"), path, "\"content\" of an added token");
-        a->normalized = json_flag(item, "normalized");
+        a->normalized = json_flag(item, path, "normalized");
         CHECK(a->size > 1, "%s: added token %d is a single byte; expected two or more", path, a->id);
-        CHECK(!json_flag(item, "lstrip") && !json_flag(item, "rstrip") &&
-              !json_flag(item, "single_word"),
+        CHECK(!json_flag(item, path, "lstrip") && !json_flag(item, path, "rstrip") &&
+              !json_flag(item, path, "single_word"),
               "%s: added token %d has lstrip, rstrip or single_word, which OLMo's have not; this "
               "program does not know them", path, a->id);
         release(t->token[a->id]);
@@ -377,13 +377,13 @@ static void open_nfc(void) {}
 
 // Why this is no tokenizer of the kind OLMo-1 has (NFC, ByteLevel with GPT-2's words, BPE), as the
 // end of a sentence; or NULL.
-static const char *unlike_olmo(const char *root) {
+static const char *unlike_olmo(const char *root, const char *path) {
     const char *model = json_get(root, "model"), *words = json_get(root, "pre_tokenizer");
     if (!model || !has_type(root, "model", "BPE"))
         return "expected \"model\" to be of type BPE; is this a tokenizer.json?";
     if (!has_type(root, "normalizer", "NFC") || !has_type(root, "pre_tokenizer", "ByteLevel") ||
-        json_flag(words, "add_prefix_space") ||
-        (json_get(words, "use_regex") && !json_flag(words, "use_regex")))
+        json_flag(words, path, "add_prefix_space") ||
+        (json_get(words, "use_regex") && !json_flag(words, path, "use_regex")))
         return "expected OLMo-1's kind of tokenizer: normalizer NFC, pre_tokenizer ByteLevel with "
                "its regex and no prefix space";
     static const struct { const char *name, *reason; } unknown[] = {
@@ -397,7 +397,7 @@ static const char *unlike_olmo(const char *root) {
         const char *value = json_get(model, unknown[i].name);
         if (value && *value != 'n' && strncmp(value, "\"\"", 2)) return unknown[i].reason;
     }
-    if (json_flag(model, "byte_fallback") || json_flag(model, "ignore_merges"))
+    if (json_flag(model, path, "byte_fallback") || json_flag(model, path, "ignore_merges"))
         return "\"byte_fallback\" or \"ignore_merges\" is set; OLMo's tokenizers do without them";
     return NULL;
 }
@@ -414,7 +414,7 @@ static const char *const no_unicode =
 // Why tokenizer_load would refuse this file, though nothing is wrong with it; or NULL.
 static const char *tokenizer_refusal(const char *path) {
     char *text = read_text(path);
-    const char *reason = unlike_olmo(json_root(text, path));
+    const char *reason = unlike_olmo(json_root(text, path), path);
     release(text);
     return no_unicode ? no_unicode : reason;
 }
@@ -424,7 +424,7 @@ Tokenizer *tokenizer_load(const char *path) {
     CHECK(!no_unicode, "%s: %s", path, no_unicode);
     char *text = read_text(path);
     const char *root = json_root(text, path), *model = json_get(root, "model");
-    const char *reason = unlike_olmo(root);
+    const char *reason = unlike_olmo(root, path);
     CHECK(!reason, "%s: %s", path, reason);
 
     Tokenizer *t = (Tokenizer *)allocate(1, sizeof *t, "a tokenizer");
