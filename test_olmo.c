@@ -7116,7 +7116,8 @@ static void test_runs(void) {
     check(went_well(code), "a run that was done: code %d", code);
     code = train_olmo("%s --data few.bin --resume --steps 1 --lr 0.5", tiny_model);
     check(went_well(code) && strstr(said, "nothing to do: the run is at step 1, and ends at step 1; --steps")
-          && !strstr(complained, "from step 2"), "and is not done again, nor said to go on with another rate");
+          && !strstr(complained, "from step 2"),
+          "and is not done again, nor said to go on with another rate");
 
     // `latest` where it cannot be made: something else has the name.
     system_or_die("rm -rf out && mkdir -p out/latest/full");

@@ -2,8 +2,9 @@
 // by train_olmo.c.
 //
 // The reference gives log p of every row, the sum over its labels, once before training: OLMo has no
-// dropout, so one pass is enough. The numbers lie in OUT/reference.safetensors. A NaN marks one that is still missing, so the pass
-// can be interrupted. The header names the weights and the data that the numbers belong to.
+// dropout, so one pass is enough. The numbers lie in OUT/reference.safetensors. A NaN marks one that is
+// still missing, so the pass can be interrupted. The header names the weights and the data that the numbers
+// belong to.
 
 // The file: the length of the header in 8 bytes; the header, padded with blanks; the numbers, aligned.
 enum { REFERENCE_AT = 1024, REFERENCE_HEADER = REFERENCE_AT - 8 };

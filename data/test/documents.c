@@ -409,7 +409,7 @@ static void bar_drawn(void) {
           "on a terminal the bar is drawn once in a fifth of a second: %s", said + 1);
 }
 static void test_bar_drawn(void) {
-    setenv("CLOCK_STEP", "0", 1);                            // the clock stands, but for what a test puts back
+    setenv("CLOCK_STEP", "0", 1);                           // the clock stands, but for what is put back
     bar_drawn();
     unsetenv("CLOCK_STEP");
 }

@@ -819,8 +819,9 @@ static void test_stats_pages(void) {
     };
     char out[1 << 15], command[256];
     // In the project, for the scratch directory may be where nothing can be run.
-    run(out, sizeof out, "mkdir -p data/../build/test && cd -P data/../build/test && printf '#!/bin/sh\ncat > "
-        "$S/plotted\nprintf 1234IEND1234\n' > gnuplot && chmod +x gnuplot");
+    run(out, sizeof out,
+        "mkdir -p data/../build/test && cd -P data/../build/test && printf '#!/bin/sh\ncat > $S/plotted\n"
+        "printf 1234IEND1234\n' > gnuplot && chmod +x gnuplot");
     for (size_t i = 0; i < sizeof pages/sizeof *pages; i++) {
         snprintf(command, sizeof command, "{ %s; } 2>/dev/null", pages[i].command);
         const int code = run(out, sizeof out, "export S=%s G=data/test/golden/stats T=%s; %s >$S/page; r=$?; "

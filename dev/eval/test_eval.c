@@ -255,7 +255,8 @@ static void test_sharing(void) {
         for (int tree = 1; tree >= 0; tree--) for (int budget = 1; budget <= 100; budget *= 10) {
             for (int i = 0; i < n; i++) list[i] = &span[n - 1 - i], span[i].known = 0, span[i].logprob = 0;
             counted_tokens = largest_pass = 0;
-            score_spans(on_device(tree ? &with_trees : &without, model), list, (size_t)n, (size_t)budget, NULL, NULL);
+            score_spans(on_device(tree ? &with_trees : &without, model), list, (size_t)n, (size_t)budget,
+                        NULL, NULL);
             for (int i = 0; i < n; i++)
                 same &= span[i].known && span[i].logprob == plain_score(model, &span[i]);
             if (tree) tokens = counted_tokens;
