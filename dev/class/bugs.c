@@ -21,8 +21,8 @@ typedef struct { const char *symptom, *line, *instead, *witness, *answer; } Bug;
 
 static const Bug bugs[] = {
     { "It learns, and takes twice as long.",
-      "                const real second = b[i]*cosine[i] + turn*a[i]*sine[i];",
-      "                const real second = b[i]*cosine[i] - turn*a[i]*sine[i];",
+      "                const real second = b[i]*cosine[i] + sign*a[i]*sine[i];",
+      "                const real second = b[i]*cosine[i] - sign*a[i]*sine[i];",
       "op_goldens",
       "RoPE no longer turns its pairs: the second half has the wrong sign. Attention can still "
       "tell positions apart, by length instead of by angle, so it trains; but no weights of "
