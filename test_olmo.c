@@ -7249,6 +7249,8 @@ static void ranked_forward(void *d, real *losses, real *zlosses, const int *toke
     olmo_forward(((Ranked *)d)->m, losses, zlosses, tokens, targets, weights, B, T);
     const char *ill = weights ? getenv("ILL_RANK") : NULL, *slow = weights ? getenv("SLOW_RANK") : NULL;
     if (slow && atoi(slow) == ranks.rank) sleep_ms(6000);
+    const char *asked = weights ? NULL : getenv("ASKED_RANK");          // in its first pass of a validation
+    if (asked && atoi(asked) == ranks.rank && !setenv("ASKED_RANK", "-1", 1)) raise(SIGTERM);
     if (ill && atoi(ill) == ranks.rank) losses[0] = (real)NAN;
 }
 // Sums over ranks, of all gradients: into the pieces.
@@ -7561,6 +7563,25 @@ static void ranks_ask(void) {
     check(loss < 1e-5 && accuracy == 0,
           "questions to 3 ranks: cross entropies %.1e, accuracies %g from one's", loss, accuracy);
     system_or_die("rm -rf asked*");
+}
+
+// A signal that one rank gets in a validation ends it for all: not after it, as the line of the step shows.
+static void ranks_asked(void) {
+    char text[16*40 + 1];
+    memset(text, 'x', sizeof text - 1), text[sizeof text - 1] = 0;
+    write_text("rows.txt", text);
+    setenv("ASKED_RANK", "1", 1);
+    const int code = train_olmo("--ranks-device --d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 "
+                                "--vocab 256 --seq-len 16 --batch 2 --micro-batch 1 --steps 4 --eval-every 1 "
+                                "--sample-every 0 --data rows.txt --val rows.txt --gpus 2 --out halted");
+    unsetenv("ASKED_RANK");
+    char *metrics = slurp("halted/metrics.jsonl", NULL);
+    check(went_well(code) && newest_checkpoint("halted") == 1 && metrics && strstr(metrics, "\"step\": 1")
+          && !strstr(metrics, "eval/validation/") && strstr(said, "stopped as asked, after step 1 of 4"),
+          "rank 1 is asked to stop in a validation: both save step 1, without it; code %d: %s", code,
+          last_line(said));
+    release(metrics);
+    system_or_die("rm -rf halted rows.txt");
 }
 
 // The ranks of a run that --gpus has started, in their order: children of its process.
@@ -8237,6 +8258,7 @@ static void test_ranks(void) {
     ranks_agree();
     ranks_adapt();
     ranks_ask();
+    ranks_asked();
     ranks_fail();
     ranks_started_by_others();
     leave_yard();
