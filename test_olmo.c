@@ -7084,10 +7084,16 @@ static void test_runs(void) {
           && strstr(metrics, "}\n{\"step\": 2, ") && went_well(train_olmo("--out closed --resume --steps 3")),
           "a run without stdin, stdout and stderr");
     release(metrics);
+    // The default corpus is that of the current directory, if there is one.
+    static char stories[4096];
+    memset(stories, 'x', sizeof stories);
+    system_or_die("mkdir data");
+    write_bytes("data/stories.txt", stories, 4096), write_bytes("data/stories_val.txt", stories, 1024);
     code = train_olmo("--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 256 --steps 1 "
                       "--no-save --sample-every 0 --val none --out less");
-    check(went_well(code) && strstr(said, "24,000 windows of 256 tokens in 1 file, none for validation"),
-          "the stories, without those for validation");
+    check(went_well(code) && strstr(said, "data: 16 windows of 256 tokens in 1 file, none for validation"),
+          "the default corpus, without the stories for validation");
+    system_or_die("rm -r data");
     system_or_die("rm -rf less* closed");
     code = train_olmo("%s --steps 4 --save-every 1 --no-save --data few.bin", tiny_model);
     check(went_well(code) && checkpoints_in("out") == 0 && file_exists("out/metrics.jsonl")
