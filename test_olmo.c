@@ -7013,6 +7013,17 @@ static int checkpoints_in(const char *out) {
     return n;
 }
 
+// A small default corpus in this directory.
+static void write_corpus(const char *directory) {
+    char path[PATH], text[4096];
+    for (int i = 0; i < 4096; i++) text[i] = (char)('a' + i*i % 26);
+    make_directory(directory);
+    path_join(path, directory, "stories.txt");
+    write_bytes(path, text, 4096);
+    path_join(path, directory, "stories_val.txt");
+    write_bytes(path, text, 1024);
+}
+
 static void test_runs(void) {
     enter_yard();
     // It moves an earlier run aside, and then holds the directory that it has made in its place.
@@ -7085,10 +7096,7 @@ static void test_runs(void) {
           "a run without stdin, stdout and stderr");
     release(metrics);
     // The default corpus is that of the current directory, if there is one.
-    static char stories[4096];
-    memset(stories, 'x', sizeof stories);
-    system_or_die("mkdir data");
-    write_bytes("data/stories.txt", stories, 4096), write_bytes("data/stories_val.txt", stories, 1024);
+    write_corpus("data");
     code = train_olmo("--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --seq-len 256 --steps 1 "
                       "--no-save --sample-every 0 --val none --out less");
     check(went_well(code) && strstr(said, "data: 16 windows of 256 tokens in 1 file, none for validation"),
@@ -7147,12 +7155,10 @@ static void test_runs(void) {
     // The process has the program's name; its default corpus is found however it is started.
     char out[256], copy[2*PATH];
     snprintf(copy, sizeof copy,
-             "mkdir -p bin/data links && cp '%s' bin/olmo_named && ln -s ../bin/olmo_named "
+             "mkdir -p bin links && cp '%s' bin/olmo_named && ln -s ../bin/olmo_named "
              "links/train", program);
     system_or_die(copy);
-    char text[4096];
-    for (int i = 0; i < 4096; i++) text[i] = (char)('a' + i*i % 26);
-    write_bytes("bin/data/stories.txt", text, 4096), write_bytes("bin/data/stories_val.txt", text, 1024);
+    write_corpus("bin/data");
     const char *small = "--d-model 16 --n-layers 1 --n-heads 2 --mlp-hidden 32 --steps 2 --sample-every 0";
     code = shell(out, sizeof out,
                  "env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT bin/olmo_named %s --steps 100000000 "

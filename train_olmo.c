@@ -5336,7 +5336,6 @@ static void check_resumed(Run *run) {
           "--resume: the checkpoint was made with --seed %d and %zu %s of data, now there are --seed %d and "
           "%zu; give the same data and options again", at->seed, at->instances, run->train.unit, o->seed,
           run->train.groups);
-    if (run->before.resume && at->step < o->recipe.steps) say_changes(&run->before, o, at->step);
 
     Option table[MAX_OPTIONS];
     char *text = NULL;
@@ -5368,7 +5367,7 @@ static void speed_metrics(const Run *run, double speed, Metrics *metrics) {
 
 // What comes before the first step. Returns 0 if there is none to make.
 static int begin_training(Run *run, Energy *energy) {
-    const Options *o = &run->o;
+    Options *o = &run->o;
     const int step = run->at.step, steps = o->recipe.steps;
     const int card = run->model.device->is_card ? ranks.local : -1;
     check_resumed(run);
@@ -5380,6 +5379,7 @@ static int begin_training(Run *run, Energy *energy) {
         by_rank_0(run, print_hash);
         return 0;
     }
+    if (run->before.resume) say_changes(&run->before, o, step);
     // The directory is only touched after all ranks have read what lies there, and found the options and
     // the data right.
     ranks_wait();

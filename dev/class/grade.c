@@ -440,9 +440,12 @@ static Verdict judge_seeds(const Exercise *e, const char *path, int seeds, Verdi
                            int verbose) {
     for (int k = 0; k < seeds; k++, seed++) {
         Verdict v = judge_here(e, path, verbose);
-        if (v != expected && seeds > 1) printf("    in %s it %s with seed %llu\n",
-            in_double ? "double" : "float", v == RIGHT ? "passes" : "fails", (unsigned long long)seed);
-        if (v != expected) return v;
+        if (v == expected) continue;
+        if (seeds > 1) {
+            printf("    in %s it %s with seed %llu\n", in_double ? "double" : "float",
+                   v == RIGHT ? "passes" : "fails", (unsigned long long)seed);
+        }
+        return v;
     }
     return expected;
 }
